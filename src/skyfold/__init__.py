@@ -1,0 +1,1 @@
+"""From a folder of earth-observation contest files to a scored, validated submission."""

@@ -1,0 +1,1 @@
+"""One file a competition; the file name is the name."""

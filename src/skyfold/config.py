@@ -1,0 +1,277 @@
+"""Config files: what may stand in them, and what is refused with the nearest known key.
+
+Three kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`). Each may name
+another file as `base:`, whose keys it takes over unless it sets them itself (paths are relative to the file).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from skyfold.errors import ConfigError, listing
+from skyfold.files import digest
+from skyfold.plugins import nearest
+from skyfold.types import IntPair
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class FoldsConfig(Strict):
+    """How the training samples are divided; written once to `oof/<data name>/folds.csv` and shared by all runs.
+
+    near_duplicate_bits: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
+    """
+
+    k: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+    near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
+
+
+class DataConfig(Strict):
+    """`competition` says what the files mean; `name` is the folder they lie in and under which results are kept.
+
+    options: for the competition (a class table, say); sample: settings of its procedural sample, where one is wanted.
+    """
+
+    competition: str
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    folds: FoldsConfig = FoldsConfig()
+    sample: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> str:
+        return self.name or self.competition
+
+
+class ImageConfig(Strict):
+    """size: (H, W) the network sees; images are reduced with area averaging."""
+
+    size: IntPair
+    scaling: Literal["unit", "imagenet", "per_image"] = "unit"
+
+    @field_validator("size")
+    @classmethod
+    def _positive(cls, size: IntPair) -> IntPair:
+        if min(size) < 8:
+            raise ValueError("both sides must be at least 8 pixels")
+        return size
+
+
+class LossConfig(Strict):
+    name: str = "bce_dice"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class OptimizerConfig(Strict):
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+class ScheduleConfig(Strict):
+    """cosine: after a linear warm-up, down to `floor` x the rate; plateau: times `factor` after `patience` epochs
+    without a better validation score."""
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    floor: Fraction = 0.01
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    patience: Positive = 3
+
+
+class TrainingConfig(Strict):
+    """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
+    validation score before a fold ends (None: all epochs)."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 16
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Positive | None = None
+    seeds: tuple[int, ...] = (0,)
+    keep: Literal["best", "last"] = "best"
+    deterministic: bool = True
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError("give at least one seed, each once")
+        return seeds
+
+
+class ModelConfig(Strict):
+    """family: a module of `skyfold.models`; options: the arguments of its `build`."""
+
+    family: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class AugmentConfig(BaseModel):
+    """One albumentations transform: its class name, and its arguments beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class RunConfig(Strict):
+    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    target: Literal["masks", "presence"] = "masks"
+    image: ImageConfig
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    augment: tuple[AugmentConfig, ...] = ()
+    tta: tuple[Literal["hflip", "vflip"], ...] = ()
+
+    def hash(self) -> str:
+        """Changes with anything that changes the predictions; not with where the files lie."""
+        return digest(self.model_dump_json(exclude={"data": {"sample"}}))
+
+
+class PostprocessConfig(Strict):
+    """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
+
+    area: "component" drops small components, "total" empties a small mask. gate: how the classifier may empty a class.
+    gate_wanted: the precision or recall wanted, for the gates of these names.
+    """
+
+    thresholds: Annotated[int, Field(ge=1, le=255)] = 51
+    min_areas: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    area: Literal["component", "total"] = "component"
+    gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
+    gate_wanted: Fraction | None = None
+
+
+class BlendConfig(Strict):
+    """Runs blended into one prediction, post-processed, and handed in.
+
+    runs: config files of the runs, relative to this file; gate: config of a run with target "presence", or none.
+    With a gate two submissions are written: `<name>_before_gate` and `<name>`.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    gate: str | None = None
+    combine: Literal["mean", "geometric", "rank"] = "mean"
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    postprocess: PostprocessConfig = PostprocessConfig()
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    seed: int = 0
+
+
+class DatasetConfig(Strict):
+    """A data set alone: what prepare.py and score.py need."""
+
+    data: DataConfig
+
+
+AnyConfig = RunConfig | BlendConfig | DatasetConfig
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read a config of any kind; ConfigError names the file, the key, and the nearest known one."""
+    values = _read(path, seen=())
+    for override in overrides:
+        _override(values, override)
+    kind = BlendConfig if "runs" in values else RunConfig if "model" in values else DatasetConfig
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:\n{listing(_explain(kind, error))}") from None
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    config = load_config(path, overrides)
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{path}: not the config of a training run (it has no 'model').")
+    return config
+
+
+def load_blend(path: Path) -> BlendConfig:
+    config = load_config(path)
+    if not isinstance(config, BlendConfig):
+        raise ConfigError(f"{path}: not the config of a blend (it has no 'runs').")
+    return config
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: 'base' leads back to this file.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}.")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return _merge(_read(path.parent / str(base), (*seen, path.resolve())), values)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in own.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: write it as key=value, for instance training.epochs=5.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: '{parent}' is a value, not a table of keys.")
+    values[last] = yaml.safe_load(text)
+
+
+def _explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    messages = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(kind, problem["loc"][:-1])
+            hint = nearest(str(problem["loc"][-1]), known)
+            messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
+        else:
+            messages.append(f"'{where}': {problem['msg']}; got {problem['input']!r}.")
+    return messages
+
+
+def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        inner = kind.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            kind = inner
+    return sorted(kind.model_fields)

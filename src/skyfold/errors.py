@@ -1,0 +1,29 @@
+"""What can go wrong for a user, one exception a kind; each message says what, where and the remedy."""
+
+
+class SkyfoldError(Exception):
+    """Base of every error a user can mend; scripts print its message without a traceback."""
+
+
+class ConfigError(SkyfoldError):
+    """A config file has an unknown key, a wrong value, or asks for something that is not there."""
+
+
+class DataLayoutError(SkyfoldError):
+    """Contest files are missing, broken, or disagree with each other."""
+
+
+class OofMismatch(SkyfoldError):
+    """Stored predictions do not belong together: other ids, shape, folds, unit, or rows missing."""
+
+
+class InvalidSubmission(SkyfoldError):
+    """A submission or a truth file would be refused, or silently score zero."""
+
+
+def listing(problems: list[str], limit: int = 10) -> str:
+    """Join problems into one message, a line each, saying how many more there are beyond `limit`."""
+    shown = [f"  - {problem}" for problem in problems[:limit]]
+    if len(problems) > limit:
+        shown.append(f"  - and {len(problems) - limit} more")
+    return "\n".join(shown)

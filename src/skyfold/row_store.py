@@ -1,0 +1,114 @@
+"""An array on disk, one row a sample, that knows which rows were written and whether they still hold what was written.
+
+A memory map reads a part that was never written as zeros, without a word. Here each row has a done flag and a CRC-32,
+written after the row, so that a process killed at any moment leaves only rows that are whole or not done.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from skyfold.errors import OofMismatch
+from skyfold.files import read_json, write_atomic, write_json
+
+CHUNK_BYTES = 64 << 20
+
+
+class RowStore:
+    """Rows `values[i]` of one shape and dtype for `ids[i]`, in a folder of `.npy` files.
+
+    Open with `RowStore.open_or_create` to write (rows done before stay done) or `RowStore.open` to read.
+
+    Attributes: ids (n,) str; values (n, *shape) memory map; done (n,) bool; stamp: what the rows were made from.
+    """
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        meta = read_json(folder / "rows.json")
+        mode: Literal["r+", "r"] = "r+" if writable else "r"
+        self.folder = folder
+        self.stamp: str = meta["stamp"]
+        self.ids = np.array(meta["ids"], dtype=str)
+        self.values: np.ndarray = np.load(folder / "values.npy", mmap_mode=mode, allow_pickle=False)
+        self._crc: np.ndarray = np.load(folder / "crc32.npy", mmap_mode=mode, allow_pickle=False)
+        self._done: np.ndarray = np.load(folder / "done.npy", mmap_mode=mode, allow_pickle=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> RowStore:
+        """Open to read; OofMismatch where `folder` holds no store."""
+        if not (folder / "rows.json").is_file():
+            raise OofMismatch(f"{folder}: no stored rows here. Run the stage that writes them, train.py or prepare.py.")
+        return cls(folder, writable=False)
+
+    @classmethod
+    def open_or_create(
+        cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, stamp: str
+    ) -> RowStore:
+        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh; else its done rows are kept."""
+        names = [str(i) for i in ids]
+        wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "stamp": stamp}
+        if len(set(names)) != len(names):
+            raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
+        meta = folder / "rows.json"
+        if not meta.is_file() or read_json(meta) != wanted:
+            meta.unlink(missing_ok=True)
+            count = len(names)
+            _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
+            _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
+            _create(folder / "done.npy", (count,), np.dtype(np.uint8))
+            write_json(meta, wanted)  # last: without it the folder counts as empty
+        return cls(folder, writable=True)
+
+    @property
+    def done(self) -> np.ndarray:
+        return np.asarray(self._done, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        row: np.ndarray = self.values[index]
+        return row
+
+    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Write `values[j]` into row `rows[j]`, then its checksum, then its flag."""
+        values = np.ascontiguousarray(values, dtype=self.values.dtype)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = rows[~np.isfinite(values.reshape(len(values), -1)).all(axis=1)][0]
+            raise OofMismatch(f"{self.folder}: values for '{self.ids[bad]}' are NaN or infinite; nothing was written.")
+        self.values[rows] = values
+        self._crc[rows] = [zlib.crc32(value.data) for value in values]
+        self._done[rows] = 1
+
+    def flush(self) -> None:
+        """Force rows, checksums and flags to disk, in that order."""
+        for array in (self.values, self._crc, self._done):
+            array.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
+
+    def verify(self) -> None:
+        """Recompute every checksum; OofMismatch names the first done row that no longer holds what was written."""
+        for rows in self.chunks(np.flatnonzero(self.done)):
+            for row in rows:
+                if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
+                    raise OofMismatch(
+                        f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or "
+                        "foreign edit). Delete this folder and run the stage again."
+                    )
+
+    def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """`rows` in pieces of about 64 MB of values."""
+        row_bytes = max(1, int(np.prod(self.values.shape[1:])) * self.values.dtype.itemsize)
+        size = max(1, CHUNK_BYTES // row_bytes)
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+
+def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def write(beside: Path) -> None:
+        np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
+
+    write_atomic(path, write)

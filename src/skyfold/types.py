@@ -1,0 +1,107 @@
+"""The values that travel from contest files to a submission, and the protocols that plug-ins keep.
+
+Axes are written one way everywhere: N samples, T input steps, L lead times, H rows, W columns, C bands, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@runtime_checkable
+class ArraySequence(Protocol):
+    """Arrays read one at a time: a list, a memory map, or files decoded on access."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What there is to learn from, or to predict; nothing is read from disk before it is indexed.
+
+    ids      (n,) str, unique
+    inputs   inputs[i] uint8 or float32, (H, W, C) or (T, H, W, C)
+    targets  targets[i] uint8 or float32, (H, W, K) or (L, H, W, K) on the competition's grid; None where unknown
+    valid    valid[i] bool (H, W) or (L, H, W); False counts in no loss and no score; None: all pixels count
+    groups   (n,) str or int; samples of one group never fall into different folds; None: every sample its own
+    times    (n,) datetime64, for splits forward in time; None where time plays no part
+    """
+
+    ids: np.ndarray
+    inputs: ArraySequence
+    targets: ArraySequence | None = None
+    valid: ArraySequence | None = None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: rows to fit on and rows to validate on, int64, disjoint."""
+
+    train: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of one run or blend, one row a sample.
+
+    ids (n,) str; values (n, ...) often memory-mapped; covered (n,) bool: False where no fold validated the row;
+    unit: "probability" (uint8 values are 255 times it), "mm/h", "concentration x 250".
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+    covered: np.ndarray
+    unit: str
+
+
+class Metric(Protocol):
+    """A contest's metric, computed from per-sample sufficient statistics.
+
+    Scores of chunks, folds, groups and bootstrap draws all come from `score` of a selection of rows.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def greater_is_better(self) -> bool: ...
+
+    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """target, pred (n, H, W, K) or (n, L, H, W, K); valid the same without K. Returns float64 (n, S)."""
+        ...
+
+    def score(self, stats: np.ndarray) -> float:
+        """stats (n, S), the rows of any selection of samples. Returns the contest's figure."""
+        ...
+
+
+class SubmissionFormat(Protocol):
+    """How a contest wants its answer. `table` is what the CSV holds, `masks` (n, H, W, K) bool or a forecast array."""
+
+    def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame: ...
+
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> ArraySequence: ...
+
+    def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
+        """What would make the contest refuse the table or score it zero; each names its row and remedy."""
+        ...
+
+
+JsonDict = dict[str, Any]
+IntPair = tuple[int, int]
+Names = Sequence[str]
