@@ -1,0 +1,193 @@
+"""Which fold validates which sample: stratified by class and kept whole by group, or forward in time with a gap."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.errors import ConfigError, DataLayoutError, listing
+from skyfold.files import digest, write_text
+from skyfold.types import Split
+
+COLUMNS = ["id", "fold", "group"]
+TIME_COLUMNS = ["time", "trained_before"]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The fold of every sample.
+
+    ids             (n,) str, unique
+    fold            (n,) int64 in 0..k-1; -1: never validated, only ever trained on
+    groups          (n,) int64 or str; samples of one group are in one fold
+    times           (n,) datetime64, where folds follow each other in time; else None
+    trained_before  (k,) datetime64 beside `times`: fold f is fitted on the samples before trained_before[f] alone
+    """
+
+    ids: np.ndarray
+    fold: np.ndarray
+    groups: np.ndarray
+    times: np.ndarray | None = None
+    trained_before: np.ndarray | None = None
+
+    @property
+    def k(self) -> int:
+        return int(self.fold.max()) + 1
+
+    def split(self, fold: int) -> Split:
+        """Rows to validate on: those of `fold`. Rows to fit on: all others, or all that lie early enough in time."""
+        if self.times is None or self.trained_before is None:
+            fitted_on = self.fold != fold
+        else:
+            fitted_on = self.times < self.trained_before[fold]
+        return Split(train=np.flatnonzero(fitted_on), valid=np.flatnonzero(self.fold == fold))
+
+    def hash(self) -> str:
+        """Changes when any sample changes its fold or what its fold is fitted on, not with the order of rows."""
+        order = np.argsort(self.ids)
+        lines = [f"{i}\t{fold}" for i, fold in zip(self.ids[order], self.fold[order], strict=True)]
+        if self.times is not None and self.trained_before is not None:
+            lines += [str(time) for time in (*self.times[order], *self.trained_before)]
+        return digest("\n".join(lines))
+
+
+def make_folds(*, ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> Folds:
+    """k folds of equal size in which every label is about equally frequent; a group is never divided.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with groups in the place of samples: the rarest
+    label that is left goes first, its largest groups first, each to the fold that lacks most of that label among those
+    that have room. Without groups the sizes differ by at most one. The result depends on ids, not on their order.
+
+    ids (n,) str; labels (n, L) bool, L may be 0; groups (n,). ConfigError where there are fewer groups than folds.
+    """
+    order = np.argsort(ids)
+    counts, member_of = _count_by_group(labels[order], groups[order], np.random.default_rng(seed))
+    if k > len(counts):
+        raise ConfigError(f"{k} folds were asked for, but there are only {len(counts)} groups. Set folds.k lower.")
+    fold = np.empty(len(ids), dtype=np.int64)
+    fold[order] = _assign(counts, k)[member_of]
+    return Folds(ids=ids, fold=fold, groups=groups)
+
+
+def forward_in_time(*, ids: np.ndarray, times: np.ndarray, k: int, gap: np.timedelta64) -> Folds:
+    """k folds that follow each other in time, each fitted on the past alone.
+
+    The distinct times are cut into k + 1 stretches of equal count. The first is never validated (fold -1); stretch
+    f + 1 is fold f, fitted on all samples at least `gap` before it (strictly before it where the gap is 0).
+    Samples of one time are a group. ConfigError where there are not enough times, or the gap leaves nothing to fit on.
+    """
+    moments, moment_of = np.unique(times, return_inverse=True)
+    if len(moments) < k + 1:
+        raise ConfigError(f"{k} folds forward in time need {k + 1} different times, got {len(moments)}.")
+    stretch = np.arange(len(moments)) * (k + 1) // len(moments)
+    starts = moments[np.searchsorted(stretch, np.arange(1, k + 1))]
+    trained_before = starts - gap
+    if gap > np.timedelta64(0):
+        one_unit = np.ones((), dtype=(trained_before - starts).dtype)
+        trained_before = trained_before + one_unit  # "at least" counts the edge in
+    if not moments[0] < trained_before[0]:
+        raise ConfigError(f"a gap of {gap} leaves no sample to fit the first fold on. Lower the gap or the folds.")
+    return Folds(ids=ids, fold=stretch[moment_of] - 1, groups=moment_of, times=times, trained_before=trained_before)
+
+
+def write_folds(path: Path, folds: Folds) -> None:
+    """Write a CSV with the columns id, fold, group, and where time counts also time, trained_before."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS if folds.times is None else COLUMNS + TIME_COLUMNS)
+    for row, (name, fold, group) in enumerate(zip(folds.ids, folds.fold, folds.groups, strict=True)):
+        values = [name, fold, group]
+        if folds.times is not None and folds.trained_before is not None:
+            values += [folds.times[row], folds.trained_before[fold] if fold >= 0 else ""]
+        writer.writerow(values)
+    write_text(path, text.getvalue())
+
+
+def read_folds(path: Path) -> Folds:
+    """Read what `write_folds` wrote; DataLayoutError names the rows that are wrong."""
+    if not path.is_file():
+        raise DataLayoutError(f"{path}: no such file. Write it with scripts/prepare.py.")
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header not in (COLUMNS, COLUMNS + TIME_COLUMNS):
+        raise DataLayoutError(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)}.")
+    if problems := _problems(rows, len(header)):
+        remedy = "Mend these rows, or delete the file and run scripts/prepare.py again."
+        raise DataLayoutError(f"{path}: {remedy}\n{listing(problems)}")
+    table = np.array(rows, dtype=str)
+    fold = table[:, 1].astype(np.int64)
+    if len(header) == len(COLUMNS):
+        return Folds(ids=table[:, 0], fold=fold, groups=table[:, 2])
+    firsts = [np.flatnonzero(fold == f)[0] for f in range(int(fold.max()) + 1)]
+    return Folds(
+        ids=table[:, 0],
+        fold=fold,
+        groups=table[:, 2],
+        times=table[:, 3].astype("datetime64"),
+        trained_before=table[firsts, 4].astype("datetime64"),
+    )
+
+
+def _count_by_group(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Per group, in random order: samples in column 0, then samples with each label; and the group of each sample."""
+    names, first = np.unique(groups, return_index=True)
+    _, member_of = np.unique(groups, return_inverse=True)
+    by_first = np.argsort(first)  # not by name: the names of groups may depend on the order of rows
+    place = np.empty(len(names), dtype=np.int64)
+    place[by_first] = rng.permutation(len(names))
+    member_of = place[member_of]
+    counts = np.zeros((len(names), 1 + labels.shape[1]), dtype=np.int64)
+    np.add.at(counts, member_of, np.column_stack([np.ones(len(labels), dtype=np.int64), labels]))
+    return counts, member_of
+
+
+def _assign(counts: np.ndarray, k: int) -> np.ndarray:
+    """The fold of each group; counts as `_count_by_group` makes them."""
+    total = counts.sum(axis=0)
+    lacking = np.tile(total / k, (k, 1))
+    lacking[:, 0] = total[0] // k + (np.arange(k) < total[0] % k)  # whole samples, so that single ones fit exactly
+    fold = np.full(len(counts), -1, dtype=np.int64)
+    while (fold < 0).any():
+        left = counts[fold < 0].sum(axis=0)
+        present = np.flatnonzero(left[1:]) + 1
+        label = present[np.argmin(left[present])] if len(present) else 0
+        waiting = np.flatnonzero((fold < 0) & (counts[:, label] > 0))
+        for group in waiting[np.argsort(-counts[waiting, 0], kind="stable")]:
+            unused = np.setdiff1d(np.arange(k), fold)
+            open_to = unused if np.sum(fold < 0) <= len(unused) else np.arange(k)  # no fold may stay without a group
+            fold[group] = _neediest(lacking, open_to, label, size=counts[group, 0])
+            lacking[fold[group]] -= counts[group]
+    return fold
+
+
+def _neediest(lacking: np.ndarray, open_to: np.ndarray, label: int, size: int) -> int:
+    """The fold that lacks most of `label` among those with room for `size`; where none has room, the emptiest."""
+    roomy = open_to[lacking[open_to, 0] >= size]
+    if len(roomy) == 0:
+        return int(open_to[np.argmax(lacking[open_to, 0])])
+    return int(max(roomy, key=lambda fold: (lacking[fold, label], lacking[fold, 0], -fold)))
+
+
+def _problems(rows: list[list[str]], width: int) -> list[str]:
+    """What is wrong with the rows of a folds file; line numbers count the header as line 1."""
+    problems = ["no rows: the file holds no sample"] if not rows else []
+    listed = Counter(row[0] for row in rows if row)
+    for line, row in enumerate(rows, start=2):
+        if len(row) != width:
+            problems.append(f"line {line}: expected {width} fields, got {len(row)}")
+        elif not row[0]:
+            problems.append(f"line {line}: the id is missing")
+        elif listed[row[0]] > 1:
+            problems.append(f"line {line}: id '{row[0]}' is listed {listed[row[0]]} times; keep one row")
+        elif not (row[1].isascii() and row[1].removeprefix("-").isdigit() and int(row[1]) >= -1):
+            problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number from -1 upwards")
+    if not problems:
+        used = {int(row[1]) for row in rows} - {-1}
+        missing = sorted(set(range(max(used, default=0) + 1)) - used)
+        problems += [f"fold {fold} validates no sample; number the folds from 0 without a gap" for fold in missing]
+    return problems

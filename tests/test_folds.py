@@ -1,0 +1,156 @@
+"""Folds are balanced, whole by group, the same on every machine, and survive the file they are kept in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.folds import Folds, forward_in_time, make_folds, read_folds, write_folds
+
+
+def some_labels(n: int, rates: list[float], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, len(rates))) < np.array(rates)
+
+
+def names(n: int) -> np.ndarray:
+    return np.array([f"{i:04d}.jpg" for i in range(n)])
+
+
+def rate_spread(fold: np.ndarray, labels: np.ndarray) -> float:
+    """The largest difference, over the labels, between the highest and lowest rate of any two folds."""
+    rates = np.array([labels[fold == f].mean(axis=0) for f in range(fold.max() + 1)])
+    return float((rates.max(axis=0) - rates.min(axis=0)).max())
+
+
+def test_labels_are_balanced_better_than_by_plain_kfold() -> None:
+    labels = some_labels(200, [0.5, 0.43, 0.1, 0.03])
+    folds = make_folds(ids=names(200), labels=labels, groups=np.arange(200), k=5, seed=0)
+    plain = [rate_spread(np.random.default_rng(seed).permutation(200) % 5, labels) for seed in range(20)]
+    assert np.bincount(folds.fold).tolist() == [40] * 5
+    assert rate_spread(folds.fold, labels) <= 2 / 40
+    assert rate_spread(folds.fold, labels) < min(plain)
+
+
+def test_sizes_of_single_samples_differ_by_one_at_most() -> None:
+    folds = make_folds(ids=names(23), labels=some_labels(23, [0.9, 0.2]), groups=np.arange(23), k=5, seed=1)
+    assert sorted(np.bincount(folds.fold)) == [4, 4, 5, 5, 5]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 5), st.integers(6, 60), st.integers(0, 3))
+def test_groups_never_straddle_and_every_fold_is_used(seed: int, k: int, n: int, label_count: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, max(k, n // 3), n)
+    groups[:k] = np.arange(k)
+    labels = some_labels(n, [0.3] * label_count, seed)
+    folds = make_folds(ids=names(n), labels=labels, groups=groups, k=k, seed=seed)
+    assert all(len(set(folds.fold[groups == group])) == 1 for group in set(groups))
+    assert set(folds.fold) == set(range(k))
+
+
+def test_groups_keep_labels_balanced() -> None:
+    labels, groups = some_labels(300, [0.5, 0.2]), np.arange(300) // 3
+    folds = make_folds(ids=names(300), labels=labels, groups=groups, k=5, seed=0)
+    assert np.ptp(np.bincount(folds.fold)) <= 3
+    assert rate_spread(folds.fold, labels) < 0.05
+
+
+def test_the_fold_of_an_id_does_not_depend_on_the_order_of_rows() -> None:
+    ids, labels, groups = names(60), some_labels(60, [0.5, 0.2]), np.arange(60) // 2
+    shuffled = np.random.default_rng(3).permutation(60)
+    folds = make_folds(ids=ids, labels=labels, groups=groups, k=3, seed=7)
+    other = make_folds(ids=ids[shuffled], labels=labels[shuffled], groups=groups[shuffled], k=3, seed=7)
+    assert np.array_equal(folds.fold[shuffled], other.fold)
+    assert folds.hash() == other.hash()
+
+
+def test_another_seed_makes_other_folds_and_the_same_seed_the_same() -> None:
+    def made(seed: int) -> Folds:
+        return make_folds(ids=names(40), labels=some_labels(40, [0.5]), groups=np.arange(40), k=4, seed=seed)
+
+    assert made(0).hash() == made(0).hash()
+    assert made(0).hash() != made(1).hash()
+
+
+def test_more_folds_than_groups_is_refused() -> None:
+    with pytest.raises(ConfigError, match="only 2 groups"):
+        make_folds(ids=names(6), labels=np.zeros((6, 0), bool), groups=np.arange(6) % 2, k=3, seed=0)
+
+
+def test_a_split_fits_on_what_it_does_not_validate_and_on_rows_never_validated() -> None:
+    folds = Folds(ids=names(5), fold=np.array([0, 1, -1, 0, 1]), groups=np.arange(5))
+    assert folds.k == 2
+    assert folds.split(0).valid.tolist() == [0, 3]
+    assert folds.split(0).train.tolist() == [1, 2, 4]
+
+
+def test_folds_forward_in_time_leave_a_gap_and_never_validate_the_first_stretch() -> None:
+    # Days 0..8 and k = 2: three stretches of three days; fold 0 validates days 3-5, fold 1 days 6-8.
+    # A gap of two days: fold 0 is fitted on days 0 and 1 (3 - 1 = 2 >= 2), fold 1 on days 0 to 4.
+    days = np.datetime64("2020-01-01") + np.arange(9)
+    folds = forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(2, "D"))
+    assert folds.fold.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1]
+    assert folds.split(0).train.tolist() == [0, 1]
+    assert folds.split(1).train.tolist() == [0, 1, 2, 3, 4]
+    assert folds.split(1).valid.tolist() == [6, 7, 8]
+
+
+def test_without_a_gap_folds_forward_in_time_fit_on_all_of_the_past() -> None:
+    days = np.repeat(np.datetime64("2020-01-01") + np.arange(4), 2)[::-1]
+    folds = forward_in_time(ids=names(8), times=days, k=3, gap=np.timedelta64(0, "h"))
+    for fold in range(3):
+        split = folds.split(fold)
+        assert len(split.train) == 2 * (fold + 1)
+        assert days[split.train].max() < days[split.valid].min()
+
+
+def test_a_gap_longer_than_the_past_is_refused() -> None:
+    days = np.datetime64("2020-01-01") + np.arange(9)
+    with pytest.raises(ConfigError, match="leaves no sample"):
+        forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(4, "D"))
+
+
+@pytest.mark.parametrize("in_time", [False, True])
+def test_written_folds_are_read_back(tmp_path: Path, in_time: bool) -> None:
+    days = np.datetime64("2020-01-01") + np.arange(9)
+    folds = (
+        forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(2, "D"))
+        if in_time
+        else make_folds(ids=names(9), labels=some_labels(9, [0.5]), groups=np.arange(9) // 2, k=2, seed=0)
+    )
+    write_folds(tmp_path / "folds.csv", folds)
+    again = read_folds(tmp_path / "folds.csv")
+    assert again.hash() == folds.hash()
+    for fold in range(2):
+        assert np.array_equal(again.split(fold).train, folds.split(fold).train)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,fold,group\na,0,0\n,1,1\n", "line 3: the id is missing"),
+        ("id,fold,group\na,0,0\na,1,1\n", "line 3: id 'a' is listed 2 times"),
+        ("id,fold,group\na,0.5,0\nb,1,1\n", "line 2: fold '0.5' of id 'a'"),
+        ("id,fold,group\na,-2,0\nb,0,1\n", "line 2: fold '-2'"),
+        ("id,fold,group\na,0,0\nb,2,1\n", "fold 1 validates no sample"),
+        ("id,fold,group\na,0\nb,1,1\n", "line 2: expected 3 fields, got 2"),
+        ("id,fold\na,0\n", "expected the columns id,fold,group"),
+        ("id,fold,group\n", "no rows"),
+        ("", "expected the columns"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "folds.csv"
+    path.write_text(text)
+    with pytest.raises(DataLayoutError, match=message):
+        read_folds(path)
+
+
+def test_a_missing_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataLayoutError, match=r"prepare\.py"):
+        read_folds(tmp_path / "folds.csv")
