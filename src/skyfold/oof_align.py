@@ -1,0 +1,63 @@
+"""Whether runs may be blended: the same rows, classes, shape, unit and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skyfold.errors import OofMismatch
+from skyfold.oof_store import StoredRun
+
+
+def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None) -> None:
+    """Pass when row i means the same sample in all runs, out of fold and in the test part; else OofMismatch.
+
+    The gate, a classifier, must agree in ids, classes and folds; its values are (n, K).
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for what, one, other in [
+            ("unit", first.info.unit, run.info.unit),
+            ("shape", first.oof.values.shape[1:], run.oof.values.shape[1:]),
+        ]:
+            if one != other:
+                raise OofMismatch(
+                    f"{what} differs: run '{first.info.name}' has {one}, run '{run.info.name}' has {other}. "
+                    "Runs of one blend predict on the competition's grid; retrain the odd one."
+                )
+    for run in [*runs[1:], *([gate] if gate else [])]:
+        for what, a, b in [
+            ("folds", first.info.folds_hash, run.info.folds_hash),
+            ("classes", first.info.classes, run.info.classes),
+        ]:
+            if a != b:
+                raise OofMismatch(
+                    f"{what} differ: run '{first.info.name}' has {a}, run '{run.info.name}' has {b}. "
+                    "Retrain the odd one with the same folds.csv."
+                )
+        _require_same_ids(first, run)
+    if gate is not None and gate.info.kind != "presence":
+        raise OofMismatch(f"gate '{gate.info.name}' predicts {gate.info.kind}; a gate is a run with target: presence.")
+    for run in runs:
+        if run.info.kind == "presence":
+            raise OofMismatch(f"run '{run.info.name}' is a classifier and has no masks to blend; name it as the gate.")
+
+
+def _require_same_ids(first: StoredRun, run: StoredRun) -> None:
+    for part, one, other in [("oof", first.oof, run.oof), ("test", first.test, run.test)]:
+        if one is None or other is None:
+            if one is not other:
+                has, lacks = (first, run) if other is None else (run, first)
+                raise OofMismatch(
+                    f"run '{has.info.name}' has {part} predictions, run '{lacks.info.name}' has none. "
+                    "Run scripts/train.py on it again, with the test part in place."
+                )
+            continue
+        if not np.array_equal(one.ids, other.ids):
+            lacking = sorted(set(one.ids.tolist()) ^ set(other.ids.tolist()))
+            detail = f"first in only one of them '{lacking[0]}'" if lacking else "in another order"
+            raise OofMismatch(
+                f"{part}: run '{first.info.name}' has {len(one.ids)} ids, run '{run.info.name}' has {len(other.ids)}; "
+                f"{detail}. Retrain with the same folds.csv."
+            )

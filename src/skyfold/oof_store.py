@@ -1,0 +1,164 @@
+"""A run's folder `oof/<data name>/<run>/`: what made it, its out-of-fold rows and its test rows.
+
+    run.json    name, target, classes, unit, grid, config and its hash, hash of the folds, scores
+    oof/        RowStore, a row a training sample, predicted by the models that did not see it
+    test/       RowStore, a row a test sample, averaged over folds and seeds (absent where there is no test part)
+
+Reading refuses what is missing, of another shape, or made with other folds, and says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import OofMismatch
+from skyfold.files import read_json, write_json
+from skyfold.folds import Folds
+from skyfold.row_store import RowStore
+from skyfold.types import JsonDict, Predictions
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What stands in `run.json`; `kind` is "masks", "presence" (a classifier) or "blend"."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    unit: str
+    config: JsonDict
+    config_hash: str
+    folds_hash: str
+    scores: JsonDict
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run, its predictions memory-mapped; `test` is None where the competition has no test part."""
+
+    folder: Path
+    info: RunInfo
+    oof: Predictions
+    test: Predictions | None
+
+
+def begin_run(
+    folder: Path,
+    *,
+    name: str,
+    kind: str,
+    classes: tuple[str, ...],
+    unit: str,
+    config: JsonDict,
+    config_hash: str,
+    folds: Folds,
+    restart: bool = False,
+) -> RunInfo:
+    """Write `run.json`, or go on with the one there; OofMismatch when it was made with another config or other folds."""
+    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {})
+    path = folder / "run.json"
+    if path.is_file() and not restart:
+        there = read_info(folder)
+        for what, old, new in [
+            ("config", there.config_hash, config_hash),
+            ("folds.csv", there.folds_hash, info.folds_hash),
+        ]:
+            if old != new:
+                raise OofMismatch(
+                    f"{folder}: this run was begun with another {what} ({old}, now {new}"
+                    f"{_changed(there.config, config) if what == 'config' else ''}). "
+                    "Give the new one another name, or begin afresh with --restart."
+                )
+        return there
+    _write_info(folder, info)
+    return info
+
+
+def record_scores(folder: Path, scores: JsonDict) -> None:
+    """Add `scores` to those in `run.json`."""
+    info = read_info(folder)
+    _write_info(folder, RunInfo(**{**vars(info), "scores": {**info.scores, **scores}}))
+
+
+def open_rows(
+    folder: Path, part: str, info: RunInfo, *, ids: np.ndarray, shape: tuple[int, ...], dtype: str
+) -> RowStore:
+    """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done."""
+    return RowStore.open_or_create(
+        folder / part, ids=ids, shape=shape, dtype=dtype, stamp=f"{info.config_hash} {info.folds_hash}"
+    )
+
+
+def read_info(folder: Path) -> RunInfo:
+    path = folder / "run.json"
+    if not path.is_file():
+        raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
+    values: dict[str, Any] = read_json(path)
+    return RunInfo(**{**values, "classes": tuple(values["classes"])})
+
+
+def read_run(folder: Path, folds: Folds) -> StoredRun:
+    """Open a finished run; every row that a fold validates must be there and hold what was written.
+
+    OofMismatch names the run and the first row that is missing, of another folds.csv, or damaged.
+    """
+    info = read_info(folder)
+    if info.folds_hash != folds.hash():
+        raise OofMismatch(
+            f"run '{info.name}' was made with other folds ({info.folds_hash}) than folds.csv holds now ({folds.hash()}). "
+            "Its scores would be leaked; retrain it with --restart."
+        )
+    oof = _read_rows(folder / "oof", info)
+    if not np.array_equal(oof.ids, folds.ids):
+        raise OofMismatch(_id_difference(info.name, oof.ids, "folds.csv", folds.ids))
+    missing = np.flatnonzero((folds.fold >= 0) & ~oof.covered)
+    if len(missing):
+        lacking = sorted(set(folds.fold[missing].tolist()))
+        raise OofMismatch(
+            f"run '{info.name}' has no out-of-fold prediction for {len(missing)} of {len(oof.ids)} ids, first "
+            f"'{oof.ids[missing[0]]}' (folds {lacking}). Go on with scripts/train.py, the same command resumes."
+        )
+    test = None
+    if (folder / "test" / "rows.json").is_file():
+        test = _read_rows(folder / "test", info)
+        if not test.covered.all():
+            first = test.ids[~test.covered][0]
+            raise OofMismatch(
+                f"run '{info.name}' has no test prediction for {(~test.covered).sum()} of {len(test.ids)} ids, first "
+                f"'{first}'. Go on with scripts/train.py, the same command resumes."
+            )
+    return StoredRun(folder, info, oof, test)
+
+
+def _read_rows(folder: Path, info: RunInfo) -> Predictions:
+    rows = RowStore.open(folder)
+    if rows.stamp != f"{info.config_hash} {info.folds_hash}":
+        raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
+    rows.verify()
+    return Predictions(ids=rows.ids, values=rows.values, covered=rows.done, unit=info.unit)
+
+
+def _write_info(folder: Path, info: RunInfo) -> None:
+    write_json(folder / "run.json", {**vars(info), "classes": list(info.classes)})
+
+
+def _changed(old: JsonDict, new: JsonDict, prefix: str = "") -> str:
+    """Up to three keys whose values differ, as text to stand behind the hashes."""
+    keys = [f"{prefix}{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return f"; changed: {', '.join(keys[:3])}" if keys else ""
+
+
+def _id_difference(name: str, ids: np.ndarray, other: str, wanted: np.ndarray) -> str:
+    lacking = sorted(set(wanted.tolist()) - set(ids.tolist()))
+    extra = sorted(set(ids.tolist()) - set(wanted.tolist()))
+    if lacking:
+        detail = f"first missing in '{name}': '{lacking[0]}'"
+    elif extra:
+        detail = f"first missing in '{other}': '{extra[0]}'"
+    else:
+        detail = "the same ids in another order"
+    return f"run '{name}' has {len(ids)} ids, {other} has {len(wanted)}; {detail}. Retrain with the same folds.csv."
