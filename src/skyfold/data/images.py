@@ -1,0 +1,242 @@
+"""How image files become arrays, and how broken ones are noticed.
+
+OpenCV decodes; it may fill what is missing of a truncated file with grey, without a word. So the bytes of every file
+are looked at first: a JPEG must reach its end marker, each chunk of a PNG must match its checksum.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from skyfold.errors import DataLayoutError, listing
+from skyfold.files import digest
+from skyfold.progress import Progress
+from skyfold.types import IntPair
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
+THREADS = 2
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+JPEG_END = b"\xff\xd9"
+JPEG_SCAN = 0xDA
+GREY_FILL = 128  # what the JPEG decoder puts where data is damaged
+EXIF_ORIENTATION = 0x0112
+TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself. size: (H, W) as decoded; turned: its EXIF tag swaps height and width."""
+
+    size: IntPair
+    turned: bool
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files as an ArraySequence: `files[i]` decodes one to uint8 (H, W, bands).
+
+    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is left out. bands 1: grey, colours are
+    refused. bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG alone.
+    Reading raises DataLayoutError naming a file that is broken or of another kind.
+    """
+
+    paths: Sequence[Path]
+    bands: int = 3
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_image(self.paths[index], bands=self.bands)
+
+    def resized(self, index: int, size: IntPair) -> np.ndarray:
+        """The image reduced to `size` (H, W) by area averaging, or enlarged bilinearly; uint8 (H, W, bands).
+
+        Where the size allows, the JPEG decoder itself averages blocks of 2, 4 or 8 pixels first, several times faster
+        than decoding all of them; values differ from plain area averaging by rounding.
+        """
+        path = self.paths[index]
+        if self.bands == 3 and path.suffix.lower() != ".png":
+            wanted = read_header(path).size
+            for step, flag in REDUCED.items():
+                if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(wanted, size, strict=True)):
+                    return resize(_decode(path, _read_bytes(path), flag)[..., ::-1], size)
+        return resize(self[index], size)
+
+    def stamp(self) -> str:
+        """Changes when a file is replaced, added or renamed: made of names, sizes and times of change."""
+        return files_stamp(self.paths)
+
+
+def read_image(path: Path, bands: int = 3) -> np.ndarray:
+    """One file as uint8 (H, W, bands), as `ImageFiles` says."""
+    data = _read_bytes(path)
+    if bands == 3:
+        return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
+    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    found = 1 if image.ndim == 2 else image.shape[2]
+    if found != bands:
+        raise DataLayoutError(f"{path}: expected {bands} bands, the file has {found}.")
+    if read_header(path).turned:
+        raise DataLayoutError(f"{path}: EXIF rotation is applied to images of three bands alone. Write it unrotated.")
+    return image[..., np.newaxis] if bands == 1 else np.ascontiguousarray(image[..., [2, 1, 0, 3]])
+
+
+def read_plane(path: Path) -> np.ndarray:
+    """The values of a mask file, uint8 (H, W) grey values or palette places, or (H, W, 3) RGB; never rotated."""
+    data = _read_bytes(path)
+    try:
+        with Image.open(path) as file:
+            if file.mode == "P":
+                return np.array(file)
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataLayoutError(f"{path}: cannot be decoded ({error}). Get the file again.") from None
+    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 2::-1])
+
+
+def read_header(path: Path) -> Header:
+    """Size and rotation, without decoding; DataLayoutError where the file is no image."""
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            turned = file.getexif().get(EXIF_ORIENTATION) in TURNED_BY_A_QUARTER
+    except FileNotFoundError:
+        raise DataLayoutError(f"{path}: no such file.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Get the file again.") from None
+    return Header(size=(width, height) if turned else (height, width), turned=turned)
+
+
+def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
+    """(H, W, C) to `size`: area averages where both sides shrink or stay, else bilinear."""
+    height, width = size
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
+    return np.asarray(resized).reshape(height, width, *image.shape[2:])
+
+
+def check_images(paths: Sequence[Path], label: str = "checking images") -> list[str]:
+    """Read every file; one message for each that is broken or of a kind that is not read, in the order of `paths`.
+
+    Finds more than reading does: a JPEG that is damaged inside, so that the decoder fills the rest with grey.
+    """
+
+    def problem(path: Path) -> str:
+        try:
+            image = read_image(path)
+        except DataLayoutError as error:
+            return str(error)
+        if (image[-1] == GREY_FILL).all() and "Corrupt JPEG" in _decoder_warnings(path):
+            return f"{path}: the JPEG is damaged; its end is grey. Get the file again."
+        return ""
+
+    with Progress(label, len(paths)) as progress, ThreadPoolExecutor(THREADS) as pool:
+        problems = []
+        for message in pool.map(problem, paths):
+            progress.advance()
+            problems += [message] if message else []
+    return problems
+
+
+def _decoder_warnings(path: Path) -> str:
+    """What the decoder says of a file; it says so on the standard error stream alone, hence a process of its own."""
+    command = [sys.executable, "-c", "import cv2, sys; cv2.imread(sys.argv[1])", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The JPEG and PNG files of `folder` by name; DataLayoutError where there is no folder, no image, or one id twice.
+
+    The id of a file is its stem, so that `a.jpg` beside `a.png` is one id twice.
+    """
+    if not folder.is_dir():
+        raise DataLayoutError(f"{folder}: no such folder. Images are expected in it.")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not paths:
+        raise DataLayoutError(f"{folder}: no image in this folder ({', '.join(SUFFIXES)}).")
+    first_of: dict[str, Path] = {}
+    doubled = [f"{p.name} beside {first_of[p.stem].name}" for p in paths if first_of.setdefault(p.stem, p) != p]
+    if doubled:
+        raise DataLayoutError(f"{folder}: two files of one id; keep one of each pair.\n{listing(doubled)}")
+    return paths
+
+
+def files_stamp(paths: Sequence[Path]) -> str:
+    """A digest of names, sizes in bytes and times of change."""
+    stats = [(path, path.stat()) for path in paths]
+    return digest("\n".join(f"{path.name}\t{stat.st_size}\t{stat.st_mtime_ns}" for path, stat in stats))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataLayoutError(f"{path}: no such file.") from None
+    if not data:
+        raise DataLayoutError(f"{path}: the file is empty. Get it again.")
+    if data.startswith(JPEG_SIGNATURE):
+        _refuse_cut_jpeg(path, data)
+    elif data.startswith(PNG_SIGNATURE):
+        _refuse_damaged_png(path, data)
+    else:
+        raise DataLayoutError(f"{path}: neither JPEG nor PNG. Convert it, or get the file again.")
+    return data
+
+
+def _refuse_cut_jpeg(path: Path, data: bytes) -> None:
+    """The end marker must follow the first scan: one before it belongs to a thumbnail; within a scan none can occur."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == JPEG_SCAN:
+            if data.find(JPEG_END, position) < 0:
+                break
+            return
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Get the file again.")
+
+
+def _refuse_damaged_png(path: Path, data: bytes) -> None:
+    position = len(PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        if end > len(data):
+            break
+        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            name = kind.decode("latin-1")
+            raise DataLayoutError(f"{path}: the PNG is damaged (checksum of chunk {name}). Get the file again.")
+        if kind == b"IHDR" and data[position + 16] > 8:
+            raise DataLayoutError(f"{path}: a PNG of {data[position + 16]} bits a band. Write it with 8 bits.")
+        if kind == b"IEND":
+            return
+        position = end
+    raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Get the file again.")
+
+
+def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:
+    """BGR as OpenCV gives it; data were looked at before."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Get the file again.") from None
+    if image is None:
+        raise DataLayoutError(f"{path}: cannot be decoded. Get the file again.")
+    return np.asarray(image)

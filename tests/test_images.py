@@ -1,0 +1,164 @@
+"""Images are decoded as they are meant, and a file that is not whole is never read as if it were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from skyfold.data.images import ImageFiles, check_images, image_paths, read_header, read_image, read_plane, resize
+from skyfold.errors import DataLayoutError
+
+
+def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """Smooth enough that a JPEG keeps it, uneven enough that a flip or a swap of bands shows."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def saved(path: Path, image: np.ndarray, **options: object) -> Path:
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+def test_a_png_is_read_exactly_as_rgb(tmp_path: Path) -> None:
+    image = picture()
+    assert np.array_equal(ImageFiles([saved(tmp_path / "a.png", image)])[0], image)
+
+
+def test_a_jpeg_is_read_as_rgb(tmp_path: Path) -> None:
+    image = picture()
+    read = read_image(saved(tmp_path / "a.jpg", image, quality=95))
+    assert np.abs(read.astype(int) - image).mean() < 5
+
+
+def test_grey_is_repeated_palettes_are_looked_up_and_alpha_is_left_out(tmp_path: Path) -> None:
+    grey, rgb = picture()[..., 0], picture()
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(rgb).quantize(16).save(tmp_path / "palette.png")
+    rgba = np.dstack([rgb, grey])
+    saved(tmp_path / "alpha.png", rgba)
+    assert np.array_equal(read_image(tmp_path / "grey.png"), np.dstack([grey] * 3))
+    expected = np.array(Image.open(tmp_path / "palette.png").convert("RGB"))
+    assert np.array_equal(read_image(tmp_path / "palette.png"), expected)
+    assert np.array_equal(read_image(tmp_path / "alpha.png"), rgb)
+    assert np.array_equal(read_image(tmp_path / "alpha.png", bands=4), rgba)
+    assert np.array_equal(read_image(tmp_path / "grey.png", bands=1), grey[..., None])
+    with pytest.raises(DataLayoutError, match="expected 1 bands, the file has 3"):
+        read_image(tmp_path / "palette.png", bands=1)
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((8, 8), 4000, np.uint16))
+    with pytest.raises(DataLayoutError, match=r"deep\.png: a PNG of 16 bits"):
+        read_image(tmp_path / "deep.png")
+
+
+def with_exif(path: Path, image: np.ndarray) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    return saved(path, image, exif=exif, quality=95)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (16, 12)])
+def test_exif_rotation_is_applied_at_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    image = picture(48, 64)
+    path = with_exif(tmp_path / "turned.jpg", image)
+    assert read_header(path).size == (64, 48)
+    assert read_header(path).turned
+    expected = resize(np.ascontiguousarray(np.rot90(image, -1)), size)
+    assert np.abs(ImageFiles([path]).resized(0, size).astype(int) - expected).mean() < 5
+
+
+@pytest.mark.parametrize("size", [(8, 12), (17, 30), (128, 192), (300, 400), (256, 384)])
+def test_the_reduced_decoder_agrees_with_plain_area_averaging(tmp_path: Path, size: tuple[int, int]) -> None:
+    files = ImageFiles([saved(tmp_path / "a.jpg", picture(256, 384), quality=95)])
+    quick, plain = files.resized(0, size).astype(int), resize(files[0], size).astype(int)
+    assert quick.shape == (*size, 3)
+    assert np.abs(quick - plain).mean() < 1
+
+
+def test_resizing_averages_areas() -> None:
+    image = np.array([[0, 10, 20, 20], [20, 10, 20, 20]], np.uint8)[..., None]
+    assert resize(image, (1, 2))[..., 0].tolist() == [[10, 20]]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.95, 0.999])
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, suffix: str, kept: float) -> None:
+    whole = saved(tmp_path / f"whole{suffix}", picture()).read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(DataLayoutError, match=rf"cut\{suffix}: .*cut short"):
+        read_image(path)
+
+
+def test_the_end_marker_of_a_thumbnail_does_not_count(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "whole.jpg", picture()).read_bytes()
+    comment = b"\xff\xfe" + (2 + 4).to_bytes(2, "big") + b"\xff\xd9\xff\xd9"
+    with_thumbnail = whole[:2] + comment + whole[2:]
+    path = tmp_path / "thumbnail.jpg"
+    path.write_bytes(with_thumbnail)
+    assert read_image(path).shape == (48, 64, 3)
+    path.write_bytes(with_thumbnail[:-40])
+    with pytest.raises(DataLayoutError, match="cut short"):
+        read_image(path)
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.jpg", picture())
+    image = read_image(path)
+    path.write_bytes(path.read_bytes() + b"\0\0camera maker's own notes")
+    assert np.array_equal(read_image(path), image)
+
+
+def test_a_changed_byte_in_a_png_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", picture())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataLayoutError, match="checksum of chunk IDAT"):
+        read_image(path)
+
+
+def test_checking_lists_every_broken_file_and_no_whole_one(tmp_path: Path) -> None:
+    whole = [saved(tmp_path / "a.jpg", picture()), saved(tmp_path / "grey.jpg", np.full((48, 64, 3), 128, np.uint8))]
+    data = saved(tmp_path / "large.jpg", np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)).read_bytes()
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "inside.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    (tmp_path / "text.jpg").write_text("<html>404</html>")
+    broken = [tmp_path / name for name in ("empty.jpg", "inside.jpg", "text.jpg", "gone.jpg")]
+    problems = check_images([*whole, *broken])
+    assert [problem.split(": ")[0] for problem in problems] == [str(path) for path in broken]
+    assert "damaged; its end is grey" in problems[1]
+    assert "neither JPEG nor PNG" in problems[2]
+
+
+def test_a_palette_mask_is_read_as_places_in_the_palette(tmp_path: Path) -> None:
+    places = np.array([[0, 1], [2, 1]], np.uint8)
+    mask = Image.fromarray(places, mode="P")
+    mask.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    mask.save(tmp_path / "mask.png")
+    assert np.array_equal(read_plane(tmp_path / "mask.png"), places)
+
+
+def test_the_stamp_changes_with_a_file(tmp_path: Path) -> None:
+    files = ImageFiles([saved(tmp_path / "a.png", picture())])
+    before = files.stamp()
+    assert files.stamp() == before
+    saved(tmp_path / "a.png", picture(seed=1))
+    assert files.stamp() != before
+
+
+def test_a_folder_lists_its_images_by_name(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in image_paths(tmp_path)] == ["a.JPG", "b.png"]
+    (tmp_path / "b.jpeg").touch()
+    with pytest.raises(DataLayoutError, match=r"b\.png beside b\.jpeg"):
+        image_paths(tmp_path)
+    with pytest.raises(DataLayoutError, match="no such folder"):
+        image_paths(tmp_path / "absent")
