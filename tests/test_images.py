@@ -137,12 +137,20 @@ def test_checking_lists_every_broken_file_and_no_whole_one(tmp_path: Path) -> No
     assert "neither JPEG nor PNG" in problems[2]
 
 
-def test_a_palette_mask_is_read_as_places_in_the_palette(tmp_path: Path) -> None:
+def test_a_palette_mask_is_read_as_places_or_as_colours(tmp_path: Path) -> None:
     places = np.array([[0, 1], [2, 1]], np.uint8)
     mask = Image.fromarray(places, mode="P")
     mask.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     mask.save(tmp_path / "mask.png")
-    assert np.array_equal(read_plane(tmp_path / "mask.png"), places)
+    assert np.array_equal(read_plane(tmp_path / "mask.png", colours=False), places)
+    assert read_plane(tmp_path / "mask.png", colours=True)[1].tolist() == [[0, 255, 0], [255, 0, 0]]
+
+
+def test_a_mask_in_colour_has_no_grey_values(tmp_path: Path) -> None:
+    grey = picture()[..., 0]
+    assert np.array_equal(read_plane(saved(tmp_path / "a.png", np.dstack([grey] * 3)), colours=False), grey)
+    with pytest.raises(DataLayoutError, match="#rrggbb"):
+        read_plane(saved(tmp_path / "b.png", picture()), colours=False)
 
 
 def test_the_stamp_changes_with_a_file(tmp_path: Path) -> None:

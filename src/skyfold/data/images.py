@@ -6,6 +6,7 @@ are looked at first: a JPEG must reach its end marker, each chunk of a PNG must 
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import zlib
@@ -29,6 +30,7 @@ SPARE = 2  # averaging twice blurs visibly unless the second step reduces at lea
 THREADS = 2
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOUR_TYPE, PNG_PALETTE = 25, 3
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 JPEG_SCAN = 0xDA
@@ -96,17 +98,24 @@ def read_image(path: Path, bands: int = 3) -> np.ndarray:
     return image[..., np.newaxis] if bands == 1 else np.ascontiguousarray(image[..., [2, 1, 0, 3]])
 
 
-def read_plane(path: Path) -> np.ndarray:
-    """The values of a mask file, uint8 (H, W) grey values or palette places, or (H, W, 3) RGB; never rotated."""
+def read_plane(path: Path, *, colours: bool) -> np.ndarray:
+    """The codes of a mask file, never rotated: uint8 RGB (H, W, 3) with `colours`, else (H, W).
+
+    Without `colours` a code is a grey value or, in a PNG with a palette, the place in it; DataLayoutError where the
+    bands of a file differ from each other.
+    """
     data = _read_bytes(path)
-    try:
-        with Image.open(path) as file:
-            if file.mode == "P":
-                return np.array(file)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataLayoutError(f"{path}: cannot be decoded ({error}). Get the file again.") from None
+    if colours:
+        flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        return np.ascontiguousarray(_decode(path, data, flag)[..., ::-1])
+    if _is_palette(data):
+        return np.array(Image.open(io.BytesIO(data)))
     image = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 2::-1])
+    if image.ndim == 2:
+        return image
+    if (image[..., :1] != image[..., 1:3]).any():
+        raise DataLayoutError(f"{path}: the mask is in colour. Give its values as '#rrggbb'.")
+    return np.ascontiguousarray(image[..., 0])
 
 
 def read_header(path: Path) -> Header:
@@ -229,6 +238,11 @@ def _refuse_damaged_png(path: Path, data: bytes) -> None:
             return
         position = end
     raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Get the file again.")
+
+
+def _is_palette(data: bytes) -> bool:
+    """Looked up in the header chunk, which comes first in every PNG; no JPEG has a palette."""
+    return data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE
 
 
 def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:

@@ -1,0 +1,167 @@
+"""How truth becomes masks on a competition's grid, decoded on access from run-length text or from mask images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from skyfold.data.images import files_stamp, read_plane
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.files import digest
+from skyfold.submission import rle
+from skyfold.types import IntPair
+
+# How truth drawn at the size of the image becomes truth on the competition's grid. Assumed: the contests do not say.
+# Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale).
+TRUTH_RESAMPLING = cv2.INTER_NEAREST
+
+NONE, UNDEFINED, UNKNOWN = 253, 254, 255
+
+
+@dataclass(frozen=True)
+class RleMasks:
+    """Run-length text as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
+
+    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) that the runs count in; rows (n, K): the names of
+    the texts in error messages.
+    """
+
+    texts: np.ndarray
+    rows: np.ndarray
+    drawn_at: IntPair
+    grid: IntPair
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        planes = rle.decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
+        return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
+
+    def stamp(self) -> str:
+        text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
+        return digest(text, repr((self.drawn_at, self.grid, TRUTH_RESAMPLING)))
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Which codes of a mask image mean what. A code is a grey value 0..255 or a colour '#rrggbb'; all of one kind.
+
+    classes: codes of each class, in the order of the last axis of targets; background: codes of no class;
+    undefined: codes of pixels that count in no loss and no score.
+    """
+
+    classes: Mapping[str, tuple[int, ...]]
+    background: tuple[int, ...]
+    undefined: tuple[int, ...]
+    colours: bool
+
+    @classmethod
+    def parse(cls, classes: Mapping[str, Any], background: Any, undefined: Any) -> ClassTable:
+        """From a config: each value a code or a list of codes, None for no code. ConfigError where they conflict.
+
+        >>> ClassTable.parse({"cloud": 255}, background=100, undefined=0).classes
+        {'cloud': (255,)}
+        """
+        if not classes:
+            raise ConfigError("classes: name at least one class and its mask value, for instance classes: {cloud: 255}")
+        named = {**{f"class '{name}'": value for name, value in classes.items()}, "undefined": undefined}
+        kinds = {isinstance(code, str) for value in named.values() for code in _listed(value)}
+        if len(kinds) > 1:
+            raise ConfigError("mask values: give all of them as grey values or all of them as colours '#rrggbb'.")
+        colours = kinds == {True}
+        # 0 in a config means black in both kinds, so that the usual background needs no other spelling
+        named["background"] = "#000000" if colours and background == 0 else background
+        codes = {name: tuple(_code(name, code) for code in _listed(value)) for name, value in named.items()}
+        owner: dict[int, str] = {}
+        for name, values in codes.items():
+            for code in values:
+                if code in owner:
+                    spelled = f"#{code:06x}" if colours else code
+                    raise ConfigError(f"mask value {spelled} belongs to both {owner[code]} and {name}.")
+                owner[code] = name
+        return cls(
+            classes={name: codes[f"class '{name}'"] for name in classes},
+            background=codes["background"],
+            undefined=codes["undefined"],
+            colours=colours,
+        )
+
+    def read(self, path: Path) -> np.ndarray:
+        """uint8 (H, W): the place of each pixel's class, NONE or UNDEFINED; DataLayoutError for codes of none."""
+        plane = read_plane(path, colours=self.colours)
+        codes = plane if plane.ndim == 2 else plane.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+        meaning = np.full(codes.shape, UNKNOWN, dtype=np.uint8)
+        for place, values in [*enumerate(self.classes.values()), (NONE, self.background), (UNDEFINED, self.undefined)]:
+            for code in values:
+                meaning[codes == code] = place
+        unknown = codes[meaning == UNKNOWN]
+        if len(unknown):
+            found, counts = np.unique(unknown, return_counts=True)
+            shown = ", ".join(f"#{v:06x}" if self.colours else str(v) for v in found[np.argsort(-counts)][:5])
+            raise DataLayoutError(
+                f"{path}: {len(unknown)} pixels have values that no class has: {shown}"
+                f"{', ...' if len(found) > 5 else ''}. Add them to classes, background or undefined."
+            )
+        return meaning
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Mask images as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`."""
+
+    paths: Sequence[Path]
+    table: ClassTable
+    grid: IntPair
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        meaning = resample(self.table.read(self.paths[index]), self.grid)
+        return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
+
+    def stamp(self) -> str:
+        return digest(files_stamp(self.paths), repr((self.table, self.grid, TRUTH_RESAMPLING)))
+
+
+@dataclass(frozen=True)
+class DefinedPixels:
+    """Where mask images are defined: `defined[i]` is bool (H, W) on the grid of `masks`."""
+
+    masks: MaskFiles
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        meaning = self.masks.table.read(self.masks.paths[index])
+        return np.asarray(resample(meaning, self.masks.grid) != UNDEFINED)
+
+    def stamp(self) -> str:
+        return self.masks.stamp()
+
+
+def resample(plane: np.ndarray, grid: IntPair) -> np.ndarray:
+    """uint8 (H, W) codes onto `grid` by TRUTH_RESAMPLING."""
+    if plane.shape == grid:
+        return plane
+    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=TRUTH_RESAMPLING))
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _code(owner: str, code: Any) -> int:
+    if isinstance(code, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", code):
+        return int(code[1:], 16)
+    if isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255:
+        return code
+    raise ConfigError(f"mask value {code!r} of {owner}: expected a grey value 0 to 255 or a colour '#rrggbb'.")
