@@ -13,10 +13,10 @@ from typing import Any
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a path beside `path`, flush what it wrote to disk, and rename it into place.
 
-    The temporary name keeps the suffix of `path`, since some writers choose their format by it.
+    The temporary name ends as `path` does, since some writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.writing-{os.getpid()}{path.suffix}")
+    beside = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         write(beside)
         with open(beside, "rb+") as file:

@@ -1,0 +1,124 @@
+"""Batches for training and prediction, prepared ahead in threads while the network computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from skyfold.data.augment import Augmenter, sample_seed
+from skyfold.data.scaling import scaled
+from skyfold.data.seeding import derived_seed
+
+AHEAD = 4  # batches waiting at most; threads suffice, since resizing, decoding and copying release the interpreter
+THREADS = 2
+
+
+class Rows(Protocol):
+    """What batches are made of: `data.cache.TrainingArrays`, or arrays in memory of the same shape."""
+
+    @property
+    def inputs(self) -> np.ndarray: ...
+
+    @property
+    def targets(self) -> np.ndarray | None: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs float32 (B, H, W, C); targets uint8 (B, H, W, K + 1), or (B, K) for presence; rows int64 (count,).
+
+    A batch has always B entries, so that a network is traced once; entries beyond `count` repeat the first.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray | None
+    rows: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+
+def training_batches(
+    arrays: Rows,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    scaling: str,
+    presence: bool,
+    augmenter: Augmenter,
+    seed: int,
+    epoch: int,
+) -> Iterator[Batch]:
+    """One epoch over `rows`, shuffled by (seed, epoch). The last batch is filled up from the start of the epoch."""
+    order = np.random.default_rng(derived_seed("shuffle", seed, epoch)).permutation(rows)
+    steps = steps_per_epoch(len(rows), batch_size)
+    order = np.resize(order, steps * batch_size)
+
+    def prepare(step: int) -> Batch:
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        changed = [
+            augmenter(arrays.inputs[row], _target(arrays, row), seed=sample_seed(seed=seed, epoch=epoch, row=int(row)))
+            for row in chosen
+        ]
+        inputs = np.stack([image for image, _ in changed])
+        targets = np.stack([target for _, target in changed])
+        return Batch(scaled(inputs, scaling), presence_labels(targets) if presence else targets, chosen)
+
+    return _ahead(prepare, steps)
+
+
+def prediction_batches(
+    arrays: Rows, rows: np.ndarray, *, batch_size: int, scaling: str, presence: bool = False
+) -> Iterator[Batch]:
+    """`rows` in their order, unchanged; with targets where the arrays have them."""
+    steps = steps_per_epoch(len(rows), batch_size)
+
+    def prepare(step: int) -> Batch:
+        chosen = rows[step * batch_size : (step + 1) * batch_size]
+        filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
+        inputs = np.stack([arrays.inputs[row] for row in filled])
+        if arrays.targets is None:
+            return Batch(scaled(inputs, scaling), None, chosen)
+        targets = np.stack([_target(arrays, row) for row in filled])
+        return Batch(scaled(inputs, scaling), presence_labels(targets) if presence else targets, chosen)
+
+    return _ahead(prepare, steps)
+
+
+def presence_labels(targets: np.ndarray) -> np.ndarray:
+    """targets uint8 (n, H, W, K + 1), validity last. Returns uint8 (n, K): 1 where the class has a counting pixel."""
+    masks, valid = targets[..., :-1], targets[..., -1:]
+    labels: np.ndarray = (masks & valid).any(axis=(1, 2)).astype(np.uint8)
+    return labels
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    return -(-count // batch_size)
+
+
+def _target(arrays: Rows, row: int) -> np.ndarray:
+    if arrays.targets is None:
+        raise ValueError("these samples have no targets")
+    target: np.ndarray = arrays.targets[row]
+    return target
+
+
+def _ahead(prepare: Callable[[int], Batch], steps: int) -> Iterator[Batch]:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for step in range(steps):
+                waiting.append(pool.submit(prepare, step))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,52 @@
+"""How stored bytes become the numbers a network sees.
+
+unit       0 .. 1
+byte       0 .. 255, for encoders whose first layer normalises (ResNet, ResNeXt of segmentation-models)
+symmetric  -1 .. 1 (Inception, MobileNet)
+imagenet   unit, minus ImageNet's mean, over its deviation, a band (EfficientNet, SE-ResNet50 and larger)
+caffe      byte, bands in the order BGR, minus ImageNet's mean (VGG)
+per_image  each image's bands with mean 0 and deviation 1
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SCALINGS = ("unit", "byte", "symmetric", "imagenet", "caffe", "per_image")
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def scaled(images: np.ndarray, scaling: str) -> np.ndarray:
+    """images uint8 (n, H, W, C). Returns float32 of the same shape.
+
+    ImageNet's figures exist for three bands; a band beyond them takes their mean, a single or double band too.
+    A band without contrast becomes 0 under `per_image`.
+    """
+    values = images.astype(np.float32)
+    if scaling == "byte":
+        return values
+    if scaling == "caffe":
+        values = values[..., [2, 1, 0, *range(3, values.shape[-1])]] if values.shape[-1] >= 3 else values
+        return values - _per_band(_CAFFE_MEAN_BGR, values.shape[-1])
+    if scaling == "per_image":
+        mean = values.mean(axis=(1, 2), keepdims=True)
+        deviation = values.std(axis=(1, 2), keepdims=True)
+        return (values - mean) / np.maximum(deviation, np.float32(1e-3))
+    values /= np.float32(255)
+    if scaling == "symmetric":
+        return values * np.float32(2) - np.float32(1)
+    if scaling == "imagenet":
+        bands = values.shape[-1]
+        return (values - _per_band(_IMAGENET_MEAN, bands)) / _per_band(_IMAGENET_DEVIATION, bands)
+    if scaling != "unit":
+        raise ValueError(f"unknown scaling '{scaling}'; there are {', '.join(SCALINGS)}")
+    return values
+
+
+def _per_band(figures: tuple[float, float, float], bands: int) -> np.ndarray:
+    mean = sum(figures) / 3
+    chosen = [*figures, *[mean] * (bands - 3)] if bands >= 3 else [mean] * bands
+    return np.asarray(chosen, dtype=np.float32)

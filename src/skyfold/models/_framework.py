@@ -1,0 +1,36 @@
+"""How segmentation-models and efficientnet, written for Keras 2, are imported beside Keras 3."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+from types import ModuleType, SimpleNamespace
+
+
+def segmentation_models() -> ModuleType:
+    _prepare()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints which framework it found
+        return importlib.import_module("segmentation_models")
+
+
+def efficientnet() -> ModuleType:
+    _prepare()
+    return importlib.import_module("efficientnet.tfkeras" if _has_tensorflow() else "efficientnet.keras")
+
+
+def _prepare() -> None:
+    if _has_tensorflow():
+        os.environ["SM_FRAMEWORK"] = "tf.keras"
+        return
+    import keras
+
+    os.environ["SM_FRAMEWORK"] = "keras"
+    if not hasattr(keras.utils, "generic_utils"):  # where Keras 2 kept the table of custom objects
+        keras.utils.generic_utils = SimpleNamespace(get_custom_objects=keras.saving.get_custom_objects)
+
+
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None

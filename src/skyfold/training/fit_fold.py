@@ -1,0 +1,214 @@
+"""Fits one network on one fold with one seed; killed at any moment, the same call goes on to the same weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.config import RunConfig
+from skyfold.data.augment import Augmenter
+from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, training_batches
+from skyfold.data.seeding import derived_seed
+from skyfold.errors import ConfigError
+from skyfold.files import read_json, write_atomic, write_json
+from skyfold.progress import Progress
+from skyfold.training import checkpoint
+from skyfold.training.history import HistoryRow, draw_history, write_history
+from skyfold.training.network import Network
+from skyfold.training.schedules import learning_rate
+from skyfold.training.validation import ValidationScore
+from skyfold.types import Split
+
+CHECKPOINT_SECONDS = 10.0  # a checkpoint of Adam and four copies of the weights takes up to a second to reach the disk
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """weights: the file of the weights that predict. score: validation score of their epoch, at the training size."""
+
+    weights: Path
+    score: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+def fit_fold(
+    network: Network,
+    *,
+    arrays: Rows,
+    split: Split,
+    score: ValidationScore,
+    scaling: str,
+    augmenter: Augmenter,
+    folder: Path,
+    fold: int,
+    seed: int,
+    stamp: str,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> FitResult:
+    """Fit on `split.train`, validate on `split.valid` after each epoch, and write `folder/fold<f>_seed<s>.*`.
+
+    .weights.h5 last of all: where it is, the fit is finished and is not repeated; .csv and .png the history, .json the
+    result; .checkpoint.npz while it runs, at most every `checkpoint_seconds`. ConfigError where the loss stops being a
+    number.
+    """
+    config = network.config
+    paths = FitPaths(folder, fold, seed)
+    if paths.finished(stamp):
+        return paths.result()
+    own_seed = derived_seed("fit", seed, fold)
+    steps = steps_per_epoch(len(split.train), network.batch_size)
+    history: list[HistoryRow] = []
+    best: list[np.ndarray] = []
+    network.restart(seed=own_seed)
+    found = checkpoint.read(paths.checkpoint, stamp=stamp)
+    if found is not None:
+        network.set_state(found.state)
+        history, best = found.history, found.best
+    written = time.monotonic()
+    label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(config.training.seeds) > 1 else "")
+    with Progress(label, config.training.epochs * steps, unit="steps") as progress:
+        progress.advance(len(history) * steps)
+        while not _ended(history, config, score.greater_is_better):
+            epoch = len(history)
+            started = time.monotonic()
+            loss, rate = math.nan, 0.0
+            network.begin_epoch(seed=derived_seed(own_seed, epoch))
+            batches = training_batches(
+                arrays,
+                split.train,
+                batch_size=network.batch_size,
+                scaling=scaling,
+                presence=config.target == "presence",
+                augmenter=augmenter,
+                seed=seed,
+                epoch=epoch,
+            )
+            for step, batch in enumerate(batches, start=epoch * steps):
+                assert batch.targets is not None
+                rate = learning_rate(
+                    config.schedule,
+                    base=config.optimizer.learning_rate,
+                    step=step,
+                    steps_per_epoch=steps,
+                    epochs=config.training.epochs,
+                    scores=[row["val_score"] for row in history],
+                    greater_is_better=score.greater_is_better,
+                )
+                loss = network.train(batch.inputs, batch.targets, learning_rate=rate)
+                progress.advance(1, note=f"loss {loss:.4f}")
+            if not math.isfinite(loss):
+                raise ConfigError(
+                    f"{label}: the loss is {loss} in epoch {epoch + 1}. Lower optimizer.learning_rate or set "
+                    "optimizer.clip_norm."
+                )
+            trained = time.monotonic()
+            val_loss, val_score, weights = _validated(network, arrays, split.valid, score, scaling)
+            row: HistoryRow = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "val_loss": val_loss,
+                "val_score": val_score,
+                "lr": rate,
+                "seconds": time.monotonic() - started,
+                "images_per_second": steps * network.batch_size / (trained - started),
+            }
+            history = [*history, row]
+            if config.training.keep == "last" or _best_epoch(history, score.greater_is_better) == epoch:
+                best = weights
+            progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {val_score:.4f}")
+            if time.monotonic() - written >= checkpoint_seconds:
+                checkpoint.write(
+                    paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), best)
+                )
+                written = time.monotonic()
+    return paths.write(network, best, history, score=score, keep=config.training.keep, stamp=stamp, title=label)
+
+
+def _validated(
+    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str
+) -> tuple[float, float, list[np.ndarray]]:
+    """Mean loss and score of the weights that would predict now, and these weights; training goes on from its own."""
+    presence = network.config.target == "presence"
+    own = network.weights()
+    weights = network.averaged_weights()
+    network.set_weights(weights)
+    total = 0.0
+    collected = score.begin()
+    for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, scaling=scaling, presence=presence):
+        assert batch.targets is not None
+        logits = network.logits(batch.inputs)[: batch.count]
+        targets = batch.targets[: batch.count]
+        total += network.loss(targets, logits) * batch.count
+        collected.add(targets, logits)
+    network.set_weights(own)
+    return total / len(rows), collected.score(), weights
+
+
+def _ended(history: list[HistoryRow], config: RunConfig, greater_is_better: bool) -> bool:
+    if len(history) >= config.training.epochs:
+        return True
+    if config.training.patience is None or not history:
+        return False
+    waited = len(history) - 1 - _best_epoch(history, greater_is_better)
+    return waited >= config.training.patience
+
+
+def _best_epoch(history: list[HistoryRow], greater_is_better: bool) -> int:
+    """Index of the first epoch with the best validation score; one that is not a number is never the best."""
+    scores = [row["val_score"] if greater_is_better else -row["val_score"] for row in history]
+    comparable = [-math.inf if math.isnan(value) else value for value in scores]
+    return comparable.index(max(comparable))
+
+
+class FitPaths:
+    """The files of one fit in `folder`."""
+
+    def __init__(self, folder: Path, fold: int, seed: int) -> None:
+        name = f"fold{fold}_seed{seed}"
+        self.weights = folder / f"{name}.weights.h5"
+        self.history = folder / f"{name}.csv"
+        self.curves = folder / f"{name}.png"
+        self.about = folder / f"{name}.json"
+        self.checkpoint = folder / f"{name}.checkpoint.npz"
+
+    def finished(self, stamp: str) -> bool:
+        return self.weights.is_file() and self.about.is_file() and read_json(self.about)["stamp"] == stamp
+
+    def result(self) -> FitResult:
+        self.checkpoint.unlink(missing_ok=True)  # left behind when killed just before it went
+        about: dict[str, Any] = {key: value for key, value in read_json(self.about).items() if key != "stamp"}
+        return FitResult(weights=self.weights, **about)
+
+    def write(
+        self,
+        network: Network,
+        weights: list[np.ndarray],
+        history: list[HistoryRow],
+        *,
+        score: ValidationScore,
+        keep: str,
+        stamp: str,
+        title: str,
+    ) -> FitResult:
+        kept = len(history) - 1 if keep == "last" else _best_epoch(history, score.greater_is_better)
+        self.weights.unlink(missing_ok=True)  # one of another stamp would pass for finished beside the new result
+        write_history(self.history, history)
+        draw_history(self.curves, history, title=title, score=score.name)
+        about = {
+            "stamp": stamp,
+            "score": history[kept]["val_score"],
+            "best_epoch": kept + 1,
+            "epochs": len(history),
+            "seconds": sum(row["seconds"] for row in history),
+        }
+        write_json(self.about, about)
+        network.set_weights(weights)
+        write_atomic(self.weights, network.model.save_weights)
+        return self.result()

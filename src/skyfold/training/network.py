@@ -1,0 +1,119 @@
+"""One network of a run with its optimizer: begun afresh for each fold and seed, but traced only once.
+
+Tracing the training step costs seconds, as much as an epoch of a small job. All folds and seeds of a run have the same
+graph, so a fit takes over the traced one and sets every number in it: weights, optimizer state, random state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from skyfold import plugins
+from skyfold.config import OptimizerConfig, RunConfig
+from skyfold.data.seeding import derived_seed
+from skyfold.errors import ConfigError
+from skyfold.training import backend
+from skyfold.training.losses import make_loss
+
+State = dict[str, np.ndarray]
+
+
+class Network:
+    """The model of a config, compiled for its loss and optimizer.
+
+    input_shape (H, W, C); classes K. Starts the backend; networks made before in this process become unusable.
+    """
+
+    def __init__(self, config: RunConfig, *, input_shape: tuple[int, int, int], classes: int) -> None:
+        backend.start(deterministic=config.training.deterministic)
+        backend.prepare(precision=config.training.precision)
+        self.config = config
+        self.batch_size = config.training.batch_size
+        self._input_shape, self._classes = input_shape, classes
+        self._loss = make_loss(config.loss.name, config.loss.options, target=config.target)
+        self.model = self._fresh_model(seed=0)
+        expected = (None, *input_shape[:2], classes) if config.target == "masks" else (None, classes)
+        if tuple(self.model.output_shape) != expected:
+            raise ConfigError(
+                f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
+                f"'{config.target}' needs {expected[1:]}. Choose a family of that kind, or the other target."
+            )
+        self._optimizer = _optimizer(config.optimizer, ema=config.training.ema)
+        self.model.compile(optimizer=self._optimizer, loss=self._loss, jit_compile=False)
+        self._optimizer.build(self.model.trainable_variables)
+        self._zeros = [np.array(variable) for variable in self._optimizer.variables]
+        self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
+
+    def restart(self, *, seed: int) -> None:
+        """Weights as a model built under `seed` has them; the optimizer as if it had never stepped."""
+        self.set_weights(self._fresh_model(seed=seed).get_weights())
+        for variable, value in zip(self._optimizer.variables, self._zeros, strict=True):
+            variable.assign(value)
+
+    def begin_epoch(self, *, seed: int) -> None:
+        """Set what dropout draws in the coming epoch, and forget the mean loss of the one before."""
+        for index, variable in enumerate(self._random_states):
+            variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
+        self.model.reset_metrics()
+
+    def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
+        """One step. Returns the mean loss of the epoch so far."""
+        self._optimizer.learning_rate = learning_rate
+        return float(self.model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
+        """inputs float32 (batch_size, H, W, C). Returns float32 (batch_size, H, W, K) or (batch_size, K)."""
+        return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)
+
+    def loss(self, targets: np.ndarray, logits: np.ndarray) -> float:
+        return float(self._loss(keras.ops.convert_to_tensor(targets, "float32"), keras.ops.convert_to_tensor(logits)))
+
+    def weights(self) -> list[np.ndarray]:
+        return [np.array(weight) for weight in self.model.get_weights()]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        self.model.set_weights(weights)
+
+    def averaged_weights(self) -> list[np.ndarray]:
+        """The weights that predict: the moving average where the config has one (BatchNorm's statistics as they are)."""
+        if not self.config.training.ema:
+            return self.weights()
+        own = self.weights()
+        self._optimizer.finalize_variable_values(self.model.trainable_variables)
+        averaged = self.weights()
+        self.set_weights(own)
+        return averaged
+
+    def state(self) -> State:
+        """All that training goes on from; the random state is set anew at each epoch."""
+        weights = {f"weight{i}": value for i, value in enumerate(self.weights())}
+        optimizer = {f"optimizer{i}": np.array(variable) for i, variable in enumerate(self._optimizer.variables)}
+        return {**weights, **optimizer}
+
+    def set_state(self, state: State) -> None:
+        self.set_weights([state[f"weight{i}"] for i in range(len(self.model.weights))])
+        for i, variable in enumerate(self._optimizer.variables):
+            variable.assign(state[f"optimizer{i}"])
+
+    def _fresh_model(self, *, seed: int) -> Any:
+        backend.seed(seed)
+        family = plugins.load("models", self.config.model.family)
+        return family.build(input_shape=self._input_shape, classes=self._classes, **self.config.model.options)
+
+
+def _optimizer(config: OptimizerConfig, *, ema: float) -> Any:
+    shared = {
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay or None,
+        "global_clipnorm": config.clip_norm,
+        "use_ema": bool(ema),
+        "ema_momentum": ema or 0.99,
+    }
+    if config.name == "sgd":
+        return keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared)
+    if config.name == "adamw":
+        return keras.optimizers.AdamW(**shared)
+    return keras.optimizers.Adam(**shared)

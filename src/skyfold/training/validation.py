@@ -1,0 +1,93 @@
+"""The score that early stopping, the choice of the best epoch and the plateau schedule go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from skyfold.types import Metric
+
+
+class Collected(Protocol):
+    def add(self, targets: np.ndarray, logits: np.ndarray) -> None: ...
+
+    def score(self) -> float: ...
+
+
+class ValidationScore(Protocol):
+    """How well logits answer targets; `begin` starts a pass over the validation rows, batch by batch."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def greater_is_better(self) -> bool: ...
+
+    def begin(self) -> Collected: ...
+
+
+@dataclass(frozen=True)
+class MaskScore:
+    """The competition's metric of masks cut at probability 0.5, at the size the network sees."""
+
+    metric: Metric
+
+    @property
+    def name(self) -> str:
+        return self.metric.name
+
+    @property
+    def greater_is_better(self) -> bool:
+        return self.metric.greater_is_better
+
+    def begin(self) -> Collected:
+        return _CollectedMasks(self.metric)
+
+
+@dataclass(frozen=True)
+class PresenceScore:
+    """Mean over classes of the average precision; a class that no row, or every row, shows has none and is left out."""
+
+    name: str = "mean average precision"
+    greater_is_better: bool = True
+
+    def begin(self) -> Collected:
+        return _CollectedPresence()
+
+
+class _CollectedMasks:
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._stats: list[np.ndarray] = []
+
+    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
+        valid = targets[..., -1].astype(bool)
+        masks = targets[..., :-1].astype(bool)
+        self._stats.append(self._metric.stats(target=masks, pred=logits > 0, valid=valid))
+
+    def score(self) -> float:
+        return float(self._metric.score(np.concatenate(self._stats)))
+
+
+class _CollectedPresence:
+    def __init__(self) -> None:
+        self._labels: list[np.ndarray] = []
+        self._logits: list[np.ndarray] = []
+
+    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
+        self._labels.append(targets)
+        self._logits.append(logits)
+
+    def score(self) -> float:
+        from skyfold.metrics.pr_curve import average_precision
+
+        labels = np.concatenate(self._labels).astype(bool)
+        logits = np.concatenate(self._logits)
+        scored = [
+            average_precision(logits[:, k], labels[:, k])
+            for k in range(labels.shape[1])
+            if 0 < labels[:, k].sum() < len(labels)
+        ]
+        return float(np.mean(scored)) if scored else 0.0
