@@ -132,9 +132,10 @@ def test_checking_lists_every_broken_file_and_no_whole_one(tmp_path: Path) -> No
     (tmp_path / "text.jpg").write_text("<html>404</html>")
     broken = [tmp_path / name for name in ("empty.jpg", "inside.jpg", "text.jpg", "gone.jpg")]
     problems = check_images([*whole, *broken])
-    assert [problem.split(": ")[0] for problem in problems] == [str(path) for path in broken]
-    assert "damaged; its end is grey" in problems[1]
-    assert "neither JPEG nor PNG" in problems[2]
+    assert list(problems) == broken
+    assert all(message.startswith(f"{path}: ") for path, message in problems.items())
+    assert "damaged; its end is grey" in problems[tmp_path / "inside.jpg"]
+    assert "neither JPEG nor PNG" in problems[tmp_path / "text.jpg"]
 
 
 def test_a_palette_mask_is_read_as_places_or_as_colours(tmp_path: Path) -> None:

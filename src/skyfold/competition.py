@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skyfold import plugins
+from skyfold.errors import ConfigError
 from skyfold.types import ArraySequence, IntPair, Metric, Samples, SubmissionFormat
 
 
@@ -24,7 +26,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class Competition:
-    """One contest. A module `skyfold.competitions.<name>` offers `build(**options) -> Competition`.
+    """One contest. A module `skyfold.competitions.<name>` offers `build(folder, **options) -> Competition`.
+
+    `folder` (a Path, or None where it is not known) may settle what the options leave open, the grid say; an image's
+    header may be looked at for that, and a folder that is not there yet is no error.
 
     task          "segmentation" or "forecast"
     classes       names of the K classes (or lead times), in the order of the last target axis
@@ -53,8 +58,16 @@ class Competition:
     write_sample: Callable[..., None] | None = None
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> Competition:
-    """The competition `name`, with the options of a config (a class table, say)."""
+def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:
+    """The competition `name`, with the options of a config (a class table, say) for the files in `folder`.
+
+    ConfigError names an option that the competition does not have, or one that it needs.
+    """
     module = plugins.load("competitions", name)
-    competition: Competition = module.build(**(options or {}))
+    try:
+        inspect.signature(module.build).bind(folder, **(options or {}))
+    except TypeError as error:
+        known = ", ".join(list(inspect.signature(module.build).parameters)[1:])
+        raise ConfigError(f"data.options of {name}: {error}. Options: {known}.") from None
+    competition: Competition = module.build(folder, **(options or {}))
     return competition

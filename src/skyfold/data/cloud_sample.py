@@ -82,7 +82,7 @@ def _settings(settings: dict[str, int]) -> SampleSettings:
 def _write_files(folder: Path, settings: SampleSettings) -> None:
     count = settings.train + settings.test
     numbers = np.random.default_rng(settings.seed).choice(16**7, size=count, replace=False)
-    names = [f"{number:07x}.jpg" for number in numbers]
+    names = [f"{number:07x}.jpg" for number in (*sorted(numbers[: settings.train]), *sorted(numbers[settings.train :]))]
     folders = ["train_images"] * settings.train + ["test_images"] * settings.test
     for name in ("train_images", "test_images"):
         (folder / name).mkdir()

@@ -142,8 +142,8 @@ def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
     return np.asarray(resized).reshape(height, width, *image.shape[2:])
 
 
-def check_images(paths: Sequence[Path], label: str = "checking images") -> list[str]:
-    """Read every file; one message for each that is broken or of a kind that is not read, in the order of `paths`.
+def check_images(paths: Sequence[Path], label: str = "checking images") -> dict[Path, str]:
+    """Read every file; a message for each that is broken or of a kind that is not read, in the order of `paths`.
 
     Finds more than reading does: a JPEG that is damaged inside, so that the decoder fills the rest with grey.
     """
@@ -157,11 +157,12 @@ def check_images(paths: Sequence[Path], label: str = "checking images") -> list[
             return f"{path}: the JPEG is damaged; its end is grey. Get the file again."
         return ""
 
+    problems = {}
     with Progress(label, len(paths)) as progress, ThreadPoolExecutor(THREADS) as pool:
-        problems = []
-        for message in pool.map(problem, paths):
+        for path, message in zip(paths, pool.map(problem, paths), strict=True):
             progress.advance()
-            problems += [message] if message else []
+            if message:
+                problems[path] = message
     return problems
 
 
