@@ -1,0 +1,141 @@
+"""The sweep over levels and minimum areas gives what thresholding and labelling map by map would give."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core import caching
+
+from skyfold import compiled as compiled_module
+from skyfold.compiled import compiled
+from skyfold.postprocess.dice_surface import dice_surface, truth_empty
+
+LEVELS = np.array([0, 1, 60, 127, 128, 200, 254])
+MIN_AREAS = np.array([0, 1, 2, 3, 5, 9, 40])
+
+
+def brute_force(prob, target, valid, levels, min_areas, area):
+    count, height, width, classes = prob.shape
+    defined = np.ones((count, height, width), dtype=bool) if valid is None else valid
+    surface = np.empty((count, classes, len(levels), len(min_areas)))
+    for i, k, t, m in np.ndindex(surface.shape):
+        mask = (prob[i, :, :, k] > levels[t]) & defined[i]
+        truth = target[i, :, :, k] & defined[i]
+        if area == "total":
+            kept = mask & (mask.sum() >= min_areas[m])
+        else:
+            parts, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+            large = [part for part in range(1, parts) if stats[part, cv2.CC_STAT_AREA] >= min_areas[m]]
+            kept = np.isin(labels, large)
+        total = int(kept.sum()) + int(truth.sum())
+        surface[i, k, t, m] = 2 * int((kept & truth).sum()) / total if total else 1.0
+    return surface.astype(np.float32)
+
+
+@st.composite
+def maps(draw):
+    shape = draw(st.tuples(*(st.integers(1, limit) for limit in (3, 13, 13, 3))))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = draw(
+        st.sampled_from([(0,), (255,), (0, 255), (127, 128), (0, 1, 60, 61, 128, 254, 255), tuple(range(256))])
+    )
+    zeros = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    prob = rng.choice(np.array(values, dtype=np.uint8), size=shape)
+    prob[rng.random(shape) < zeros] = 0
+    target = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    valid = rng.random(shape[:3]) < 0.7 if draw(st.booleans()) else None
+    return prob, target, valid
+
+
+@pytest.mark.parametrize("area", ["component", "total"])
+@given(case=maps())
+@settings(max_examples=120, deadline=None)
+def test_surface_equals_labelling_every_mask(area, case):
+    prob, target, valid = case
+    fast = dice_surface(prob, target, valid, levels=LEVELS, min_areas=MIN_AREAS, area=area, workers=1)
+    np.testing.assert_array_equal(fast, brute_force(prob, target, valid, LEVELS, MIN_AREAS, area))
+
+
+def test_all_255_levels_on_a_smooth_map():
+    rng = np.random.default_rng(3)
+    field = cv2.GaussianBlur(rng.normal(size=(40, 56)), (0, 0), 3)
+    prob = np.rint(255 / (1 + np.exp(-8 * field / field.std() + 2))).astype(np.uint8)[None, :, :, None]
+    target = prob > 90
+    levels, min_areas = np.arange(255), np.array([0, 10, 100, 300])
+    fast = dice_surface(prob, target, levels=levels, min_areas=min_areas)
+    np.testing.assert_array_equal(fast, brute_force(prob, target, None, levels, min_areas, "component"))
+    assert fast[0, 0, 90, 0] == 1.0
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 7)])
+def test_uniform_map(value, shape):
+    prob = np.full((1, *shape, 1), value, dtype=np.uint8)
+    target = np.ones((1, *shape, 1), dtype=bool)
+    surface = dice_surface(prob, target, levels=np.array([0, 200]), min_areas=np.array([0, shape[0] * shape[1] + 1]))
+    # The whole map is one component: kept where its value is above the level, never at an area it cannot have.
+    assert surface[0, 0].tolist() == [[float(value > 0), 0.0], [float(value > 200), 0.0]]
+
+
+def test_two_pixels_at_a_corner_are_one_component():
+    prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
+    prob[0, 0, 0] = prob[0, 1, 1] = 255
+    surface = dice_surface(prob, prob > 0, levels=np.array([127]), min_areas=np.array([1, 2, 3]))
+    assert surface[0, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_both_empty_is_one_and_a_mask_over_empty_truth_is_zero():
+    prob = np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
+    surface = dice_surface(prob, np.zeros(prob.shape, dtype=bool), levels=np.array([127]), min_areas=np.array([0]))
+    assert surface.ravel().tolist() == [1.0, 0.0]
+
+
+def test_strided_and_memory_mapped_input_gives_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    prob = rng.integers(0, 256, (4, 10, 12, 2), dtype=np.uint8)
+    target = rng.random(prob.shape) < 0.4
+    expected = dice_surface(prob, target, levels=LEVELS, min_areas=MIN_AREAS)
+    np.save(tmp_path / "prob.npy", prob)
+    mapped = np.load(tmp_path / "prob.npy", mmap_mode="r", allow_pickle=False)
+    np.testing.assert_array_equal(dice_surface(mapped, target, levels=LEVELS, min_areas=MIN_AREAS), expected)
+    strided = np.asfortranarray(prob)
+    np.testing.assert_array_equal(dice_surface(strided, target, levels=LEVELS, min_areas=MIN_AREAS), expected)
+    one_class = dice_surface(prob[..., 1:], target[..., 1:], levels=LEVELS, min_areas=MIN_AREAS)
+    np.testing.assert_array_equal(one_class, expected[:, 1:])
+
+
+def test_number_of_workers_changes_nothing():
+    rng = np.random.default_rng(1)
+    prob = rng.integers(0, 256, (7, 9, 9, 2), dtype=np.uint8)
+    one, many = (dice_surface(prob, prob > 99, levels=LEVELS, min_areas=MIN_AREAS, workers=w) for w in (1, 3))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_truth_empty_looks_at_defined_pixels_only():
+    target = np.zeros((2, 2, 2, 1), dtype=bool)
+    target[0, 0, 0] = True
+    valid = np.ones((2, 2, 2), dtype=bool)
+    assert truth_empty(target).ravel().tolist() == [False, True]
+    valid[0, 0, 0] = False
+    assert truth_empty(target, valid).ravel().tolist() == [True, True]
+
+
+@pytest.mark.parametrize("levels", [[3, 3], [5, 2], [0, 255], [-1], [], [0.5]])
+def test_levels_off_the_lattice_are_refused(levels):
+    prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
+    with pytest.raises(ValueError, match="levels: expected ascending whole numbers"):
+        dice_surface(prob, prob > 0, levels=np.array(levels), min_areas=np.array([0]))
+
+
+def test_float_probabilities_are_refused():
+    prob = np.zeros((1, 2, 2, 1), dtype=np.float32)
+    with pytest.raises(ValueError, match="expected prob uint8"):
+        dice_surface(prob, prob > 0, levels=LEVELS, min_areas=MIN_AREAS)
+
+
+def test_compiles_where_no_cache_folder_can_be_written(monkeypatch):
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    doubled = compiled(lambda value: 2 * value)
+    assert doubled(21) == 42
+    assert compiled_module.numba.extending.is_jitted(doubled)
