@@ -35,17 +35,20 @@ class OperatingPoint:
 def precision_recall(scores: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
     """The exact curve of scores (n,) against labels bool (n,); equal scores are one point.
 
-    ValueError for no samples, shapes that differ, or NaN scores.
+    ValueError for no samples, shapes that differ, labels that are not bool (a swap shows so), or NaN scores.
     """
-    if scores.ndim != 1 or scores.shape != labels.shape or not len(scores):
-        raise ValueError(f"expected scores and labels of one shape (n,), n > 0; got {scores.shape} and {labels.shape}")
+    if scores.ndim != 1 or scores.shape != labels.shape or not len(scores) or labels.dtype != np.bool_:
+        raise ValueError(
+            f"expected scores (n,) and bool labels (n,), n > 0; got {scores.shape} and {labels.dtype} {labels.shape}"
+        )
     if np.isnan(scores).any():
         raise ValueError(f"score of sample {int(np.flatnonzero(np.isnan(scores))[0])} is NaN; predict it again")
-    order = np.argsort(-scores, kind="stable")
-    descending = np.asarray(scores, dtype=np.float64)[order]
+    descending = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-descending, kind="stable")
+    descending = descending[order]
     last_of_ties = np.append(descending[1:] != descending[:-1], True)
     predicted = np.arange(1, len(scores) + 1)[last_of_ties]
-    found = np.cumsum(np.asarray(labels, dtype=bool)[order])[last_of_ties]
+    found = np.cumsum(labels[order])[last_of_ties]
     recall = found / found[-1] if found[-1] else np.ones(len(found))
     return PrecisionRecall(descending[last_of_ties][::-1], (found / predicted)[::-1], recall[::-1])
 
