@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from skyfold.competition import Competition, Truth
 from skyfold.data import cloud_sample
@@ -121,15 +120,15 @@ def _check(grid: IntPair, folder: Path) -> str:
 
 
 def _read_truth(submission: RleTable, path: Path) -> Truth:
-    table = read_table(path)
+    table = submission.read(path)
     if problems := submission.problems(table, None):
         raise InvalidSubmission(f"{path}: not a truth table on the submission's grid\n{listing(problems)}")
-    ids = np.array(list(dict.fromkeys(key.rpartition("_")[0] for key in table[KEY])))
+    ids = submission.ids(table)
     return Truth(ids=ids, targets=submission.decode(table, ids))
 
 
 def _read_pred(submission: RleTable, path: Path, ids: np.ndarray) -> ArraySequence:
-    table = read_table(path)
+    table = submission.read(path)
     if problems := submission.problems(table, None):
         raise InvalidSubmission(f"{path}: not a submission of this contest\n{listing(problems)}")
     return submission.decode(table, ids)
@@ -147,11 +146,10 @@ def _image_size(grid: IntPair) -> IntPair:
 def _texts(path: Path, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Run-length text of each image and class, object (n, 4), '' where empty; and all that is wrong with the rows."""
     texts = np.full((len(ids), len(CLASSES)), "", dtype=object)
-    if not path.is_file():
-        return texts, [f"{path}: no such file"]
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(table.columns) != [KEY, RUNS]:
-        return texts, [f"{path}: expected the columns {KEY},{RUNS}, got {','.join(map(str, table.columns))}"]
+    try:
+        table = read_table(path, (KEY, RUNS))
+    except InvalidSubmission as error:
+        return texts, [str(error)]
     problems: list[str] = []
     place = {name: row for row, name in enumerate(ids.tolist())}
     rows_of = Counter(table[KEY])
