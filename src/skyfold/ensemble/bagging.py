@@ -1,0 +1,164 @@
+"""What several models say together: the mean, geometric mean or mean rank of their predictions, a chunk at a time.
+
+Nothing is fitted and only one chunk of each model is in memory, so that any number of models can be combined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from skyfold.errors import ConfigError, OofMismatch
+
+How = Literal["mean", "geometric", "rank"]
+CHUNK_BYTES = 4 << 20
+# A stored 0 stands for any probability below 0.5 / 255. Its middle keeps one model that rounds to 0 from vetoing all.
+LOG_OF_STORED = np.log(np.concatenate([[0.25], np.arange(1, 256)]))
+
+
+def combine(
+    arrays: Sequence[np.ndarray],
+    *,
+    how: How,
+    weights: Sequence[float] | None = None,
+    rows: np.ndarray | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (rows of this chunk, combined values of theirs) until all of `rows` (None: every row) have come.
+
+    arrays: predictions of the same samples, all uint8 (n, ..., K), 255 times a probability, or all float (n, ..., K);
+    memory maps are read a chunk at a time. weights: one a model, >= 0, None: equal; only their ratios count. Values
+    come in the arrays' dtype, uint8 rounded half to even from float64.
+
+    "mean"        weighted mean
+    "geometric"   exp of the weighted mean of logarithms: low where any model is low
+    "rank"        weighted mean of the share of the class's values, over `rows`, that lie below (ties count half): only
+                  the order within a model counts, so that models of different calibration weigh the same
+
+    ConfigError for wrong weights; OofMismatch for arrays that differ in shape or dtype, or hold NaN.
+    """
+    weight = _weights(weights, len(arrays))
+    _check_arrays(arrays)
+    chosen = np.arange(len(arrays[0])) if rows is None else np.asarray(rows)
+    if how == "mean":
+        return _averaged(arrays, weight, chosen, [_as_is] * len(arrays), _same)
+    if how == "geometric":
+        return _averaged(arrays, weight, chosen, [_log] * len(arrays), np.exp)
+    if how == "rank":
+        return _rank_averaged(arrays, weight, chosen)
+    raise ConfigError(f"combine: '{how}' is not known. There are: mean, geometric, rank.")
+
+
+def _weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
+    if not count:
+        raise ConfigError("nothing to combine; name at least one run.")
+    weight = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weight.shape != (count,) or not (weight >= 0).all() or not 0 < weight.sum() < np.inf:
+        raise ConfigError(f"weights: expected {count} numbers >= 0, not all 0; got {list(weights or [])}.")
+    return weight
+
+
+def _check_arrays(arrays: Sequence[np.ndarray]) -> None:
+    first = arrays[0]
+    for i, array in enumerate(arrays):
+        if array.dtype != np.uint8 and array.dtype.kind != "f":
+            raise OofMismatch(f"predictions {i} are {array.dtype}; expected uint8 or float.")
+        if array.shape != first.shape or array.dtype != first.dtype:
+            raise OofMismatch(
+                f"predictions {i} are {array.dtype} {array.shape}, predictions 0 {first.dtype} {first.shape}. Predict both "
+                "on the same samples and grid."
+            )
+
+
+def _averaged(
+    arrays: Sequence[np.ndarray],
+    weight: np.ndarray,
+    rows: np.ndarray,
+    into: Sequence[Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    back: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """back(weighted mean of into[i](values of array i, their positions in `rows`))."""
+    row_bytes = max(1, int(np.prod(arrays[0].shape[1:])) * arrays[0].dtype.itemsize)
+    size = max(1, CHUNK_BYTES // row_bytes)
+    for start in range(0, len(rows), size):
+        positions = np.arange(start, min(start + size, len(rows)))
+        chunk = rows[positions]
+        total = np.zeros((len(chunk), *arrays[0].shape[1:]))
+        for i, array in enumerate(arrays):
+            values = array[chunk]
+            _refuse_nan(values, i, chunk)
+            if weight[i]:  # 0 times the logarithm of 0 would be NaN
+                total += weight[i] * into[i](values, positions)
+        yield chunk, _stored(back(total / weight.sum()), arrays[0].dtype)
+
+
+def _as_is(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64)
+
+
+def _same(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def _log(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint8:
+        return np.asarray(LOG_OF_STORED[values])
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, and the geometric mean 0
+        return np.asarray(np.log(values.astype(np.float64)))
+
+
+def _rank_averaged(
+    arrays: Sequence[np.ndarray], weight: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if arrays[0].dtype == np.uint8:
+        shares = [_StoredShares(array, rows) for array in arrays]
+        return _averaged(arrays, weight, rows, shares, lambda share: 255.0 * share)
+    return _averaged(arrays, weight, rows, [_FloatShares(array, rows, i) for i, array in enumerate(arrays)], _same)
+
+
+class _StoredShares:
+    """Share of a class's stored values that lie below a value, from one histogram over all rows."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        classes = array.shape[-1]
+        counts = np.zeros((classes, 256), dtype=np.int64)
+        for row in rows:
+            values = array[row].reshape(-1, classes)
+            for k in range(classes):
+                counts[k] += np.bincount(values[:, k], minlength=256)
+        below = np.cumsum(counts, axis=1) - counts
+        self.share = (below + 0.5 * counts) / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    def __call__(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        shares = np.empty(values.shape)
+        for k, share in enumerate(self.share):
+            shares[..., k] = share[values[..., k]]
+        return shares
+
+
+class _FloatShares:
+    """Share of a class's values that lie below a value, by sorting; for arrays small enough to sort, (n, K) say."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray, index: int) -> None:
+        values = array[rows]
+        _refuse_nan(values, index, rows)
+        self.share = np.empty(values.shape)
+        for k in range(values.shape[-1]):
+            column = values[..., k].ravel()
+            ascending = np.sort(column)
+            below, up_to = (np.searchsorted(ascending, column, side=side) for side in ("left", "right"))
+            self.share[..., k] = ((below + up_to) / (2.0 * max(len(column), 1))).reshape(values.shape[:-1])
+
+    def __call__(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        return np.asarray(self.share[positions])
+
+
+def _refuse_nan(values: np.ndarray, index: int, rows: np.ndarray) -> None:
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        bad = rows[np.isnan(values).reshape(len(values), -1).any(axis=1)][0]
+        raise OofMismatch(f"predictions {index}, row {bad}: NaN. Predict this sample again.")
+
+
+def _stored(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.rint(values).astype(np.uint8) if dtype == np.uint8 else values.astype(dtype)

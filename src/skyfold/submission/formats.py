@@ -1,0 +1,233 @@
+"""What a table of masks looks like on disk, how it is read, and what a contest would refuse about it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skyfold.errors import InvalidSubmission
+from skyfold.plugins import nearest
+from skyfold.submission.rle import KAGGLE, Dialect, decode_many, encode_many, parse
+from skyfold.types import ArraySequence, IntPair
+
+
+@dataclass(frozen=True)
+class RleTable:
+    """One row an image and class: the key `<id>_<class>` and the mask as run-length text.
+
+    classes: (K,) names in the order of the last mask axis; shape: (H, W) of the masks. Keeps `SubmissionFormat`.
+    """
+
+    classes: tuple[str, ...]
+    shape: IntPair
+    key_column: str = "Image_Label"
+    rle_column: str = "EncodedPixels"
+    dialect: Dialect = KAGGLE
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        return self.key_column, self.rle_column
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The table at `path`, all text; InvalidSubmission as `read_table`."""
+        return read_table(path, self.columns)
+
+    def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
+        """ids (n,) str; values[i] bool (H, W, K). Rows in the order of ids, then classes."""
+        expected = (*self.shape, len(self.classes))
+        if len(values) != len(ids):
+            raise InvalidSubmission(f"{len(ids)} ids but {len(values)} masks; give one mask for each id.")
+        texts: list[str] = []
+        for i, name in enumerate(ids):
+            masks = values[i]
+            if masks.shape != expected or masks.dtype != np.bool_:
+                raise InvalidSubmission(
+                    f"masks of '{name}': expected bool {expected}, got {masks.dtype} {masks.shape}. Apply the "
+                    "post-processing and resize to the submission's size first."
+                )
+            texts += encode_many(np.moveaxis(masks, -1, 0), self.dialect)
+        return pd.DataFrame({self.key_column: list(self._keys(ids)), self.rle_column: texts}, dtype=object)
+
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> ArraySequence:
+        """The masks of `ids`, bool (H, W, K) each, decoded when indexed.
+
+        InvalidSubmission for columns or keys that are missing or doubled; for run-length text when it is indexed.
+        """
+        problems = self._column_problems(table)
+        if problems:
+            raise InvalidSubmission(problems[0])
+        keys = table[self.key_column]
+        doubled = keys[keys.duplicated()]
+        if len(doubled):
+            raise InvalidSubmission(f"row '{doubled.iloc[0]}' is there twice; keep one of them.")
+        texts = dict(zip(keys, table[self.rle_column], strict=True))
+        for key in self._keys(ids):
+            if key not in texts:
+                raise InvalidSubmission(f"row '{key}' is missing; every image needs a row for each of {self.classes}.")
+        return DecodedMasks(self, texts, np.asarray(ids))
+
+    def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
+        """All that is wrong with `table`, one message each, naming the row and the remedy; [] where nothing is.
+
+        sample: the contest's own table, whose keys and order are wanted. Without it every image of the table must
+        have each class once.
+        """
+        problems = self._column_problems(table)
+        if problems:
+            return problems
+        keys = [str(key) for key in table[self.key_column]]
+        known = self._known_keys(keys) if sample is None else [str(key) for key in sample[self.key_column]]
+        problems += self._key_problems(keys, known)
+        if not problems and sample is not None:
+            problems += _order_problems(keys, known)
+        for key, text in zip(keys, table[self.rle_column], strict=True):
+            try:
+                parse(text, self.shape[0] * self.shape[1], self.dialect, row=key)
+            except InvalidSubmission as error:
+                problems.append(str(error))
+        return problems
+
+    def ids(self, table: pd.DataFrame) -> np.ndarray:
+        """The ids of the table's keys, (n,) str, in the order in which they first come.
+
+        InvalidSubmission for a key that ends in none of the classes.
+        """
+        names: dict[str, None] = {}
+        for key in table[self.key_column]:
+            name = self._id_of(str(key))
+            if name is None:
+                raise InvalidSubmission(self._unknown_class(str(key)))
+            names[name] = None
+        return np.array(list(names), dtype=str)
+
+    def key(self, name: str, label: str) -> str:
+        return f"{name}_{label}"
+
+    def _keys(self, ids: np.ndarray) -> Iterator[str]:
+        return (self.key(name, label) for name in ids for label in self.classes)
+
+    def _id_of(self, key: str) -> str | None:
+        """The id in `key`; the longest class wins, since one class may end in the name of another."""
+        endings = [f"_{label}" for label in self.classes if key.endswith(f"_{label}")]
+        return key[: -max(map(len, endings))] if endings else None
+
+    def _known_keys(self, keys: list[str]) -> list[str]:
+        found = dict.fromkeys(self._id_of(key) for key in keys)
+        return [self.key(name, label) for name in found if name is not None for label in self.classes]
+
+    def _column_problems(self, table: pd.DataFrame) -> list[str]:
+        found = [str(column) for column in table.columns]
+        problems = []
+        for column in dict.fromkeys(found):
+            if found.count(column) > 1:
+                problems.append(f"column '{column}' is there {found.count(column)} times; keep one.")
+            if column not in self.columns:
+                hint = nearest(column, list(self.columns))
+                problems.append(
+                    f"column '{column}' is not known{hint}; leave it out. Columns: {', '.join(self.columns)}."
+                )
+        missing = [column for column in self.columns if column not in found]
+        return problems + [f"column '{column}' is missing; the table has {', '.join(found)}." for column in missing]
+
+    def _key_problems(self, keys: list[str], known: list[str]) -> list[str]:
+        lines: dict[str, int] = {}
+        expected, nearby = set(known), {_simplified(key): key for key in known}
+        problems = []
+        for line, key in enumerate(keys, start=2):  # line 1 is the header
+            if key in lines:
+                problems.append(f"line {line}: row '{key}' is there already, in line {lines[key]}; keep one of them.")
+                continue
+            lines[key] = line
+            if key in expected:
+                continue
+            if self._id_of(key) is None:
+                problems.append(f"line {line}: {self._unknown_class(key)}")
+                continue
+            close = nearby.get(_simplified(key))
+            hint = f"; did you mean '{close}'?" if close else ". Leave it out."
+            problems.append(f"line {line}: row '{key}' is not in the sample submission{hint}")
+        missing = [key for key in known if key not in lines]
+        return problems + [f"row '{key}' is missing; add it, with an empty mask if need be." for key in missing]
+
+    def _unknown_class(self, key: str) -> str:
+        label = key.rpartition("_")[2]
+        hint = nearest(label, list(self.classes))
+        return (
+            f"row '{key}': class '{label}' is not known{hint}. Classes: {', '.join(self.classes)}; key: <id>_<class>."
+        )
+
+
+@dataclass(frozen=True)
+class DecodedMasks:
+    """Masks of `ids`, decoded when indexed: `masks[i]` is bool (H, W, K)."""
+
+    format: RleTable
+    texts: dict[str, str]
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        rows = [self.format.key(self.ids[index], label) for label in self.format.classes]
+        masks = decode_many([self.texts[row] for row in rows], self.format.shape, self.format.dialect, rows=rows)
+        return np.ascontiguousarray(np.moveaxis(masks, 0, -1))
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV file, plain or .gz, with every field as text: an id 'NA' stays 'NA', '007' stays '007', empty stays ''.
+
+    InvalidSubmission where the file is missing, is no CSV, has no header, lacks one of `columns`, has a column twice,
+    or has a line with fewer fields than the header.
+    """
+    try:
+        raw = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InvalidSubmission(f"{path}: no such file.") from None
+    except pd.errors.EmptyDataError:
+        raise InvalidSubmission(f"{path}: the file is empty. Write it again.") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error, OSError) as error:
+        raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
+    header = [str(name) for name in raw.iloc[0]]
+    missing = [column for column in columns if column not in header]
+    if missing and len(missing) == len(columns):
+        raise InvalidSubmission(
+            f"{path}: line 1 is {','.join(header)[:60]!r}; expected the header {','.join(columns)}."
+        )
+    if missing:
+        raise InvalidSubmission(f"{path}: column '{missing[0]}' is missing; the header is {','.join(header)}.")
+    doubled = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+    if doubled:
+        raise InvalidSubmission(f"{path}: column '{doubled[0]}' is there {header.count(doubled[0])} times; keep one.")
+    table = raw.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(header)
+    short = np.flatnonzero(table.isna().any(axis=1))
+    if len(short):
+        raise InvalidSubmission(
+            f"{path}: line {short[0] + 2} ({table.iloc[short[0], 0]!r}) has fewer fields than the header. Was the file "
+            "cut off? Write it again."
+        )
+    return table
+
+
+def _order_problems(keys: list[str], known: list[str]) -> list[str]:
+    for line, (key, wanted) in enumerate(zip(keys, known, strict=True), start=2):
+        if key != wanted:
+            return [
+                f"line {line}: row '{key}' where the sample submission has '{wanted}'. Sort the rows as the sample."
+            ]
+    return []
+
+
+def _simplified(key: str) -> str:
+    """Equal for keys that differ by what is lost most often: blanks, capitals, leading zeros, an image's suffix."""
+    name, _, label = key.strip().casefold().rpartition("_")
+    for suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff"):
+        name = name.removesuffix(suffix)
+    return f"{name.strip().lstrip('0')}_{label}"
