@@ -123,7 +123,8 @@ def read_header(path: Path) -> Header:
     try:
         with Image.open(path) as file:
             width, height = file.size
-            turned = file.getexif().get(EXIF_ORIENTATION) in TURNED_BY_A_QUARTER
+            exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
+            turned = exif.get(EXIF_ORIENTATION) in TURNED_BY_A_QUARTER
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
