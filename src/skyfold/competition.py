@@ -41,6 +41,7 @@ class Competition:
     read_pred     read_pred(path, ids) -> values as `submission.decode`, from a submission file (or folder)
     sample_table  sample_table(folder) -> path of the contest's sample submission, None where it has none
     write_sample  write_sample(folder, **settings): a small procedural data set in the official layout
+    parts         the parts that `load` knows; some competitions have no "test"
     """
 
     name: str
@@ -56,6 +57,7 @@ class Competition:
     read_pred: Callable[[Path, np.ndarray], ArraySequence]
     sample_table: Callable[[Path], Path | None]
     write_sample: Callable[..., None] | None = None
+    parts: tuple[str, ...] = ("train", "test")
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:

@@ -57,10 +57,13 @@ class DataConfig(Strict):
 
 
 class ImageConfig(Strict):
-    """size: (H, W) the network sees; images are reduced with area averaging."""
+    """size: (H, W) the network sees; images are reduced with area averaging.
+
+    scaling: how bytes become numbers (see data/scaling.py); encoder: as the encoder's pretrained weights want it.
+    """
 
     size: IntPair
-    scaling: Literal["unit", "imagenet", "per_image"] = "unit"
+    scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "per_image", "encoder"] = "unit"
 
     @field_validator("size")
     @classmethod

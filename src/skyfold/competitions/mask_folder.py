@@ -73,6 +73,7 @@ def build(
         read_truth=files.read_truth,
         read_pred=files.read_pred,
         sample_table=lambda folder: None,
+        parts=("train",) if test_images is None else ("train", "test"),
     )
 
 

@@ -69,10 +69,10 @@ class Augmenter:
             except (ValueError, TypeError, IndexError, KeyError) as error:
                 raise ConfigError(f"augment.{index}: {entry.name} fails on images of {bands} bands: {error}") from None
             if changed["image"].shape != image.shape or changed["mask"].shape != target.shape:
+                became = "x".join(str(side) for side in changed["image"].shape[:2])
                 raise ConfigError(
-                    f"augment.{index}: {entry.name} turns images of {size[0]}x{size[1]} pixels into "
-                    f"{'x'.join(str(side) for side in changed['image'].shape[:2])}. Use a transform that keeps the size "
-                    "(RandomResizedCrop with this size, say)."
+                    f"augment.{index}: {entry.name} turns images of {size[0]}x{size[1]} pixels into {became}. Use a "
+                    "transform that keeps the size (RandomResizedCrop with this size, say)."
                 )
 
 

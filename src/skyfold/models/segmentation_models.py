@@ -30,7 +30,9 @@ ENCODERS = {
     **dict.fromkeys(("inceptionv3", "inceptionresnetv2", "mobilenet", "mobilenetv2"), "symmetric"),
     **{f"efficientnetb{size}": "imagenet" for size in range(8)},
 }
-REFUSED = dict.fromkeys(("densenet121", "densenet169", "densenet201"), "its layer names contain '/', which Keras 3 does not accept")
+REFUSED = dict.fromkeys(
+    ("densenet121", "densenet169", "densenet201"), "its layer names contain '/', which Keras 3 does not accept"
+)
 _LEAST_SIDE = 96  # below it the deepest features of some encoders are smaller than one pixel
 
 

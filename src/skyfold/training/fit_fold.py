@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,27 +14,18 @@ from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
-from skyfold.files import read_json, write_atomic, write_json
 from skyfold.progress import Progress
 from skyfold.training import checkpoint
+from skyfold.training.fit_files import FitFiles, FitResult
 from skyfold.training.history import HistoryRow, draw_history, write_history
-from skyfold.training.network import Network
 from skyfold.training.schedules import learning_rate
 from skyfold.training.validation import ValidationScore
 from skyfold.types import Split
 
+if TYPE_CHECKING:
+    from skyfold.training.network import Network
+
 CHECKPOINT_SECONDS = 10.0  # a checkpoint of Adam and four copies of the weights takes up to a second to reach the disk
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """weights: the file of the weights that predict. score: validation score of their epoch, at the training size."""
-
-    weights: Path
-    score: float
-    best_epoch: int
-    epochs: int
-    seconds: float
 
 
 def fit_fold(
@@ -54,14 +44,12 @@ def fit_fold(
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` after each epoch, and write `folder/fold<f>_seed<s>.*`.
 
-    .weights.h5 last of all: where it is, the fit is finished and is not repeated; .csv and .png the history, .json the
-    result; .checkpoint.npz while it runs, at most every `checkpoint_seconds`. ConfigError where the loss stops being a
-    number.
+    .csv and .png: the history; .json: the result; .weights.h5 last of all: where it is, the fit is finished (see
+    `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`.
+    ConfigError where the loss stops being a number.
     """
     config = network.config
-    paths = FitPaths(folder, fold, seed)
-    if paths.finished(stamp):
-        return paths.result()
+    paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
     steps = steps_per_epoch(len(split.train), network.batch_size)
     history: list[HistoryRow] = []
@@ -73,8 +61,7 @@ def fit_fold(
         history, best = found.history, found.best
     written = time.monotonic()
     label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(config.training.seeds) > 1 else "")
-    with Progress(label, config.training.epochs * steps, unit="steps") as progress:
-        progress.advance(len(history) * steps)
+    with Progress(label, (config.training.epochs - len(history)) * steps, unit="steps") as progress:
         while not _ended(history, config, score.greater_is_better):
             epoch = len(history)
             started = time.monotonic()
@@ -128,7 +115,19 @@ def fit_fold(
                     paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), best)
                 )
                 written = time.monotonic()
-    return paths.write(network, best, history, score=score, keep=config.training.keep, stamp=stamp, title=label)
+    kept = len(history) - 1 if config.training.keep == "last" else _best_epoch(history, score.greater_is_better)
+    network.set_weights(best)
+    paths.unfinish()
+    write_history(paths.history, history)
+    draw_history(paths.curves, history, title=label, score=score.name)
+    return paths.finish(
+        network.model.save_weights,
+        stamp=stamp,
+        score=history[kept]["val_score"],
+        best_epoch=kept + 1,
+        epochs=len(history),
+        seconds=sum(row["seconds"] for row in history),
+    )
 
 
 def _validated(
@@ -165,50 +164,3 @@ def _best_epoch(history: list[HistoryRow], greater_is_better: bool) -> int:
     scores = [row["val_score"] if greater_is_better else -row["val_score"] for row in history]
     comparable = [-math.inf if math.isnan(value) else value for value in scores]
     return comparable.index(max(comparable))
-
-
-class FitPaths:
-    """The files of one fit in `folder`."""
-
-    def __init__(self, folder: Path, fold: int, seed: int) -> None:
-        name = f"fold{fold}_seed{seed}"
-        self.weights = folder / f"{name}.weights.h5"
-        self.history = folder / f"{name}.csv"
-        self.curves = folder / f"{name}.png"
-        self.about = folder / f"{name}.json"
-        self.checkpoint = folder / f"{name}.checkpoint.npz"
-
-    def finished(self, stamp: str) -> bool:
-        return self.weights.is_file() and self.about.is_file() and read_json(self.about)["stamp"] == stamp
-
-    def result(self) -> FitResult:
-        self.checkpoint.unlink(missing_ok=True)  # left behind when killed just before it went
-        about: dict[str, Any] = {key: value for key, value in read_json(self.about).items() if key != "stamp"}
-        return FitResult(weights=self.weights, **about)
-
-    def write(
-        self,
-        network: Network,
-        weights: list[np.ndarray],
-        history: list[HistoryRow],
-        *,
-        score: ValidationScore,
-        keep: str,
-        stamp: str,
-        title: str,
-    ) -> FitResult:
-        kept = len(history) - 1 if keep == "last" else _best_epoch(history, score.greater_is_better)
-        self.weights.unlink(missing_ok=True)  # one of another stamp would pass for finished beside the new result
-        write_history(self.history, history)
-        draw_history(self.curves, history, title=title, score=score.name)
-        about = {
-            "stamp": stamp,
-            "score": history[kept]["val_score"],
-            "best_epoch": kept + 1,
-            "epochs": len(history),
-            "seconds": sum(row["seconds"] for row in history),
-        }
-        write_json(self.about, about)
-        network.set_weights(weights)
-        write_atomic(self.weights, network.model.save_weights)
-        return self.result()

@@ -78,7 +78,7 @@ class Network:
         self.model.set_weights(weights)
 
     def averaged_weights(self) -> list[np.ndarray]:
-        """The weights that predict: the moving average where the config has one (BatchNorm's statistics as they are)."""
+        """The weights that predict: their moving average, if the config has one; BatchNorm's statistics as they are."""
         if not self.config.training.ema:
             return self.weights()
         own = self.weights()

@@ -1,0 +1,244 @@
+"""Trains all folds and seeds of a run and writes its out-of-fold and test predictions; goes on where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyfold import competition as competitions
+from skyfold import oof_store, plugins
+from skyfold.competition import Competition
+from skyfold.config import RunConfig
+from skyfold.data.augment import Augmenter
+from skyfold.data.cache import TrainingArrays, training_arrays
+from skyfold.data.scaling import SCALINGS
+from skyfold.errors import ConfigError
+from skyfold.folds import Folds, read_folds
+from skyfold.inference.predict import chunks, mean_probabilities, on_grid
+from skyfold.progress import Progress
+from skyfold.row_store import RowStore
+from skyfold.training.fit_files import FitResult, finished_fit
+from skyfold.training.fit_fold import CHECKPOINT_SECONDS, fit_fold
+from skyfold.training.losses import make_loss
+from skyfold.training.validation import MaskScore, PresenceScore, ValidationScore
+from skyfold.workspace import Workspace
+
+if TYPE_CHECKING:
+    from skyfold.training.network import Network
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """folder: of the run; scores: validation score at the training size by fold, mean over seeds; complete: whether
+    all folds have been trained and predicted."""
+
+    folder: Path
+    scores: dict[int, float]
+    complete: bool
+
+
+def train(
+    config: RunConfig,
+    workspace: Workspace,
+    *,
+    only_folds: Sequence[int] | None = None,
+    restart: bool = False,
+) -> RunResult:
+    """Train the run of `config`: read its data, decode it into the cache, and do what `run_folds` does.
+
+    SkyfoldError where the config asks for what is not there, or the data or folds are missing.
+    """
+    check(config)
+    name = config.data.folder
+    folder = workspace.data(name)
+    competition = competitions.build(config.data.competition, config.data.options, folder)
+    folds = read_folds(workspace.folds(name))
+    height, width = config.image.size
+    cache = workspace.cache(name) / f"{height}x{width}"
+    arrays = {
+        part: training_arrays(competition.load(folder, part), size=config.image.size, folder=cache / part, stamp=part)
+        for part in competition.parts
+    }
+    return run_folds(
+        config,
+        competition,
+        arrays["train"],
+        arrays.get("test"),
+        folds,
+        workspace.run(name, config.name),
+        only_folds=only_folds,
+        restart=restart,
+    )
+
+
+def check(config: RunConfig) -> None:
+    """Refuse, before any data are read, a family, option, loss or scaling that training would stumble over."""
+    family = plugins.load("models", config.model.family)
+    family.check(config.model.options)
+    make_loss(config.loss.name, config.loss.options, target=config.target)
+    resolved_scaling(config)
+
+
+def resolved_scaling(config: RunConfig) -> str:
+    """The scaling in `data.scaling.SCALINGS` that the config asks for.
+
+    ConfigError where ImageNet weights would see other numbers than they were made for.
+    """
+    family = plugins.load("models", config.model.family)
+    if not hasattr(family, "input_scaling"):
+        if config.image.scaling == "encoder":
+            raise ConfigError(
+                f"image.scaling: family '{config.model.family}' has no pretrained weights. Set it to one of "
+                f"{', '.join(SCALINGS)}."
+            )
+        return config.image.scaling
+    own: str = family.input_scaling(config.model.options)
+    chosen = own if config.image.scaling == "encoder" else config.image.scaling
+    if config.model.options.get("encoder_weights", "imagenet") == "imagenet" and chosen != own:
+        raise ConfigError(
+            f"image.scaling: {chosen} does not suit the ImageNet weights of this encoder, which were made with "
+            f"{own}. Set image.scaling: encoder."
+        )
+    return chosen
+
+
+def run_folds(
+    config: RunConfig,
+    competition: Competition,
+    arrays_train: TrainingArrays,
+    arrays_test: TrainingArrays | None,
+    folds: Folds,
+    run_folder: Path,
+    *,
+    only_folds: Sequence[int] | None = None,
+    restart: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> RunResult:
+    """Fit every fold with every seed, write the fold's rows into `run_folder/oof`, and, once all folds are there, the
+    test rows into `run_folder/test`: the mean over seeds (and folds), rounded once.
+
+    What is finished is not done again. only_folds: fit these alone. restart: begin afresh. ConfigError or OofMismatch
+    where the folder holds a run of another config, or the arrays are not those of the folds.
+    """
+    wanted = _chosen_folds(folds, only_folds)
+    if not np.array_equal(arrays_train.ids, folds.ids):
+        raise ConfigError("folds.csv lists other samples than the training data hold. Run scripts/prepare.py again.")
+    if restart:
+        for part in ("models", "oof", "test"):
+            shutil.rmtree(run_folder / part, ignore_errors=True)
+    info = oof_store.begin_run(
+        run_folder,
+        name=config.name,
+        kind=config.target,
+        classes=competition.classes,
+        unit=competition.unit,
+        config=config.model_dump(mode="json"),
+        config_hash=config.hash(),
+        folds=folds,
+        restart=restart,
+    )
+    classes = len(competition.classes)
+    masks = config.target == "masks"
+    shape = (*competition.grid, classes) if masks else (classes,)
+    dtype = "uint8" if masks else "float32"
+    oof = oof_store.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
+    stamp = f"{info.config_hash} {info.folds_hash}"
+    job = _Job(config, competition, arrays_train, run_folder / "models", stamp, checkpoint_seconds)
+    for fold in wanted:
+        fits = job.fits(folds, fold)
+        job.predict(arrays_train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
+        score = float(np.mean([fit.score for fit in fits]))
+        oof_store.record_scores(run_folder, {f"fold{fold}": score})
+    everywhere = bool(oof.done[folds.fold >= 0].all())
+    if everywhere and arrays_test is not None:
+        test = oof_store.open_rows(run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype)
+        fits = [fit for fold in range(folds.k) for fit in job.fits(folds, fold)]
+        job.predict(arrays_test, np.arange(len(arrays_test.ids)), test, fits, label=f"{config.name} test")
+    recorded = oof_store.read_info(run_folder).scores
+    scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
+    return RunResult(folder=run_folder, scores=scores, complete=everywhere)
+
+
+class _Job:
+    """What all folds of a run share. The network is made when the first fit or prediction needs it."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        competition: Competition,
+        arrays: TrainingArrays,
+        folder: Path,
+        stamp: str,
+        checkpoint_seconds: float,
+    ) -> None:
+        self.config, self.arrays, self.folder, self.stamp = config, arrays, folder, stamp
+        self.classes = len(competition.classes)
+        self.scaling = resolved_scaling(config)
+        self.checkpoint_seconds = checkpoint_seconds
+        self.score: ValidationScore = MaskScore(competition.metric) if config.target == "masks" else PresenceScore()
+        height, width, bands = arrays.inputs.shape[1:]
+        self.augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=self.classes + 1)
+        self._network: Network | None = None
+
+    @property
+    def network(self) -> Network:
+        if self._network is None:
+            from skyfold.training.network import Network
+
+            self._network = Network(self.config, input_shape=self.arrays.inputs.shape[1:], classes=self.classes)
+        return self._network
+
+    def fits(self, folds: Folds, fold: int) -> list[FitResult]:
+        """The fits of a fold, one a seed; those that are not finished are done now."""
+        return [
+            finished_fit(self.folder, fold=fold, seed=seed, stamp=self.stamp)
+            or fit_fold(
+                self.network,
+                arrays=self.arrays,
+                split=folds.split(fold),
+                score=self.score,
+                scaling=self.scaling,
+                augmenter=self.augmenter,
+                folder=self.folder,
+                fold=fold,
+                seed=seed,
+                stamp=self.stamp,
+                checkpoint_seconds=self.checkpoint_seconds,
+            )
+            for seed in self.config.training.seeds
+        ]
+
+    def predict(
+        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+    ) -> None:
+        """Write the mean prediction of `fits` for `rows` into `store`; chunks done before are left as they are."""
+        if store.done[rows].all():
+            return
+        height, width = arrays.inputs.shape[1:3]
+        row_bytes = 4 * self.classes * (height * width if self.config.target == "masks" else 1)
+        members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
+        with Progress(f"{label}: predicting", len(rows)) as progress:
+            for chunk in chunks(rows, batch_size=self.network.batch_size, row_bytes=row_bytes):
+                if not store.done[chunk].all():
+                    values = mean_probabilities(
+                        self.network, arrays, chunk, members=members, scaling=self.scaling, flips=self.config.tta
+                    )
+                    if self.config.target == "masks":
+                        values = on_grid(values, (store.values.shape[1], store.values.shape[2]))
+                    store.write(chunk, values)
+                progress.advance(len(chunk))
+        store.flush()
+
+
+def _chosen_folds(folds: Folds, only_folds: Sequence[int] | None) -> list[int]:
+    every = list(range(folds.k))
+    for fold in only_folds or []:
+        if fold not in every:
+            raise ConfigError(f"--fold {fold}: folds.csv has folds 0 to {folds.k - 1}.")
+    return sorted(set(only_folds)) if only_folds else every
