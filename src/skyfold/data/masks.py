@@ -78,7 +78,7 @@ class ClassTable:
         colours = kinds == {True}
         # 0 in a config means black in both kinds, so that the usual background needs no other spelling
         named["background"] = "#000000" if colours and background == 0 else background
-        codes = {name: tuple(_code(name, code) for code in _listed(value)) for name, value in named.items()}
+        codes = {name: tuple(_code(name, code, colours) for code in _listed(value)) for name, value in named.items()}
         owner: dict[int, str] = {}
         for name, values in codes.items():
             for code in values:
@@ -159,9 +159,10 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _code(owner: str, code: Any) -> int:
-    if isinstance(code, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", code):
+def _code(owner: str, code: Any, colours: bool) -> int:
+    if colours and isinstance(code, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", code):
         return int(code[1:], 16)
-    if isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255:
+    if not colours and isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255:
         return code
-    raise ConfigError(f"mask value {code!r} of {owner}: expected a grey value 0 to 255 or a colour '#rrggbb'.")
+    expected = "a colour '#rrggbb'" if colours else "a grey value 0 to 255"
+    raise ConfigError(f"mask value {code!r} of {owner}: expected {expected}, as for the other values.")

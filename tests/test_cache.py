@@ -1,0 +1,180 @@
+"""What is cached is what would be decoded, at any moment of being killed, and never of other files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from skyfold.data.cache import reduce_masks, training_arrays, with_packed_masks
+from skyfold.data.images import ImageFiles
+from skyfold.errors import DataLayoutError
+from skyfold.row_store import RowStore
+from skyfold.types import Samples
+
+
+def samples(folder: Path, count: int = 5) -> Samples:
+    """Images of 32 x 48 in files, masks of 16 x 24 for six classes, and a valid mask, all random but smooth."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{i}.png" for i in range(count)]
+    for path in paths:
+        coarse = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+        Image.fromarray(np.asarray(cv2.resize(coarse, (48, 32)))).save(path)
+    coarse_masks = rng.random((count, 4, 6, 6)) < 0.4
+    targets = coarse_masks.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
+    valid = (rng.random((count, 4, 6)) < 0.8).repeat(4, axis=1).repeat(4, axis=2)
+    ids = np.array([path.name for path in paths])
+    return Samples(ids=ids, inputs=ImageFiles(paths), targets=targets, valid=valid)
+
+
+def test_arrays_hold_the_reduced_images_and_masks_with_valid_as_last_plane(tmp_path: Path) -> None:
+    given = samples(tmp_path / "images")
+    arrays = training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
+    assert arrays.inputs.shape == (5, 8, 12, 3)
+    assert arrays.inputs.dtype == np.uint8
+    assert arrays.targets is not None
+    assert arrays.targets.shape == (5, 8, 12, 7)
+    expected = cv2.resize(given.inputs[3], (12, 8), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(arrays.inputs[3], expected)
+    # Blocks of 4 x 4 are of one value and each reduced pixel covers 2 x 2 of one block: nothing is mixed.
+    assert given.targets is not None
+    assert given.valid is not None
+    assert np.array_equal(arrays.targets[..., -1], np.asarray(given.valid)[:, ::2, ::2])
+    counting = np.asarray(given.valid)[:, ::2, ::2, None]
+    assert np.array_equal(arrays.targets[..., :-1], np.asarray(given.targets)[:, ::2, ::2] * counting)
+
+
+def test_a_mask_fills_a_pixel_where_it_covers_more_than_half_of_what_counts() -> None:
+    # Columns of 2 x 2 blocks, mask cells / counting cells: 2/4 no, 3/4 yes, 2/3 yes, 1/2 (half undefined: not valid).
+    target = np.array([[1, 1, 1, 1, 1, 0, 1, 0], [0, 0, 1, 0, 1, 0, 0, 1]], np.uint8)[..., None]
+    valid = np.array([[1, 1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0, 1, 0]], bool)
+    reduced = reduce_masks(target, valid, (1, 4))
+    assert reduced[0, :, 0].tolist() == [0, 1, 1, 0]
+    assert reduced[0, :, 1].tolist() == [1, 1, 1, 0]
+    assert reduce_masks(target, None, (1, 4))[0, :, 1].tolist() == [1, 1, 1, 1]
+
+
+def test_samples_without_truth_have_no_targets(tmp_path: Path) -> None:
+    given = samples(tmp_path / "images")
+    unlabelled = Samples(ids=given.ids, inputs=given.inputs)
+    assert training_arrays(unlabelled, size=(8, 12), folder=tmp_path / "cache", stamp="").targets is None
+    assert with_packed_masks(unlabelled, tmp_path / "packed") is unlabelled
+
+
+def test_done_rows_are_not_made_again_until_a_file_changes(tmp_path: Path) -> None:
+    given, folder = samples(tmp_path / "images"), tmp_path / "cache"
+    training_arrays(given, size=(8, 12), folder=folder, stamp="")
+    store = RowStore.open_or_create(
+        folder / "inputs",
+        ids=given.ids,
+        shape=(8, 12, 3),
+        dtype="uint8",
+        stamp=RowStore.open(folder / "inputs").stamp,
+    )
+    store.write(np.array([2]), np.full((1, 8, 12, 3), 77))  # a mark that decoding again would wipe out
+    assert (training_arrays(given, size=(8, 12), folder=folder, stamp="").inputs[2] == 77).all()
+    Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(tmp_path / "images" / "0.png")
+    renewed = training_arrays(given, size=(8, 12), folder=folder, stamp="")
+    assert not (renewed.inputs[2] == 77).all()
+    assert (renewed.inputs[0] == 0).all()
+
+
+@pytest.mark.parametrize("change", ["size", "stamp", "targets", "valid"])
+def test_what_the_masks_are_made_from_is_in_the_stamp(tmp_path: Path, change: str) -> None:
+    given = samples(tmp_path / "images")
+    training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
+    before = RowStore.open(tmp_path / "cache" / "targets").stamp
+    size, stamp = (8, 12), ""
+    targets, valid = np.array(given.targets), np.array(given.valid)
+    if change == "size":
+        size = (4, 6)
+    elif change == "stamp":
+        stamp = "another class table"
+    elif change == "targets":
+        targets[0, 0, 0, 0] ^= 1
+    else:
+        valid[0, 0, 0] ^= True
+    other = Samples(ids=given.ids, inputs=given.inputs, targets=targets, valid=valid)
+    training_arrays(other, size=size, folder=tmp_path / "cache", stamp=stamp)
+    assert RowStore.open(tmp_path / "cache" / "targets").stamp != before
+
+
+def test_a_broken_image_is_named_and_the_rest_can_go_on(tmp_path: Path) -> None:
+    given = samples(tmp_path / "images", count=40)
+    broken = tmp_path / "images" / "30.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-30])
+    with pytest.raises(DataLayoutError, match=r"30\.png: the PNG is cut short"):
+        training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
+    broken.write_bytes(whole)
+    assert training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="").inputs[30].any()
+
+
+def test_images_of_float_are_refused(tmp_path: Path) -> None:
+    floats = Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32))
+    with pytest.raises(DataLayoutError, match="expected uint8"):
+        training_arrays(floats, size=(8, 8), folder=tmp_path / "cache", stamp="")
+
+
+def test_packed_masks_are_the_masks(tmp_path: Path) -> None:
+    given = samples(tmp_path / "images")
+    packed = with_packed_masks(given, tmp_path / "packed")
+    assert packed.targets is not None
+    assert packed.valid is not None
+    assert given.targets is not None
+    assert given.valid is not None
+    for row in range(len(given)):
+        assert np.array_equal(packed.targets[row], given.targets[row])
+        assert packed.targets[row].dtype == np.uint8
+        assert np.array_equal(packed.valid[row], given.valid[row])
+        assert packed.valid[row].dtype == bool
+    again = with_packed_masks(packed, tmp_path / "packed again")
+    assert again.targets is not None
+    assert np.array_equal(again.targets[2], given.targets[2])
+
+
+FILL_SLOWLY = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from skyfold.data.cache import fill
+from skyfold.row_store import RowStore
+
+def make(row):
+    time.sleep(0.004)
+    return np.full(1000, row % 251, np.uint8)
+
+ids = [str(i) for i in range(400)]
+store = RowStore.open_or_create(Path(sys.argv[1]), ids=ids, shape=(1000,), dtype="uint8", stamp="s")
+print(int(store.done.sum()), flush=True)
+fill(store, make, label="rows")
+"""
+
+
+def test_a_killed_cache_goes_on_where_it_was(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FILL_SLOWLY, str(tmp_path / "store")]
+    for wanted in (32, 160):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            store = RowStore.open(tmp_path / "store")
+            while store.done.sum() < wanted and process.poll() is None:
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGKILL)
+    done = np.flatnonzero(store.done)
+    assert 160 <= len(done) < 400
+    assert all((store[row] == row % 251).all() for row in done)
+    last = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(last.stdout) == len(done)
+    whole = RowStore.open(tmp_path / "store")
+    whole.verify()
+    assert all((whole[row] == row % 251).all() for row in range(400))
