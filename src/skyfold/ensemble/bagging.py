@@ -66,8 +66,8 @@ def _check_arrays(arrays: Sequence[np.ndarray]) -> None:
             raise OofMismatch(f"predictions {i} are {array.dtype}; expected uint8 or float.")
         if array.shape != first.shape or array.dtype != first.dtype:
             raise OofMismatch(
-                f"predictions {i} are {array.dtype} {array.shape}, predictions 0 {first.dtype} {first.shape}. Predict both "
-                "on the same samples and grid."
+                f"predictions {i} are {array.dtype} {array.shape}, predictions 0 {first.dtype} {first.shape}. Predict "
+                "both on the same samples and grid."
             )
 
 

@@ -48,12 +48,14 @@ class Dialect:
 KAGGLE = Dialect()
 KAGGLE_MINUS_ONE = Dialect(empty="-1")
 KAGGLE_DASH = Dialect(empty="-", also_empty=("-1",))
+KAGGLE_ONE_ZERO = Dialect(empty="1 0")
 ROW_MAJOR = Dialect(order="row")
 SIIM = Dialect(first_index=0, starts="relative", empty="-1")
 DIALECTS = {
     "kaggle": KAGGLE,
     "kaggle_minus_one": KAGGLE_MINUS_ONE,
     "kaggle_dash": KAGGLE_DASH,
+    "kaggle_one_zero": KAGGLE_ONE_ZERO,
     "row_major": ROW_MAJOR,
     "siim": SIIM,
 }

@@ -1,0 +1,143 @@
+"""Dice, IoU and pixel accuracy count what they say, and a selection of rows scores as those samples would."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyfold.errors import InvalidSubmission
+from skyfold.metrics.segmentation import METRICS, GlobalDice, GlobalIoU, MeanDice, PixelAccuracy, dice_score, iou_score
+
+
+def mask(*rows):
+    """Rows of 0 and 1, a sample of one class each: bool (n, 1, W, 1)."""
+    return np.array(rows, dtype=bool)[:, None, :, None]
+
+
+@st.composite
+def pairs(draw):
+    shape = draw(st.tuples(*(st.integers(1, limit) for limit in (4, 9, 9, 3))))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    target, pred = (rng.random(shape) < draw(st.sampled_from([0.0, 0.02, 0.5, 1.0])) for _ in range(2))
+    return target, pred, rng.random(shape[:3]) < 0.7
+
+
+# Two of four pixels predicted right of three true and two predicted ones: Dice 2*2/(3+2), IoU 2/3, accuracy 3/4.
+TARGET, PRED = mask([1, 1, 1, 0]), mask([1, 1, 0, 0])
+GOLDEN = {"mean_dice": 0.8, "mean_iou": 2 / 3, "global_dice": 0.8, "global_iou": 2 / 3, "pixel_accuracy": 0.75}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_golden_value(name):
+    metric = METRICS[name]()
+    assert metric.name == name
+    assert metric.score(metric.stats(target=TARGET, pred=PRED)) == pytest.approx(GOLDEN[name], abs=1e-15)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_undefined_pixels_count_nowhere(name):
+    metric = METRICS[name]()
+    valid = np.array([[[True, True, False, True]]])
+    assert metric.score(metric.stats(target=TARGET, pred=PRED, valid=valid)) == 1.0
+
+
+def test_empty_mask_scores_one_when_target_is_empty():
+    assert dice_score(target=mask([0, 0]), pred=mask([0, 0])).tolist() == [[1.0]]
+    assert iou_score(target=mask([0, 0]), pred=mask([0, 0])).tolist() == [[1.0]]
+
+
+def test_mask_over_empty_target_scores_zero():
+    assert dice_score(target=mask([0, 0]), pred=mask([0, 1])).tolist() == [[0.0]]
+
+
+def test_all_empty_prediction_scores_the_share_of_empty_targets():
+    target = mask([0, 0], [1, 0], [1, 1], [0, 0], [0, 1])
+    stats = MeanDice().stats(target=target, pred=np.zeros_like(target))
+    assert MeanDice().score(stats) == pytest.approx(2 / 5)
+
+
+def test_global_metrics_pool_pixels_before_dividing():
+    # Together 1 pixel in both, 2 true, 4 predicted: Dice 2/6, IoU 1/5. The mean of the two samples would be 1/2.
+    target, pred = mask([1, 0, 0, 0], [1, 0, 0, 0]), mask([1, 0, 0, 0], [0, 1, 1, 1])
+    assert GlobalDice().score(GlobalDice().stats(target=target, pred=pred)) == pytest.approx(2 / 6)
+    assert GlobalIoU().score(GlobalIoU().stats(target=target, pred=pred)) == pytest.approx(1 / 5)
+
+
+def test_pixel_is_right_only_where_every_class_is():
+    target = np.array([[1, 0], [0, 1]], dtype=bool).reshape(1, 1, 2, 2)
+    pred = np.array([[1, 1], [0, 1]], dtype=bool).reshape(1, 1, 2, 2)
+    assert PixelAccuracy().score(PixelAccuracy().stats(target=target, pred=pred)) == 0.5
+
+
+@given(pair=pairs())
+def test_scores_equal_sets_of_pixels(pair):
+    target, pred, valid = pair
+    dice, iou = (score(target=target, pred=pred, valid=valid) for score in (dice_score, iou_score))
+    for i, k in np.ndindex(dice.shape):
+        true, found = ({*zip(*np.nonzero(m[i, :, :, k] & valid[i]), strict=True)} for m in (target, pred))
+        assert dice[i, k] == (2 * len(true & found) / (len(true) + len(found)) if true | found else 1.0)
+        assert iou[i, k] == (len(true & found) / len(true | found) if true | found else 1.0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(pair=pairs())
+def test_stats_of_chunks_are_stats_of_the_whole(name, pair):
+    target, pred, valid = pair
+    metric = METRICS[name]()
+    whole = metric.stats(target=target, pred=pred, valid=valid)
+    parts = [
+        metric.stats(target=target[i : i + 1], pred=pred[i : i + 1], valid=valid[i : i + 1]) for i in range(len(target))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("name", ["mean_dice", "mean_iou"])
+@given(pair=pairs())
+def test_score_is_the_mean_of_rows(name, pair):
+    target, pred, _ = pair
+    metric = METRICS[name]()
+    stats = metric.stats(target=target, pred=pred)
+    assert metric.per_row(stats).shape == (len(target),)
+    assert metric.score(stats) == metric.per_row(stats).mean()
+
+
+def test_columns_taller_than_a_byte_are_counted_in_full():
+    full = np.ones((1, 700, 3, 2), dtype=bool)
+    assert MeanDice().stats(target=full, pred=full).tolist() == [[2100.0] * 6]
+
+
+def test_strided_masks_count_the_same():
+    rng = np.random.default_rng(0)
+    target, pred = (rng.random((3, 8, 10, 4)) < 0.5 for _ in range(2))
+    views = [m[::2, ::-1, 1::3, ::2] for m in (target, pred)]
+    copies = [view.copy() for view in views]
+    np.testing.assert_array_equal(
+        dice_score(target=views[0], pred=views[1]), dice_score(target=copies[0], pred=copies[1])
+    )
+
+
+def test_nan_is_refused_with_its_sample():
+    pred = np.zeros((2, 1, 4, 1), dtype=np.float32)
+    pred[1, 0, 2, 0] = np.nan
+    with pytest.raises(InvalidSubmission, match="prediction, sample 1 of this chunk: NaN"):
+        dice_score(target=mask([0, 0, 0, 0], [0, 0, 0, 0]), pred=pred)
+
+
+def test_probabilities_are_refused():
+    with pytest.raises(InvalidSubmission, match="Compare with a threshold first"):
+        dice_score(target=TARGET, pred=np.full(TARGET.shape, 0.5, dtype=np.float32))
+
+
+def test_zeros_and_ones_of_another_dtype_are_masks():
+    assert dice_score(target=TARGET.astype(np.uint8), pred=PRED.astype(np.float32)).tolist() == [[0.8]]
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(InvalidSubmission, match="one shape"):
+        dice_score(target=TARGET, pred=PRED[:, :, :3])
+
+
+def test_no_samples_have_no_score():
+    for metric in (kind() for kind in METRICS.values()):
+        with pytest.raises(ValueError, match="no samples"):
+            metric.score(metric.stats(target=TARGET, pred=PRED)[:0])
