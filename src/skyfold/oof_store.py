@@ -58,7 +58,7 @@ def begin_run(
     folds: Folds,
     restart: bool = False,
 ) -> RunInfo:
-    """Write `run.json`, or go on with the one there; OofMismatch when it was made with another config or other folds."""
+    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds."""
     info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {})
     path = folder / "run.json"
     if path.is_file() and not restart:
@@ -109,7 +109,7 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     info = read_info(folder)
     if info.folds_hash != folds.hash():
         raise OofMismatch(
-            f"run '{info.name}' was made with other folds ({info.folds_hash}) than folds.csv holds now ({folds.hash()}). "
+            f"run '{info.name}' was made with other folds ({info.folds_hash}) than folds.csv ({folds.hash()}). "
             "Its scores would be leaked; retrain it with --restart."
         )
     oof = _read_rows(folder / "oof", info)

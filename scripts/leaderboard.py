@@ -1,0 +1,38 @@
+"""Show every run and blend of a data set with its scores, best first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from skyfold.cli import parser, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("competition", metavar="COMPETITION", help="name of a data set, or a config file of it")
+    arguments.add_argument("--html", type=Path, metavar="FILE", help="write the table as a page, too")
+    given = arguments.parse_args(argv)
+
+    def work() -> None:
+        from skyfold.cli import competition_or_config
+        from skyfold.files import write_text
+        from skyfold.leaderboard.table import as_html, as_text, leaderboard
+        from skyfold.workspace import Workspace
+
+        workspace = Workspace()
+        name = given.competition
+        if not workspace.oof(name).is_dir():
+            name = competition_or_config(name).folder
+        entries = leaderboard(name, workspace)
+        print(as_text(entries))
+        if given.html:
+            write_text(given.html, as_html(name, entries))
+            print(f"written: {given.html}")
+
+    return run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

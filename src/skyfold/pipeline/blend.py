@@ -1,0 +1,233 @@
+"""Blend runs, fit the post-processing on their out-of-fold predictions, and say what it gains.
+
+A blend is stored like a run, so that a blend can be read, compared and handed in the same way. Beside its rows stand
+`blend.json` (members, weights, what was chosen, scores) and `rows.csv` (scores per image and class).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import Competition, build
+from skyfold.config import BlendConfig, DataConfig, PostprocessConfig, RunConfig, load_run
+from skyfold.data.cache import with_packed_masks
+from skyfold.ensemble.bagging import combine
+from skyfold.errors import ConfigError
+from skyfold.files import digest, read_json, write_json
+from skyfold.folds import Folds, read_folds
+from skyfold.oof_align import require_aligned
+from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
+from skyfold.pipeline.evaluate import Evaluation, Surfaces, evaluate, measure, write_rows
+from skyfold.progress import Progress
+from skyfold.types import JsonDict, Samples
+from skyfold.workspace import Workspace
+
+RUN_POSTPROCESS = PostprocessConfig()
+HALF_ONLY = PostprocessConfig(thresholds=1)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage after training needs of a data set."""
+
+    competition: Competition
+    samples: Samples
+    folds: Folds
+
+
+def open_context(data: DataConfig, workspace: Workspace) -> Context:
+    """The competition, its training samples with masks packed on the grid, and the folds."""
+    folder = workspace.data(data.folder)
+    competition = build(data.competition, data.options, folder)
+    samples = with_packed_masks(competition.load(folder, "train"), workspace.cache(data.folder) / "grid")
+    return Context(competition, samples, read_folds(workspace.folds(data.folder)))
+
+
+def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], RunConfig | None]:
+    """The configs that a blend names, the gate last; ConfigError where one is of another data set."""
+    runs = [load_run(path.parent / name) for name in config.runs]
+    gate = load_run(path.parent / config.gate) if config.gate else None
+    for run in [*runs, *([gate] if gate else [])]:
+        if run.data.folder != config.data.folder:
+            raise ConfigError(
+                f"{path}: run '{run.name}' is of data set '{run.data.folder}', the blend of '{config.data.folder}'."
+            )
+    return runs, gate
+
+
+def score_run(run_folder: Path, context: Context) -> JsonDict:
+    """Score one run's out-of-fold masks alone, with a threshold per class, and record it in its run.json."""
+    run = read_run(run_folder, context.folds)
+    surfaces = measure(run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS)
+    evaluation = evaluate(surfaces, context.folds, RUN_POSTPROCESS)
+    scores = evaluation.scores(draws=1000, seed=0)
+    record_scores(run_folder, scores)
+    write_rows(
+        run_folder / "rows.csv",
+        run.oof.ids,
+        context.folds,
+        run.info.classes,
+        {
+            "at_half": surfaces.at_half,
+            "naive": evaluation.cross.naive_rows,
+            "cross_fitted": evaluation.cross.rows,
+            "all_empty": surfaces.empty,
+        },
+    )
+    return scores
+
+
+def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
+    """Combine the runs named in `config`, choose post-processing, and write it down. Returns what `blend.json` holds.
+
+    path: the file `config` was read from. OofMismatch where a run is missing, unfinished, or not of these folds.
+    """
+    context = open_context(config.data, workspace)
+    run_configs, gate_config = member_configs(config, path)
+    runs = [read_run(workspace.run(config.data.folder, run.name), context.folds) for run in run_configs]
+    gate = read_run(workspace.run(config.data.folder, gate_config.name), context.folds) if gate_config else None
+    require_aligned(runs, gate)
+    for run in runs:
+        if not read_info(run.folder).scores.get("cross_fitted"):
+            score_run(run.folder, context)
+    blended = _combine(config, runs, context, workspace)
+
+    surfaces = measure(blended.oof, context.samples, context.folds, context.competition.metric, config.postprocess)
+    before = evaluate(surfaces, context.folds, config.postprocess)
+    final = evaluate(surfaces, context.folds, config.postprocess, gate.oof.values) if gate else before
+    result = _summary(config, runs, gate, blended, surfaces, before, final, context)
+    rows = {
+        "at_half": surfaces.at_half,
+        "before_gate": before.cross.rows,
+        "naive": final.cross.naive_rows,
+        "cross_fitted": final.cross.rows,
+        "all_empty": surfaces.empty,
+    }
+    write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, blended.info.classes, rows)
+    write_json(blended.folder / "blend.json", result)
+    record_scores(blended.folder, result["scores"]["final"])
+    return result
+
+
+def blend_lines(result: JsonDict) -> list[str]:
+    """What a blend came to, in words."""
+    scores = result["scores"]
+    lines = []
+    for stage in ("before_gate", "final") if result["gate"] else ("final",):
+        s = scores[stage]
+        lines.append(
+            f"{result['name']}, {stage.replace('_', ' ')}: {result['metric']} naive {s['naive']:.4f}, cross-fitted "
+            f"{s['cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), optimism {s['optimism']:+.4f}, "
+            f"at 0.5 {s['at_half']:.4f}"
+        )
+    for what, gain in scores["gains"].items():
+        if what != "gate" or result["gate"]:
+            words = "gain of the gate" if what == "gate" else "gain over the best single run at 0.5"
+            lines.append(f"{words}: {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
+    return lines
+
+
+def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
+    """What `blend` wrote; ConfigError where it has not run with this config."""
+    path = workspace.run(config.data.folder, config.name) / "blend.json"
+    if not path.is_file():
+        raise ConfigError(f"{path}: not there yet. Run scripts/blend.py on the config first.")
+    result: JsonDict = read_json(path)
+    if result["config"] != _config_json(config):
+        raise ConfigError(f"{path}: made with another version of this config. Run scripts/blend.py again.")
+    return result
+
+
+def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, workspace: Workspace) -> StoredRun:
+    if config.weights is not None and len(config.weights) != len(runs):
+        raise ConfigError(f"blend '{config.name}': {len(runs)} runs but {len(config.weights)} weights.")
+    folder = workspace.run(config.data.folder, config.name)
+    members = [f"{run.info.name} {run.info.config_hash} {run.info.folds_hash}" for run in runs]
+    info = begin_run(
+        folder,
+        name=config.name,
+        kind="blend",
+        classes=runs[0].info.classes,
+        unit=runs[0].info.unit,
+        config=_config_json(config),
+        config_hash=digest(config.combine, str(config.weights), *members),
+        folds=context.folds,
+        restart=True,
+    )
+    parts = {"oof": [run.oof for run in runs], "test": [run.test for run in runs if run.test is not None]}
+    for part, predictions in parts.items():
+        if not predictions:
+            continue
+        first = predictions[0]
+        rows = open_rows(folder, part, info, ids=first.ids, shape=first.values.shape[1:], dtype=first.values.dtype.str)
+        if np.array_equal(rows.done, first.covered):
+            continue
+        with Progress(f"blending {part}", len(first.ids), "rows") as progress:
+            arrays = [one.values for one in predictions]
+            for chunk, values in combine(
+                arrays, how=config.combine, weights=config.weights, rows=np.flatnonzero(first.covered)
+            ):
+                rows.write(chunk, values)
+                progress.advance(len(chunk))
+        rows.flush()
+    return read_run(folder, context.folds)
+
+
+def _summary(
+    config: BlendConfig,
+    runs: list[StoredRun],
+    gate: StoredRun | None,
+    blended: StoredRun,
+    surfaces: Surfaces,
+    before: Evaluation,
+    final: Evaluation,
+    context: Context,
+) -> JsonDict:
+    singles = {run.info.name: read_info(run.folder).scores for run in runs}
+    best = max(singles, key=lambda name: float(singles[name]["at_half"]))
+    best_run = next(run for run in runs if run.info.name == best)
+    half = measure(best_run.oof, context.samples, context.folds, context.competition.metric, HALF_ONLY)
+    # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
+    oracle = np.maximum(before.cross.naive_rows, surfaces.empty)
+    draws, seed = max(config.bootstrap, 1), config.seed
+
+    def gain(evaluation: Evaluation, baseline: np.ndarray) -> JsonDict:
+        interval = evaluation.gain_over(baseline, draws, seed)
+        return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+    return {
+        "name": config.name,
+        "config": _config_json(config),
+        "runs": [{"name": run.info.name, "config_hash": run.info.config_hash} for run in runs],
+        "gate": {"name": gate.info.name, "config_hash": gate.info.config_hash} if gate else None,
+        "weights": list(config.weights or [1.0 / len(runs)] * len(runs)),
+        "folds_hash": context.folds.hash(),
+        "metric": context.competition.metric.name,
+        "area": config.postprocess.area,
+        "selection": {"before_gate": asdict(before.selection), "final": asdict(final.selection)},
+        "scores": {
+            "final": final.scores(draws, seed),
+            "before_gate": before.scores(draws, seed),
+            "runs": singles,
+            "baselines": {
+                "all_empty": float(surfaces.empty.mean()),
+                "best_single": best,
+                "best_single_at_half": float(half.at_half.mean()),
+                "oracle": float(oracle.mean()),
+            },
+            "gains": {
+                "gate": gain(final, before.cross.rows),
+                "over_best_single_at_half": gain(final, half.at_half),
+            },
+        },
+        "maps": int(surfaces.empty.size),
+        "oof_hash": digest(blended.info.config_hash, blended.info.folds_hash),
+    }
+
+
+def _config_json(config: BlendConfig) -> JsonDict:
+    values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample"}})
+    return values

@@ -1,0 +1,104 @@
+"""All stages of a config in order, each skipped where its work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import build
+from skyfold.config import BlendConfig, RunConfig, load_config
+from skyfold.errors import ConfigError
+from skyfold.files import write_json
+from skyfold.folds import read_folds
+from skyfold.leaderboard.score import prediction_stats
+from skyfold.leaderboard.table import as_text, leaderboard
+from skyfold.metrics.bootstrap import paired_difference
+from skyfold.oof_store import read_run
+from skyfold.pipeline.blend import blend, blend_lines, member_configs, read_blend
+from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.submit import PostprocessedMasks, submission_names, submit
+from skyfold.postprocess.selection import HALF, Selection
+from skyfold.types import ArraySequence
+from skyfold.workspace import Workspace
+
+TRUTH_FILE = "test_truth.csv"
+
+
+def run_job(
+    path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
+) -> None:
+    """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes."""
+    from skyfold.training.run_folds import train
+
+    config = load_config(path, overrides)
+    if not isinstance(config, (RunConfig, BlendConfig)):
+        raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
+    folder = workspace.data(config.data.folder)
+    for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
+        say(line)
+    if isinstance(config, RunConfig):
+        train(config, workspace)
+        say(as_text(leaderboard(config.data.folder, workspace)))
+        return
+    runs, gate = member_configs(config, path)
+    for run in [*runs, *([gate] if gate else [])]:
+        say(f"training {run.name}")
+        train(run, workspace)
+    for line in blend_lines(blend(config, path, workspace)):
+        say(line)
+    truth = folder / TRUTH_FILE
+    if read_run(workspace.run(config.data.folder, config.name), read_folds(workspace.folds(config.data.folder))).test:
+        for written in submit(config, workspace):
+            say(f"submission: {written}")
+        if truth.is_file():
+            for line in score_on_test(config, truth, workspace):
+                say(line)
+    say(as_text(leaderboard(config.data.folder, workspace)))
+
+
+def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
+    """Score the submissions and the baselines on the kept-aside truth, paired; writes `<name>.test_scores.json`."""
+    competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
+    ids = competition.read_truth(truth).ids
+    predictions: dict[str, ArraySequence] = {}
+    for stage, name in submission_names(config).items():
+        file = workspace.submissions(config.data.folder) / f"{name}.csv"
+        predictions[stage] = competition.read_pred(file, ids)
+    predictions["best_single_at_half"] = _in_order(ids, *_best_single_at_half(config, workspace))
+    nothing = np.zeros((*competition.grid, len(competition.classes)), dtype=bool)
+    predictions["all_empty"] = [nothing] * len(ids)
+    stats = {name: prediction_stats(competition, truth, pred) for name, pred in predictions.items()}
+    scores = {name: competition.metric.score(rows) for name, rows in stats.items()}
+    order = [name for name in ("final", "before_gate", "best_single_at_half", "all_empty") if name in stats]
+    differences = {}
+    lines = [
+        f"on the test truth, {len(ids)} images: " + ", ".join(f"{n.replace('_', ' ')} {scores[n]:.4f}" for n in order)
+    ]
+    for better, worse in pairwise(order):
+        gain = paired_difference(competition.metric, stats[better], stats[worse], seed=config.seed)
+        differences[f"{better} - {worse}"] = {"value": gain.value, "low": gain.low, "high": gain.high}
+        lines.append(
+            f"  {better.replace('_', ' ')} - {worse.replace('_', ' ')}: {gain.value:+.4f} "
+            f"({gain.low:+.4f} to {gain.high:+.4f})"
+        )
+    path = workspace.submissions(config.data.folder) / f"{config.name}.test_scores.json"
+    write_json(path, {"truth": truth.name, "images": len(ids), "scores": scores, "differences": differences})
+    return lines
+
+
+def _best_single_at_half(config: BlendConfig, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
+    best = read_blend(config, workspace)["scores"]["baselines"]["best_single"]
+    run = read_run(workspace.run(config.data.folder, best), read_folds(workspace.folds(config.data.folder)))
+    if run.test is None:
+        raise ConfigError(f"run '{best}' has no test part.")
+    classes = len(run.info.classes)
+    selection = Selection((HALF,) * classes, (0,) * classes, None)
+    return run.test.ids, PostprocessedMasks(run.test.values, None, selection, "component")
+
+
+def _in_order(ids: np.ndarray, own: np.ndarray, masks: ArraySequence) -> ArraySequence:
+    place = {name: i for i, name in enumerate(own.tolist())}
+    return [masks[place[name]] for name in ids.tolist()]

@@ -1,0 +1,96 @@
+"""Check a contest's files, and decide once which sample belongs to which fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import Competition, build
+from skyfold.config import DataConfig
+from skyfold.data.duplicates import duplicate_groups
+from skyfold.data.images import ImageFiles
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.files import write_json
+from skyfold.folds import Folds, make_folds, read_folds, write_folds
+from skyfold.progress import Progress
+from skyfold.types import Samples
+from skyfold.workspace import Workspace
+
+
+def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> list[str]:
+    """Check the files of `data`, writing a procedural sample first where `sample` asks for one; write folds.csv.
+
+    Returns lines that say what was found. DataLayoutError lists everything that is wrong with the files. A folds.csv
+    that is there is kept, so that runs made with it stay comparable.
+    """
+    folder = workspace.data(data.folder)
+    if sample:
+        _write_sample(data, folder)
+    if not folder.is_dir():
+        raise DataLayoutError(
+            f"{folder}: no such folder. Put the contest's files there, name their folder with --data, "
+            "or write a small procedural sample with --sample."
+        )
+    competition = build(data.competition, data.options, folder)
+    lines = [competition.check(folder)]
+    folds, note = _folds(data, competition, competition.load(folder, "train"), workspace)
+    lines.append(note)
+    lines.append("samples per fold: " + ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k)))
+    return lines
+
+
+def _write_sample(data: DataConfig, folder: Path) -> None:
+    competition = build(data.competition, data.options)
+    if competition.write_sample is None:
+        raise ConfigError(f"competition '{data.competition}' has no procedural sample.")
+    if folder.exists():
+        raise DataLayoutError(
+            f"{folder}: already there; a sample is never written over files. Delete the folder first."
+        )
+    competition.write_sample(folder, **(data.sample or {}))
+
+
+def _folds(data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace) -> tuple[Folds, str]:
+    path = workspace.folds(data.folder)
+    settings = {"made with": data.folds.model_dump()}
+    if path.is_file():
+        folds = read_folds(path)
+        if not np.array_equal(np.sort(folds.ids), np.sort(samples.ids)):
+            raise DataLayoutError(
+                f"{path}: holds {len(folds.ids)} ids, the data has {len(samples.ids)} and not the same ones. "
+                "Give this data set a name of its own, or delete the file and retrain."
+            )
+        return folds, f"{path}: kept"
+    groups = np.arange(len(samples)) if samples.groups is None else samples.groups
+    note = ""
+    if isinstance(samples.inputs, ImageFiles) and data.folds.near_duplicate_bits >= 0:
+        before = len(np.unique(groups))
+        groups = duplicate_groups(samples.inputs, bits=data.folds.near_duplicate_bits, groups=groups)
+        merged = before - len(np.unique(groups))
+        note = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
+    folds = make_folds(
+        ids=samples.ids,
+        labels=presence_labels(samples, len(competition.classes)),
+        groups=groups,
+        k=data.folds.k,
+        seed=data.folds.seed,
+    )
+    write_folds(path, folds)
+    write_json(path.with_suffix(".json"), settings)
+    return folds, f"{path}: {folds.k} folds of {len(folds.ids)} samples{note}"
+
+
+def presence_labels(samples: Samples, classes: int) -> np.ndarray:
+    """Whether class k stands in sample i at all: bool (n, K), read from the targets."""
+    labels = np.zeros((len(samples), classes), dtype=bool)
+    if samples.targets is None:
+        return labels
+    with Progress("reading targets", len(samples), "samples") as progress:
+        for i in range(len(samples)):
+            target = samples.targets[i].astype(bool)
+            if samples.valid is not None:
+                target = target & samples.valid[i][..., None]
+            labels[i] = target.reshape(-1, classes).any(axis=0)
+            progress.advance()
+    return labels
