@@ -1,0 +1,222 @@
+"""Any folder of images and masks is a competition, once its files fit together."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skyfold import competition
+from skyfold.competition import Competition
+from skyfold.config import load_config
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.types import ArraySequence
+
+CLOUD: dict[str, Any] = {"classes": {"cloud": 255}, "background": 100, "undefined": 0}
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def folder_of(root: Path, masks: dict[str, np.ndarray], size: tuple[int, int] = (8, 12)) -> Path:
+    """`images/<name>.jpg` of noise and `masks/<name>.png`."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for seed, (name, mask) in enumerate(masks.items()):
+        image = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{name}.jpg")
+        Image.fromarray(mask).save(root / "masks" / f"{name}.png")
+    return root
+
+
+def halves(left: int, right: int, size: tuple[int, int] = (8, 12)) -> np.ndarray:
+    mask = np.full(size, left, np.uint8)
+    mask[:, size[1] // 2 :] = right
+    return mask
+
+
+def two_images(root: Path) -> Path:
+    return folder_of(root, {"a": halves(255, 100), "b": halves(0, 255)})
+
+
+def built(folder: Path | None, **options: Any) -> Competition:
+    return competition.build("mask_folder", {**CLOUD, **options}, folder)
+
+
+def stacked(arrays: ArraySequence) -> np.ndarray:
+    return np.stack([arrays[row] for row in range(len(arrays))])
+
+
+def test_images_and_masks_become_samples(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    contest = built(folder)
+    samples = contest.load(folder, "train")
+    assert contest.grid == (8, 12)
+    assert contest.classes == ("cloud",)
+    assert samples.ids.tolist() == ["a", "b"]
+    assert samples.targets is not None
+    assert samples.valid is not None
+    assert samples.targets[0][0, :, 0].tolist() == [1] * 6 + [0] * 6
+    assert samples.valid[0].all()
+    assert samples.valid[1][0].tolist() == [False] * 6 + [True] * 6
+    # 6 + 6 columns are cloud of the 18 that count in two images of 12 columns.
+    assert contest.check(folder) == (
+        "2 images with masks, grid 8x12; cloud 66.7% of the pixels, empty 0%; undefined 25.0%"
+    )
+
+
+def test_without_an_undefined_value_all_pixels_count(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"a": halves(255, 0)})
+    assert built(folder, background=0, undefined=None).load(folder, "train").valid is None
+
+
+def test_a_grid_of_ones_own_brings_masks_to_it(tmp_path: Path) -> None:
+    samples = built(two_images(tmp_path), grid=[4, 6]).load(tmp_path, "train")
+    assert samples.targets is not None
+    assert samples.targets[0][..., 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 4
+
+
+def test_images_of_different_sizes_need_a_grid(tmp_path: Path) -> None:
+    two_images(tmp_path)
+    folder_of(tmp_path, {"c": halves(255, 100, (16, 16))}, (16, 16))
+    with pytest.raises(ConfigError, match=r"a\.jpg has 8x12 pixels, .*c\.jpg 16x16. Set grid"):
+        built(tmp_path)
+    samples = built(tmp_path, grid=[8, 12]).load(tmp_path, "train")
+    assert samples.targets is not None
+    assert stacked(samples.targets).shape == (3, 8, 12, 1)
+    with pytest.raises(ConfigError, match="grid: set it, or name the folder"):
+        built(None)
+
+
+def test_the_test_part_is_a_folder_of_images_alone(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    with pytest.raises(DataLayoutError, match=r"no test part.*data\.options\.test_images"):
+        built(folder).load(folder, "test")
+    (folder / "images").rename(folder / "more")
+    folder_of(tmp_path, {"a": halves(255, 100), "b": halves(0, 255)})
+    contest = built(folder, test_images="more")
+    assert contest.load(folder, "test").targets is None
+    assert contest.load(folder, "test").ids.tolist() == ["a", "b"]
+    assert contest.check(folder).endswith("2 test images")
+
+
+def test_images_and_masks_without_each_other_are_listed(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    (folder / "masks" / "a.png").rename(folder / "masks" / "z.png")
+    with pytest.raises(DataLayoutError, match=r"(?s)a\.jpg: no mask 'a\.png'.*z\.png: no image for this mask"):
+        built(folder).load(folder, "train")
+
+
+def test_an_image_turned_by_exif_against_its_mask_is_reported(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(folder / "images" / "b.jpg")
+    image.save(folder / "images" / "b.jpg", exif=exif)
+    with pytest.raises(DataLayoutError, match=r"b\.jpg: 12x8 pixels, its mask 8x12 \(an EXIF tag turns it"):
+        built(folder, grid=[8, 12]).load(folder, "train")
+
+
+def test_checking_lists_broken_images_and_unexplained_masks_together(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    Image.fromarray(halves(255, 33)).save(folder / "masks" / "a.png")
+    data = (folder / "images" / "b.jpg").read_bytes()
+    (folder / "images" / "b.jpg").write_bytes(data[:-20])
+    with pytest.raises(DataLayoutError) as error:
+        built(folder).check(folder)
+    assert "2 problems" in str(error.value)
+    assert "b.jpg: the JPEG is cut short" in str(error.value)
+    assert "a.png: 48 pixels have values that no class has: 33." in str(error.value)
+
+
+def test_groups_come_from_a_table(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    group = {"file": "index.csv", "id": "name", "column": "scene"}
+    index = folder / "index.csv"
+    index.write_text("scene,name\nnorth,b\nsouth,a\neast,c\n")
+    groups = built(folder, group=group).load(folder, "train").groups
+    assert groups is not None
+    assert groups.tolist() == ["south", "north"]
+    index.write_text("scene,name\nnorth,b\nsouth,b\n")
+    with pytest.raises(DataLayoutError, match=r"(?s)id 'b' is listed 2 times.*no group for image 'a'"):
+        built(folder, group=group).load(folder, "train")
+    index.write_text("scene,id\nnorth,b\n")
+    with pytest.raises(DataLayoutError, match="column 'name' is missing"):
+        built(folder, group=group).load(folder, "train")
+    with pytest.raises(ConfigError, match="group: expected the keys column, file, id"):
+        built(folder, group={"file": "index.csv"})
+
+
+def test_options_are_checked_before_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"metric 'mean_dise'; did you mean 'mean_dice'\?"):
+        built(tmp_path, metric="mean_dise")
+    with pytest.raises(ConfigError, match="missing a required argument: 'classes'"):
+        competition.build("mask_folder", {}, tmp_path)
+    with pytest.raises(DataLayoutError, match="images: no such folder"):
+        built(tmp_path)
+
+
+def test_masks_and_tables_are_read_as_truth_and_as_predictions(tmp_path: Path) -> None:
+    folder = two_images(tmp_path)
+    contest = built(folder)
+    truth = contest.read_truth(folder / "masks")
+    assert truth.valid is not None
+    masks = stacked(truth.targets).astype(bool)
+    contest.submission.encode(truth.ids, masks).to_csv(folder / "pred.csv", index=False)
+    from_table = contest.read_pred(folder / "pred.csv", truth.ids)
+    assert np.array_equal(stacked(from_table), masks)
+    assert np.array_equal(stacked(contest.read_truth(folder / "pred.csv").targets), masks)
+    assert np.array_equal(stacked(contest.read_pred(folder / "masks", truth.ids)), masks)
+
+
+def test_predicted_masks_of_one_class_may_be_plain_black_and_white(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, {"a": halves(7, 100), "b": halves(0, 7)})
+    contest = built(folder, classes={"cloud": 7})
+    plain = folder_of(tmp_path / "pred", {"a": halves(255, 0), "b": halves(0, 255)}) / "masks"
+    pred = contest.read_pred(plain, np.array(["b", "a"]))
+    assert pred[1][0, :, 0].tolist() == [1] * 6 + [0] * 6
+    assert pred[0][0, :, 0].tolist() == [0] * 6 + [1] * 6
+
+
+def test_predicted_masks_that_are_missing_or_of_another_size_are_listed(tmp_path: Path) -> None:
+    contest = built(two_images(tmp_path))
+    other = folder_of(tmp_path / "pred", {"a": halves(255, 100, (4, 6))}, (4, 6)) / "masks"
+    with pytest.raises(InvalidSubmission, match=r"(?s)no mask for 'b'.*a\.png: 4x6 pixels, expected 8x12"):
+        contest.read_pred(other, np.array(["a", "b"]))
+
+
+def real(name: str) -> tuple[Competition, Path]:
+    folder = Path(os.environ["SKYFOLD_DATA"]) / name
+    data = load_config(CONFIGS / name / "data.yaml").data
+    return competition.build(data.competition, data.options, folder), folder
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("SKYFOLD_DATA" not in os.environ, reason="SKYFOLD_DATA names no folder of real data")
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("wsiseg", "320 images with masks, grid 450x480; cloud 55.7% of the pixels, empty 0%; undefined 35.8%"),
+        ("l8biome_rgb", "60 images with masks, grid 384x384; cloud 35.6% of the pixels, empty 28%; 47 groups"),
+    ],
+)
+def test_real_folders_pass_the_check(name: str, found: str) -> None:
+    contest, folder = real(name)
+    assert contest.check(folder) == found
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("SKYFOLD_DATA" not in os.environ, reason="SKYFOLD_DATA names no folder of real data")
+def test_masks_of_a_published_model_score_what_was_published() -> None:
+    contest, folder = real("l8biome_rgb")
+    truth = contest.read_truth(folder / "masks")
+    pred = contest.read_pred(folder / "pred_cdmamba", truth.ids)
+    stats = contest.metric.stats(target=stacked(truth.targets), pred=stacked(pred))
+    with open(folder / "index.csv", newline="") as file:
+        published = {row["id"]: float(row["dice_pred"]) for row in csv.DictReader(file)}
+    scores = [contest.metric.score(stats[row : row + 1]) for row in range(len(stats))]
+    assert scores == pytest.approx([published[name] for name in truth.ids], abs=6e-4)
+    assert contest.metric.score(stats) == pytest.approx(0.843, abs=5e-4)
