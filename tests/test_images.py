@@ -108,6 +108,13 @@ def test_the_end_marker_of_a_thumbnail_does_not_count(tmp_path: Path) -> None:
         read_image(path)
 
 
+def test_fill_bytes_before_a_marker_do_no_harm(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.jpg", picture())
+    image, data = read_image(path), path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xff" + data[2:])
+    assert np.array_equal(read_image(path), image)
+
+
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", picture())
     image = read_image(path)

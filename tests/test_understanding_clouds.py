@@ -91,11 +91,16 @@ def test_targets_are_the_rows_of_train_csv_sampled_on_the_grid(sample: Path) -> 
     assert samples.inputs[0].shape == (64, 96, 3)
 
 
-def test_the_test_part_has_images_alone_in_the_order_of_the_sample_submission(sample: Path) -> None:
-    samples = built(sample).load(sample, "test")
+def test_the_test_part_has_images_alone_in_the_order_of_the_sample_submission(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    rewrite(folder / "sample_submission.csv", lambda lines: [lines[0], *lines[9:], *lines[1:9]])
+    samples = built(folder).load(folder, "test")
     assert samples.targets is None
-    wanted = [key for key, _ in rows(sample / "sample_submission.csv")[1:]]
-    assert [f"{name}_{label}" for name in samples.ids for label in built(sample).classes] == wanted
+    wanted = [key for key, _ in rows(folder / "sample_submission.csv")[1:]]
+    assert [f"{name}_{label}" for name in samples.ids for label in built(folder).classes] == wanted
+    assert wanted != sorted(wanted)
+    image = np.asarray(Image.open(folder / "test_images" / samples.ids[0]))
+    assert np.abs(samples.inputs[0].astype(int) - image).mean() < 2
 
 
 def test_the_truth_scores_one_against_itself_and_the_dummy_less(sample: Path) -> None:

@@ -66,10 +66,16 @@ def _grid_of(folder: Path | None) -> IntPair:
 
 
 def _load(grid: IntPair, folder: Path, part: str) -> Samples:
-    """Cheap checks alone: files against rows, and the size of the first image."""
+    """Cheap checks alone: files against rows, and the size of the first image.
+
+    Test images come in the order of the sample submission, which is the order of rows that the contest wants.
+    """
     if part not in IMAGES:
         raise ConfigError(f"part '{part}': there are train and test.")
     paths = image_paths(folder / IMAGES[part])
+    sample = _sample_table(folder) if part == "test" else None
+    if sample is not None:
+        paths = _in_order_of(sample, paths)
     problems = _wrong_sizes(paths[:1], grid)
     ids = np.array([path.name for path in paths])
     targets = None
@@ -78,7 +84,7 @@ def _load(grid: IntPair, folder: Path, part: str) -> Samples:
         problems += found
         rows = np.char.add(np.char.add(ids[:, np.newaxis], "_"), np.array(CLASSES))
         targets = RleMasks(texts, rows=rows, drawn_at=_image_size(grid), grid=grid)
-    elif (sample := _sample_table(folder)) is not None:
+    elif sample is not None:
         _, found = _texts(sample, ids)
         problems += found
     if problems:
@@ -137,6 +143,14 @@ def _read_pred(submission: RleTable, path: Path, ids: np.ndarray) -> ArraySequen
 def _sample_table(folder: Path) -> Path | None:
     path = folder / "sample_submission.csv"
     return path if path.is_file() else None
+
+
+def _in_order_of(table: Path, paths: list[Path]) -> list[Path]:
+    """Images that the table does not name come last."""
+    place: dict[str, int] = {}
+    for key in read_table(table, (KEY, RUNS))[KEY]:
+        place.setdefault(key.rpartition("_")[0], len(place))
+    return sorted(paths, key=lambda path: place.get(path.name, len(place)))
 
 
 def _image_size(grid: IntPair) -> IntPair:

@@ -215,13 +215,13 @@ def _read_bytes(path: Path) -> bytes:
 def _refuse_cut_jpeg(path: Path, data: bytes) -> None:
     """The end marker must follow the first scan: one before it belongs to a thumbnail; within a scan none can occur."""
     position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == JPEG_SCAN:
-            if data.find(JPEG_END, position) < 0:
-                break
-            return
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Get the file again.")
+    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != JPEG_SCAN:
+        if data[position + 1] == 0xFF:  # a marker may have any number of these before it
+            position += 1
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    if data.find(JPEG_END, position) < 0:
+        raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Get the file again.")
 
 
 def _refuse_damaged_png(path: Path, data: bytes) -> None:
