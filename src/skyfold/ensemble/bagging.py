@@ -111,14 +111,17 @@ def _log(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _rank_averaged(
     arrays: Sequence[np.ndarray], weight: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Ranks stay whole numbers until the end, so that the order of the models cannot change how a tie is rounded."""
+    per_class = max(1, len(rows) * int(np.prod(arrays[0].shape[1:-1])))
     if arrays[0].dtype == np.uint8:
-        shares = [_StoredShares(array, rows) for array in arrays]
-        return _averaged(arrays, weight, rows, shares, lambda share: 255.0 * share)
-    return _averaged(arrays, weight, rows, [_FloatShares(array, rows, i) for i, array in enumerate(arrays)], _same)
+        stored = [_StoredRanks(array, rows) for array in arrays]
+        return _averaged(arrays, weight, rows, stored, lambda twice: 255.0 * twice / (2 * per_class))
+    sorted_ = [_SortedRanks(array, rows, i) for i, array in enumerate(arrays)]
+    return _averaged(arrays, weight, rows, sorted_, lambda twice: twice / (2 * per_class))
 
 
-class _StoredShares:
-    """Share of a class's stored values that lie below a value, from one histogram over all rows."""
+class _StoredRanks:
+    """How many of a class's stored values lie below a value, plus how many at or below: from one histogram."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
         classes = array.shape[-1]
@@ -127,31 +130,30 @@ class _StoredShares:
             values = array[row].reshape(-1, classes)
             for k in range(classes):
                 counts[k] += np.bincount(values[:, k], minlength=256)
-        below = np.cumsum(counts, axis=1) - counts
-        self.share = (below + 0.5 * counts) / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        up_to = np.cumsum(counts, axis=1)
+        self.twice_rank = (2 * up_to - counts).astype(np.float64)
 
     def __call__(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        shares = np.empty(values.shape)
-        for k, share in enumerate(self.share):
-            shares[..., k] = share[values[..., k]]
-        return shares
+        ranks = np.empty(values.shape)
+        for k, twice_rank in enumerate(self.twice_rank):
+            ranks[..., k] = twice_rank[values[..., k]]
+        return ranks
 
 
-class _FloatShares:
-    """Share of a class's values that lie below a value, by sorting; for arrays small enough to sort, (n, K) say."""
+class _SortedRanks:
+    """The same for float values, by sorting: for arrays small enough to be held, (n, K) say."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray, index: int) -> None:
         values = array[rows]
         _refuse_nan(values, index, rows)
-        self.share = np.empty(values.shape)
+        self.twice_rank = np.empty(values.shape)
         for k in range(values.shape[-1]):
-            column = values[..., k].ravel()
-            ascending = np.sort(column)
-            below, up_to = (np.searchsorted(ascending, column, side=side) for side in ("left", "right"))
-            self.share[..., k] = ((below + up_to) / (2.0 * max(len(column), 1))).reshape(values.shape[:-1])
+            ascending = np.sort(values[..., k], axis=None)
+            below, up_to = (np.searchsorted(ascending, values[..., k], side=side) for side in ("left", "right"))
+            self.twice_rank[..., k] = below + up_to
 
     def __call__(self, values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        return np.asarray(self.share[positions])
+        return np.asarray(self.twice_rank[positions])
 
 
 def _refuse_nan(values: np.ndarray, index: int, rows: np.ndarray) -> None:

@@ -56,5 +56,5 @@ def _encode(ids: np.ndarray, chunks: Iterable[ArraySequence], format: Submission
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write, and read again: what a CSV writer quotes or a reader trims must not change a single field."""
     table.to_csv(path, index=False, lineterminator="\n")
-    if not read_table(path, list(table.columns)).equals(table.astype(str)):
+    if read_table(path, list(table.columns)).to_numpy().tolist() != table.astype(str).to_numpy().tolist():
         raise InvalidSubmission(f"{path}: an id or label does not survive being written as CSV. Rename it.")
