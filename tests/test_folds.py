@@ -60,6 +60,20 @@ def test_groups_keep_labels_balanced() -> None:
     assert rate_spread(folds.fold, labels) < 0.05
 
 
+def test_large_groups_go_first_so_that_small_ones_fill_up_the_rest() -> None:
+    groups = np.concatenate([np.arange(14), np.full(8, 99), np.full(8, 98)])
+    for seed in range(5):
+        folds = make_folds(ids=names(30), labels=np.ones((30, 1), bool), groups=groups, k=3, seed=seed)
+        assert np.bincount(folds.fold).tolist() == [10, 10, 10]
+
+
+def test_the_names_of_groups_do_not_matter() -> None:
+    labels, groups = some_labels(40, [0.5]), np.arange(40) // 2
+    folds = make_folds(ids=names(40), labels=labels, groups=groups, k=4, seed=0)
+    renamed = make_folds(ids=names(40), labels=labels, groups=100 - groups, k=4, seed=0)
+    assert np.array_equal(folds.fold, renamed.fold)
+
+
 def test_the_fold_of_an_id_does_not_depend_on_the_order_of_rows() -> None:
     ids, labels, groups = names(60), some_labels(60, [0.5, 0.2]), np.arange(60) // 2
     shuffled = np.random.default_rng(3).permutation(60)

@@ -73,12 +73,13 @@ def test_exif_rotation_is_applied_at_any_size(tmp_path: Path, size: tuple[int, i
     assert np.abs(ImageFiles([path]).resized(0, size).astype(int) - expected).mean() < 5
 
 
-@pytest.mark.parametrize("size", [(8, 12), (17, 30), (128, 192), (300, 400), (256, 384)])
+@pytest.mark.parametrize("size", [(8, 12), (17, 30), (100, 150), (128, 192), (300, 400), (256, 384)])
 def test_the_reduced_decoder_agrees_with_plain_area_averaging(tmp_path: Path, size: tuple[int, int]) -> None:
-    files = ImageFiles([saved(tmp_path / "a.jpg", picture(256, 384), quality=95)])
+    noisy = np.random.default_rng(0).integers(0, 256, (256, 384, 3)).astype(np.uint8)
+    files = ImageFiles([saved(tmp_path / "a.jpg", noisy, quality=95)])
     quick, plain = files.resized(0, size).astype(int), resize(files[0], size).astype(int)
     assert quick.shape == (*size, 3)
-    assert np.abs(quick - plain).mean() < 1
+    assert np.abs(quick - plain).mean() < 1.5
 
 
 def test_resizing_averages_areas() -> None:

@@ -173,8 +173,8 @@ def test_masks_and_tables_are_read_as_truth_and_as_predictions(tmp_path: Path) -
 
 
 def test_predicted_masks_of_one_class_may_be_plain_black_and_white(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, {"a": halves(7, 100), "b": halves(0, 7)})
-    contest = built(folder, classes={"cloud": 7})
+    folder = folder_of(tmp_path, {"a": halves(7, 100), "b": halves(1, 7)})
+    contest = built(folder, classes={"cloud": 7}, undefined=1)
     plain = folder_of(tmp_path / "pred", {"a": halves(255, 0), "b": halves(0, 255)}) / "masks"
     pred = contest.read_pred(plain, np.array(["b", "a"]))
     assert pred[1][0, :, 0].tolist() == [1] * 6 + [0] * 6
