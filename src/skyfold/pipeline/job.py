@@ -17,7 +17,7 @@ from skyfold.leaderboard.score import prediction_stats
 from skyfold.leaderboard.table import as_text, leaderboard
 from skyfold.metrics.bootstrap import paired_difference
 from skyfold.oof_store import read_run
-from skyfold.pipeline.blend import blend, blend_lines, member_configs, read_blend
+from skyfold.pipeline.blend import blend, blend_lines, member_configs, open_context, read_blend, score_run
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, submission_names, submit
 from skyfold.postprocess.selection import HALF, Selection
@@ -31,22 +31,26 @@ def run_job(
     path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
 ) -> None:
     """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes."""
-    from skyfold.training.run_folds import train
+    from skyfold.training.run_folds import check, train
 
     config = load_config(path, overrides)
     if not isinstance(config, (RunConfig, BlendConfig)):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
+    runs, gate = ([config], None) if isinstance(config, RunConfig) else member_configs(config, path)
+    trained = [*runs, *([gate] if gate else [])]
+    for run in trained:
+        check(run)
     folder = workspace.data(config.data.folder)
     for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
         say(line)
-    if isinstance(config, RunConfig):
-        train(config, workspace)
-        say(as_text(leaderboard(config.data.folder, workspace)))
-        return
-    runs, gate = member_configs(config, path)
-    for run in [*runs, *([gate] if gate else [])]:
+    for run in trained:
         say(f"training {run.name}")
         train(run, workspace)
+    if isinstance(config, RunConfig):
+        if config.target == "masks":
+            score_run(workspace.run(config.data.folder, config.name), open_context(config.data, workspace))
+        say(as_text(leaderboard(config.data.folder, workspace)))
+        return
     for line in blend_lines(blend(config, path, workspace)):
         say(line)
     truth = folder / TRUTH_FILE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,12 +149,17 @@ def run_folds(
     dtype = "uint8" if masks else "float32"
     oof = oof_store.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
     stamp = f"{info.config_hash} {info.folds_hash}"
-    job = _Job(config, competition, arrays_train, run_folder / "models", stamp, checkpoint_seconds)
+    family = plugins.load("models", config.model.family)
+    job: _Job | _Untrained = (
+        _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
+        if hasattr(family, "predict")
+        else _Job(config, competition, arrays_train, run_folder / "models", stamp, checkpoint_seconds)
+    )
     for fold in wanted:
         fits = job.fits(folds, fold)
         job.predict(arrays_train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
-        score = float(np.mean([fit.score for fit in fits]))
-        oof_store.record_scores(run_folder, {f"fold{fold}": score})
+        if fits:
+            oof_store.record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.done[folds.fold >= 0].all())
     if everywhere and arrays_test is not None:
         test = oof_store.open_rows(run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype)
@@ -232,6 +237,28 @@ class _Job:
                     if self.config.target == "masks":
                         values = on_grid(values, (store.values.shape[1], store.values.shape[2]))
                     store.write(chunk, values)
+                progress.advance(len(chunk))
+        store.flush()
+
+
+class _Untrained:
+    """A family that predicts from the image alone, a classical baseline: nothing is fitted before the threshold."""
+
+    def __init__(self, config: RunConfig, predict: Callable[[np.ndarray], np.ndarray]) -> None:
+        if config.target != "masks":
+            raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.target}.")
+        self.predict_images = predict
+
+    def fits(self, folds: Folds, fold: int) -> list[FitResult]:
+        return []
+
+    def predict(
+        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+    ) -> None:
+        grid = (store.values.shape[1], store.values.shape[2])
+        with Progress(f"{label}: predicting", len(rows)) as progress:
+            for chunk in store.chunks(rows):
+                store.write(chunk, on_grid(self.predict_images(np.stack([arrays.inputs[i] for i in chunk])), grid))
                 progress.advance(len(chunk))
         store.flush()
 
