@@ -129,9 +129,9 @@ def evaluate(
 def write_rows(
     path: Path, ids: np.ndarray, folds: Folds, classes: tuple[str, ...], columns: dict[str, np.ndarray]
 ) -> None:
-    """A CSV with a row a sample: id, fold, and each of `columns` (n, K) as one column a class."""
+    """A CSV with a row a sample: id, fold, group, and each of `columns` (n, K) as one column a class."""
     rows = np.flatnonzero(folds.fold >= 0)
-    table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows]})
+    table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows]})
     for name, values in columns.items():
         for k, label in enumerate(classes):
             table[f"{name} {label}"] = np.round(values[:, k].astype(np.float64), 6)

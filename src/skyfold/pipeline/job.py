@@ -41,8 +41,9 @@ def run_job(
     for run in trained:
         check(run)
     folder = workspace.data(config.data.folder)
-    for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
-        say(line)
+    if not workspace.folds(config.data.folder).is_file():
+        for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
+            say(line)
     for run in trained:
         say(f"training {run.name}")
         train(run, workspace)

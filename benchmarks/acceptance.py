@@ -1,0 +1,164 @@
+"""Recompute every wanted figure from what was kept of the runs, and say whether it is met.
+
+    python benchmarks/acceptance.py --table wsiseg
+    python benchmarks/acceptance.py --table l8biome_rgb     (scores the third-party masks too, where the data is there)
+    python benchmarks/acceptance.py --table understanding_clouds
+
+A figure that is not reached stays in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skyfold.competition import build
+from skyfold.config import load_config
+from skyfold.files import read_json
+from skyfold.leaderboard.score import score_submission
+from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
+from skyfold.metrics.mean_of_maps import MeanOfMaps
+from skyfold.workspace import Workspace
+
+RESULTS = Path(__file__).parent / "results"
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line: what was measured, what is wanted (None: shown for comparison), and the 95 % interval."""
+
+    what: str
+    measured: float | None
+    wanted: float | None = None
+    interval: tuple[float, float] | None = None
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        measured = "not run" if self.measured is None else f"{self.measured:.4f}"
+        wanted = "" if self.wanted is None else f">= {self.wanted:.4f}"
+        interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
+        verdict = ""
+        if self.wanted is not None:
+            verdict = "met" if self.measured is not None and self.measured >= self.wanted else "missed"
+        return [self.what, wanted, measured, interval, verdict, self.note]
+
+
+def kept_rows(data: str, run: str, column: str) -> np.ndarray | None:
+    """Scores per image and class, (n, K), of a kept run; None where it was not run."""
+    path = RESULTS / data / run / "rows.csv"
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype={"id": str})
+    return table[[name for name in table.columns if name.startswith(f"{column} ")]].to_numpy(dtype=np.float64)
+
+
+def kept_groups(data: str, run: str) -> np.ndarray:
+    return pd.read_csv(RESULTS / data / run / "rows.csv", dtype={"id": str, "group": str})["group"].to_numpy(dtype=str)
+
+
+def kept_figure(what: str, data: str, run: str, column: str, wanted: float | None = None, note: str = "") -> Figure:
+    rows = kept_rows(data, run, column)
+    if rows is None:
+        return Figure(what, None, wanted, note=note)
+    interval = bootstrap_interval(MeanOfMaps(), rows, groups=kept_groups(data, run))
+    return Figure(what, interval.value, wanted, (interval.low, interval.high), note)
+
+
+def gain(what: str, data: str, run: str, baseline: str) -> Figure:
+    ours, theirs = kept_rows(data, run, "cross_fitted"), kept_rows(data, baseline, "cross_fitted")
+    if ours is None or theirs is None:
+        return Figure(what, None)
+    difference: Interval = paired_difference(MeanOfMaps(), ours, theirs, groups=kept_groups(data, run))
+    return Figure(what, difference.value, interval=(difference.low, difference.high), note="paired difference")
+
+
+def segmentation_runs(data: str, baseline: str, single: float | None, blend: float | None) -> list[Figure]:
+    """Every kept run of `data`, cross-fitted: the best single against `single`, the blend against `blend`."""
+    kept = sorted(path.parent.name for path in (RESULTS / data).glob("*/rows.csv"))
+    singles = [name for name in kept if name not in {baseline, "blend"}]
+    figures = [kept_figure(f"classical baseline {baseline}, cross-fitted", data, baseline, "cross_fitted")]
+    best = max(singles, key=lambda name: _mean(data, name), default="")
+    for name in singles:
+        figures.append(kept_figure(f"{name}, at 0.5", data, name, "at_half"))
+        wanted = single if name == best else None
+        note = "best single" if name == best else ""
+        figures.append(kept_figure(f"{name}, cross-fitted", data, name, "cross_fitted", wanted, note))
+    figures.append(kept_figure("blend, naive", data, "blend", "naive"))
+    figures.append(kept_figure("blend, cross-fitted", data, "blend", "cross_fitted", blend))
+    figures.append(gain("blend - best single", data, "blend", best))
+    figures.append(gain("blend - classical baseline", data, "blend", baseline))
+    return figures
+
+
+def wsiseg() -> list[Figure]:
+    return segmentation_runs("wsiseg", "red_blue_ratio", single=0.930, blend=0.940)
+
+
+def l8biome_rgb() -> list[Figure]:
+    figures = segmentation_runs("l8biome_rgb", "brightness", single=None, blend=None)
+    data = load_config(CONFIGS / "l8biome_rgb" / "data.yaml").data
+    folder = Workspace().data(data.folder)
+    if not (folder / "pred_cdmamba").is_dir():
+        return [*figures, Figure("third-party masks (pred_cdmamba)", None, note=f"no such folder in {folder}")]
+    competition = build(data.competition, data.options, folder)
+    scored = score_submission(competition, folder / "pred_cdmamba", folder / "masks")
+    interval = (scored.interval.low, scored.interval.high)
+    return [*figures, Figure("third-party masks (pred_cdmamba)", scored.score, interval=interval)]
+
+
+def understanding_clouds() -> list[Figure]:
+    """Whether final > before the gate > best single at 0.5 > all empty, for each seed of the sample's generator."""
+    figures, held = [], 0
+    paths = sorted((RESULTS / "clouds_demo").glob("seed*.json"))
+    for path in paths:
+        result = read_json(path)
+        scores = result["scores"]
+        order = [scores[name] for name in ("final", "before_gate", "best_single_at_half", "all_empty")]
+        held += order == sorted(order, reverse=True) and len(set(order)) == len(order)
+        for name, value in scores.items():
+            figures.append(Figure(f"{path.stem}: {name.replace('_', ' ')}", value, note=f"{result['images']} images"))
+        for name, difference in result["differences"].items():
+            interval = (difference["low"], difference["high"])
+            figures.append(Figure(f"{path.stem}: {name.replace('_', ' ')}", difference["value"], 0.0, interval))
+    figures.append(Figure(f"seeds of {len(paths)} in which the order holds", float(held), 4.0))
+    return figures
+
+
+TABLES: dict[str, Callable[[], list[Figure]]] = {
+    "understanding_clouds": understanding_clouds,
+    "wsiseg": wsiseg,
+    "l8biome_rgb": l8biome_rgb,
+}
+
+
+def _mean(data: str, run: str) -> float:
+    rows = kept_rows(data, run, "cross_fitted")
+    return -1.0 if rows is None else float(rows.mean())
+
+
+def as_markdown(figures: Sequence[Figure]) -> str:
+    head = ["figure", "wanted", "measured", "95 % interval", "", "note"]
+    rows = [head, *(figure.cells() for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--table", choices=sorted(TABLES), required=True)
+    given = arguments.parse_args(argv)
+    print(as_markdown(TABLES[given.table]()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
