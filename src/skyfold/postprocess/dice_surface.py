@@ -18,8 +18,8 @@ from skyfold.compiled import compiled
 
 Area = Literal["component", "total"]
 
-# The eight neighbours in a ring, as (row, column) steps: the first four come earlier in reading order once E is left
-# to the later ones, which is how bits are tested in `_joined_neighbours`.
+# The eight neighbours as (row, column) steps, going round: NW, N, NE, E, SE, S, SW, W. In reading order NW, N, NE and W
+# come before the pixel in the middle.
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 MOST_ARCS = 4
 
@@ -47,6 +47,7 @@ def dice_surface(
     count, height, width, classes = prob.shape
     level_rank = np.searchsorted(levels, np.arange(256)).astype(np.uint8)
     area_rank = np.searchsorted(min_areas, np.arange(height * width + 1), side="right").astype(np.int32)
+    arc_steps = _arc_steps(row_step=width + 2)
     surface = np.empty((count, classes, len(levels), len(min_areas)), dtype=np.float32)
 
     def fill(rows: np.ndarray) -> None:
@@ -58,7 +59,7 @@ def dice_surface(
                 ranks, truth = ranks * valid[i][..., None], truth * valid[i][..., None]
             for k in range(classes):
                 if area == "component":
-                    total = _sweep_components(ranks, truth, k, area_rank, ARCS, *scratch, kept)
+                    total = _sweep_components(ranks, truth, k, area_rank, arc_steps, *scratch, kept)
                 else:
                     total = _sweep_totals(ranks, truth, k, area_rank, kept)
                 surface[i, k] = _dice(kept[0], kept[1], total)
@@ -101,31 +102,29 @@ def _dice(both: np.ndarray, pred: np.ndarray, target: int) -> np.ndarray:
     return np.where(total == 0, 1.0, 2.0 * both / np.maximum(total, 1)).astype(np.float32)
 
 
-def _arc_table() -> np.ndarray:
-    """For each set of neighbours (a bit each, as in RING) one of each arc that hangs together: int8 (256, 4), -1: none.
+def _arc_steps(row_step: int) -> np.ndarray:
+    """For each set of neighbours (a bit each, as in RING) the step to one of each arc that hangs together.
 
     Neighbours that touch each other are in one component already, so one `_root` for each arc is enough. At most four
-    arcs fit in the ring, at its four corners.
+    arcs fit in the ring, at its four corners. Returns int32 (256, 4), steps in the bordered image, 0: no more arcs.
     """
-    table = np.full((256, MOST_ARCS), -1, dtype=np.int8)
+    steps = np.zeros((256, MOST_ARCS), dtype=np.int32)
     for bits in range(256):
         remaining = {i for i in range(8) if bits >> i & 1}
         for arc in range(MOST_ARCS):
             if not remaining:
                 break
             reached = {min(remaining)}
-            table[bits, arc] = min(remaining)
+            rows, columns = RING[min(remaining)]
+            steps[bits, arc] = rows * row_step + columns
             while touching := {i for i in remaining - reached if any(_touch(RING[i], RING[j]) for j in reached)}:
                 reached |= touching
             remaining -= reached
-    return table
+    return steps
 
 
 def _touch(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 1
-
-
-ARCS = _arc_table()
 
 
 def _scratch(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -140,30 +139,61 @@ def _scratch(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 @compiled
 def _sweep_components(  # type: ignore[no-untyped-def]
-    ranks, truth, k, area_rank, arcs, rank, parent, overlap, order, kept
+    ranks, truth, k, area_rank, arc_steps, rank, parent, overlap, order, kept
 ):
     """Fill kept[0] (overlap with the truth) and kept[1] (area) at every level x minimum area, for class k.
 
     ranks: uint8 (H, W, K), how many levels a pixel exceeds; truth: uint8 (H, W, K). Returns the area of the truth.
     parent[p] of a pixel that has joined: its parent's position, or at a root minus the area of its component.
     overlap[p]: at a root the component's overlap with the truth.
+    Joining stands in here and not in a function of its own: handing it seven arrays a pixel took four times as long.
     """
     levels, min_areas = kept.shape[1], kept.shape[2]
     row_step = ranks.shape[1] + 2
     pixels_of_rank, target = _sort_by_rank(ranks, truth, k, rank, overlap, order)
-    totals = np.zeros((2, min_areas + 1), np.int64)  # overlap and area of the components that pass the first m areas
+    both_by_area_rank = np.zeros(min_areas + 1, np.int64)  # of the components whose area passes the first m areas
+    area_by_area_rank = np.zeros(min_areas + 1, np.int64)
     i = 0
     for level in range(levels, 0, -1):
         end = i + pixels_of_rank[level]
         while i < end:
-            p = order[i]
+            p = order[i]  # joins, making one component of all it touches
             i += 1
-            _join(p, _joined_neighbours(rank, p, level, row_step), row_step, area_rank, arcs, parent, overlap, totals)
+            both = np.int64(overlap[p])
+            area = 1
+            root = p
+            root_area = 0
+            neighbours = _joined_neighbours(rank, p, level, row_step)
+            for arc in range(MOST_ARCS):
+                step = arc_steps[neighbours, arc]
+                if step == 0:
+                    break
+                other = _root(parent, p + step)
+                if other == root:
+                    continue
+                other_area = -parent[other]
+                m = area_rank[other_area]
+                both_by_area_rank[m] -= overlap[other]
+                area_by_area_rank[m] -= other_area
+                both += overlap[other]
+                area += other_area
+                if other_area > root_area:  # the greatest component stays the root, so that paths stay short
+                    parent[root] = other
+                    root = other
+                    root_area = other_area
+                else:
+                    parent[other] = root
+            parent[p] = root
+            parent[root] = -area
+            overlap[root] = both
+            m = area_rank[area]
+            both_by_area_rank[m] += both
+            area_by_area_rank[m] += area
         both = 0
         area = 0
         for m in range(min_areas - 1, -1, -1):
-            both += totals[0, m + 1]
-            area += totals[1, m + 1]
+            both += both_by_area_rank[m + 1]
+            area += area_by_area_rank[m + 1]
             kept[0, level - 1, m] = both
             kept[1, level - 1, m] = area
     return target
@@ -212,49 +242,6 @@ def _joined_neighbours(rank, p, level, row_step):  # type: ignore[no-untyped-def
         | (rank[p + row_step - 1] > level) << 6
         | (rank[p - 1] >= level) << 7
     )
-
-
-@compiled
-def _join(p, neighbours, row_step, area_rank, arcs, parent, overlap, totals):  # type: ignore[no-untyped-def]
-    """Let p join, making one component of all it touches, and move areas and overlaps between the totals.
-
-    The greatest component stays the root, so that the paths to it stay short.
-    """
-    both = overlap[p]
-    area = 1
-    root = p
-    root_area = 0
-    for arc in range(MOST_ARCS):
-        neighbour = arcs[neighbours, arc]
-        if neighbour < 0:
-            break
-        other = _root(parent, p + _ring_step(neighbour, row_step))
-        if other == root:
-            continue
-        other_area = -parent[other]
-        m = area_rank[other_area]
-        totals[0, m] -= overlap[other]
-        totals[1, m] -= other_area
-        both += overlap[other]
-        area += other_area
-        if other_area > root_area:
-            parent[root] = other
-            root = other
-            root_area = other_area
-        else:
-            parent[other] = root
-    parent[p] = root
-    parent[root] = -area
-    overlap[root] = both
-    m = area_rank[area]
-    totals[0, m] += both
-    totals[1, m] += area
-
-
-@compiled
-def _ring_step(neighbour, row_step):  # type: ignore[no-untyped-def]
-    step = RING[neighbour]
-    return step[0] * row_step + step[1]
 
 
 @compiled
