@@ -50,7 +50,7 @@ def maps(draw):
 
 @pytest.mark.parametrize("area", ["component", "total"])
 @given(case=maps())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_surface_equals_labelling_every_mask(area, case):
     prob, target, valid = case
     fast = dice_surface(prob, target, valid, levels=LEVELS, min_areas=MIN_AREAS, area=area, workers=1)
