@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import os
+import warnings
 from types import ModuleType, SimpleNamespace
 
 
@@ -22,6 +23,7 @@ def efficientnet() -> ModuleType:
 
 
 def _prepare() -> None:
+    warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
     if _has_tensorflow():
         os.environ["SM_FRAMEWORK"] = "tf.keras"
         return

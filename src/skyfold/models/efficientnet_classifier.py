@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from skyfold.errors import ConfigError
+from skyfold.models._batchnorm import check_momentum, set_batchnorm_momentum
 from skyfold.models._weights import check_source, with_weights
 from skyfold.plugins import nearest
 
 ENCODERS = [f"efficientnetb{size}" for size in range(8)]
-_OPTIONS = ["encoder", "encoder_weights", "dropout"]
+_OPTIONS = ["encoder", "encoder_weights", "dropout", "batchnorm_momentum"]
 _LEAST_SIDE = 32
 
 
@@ -30,6 +31,7 @@ def check(options: Mapping[str, Any]) -> None:
     dropout = options.get("dropout", 0.2)
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise ConfigError(f"model.options.dropout: {dropout!r} is not a share between 0 and 1.")
+    check_momentum(options.get("batchnorm_momentum"))
     check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights")
 
 
@@ -44,10 +46,12 @@ def build(
     encoder: str = "efficientnetb0",
     encoder_weights: str = "imagenet",
     dropout: float = 0.2,
+    batchnorm_momentum: float | None = None,
 ) -> Any:
     """A keras.Model from (H, W, C), any size and 1 to 8 bands, to logits (K,), float32 under any precision.
 
-    encoder_weights: imagenet, none, or a file (noisy-student weights without top, say).
+    encoder_weights: imagenet, none, or a file (noisy-student weights without top, say). batchnorm_momentum: how slowly
+    BatchNorm's statistics follow (its own is 0.99, too slow for a training of a few hundred steps).
     """
     import keras
 
@@ -64,6 +68,7 @@ def build(
     inner = with_weights(
         network, bands=bands, source=encoder_weights, what=encoder, key="model.options.encoder_weights"
     )
+    set_batchnorm_momentum(inner, batchnorm_momentum)
     image = keras.Input(input_shape, name="image")
     features = inner(_padding.extended(image, size))
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(features)

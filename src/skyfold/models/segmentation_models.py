@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from skyfold.errors import ConfigError
+from skyfold.models._batchnorm import check_momentum, set_batchnorm_momentum
 from skyfold.models._weights import check_source, with_weights
 from skyfold.plugins import nearest
 
-_SHARED = {"encoder", "encoder_weights", "decoder", "encoder_freeze"}
+_SHARED = {"encoder", "encoder_weights", "decoder", "encoder_freeze", "batchnorm_momentum"}
 _UNET = {"decoder_block_type", "decoder_filters", "decoder_use_batchnorm"}
 DECODERS = {
     "unet": ("Unet", _UNET),
@@ -58,6 +59,7 @@ def check(options: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"model.options: {decoder} has no option '{name}'{nearest(name, known)}. Known: {', '.join(known)}."
             )
+    check_momentum(options.get("batchnorm_momentum"))
     check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights")
 
 
@@ -72,12 +74,14 @@ def build(
     decoder: str = "unet",
     encoder: str = "resnet18",
     encoder_weights: str = "imagenet",
+    batchnorm_momentum: float | None = None,
     **decoder_options: Any,
 ) -> Any:
     """A keras.Model from (H, W, C), any size and 1 to 8 bands, to logits (H, W, K), float32 under any precision.
 
     Sides that are not multiples of 32 (PSPNet: six times its `downsample_factor`) are mirrored up to one, and the
-    output cropped back. Pretrained weights are adapted to the bands.
+    output cropped back. Pretrained weights are adapted to the bands. batchnorm_momentum: how slowly BatchNorm's
+    statistics follow (the package's own is 0.99, too slow for a training of a few hundred steps).
     """
     import keras
 
@@ -104,6 +108,7 @@ def build(
     inner = with_weights(
         network, bands=bands, source=encoder_weights, what=encoder, key="model.options.encoder_weights"
     )
+    set_batchnorm_momentum(inner, batchnorm_momentum)
     image = keras.Input(input_shape, name="image")
     return keras.Model(image, _padding.in_padded_size(image, _float32_head(inner), size), name=f"{decoder}_{encoder}")
 
@@ -112,9 +117,8 @@ def _float32_head(network: Any) -> Any:
     """`network` with its last layers computed in float32, since 8 bits of mantissa are too few for a logit."""
     import keras
 
-    names = [layer.name for layer in network.layers]
-    last = next(name for name in ("final_conv", "head_conv") if name in names)
-    output = network.get_layer(last).input
-    for layer in network.layers[names.index(last) : -1]:  # the last one is the linear activation
+    head = max(index for index, layer in enumerate(network.layers) if layer.weights)
+    output = network.layers[head].input
+    for layer in network.layers[head:-1]:  # the last one is the linear activation
         output = layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})(output)
     return keras.Model(network.input, output, name=network.name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from skyfold import plugins
@@ -44,7 +43,7 @@ class Network:
         self._optimizer = _optimizer(config.optimizer, ema=config.training.ema)
         self.model.compile(optimizer=self._optimizer, loss=self._loss, jit_compile=False)
         self._optimizer.build(self.model.trainable_variables)
-        self._zeros = [np.array(variable) for variable in self._optimizer.variables]
+        self._zeros = _values(self._optimizer.variables)
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
 
     def restart(self, *, seed: int) -> None:
@@ -69,10 +68,12 @@ class Network:
         return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)
 
     def loss(self, targets: np.ndarray, logits: np.ndarray) -> float:
+        import keras
+
         return float(self._loss(keras.ops.convert_to_tensor(targets, "float32"), keras.ops.convert_to_tensor(logits)))
 
     def weights(self) -> list[np.ndarray]:
-        return [np.array(weight) for weight in self.model.get_weights()]
+        return _values(self.model.weights)
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         self.model.set_weights(weights)
@@ -90,7 +91,7 @@ class Network:
     def state(self) -> State:
         """All that training goes on from; the random state is set anew at each epoch."""
         weights = {f"weight{i}": value for i, value in enumerate(self.weights())}
-        optimizer = {f"optimizer{i}": np.array(variable) for i, variable in enumerate(self._optimizer.variables)}
+        optimizer = {f"optimizer{i}": value for i, value in enumerate(_values(self._optimizer.variables))}
         return {**weights, **optimizer}
 
     def set_state(self, state: State) -> None:
@@ -104,7 +105,15 @@ class Network:
         return family.build(input_shape=self._input_shape, classes=self._classes, **self.config.model.options)
 
 
+def _values(variables: list[Any]) -> list[np.ndarray]:
+    import keras
+
+    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+
+
 def _optimizer(config: OptimizerConfig, *, ema: float) -> Any:
+    import keras
+
     shared = {
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay or None,

@@ -1,0 +1,23 @@
+"""How fast the statistics that BatchNorm predicts with follow those of the batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skyfold.errors import ConfigError
+
+
+def check_momentum(momentum: object) -> None:
+    if momentum is not None and not (isinstance(momentum, int | float) and 0 <= momentum < 1):
+        raise ConfigError(f"model.options.batchnorm_momentum: {momentum!r} is not a number from 0 to below 1.")
+
+
+def set_batchnorm_momentum(network: Any, momentum: float | None) -> None:
+    """Of every BatchNorm layer of `network`, in place, before it is traced; None leaves them as they are."""
+    import keras
+
+    if momentum is None:
+        return
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum

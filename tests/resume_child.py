@@ -1,0 +1,112 @@
+"""Trains the run of test_resume.py in a process of its own, which kills itself where it is told to.
+
+    python resume_child.py ROOT PRECISION [KIND NUMBER SHARE]
+
+KIND: cache (a write of decoded rows), step (training), checkpoint or kept (its file, or the weights of a finished fit,
+moved into place), oof or test (a write of predictions). The process dies at the NUMBER-th of its kind: SHARE of the
+way through the rows of a write, before a file is moved (SHARE below 0.5) or after it, SHARE x 60 ms into a step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
+
+
+def main(root: Path, precision: str, kind: str = "", number: str = "0", share: str = "0") -> None:
+    from skyfold.config import RunConfig
+    from skyfold.training import run_folds
+    from skyfold.workspace import Workspace
+
+    if kind:
+        arm(kind, int(number), float(share))
+    # train() calls run_folds by its name; an interval of 0 writes a checkpoint after every epoch.
+    run_folds.run_folds = partial(run_folds.run_folds, checkpoint_seconds=0)
+    run_folds.train(RunConfig.model_validate(config(precision)), Workspace(root=root, data_from=root / "images"))
+
+
+def config(precision: str) -> dict:
+    return {
+        "name": "killed",
+        "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS},
+        "image": {"size": [64, 64]},
+        "model": {
+            "family": "segmentation_models",
+            "options": {"encoder_weights": "none", "decoder_filters": [64, 32, 16, 8, 8]},
+        },
+        "training": {"epochs": 3, "batch_size": 4, "precision": precision, "ema": 0.8},
+        "augment": [
+            {"name": "HorizontalFlip", "p": 0.5},
+            {"name": "Affine", "rotate": [-20, 20], "p": 0.8},
+        ],
+        "tta": ["hflip"],
+    }
+
+
+DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test"}
+
+
+def arm(kind: str, number: int, share: float) -> None:
+    """Replace what the kind passes through by something that counts, and dies at the `number`-th."""
+    counted = 0
+
+    def is_it() -> bool:
+        nonlocal counted
+        counted += 1
+        return counted == number
+
+    if kind == "step":
+        from skyfold.training.network import Network
+
+        train = Network.train
+
+        def step(self, *arguments, **options):
+            if is_it():
+                threading.Timer(share * 0.06, die).start()
+            return train(self, *arguments, **options)
+
+        Network.train = step
+    elif kind in ("checkpoint", "kept"):
+        replace = os.replace
+        ending = ".checkpoint.npz" if kind == "checkpoint" else ".weights.h5"
+
+        def move(source, target):
+            fatal = str(target).endswith(ending) and is_it()
+            if fatal and share < 0.5:
+                die()
+            replace(source, target)
+            if fatal:
+                die()
+
+        os.replace = move
+    else:
+        from skyfold.row_store import RowStore
+
+        write = RowStore.write
+
+        def write_part(self, rows: np.ndarray, values: np.ndarray) -> None:
+            of_kind = self.folder.name == kind or (kind == "cache" and ".cache" in self.folder.parts)
+            if of_kind and is_it():
+                some = int(share * len(rows))
+                write(self, rows[:some], values[:some])
+                self.values[rows[some : some + 1]] = values[some : some + 1] // 2  # a row half-way, not yet done
+                die()
+            write(self, rows, values)
+
+        RowStore.write = write_part
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

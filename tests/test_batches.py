@@ -1,0 +1,130 @@
+"""Batches: every row once an epoch, one shape, the same order for the same seed, labels from counting pixels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyfold.config import AugmentConfig
+from skyfold.data.augment import Augmenter
+from skyfold.data.batches import prediction_batches, presence_labels, training_batches
+from skyfold.data.scaling import SCALINGS, scaled
+
+
+def arrays(count=11):
+    """Image i is all i; its one mask is i mod 2; its first row does not count."""
+    inputs = np.repeat(np.arange(count, dtype=np.uint8), 8 * 8 * 3).reshape(count, 8, 8, 3)
+    targets = np.ones((count, 8, 8, 2), np.uint8)
+    targets[..., 0] = (np.arange(count) % 2)[:, None, None]
+    targets[:, 0, :, 1] = 0
+    return SimpleNamespace(inputs=inputs, targets=targets)
+
+
+NOTHING = Augmenter([], size=(8, 8), bands=3, planes=2)
+
+
+def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=False):
+    return list(
+        training_batches(
+            arrays(),
+            rows,
+            batch_size=batch_size,
+            scaling="byte",
+            presence=presence,
+            augmenter=augmenter,
+            seed=seed,
+            epoch=number,
+        )
+    )
+
+
+@given(st.integers(1, 11), st.integers(1, 7))
+def test_an_epoch_holds_every_row_and_one_shape(count, batch_size):
+    rows = np.arange(11)[-count:]
+    batches = epoch(rows, batch_size=batch_size)
+    seen = np.concatenate([batch.rows for batch in batches])
+    assert {len(batch.inputs) for batch in batches} == {batch_size}
+    assert sorted(seen[:count]) == sorted(rows)
+    for batch in batches:
+        np.testing.assert_array_equal(batch.inputs[:, 0, 0, 0], batch.rows)
+        np.testing.assert_array_equal(batch.targets[:, 0, 0, 0], batch.rows % 2)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def order(**chosen):
+        return np.concatenate([batch.rows for batch in epoch(np.arange(11), **chosen)]).tolist()
+
+    assert order(seed=1, number=2) == order(seed=1, number=2)
+    assert order(seed=1, number=2) != order(seed=1, number=3)
+    assert order(seed=1, number=2) != order(seed=2, number=2)
+
+
+def test_augmented_epochs_repeat_bit_for_bit():
+    busy = Augmenter([AugmentConfig(name="Affine", rotate=[-40, 40], p=0.9)], size=(8, 8), bands=3, planes=2)
+    first, again = (epoch(np.arange(11), augmenter=busy, number=5) for _ in range(2))
+    other = epoch(np.arange(11), augmenter=busy, number=6)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.inputs, two.inputs)
+        np.testing.assert_array_equal(one.targets, two.targets)
+    assert any(not np.array_equal(one.targets, two.targets) for one, two in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_prediction_keeps_order_and_fills_the_last_batch(count):
+    rows = np.arange(11)[::-1][:count].copy()
+    batches = list(prediction_batches(arrays(), rows, batch_size=4, scaling="byte"))
+    assert np.concatenate([batch.rows for batch in batches]).tolist() == rows.tolist()
+    assert {batch.inputs.shape for batch in batches} == {(4, 8, 8, 3)}
+    last = batches[-1]
+    assert (last.inputs[last.count :, 0, 0, 0] == last.rows[0]).all()
+
+
+def test_images_without_targets_can_be_predicted():
+    test = SimpleNamespace(inputs=arrays().inputs, targets=None)
+    assert next(prediction_batches(test, np.arange(3), batch_size=2, scaling="unit")).targets is None
+
+
+def test_presence_looks_at_counting_pixels():
+    targets = np.zeros((2, 2, 2, 3), np.uint8)  # two classes, then what counts
+    targets[:, 1, :, 2] = 1
+    targets[0, 1, 1, 0] = 1  # counts
+    targets[1, 0, 0, 1] = 1  # does not
+    np.testing.assert_array_equal(presence_labels(targets), [[1, 0], [0, 0]])
+    labels = np.concatenate([batch.targets for batch in epoch(np.arange(11), presence=True)])
+    assert labels.shape == (12, 1)
+
+
+def test_an_error_in_a_thread_arrives():
+    broken = SimpleNamespace(inputs=arrays(2).inputs, targets=arrays().targets)
+    with pytest.raises(IndexError):
+        list(prediction_batches(broken, np.arange(4), batch_size=2, scaling="unit"))
+
+
+def test_scalings_by_hand():
+    image = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
+    expected = {
+        "unit": [0, 0.2, 1],
+        "byte": [0, 51, 255],
+        "symmetric": [-1, -0.6, 1],
+        "imagenet": [-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225],
+        "caffe": [255 - 103.939, 51 - 116.779, 0 - 123.68],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(scaled(image, name).ravel(), values, rtol=1e-5)
+    pair = np.array([10, 30], np.uint8).reshape(1, 1, 2, 1)
+    np.testing.assert_allclose(scaled(pair, "per_image").ravel(), [-1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 8])
+def test_every_scaling_takes_every_band_count(name, bands):
+    images = np.full((2, 3, 3, bands), 7, np.uint8)
+    values = scaled(images, name)
+    assert values.shape == images.shape
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    assert (images == 7).all()

@@ -1,0 +1,318 @@
+"""Fitting folds: it learns, stops early, goes on exactly where it was, and stores what it predicts."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import skyfold.models
+from skyfold.config import RunConfig
+from skyfold.data.augment import Augmenter
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.folds import Folds
+from skyfold.metrics.segmentation import MeanDice
+from skyfold.row_store import RowStore
+from skyfold.training import checkpoint
+from skyfold.training.fit_files import finished_fit
+from skyfold.training.fit_fold import fit_fold
+from skyfold.training.network import Network
+from skyfold.training.run_folds import check, resolved_scaling, run_folds
+from skyfold.training.validation import MaskScore
+from skyfold.types import Split
+
+SIZE, N = (16, 24), 24
+
+
+@pytest.fixture(autouse=True)
+def _tiny_family(monkeypatch):
+    """A family is one file in the folder of families."""
+    folder = Path(__file__).parent / "families"
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
+
+
+def make_config(**changes):
+    values = {
+        "name": "tiny",
+        "data": {"competition": "any"},
+        "image": {"size": SIZE},
+        "model": {"family": "tiny_net"},
+        "optimizer": {"learning_rate": 0.01},
+        "training": {"epochs": 4, "batch_size": 8},
+        "augment": [{"name": "HorizontalFlip", "p": 0.5}],
+    }
+    return RunConfig.model_validate({**values, **changes})
+
+
+@dataclass(frozen=True)
+class Arrays:
+    ids: np.ndarray
+    inputs: np.ndarray
+    targets: np.ndarray | None
+
+
+def make_arrays(count=N):
+    """Bright rectangles on noise are class 0; class 1, dark spots, is there in every second image."""
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(90, 130, (count, *SIZE, 3), dtype=np.uint8)
+    targets = np.zeros((count, *SIZE, 3), np.uint8)
+    targets[..., 2] = 1
+    for i in range(count):
+        top, left = rng.integers(0, 8), rng.integers(0, 12)
+        inputs[i, top : top + 8, left : left + 8] += 90
+        targets[i, top : top + 8, left : left + 8, 0] = 1
+        if i % 2:
+            inputs[i, -4:, -6:] -= 80
+            targets[i, -4:, -6:, 1] = 1
+            targets[i, -4:, -6:, 0] = 0
+    return Arrays(np.array([f"{i:02d}.png" for i in range(count)]), inputs, targets)
+
+
+HALVES = Split(train=np.arange(0, N, 2), valid=np.arange(1, N, 2))
+MIXED = Split(train=np.arange(0, 16), valid=np.arange(16, N))
+
+
+def fit(config, folder, *, network=None, fold=0, seed=0, stamp="s", split=MIXED, arrays=None):
+    return fit_fold(
+        network or Network(config, input_shape=(*SIZE, 3), classes=2),
+        arrays=arrays or make_arrays(),
+        split=split,
+        score=MaskScore(MeanDice()),
+        scaling="unit",
+        augmenter=Augmenter(config.augment, size=SIZE, bands=3, planes=3),
+        folder=folder,
+        fold=fold,
+        seed=seed,
+        stamp=stamp,
+        checkpoint_seconds=0,
+    )
+
+
+def history(folder, fold=0, seed=0):
+    with open(folder / f"fold{fold}_seed{seed}.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+
+
+def stored_weights(path):
+    import h5py
+
+    found = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_it_learns_and_leaves_its_record(tmp_path):
+    config = make_config(optimizer={"learning_rate": 0.03}, training={"epochs": 40, "batch_size": 8})
+    result = fit(config, tmp_path)
+    rows = history(tmp_path)
+    assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
+    assert result.score > 0.9
+    assert result.score == pytest.approx(max(float(row["val_score"]) for row in rows), abs=1e-5)
+    assert rows[result.best_epoch - 1]["val_score"] == max(row["val_score"] for row in rows)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"fold0_seed0.{kind}" for kind in ("csv", "png", "json", "weights.h5")
+    }
+    assert finished_fit(tmp_path, fold=0, seed=0, stamp="s") == result
+    assert finished_fit(tmp_path, fold=0, seed=0, stamp="other") is None
+
+
+ALL_STATE = {
+    "optimizer": {"name": "adam", "learning_rate": 0.01, "clip_norm": 1.0},
+    "schedule": {"name": "plateau", "patience": 1},
+    "training": {"epochs": 5, "batch_size": 8, "ema": 0.7},
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, precision, stopped_after):
+    config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], "precision": precision}})
+    fit(config, tmp_path / "undisturbed")
+    write = checkpoint.write
+
+    def stop(path, state):
+        write(path, state)
+        if state.epoch == stopped_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "stopped")
+    monkeypatch.setattr(checkpoint, "write", write)
+    fit(config, tmp_path / "stopped")
+    assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
+    pairs = zip(
+        stored_weights(tmp_path / "stopped/fold0_seed0.weights.h5"),
+        stored_weights(tmp_path / "undisturbed/fold0_seed0.weights.h5"),
+        strict=True,
+    )
+    for one, two in pairs:
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
+    config = make_config(**ALL_STATE)
+    shared = Network(config, input_shape=(*SIZE, 3), classes=2)
+    for fold in (0, 1):
+        fit(config, tmp_path / "both", network=shared, fold=fold)
+    fit(config, tmp_path / "alone", fold=1)
+    assert history(tmp_path / "both", fold=1) == history(tmp_path / "alone", fold=1)
+    assert history(tmp_path / "both", fold=0) != history(tmp_path / "both", fold=1)
+
+
+def test_damaged_or_foreign_checkpoint_is_not_gone_on_from(tmp_path):
+    path = tmp_path / "a.npz"
+    checkpoint.write(path, checkpoint.Checkpoint("s", 2, [], {"weight0": np.ones(3)}, [np.zeros(2)]))
+    found = checkpoint.read(path, stamp="s")
+    assert found is not None
+    np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
+    np.testing.assert_array_equal(found.best[0], np.zeros(2))
+    assert checkpoint.read(path, stamp="t") is None
+    path.write_bytes(path.read_bytes()[:-30])
+    assert checkpoint.read(path, stamp="s") is None
+    assert checkpoint.read(tmp_path / "none.npz", stamp="s") is None
+
+
+def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
+    hopeless = {"optimizer": {"learning_rate": 1e-12}, "schedule": {"name": "constant"}}
+    hopeless["model"] = {"family": "tiny_net", "options": {"dropout": 0.0, "momentum": 0.0}}
+    training = {"epochs": 9, "batch_size": 16, "patience": 2}
+    # One step an epoch on the same 16 images: BatchNorm's statistics are those of the batch, so nothing changes at all.
+    best = fit(make_config(**hopeless, training={**training, "keep": "best"}), tmp_path / "best")
+    last = fit(make_config(**hopeless, training={**training, "keep": "last"}), tmp_path / "last")
+    scores = [float(row["val_score"]) for row in history(tmp_path / "last")]
+    waited = len(scores) - 1 - scores.index(max(scores))
+    assert waited == 2
+    assert best.best_epoch == len(scores) - 2
+    assert last.best_epoch == len(scores)
+
+
+def test_a_loss_that_is_no_number_is_explained(tmp_path):
+    config = make_config(optimizer={"name": "sgd", "learning_rate": 1e38}, schedule={"name": "constant"})
+    with pytest.raises(ConfigError, match=r"tiny fold 0: the loss is .* Lower optimizer.learning_rate"):
+        fit(config, tmp_path)
+
+
+def test_undefined_pixels_have_no_say(tmp_path):
+    arrays = make_arrays()
+    targets = arrays.targets.copy()
+    targets[:, :, 12:, 2] = 0
+    flipped = targets.copy()
+    flipped[:, :, 12:, :2] ^= 1
+    config = make_config(training={"epochs": 2, "batch_size": 8})
+    for name, masks in [("one", targets), ("two", flipped)]:
+        fit(config, tmp_path / name, arrays=SimpleNamespace(inputs=arrays.inputs, targets=masks))
+    assert history(tmp_path / "one") == history(tmp_path / "two")
+
+
+def test_a_family_of_the_wrong_kind_is_refused():
+    with pytest.raises(ConfigError, match="needs"):
+        Network(make_config(target="presence", loss={"name": "bce"}), input_shape=(*SIZE, 3), classes=2)
+
+
+def make_folds(arrays, k=2):
+    return Folds(ids=arrays.ids, fold=np.arange(len(arrays.ids)) // 2 % k, groups=np.arange(len(arrays.ids)))
+
+
+def competition(grid=(32, 48)):
+    return SimpleNamespace(classes=("square", "spot"), grid=grid, unit="probability", metric=MeanDice())
+
+
+TEST = make_arrays(7)
+
+
+def run(config, folder, **options):
+    arrays = make_arrays()
+    return run_folds(config, competition(), arrays, TEST, make_folds(arrays), folder, checkpoint_seconds=0, **options)
+
+
+def test_folds_one_by_one_are_the_same_as_all_at_once(tmp_path):
+    config = make_config(training={"epochs": 2, "batch_size": 8, "seeds": [0, 1]}, tta=["hflip"])
+    whole = run(config, tmp_path / "whole")
+    first = run(config, tmp_path / "parts", only_folds=[1])
+    assert whole.complete
+    assert not first.complete
+    assert not (tmp_path / "parts/test").exists()
+    second = run(config, tmp_path / "parts", only_folds=[0])
+    assert second.complete
+    assert second.scores == whole.scores
+    for part, count in [("oof", N), ("test", 7)]:
+        one, two = (RowStore.open(tmp_path / which / part) for which in ("whole", "parts"))
+        one.verify()
+        assert one.done.all()
+        assert one.values.shape == (count, 32, 48, 2)
+        np.testing.assert_array_equal(one.values, two.values)
+
+
+def test_oof_is_the_rounded_mean_over_seeds_of_models_that_did_not_see_the_row(tmp_path):
+    config = make_config(training={"epochs": 2, "batch_size": 8, "seeds": [0, 1]})
+    run_folds(config, competition(SIZE), make_arrays(), None, make_folds(make_arrays()), tmp_path)
+    network = Network(config, input_shape=(*SIZE, 3), classes=2)
+    rows = np.flatnonzero(make_folds(make_arrays()).fold == 1)[:8]
+    mean = 0.0
+    for seed in (0, 1):
+        network.model.load_weights(tmp_path / f"models/fold1_seed{seed}.weights.h5")
+        mean = mean + 1 / (1 + np.exp(-network.logits(make_arrays().inputs[rows] / np.float32(255)))) / 2
+    np.testing.assert_allclose(RowStore.open(tmp_path / "oof").values[rows], 255 * mean, atol=0.501)
+    assert not (tmp_path / "test").exists()
+
+
+def test_presence_is_learned_from_the_masks(tmp_path):
+    config = make_config(
+        target="presence",
+        loss={"name": "bce"},
+        model={"family": "tiny_net", "options": {"pooled": True, "dropout": 0.0}},
+        optimizer={"learning_rate": 0.05},
+        training={"epochs": 60, "batch_size": 12, "keep": "last"},
+    )
+    arrays = make_arrays()
+    arrays.targets[::3, ..., 0] = 0  # some images without a square, the other class as it is
+    result = run_folds(config, competition(), arrays, None, make_folds(arrays), tmp_path)
+    stored = RowStore.open(tmp_path / "oof").values
+    assert stored.dtype == np.float32
+    assert stored.shape == (N, 2)
+    spot = arrays.targets[..., 1].any(axis=(1, 2))
+    assert stored[spot, 1].mean() > stored[~spot, 1].mean() + 0.3
+    assert min(result.scores.values()) > 0.6
+
+
+def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
+    config = make_config(training={"epochs": 1, "batch_size": 8})
+    before = run(config, tmp_path)
+    monkeypatch.setattr(Network, "__init__", lambda *_, **__: pytest.fail("a network was built"))
+    assert run(config, tmp_path) == before
+
+
+def test_another_config_needs_restart(tmp_path):
+    config = make_config(training={"epochs": 1, "batch_size": 8})
+    run(config, tmp_path)
+    longer = make_config(training={"epochs": 2, "batch_size": 8})
+    with pytest.raises(OofMismatch, match="--restart"):
+        run(longer, tmp_path)
+    run(longer, tmp_path, restart=True)
+    assert len(history(tmp_path / "models")) == 2
+
+
+def test_a_fold_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="folds 0 to 1"):
+        run(make_config(), tmp_path, only_folds=[2])
+
+
+def test_scaling_has_to_suit_imagenet_weights():
+    options = {"encoder": "resnet18"}
+    config = make_config(model={"family": "segmentation_models", "options": options})
+    with pytest.raises(ConfigError, match=r"made with byte. Set image.scaling: encoder"):
+        check(config)
+    suited = make_config(
+        model={"family": "segmentation_models", "options": options}, image={"size": SIZE, "scaling": "encoder"}
+    )
+    assert resolved_scaling(suited) == "byte"
+    assert resolved_scaling(make_config()) == "unit"
+    with pytest.raises(ConfigError, match="no pretrained weights"):
+        check(make_config(image={"size": SIZE, "scaling": "encoder"}))

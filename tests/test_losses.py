@@ -1,0 +1,144 @@
+"""Losses: values worked by hand, undefined pixels without a say, finite gradients where nothing is there."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from skyfold.errors import ConfigError
+from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES, make_loss
+
+LN2 = float(np.log(2))
+
+
+def target_of(mask, valid):
+    """(rows of 0/1), (rows of 0/1) -> (1, H, W, 2) for one class."""
+    return np.stack([np.array(mask), np.array(valid)], axis=-1)[np.newaxis].astype(np.float32)
+
+
+def value(name, target, logits, **options):
+    loss = make_loss(name, options, target="masks" if target.ndim == 4 else "presence")
+    return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits)))
+
+
+def gradient(name, target, logits):
+    import tensorflow as tf
+
+    x = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = make_loss(name, {}, target="masks")(tf.constant(target), x)
+    return np.asarray(tape.gradient(loss, x))
+
+
+def test_bce_by_hand():
+    # p = 1/2 everywhere costs ln 2 a pixel; a logit of ln 3 is p = 3/4, which costs ln(4/3) where true.
+    target = target_of([[1, 0]], [[1, 1]])
+    logits = np.array([[[[np.log(3)], [0]]]], np.float32)
+    assert value("bce", target, logits) == pytest.approx((np.log(4 / 3) + LN2) / 2, rel=1e-5)
+
+
+def test_dice_by_hand():
+    # p = 1/2 on two pixels, one of them true: overlap 1/2, sizes 1 and 1; (2/2 + 1) / (2 + 1) = 2/3.
+    target = target_of([[1, 0]], [[1, 1]])
+    assert value("dice", target, np.zeros((1, 1, 2, 1), np.float32)) == pytest.approx(1 / 3, rel=1e-5)
+
+
+def test_dice_per_image_is_the_mean_over_images():
+    target = np.concatenate([target_of([[1, 1]], [[1, 1]]), target_of([[0, 0]], [[1, 1]])])
+    logits = np.zeros((2, 1, 2, 1), np.float32)
+    # image 1: overlap 1, sizes 1 + 2: 3/4; image 2: overlap 0, sizes 1 + 0: 1/2; together: (2 + 1) / (2 + 2 + 1) = 3/5.
+    assert value("dice", target, logits, per_image=True) == pytest.approx((1 / 4 + 1 / 2) / 2, rel=1e-5)
+    assert value("dice", target, logits) == pytest.approx(2 / 5, rel=1e-5)
+
+
+def test_bce_dice_weighs_the_two():
+    target = target_of([[1, 0]], [[1, 1]])
+    logits = np.zeros((1, 1, 2, 1), np.float32)
+    assert value("bce_dice", target, logits, dice_weight=0.25) == pytest.approx(0.75 * LN2 + 0.25 / 3, rel=1e-5)
+
+
+def test_focal_by_hand():
+    # p = 1/2: (1 - 1/2)^2 ln 2, times 1/4 where true and 3/4 where not.
+    target = target_of([[1, 0]], [[1, 1]])
+    logits = np.zeros((1, 1, 2, 1), np.float32)
+    assert value("focal", target, logits) == pytest.approx((0.25 + 0.75) / 2 * 0.25 * LN2, rel=1e-5)
+
+
+def test_lovasz_by_hand():
+    # Errors 1 - x(2t - 1): pixel a (true, x = -1) 2, pixel b (false, x = 1/2) 3/2, pixel c (true, x = 3) below 0.
+    # In this order the Jaccard loss grows to 1/2 (a missed), then 2/3 (b added): 2 x 1/2 + 3/2 x 1/6 = 5/4.
+    target = target_of([[1, 0, 1]], [[1, 1, 1]])
+    logits = np.array([-1, 0.5, 3], np.float32).reshape(1, 1, 3, 1)
+    assert value("lovasz", target, logits) == pytest.approx(1.25, rel=1e-5)
+    assert value("lovasz", target, logits, per_image=False) == pytest.approx(1.25, rel=1e-5)
+
+
+def test_lovasz_is_zero_beyond_the_margin():
+    target = target_of([[1, 0, 1]], [[1, 1, 1]])
+    logits = np.array([2, -2, 1], np.float32).reshape(1, 1, 3, 1)
+    assert value("lovasz", target, logits) == 0
+
+
+def test_presence_losses_by_hand():
+    labels = np.array([[1, 0]], np.float32)
+    logits = np.array([[np.log(3), 0]], np.float32)
+    assert value("bce", labels, logits) == pytest.approx((np.log(4 / 3) + LN2) / 2, rel=1e-5)
+    assert value("focal", labels, np.zeros((1, 2), np.float32)) == pytest.approx(0.25 * LN2 / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_undefined_pixels_count_nowhere(name):
+    rng = np.random.default_rng(0)
+    mask = (rng.random((2, 6, 5, 3)) > 0.5).astype(np.float32)
+    valid = (rng.random((2, 6, 5, 1)) > 0.4).astype(np.float32)
+    logits = rng.normal(size=(2, 6, 5, 3)).astype(np.float32)
+    other_mask = np.where(valid > 0, mask, 1 - mask)
+    other_logits = np.where(valid > 0, logits, 7 * rng.normal(size=logits.shape).astype(np.float32))
+    own = value(name, np.concatenate([mask, valid], -1), logits)
+    assert own > 0
+    assert value(name, np.concatenate([other_mask, valid], -1), other_logits) == pytest.approx(own, rel=1e-5)
+    slope = gradient(name, np.concatenate([mask, valid], -1), logits)
+    assert np.abs(slope[np.broadcast_to(valid, slope.shape) == 0]).max() == 0
+    assert np.abs(slope).max() > 0
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+@pytest.mark.parametrize("case", ["all empty", "all undefined", "one image undefined"])
+def test_gradient_is_finite(name, case):
+    target = np.zeros((2, 4, 4, 3), np.float32)
+    if case != "all undefined":
+        target[: 1 if case == "one image undefined" else 2, ..., -1] = 1
+    for size in (0.0, 5.0, 80.0):
+        logits = size * np.random.default_rng(1).normal(size=(2, 4, 4, 2)).astype(np.float32)
+        assert np.isfinite(gradient(name, target, logits)).all()
+        if case == "all undefined":
+            assert value(name, target, logits) == 0
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_a_better_answer_costs_less(name):
+    rng = np.random.default_rng(2)
+    mask = (rng.random((2, 8, 8, 2)) > 0.6).astype(np.float32)
+    target = np.concatenate([mask, np.ones((2, 8, 8, 1), np.float32)], -1)
+    costs = [value(name, target, (2 * mask - 1) * sure) for sure in (-2.0, 0.0, 0.5, 0.9)]
+    assert costs == sorted(costs, reverse=True)
+    assert len(set(costs)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "target", "message"),
+    [
+        ("bce_dise", {}, "masks", "did you mean 'bce_dice'"),
+        ("dice", {}, "presence", "no loss 'dice' for presence"),
+        ("focal", {"gama": 1}, "masks", "did you mean 'gamma'"),
+        ("focal", {"gamma": "high"}, "masks", "not a number"),
+    ],
+)
+def test_wrong_names_are_refused(name, options, target, message):
+    with pytest.raises(ConfigError, match=message):
+        make_loss(name, options, target=target)
+
+
+def test_presence_has_losses_of_its_own():
+    assert set(PRESENCE_LOSSES) == {"bce", "focal"}

@@ -1,0 +1,194 @@
+"""Families of networks: any size and band count, float32 logits, weights that survive, wrong options refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyfold import plugins
+from skyfold.errors import ConfigError
+from skyfold.models import _bands, _framework, _padding, efficientnet_classifier, segmentation_models
+from skyfold.training import backend
+
+SMALL = {
+    "unet": {"encoder": "mobilenetv2", "decoder_filters": [16, 8, 8, 8, 8]},
+    "linknet": {"encoder": "resnet18"},
+    "fpn": {"encoder": "mobilenetv2", "pyramid_block_filters": 16},
+    "pspnet": {"encoder": "mobilenetv2", "psp_conv_filters": 16},
+}
+
+
+@pytest.fixture(autouse=True)
+def _started():
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+
+
+def test_every_module_is_a_family():
+    for name in plugins.names("models"):
+        family = plugins.load("models", name)
+        assert callable(getattr(family, "build", None)) or callable(getattr(family, "predict", None))
+        assert callable(family.check)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "shape"),
+    [
+        ("unet", (33, 50, 1)),
+        ("unet", (64, 96, 8)),
+        ("linknet", (40, 32, 4)),
+        ("fpn", (9, 70, 3)),
+        ("pspnet", (50, 49, 2)),
+    ],
+)
+def test_logits_have_the_images_own_size(decoder, shape):
+    model = segmentation_models.build(
+        input_shape=shape, classes=3, decoder=decoder, encoder_weights="none", **SMALL[decoder]
+    )
+    images = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    logits = np.asarray(model(images))
+    assert logits.shape == (2, *shape[:2], 3)
+    assert logits.min() < 0 < logits.max() or not (logits.min() >= 0 and logits.max() <= 1)
+
+
+def test_classifier_takes_small_images_and_four_bands():
+    model = efficientnet_classifier.build(input_shape=(20, 41, 4), classes=5, encoder_weights="none")
+    assert model(np.zeros((3, 20, 41, 4), np.float32)).shape == (3, 5)
+
+
+@pytest.mark.parametrize("decoder", ["unet", "fpn", "pspnet"])
+def test_last_layers_compute_in_float32_under_bfloat16(decoder):
+    backend.prepare(precision="bfloat16")
+    options = {**SMALL[decoder], "encoder": "mobilenetv2"}
+    model = segmentation_models.build(
+        input_shape=(48, 48, 3), classes=2, decoder=decoder, encoder_weights="none", **options
+    )
+    inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
+    computed = {layer.name: layer.compute_dtype for layer in inner.layers if layer.weights}
+    head = list(computed)[-1]
+    assert computed.pop(head) == "float32"
+    assert set(computed.values()) == {"bfloat16"}
+    logits = np.asarray(model(np.random.default_rng(0).random((1, 48, 48, 3), dtype=np.float32)))
+    assert logits.dtype == np.float32
+    rounded = (logits.view(np.uint32) & 0xFFFF) == 0  # a bfloat16 number is a float32 with 16 zero bits
+    assert rounded.mean() < 0.5
+
+
+def test_saved_weights_give_the_same_logits(tmp_path):
+    def build():
+        return segmentation_models.build(input_shape=(40, 40, 3), classes=2, encoder_weights="none", **SMALL["unet"])
+
+    images = np.random.default_rng(0).random((2, 40, 40, 3), dtype=np.float32)
+    backend.seed(1)
+    first = build()
+    backend.seed(2)
+    second = build()
+    assert not np.array_equal(first(images), second(images))
+    first.save_weights(tmp_path / "a.weights.h5")
+    second.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(first(images), second(images))
+
+
+def test_same_seed_same_initial_weights():
+    drawn = []
+    for seed in (3, 3, 4):
+        backend.seed(seed)
+        model = efficientnet_classifier.build(input_shape=(32, 32, 3), classes=2, encoder_weights="none")
+        drawn.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_batchnorm_momentum_is_set_everywhere():
+    import keras
+
+    model = segmentation_models.build(
+        input_shape=(32, 32, 3), classes=1, encoder_weights="none", batchnorm_momentum=0.9, **SMALL["unet"]
+    )
+    inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
+    momenta = {layer.momentum for layer in inner.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert momenta == {0.9}
+
+
+def test_kernel_of_three_bands_serves_four():
+    kernel = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2)  # bands (0, 1), (2, 3), (4, 5); mean (2, 3)
+    four = _bands.adapted(kernel, (1, 1, 4, 2))
+    np.testing.assert_allclose(four[0, 0], 0.75 * np.array([[0, 1], [2, 3], [4, 5], [2, 3]]))
+    one = _bands.adapted(kernel, (1, 1, 1, 2))
+    np.testing.assert_allclose(one[0, 0], [[6, 9]])  # a grey image answers as three equal bands did
+    np.testing.assert_allclose(_bands.adapted(np.array([1.0, 2.0, 6.0]), (5,)), [1, 2, 6, 3, 3])
+    with pytest.raises(ValueError, match="cannot serve"):
+        _bands.adapted(kernel, (1, 1, 3, 4))
+
+
+def test_grey_image_answers_as_three_equal_bands(tmp_path):
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    backend.seed(5)
+    encoder = _framework.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    with h5py.File(tmp_path / "b0_notop.h5", "w") as file:  # the layout of the weights that are published
+        legacy_h5_format.save_weights_to_hdf5_group(file, encoder)
+
+    def features(bands):
+        model = efficientnet_classifier.build(
+            input_shape=(32, 32, bands), classes=1, encoder_weights=str(tmp_path / "b0_notop.h5")
+        )
+        return next(layer for layer in model.layers if hasattr(layer, "layers"))
+
+    grey = np.random.default_rng(0).random((1, 32, 32, 1), dtype=np.float32)
+    colour = np.repeat(grey, 3, axis=-1)
+    np.testing.assert_array_equal(features(3)(colour), encoder(colour))
+    np.testing.assert_allclose(features(1)(grey), encoder(colour), atol=1e-5)
+
+
+def test_file_of_another_encoder_is_refused(tmp_path):
+    import keras
+
+    file = tmp_path / "other.h5"
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "other.weights.h5").rename(file)
+    with pytest.raises(ConfigError, match=r"other.h5 do not fit resnet18"):
+        segmentation_models.build(input_shape=(32, 32, 3), classes=1, encoder_weights=str(file))
+
+
+def test_no_internet_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
+    import keras
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def offline(*arguments, **options):
+        raise Exception("URL fetch failure on https://example.org: None -- Name or service not known")
+
+    monkeypatch.setattr(keras.utils, "get_file", offline)
+    import tensorflow
+
+    monkeypatch.setattr(tensorflow.keras.utils, "get_file", offline)
+    with pytest.raises(ConfigError, match=r"ImageNet weights of resnet18 could not be downloaded .* set it to none"):
+        segmentation_models.build(input_shape=(32, 32, 3), classes=1)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        (segmentation_models, {"encoder": "resnet19"}, "did you mean 'resnet1[08]'"),
+        (segmentation_models, {"decoder": "unett"}, "did you mean 'unet'"),
+        (segmentation_models, {"encoder": "densenet121"}, "layer names contain '/'"),
+        (segmentation_models, {"decoder": "fpn", "decoder_filters": [1]}, "fpn has no option 'decoder_filters'"),
+        (segmentation_models, {"encoder_weights": "missing.h5"}, "no file missing.h5"),
+        (segmentation_models, {"encoder_weights": "weights.pkl"}, "none of imagenet, none"),
+        (segmentation_models, {"encoder_weights": "none", "batchnorm_momentum": 1}, "batchnorm_momentum"),
+        (efficientnet_classifier, {"encoder": "efficientnetb8"}, "did you mean 'efficientnetb"),
+        (efficientnet_classifier, {"dropout": 1.5}, "not a share"),
+        (efficientnet_classifier, {"droput": 0.1}, "did you mean 'dropout'"),
+    ],
+)
+def test_wrong_options_are_refused(family, options, message):
+    with pytest.raises(ConfigError, match=message):
+        family.check(options)
+
+
+def test_mirrored_indices_continue_any_length():
+    np.testing.assert_array_equal(_padding.mirrored(4, before=1, total=6), [1, 0, 1, 2, 3, 2])
+    np.testing.assert_array_equal(_padding.mirrored(1, before=2, total=5), [0, 0, 0, 0, 0])
