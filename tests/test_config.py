@@ -1,0 +1,100 @@
+"""What a config may say, and how it is told what it may not."""
+
+import textwrap
+
+import pytest
+
+from skyfold.config import BlendConfig, DatasetConfig, RunConfig, load_blend, load_config, load_run
+from skyfold.errors import ConfigError
+
+RUN = """
+name: unet
+data: {competition: understanding_clouds}
+image: {size: [64, 96]}
+model: {family: segmentation_models, options: {decoder: unet}}
+"""
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def test_the_kind_follows_from_the_keys(tmp_path):
+    data = write(tmp_path, "data.yaml", "data: {competition: understanding_clouds}")
+    blend = write(tmp_path, "blend.yaml", "base: data.yaml\nname: b\nruns: [run.yaml]")
+    assert isinstance(load_config(data), DatasetConfig)
+    assert isinstance(load_config(write(tmp_path, "run.yaml", RUN)), RunConfig)
+    assert isinstance(load_config(blend), BlendConfig)
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path):
+    """PyYAML reads 1e-4 as text."""
+    config = load_run(write(tmp_path, "run.yaml", RUN + "optimizer: {learning_rate: 1e-4}"))
+    assert config.optimizer.learning_rate == 1e-4
+
+
+def test_unknown_key_names_file_and_nearest_key(tmp_path):
+    path = write(tmp_path, "run.yaml", RUN + "training: {epoch: 3}")
+    with pytest.raises(ConfigError, match=r"run\.yaml.*\n.*unknown key 'training\.epoch'; did you mean 'epochs'"):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("training: {seeds: [1, 1]}", "each once"),
+        ("training: {precision: float16}", "bfloat16"),
+        ("image: {size: [4, 96]}", "at least 8"),
+        ("training: {ema: 1.0}", "less than 1"),
+        ("name: ../elsewhere", "pattern"),
+    ],
+)
+def test_wrong_values_are_explained(tmp_path, extra, message):
+    key = extra.split(":")[0]
+    text = "\n".join(line for line in RUN.splitlines() if not line.startswith(key)) + "\n" + extra
+    with pytest.raises(ConfigError, match=message):
+        load_run(write(tmp_path, "run.yaml", text))
+
+
+def test_base_is_merged_table_by_table(tmp_path):
+    write(tmp_path, "base.yaml", RUN + "training: {epochs: 7, batch_size: 4}")
+    config = load_run(write(tmp_path, "own.yaml", "base: base.yaml\nname: own\ntraining: {epochs: 9}"))
+    assert (config.name, config.training.epochs, config.training.batch_size) == ("own", 9, 4)
+
+
+def test_a_base_that_leads_back_is_refused(tmp_path):
+    write(tmp_path, "a.yaml", "base: b.yaml")
+    path = write(tmp_path, "b.yaml", "base: a.yaml")
+    with pytest.raises(ConfigError, match="leads back"):
+        load_config(path)
+
+
+def test_set_overrides_and_is_checked_like_the_file(tmp_path):
+    path = write(tmp_path, "run.yaml", RUN)
+    assert load_run(path, ["training.epochs=3", "training.seeds=[0, 1]"]).training.seeds == (0, 1)
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        load_run(path, ["training.epoks=3"])
+    with pytest.raises(ConfigError, match="key=value"):
+        load_run(path, ["training.epochs"])
+
+
+def test_hash_changes_with_the_training_but_not_with_the_sample_settings(tmp_path):
+    path = write(tmp_path, "run.yaml", RUN)
+    same = load_run(path, ["data.sample={seed: 3}"])
+    assert load_run(path).hash() == same.hash()
+    assert load_run(path).hash() != load_run(path, ["training.epochs=3"]).hash()
+
+
+@pytest.mark.parametrize(("text", "message"), [("[1, 2]", "keys and values"), ("a: [", "not valid YAML")])
+def test_files_that_are_no_config(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, "x.yaml", text))
+
+
+def test_missing_file_and_wrong_kind(tmp_path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match="no 'runs'"):
+        load_blend(write(tmp_path, "run.yaml", RUN))

@@ -1,0 +1,49 @@
+"""A file is the old one or the new one, never half."""
+
+import json
+import os
+
+import pytest
+
+from skyfold.files import digest, file_digest, read_json, write_atomic, write_json, write_text
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "scores.json"
+    write_text(path, "old")
+
+    def half(beside):
+        beside.write_text("ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, half)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["scores.json"]
+
+
+def test_the_name_that_is_written_to_keeps_the_suffix(tmp_path):
+    seen = []
+    write_atomic(tmp_path / "model.weights.h5", lambda beside: seen.append(beside.suffix) or beside.write_bytes(b"x"))
+    assert seen == [".h5"]
+
+
+def test_json_round_trip_and_nan_refused(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_json(path, {"b": [1, 2.5], "a": None})
+    assert read_json(path) == {"b": [1, 2.5], "a": None}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"score": float("nan")})
+    assert json.loads(path.read_text())["b"] == [1, 2.5]
+
+
+def test_digest_tells_where_one_part_ends():
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest("ab") == digest(b"ab")
+    assert len(digest("ab")) == 16
+
+
+def test_file_digest_is_sha256(tmp_path):
+    path = tmp_path / "empty"
+    path.write_bytes(b"")
+    assert file_digest(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

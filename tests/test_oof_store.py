@@ -1,0 +1,115 @@
+"""What a run's folder refuses to be read as."""
+
+import numpy as np
+import pytest
+
+from skyfold.errors import OofMismatch
+from skyfold.folds import Folds
+from skyfold.oof_align import require_aligned
+from skyfold.oof_store import begin_run, open_rows, read_info, read_run, record_scores
+
+IDS = np.array(["a", "b", "c", "d"])
+FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, -1]), groups=np.arange(4))
+CONFIG = {"training": {"epochs": 2}, "loss": "dice"}
+
+
+def store(
+    folder, *, name="unet", kind="masks", rows=(0, 1, 2), shape=(2, 3, 1), test=2, unit="probability", folds=FOLDS
+):
+    info = begin_run(
+        folder, name=name, kind=kind, classes=("cloud",), unit=unit, config=CONFIG, config_hash=name, folds=folds
+    )
+    done = np.array(rows, dtype=int)
+    open_rows(folder, "oof", info, ids=folds.ids, shape=shape, dtype="uint8").write(done, np.ones((len(done), *shape)))
+    if test:
+        ids = np.array([f"t{i}" for i in range(test)])
+        open_rows(folder, "test", info, ids=ids, shape=shape, dtype="uint8").write(
+            np.arange(test), np.ones((test, *shape))
+        )
+    return folder
+
+
+def test_a_whole_run_is_read_and_the_unvalidated_row_is_not_covered(tmp_path):
+    run = read_run(store(tmp_path), FOLDS)
+    assert run.oof.covered.tolist() == [True, True, True, False]
+    assert run.test is not None
+    assert run.test.ids.tolist() == ["t0", "t1"]
+
+
+def test_a_missing_row_is_named_with_its_fold(tmp_path):
+    with pytest.raises(OofMismatch, match=r"1 of 4 ids, first 'b' \(folds \[1\]\)"):
+        read_run(store(tmp_path, rows=(0, 2)), FOLDS)
+
+
+def test_other_folds_are_refused(tmp_path):
+    other = Folds(ids=IDS, fold=np.array([1, 0, 0, -1]), groups=np.arange(4))
+    with pytest.raises(OofMismatch, match="other folds"):
+        read_run(store(tmp_path), other)
+
+
+def test_no_run_says_what_to_do(tmp_path):
+    with pytest.raises(OofMismatch, match=r"train\.py"):
+        read_run(tmp_path / "nothing", FOLDS)
+
+
+def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named(tmp_path):
+    store(tmp_path)
+    changed = {**CONFIG, "loss": "bce"}
+    with pytest.raises(OofMismatch, match=r"another config.*changed: loss.*--restart"):
+        begin_run(
+            tmp_path,
+            name="unet",
+            kind="masks",
+            classes=("cloud",),
+            unit="probability",
+            config=changed,
+            config_hash="x",
+            folds=FOLDS,
+        )
+
+
+def test_scores_are_added_to_those_there(tmp_path):
+    store(tmp_path)
+    record_scores(tmp_path, {"fold0": 0.5})
+    record_scores(tmp_path, {"fold1": 0.6})
+    assert read_info(tmp_path).scores == {"fold0": 0.5, "fold1": 0.6}
+
+
+def test_a_foreign_edit_of_a_row_is_found(tmp_path):
+    store(tmp_path)
+    path = tmp_path / "oof" / "values.npy"
+    raw = bytearray(path.read_bytes())
+    raw[-7] ^= 255  # inside row 2
+    path.write_bytes(raw)
+    with pytest.raises(OofMismatch, match="'c'"):
+        read_run(tmp_path, FOLDS)
+
+
+def test_runs_of_the_same_rows_are_aligned(tmp_path):
+    runs = [read_run(store(tmp_path / name, name=name), FOLDS) for name in ("unet", "fpn")]
+    gate = read_run(store(tmp_path / "gate", name="gate", kind="presence", shape=(1,)), FOLDS)
+    require_aligned(runs, gate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unit": "mm/h"}, "unit differs"),
+        ({"shape": (4, 4, 1)}, "shape differs"),
+        ({"test": 0}, "'fpn' has none"),
+        ({"test": 3}, "first in only one of them 't2'"),
+        ({"kind": "presence"}, "has no masks to blend"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_does_not_fit_is_named(tmp_path, settings, message):
+    first = read_run(store(tmp_path / "unet"), FOLDS)
+    second = read_run(store(tmp_path / "fpn", name="fpn", **settings), FOLDS)
+    with pytest.raises(OofMismatch, match=message):
+        require_aligned([first, second])
+
+
+def test_a_gate_must_be_a_classifier(tmp_path):
+    run = read_run(store(tmp_path / "unet"), FOLDS)
+    with pytest.raises(OofMismatch, match="target: presence"):
+        require_aligned([run], run)

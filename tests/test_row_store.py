@@ -1,0 +1,74 @@
+"""Rows that know whether they were written, and whether they still hold what was written."""
+
+import numpy as np
+import pytest
+
+from skyfold.errors import OofMismatch
+from skyfold.row_store import RowStore
+
+
+def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", stamp="one"):
+    return RowStore.open_or_create(folder, ids=list(ids), shape=shape, dtype=dtype, stamp=stamp)
+
+
+def test_a_row_never_written_is_not_done(tmp_path):
+    store = make(tmp_path)
+    store.write(np.array([1]), np.full((1, 2, 2), 7))
+    assert store.done.tolist() == [False, True, False]
+
+
+def test_opening_again_keeps_done_rows(tmp_path):
+    make(tmp_path).write(np.array([2]), np.full((1, 2, 2), 9))
+    again = make(tmp_path)
+    assert again.done.tolist() == [False, False, True]
+    assert again[2].tolist() == [[9, 9], [9, 9]]
+    RowStore.open(tmp_path).verify()
+
+
+@pytest.mark.parametrize(
+    "other", [{"stamp": "two"}, {"ids": ("a", "c", "b")}, {"shape": (2, 3)}, {"dtype": "float32"}], ids=str
+)
+def test_rows_made_from_something_else_are_begun_afresh(tmp_path, other):
+    make(tmp_path).write(np.array([0]), np.ones((1, 2, 2)))
+    assert not make(tmp_path, **other).done.any()
+
+
+def test_a_changed_byte_is_found_and_named(tmp_path):
+    store = make(tmp_path)
+    store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
+    store.flush()
+    raw = bytearray((tmp_path / "values.npy").read_bytes())
+    raw[-5] ^= 1  # the last byte of row 1
+    (tmp_path / "values.npy").write_bytes(raw)
+    with pytest.raises(OofMismatch, match="row 1 \\('b'\\)"):
+        RowStore.open(tmp_path).verify()
+
+
+def test_nan_is_refused_by_id_and_nothing_is_written(tmp_path):
+    store = make(tmp_path, shape=(2,), dtype="float32")
+    with pytest.raises(OofMismatch, match="'b' are NaN"):
+        store.write(np.array([0, 1]), np.array([[1, 2], [np.nan, 0]]))
+    assert not store.done.any()
+    assert not store.values.any()
+
+
+def test_an_id_listed_twice_is_refused(tmp_path):
+    with pytest.raises(OofMismatch, match="twice"):
+        make(tmp_path, ids=("a", "a"))
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path):
+    with pytest.raises(OofMismatch, match="Run the stage"):
+        RowStore.open(tmp_path)
+
+
+def test_a_store_without_its_meta_file_counts_as_empty(tmp_path):
+    make(tmp_path).write(np.arange(3), np.ones((3, 2, 2)))
+    (tmp_path / "rows.json").unlink()
+    assert not make(tmp_path).done.any()
+
+
+def test_chunks_cover_the_rows_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyfold.row_store.CHUNK_BYTES", 8)
+    chunks = list(make(tmp_path).chunks(np.array([0, 1, 2])))
+    assert [chunk.tolist() for chunk in chunks] == [[0, 1], [2]]
