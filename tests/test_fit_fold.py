@@ -129,8 +129,7 @@ ALL_STATE = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("stopped_after", [1, 3])
+@pytest.mark.parametrize(("precision", "stopped_after"), [("float32", 3), ("bfloat16", 1)])
 def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, precision, stopped_after):
     config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], "precision": precision}})
     fit(config, tmp_path / "undisturbed")
@@ -278,8 +277,10 @@ def test_presence_is_learned_from_the_masks(tmp_path):
     assert stored.dtype == np.float32
     assert stored.shape == (N, 2)
     spot = arrays.targets[..., 1].any(axis=(1, 2))
-    assert stored[spot, 1].mean() > stored[~spot, 1].mean() + 0.3
-    assert min(result.scores.values()) > 0.6
+    for fold in (0, 1):
+        of_fold = make_folds(arrays).fold == fold
+        assert stored[of_fold & spot, 1].min() > stored[of_fold & ~spot, 1].max()
+    assert 0.5 < min(result.scores.values()) <= 1
 
 
 def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
