@@ -255,6 +255,8 @@ class _Untrained:
     def predict(
         self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
     ) -> None:
+        if store.done[rows].all():
+            return
         grid = (store.values.shape[1], store.values.shape[2])
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in store.chunks(rows):

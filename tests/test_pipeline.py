@@ -1,0 +1,272 @@
+"""From contest files to scored submissions through the scripts, with classical baselines in the place of networks.
+
+A classifier is stood in for by rows written into a run's folder, as training would write them.
+"""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skyfold.competition import build
+from skyfold.folds import read_folds
+from skyfold.oof_store import begin_run, open_rows
+from skyfold.pipeline.evaluate import lattice
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
+CONFIGS = {
+    "data.yaml": """
+data:
+  competition: understanding_clouds
+  name: tiny
+  folds: {k: 3, seed: 0}
+  sample: {train: 30, test: 15, seed: 0, height: 112}
+""",
+    "bright.yaml": """
+base: data.yaml
+name: bright
+image: {size: [56, 84]}
+model: {family: colour_threshold, options: {feature: brightness}}
+""",
+    "lowest.yaml": """
+base: bright.yaml
+name: lowest
+model: {options: {feature: lowest_band}}
+""",
+    "gate.yaml": """
+base: data.yaml
+name: gate
+target: presence
+image: {size: [64, 96]}
+model: {family: efficientnet_classifier, options: {encoder_weights: none}}
+""",
+    "blend.yaml": """
+base: data.yaml
+name: both
+runs: [bright.yaml, lowest.yaml]
+postprocess: {thresholds: 17, min_areas: [0, 20]}
+bootstrap: 100
+""",
+    "gated.yaml": """
+base: blend.yaml
+name: gated
+gate: gate.yaml
+""",
+}
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A working folder in which run.py has done everything that `blend.yaml` asks for."""
+    folder = tmp_path_factory.mktemp("work")
+    for name, text in CONFIGS.items():
+        (folder / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SKYFOLD_DATA", raising=False)
+        patch.chdir(folder)
+        assert script("run")(["blend.yaml"]) == 0
+    return folder
+
+
+@pytest.fixture
+def work(finished, tmp_path, monkeypatch):
+    """A copy of the finished folder, to change."""
+    shutil.copytree(finished, tmp_path / "work")
+    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def store_gate(folder, wrong=()):
+    """Rows of a classifier that is right, but for the training rows `wrong`, whose answer is turned round."""
+    competition = build("understanding_clouds", {}, folder / "data" / "tiny")
+    folds = read_folds(folder / "oof" / "tiny" / "folds.csv")
+    from skyfold.config import load_run
+
+    config = load_run(folder / "gate.yaml")
+    run = folder / "oof" / "tiny" / "gate"
+    info = begin_run(
+        run,
+        name="gate",
+        kind="presence",
+        classes=CLASSES,
+        unit="probability",
+        config=config.model_dump(mode="json"),
+        config_hash=config.hash(),
+        folds=folds,
+    )
+    truths = {
+        "oof": competition.load(folder / "data" / "tiny", "train"),
+        "test": competition.read_truth(folder / "data" / "tiny" / "test_truth.csv"),
+    }
+    for part, truth in truths.items():
+        there = np.array([truth.targets[i].any(axis=(0, 1)) for i in range(len(truth.ids))])
+        prob = np.where(there, 0.9, 0.1)
+        if part == "oof":
+            prob[list(wrong)] = 1 - prob[list(wrong)]
+        open_rows(run, part, info, ids=truth.ids, shape=(4,), dtype="float32").write(np.arange(len(prob)), prob)
+
+
+def test_one_command_ends_in_a_submission_with_its_scores(finished):
+    folder = finished / "submissions" / "tiny"
+    sidecar = json.loads((folder / "both.json").read_text())
+    sample = pd.read_csv(finished / "data" / "tiny" / "sample_submission.csv", keep_default_na=False)
+    table = pd.read_csv(folder / "both.csv", keep_default_na=False)
+    assert table["Image_Label"].tolist() == sample["Image_Label"].tolist()
+    assert {run["name"] for run in sidecar["runs"]} == {"bright", "lowest"}
+    assert sidecar["rows"] == len(table) == 15 * 4
+    assert set(sidecar["scores"]) >= {"naive", "cross_fitted", "optimism", "at_half"}
+
+
+def test_naive_is_never_below_cross_fitted_and_optimism_is_their_difference(finished):
+    scores = json.loads((finished / "oof" / "tiny" / "both" / "blend.json").read_text())["scores"]["final"]
+    assert scores["naive"] >= scores["cross_fitted"]
+    assert scores["optimism"] == pytest.approx(scores["naive"] - scores["cross_fitted"])
+    assert scores["low"] < scores["cross_fitted"] < scores["high"]
+
+
+def test_the_script_scores_the_submission_as_the_job_did(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
+    assert script("score")(["data.yaml", "submissions/tiny/both.csv", "--truth", "data/tiny/test_truth.csv"]) == 0
+    printed = capsys.readouterr().out
+    recorded = json.loads((finished / "submissions" / "tiny" / "both.test_scores.json").read_text())["scores"]["final"]
+    assert f"mean_dice: {recorded:.6f} (15 images)" in printed
+    assert all(name in printed for name in CLASSES)
+
+
+def test_truth_against_itself_scores_one(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
+    truth = "data/tiny/test_truth.csv"
+    assert script("score")(["data.yaml", truth, "--truth", truth]) == 0
+    assert "mean_dice: 1.000000" in capsys.readouterr().out
+
+
+def test_a_second_time_trains_nothing_again(work, capsys):
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("values.npy")}
+    assert script("run")(["blend.yaml"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("values.npy")} == before
+
+
+def test_the_stages_alone_do_what_the_job_did(work, capsys):
+    wanted = (work / "submissions" / "tiny" / "both.csv").read_bytes()
+    shutil.rmtree(work / "submissions")
+    shutil.rmtree(work / "oof")
+    for name, arguments in [
+        ("prepare", ["data.yaml"]),
+        ("train", ["bright.yaml"]),
+        ("train", ["lowest.yaml"]),
+        ("blend", ["blend.yaml"]),
+        ("submit", ["blend.yaml"]),
+    ]:
+        assert script(name)(arguments) == 0
+    assert (work / "submissions" / "tiny" / "both.csv").read_bytes() == wanted
+
+
+def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
+    store_gate(work)
+    assert script("blend")(["gated.yaml"]) == 0
+    scores = json.loads((work / "oof" / "tiny" / "gated" / "blend.json").read_text())["scores"]
+    # The oracle may empty a mask that hits nothing anyway, which scores the same: both keep or gain every map.
+    assert scores["final"]["naive"] >= scores["baselines"]["oracle"] - 1e-9
+    assert scores["gains"]["gate"]["value"] > 0
+    assert script("submit")(["gated.yaml"]) == 0
+    tables = {
+        name: pd.read_csv(work / "submissions" / "tiny" / f"{name}.csv", keep_default_na=False)["EncodedPixels"]
+        for name in ("gated", "gated_before_gate")
+    }
+    truth = pd.read_csv(work / "data" / "tiny" / "test_truth.csv", keep_default_na=False)["EncodedPixels"]
+    assert (tables["gated"][truth == ""] == "").all()
+    assert (tables["gated_before_gate"][truth == ""] != "").any()
+
+
+def test_a_classifier_of_pure_error_does_no_harm_before_the_gate(work):
+    store_gate(work, wrong=range(0, 30, 2))
+    assert script("blend")(["gated.yaml"]) == 0
+    gated = json.loads((work / "oof" / "tiny" / "gated" / "blend.json").read_text())["scores"]
+    plain = json.loads((work / "oof" / "tiny" / "both" / "blend.json").read_text())["scores"]
+    assert gated["before_gate"] == plain["final"]
+
+
+def test_leaderboard_shows_runs_blends_and_baselines_and_writes_a_page(work, capsys):
+    assert script("leaderboard")(["tiny", "--html", "board.html"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("bright", "lowest", "both", "all empty", "best single at 0.5", "perfect classifier"):
+        assert name in printed
+    page = (work / "board.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "tiny/both.csv" in page
+
+
+def test_a_changed_blend_is_not_handed_in_with_old_thresholds(work, capsys):
+    (work / "blend.yaml").write_text(CONFIGS["blend.yaml"].replace("[0, 20]", "[0, 40]"))
+    before = (work / "submissions" / "tiny" / "both.csv").read_bytes()
+    assert script("submit")(["blend.yaml"]) == 2
+    assert "Run scripts/blend.py again" in capsys.readouterr().err
+    assert (work / "submissions" / "tiny" / "both.csv").read_bytes() == before
+
+
+def test_a_run_that_was_not_trained_is_named(work, capsys):
+    shutil.rmtree(work / "oof" / "tiny" / "lowest")
+    assert script("blend")(["blend.yaml"]) == 2
+    assert "lowest" in capsys.readouterr().err
+
+
+def test_new_folds_make_old_runs_unusable(work, capsys):
+    path = work / "oof" / "tiny" / "folds.csv"
+    lines = path.read_text().splitlines()
+    swapped = [line.replace(",0,", ",x,").replace(",1,", ",0,").replace(",x,", ",1,") for line in lines]
+    path.write_text("\n".join(swapped) + "\n")
+    assert script("blend")(["blend.yaml"]) == 2
+    assert "other folds" in capsys.readouterr().err
+
+
+def test_a_cut_image_is_named_and_no_folds_are_written(work, capsys):
+    shutil.rmtree(work / "oof")
+    image = sorted((work / "data" / "tiny" / "train_images").glob("*.jpg"))[3]
+    image.write_bytes(image.read_bytes()[:900])
+    assert script("prepare")(["data.yaml"]) == 2
+    assert image.name in capsys.readouterr().err
+    assert not (work / "oof").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("prepare", ["nowhere"]), "no competition 'nowhere'"),
+        (("prepare", ["data.yaml", "--sample"]), "already there"),
+        (("leaderboard", ["hydro"]), "no competition 'hydro'"),
+        (("score", ["data.yaml", "none.csv", "--truth", "data/tiny/test_truth.csv"]), "none.csv"),
+        (("train", ["blend.yaml"]), "not the config of a training run"),
+        (("run", ["data.yaml"]), "nothing to train"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_mistakes_end_with_one_message_and_exit_code_2(work, capsys, arguments, message):
+    name, rest = arguments
+    assert script(name)(rest) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_lattice_has_one_half_and_no_level_twice():
+    levels = lattice(51)
+    assert 127 in levels
+    assert len(set(levels.tolist())) == 51
+    assert levels.min() >= 0
+    assert levels.max() <= 254
+    assert lattice(255).tolist() == list(range(255))
