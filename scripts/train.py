@@ -1,4 +1,4 @@
-"""Train the run of a config: all folds and seeds, out-of-fold and test predictions; the same command goes on."""
+"""Train the run of a config: all folds and seeds, out-of-fold and test rows. The same command goes on where it was."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
     config_argument(arguments, "config of a training run")
     arguments.add_argument(
-        "--fold", type=int, action="append", metavar="K", help="train this fold alone; may be given more than once"
+        "--fold", type=int, action="append", metavar="K", help="train this fold only; may be repeated"
     )
     arguments.add_argument("--restart", action="store_true", help="begin afresh instead of going on")
     data_argument(arguments)
@@ -21,15 +21,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.config import load_run
+        from skyfold.pipeline.blend import open_context, score_run
         from skyfold.training.run_folds import train
         from skyfold.workspace import Workspace
 
-        config = load_run(given.config, given.overrides)
-        result = train(config, Workspace(data_from=given.data), only_folds=given.fold, restart=given.restart)
-        height, width = config.image.size
+        config, workspace = load_run(given.config, given.overrides), Workspace(data_from=given.data)
+        result = train(config, workspace, only_folds=given.fold, restart=given.restart)
         for fold, score in result.scores.items():
-            print(f"fold {fold}: validation score {score:.4f} at {height}x{width}")
-        print(f"{'all folds trained' if result.complete else 'so far'}: {result.folder}")
+            print(f"fold {fold}: validation score {score:.4f} at {config.image.size[0]}x{config.image.size[1]}")
+        if result.complete and config.target == "masks":
+            scores = score_run(result.folder, open_context(config.data, workspace))
+            print(
+                f"out-of-fold on the competition's grid: {scores['at_half']:.4f} at 0.5, thresholds cross-fitted "
+                f"{scores['cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
+            )
+        print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
 
     return run(work)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from skyfold.competition import Competition, build
 from skyfold.config import BlendConfig, DataConfig, PostprocessConfig, RunConfig, load_run
@@ -139,6 +140,14 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     if result["config"] != _config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run scripts/blend.py again.")
     return result
+
+
+def blend_row_scores(folder: Path) -> np.ndarray:
+    """Mean cross-fitted score of each validated sample, float64 (n,), in the order of folds.csv."""
+    table = pd.read_csv(folder / "rows.csv", dtype={"id": str})
+    columns = [name for name in table.columns if name.startswith("cross_fitted ")]
+    scores: np.ndarray = table[columns].to_numpy(dtype=np.float64).mean(axis=1)
+    return scores
 
 
 def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, workspace: Workspace) -> StoredRun:

@@ -13,11 +13,20 @@ from skyfold.config import BlendConfig, RunConfig, load_config
 from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.folds import read_folds
+from skyfold.leaderboard.pictures import draw_examples
 from skyfold.leaderboard.score import prediction_stats
 from skyfold.leaderboard.table import as_text, leaderboard
 from skyfold.metrics.bootstrap import paired_difference
 from skyfold.oof_store import read_run
-from skyfold.pipeline.blend import blend, blend_lines, member_configs, open_context, read_blend, score_run
+from skyfold.pipeline.blend import (
+    blend,
+    blend_lines,
+    blend_row_scores,
+    member_configs,
+    open_context,
+    read_blend,
+    score_run,
+)
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, submission_names, submit
 from skyfold.postprocess.selection import HALF, Selection
@@ -54,6 +63,7 @@ def run_job(
         return
     for line in blend_lines(blend(config, path, workspace)):
         say(line)
+    say(f"examples: {draw_oof_examples(config, workspace)}")
     truth = folder / TRUTH_FILE
     if read_run(workspace.run(config.data.folder, config.name), read_folds(workspace.folds(config.data.folder))).test:
         for written in submit(config, workspace):
@@ -92,6 +102,39 @@ def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> lis
     path = workspace.submissions(config.data.folder) / f"{config.name}.test_scores.json"
     write_json(path, {"truth": truth.name, "images": len(ids), "scores": scores, "differences": differences})
     return lines
+
+
+def draw_oof_examples(config: BlendConfig, workspace: Workspace, count: int = 4) -> Path:
+    """Draw out-of-fold masks beside the truth, for images at evenly spread quantiles of their cross-fitted score.
+
+    So the picture shows what the blend does to images that its models did not see, good ones and bad ones alike.
+    """
+    context = open_context(config.data, workspace)
+    result = read_blend(config, workspace)
+    folder = workspace.run(config.data.folder, config.name)
+    blended = read_run(folder, context.folds)
+    gate = result["gate"] and read_run(workspace.run(config.data.folder, result["gate"]["name"]), context.folds)
+    masks = PostprocessedMasks(
+        blended.oof.values,
+        gate.oof.values if gate else None,
+        Selection.from_dict(result["selection"]["final"]),
+        result["area"],
+    )
+    scores = blend_row_scores(folder)
+    rows = np.flatnonzero(blended.oof.covered)
+    ranked = rows[np.argsort(scores, kind="stable")]
+    chosen = ranked[np.linspace(0.15, 0.95, count).dot(len(ranked) - 1).round().astype(int)]
+    assert context.samples.targets is not None
+    draw_examples(
+        folder / "examples.png",
+        images=[context.samples.inputs[i] for i in chosen],
+        truth=[context.samples.targets[i].astype(bool) for i in chosen],
+        pred=[masks[i] for i in chosen],
+        classes=context.competition.classes,
+        captions=[f"{context.samples.ids[i]}: {scores[rows == i][0]:.2f}" for i in chosen],
+        title=f"{config.data.folder}, {config.name}: out-of-fold, {result['metric']} per image",
+    )
+    return folder / "examples.png"
 
 
 def _best_single_at_half(config: BlendConfig, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:

@@ -1,0 +1,29 @@
+"""Every config that is shipped can be read, asks for what there is, and names files that are there."""
+
+from pathlib import Path
+
+import pytest
+
+from skyfold import plugins
+from skyfold.config import BlendConfig, RunConfig, load_config
+from skyfold.pipeline.blend import member_configs
+from skyfold.training.run_folds import check
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+PATHS = sorted(CONFIGS.glob("*/*.yaml"))
+SHARED = {"training.yaml", "demo_training.yaml"}  # tables that others take over, not configs of their own
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PATHS if p.name not in SHARED], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_config_is_sound(path):
+    config = load_config(path)
+    assert config.data.competition in plugins.names("competitions")
+    if isinstance(config, RunConfig):
+        check(config)
+        assert path.stem in (config.name, f"demo_{config.name}")
+    if isinstance(config, BlendConfig):
+        runs, gate = member_configs(config, path)
+        assert {run.target for run in runs} == {"masks"}
+        assert gate is None or gate.target == "presence"
