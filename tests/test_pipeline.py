@@ -56,6 +56,12 @@ bootstrap: 100
 base: blend.yaml
 name: gated
 gate: gate.yaml
+postprocess: {presence: classifier}
+""",
+    "stacked.yaml": """
+base: blend.yaml
+name: stacked
+gate: gate.yaml
 """,
 }
 
@@ -191,6 +197,17 @@ def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
     truth = pd.read_csv(work / "data" / "tiny" / "test_truth.csv", keep_default_na=False)["EncodedPixels"]
     assert (tables["gated"][truth == ""] == "").all()
     assert (tables["gated_before_gate"][truth == ""] != "").any()
+
+
+def test_stacked_presence_is_fitted_without_the_scored_fold_and_hands_in_too(work):
+    store_gate(work, wrong=[0, 1, 2])
+    assert script("blend")(["stacked.yaml"]) == 0
+    result = json.loads((work / "oof" / "tiny" / "stacked" / "blend.json").read_text())
+    coef = np.array(result["presence_stack"]["coef_"])
+    assert (coef.argmax(axis=1) == coef.shape[1] - 1).all()  # brightness knows little, the classifier nearly all
+    assert result["scores"]["final"]["cross_fitted"] > result["scores"]["before_gate"]["cross_fitted"]
+    assert script("submit")(["stacked.yaml"]) == 0
+    assert (work / "submissions" / "tiny" / "stacked.csv").is_file()
 
 
 def test_a_classifier_of_pure_error_does_no_harm_before_the_gate(work):

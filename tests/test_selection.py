@@ -224,3 +224,34 @@ def test_what_does_not_fit_together_is_refused():
         score_rows(Selection((26,), (0,), None), surface, empty, **lattice)
     with pytest.raises(OofMismatch, match="has a gate"):
         score_rows(Selection((25,), (0,), (0.5,)), surface, empty, **lattice)
+
+
+def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
+    """Its probabilities say outright which rows it was shown; those of the scored fold, shown, would be right."""
+    rng = np.random.default_rng(5)
+    fold = np.repeat([0, 1, -1], [20, 20, 5])
+    empty = rng.random((45, 1)) < 0.5
+    surface = np.where(empty[..., None, None], 0.0, 0.8).astype(np.float32)
+    shown = []
+
+    def knows_what_it_was_shown(rows):
+        shown.append(rows.copy())
+        return np.where(rows[:, None], np.where(empty, 0.1, 0.9), 0.5)
+
+    result = cross_fitted(
+        surface, empty, fold, knows_what_it_was_shown, levels=np.array([127]), min_areas=np.array([0])
+    )
+    assert sorted((s[fold == 0].any(), s[fold == 1].any()) for s in shown) == [
+        (False, True),
+        (True, False),
+        (True, True),
+    ]
+    assert not any(s[fold == -1].any() for s in shown)
+    covered = fold != -1
+    assert result.naive == pytest.approx(np.where(empty[covered], 1.0, 0.8).mean())
+    # Unseen, every row gets 0.5: kept or emptied alike, never told apart.
+    for f in (0, 1):
+        own = empty[fold == f]
+        assert result.rows[fold == f].mean() == pytest.approx(0.8 * (~own).mean()) or result.rows[
+            fold == f
+        ].mean() == pytest.approx(own.mean())

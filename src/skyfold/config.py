@@ -159,7 +159,8 @@ class PostprocessConfig(Strict):
     """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
 
     area: "component" drops small components, "total" empties a small mask. gate: how the classifier may empty a class.
-    gate_wanted: the precision or recall wanted, for the gates of these names.
+    gate_wanted: the precision or recall wanted, for the gates of these names. presence: what the gate goes by, the
+    classifier's probability alone, or stacked with the blend's own surest pixels by a logistic regression.
     """
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
@@ -167,6 +168,7 @@ class PostprocessConfig(Strict):
     area: Literal["component", "total"] = "component"
     gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
     gate_wanted: Fraction | None = None
+    presence: Literal["classifier", "stacked"] = "stacked"
 
 
 class BlendConfig(Strict):

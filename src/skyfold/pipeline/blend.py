@@ -21,7 +21,8 @@ from skyfold.files import digest, read_json, write_json
 from skyfold.folds import Folds, read_folds
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
-from skyfold.pipeline.evaluate import Evaluation, Surfaces, evaluate, measure, write_rows
+from skyfold.pipeline.evaluate import Evaluation, Surfaces, evaluate, features_of, measure, write_rows
+from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
 from skyfold.progress import Progress
 from skyfold.types import JsonDict, Samples
 from skyfold.workspace import Workspace
@@ -98,8 +99,11 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
 
     surfaces = measure(blended.oof, context.samples, context.folds, context.competition.metric, config.postprocess)
     before = evaluate(surfaces, context.folds, config.postprocess)
-    final = evaluate(surfaces, context.folds, config.postprocess, gate.oof.values) if gate else before
+    final, stack = before, None
+    if gate:
+        final, stack = _gated(config, surfaces, blended, gate, context)
     result = _summary(config, runs, gate, blended, surfaces, before, final, context)
+    result["presence_stack"] = asdict(stack) if stack else None
     rows = {
         "at_half": surfaces.at_half,
         "before_gate": before.cross.rows,
@@ -111,6 +115,24 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     write_json(blended.folder / "blend.json", result)
     record_scores(blended.folder, result["scores"]["final"])
     return result
+
+
+def _gated(
+    config: BlendConfig, surfaces: Surfaces, blended: StoredRun, gate: StoredRun, context: Context
+) -> tuple[Evaluation, PresenceStack | None]:
+    """The evaluation with the gate, and the presence model that the test part is gated with, where there is one.
+
+    Cross-fitted scores come from a presence model that has not seen the fold it is scored on.
+    """
+    if config.postprocess.presence == "classifier":
+        return evaluate(surfaces, context.folds, config.postprocess, gate.oof.values[surfaces.rows]), None
+    features = features_of(blended.oof, gate.oof, context.samples)[surfaces.rows]
+    present = ~surfaces.empty
+
+    def fitted(rows: np.ndarray) -> np.ndarray:
+        return fit_presence(features[rows], present[rows]).probability(features)
+
+    return evaluate(surfaces, context.folds, config.postprocess, fitted), fit_presence(features, present)
 
 
 def blend_lines(result: JsonDict) -> list[str]:

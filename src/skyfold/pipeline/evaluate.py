@@ -20,7 +20,8 @@ from skyfold.folds import Folds
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
 from skyfold.postprocess.dice_surface import dice_surface
-from skyfold.postprocess.selection import HALF, CrossFit, Selection, cross_fitted
+from skyfold.postprocess.presence_stack import presence_features
+from skyfold.postprocess.selection import HALF, CrossFit, FittedGate, Selection, cross_fitted
 from skyfold.progress import Progress
 from skyfold.types import JsonDict, Metric, Predictions, Samples
 
@@ -110,20 +111,37 @@ def measure(oof: Predictions, samples: Samples, folds: Folds, metric: Metric, po
 
 
 def evaluate(
-    surfaces: Surfaces, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | None = None
+    surfaces: Surfaces, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | FittedGate | None = None
 ) -> Evaluation:
-    """Choose post-processing per class, on all rows and cross-fitted. gate_prob: (N, K) of all samples, or None."""
+    """Choose post-processing per class, on all rows and cross-fitted.
+
+    gate_prob: (n, K) of the rows of `surfaces`, or fitted as for `cross_fitted`; None: no gate.
+    """
     cross = cross_fitted(
         surfaces.score,
         surfaces.empty,
         folds.fold[surfaces.rows],
-        None if gate_prob is None else np.asarray(gate_prob)[surfaces.rows],
+        gate_prob,
         levels=surfaces.levels,
         min_areas=surfaces.min_areas,
         gate=post.gate,
         wanted=post.gate_wanted,
     )
     return Evaluation(surfaces, cross, folds.groups[surfaces.rows])
+
+
+def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
+    """Presence features of every row of `pred`, float32 (n, K, F); undefined pixels of `samples` count nowhere."""
+    count, height, width, classes = pred.values.shape
+    size = max(1, CHUNK_PIXELS // (height * width * classes))
+    parts = []
+    for start in range(0, count, size):
+        rows = range(start, min(start + size, count))
+        known = samples.valid if samples is not None else None
+        valid = None if known is None else np.stack([known[i] for i in rows])
+        part = slice(start, start + size)
+        parts.append(presence_features(np.asarray(pred.values[part]), np.asarray(gate.values[part]), valid))
+    return np.concatenate(parts)
 
 
 def write_rows(

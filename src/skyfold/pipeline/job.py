@@ -28,7 +28,7 @@ from skyfold.pipeline.blend import (
     score_run,
 )
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.submit import PostprocessedMasks, submission_names, submit
+from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
 from skyfold.postprocess.selection import HALF, Selection
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
@@ -116,7 +116,7 @@ def draw_oof_examples(config: BlendConfig, workspace: Workspace, count: int = 4)
     gate = result["gate"] and read_run(workspace.run(config.data.folder, result["gate"]["name"]), context.folds)
     masks = PostprocessedMasks(
         blended.oof.values,
-        gate.oof.values if gate else None,
+        gate_probability(result, blended.oof, gate.oof, context.samples) if gate else None,
         Selection.from_dict(result["selection"]["final"]),
         result["area"],
     )

@@ -13,11 +13,13 @@ from skyfold.errors import ConfigError
 from skyfold.folds import read_folds
 from skyfold.oof_store import read_run
 from skyfold.pipeline.blend import read_blend
+from skyfold.pipeline.evaluate import features_of
 from skyfold.postprocess.chain import apply
 from skyfold.postprocess.dice_surface import Area
+from skyfold.postprocess.presence_stack import PresenceStack
 from skyfold.postprocess.selection import Selection
 from skyfold.submission.write import write_submission
-from skyfold.types import JsonDict
+from skyfold.types import JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
 
 
@@ -55,9 +57,16 @@ def test_masks(config: BlendConfig, stage: str, workspace: Workspace) -> tuple[n
     gate_prob = None
     if stage == "final" and result["gate"]:
         gate = read_run(workspace.run(config.data.folder, result["gate"]["name"]), folds)
-        gate_prob = None if gate.test is None else gate.test.values
+        gate_prob = None if gate.test is None else gate_probability(result, blended.test, gate.test, None)
     selection = Selection.from_dict(result["selection"][stage])
     return blended.test.ids, PostprocessedMasks(blended.test.values, gate_prob, selection, result["area"])
+
+
+def gate_probability(result: JsonDict, pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
+    """What the gate of a blend goes by, (n, K): the classifier's probability, or the stacked one that was fitted."""
+    if result["presence_stack"] is None:
+        return gate.values
+    return PresenceStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
 
 
 def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:

@@ -11,7 +11,7 @@ gate thresholds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from skyfold.postprocess.classifier_gate import passes
 
 Gate = Literal["dice", "expected_dice", "precision", "recall"]
 HALF = 127
+FittedGate = Callable[[np.ndarray], np.ndarray]
 EQUAL = 1e-9  # sums of Dice over rows, added up in another order, differ by less
 
 
@@ -139,32 +140,37 @@ def cross_fitted(
     surface: np.ndarray,
     empty: np.ndarray,
     fold: np.ndarray,
-    gate_prob: np.ndarray | None = None,
+    gate_prob: np.ndarray | FittedGate | None = None,
     *,
     levels: np.ndarray,
     min_areas: np.ndarray,
     gate: Gate = "dice",
     wanted: float | None = None,
 ) -> CrossFit:
-    """Choose on k-1 folds and score on the k-th, for every fold. fold: int (n,); rows of -1 take no part at all."""
+    """Choose on k-1 folds and score on the k-th, for every fold. fold: int (n,); rows of -1 take no part at all.
+
+    gate_prob: (n, K); or, where the probabilities are fitted too, a function of the rows, bool (n,), it may learn from
+    that returns (n, K) for all rows.
+    """
     folds = [int(f) for f in np.unique(fold) if f != -1]
     if len(folds) < 2 or len(fold) != len(surface):
         raise OofMismatch(f"cross-fitting needs 2 folds or more and a fold for each row; got folds {folds}.")
 
-    def choose(rows: np.ndarray) -> Selection:
-        probs = None if gate_prob is None else gate_prob[rows]
-        return select(surface[rows], empty[rows], probs, levels=levels, min_areas=min_areas, gate=gate, wanted=wanted)
-
-    def score_into(values: np.ndarray, rows: np.ndarray, selection: Selection) -> None:
-        probs = None if gate_prob is None else gate_prob[rows]
-        values[rows] = score_rows(selection, surface[rows], empty[rows], probs, levels=levels, min_areas=min_areas)
+    def choose_and_score(chosen_on: np.ndarray, scored: np.ndarray, values: np.ndarray) -> Selection:
+        probs = gate_prob(chosen_on) if callable(gate_prob) else gate_prob
+        own, other = (None if probs is None else probs[rows] for rows in (chosen_on, scored))
+        selection = select(
+            surface[chosen_on], empty[chosen_on], own, levels=levels, min_areas=min_areas, gate=gate, wanted=wanted
+        )
+        values[scored] = score_rows(
+            selection, surface[scored], empty[scored], other, levels=levels, min_areas=min_areas
+        )
+        return selection
 
     naive_rows, rows = (np.full(empty.shape, np.nan) for _ in range(2))
-    selection = choose(fold != -1)
-    score_into(naive_rows, fold != -1, selection)
-    by_fold = {f: choose((fold != -1) & (fold != f)) for f in folds}
-    for f in folds:
-        score_into(rows, fold == f, by_fold[f])
+    covered = fold != -1
+    selection = choose_and_score(covered, covered, naive_rows)
+    by_fold = {f: choose_and_score(covered & (fold != f), fold == f, rows) for f in folds}
     return CrossFit(selection, by_fold, naive_rows, rows)
 
 
