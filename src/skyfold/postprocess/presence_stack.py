@@ -53,8 +53,8 @@ def presence_features(prob: np.ndarray, gate_prob: np.ndarray, valid: np.ndarray
     """Logits of what speaks for a class being there, float32 (n, K, len(TOP_SHARES) + 1).
 
     prob: uint8 (n, H, W, K), 255 times a probability; gate_prob: (n, K) of the classifier; valid: bool (n, H, W),
-    pixels that count, None: all. The mean of the top share of the pixels comes from the map's histogram, exactly; an image
-    without a pixel that counts has a mean of 0.
+    pixels that count, None: all. The mean of the top share of the pixels comes from the map's histogram, exactly; an
+    image without a pixel that counts has a mean of 0.
     """
     count, classes = prob.shape[0], prob.shape[-1]
     features = np.empty((count, classes, len(TOP_SHARES) + 1), dtype=np.float32)
