@@ -133,6 +133,7 @@ def test_one_command_ends_in_a_submission_with_its_scores(finished):
     assert table["Image_Label"].tolist() == sample["Image_Label"].tolist()
     assert {run["name"] for run in sidecar["runs"]} == {"bright", "lowest"}
     assert sidecar["rows"] == len(table) == 15 * 4
+    assert (finished / "oof" / "tiny" / "both" / "examples.png").read_bytes().startswith(b"\x89PNG")
     assert set(sidecar["scores"]) >= {"naive", "cross_fitted", "optimism", "at_half"}
 
 
