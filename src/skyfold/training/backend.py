@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from skyfold.errors import ConfigError
 
@@ -22,7 +26,8 @@ def start(*, deterministic: bool) -> None:
     where TensorFlow has computed before with other settings, which cannot be changed any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    with _start_up_lines_hidden():
+        import keras
 
     if keras.backend.backend() != "tensorflow" or not deterministic:
         return
@@ -33,12 +38,37 @@ def start(*, deterministic: bool) -> None:
         return
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        with _start_up_lines_hidden():
+            tf.zeros(())
     except RuntimeError:
         raise ConfigError(
             "TensorFlow has been used in this process before its threads were set, so that training would not be "
             "reproducible. Call skyfold.training.backend.start(deterministic=True) first (in a notebook: restart the "
             "kernel), or set training.deterministic: false."
         ) from None
+
+
+@contextmanager
+def _start_up_lines_hidden() -> Iterator[None]:
+    """Keep off the terminal what TensorFlow says while it loads, whatever its log level; an error shows it."""
+    try:
+        terminal = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # a notebook's stream has no file behind it
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(terminal)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), terminal)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, terminal)
+            os.close(kept)
 
 
 def prepare(*, precision: str) -> None:
