@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
 
-.PHONY: demo test clean
+.PHONY: demo test
 
 demo: .venv/installed
 	$(BIN)/python scripts/run.py $(CONFIG)
@@ -24,6 +24,3 @@ test: .venv/installed-dev
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@
-
-clean:
-	rm -rf .venv data oof/*/ submissions/*/

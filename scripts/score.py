@@ -19,11 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.competition import build
+        from skyfold.errors import DataLayoutError
         from skyfold.leaderboard.score import score_submission
         from skyfold.workspace import Workspace
 
         data = competition_or_config(given.competition)
         folder = Workspace(data_from=given.data).data(data.folder)
+        if given.data is not None and not folder.is_dir():
+            raise DataLayoutError(f"{folder}: no such folder, named by --data.")
         competition = build(data.competition, data.options, folder if folder.is_dir() else None)
         scored = score_submission(competition, given.submission, given.truth)
         print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} images)")

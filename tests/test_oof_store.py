@@ -55,7 +55,7 @@ def test_no_run_says_what_to_do(tmp_path):
 def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named(tmp_path):
     store(tmp_path)
     changed = {**CONFIG, "loss": "bce"}
-    with pytest.raises(OofMismatch, match=r"another config.*changed: loss.*--restart"):
+    with pytest.raises(OofMismatch, match=r"another config \(changed: loss\).*--restart"):
         begin_run(
             tmp_path,
             name="unet",

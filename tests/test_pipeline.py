@@ -288,3 +288,93 @@ def test_lattice_has_one_half_and_no_level_twice():
     assert levels.min() >= 0
     assert levels.max() <= 254
     assert lattice(255).tolist() == list(range(255))
+
+
+@pytest.mark.parametrize("name", ["bright", "gate"])
+def test_a_blend_may_not_take_the_name_of_a_run(work, capsys, name):
+    before = (work / "oof" / "tiny" / "bright" / "run.json").read_bytes()
+    text = "\n".join(
+        f"name: {name}" if line.startswith("name:") else line for line in CONFIGS["gated.yaml"].splitlines()
+    )
+    (work / "gated.yaml").write_text(text)
+    assert script("blend")(["gated.yaml"]) == 2
+    assert "a name each of their own" in capsys.readouterr().err
+    assert (work / "oof" / "tiny" / "bright" / "run.json").read_bytes() == before
+
+
+def test_the_same_run_twice_is_refused(work, capsys):
+    (work / "blend.yaml").write_text(CONFIGS["blend.yaml"].replace("lowest.yaml", "bright.yaml"))
+    assert script("blend")(["blend.yaml"]) == 2
+    assert "a name each of their own" in capsys.readouterr().err
+
+
+def test_changed_masks_are_noticed_before_old_predictions_are_used(work, capsys):
+    path = work / "data" / "tiny" / "train.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    full = table.index[table["EncodedPixels"] != ""][0]
+    table.loc[full, "EncodedPixels"] = ""
+    table.to_csv(path, index=False)
+    assert script("train")(["bright.yaml"]) == 2
+    assert "other training images or masks" in capsys.readouterr().err
+
+
+def test_files_that_were_only_copied_again_are_the_same_data(work):
+    for path in (work / "data" / "tiny").rglob("*.jpg"):
+        path.touch()
+    assert script("train")(["bright.yaml"]) == 0
+
+
+def test_a_changed_test_image_is_predicted_again(work):
+    images = sorted((work / "data" / "tiny" / "test_images").glob("*.jpg"))
+    images[0].write_bytes(images[1].read_bytes())
+    values = work / "oof" / "tiny" / "bright" / "test" / "values.npy"
+    before = np.load(values)
+    assert script("train")(["bright.yaml"]) == 0
+    after = np.load(values)
+    assert (before != after).any(axis=(1, 2, 3)).sum() == 1
+
+
+def test_an_image_lost_after_folds_were_made_is_named_by_every_stage(work, capsys):
+    image = sorted((work / "data" / "tiny" / "train_images").glob("*.jpg"))[5]
+    image.unlink()
+    table = work / "data" / "tiny" / "train.csv"
+    table.write_text("".join(line for line in table.open() if image.name not in line))
+    for name, config in [("prepare", "data.yaml"), ("train", "bright.yaml"), ("blend", "blend.yaml")]:
+        assert script(name)([config]) == 2
+        error = capsys.readouterr().err
+        assert f"'{image.name}' is not in the data" in error
+        assert "folds.csv" in error
+
+
+def test_another_number_of_folds_than_was_made_is_refused(work, capsys):
+    (work / "data.yaml").write_text(CONFIGS["data.yaml"].replace("k: 3", "k: 5"))
+    assert script("prepare")(["data.yaml"]) == 2
+    assert "made with k = 3; the config says k = 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["run.json", "oof/rows.json", "oof/values.npy", "oof/done.npy", "test/crc32.npy"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_files_of_a_run_are_named_with_the_remedy(work, capsys, file, damage):
+    path = work / "oof" / "tiny" / "bright" / file
+    path.write_bytes(path.read_bytes()[:40])
+    if damage == "gone":
+        path.unlink()
+    assert script("blend")(["blend.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert "bright" in error
+    assert "train.py" in error
+
+
+def test_a_damaged_cache_is_made_again(work):
+    for path in (work / "data" / ".cache").rglob("values.npy"):
+        path.write_bytes(path.read_bytes()[:40])
+    for path in (work / "data" / ".cache").rglob("done.npy"):
+        path.unlink()
+    assert script("run")(["blend.yaml"]) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(work, capsys):
+    shutil.rmtree(work / "submissions")
+    (work / "submissions").write_text("a file where a folder should be")
+    assert script("submit")(["blend.yaml"]) == 2
+    assert "submissions" in capsys.readouterr().err

@@ -13,5 +13,5 @@ def test_helpers_of_a_folder_are_no_plug_ins():
 
 
 def test_unknown_name_gets_the_nearest():
-    with pytest.raises(ConfigError, match="no competitions plug-in 'mask_foler'; did you mean 'mask_folder'"):
+    with pytest.raises(ConfigError, match=r"there is no 'mask_foler' \(did you mean 'mask_folder'"):
         plugins.load("competitions", "mask_foler")

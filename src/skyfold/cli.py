@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,13 +42,22 @@ def set_argument(arguments: argparse.ArgumentParser) -> None:
 
 
 def run(work: Callable[[], None]) -> int:
-    """Do `work`; 0 when it went well, 2 with one message on a mistake the user can mend, 130 when interrupted."""
+    """Do `work`; 0 when it went well, 2 with one message on a mistake the user can mend (a file that cannot be read or
+    written is one), 130 when interrupted."""
     from skyfold.errors import SkyfoldError
 
     try:
         work()
     except SkyfoldError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of the output has gone, `| head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it was", file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from skyfold.errors import ConfigError, listing
 from skyfold.files import digest
@@ -20,6 +20,7 @@ from skyfold.plugins import nearest
 from skyfold.types import IntPair
 
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
@@ -35,7 +36,7 @@ class FoldsConfig(Strict):
     """
 
     k: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    seed: Seed = 0
     near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
 
 
@@ -105,7 +106,7 @@ class TrainingConfig(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     keep: Literal["best", "last"] = "best"
     deterministic: bool = True
 
@@ -164,11 +165,17 @@ class PostprocessConfig(Strict):
     """
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
-    min_areas: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     area: Literal["component", "total"] = "component"
     gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
     gate_wanted: Fraction | None = None
     presence: Literal["classifier", "stacked"] = "stacked"
+
+    @model_validator(mode="after")
+    def _wanted(self) -> PostprocessConfig:
+        if self.gate in ("precision", "recall") and self.gate_wanted is None:
+            raise ValueError(f"gate: {self.gate} needs gate_wanted, the {self.gate} to reach")
+        return self
 
 
 class BlendConfig(Strict):
@@ -183,10 +190,16 @@ class BlendConfig(Strict):
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: str | None = None
     combine: Literal["mean", "geometric", "rank"] = "mean"
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
     postprocess: PostprocessConfig = PostprocessConfig()
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
-    seed: int = 0
+    bootstrap: Positive = 1000
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> BlendConfig:
+        if self.weights is not None and (len(self.weights) != len(self.runs) or not sum(self.weights)):
+            raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
+        return self
 
 
 class DatasetConfig(Strict):
@@ -229,12 +242,13 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: 'base' leads back to this file.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file.") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such config file{f', which {seen[-1]} names' if seen else ''}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}.")
+        what = "nothing" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected keys and values, got {what}.")
     base = values.pop("base", None)
     if base is None:
         return values
@@ -258,7 +272,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: '{parent}' is a value, not a table of keys.")
-    values[last] = yaml.safe_load(text)
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML.") from None
 
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
@@ -270,8 +287,14 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
             hint = nearest(str(problem["loc"][-1]), known)
             messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
         else:
-            messages.append(f"'{where}': {problem['msg']}; got {problem['input']!r}.")
+            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}.")
     return messages
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -21,6 +21,10 @@ class InvalidSubmission(SkyfoldError):
     """A submission or a truth file would be refused, or silently score zero."""
 
 
+class DamagedFile(SkyfoldError):
+    """A file of skyfold's own is cut off or was changed by hand."""
+
+
 def listing(problems: list[str], limit: int = 10) -> str:
     """Join problems into one message, a line each, saying how many more there are beyond `limit`."""
     shown = [f"  - {problem}" for problem in problems[:limit]]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from skyfold.errors import DamagedFile
+
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a path beside `path`, flush what it wrote to disk, and rename it into place.
@@ -36,7 +38,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What `write_json` wrote; DamagedFile where the file is cut off or was edited by hand."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFile(
+            f"{path}: not whole JSON ({error}). Delete it and run the stage that writes it again; a run is begun "
+            "afresh with scripts/train.py CONFIG --restart."
+        ) from None
 
 
 def digest(*parts: bytes | str) -> str:

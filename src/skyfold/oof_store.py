@@ -9,13 +9,13 @@ Reading refuses what is missing, of another shape, or made with other folds, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skyfold.errors import OofMismatch
+from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.folds import Folds
 from skyfold.row_store import RowStore
@@ -34,6 +34,7 @@ class RunInfo:
     config_hash: str
     folds_hash: str
     scores: JsonDict
+    data_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,23 @@ def begin_run(
     config: JsonDict,
     config_hash: str,
     folds: Folds,
+    data_hash: str = "",
     restart: bool = False,
 ) -> RunInfo:
     """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds."""
-    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {})
+    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash)
     path = folder / "run.json"
     if path.is_file() and not restart:
         there = read_info(folder)
         for what, old, new in [
-            ("config", there.config_hash, config_hash),
-            ("folds.csv", there.folds_hash, info.folds_hash),
+            (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
+            ("another folds.csv", there.folds_hash, info.folds_hash),
+            ("other training images or masks", there.data_hash, data_hash),
         ]:
             if old != new:
                 raise OofMismatch(
-                    f"{folder}: this run was begun with another {what} ({old}, now {new}"
-                    f"{_changed(there.config, config) if what == 'config' else ''}). "
-                    "Give the new one another name, or begin afresh with --restart."
+                    f"{folder}: this run was begun with {what}. Give the new one another name, or begin afresh with "
+                    "--restart."
                 )
         return there
     _write_info(folder, info)
@@ -85,12 +87,21 @@ def record_scores(folder: Path, scores: JsonDict) -> None:
 
 
 def open_rows(
-    folder: Path, part: str, info: RunInfo, *, ids: np.ndarray, shape: tuple[int, ...], dtype: str
+    folder: Path,
+    part: str,
+    info: RunInfo,
+    *,
+    ids: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: str,
+    content: str = "",
 ) -> RowStore:
-    """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done."""
-    return RowStore.open_or_create(
-        folder / part, ids=ids, shape=shape, dtype=dtype, stamp=f"{info.config_hash} {info.folds_hash}"
-    )
+    """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done.
+
+    content: digest of the images that are predicted; rows of other images are begun afresh.
+    """
+    stamp = f"{info.config_hash} {info.folds_hash} {content}".strip()
+    return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, stamp=stamp)
 
 
 def read_info(folder: Path) -> RunInfo:
@@ -98,6 +109,8 @@ def read_info(folder: Path) -> RunInfo:
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
     values: dict[str, Any] = read_json(path)
+    if not isinstance(values, dict) or set(values) != {field.name for field in fields(RunInfo)}:
+        raise DamagedFile(f"{path}: not what was written there. Begin the run afresh with --restart.")
     return RunInfo(**{**values, "classes": tuple(values["classes"])})
 
 
@@ -136,7 +149,7 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
 
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
-    if rows.stamp != f"{info.config_hash} {info.folds_hash}":
+    if not rows.stamp.startswith(f"{info.config_hash} {info.folds_hash}"):
         raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
     rows.verify()
     return Predictions(ids=rows.ids, values=rows.values, covered=rows.done, unit=info.unit)
@@ -146,10 +159,21 @@ def _write_info(folder: Path, info: RunInfo) -> None:
     write_json(folder / "run.json", {**vars(info), "classes": list(info.classes)})
 
 
-def _changed(old: JsonDict, new: JsonDict, prefix: str = "") -> str:
-    """Up to three keys whose values differ, as text to stand behind the hashes."""
-    keys = [f"{prefix}{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    return f"; changed: {', '.join(keys[:3])}" if keys else ""
+def _changed(old: JsonDict, new: JsonDict) -> str:
+    """Up to three keys whose values differ, as text; '' where none does."""
+    keys = _differing(old, new, "")
+    return f" (changed: {', '.join(keys[:3])})" if keys else ""
+
+
+def _differing(old: JsonDict, new: JsonDict, prefix: str) -> list[str]:
+    keys = []
+    for key in sorted({*old, *new}):
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys += _differing(one, other, f"{prefix}{key}.")
+        elif one != other:
+            keys.append(f"{prefix}{key}")
+    return keys
 
 
 def _id_difference(name: str, ids: np.ndarray, other: str, wanted: np.ndarray) -> str:

@@ -20,15 +20,15 @@ def load(package: str, name: str) -> ModuleType:
     """Import `skyfold.<package>.<name>`; ConfigError with the nearest name where there is none."""
     known = names(package)
     if name not in known:
-        raise ConfigError(f"no {package} plug-in '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
+        raise ConfigError(f"{package}: there is no '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
     return importlib.import_module(f"skyfold.{package}.{name}")
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """A hint such as "; did you mean 'unet'?", or '' where nothing is close.
+    """A hint such as " (did you mean 'unet'?)", or '' where nothing is close.
 
     >>> nearest("unett", ["unet", "fpn"])
-    "; did you mean 'unet'?"
+    " (did you mean 'unet'?)"
     """
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f" (did you mean '{close[0]}'?)" if close else ""

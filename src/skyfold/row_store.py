@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from skyfold.errors import OofMismatch
-from skyfold.files import read_json, write_atomic, write_json
+from skyfold.errors import DamagedFile, OofMismatch
+from skyfold.files import digest, read_json, write_atomic, write_json
 
 CHUNK_BYTES = 64 << 20
+REMEDY = "Begin the run afresh with scripts/train.py CONFIG --restart; a cache may be deleted at any time."
 
 
 class RowStore:
@@ -29,13 +30,16 @@ class RowStore:
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
         meta = read_json(folder / "rows.json")
+        if not isinstance(meta, dict) or not {"stamp", "ids", "shape", "dtype"} <= set(meta):
+            raise DamagedFile(f"{folder / 'rows.json'}: not what was written there. {REMEDY}")
         mode: Literal["r+", "r"] = "r+" if writable else "r"
         self.folder = folder
         self.stamp: str = meta["stamp"]
         self.ids = np.array(meta["ids"], dtype=str)
-        self.values: np.ndarray = np.load(folder / "values.npy", mmap_mode=mode, allow_pickle=False)
-        self._crc: np.ndarray = np.load(folder / "crc32.npy", mmap_mode=mode, allow_pickle=False)
-        self._done: np.ndarray = np.load(folder / "done.npy", mmap_mode=mode, allow_pickle=False)
+        count = len(self.ids)
+        self.values = _map(folder / "values.npy", (count, *meta["shape"]), np.dtype(meta["dtype"]), mode)
+        self._crc = _map(folder / "crc32.npy", (count,), np.dtype(np.uint32), mode)
+        self._done = _map(folder / "done.npy", (count,), np.dtype(np.uint8), mode)
 
     @classmethod
     def open(cls, folder: Path) -> RowStore:
@@ -48,19 +52,24 @@ class RowStore:
     def open_or_create(
         cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, stamp: str
     ) -> RowStore:
-        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh; else its done rows are kept."""
+        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh, and so is a damaged one; else
+        its done rows are kept."""
         names = [str(i) for i in ids]
         wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "stamp": stamp}
         if len(set(names)) != len(names):
             raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
         meta = folder / "rows.json"
-        if not meta.is_file() or read_json(meta) != wanted:
-            meta.unlink(missing_ok=True)
-            count = len(names)
-            _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
-            _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
-            _create(folder / "done.npy", (count,), np.dtype(np.uint8))
-            write_json(meta, wanted)  # last: without it the folder counts as empty
+        try:
+            if meta.is_file() and read_json(meta) == wanted:
+                return cls(folder, writable=True)
+        except DamagedFile:
+            pass  # its rows can be made again
+        meta.unlink(missing_ok=True)
+        count = len(names)
+        _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
+        _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
+        _create(folder / "done.npy", (count,), np.dtype(np.uint8))
+        write_json(meta, wanted)  # last: without it the folder counts as empty
         return cls(folder, writable=True)
 
     @property
@@ -84,6 +93,10 @@ class RowStore:
         self._crc[rows] = [zlib.crc32(value.data) for value in values]
         self._done[rows] = 1
 
+    def content(self) -> str:
+        """A digest of the rows' checksums: the same for the same values, whenever they were written."""
+        return digest(np.ascontiguousarray(self._crc).tobytes(), np.ascontiguousarray(self._done).tobytes())
+
     def flush(self) -> None:
         """Force rows, checksums and flags to disk, in that order."""
         for array in (self.values, self._crc, self._done):
@@ -96,7 +109,7 @@ class RowStore:
                 if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
                     raise OofMismatch(
                         f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or "
-                        "foreign edit). Delete this folder and run the stage again."
+                        "foreign edit). " + REMEDY
                     )
 
     def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -105,6 +118,16 @@ class RowStore:
         size = max(1, CHUNK_BYTES // row_bytes)
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError) as error:
+        raise DamagedFile(f"{path}: missing or cut off ({error}). {REMEDY}") from None
+    if array.shape != shape or array.dtype != dtype:
+        raise DamagedFile(f"{path}: holds {array.dtype} {array.shape}, expected {dtype} {shape}. {REMEDY}")
+    return array
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:

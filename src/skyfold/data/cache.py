@@ -30,11 +30,13 @@ class TrainingArrays:
     ids      (n,) str
     inputs   (n, h, w, C) uint8
     targets  (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last is 1 where the pixel counts
+    content  a digest of what the arrays hold, the same wherever and whenever the files were decoded
     """
 
     ids: np.ndarray
     inputs: np.ndarray
     targets: np.ndarray | None
+    content: str = ""
 
 
 def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> TrainingArrays:
@@ -46,7 +48,12 @@ def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str
     """
     inputs = _input_store(samples, size, folder / "inputs", stamp)
     targets = None if samples.targets is None else _target_store(samples, size, folder / "targets", stamp)
-    return TrainingArrays(ids=samples.ids, inputs=inputs.values, targets=None if targets is None else targets.values)
+    return TrainingArrays(
+        ids=samples.ids,
+        inputs=inputs.values,
+        targets=None if targets is None else targets.values,
+        content=digest(inputs.content(), "" if targets is None else targets.content()),
+    )
 
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> RowStore:

@@ -18,7 +18,8 @@ from skyfold.data.cache import with_packed_masks
 from skyfold.ensemble.bagging import combine
 from skyfold.errors import ConfigError
 from skyfold.files import digest, read_json, write_json
-from skyfold.folds import Folds, read_folds
+from skyfold.fold_files import folds_of
+from skyfold.folds import Folds
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
 from skyfold.pipeline.evaluate import Evaluation, Surfaces, evaluate, features_of, measure, write_rows
@@ -45,7 +46,7 @@ def open_context(data: DataConfig, workspace: Workspace) -> Context:
     folder = workspace.data(data.folder)
     competition = build(data.competition, data.options, folder)
     samples = with_packed_masks(competition.load(folder, "train"), workspace.cache(data.folder) / "grid")
-    return Context(competition, samples, read_folds(workspace.folds(data.folder)))
+    return Context(competition, samples, folds_of(data, samples.ids, workspace))
 
 
 def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], RunConfig | None]:
@@ -57,6 +58,11 @@ def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], Ru
             raise ConfigError(
                 f"{path}: run '{run.name}' is of data set '{run.data.folder}', the blend of '{config.data.folder}'."
             )
+    names = [run.name for run in [*runs, *([gate] if gate else [])]]
+    if len({*names, config.name}) <= len(names):
+        raise ConfigError(
+            f"{path}: runs, gate and blend need a name each of their own, not {', '.join([*names, config.name])}."
+        )
     return runs, gate
 
 
@@ -159,7 +165,7 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     if not path.is_file():
         raise ConfigError(f"{path}: not there yet. Run scripts/blend.py on the config first.")
     result: JsonDict = read_json(path)
-    if result["config"] != _config_json(config):
+    if result.get("config") != _config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run scripts/blend.py again.")
     return result
 
@@ -173,9 +179,9 @@ def blend_row_scores(folder: Path) -> np.ndarray:
 
 
 def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, workspace: Workspace) -> StoredRun:
-    if config.weights is not None and len(config.weights) != len(runs):
-        raise ConfigError(f"blend '{config.name}': {len(runs)} runs but {len(config.weights)} weights.")
     folder = workspace.run(config.data.folder, config.name)
+    if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
+        raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.config_hash} {run.info.folds_hash}" for run in runs]
     info = begin_run(
         folder,

@@ -11,8 +11,8 @@ from skyfold.config import DataConfig
 from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import ImageFiles
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.files import write_json
-from skyfold.folds import Folds, make_folds, read_folds, write_folds
+from skyfold.fold_files import folds_of, keep_folds
+from skyfold.folds import Folds, make_folds
 from skyfold.progress import Progress
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -53,15 +53,8 @@ def _write_sample(data: DataConfig, folder: Path) -> None:
 
 def _folds(data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace) -> tuple[Folds, str]:
     path = workspace.folds(data.folder)
-    settings = {"made with": data.folds.model_dump()}
     if path.is_file():
-        folds = read_folds(path)
-        if not np.array_equal(np.sort(folds.ids), np.sort(samples.ids)):
-            raise DataLayoutError(
-                f"{path}: holds {len(folds.ids)} ids, the data has {len(samples.ids)} and not the same ones. "
-                "Give this data set a name of its own, or delete the file and retrain."
-            )
-        return folds, f"{path}: kept"
+        return folds_of(data, samples.ids, workspace), f"{path}: kept"
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
     note = ""
     if isinstance(samples.inputs, ImageFiles) and data.folds.near_duplicate_bits >= 0:
@@ -76,8 +69,7 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         k=data.folds.k,
         seed=data.folds.seed,
     )
-    write_folds(path, folds)
-    write_json(path.with_suffix(".json"), settings)
+    keep_folds(data, folds, workspace)
     return folds, f"{path}: {folds.k} folds of {len(folds.ids)} samples{note}"
 
 

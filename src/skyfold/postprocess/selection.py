@@ -187,9 +187,11 @@ def _check(
             f"expected a surface (n, K, {len(levels)}, {len(min_areas)}) and empty (n, K); got {surface.shape} "
             f"and {empty.shape}"
         )
-    if gate_prob is not None and (gate_prob.shape != rows_and_classes or np.isnan(gate_prob).any()):
+    if gate_prob is not None and (
+        gate_prob.shape != rows_and_classes or not ((gate_prob >= 0) & (gate_prob <= 1)).all()
+    ):
         raise OofMismatch(
-            f"the classifier's probabilities: expected {rows_and_classes} without NaN, got {gate_prob.shape}. Train "
+            f"the classifier's probabilities: expected {rows_and_classes} in 0..1 without NaN, got {gate_prob.shape}. Train "
             "it on the same folds and samples as the masks."
         )
 

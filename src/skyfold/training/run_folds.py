@@ -19,7 +19,8 @@ from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays, training_arrays
 from skyfold.data.scaling import SCALINGS
 from skyfold.errors import ConfigError
-from skyfold.folds import Folds, read_folds
+from skyfold.fold_files import folds_of
+from skyfold.folds import Folds
 from skyfold.inference.predict import chunks, mean_probabilities, on_grid
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
@@ -58,12 +59,13 @@ def train(
     name = config.data.folder
     folder = workspace.data(name)
     competition = competitions.build(config.data.competition, config.data.options, folder)
-    folds = read_folds(workspace.folds(name))
+    samples = {part: competition.load(folder, part) for part in competition.parts}
+    folds = folds_of(config.data, samples["train"].ids, workspace)
     height, width = config.image.size
     cache = workspace.cache(name) / f"{height}x{width}"
     arrays = {
-        part: training_arrays(competition.load(folder, part), size=config.image.size, folder=cache / part, stamp=part)
-        for part in competition.parts
+        part: training_arrays(loaded, size=config.image.size, folder=cache / part, stamp=part)
+        for part, loaded in samples.items()
     }
     return run_folds(
         config,
@@ -141,6 +143,7 @@ def run_folds(
         config=config.model_dump(mode="json"),
         config_hash=config.hash(),
         folds=folds,
+        data_hash=arrays_train.content,
         restart=restart,
     )
     classes = len(competition.classes)
@@ -162,7 +165,9 @@ def run_folds(
             oof_store.record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.done[folds.fold >= 0].all())
     if everywhere and arrays_test is not None:
-        test = oof_store.open_rows(run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype)
+        test = oof_store.open_rows(
+            run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype, content=arrays_test.content
+        )
         fits = [fit for fold in range(folds.k) for fit in job.fits(folds, fold)]
         job.predict(arrays_test, np.arange(len(arrays_test.ids)), test, fits, label=f"{config.name} test")
     recorded = oof_store.read_info(run_folder).scores

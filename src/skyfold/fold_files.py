@@ -1,0 +1,51 @@
+"""The folds.csv of a data set, and whether it belongs to the samples and settings at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyfold.config import DataConfig
+from skyfold.errors import DataLayoutError
+from skyfold.files import read_json, write_json
+from skyfold.folds import Folds, read_folds, write_folds
+from skyfold.workspace import Workspace
+
+
+def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
+    """Read the folds; DataLayoutError where they are of other samples (the first is named) or of other settings."""
+    path = workspace.folds(data.folder)
+    folds = read_folds(path)
+    remedy = (
+        f"Bring the data back to what it was; or give this data set a name of its own (data.name); or delete {path} "
+        "and retrain every run of it with --restart."
+    )
+    if not np.array_equal(folds.ids, ids):
+        lost = [name for name in folds.ids.tolist() if name not in set(ids.tolist())]
+        new = [name for name in ids.tolist() if name not in set(folds.ids.tolist())]
+        what = (
+            f"'{lost[0]}' is not in the data" if lost else f"'{new[0]}' is not in the file" if new else "order differs"
+        )
+        raise DataLayoutError(f"{path}: {len(folds.ids)} ids, the data has {len(ids)}; {what}. {remedy}")
+    made_with = _made_with(data, workspace)
+    if made_with is not None and made_with != data.folds.model_dump():
+        changed = [key for key, value in data.folds.model_dump().items() if made_with.get(key) != value]
+        said = ", ".join(f"{key} = {made_with.get(key)}" for key in changed)
+        wanted = ", ".join(f"{key} = {data.folds.model_dump()[key]}" for key in changed)
+        raise DataLayoutError(f"{path}: made with {said}; the config says {wanted}. {remedy}")
+    return folds
+
+
+def keep_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
+    """Write folds.csv, and beside it the settings it was made with."""
+    path = workspace.folds(data.folder)
+    write_json(path.with_suffix(".json"), data.folds.model_dump())
+    write_folds(path, folds)
+
+
+def _made_with(data: DataConfig, workspace: Workspace) -> dict[str, object] | None:
+    """None where folds.csv was brought along without its settings."""
+    path = workspace.folds(data.folder).with_suffix(".json")
+    if not path.is_file():
+        return None
+    settings: dict[str, object] = read_json(path)
+    return settings
