@@ -191,8 +191,8 @@ def _check(
         gate_prob.shape != rows_and_classes or not ((gate_prob >= 0) & (gate_prob <= 1)).all()
     ):
         raise OofMismatch(
-            f"the classifier's probabilities: expected {rows_and_classes} in 0..1 without NaN, got {gate_prob.shape}. Train "
-            "it on the same folds and samples as the masks."
+            f"the classifier's probabilities: expected {rows_and_classes} in 0..1 without NaN, got {gate_prob.shape}. "
+            "Train it on the same folds and samples as the masks."
         )
 
 
