@@ -80,13 +80,17 @@ def test_all_empty_prediction_scores_what_is_empty_and_no_more():
     ("table", "messages"),
     [
         (table_of(a_Fish="", a_Flower="", b_Fish=""), ["row 'b.jpg_Flower' is missing; add it"]),
-        (table_of(a_Fish="", a_Flower="", a_fish=""), ["line 4: row 'a.jpg_fish': class 'fish' is not known; did you"]),
-        (table_of(a_Fish="1", a_Flower="9 99"), ["row 'a.jpg_Fish': 1 numbers", "row 'a.jpg_Flower': the run '9 99'"]),
+        (table_of(a_Fish="", a_Flower="", a_fish=""), ["line 4: row 'a.jpg_fish': class 'fish' is not known"]),
+        (
+            table_of(a_Fish="1", a_Flower="9 99"),
+            ["line 2: row 'a.jpg_Fish': 1 number,", "line 3: row 'a.jpg_Flower': the run '9 99'"],
+        ),
         (table_of(a_Fish="").drop(columns="EncodedPixels"), ["column 'EncodedPixels' is missing; the table has Image"]),
         (
             table_of(a_Fish="").rename(columns={"EncodedPixels": "Pixels"}),
-            ["column 'Pixels' is not known; did you mean 'EncodedPixels'?", "column 'EncodedPixels' is missing"],
+            ["column 'Pixels' is not known", "column 'EncodedPixels' is missing"],
         ),
+        (table_of(), ["it holds no rows, the header alone"]),
         (table_of(a_Fish="").assign(extra=1), ["column 'extra' is not known; leave it out"]),
         (
             pd.concat([table_of(a_Fish="")] * 2, axis=1),
@@ -176,9 +180,10 @@ def test_id_called_na_survives_the_whole_way(tmp_path):
         (b"a.jpg_Fish,1 1\n", "line 1 is 'a.jpg_Fish,1 1'; expected the header Image_Label,EncodedPixels"),
         (b"Image_Label,Pixels\na,1\n", "column 'EncodedPixels' is missing"),
         (b"Image_Label,EncodedPixels,EncodedPixels\na,1,1\n", "column 'EncodedPixels' is there 2 times"),
-        (b"Image_Label,EncodedPixels\na,1\nb\n", "line 3 ('b') has 1 fields, the header 2"),
-        (b"Image_Label,EncodedPixels\na,1,2\n", "line 2 ('a') has 3 fields, the header 2"),
+        (b"Image_Label,EncodedPixels\na,1\nb\n", "line 3 ('b'): expected 2 fields as in the header, got 1"),
+        (b"Image_Label,EncodedPixels\na,1,2\n", "line 2 ('a'): expected 2 fields as in the header, got 3"),
         (b'Image_Label,EncodedPixels\na,"1\n', "not a readable CSV file"),
+        (gzip.compress(b"Image_Label,EncodedPixels\na,1\n"), "packed with gzip: unpack it"),
     ],
 )
 def test_file_that_is_no_table_is_refused(tmp_path, content, message):
@@ -189,6 +194,63 @@ def test_file_that_is_no_table_is_refused(tmp_path, content, message):
         read_table(path, ("Image_Label", "EncodedPixels"))
     assert str(path) in str(refusal.value)
     assert message in str(refusal.value)
+
+
+def test_folder_or_packed_file_in_the_place_of_a_table_is_refused(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InvalidSubmission, match=r"folder\.csv: a folder, expected a CSV file"):
+        read_table(tmp_path / "folder.csv")
+    (tmp_path / "train.csv.zip").touch()
+    with pytest.raises(InvalidSubmission, match=r"train\.csv: no such file\. There is train\.csv\.zip: unpack it"):
+        read_table(tmp_path / "train.csv")
+
+
+def test_masks_are_read_by_id_and_a_refusal_names_the_file(tmp_path, masks):
+    path = tmp_path / "pred.csv"
+    FISH_FLOWER.encode(IDS, masks).to_csv(path, index=False)
+    ids, found = FISH_FLOWER.read_masks(path)
+    assert ids.tolist() == IDS.tolist()
+    np.testing.assert_array_equal(found[2], masks[2])
+    np.testing.assert_array_equal(FISH_FLOWER.read_masks(path, IDS[1:])[1][0], masks[1])
+    message = (
+        r"pred\.csv: row 'z\.jpg_Fish' and 1 more are missing; every image needs a row for each class: Fish, Flower\."
+    )
+    with pytest.raises(InvalidSubmission, match=message):
+        FISH_FLOWER.read_masks(path, np.array(["a.jpg", "z.jpg"]))
+    with pytest.raises(InvalidSubmission, match=r"row 'A\.JPG_Fish' and 1 more are missing \(there is 'a\.jpg_Fish'\)"):
+        FISH_FLOWER.read_masks(path, np.array(["A.JPG"]))
+    path.write_text("Image_Label,EncodedPixels\n")
+    with pytest.raises(InvalidSubmission, match=r"(?s)pred\.csv: .*it holds no rows"):
+        FISH_FLOWER.read_masks(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([0, 1, 2, 3, 4, 5, 1], "line 8: row 'a.jpg_Flower' is there already, in line 3"),
+        ([0, 1, 2, 4, 5], "row 'b.jpg_Flower' is missing"),
+    ],
+)
+def test_sample_submission_that_is_not_whole_is_blamed_itself(tmp_path, masks, sample, rows, message):
+    sample.iloc[rows].to_csv(tmp_path / "sample.csv", index=False)
+    with pytest.raises(InvalidSubmission) as refusal:
+        write_submission(tmp_path / "s.csv", IDS, masks, FISH_FLOWER, tmp_path / "sample.csv", {})
+    assert str(refusal.value).startswith(f"{tmp_path / 'sample.csv'}: not as the contest gave it")
+    assert "Download it again" in str(refusal.value)
+    assert message in str(refusal.value)
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999 1", "1 99999999999999999999", "3 99999999999999999999"])
+def test_number_too_large_for_any_mask_is_quoted_as_written(text):
+    (problem,) = FISH_FLOWER.problems(table_of(a_Fish=text, a_Flower=""), None)
+    assert f"row 'a.jpg_Fish': the run '{text}' at token 1 ends past the last of 24 pixels" in problem
+
+
+def test_one_problem_is_not_called_problems(masks, sample):
+    table = FISH_FLOWER.encode(IDS, masks).iloc[:-1]
+    with pytest.raises(InvalidSubmission, match="the submission has 1 problem:"):
+        validate(table, IDS[:2], masks[:2], FISH_FLOWER, sample)
 
 
 def test_field_longer_than_readers_usually_take_is_read(tmp_path):

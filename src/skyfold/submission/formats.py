@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission
+from skyfold.errors import InvalidSubmission, listing
 from skyfold.plugins import nearest
 from skyfold.submission.rle import KAGGLE, Dialect, decode_many, encode_many, parse
 from skyfold.types import ArraySequence, IntPair
+
+PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes of a packed file: kind, suffix
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class RleTable:
     def read(self, path: Path) -> pd.DataFrame:
         """The table at `path`, all text; InvalidSubmission as `read_table`."""
         return read_table(path, self.columns)
+
+    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, ArraySequence]:
+        """The masks of `ids` in the table at `path`, of all that it holds where None: the ids, and masks as `decode`.
+
+        InvalidSubmission names the file and lists what is wrong with it; rows of other ids are left aside.
+        """
+        table = self.read(path)
+        if problems := self.problems(table, None):
+            size = f"{self.shape[0]}x{self.shape[1]}"
+            raise InvalidSubmission(f"{path}: not a table of masks of {size} pixels\n{listing(problems)}")
+        wanted = self.ids(table) if ids is None else ids
+        try:
+            return wanted, self.decode(table, wanted)
+        except InvalidSubmission as error:
+            raise InvalidSubmission(f"{path}: {error}") from None
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """ids (n,) str; values[i] bool (H, W, K). Rows in the order of ids, then classes."""
@@ -69,30 +86,37 @@ class RleTable:
         if len(doubled):
             raise InvalidSubmission(f"row '{doubled.iloc[0]}' is there twice; keep one of them.")
         texts = dict(zip(keys, table[self.rle_column], strict=True))
-        for key in self._keys(ids):
-            if key not in texts:
-                raise InvalidSubmission(f"row '{key}' is missing; every image needs a row for each of {self.classes}.")
+        missing = [key for key in self._keys(ids) if key not in texts]
+        if missing:
+            close = {_simplified(str(key)): key for key in keys}.get(_simplified(missing[0]))
+            others = f" and {len(missing) - 1} more are missing" if len(missing) > 1 else " is missing"
+            raise InvalidSubmission(
+                f"row '{missing[0]}'{others}{f' (there is {close!r})' if close else ''}; every image needs a row for "
+                f"each class: {', '.join(self.classes)}."
+            )
         return DecodedMasks(self, texts, np.asarray(ids))
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """All that is wrong with `table`, one message each, naming the row and the remedy; [] where nothing is.
 
-        sample: the contest's own table, whose keys and order are wanted. Without it every image of the table must
-        have each class once.
+        sample: the contest's own table, whose keys and order are wanted; it must have no problems itself. Without it
+        every image of the table must have each class once.
         """
         problems = self._column_problems(table)
         if problems:
             return problems
+        if not len(table):
+            return ["it holds no rows, the header alone. Write it again."]
         keys = [str(key) for key in table[self.key_column]]
-        known = self._known_keys(keys) if sample is None else [str(key) for key in sample[self.key_column]]
+        known = self._known_keys(keys) if sample is None else list(map(str, sample[self.key_column]))
         problems += self._key_problems(keys, known)
         if not problems and sample is not None:
             problems += _order_problems(keys, known)
-        for key, text in zip(keys, table[self.rle_column], strict=True):
+        for line, (key, text) in enumerate(zip(keys, table[self.rle_column], strict=True), start=2):
             try:
                 parse(text, self.shape[0] * self.shape[1], self.dialect, row=key)
             except InvalidSubmission as error:
-                problems.append(str(error))
+                problems.append(f"line {line}: {error}")
         return problems
 
     def ids(self, table: pd.DataFrame) -> np.ndarray:
@@ -206,8 +230,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     for line, fields in lines[1:]:
         if len(fields) != len(header):
             raise InvalidSubmission(
-                f"{path}: line {line} ('{fields[0][:40]}') has {len(fields)} fields, the header {len(header)}. Was the "
-                "file cut off? Write it again."
+                f"{path}: line {line} ('{fields[0][:40]}'): expected {len(header)} fields as in the header, got "
+                f"{len(fields)}. Was the file cut off? Write it again."
             )
         rows.append(fields)
     return pd.DataFrame(rows, columns=header, dtype=object)
@@ -225,8 +249,16 @@ def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(file, strict=True)
             return [(reader.line_num, fields) for fields in reader if fields]
     except FileNotFoundError:
-        raise InvalidSubmission(f"{path}: no such file.") from None
+        packed = [path.name + suffix for _, suffix in PACKED.values() if path.with_name(path.name + suffix).is_file()]
+        remedy = f" There is {packed[0]}: unpack it." if packed else ""
+        raise InvalidSubmission(f"{path}: no such file.{remedy}") from None
+    except IsADirectoryError:
+        raise InvalidSubmission(f"{path}: a folder, expected a CSV file.") from None
+    except PermissionError:
+        raise InvalidSubmission(f"{path}: may not be read. Change its permissions.") from None
     except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        if path.suffix != ".gz" and (packed_as := PACKED.get(path.read_bytes()[:2])):
+            raise InvalidSubmission(f"{path}: packed with {packed_as[0]}: unpack it.") from None
         raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
     finally:
         csv.field_size_limit(limit)

@@ -132,8 +132,8 @@ def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") 
     tokens = _whole_numbers(text, row)
     if len(tokens) % 2:
         raise InvalidSubmission(
-            f"row '{row}': {len(tokens)} numbers, but runs are pairs 'start length'; the last start, {tokens[-1]}, "
-            "has no length. Was the line cut off? Encode the mask again."
+            f"row '{row}': {len(tokens)} number{'s' if len(tokens) > 1 else ''}, but runs are pairs 'start length'; "
+            f"the last start, {text.split()[-1]}, has no length. Was the line cut off? Encode the mask again."
         )
     written, lengths = tokens[0::2], tokens[1::2]
     too_short = lengths < 1
@@ -141,7 +141,10 @@ def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") 
     too_far = (written > size) | (lengths > size)  # also keeps the sums below from overflowing
     bad = np.flatnonzero(too_short | too_early | too_far)
     if len(bad):
-        raise InvalidSubmission(_bad_number(row, int(bad[0]), written, lengths, size, dialect))
+        run = int(bad[0])
+        if too_short[run] or too_early[run]:
+            raise InvalidSubmission(_bad_number(row, run, written, lengths, dialect))
+        raise InvalidSubmission(_past_end(row, run, text, size))
     starts = written - dialect.first_index
     if dialect.starts == "relative":
         starts = np.cumsum(starts) + np.cumsum(lengths) - lengths
@@ -151,7 +154,7 @@ def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") 
         raise InvalidSubmission(_bad_order(row, int(out_of_order[0]) + 1, written, lengths))
     if ends[-1] > size:
         run = int(np.flatnonzero(ends > size)[0])
-        raise InvalidSubmission(_past_end(row, run, written, lengths, size))
+        raise InvalidSubmission(_past_end(row, run, text, size))
     return starts, ends
 
 
@@ -174,17 +177,13 @@ def _whole_numbers(text: str, row: str) -> np.ndarray:
     return np.fromstring(text, dtype=np.int64, sep=" ")  # a number beyond int64 becomes the largest one
 
 
-def _bad_number(row: str, run: int, written: np.ndarray, lengths: np.ndarray, size: int, dialect: Dialect) -> str:
-    where = f"row '{row}': token {2 * run + 1}"
+def _bad_number(row: str, run: int, written: np.ndarray, lengths: np.ndarray, dialect: Dialect) -> str:
     if written[run] < dialect.first_index:
         found = "negative" if written[run] < 0 else "0"
+        where = f"row '{row}': token {2 * run + 1}"
         return f"{where} is a {found} start; the first pixel has the number {dialect.first_index}. Shift the starts."
-    if lengths[run] < 1:
-        found = "negative" if lengths[run] < 0 else "0"
-        return (
-            f"row '{row}': token {2 * run + 2} is a {found} length; every run has at least 1 pixel. Leave the run out."
-        )
-    return _past_end(row, run, written, lengths, size)
+    found = "negative" if lengths[run] < 0 else "0"
+    return f"row '{row}': token {2 * run + 2} is a {found} length; every run has at least 1 pixel. Leave the run out."
 
 
 def _bad_order(row: str, run: int, written: np.ndarray, lengths: np.ndarray) -> str:
@@ -196,8 +195,9 @@ def _bad_order(row: str, run: int, written: np.ndarray, lengths: np.ndarray) -> 
     )
 
 
-def _past_end(row: str, run: int, written: np.ndarray, lengths: np.ndarray, size: int) -> str:
+def _past_end(row: str, run: int, text: str, size: int) -> str:
+    as_written = " ".join(text.split()[2 * run : 2 * run + 2])  # a number may be larger than int64 holds
     return (
-        f"row '{row}': the run '{written[run]} {lengths[run]}' at token {2 * run + 1} ends past the last of {size} "
-        "pixels. Was the mask encoded at another size? Resize it to the submission's size first."
+        f"row '{row}': the run '{as_written}' at token {2 * run + 1} ends past the last of "
+        f"{size} pixels. Was the mask encoded at another size? Resize it to the submission's size first."
     )

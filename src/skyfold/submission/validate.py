@@ -20,10 +20,21 @@ def validate(
     check_round_trip(table, ids, masks, format)
 
 
-def check_table(table: pd.DataFrame, format: SubmissionFormat, sample: pd.DataFrame | None) -> None:
-    problems = format.problems(table, sample)
-    if problems:
-        raise InvalidSubmission(f"the submission has {len(problems)} problems:\n{listing(problems)}")
+def check_table(
+    table: pd.DataFrame,
+    format: SubmissionFormat,
+    sample: pd.DataFrame | None,
+    sample_name: str = "the sample submission",
+) -> None:
+    """InvalidSubmission lists what is wrong with `sample`, as `sample_name`, or else with `table`."""
+    if sample is not None and (problems := format.problems(sample, None)):
+        raise InvalidSubmission(
+            f"{sample_name}: not as the contest gave it, with one row for each test image and class. Download it "
+            f"again.\n{listing(problems)}"
+        )
+    if problems := format.problems(table, sample):
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise InvalidSubmission(f"the submission has {count}:\n{listing(problems)}")
 
 
 def check_round_trip(table: pd.DataFrame, ids: np.ndarray, masks: ArraySequence, format: SubmissionFormat) -> None:

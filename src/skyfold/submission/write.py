@@ -34,7 +34,8 @@ def write_submission(
     ids = np.asarray(ids, dtype=str)
     table = _encode(ids, masks if isinstance(masks, Iterator) else iter([masks]), format)
     columns = [str(column) for column in table.columns]
-    check_table(table, format, None if sample_path is None else read_table(sample_path, columns))
+    sample = None if sample_path is None else read_table(sample_path, columns)
+    check_table(table, format, sample, str(sample_path))
     write_atomic(path, lambda beside: _write_csv(beside, table))
     sha256 = file_digest(path)
     write_json(path.with_suffix(".json"), {**sidecar, "file": path.name, "rows": len(table), "sha256": sha256})
