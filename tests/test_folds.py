@@ -153,11 +153,12 @@ def test_written_folds_are_read_back(tmp_path: Path, in_time: bool) -> None:
         ("id,fold,group\na,0,0\na,1,1\n", "line 3: id 'a' is listed 2 times"),
         ("id,fold,group\na,0.5,0\nb,1,1\n", "line 2: fold '0.5' of id 'a'"),
         ("id,fold,group\na,-2,0\nb,0,1\n", "line 2: fold '-2'"),
-        ("id,fold,group\na,0,0\nb,2,1\n", "fold 1 validates no sample"),
+        ("id,fold,group\na,0,0\nb,2,1\nc,2,1\n", "fold 1 validates no sample"),
         ("id,fold,group\na,0\nb,1,1\n", "line 2: expected 3 fields, got 2"),
         ("id,fold\na,0\n", "expected the columns id,fold,group"),
         ("id,fold,group\n", "no rows"),
-        ("", "expected the columns"),
+        ("id,fold,group\na,0,0\nb,99999999999999999999,1\n", "line 3: fold '99999999999999999999' of id 'b'"),
+        ("", r"the file is empty. .*run scripts/prepare\.py again"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -165,6 +166,20 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, messag
     path.write_text(text)
     with pytest.raises(DataLayoutError, match=message):
         read_folds(path)
+
+
+def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_bytes(b"\xef\xbb\xbfid,fold,group\r\na,0,0\r\nb,1,1\r\n")
+    assert read_folds(tmp_path / "folds.csv").ids.tolist() == ["a", "b"]
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff\xfe")
+    with pytest.raises(DataLayoutError, match=r"folds\.csv: not a readable CSV file .*scripts/prepare\.py"):
+        read_folds(tmp_path / "folds.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataLayoutError, match=r"folder\.csv: a folder, expected a CSV file"):
+        read_folds(tmp_path / "folder.csv")
 
 
 def test_a_missing_file_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from skyfold.types import Split
 
 COLUMNS = ["id", "fold", "group"]
 TIME_COLUMNS = ["time", "trained_before"]
+REMEDY = "Take it from a backup, or delete it and run scripts/prepare.py again."
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,22 @@ def write_folds(path: Path, folds: Folds) -> None:
 def read_folds(path: Path) -> Folds:
     """Read what `write_folds` wrote; DataLayoutError names the rows that are wrong."""
     if not path.is_file():
-        raise DataLayoutError(f"{path}: no such file. Write it with scripts/prepare.py.")
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+        kind = "a folder, expected a CSV file" if path.is_dir() else "no such file"
+        raise DataLayoutError(f"{path}: {kind}. Write it with scripts/prepare.py.")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets put a byte order mark first
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataLayoutError(f"{path}: not a readable CSV file ({error}). {REMEDY}") from None
+    if not lines:
+        raise DataLayoutError(f"{path}: the file is empty. {REMEDY}")
+    header, *rows = lines
     if header not in (COLUMNS, COLUMNS + TIME_COLUMNS):
-        raise DataLayoutError(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)}.")
+        raise DataLayoutError(
+            f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)[:60]!r}. {REMEDY}"
+        )
     if problems := _problems(rows, len(header)):
-        remedy = "Mend these rows, or delete the file and run scripts/prepare.py again."
-        raise DataLayoutError(f"{path}: {remedy}\n{listing(problems)}")
+        raise DataLayoutError(f"{path}: mend these rows. Otherwise: {REMEDY}\n{listing(problems)}")
     table = np.array(rows, dtype=str)
     fold = table[:, 1].astype(np.int64)
     if len(header) == len(COLUMNS):
@@ -188,8 +198,9 @@ def _problems(rows: list[list[str]], width: int) -> list[str]:
             problems.append(f"line {line}: the id is missing")
         elif listed[row[0]] > 1:
             problems.append(f"line {line}: id '{row[0]}' is listed {listed[row[0]]} times; keep one row")
-        elif not (row[1].isascii() and row[1].removeprefix("-").isdigit() and int(row[1]) >= -1):
-            problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number from -1 upwards")
+        elif not (re.fullmatch(r"-?[0-9]{1,9}", row[1]) and -1 <= int(row[1]) < len(rows)):
+            allowed = f"from -1 to {len(rows) - 1}, the number of rows less 1"
+            problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number {allowed}")
     if not problems:
         used = {int(row[1]) for row in rows} - {-1}
         missing = sorted(set(range(max(used, default=0) + 1)) - used)
