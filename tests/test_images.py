@@ -174,6 +174,9 @@ def test_a_folder_lists_its_images_by_name(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     assert [path.name for path in image_paths(tmp_path)] == ["a.JPG", "b.png"]
+    (tmp_path / "c.png").mkdir()
+    with pytest.raises(DataLayoutError, match=r"c\.png: a folder, expected an image"):
+        read_image(tmp_path / "c.png")
     (tmp_path / "b.jpeg").touch()
     with pytest.raises(DataLayoutError, match=r"b\.png beside b\.jpeg"):
         image_paths(tmp_path)

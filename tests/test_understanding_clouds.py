@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,8 +75,10 @@ def test_the_grid_is_a_quarter_of_the_images_or_the_contests_own(sample: Path) -
     assert built(sample).grid == (16, 24)
     assert built(None).grid == built(sample / "absent").grid == (350, 525)
     assert competition.build("understanding_clouds", {"grid": [70, 105]}, sample).grid == (70, 105)
-    with pytest.raises(ConfigError, match="two positive numbers"):
+    with pytest.raises(ConfigError, match=r"data\.options\.grid: expected two positive .* got \[70\]"):
         competition.build("understanding_clouds", {"grid": [70]})
+    with pytest.raises(ConfigError, match=r"data\.options\.grid: .* got 5"):
+        competition.build("understanding_clouds", {"grid": 5})
     with pytest.raises(ConfigError, match=r"unexpected keyword argument 'gird'.*Options: grid"):
         competition.build("understanding_clouds", {"gird": [70, 105]})
 
@@ -142,8 +145,13 @@ def test_writing_the_sample_again_changes_nothing_and_other_files_are_never_over
 def test_an_unknown_or_impossible_sample_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown sample setting 'images'"):
         write(tmp_path / "a", images=3)
-    with pytest.raises(ConfigError, match="height a multiple of 8"):
+    with pytest.raises(ConfigError, match=r"data\.sample\.height: expected a multiple of 8, got 65"):
         write(tmp_path / "a", height=65)
+    with pytest.raises(ConfigError, match=r"data\.sample\.seed: expected a whole number from 0 on, got -1"):
+        write(tmp_path / "a", seed=-1)
+    settings: dict[str, Any] = {"train": "a"}
+    with pytest.raises(ConfigError, match=r"data\.sample\.train: expected a whole number from 1 on, got 'a'"):
+        write(tmp_path / "a", **settings)
     assert not list(tmp_path.iterdir())
 
 
@@ -173,6 +181,7 @@ def test_all_faults_are_listed_at_once(sample: Path, tmp_path: Path) -> None:
         return [*kept, by_key[f"{names[5]}_Fish"]]
 
     rewrite(folder / "train.csv", spoil)
+    sugar = 1 + [key for key, _ in rows(folder / "train.csv")].index(f"{names[3]}_Sugar")
     text = problems(folder)
     for expected in (
         f"{names[0]}: the JPEG is cut short",
@@ -181,7 +190,7 @@ def test_all_faults_are_listed_at_once(sample: Path, tmp_path: Path) -> None:
         f"no image '{names[1]}' in the folder",
         f"no row for image '{names[2]}', class Gravel",
         f"row '{names[3]}_Fish': 3 numbers",
-        f"row '{names[3]}_Sugar': the run '6140 9'",
+        f"train.csv, line {sugar}: row '{names[3]}_Sugar': the run '6140 9'",
         f"'{names[4]}_Flour' does not end in one of",
         f"row '{names[5]}_Fish' stands there 2 times",
     ):
@@ -204,8 +213,54 @@ def test_missing_files_are_listed_together(sample: Path, tmp_path: Path) -> None
 
 
 def test_a_submission_of_another_size_is_refused(sample: Path) -> None:
-    with pytest.raises(InvalidSubmission, match="not a truth table on the submission's grid"):
+    with pytest.raises(InvalidSubmission, match=r"train\.csv: not a table of masks of 16x24 pixels"):
         built(sample).read_truth(sample / "train.csv")
+
+
+def test_a_missing_sample_submission_is_refused_rather_than_left_out(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    assert built(folder).sample_table(folder) == folder / "sample_submission.csv"
+    (folder / "sample_submission.csv").unlink()
+    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: no such file\. Download it"):
+        built(folder).sample_table(folder)
+
+
+def test_a_folder_or_foreign_ids_in_the_place_of_a_table_are_refused(sample: Path, tmp_path: Path) -> None:
+    contest = built(sample)
+    with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
+        contest.read_truth(sample)
+    with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
+        contest.read_pred(sample, np.array(["a.jpg"]))
+    with pytest.raises(InvalidSubmission, match=r"test_truth\.csv: row 'a\.jpg_Fish' and 3 more are missing"):
+        contest.read_pred(sample / "test_truth.csv", np.array(["a.jpg"]))
+    folder = copy(sample, tmp_path)
+    (folder / "train.csv").unlink()
+    (folder / "train.csv").mkdir()
+    with pytest.raises(DataLayoutError, match=r"train\.csv: a folder, expected a CSV file"):
+        contest.load(folder, "train")
+
+
+def test_file_names_in_other_capitals_are_one_problem(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    for path in (folder / "train_images").iterdir():
+        path.rename(path.with_suffix(".JPG"))
+    text = problems(folder)
+    assert "1 problem with" in text
+    assert ".JPG', and 7 more: capitals alone differ" in text
+
+
+def test_an_image_turned_by_exif_is_said_to_be(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    path = min((folder / "train_images").iterdir())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(DataLayoutError, match=f"{path.name}: an EXIF tag turns this image to 96x64 pixels"):
+        built(folder)
+    with pytest.raises(
+        DataLayoutError, match=r"96x64 pixels .*expected 64x96 \(an EXIF tag turns it; write it unturned"
+    ):
+        competition.build("understanding_clouds", {"grid": [16, 24]}, folder).check(folder)
 
 
 @pytest.mark.real_data

@@ -39,7 +39,8 @@ class Competition:
     check         check(folder) -> one line that says what was found; DataLayoutError as `load`, but reads every file
     read_truth    read_truth(path) -> Truth, from a truth file (or folder)
     read_pred     read_pred(path, ids) -> values as `submission.decode`, from a submission file (or folder)
-    sample_table  sample_table(folder) -> path of the contest's sample submission, None where it has none
+    sample_table  sample_table(folder) -> path of the sample submission, DataLayoutError where it is missing; None where
+                  the contest gives none
     write_sample  write_sample(folder, **settings): a small procedural data set in the official layout
     parts         the parts that `load` knows; some competitions have no "test"
     """
@@ -58,6 +59,14 @@ class Competition:
     sample_table: Callable[[Path], Path | None]
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
+
+
+def grid_option(grid: object) -> IntPair:
+    """The option `grid` of a config as (H, W); ConfigError where it is anything but two positive whole numbers."""
+    sides = list(grid) if isinstance(grid, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        raise ConfigError(f"data.options.grid: expected two positive whole numbers, [rows, columns], got {grid!r}.")
+    return sides[0], sides[1]
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth
+from skyfold.competition import Competition, Truth, grid_option
 from skyfold.data.images import THREADS, ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
@@ -49,16 +49,20 @@ def build(
     group                       {file, id, column}: a CSV file in `folder`, its column of ids, its column of groups
     grid                        (H, W) of predictions and scores; without it the size that all images share
     """
+    _refuse_other_than_text(images=images, masks=masks, metric=metric)
+    if test_images is not None:
+        _refuse_other_than_text(test_images=test_images)
     table = ClassTable.parse(classes, background=background, undefined=undefined)
     if metric not in METRICS:
         raise ConfigError(f"metric '{metric}'{nearest(metric, list(METRICS))}. There are: {', '.join(METRICS)}.")
-    if group is not None and set(group) != GROUP_KEYS:
-        raise ConfigError(f"group: expected the keys {', '.join(sorted(GROUP_KEYS))}, got {', '.join(sorted(group))}.")
-    if grid is not None and (len(grid) != 2 or min(grid) < 1):
-        raise ConfigError(f"grid: expected two positive numbers, rows and columns, got {list(grid)}.")
+    if group is not None:
+        if not isinstance(group, Mapping) or set(group) != GROUP_KEYS:
+            found = ", ".join(map(str, group)) if isinstance(group, Mapping) else repr(group)
+            raise ConfigError(f"data.options.group: expected the keys {', '.join(sorted(GROUP_KEYS))}, got {found}.")
+        _refuse_other_than_text(**{f"group.{key}": value for key, value in group.items()})
     if grid is None and folder is None:
         raise ConfigError("grid: set it, or name the folder of the images, whose size is taken then.")
-    size = (int(grid[0]), int(grid[1])) if grid is not None else _common_size(Path(str(folder)) / images)
+    size = grid_option(grid) if grid is not None else _common_size(Path(str(folder)) / images)
     files = Layout(images, masks, test_images, table, size, dict(group) if group else None)
     return Competition(
         name="mask_folder",
@@ -75,6 +79,12 @@ def build(
         sample_table=lambda folder: None,
         parts=("train",) if test_images is None else ("train", "test"),
     )
+
+
+def _refuse_other_than_text(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"data.options.{name}: expected a name, got {value!r}.")
 
 
 def _common_size(folder: Path) -> IntPair:
@@ -137,7 +147,8 @@ class Layout:
         shares, found = self._shares(samples.targets.paths)
         problems += found
         if problems:
-            raise DataLayoutError(f"{folder}: {len(problems)} problems\n{listing(problems, limit=20)}")
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
         defined = 1 - shares[:, -1]
         covers = [
             f"{name} {share.sum() / max(defined.sum(), 1e-9):.1%} of the pixels, empty {(share == 0).mean():.0%}"
@@ -155,7 +166,7 @@ class Layout:
     def read_truth(self, path: Path) -> Truth:
         """A folder of masks, of any size, or a table on the grid."""
         if not path.is_dir():
-            ids, targets = self._read_table(path)
+            ids, targets = self.submission.read_masks(path)
             return Truth(ids=ids, targets=targets)
         paths = image_paths(path)
         targets = MaskFiles(paths, self.table, self.grid)
@@ -168,7 +179,7 @@ class Layout:
         A prediction cannot be undefined: such values count as no class. Masks of other ids are left aside.
         """
         if not path.is_dir():
-            return self.submission.decode(self.submission.read(path), ids)
+            return self.submission.read_masks(path, ids)[1]
         by_id = {file.stem: file for file in image_paths(path)}
         problems = [f"no mask for '{name}'" for name in ids if name not in by_id]
         for name in ids:
@@ -176,15 +187,8 @@ class Layout:
                 expected = f"{self.grid[0]}x{self.grid[1]}"
                 problems.append(f"{by_id[name].name}: {size[0]}x{size[1]} pixels, expected {expected}, the grid")
         if problems:
-            raise InvalidSubmission(f"{path}: {len(problems)} masks missing or unfit\n{listing(problems)}")
+            raise InvalidSubmission(f"{path}: masks are missing or unfit\n{listing(problems)}")
         return MaskFiles([by_id[name] for name in ids], _answering(self.table), self.grid)
-
-    def _read_table(self, path: Path) -> tuple[np.ndarray, ArraySequence]:
-        table = self.submission.read(path)
-        if problems := self.submission.problems(table, None):
-            raise InvalidSubmission(f"{path}: not a table of masks on the grid\n{listing(problems)}")
-        ids = self.submission.ids(table)
-        return ids, self.submission.decode(table, ids)
 
     def _shares(self, masks: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
         """The share of each class, and of undefined pixels, in each mask, float64 (n, K + 1); and broken masks."""
@@ -215,6 +219,10 @@ def _stems(paths: Sequence[Path]) -> np.ndarray:
 
 def _unpaired(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
     have_image, have_mask = {path.stem for path in images}, {path.stem for path in masks}
+    if {name.casefold() for name in have_image} == {name.casefold() for name in have_mask} and have_image != have_mask:
+        image = next(path for path in images if path.stem not in have_mask)
+        mask = next(path for path in masks if path.stem.casefold() == image.stem.casefold())
+        return [f"{image} and {mask}: names that differ in capitals alone. Name masks exactly as their images."]
     problems = [f"{path}: no mask '{path.stem}.png' for this image" for path in images if path.stem not in have_mask]
     return problems + [f"{path}: no image for this mask" for path in masks if path.stem not in have_image]
 
@@ -244,7 +252,7 @@ def _groups(path: Path, names: dict[str, str], ids: np.ndarray) -> np.ndarray:
     ]
     problems += [f"no group for image '{name}'" for name in ids.tolist() if not group_of.get(name)]
     if problems:
-        raise DataLayoutError(f"{path}: {len(problems)} ids without one group\n{listing(problems)}")
+        raise DataLayoutError(f"{path}: every image needs one group\n{listing(problems)}")
     return np.array([group_of[name] for name in ids.tolist()])
 
 

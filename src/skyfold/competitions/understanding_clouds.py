@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth
+from skyfold.competition import Competition, Truth, grid_option
 from skyfold.data import cloud_sample
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import RleMasks
@@ -34,9 +34,7 @@ IMAGES = {"train": "train_images", "test": "test_images"}
 
 def build(folder: Path | None = None, *, grid: Sequence[int] | None = None) -> Competition:
     """grid: (H, W) of predictions; without it a quarter of the first training image, or the contest's own 350 x 525."""
-    if grid is not None and (len(grid) != 2 or min(grid) < 1):
-        raise ConfigError(f"grid: expected two positive numbers, rows and columns, got {list(grid)}.")
-    size = (int(grid[0]), int(grid[1])) if grid is not None else _grid_of(folder)
+    size = grid_option(grid) if grid is not None else _grid_of(folder)
     submission = RleTable(CLASSES, size, key_column=KEY, rle_column=RUNS)
     return Competition(
         name="understanding_clouds",
@@ -59,7 +57,10 @@ def _grid_of(folder: Path | None) -> IntPair:
     if folder is None or not (folder / IMAGES["train"]).is_dir():
         return GRID
     first = image_paths(folder / IMAGES["train"])[0]
-    height, width = read_header(first).size
+    header = read_header(first)
+    height, width = header.size
+    if header.turned:  # its size would be asked of all the others
+        raise DataLayoutError(f"{first}: an EXIF tag turns this image to {height}x{width} pixels; write it unturned.")
     if height % GRID_STEP or width % GRID_STEP:
         raise DataLayoutError(f"{first}: {height} x {width} pixels cannot be divided by {GRID_STEP}.")
     return height // GRID_STEP, width // GRID_STEP
@@ -88,7 +89,7 @@ def _load(grid: IntPair, folder: Path, part: str) -> Samples:
         _, found = _texts(sample, ids)
         problems += found
     if problems:
-        raise DataLayoutError(f"{folder}: {len(problems)} problems with the {part} files\n{listing(problems)}")
+        raise DataLayoutError(f"{folder}: the {part} files do not fit together\n{listing(problems)}")
     return Samples(ids=ids, inputs=ImageFiles(paths), targets=targets)
 
 
@@ -103,10 +104,8 @@ def _check(grid: IntPair, folder: Path) -> str:
     texts: dict[str, np.ndarray] = {}
     for part, table in (("train", folder / "train.csv"), ("test", folder / "sample_submission.csv")):
         ids = np.array([path.name for path in paths.get(part, [])], dtype=str)
-        texts[part], found = _texts(table, ids)
+        texts[part], found = _texts(table, ids, drawn_at=_image_size(grid) if part == "train" else None)
         problems += found if part in paths or not table.is_file() else []
-    if "train" in paths:
-        problems += _wrong_runs(folder / "train.csv", texts["train"], paths["train"], _image_size(grid))
     for part, files in paths.items():
         broken = check_images(files, label=f"checking {IMAGES[part]}")
         problems += broken.values()
@@ -126,29 +125,30 @@ def _check(grid: IntPair, folder: Path) -> str:
 
 
 def _read_truth(submission: RleTable, path: Path) -> Truth:
-    table = submission.read(path)
-    if problems := submission.problems(table, None):
-        raise InvalidSubmission(f"{path}: not a truth table on the submission's grid\n{listing(problems)}")
-    ids = submission.ids(table)
-    return Truth(ids=ids, targets=submission.decode(table, ids))
+    ids, targets = submission.read_masks(path)
+    return Truth(ids=ids, targets=targets)
 
 
 def _read_pred(submission: RleTable, path: Path, ids: np.ndarray) -> ArraySequence:
-    table = submission.read(path)
-    if problems := submission.problems(table, None):
-        raise InvalidSubmission(f"{path}: not a submission of this contest\n{listing(problems)}")
-    return submission.decode(table, ids)
+    return submission.read_masks(path, ids)[1]
 
 
-def _sample_table(folder: Path) -> Path | None:
+def _sample_table(folder: Path) -> Path:
+    """The contest gives one to all: where it is missing a submission would go unchecked, hence DataLayoutError."""
     path = folder / "sample_submission.csv"
-    return path if path.is_file() else None
+    if not path.is_file():
+        raise DataLayoutError(f"{path}: no such file. Download it: submissions are held against it.")
+    return path
 
 
 def _in_order_of(table: Path, paths: list[Path]) -> list[Path]:
     """Images that the table does not name come last."""
     place: dict[str, int] = {}
-    for key in read_table(table, (KEY, RUNS))[KEY]:
+    try:
+        keys = read_table(table, (KEY, RUNS))[KEY]
+    except InvalidSubmission as error:
+        raise DataLayoutError(str(error)) from None
+    for key in keys:
         place.setdefault(key.rpartition("_")[0], len(place))
     return sorted(paths, key=lambda path: place.get(path.name, len(place)))
 
@@ -157,8 +157,11 @@ def _image_size(grid: IntPair) -> IntPair:
     return grid[0] * GRID_STEP, grid[1] * GRID_STEP
 
 
-def _texts(path: Path, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Run-length text of each image and class, object (n, 4), '' where empty; and all that is wrong with the rows."""
+def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tuple[np.ndarray, list[str]]:
+    """Run-length text of each image and class, object (n, 4), '' where empty; and all that is wrong with the rows.
+
+    The text itself is looked at only where `drawn_at` says which (H, W) its runs count in.
+    """
     texts = np.full((len(ids), len(CLASSES)), "", dtype=object)
     try:
         table = read_table(path, (KEY, RUNS))
@@ -180,32 +183,45 @@ def _texts(path: Path, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
         else:
             seen.add((name, kind))
             texts[place[name], CLASSES.index(kind)] = text
-    problems += [f"{path}, line {line}: no image '{name}' in the folder" for name, line in strangers.items()]
+            problems += [] if drawn_at is None else _wrong_runs(f"{path}, line {line}", key, text, drawn_at)
+    file_of = {name.casefold(): name for name in ids.tolist()}
+    in_other_case = {name: file_of[name.casefold()] for name in strangers if name.casefold() in file_of}
+    if in_other_case:
+        name, file = next(iter(in_other_case.items()))
+        others = f", and {len(in_other_case) - 1} more" if len(in_other_case) > 1 else ""
+        problems.append(
+            f"{path}, line {strangers[name]}: '{name}', the file is '{file}'{others}: capitals alone differ. Rename "
+            "the files as in the table."
+        )
+    problems += [
+        f"{path}, line {line}: no image '{name}' in the folder"
+        for name, line in strangers.items()
+        if name not in in_other_case
+    ]
     for name in ids.tolist():
         missing = [kind for kind in CLASSES if (name, kind) not in seen]
-        if missing:
+        if missing and name not in in_other_case.values():
             problems.append(
                 f"{path}: no row for image '{name}', class {', '.join(missing)}; an empty mask needs one too"
             )
     return texts, problems
 
 
-def _wrong_runs(table: Path, texts: np.ndarray, paths: list[Path], size: IntPair) -> list[str]:
-    problems = []
-    for path, row in zip(paths, texts, strict=True):
-        for kind, text in zip(CLASSES, row, strict=True):
-            try:
-                rle.parse(text, size[0] * size[1], row=f"{path.name}_{kind}")
-            except InvalidSubmission as error:
-                problems.append(f"{table}: {error}")
-    return problems
+def _wrong_runs(where: str, key: str, text: str, drawn_at: IntPair) -> list[str]:
+    try:
+        rle.parse(text, drawn_at[0] * drawn_at[1], row=key)
+    except InvalidSubmission as error:
+        return [f"{where}: {error}"]
+    return []
 
 
 def _wrong_sizes(paths: Sequence[Path], grid: IntPair) -> list[str]:
     height, width = _image_size(grid)
     problems = []
     for path in paths:
-        size = read_header(path).size
-        if size != (height, width):
-            problems.append(f"{path}: {size[0]}x{size[1]} pixels (h x w), expected {height}x{width}")
+        header = read_header(path)
+        if header.size != (height, width):
+            found = f"{header.size[0]}x{header.size[1]} pixels (h x w)"
+            turned = " (an EXIF tag turns it; write it unturned)" if header.turned else ""
+            problems.append(f"{path}: {found}, expected {height}x{width}{turned}")
     return problems

@@ -46,6 +46,9 @@ class SampleSettings:
     height: int = DESIGN_HEIGHT
 
 
+LEAST = {"train": 1, "test": 1, "seed": 0, "height": 64}
+
+
 def write_sample(folder: Path, **settings: int) -> None:
     """Write train_images, test_images, train.csv, sample_submission.csv, and test_truth.csv on the grid.
 
@@ -73,9 +76,13 @@ def _settings(settings: dict[str, int]) -> SampleSettings:
     if unknown:
         known = ", ".join(SampleSettings.__dataclass_fields__)
         raise ConfigError(f"unknown sample setting '{unknown[0]}'. Known: {known}.")
+    for name, value in settings.items():
+        least = LEAST[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"data.sample.{name}: expected a whole number from {least} on, got {value!r}.")
     wanted = SampleSettings(**settings)
-    if wanted.train < 1 or wanted.test < 1 or wanted.height < 64 or wanted.height % (2 * GRID_STEP):
-        raise ConfigError(f"sample: train and test must be 1 or more, height a multiple of 8 from 64 on; got {wanted}.")
+    if wanted.height % (2 * GRID_STEP):
+        raise ConfigError(f"data.sample.height: expected a multiple of {2 * GRID_STEP}, got {wanted.height}.")
     return wanted
 
 

@@ -201,6 +201,8 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise DataLayoutError(f"{path}: a folder, expected an image. Rename or remove it.") from None
     if not data:
         raise DataLayoutError(f"{path}: the file is empty. Get it again.")
     if data.startswith(JPEG_SIGNATURE):

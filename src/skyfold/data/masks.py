@@ -69,6 +69,11 @@ class ClassTable:
         >>> ClassTable.parse({"cloud": 255}, background=100, undefined=0).classes
         {'cloud': (255,)}
         """
+        if classes and not (isinstance(classes, Mapping) and all(isinstance(name, str) for name in classes)):
+            raise ConfigError(
+                f"data.options.classes: expected names and their mask values such as {{cloud: 255}}, got {classes!r}. "
+                "Names are text: quote one that YAML takes for a number or for yes or no."
+            )
         if not classes:
             raise ConfigError("classes: name at least one class and its mask value, for instance classes: {cloud: 255}")
         named = {**{f"class '{name}'": value for name, value in classes.items()}, "undefined": undefined}
