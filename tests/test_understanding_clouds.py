@@ -240,6 +240,13 @@ def test_a_folder_or_foreign_ids_in_the_place_of_a_table_are_refused(sample: Pat
         contest.load(folder, "train")
 
 
+def test_a_table_of_the_header_alone_is_one_problem(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    rewrite(folder / "train.csv", lambda lines: lines[:1])
+    assert "train.csv: it holds no rows, the header alone" in problems(folder)
+    assert "1 problem with" in problems(folder)
+
+
 def test_file_names_in_other_capitals_are_one_problem(sample: Path, tmp_path: Path) -> None:
     folder = copy(sample, tmp_path)
     for path in (folder / "train_images").iterdir():

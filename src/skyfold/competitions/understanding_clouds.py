@@ -167,6 +167,8 @@ def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tupl
         table = read_table(path, (KEY, RUNS))
     except InvalidSubmission as error:
         return texts, [str(error)]
+    if not len(table):
+        return texts, [f"{path}: it holds no rows, the header alone. Download it again."]
     problems: list[str] = []
     place = {name: row for row, name in enumerate(ids.tolist())}
     rows_of = Counter(table[KEY])

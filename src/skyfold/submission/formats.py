@@ -176,7 +176,9 @@ class RleTable:
                 problems.append(f"line {line}: {self._unknown_class(key)}")
                 continue
             close = nearby.get(_simplified(key))
-            hint = f"; did you mean '{close}'?" if close else ". Leave it out."
+            hint = (
+                f"; did you mean '{close}'?" if close else ". Leave it out, or download the sample again if it was cut."
+            )
             problems.append(f"line {line}: row '{key}' is not in the sample submission{hint}")
         missing = [key for key in known if key not in lines]
         return problems + [f"row '{key}' is missing; add it, with an empty mask if need be." for key in missing]
