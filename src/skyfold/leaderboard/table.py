@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json
 from skyfold.oof_store import read_info
 from skyfold.workspace import Workspace
@@ -34,7 +34,7 @@ class Entry:
 
 
 def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
-    """Entries of data set `name`, best cross-fitted score first, baselines among them.
+    """Entries of data set `name`, best cross-fitted score first, then the baselines.
 
     DataLayoutError where nothing was trained yet.
     """
@@ -46,7 +46,10 @@ def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
         )
     entries: list[Entry] = []
     for run in runs:
-        entries += _blend_entries(run, name, workspace) if (run / "blend.json").is_file() else [_run_entry(run)]
+        try:
+            entries += _blend_entries(run, name, workspace) if (run / "blend.json").is_file() else [_run_entry(run)]
+        except DamagedFile as error:
+            entries.append(Entry(run.name, f"unreadable: {error}"))
     return sorted(entries, key=_rank, reverse=True)
 
 
@@ -92,6 +95,8 @@ def _run_entry(folder: Path) -> Entry:
 
 def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]:
     result = read_json(folder / "blend.json")
+    if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
+        raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run scripts/blend.py again.")
     scores = result["scores"]
     tested = _test_scores(workspace, name, result["name"])
     baselines = scores["baselines"]
@@ -131,9 +136,10 @@ def _scored(name: str, kind: str, scores: dict[str, float], test: float | None =
     return Entry(name, kind, at_half, naive, cross, interval, test, file)
 
 
-def _rank(entry: Entry) -> float:
+def _rank(entry: Entry) -> tuple[bool, float]:
+    """Baselines stand below what was trained, since nobody can hand them in for more."""
     figure = entry.cross_fitted if entry.cross_fitted is not None else entry.at_half
-    return -1.0 if figure is None else figure
+    return not entry.kind.startswith("baseline"), -1.0 if figure is None else figure
 
 
 def _figure(value: float | None) -> str:

@@ -54,7 +54,7 @@ def run_job(
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
             say(line)
     for run in trained:
-        say(f"training {run.name}")
+        say(f"run {run.name}")
         train(run, workspace)
     if isinstance(config, RunConfig):
         if config.target == "masks":
