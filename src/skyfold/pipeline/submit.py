@@ -77,6 +77,7 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     result = read_blend(config, workspace)
     folder = workspace.data(config.data.folder)
     competition = build(config.data.competition, config.data.options, folder)
+    sample = competition.sample_table(folder)
     paths = []
     for stage, name in submission_names(config).items():
         ids, masks = test_masks(config, stage, workspace)
@@ -86,7 +87,7 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
             ids,
             masks,
             competition.submission,
-            sample_path=competition.sample_table(folder),
+            sample_path=sample,
             sidecar=_sidecar(result, stage, name),
         )
         paths.append(path)
