@@ -44,6 +44,7 @@ name: gate
 target: presence
 image: {size: [64, 96]}
 model: {family: efficientnet_classifier, options: {encoder_weights: none}}
+loss: {name: bce}
 """,
     "blend.yaml": """
 base: data.yaml
@@ -378,3 +379,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(work, capsys):
     (work / "submissions").write_text("a file where a folder should be")
     assert script("submit")(["blend.yaml"]) == 2
     assert "submissions" in capsys.readouterr().err
+
+
+def test_a_config_that_does_not_fit_the_images_begins_no_run(work, capsys):
+    """Mended, the same name can be trained without --restart."""
+    turned = CONFIGS["gate.yaml"] + "augment: [{name: RandomRotate90}]\n"
+    (work / "gate.yaml").write_text(turned)
+    assert script("train")(["gate.yaml"]) == 2
+    assert "RandomRotate90" in capsys.readouterr().err
+    assert not (work / "oof" / "tiny" / "gate").exists()

@@ -131,6 +131,21 @@ def run_folds(
     wanted = _chosen_folds(folds, only_folds)
     if not np.array_equal(arrays_train.ids, folds.ids):
         raise ConfigError("folds.csv lists other samples than the training data hold. Run scripts/prepare.py again.")
+    classes = len(competition.classes)
+    family = plugins.load("models", config.model.family)
+    # Before anything is written: what the config asks for may not fit these images.
+    job: _Job | _Untrained = (
+        _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
+        if hasattr(family, "predict")
+        else _Job(
+            config,
+            competition,
+            arrays_train,
+            run_folder / "models",
+            f"{config.hash()} {folds.hash()}",
+            checkpoint_seconds,
+        )
+    )
     if restart:
         for part in ("models", "oof", "test"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
@@ -146,18 +161,10 @@ def run_folds(
         data_hash=arrays_train.content,
         restart=restart,
     )
-    classes = len(competition.classes)
     masks = config.target == "masks"
     shape = (*competition.grid, classes) if masks else (classes,)
     dtype = "uint8" if masks else "float32"
     oof = oof_store.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
-    stamp = f"{info.config_hash} {info.folds_hash}"
-    family = plugins.load("models", config.model.family)
-    job: _Job | _Untrained = (
-        _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
-        if hasattr(family, "predict")
-        else _Job(config, competition, arrays_train, run_folder / "models", stamp, checkpoint_seconds)
-    )
     for fold in wanted:
         fits = job.fits(folds, fold)
         job.predict(arrays_train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
