@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ import pytest
 import skyfold.models
 from skyfold.config import RunConfig
 from skyfold.data.augment import Augmenter
+from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
@@ -48,13 +48,6 @@ def make_config(**changes):
     return RunConfig.model_validate({**values, **changes})
 
 
-@dataclass(frozen=True)
-class Arrays:
-    ids: np.ndarray
-    inputs: np.ndarray
-    targets: np.ndarray | None
-
-
 def make_arrays(count=N):
     """Bright rectangles on noise are class 0; class 1, dark spots, is there in every second image."""
     rng = np.random.default_rng(0)
@@ -69,7 +62,7 @@ def make_arrays(count=N):
             inputs[i, -4:, -6:] -= 80
             targets[i, -4:, -6:, 1] = 1
             targets[i, -4:, -6:, 0] = 0
-    return Arrays(np.array([f"{i:02d}.png" for i in range(count)]), inputs, targets)
+    return TrainingArrays(np.array([f"{i:02d}.png" for i in range(count)]), inputs, targets)
 
 
 HALVES = Split(train=np.arange(0, N, 2), valid=np.arange(1, N, 2))
