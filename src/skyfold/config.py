@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from skyfold.errors import ConfigError, listing
 from skyfold.files import digest
@@ -22,6 +22,7 @@ from skyfold.types import IntPair
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FixedWeights = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 
@@ -178,27 +179,69 @@ class PostprocessConfig(Strict):
         return self
 
 
+class WeightsConfig(Strict):
+    """How the weights of a weighted mean are searched on the out-of-fold rows, together with a threshold per class.
+
+    search: "greedy" adds models one by one, with replacement, whichever helps most; "hill_climb" moves weight between
+    two models as long as that helps; "slsqp" maximises soft Dice by its gradient. steps: models that greedy adds; bags:
+    how often the search is repeated, each on a random `row_share` of the groups and `model_share` of the runs, and
+    averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
+    """
+
+    search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"
+    steps: Annotated[int, Field(ge=1, le=250)] = 25
+    bags: Annotated[int, Field(ge=1, le=100)] = 1
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    model_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    thresholds: Annotated[int, Field(ge=1, le=255)] = 15
+    threshold_range: tuple[Fraction, Fraction] = (0.2, 0.8)
+
+    @field_validator("threshold_range")
+    @classmethod
+    def _ascending(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if not ends[0] < ends[1]:
+            raise ValueError("the first threshold must be below the last")
+        return ends
+
+
 class BlendConfig(Strict):
     """Runs blended into one prediction, post-processed, and handed in.
 
     runs: config files of the runs, relative to this file; gate: config of a run with target "presence", or none.
     With a gate two submissions are written: `<name>_before_gate` and `<name>`.
+    combine: "vote" is the share of runs above a level of their own per class, "stack" a logistic regression per class
+    on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}` to
+    have those of a mean searched (see WeightsConfig); none: equal.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     data: DataConfig
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: str | None = None
-    combine: Literal["mean", "geometric", "rank"] = "mean"
-    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
+    combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
+    weights: tuple[float, ...] | WeightsConfig | None = None
     postprocess: PostprocessConfig = PostprocessConfig()
     bootstrap: Positive = 1000
     seed: Seed = 0
 
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _fixed_or_searched(cls, given: Any) -> tuple[float, ...] | WeightsConfig | None:
+        kind: Any = WeightsConfig if isinstance(given, dict | WeightsConfig) else FixedWeights | None
+        try:
+            weights: tuple[float, ...] | WeightsConfig | None = TypeAdapter(kind).validate_python(given)
+        except ValidationError as error:
+            raise ValueError("; ".join(_explain(WeightsConfig, error))) from None
+        return weights
+
     @model_validator(mode="after")
     def _weights_fit(self) -> BlendConfig:
-        if self.weights is not None and (len(self.weights) != len(self.runs) or not sum(self.weights)):
+        if isinstance(self.weights, tuple) and (len(self.weights) != len(self.runs) or not sum(self.weights)):
             raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
+        if isinstance(self.weights, WeightsConfig) and self.combine != "mean":
+            raise ValueError(f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones")
+        if self.weights is not None and self.combine == "stack":
+            raise ValueError("weights: combine: stack fits its own; leave them off")
         return self
 
 
