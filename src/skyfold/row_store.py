@@ -6,6 +6,7 @@ written after the row, so that a process killed at any moment leaves only rows t
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -135,3 +136,13 @@ def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
 
     write_atomic(path, write)
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Hand the pages of a memory map that were read back to the system; anything else stays as it is.
+
+    They stay in the system's file cache and are read again on demand, but no longer count as memory of this process,
+    which otherwise grows to the size of every file it has passed through.
+    """
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,269 @@
+"""Searched weights: exact counts from packed pixels, greedy steps against the obvious slow way, no leak over folds."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold.config import WeightsConfig
+from skyfold.ensemble import uncertain_pixels, weights
+from skyfold.ensemble.bagging import combine
+from skyfold.ensemble.uncertain_pixels import mask_counts, pack, weighted_sums
+from skyfold.ensemble.weights import (
+    counts_at,
+    cross_fitted_weights,
+    greedy,
+    hill_climb,
+    levels_of,
+    search,
+    slsqp,
+    whole_parts,
+)
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.metrics.segmentation import METRICS
+
+LEVELS = np.array([60, 100, 127, 150, 200])
+
+
+@st.composite
+def ensembles(draw, least_rows=1):
+    """Models that agree with the truth more or less, degenerate ones among them: all 0, all 255, identical copies."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = tuple(draw(st.integers(low, high)) for low, high in ((least_rows, 6), (1, 9), (1, 9), (1, 3)))
+    truth = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    arrays = []
+    for _ in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(["noisy", "noisy", "noisy", "all 0", "all 255", "copy"]))
+        if kind == "noisy":
+            prob = truth * draw(st.sampled_from([0.0, 0.3, 0.6])) + 0.4 * rng.random(shape)
+            arrays.append(np.round(255 * prob).astype(np.uint8))
+        elif kind == "copy" and arrays:
+            arrays.append(arrays[0].copy())
+        else:
+            arrays.append(np.full(shape, 255 * (kind == "all 255"), dtype=np.uint8))
+    valid = rng.random(shape[:3]) < 0.8 if draw(st.booleans()) else None
+    return arrays, truth, valid
+
+
+def packed(arrays, truth, valid=None, levels=LEVELS, **options):
+    return pack(arrays, truth.astype(np.uint8), valid, rows=np.arange(len(truth)), levels=levels, **options)
+
+
+def blended(arrays, parts):
+    return np.concatenate([values for _, values in combine(arrays, how="mean", weights=parts)])
+
+
+def score_of_whole_maps(arrays, parts, levels, truth, valid, metric, rows=None):
+    """The score of the blend as it is stored, from whole maps: a level a class."""
+    masks = blended(arrays, parts) > np.asarray(levels)
+    stats = METRICS[metric]().stats(target=truth, pred=masks, valid=valid)
+    return METRICS[metric]().score(stats if rows is None else stats[rows])
+
+
+def best_over_levels(arrays, parts, truth, valid, metric):
+    """Joint optimum over a level a class: classes count alike, so that each takes its own best."""
+    scores = [
+        max(
+            score_of_whole_maps(
+                [a[..., k : k + 1] for a in arrays], parts, [level], truth[..., k : k + 1], valid, metric
+            )
+            for level in LEVELS
+        )
+        for k in range(truth.shape[-1])
+    ]
+    return float(np.mean(scores))
+
+
+def everything(maps):
+    return np.ones(len(maps.rows), dtype=bool), np.arange(maps.models)
+
+
+@given(case=ensembles(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_counts_of_packed_pixels_are_those_of_the_stored_blend(case, seed):
+    arrays, truth, valid = case
+    parts = np.random.default_rng(seed).integers(0, 50, len(arrays))
+    parts[0] += 1
+    maps = packed(arrays, truth, valid)
+    masks = blended(arrays, parts)[..., None] > LEVELS
+    for k, pixels in enumerate(maps.classes):
+        cuts = uncertain_pixels.cuts_of(LEVELS, int(parts.sum()))
+        stay = np.array([[0, -1, 0]])
+        both, pred = mask_counts(pixels, weighted_sums(pixels, parts), stay, cuts, np.arange(len(truth)))
+        for i, row in enumerate(maps.rows):
+            known = np.ones(truth.shape[1:3], dtype=bool) if valid is None else valid[row]
+            there = truth[row, ..., k] & known
+            assert pred[i, 0].tolist() == (masks[row, :, :, k] & known[..., None]).sum(axis=(0, 1)).tolist()
+            assert both[i, 0].tolist() == (masks[row, :, :, k] & there[..., None]).sum(axis=(0, 1)).tolist()
+            assert pixels.target[i] == there.sum()
+
+
+@pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
+@given(case=ensembles())
+@settings(deadline=None, max_examples=15)
+def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
+    arrays, truth, valid = case
+    maps = packed(arrays, truth, valid)
+    parts, best = np.zeros(len(arrays), dtype=int), (-1.0, None)
+    for _ in range(4):
+        candidates = parts + np.eye(len(arrays), dtype=int)
+        scores = np.array([best_over_levels(arrays, one, truth, valid, metric) for one in candidates])
+        parts = candidates[int(np.argmax(scores >= scores.max() - 1e-12))]
+        best = max(best, (scores.max(), tuple(parts.tolist())), key=lambda pair: round(pair[0], 12))
+    chosen = greedy(maps, metric, *everything(maps), steps=4)
+    assert chosen.score == pytest.approx(best[0], abs=1e-12)
+    assert chosen.parts == best[1]
+    assert score_of_whole_maps(arrays, chosen.parts, chosen.levels, truth, valid, metric) == pytest.approx(chosen.score)
+
+
+@given(case=ensembles())
+@settings(deadline=None, max_examples=40)
+def test_hill_climbing_and_slsqp_end_no_lower_than_equal_weights(case):
+    arrays, truth, valid = case
+    maps = packed(arrays, truth, valid)
+    equal = best_over_levels(arrays, np.ones(len(arrays)), truth, valid, "mean_dice")
+    for climb in (hill_climb, slsqp):
+        chosen = climb(maps, "mean_dice", *everything(maps))
+        assert chosen.score >= equal - 1e-12
+        again = score_of_whole_maps(arrays, chosen.parts, chosen.levels, truth, valid, "mean_dice")
+        assert again == pytest.approx(chosen.score, abs=1e-12)
+
+
+def two_thirds_right(rows=12, seed=0):
+    """Three models, each wrong on its own third of the pixels by a lot, and a fourth that is noise: truth (n,8,9,2)."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((rows, 8, 9, 2)) < 0.4
+    arrays = []
+    for m in range(3):
+        wrong = rng.random(truth.shape) < 0.25
+        arrays.append(np.where(truth ^ wrong, 190 + m, 60 - m).astype(np.uint8))
+    arrays.append(rng.integers(0, 256, truth.shape, dtype=np.uint8))
+    return arrays, truth
+
+
+@pytest.mark.parametrize("method", ["greedy", "hill_climb", "slsqp"])
+def test_noise_gets_little_weight_and_the_blend_beats_its_best_model(method):
+    arrays, truth = two_thirds_right()
+    maps = packed(arrays, truth)
+    chosen = search(maps, WeightsConfig(search=method), "mean_dice")
+    singles = [best_over_levels(arrays, row, truth, None, "mean_dice") for row in np.eye(4)]
+    assert chosen.score > max(singles) + 0.02
+    assert chosen.weights[3] < 0.15
+    assert sum(chosen.weights) == pytest.approx(1.0)
+    assert sum(chosen.parts) <= uncertain_pixels.MOST_PARTS
+
+
+def test_identical_copies_and_a_single_model_score_as_that_model():
+    arrays, truth = two_thirds_right()
+    alone = best_over_levels(arrays[:1], [1], truth, None, "mean_dice")
+    for models in (arrays[:1], [arrays[0]] * 3):
+        maps = packed(models, truth)
+        for method in ("greedy", "hill_climb", "slsqp"):
+            assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(alone, abs=1e-12)
+
+
+def test_bags_look_at_whole_groups_and_average(monkeypatch):
+    arrays, truth = two_thirds_right(rows=16)
+    maps = packed(arrays, truth)
+    groups = maps.rows // 4
+    seen = []
+
+    def spy(maps, config, metric, use, models):
+        seen.append((use, models))
+        return weights.greedy(maps, metric, use, models, 3)
+
+    monkeypatch.setattr(weights, "_search_once", spy)
+    chosen = search(maps, WeightsConfig(bags=5, steps=3), "mean_dice", groups=groups, seed=1)
+    assert len(seen) == 5
+    for use, models in seen:
+        assert len(models) == 3
+        assert use.sum() == 8
+        assert all(use[groups == g].all() or not use[groups == g].any() for g in range(4))
+    assert sum(chosen.parts) == uncertain_pixels.MOST_PARTS
+
+
+def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
+    arrays, truth = two_thirds_right(rows=12)
+    fold = np.arange(12) % 3
+    other = truth.copy()
+    other[fold == 1] = ~truth[fold == 1]
+    results = []
+    for target in (truth, other):
+        maps = packed(arrays, target)
+
+        def choose(use, maps=maps):
+            return search(maps, WeightsConfig(steps=6, bags=2), "mean_dice", use=use, seed=3)
+
+        results.append(cross_fitted_weights(maps, fold[maps.rows], "mean_dice", choose))
+    assert results[0].by_fold[1] == results[1].by_fold[1]
+    assert results[0].by_fold[0] != results[1].by_fold[0]
+
+
+def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others():
+    arrays, truth = two_thirds_right(rows=12)
+    fold = np.arange(12) % 3
+    maps = packed(arrays, truth)
+    result = cross_fitted_weights(
+        maps, fold[maps.rows], "mean_dice", lambda use: search(maps, WeightsConfig(steps=5), "mean_dice", use=use)
+    )
+    scores = [
+        score_of_whole_maps(arrays, one.parts, one.levels, truth, None, "mean_dice", fold == f)
+        for f, one in result.by_fold.items()
+    ]
+    assert result.cross_fitted == pytest.approx(np.mean(scores))
+    assert result.naive == pytest.approx(result.chosen.score)
+    assert result.optimism == pytest.approx(result.naive - result.cross_fitted)
+
+
+def test_what_does_not_fit_leaves_a_random_sample_of_rows():
+    arrays, truth = two_thirds_right(rows=12)
+    maps = packed(arrays, truth, most_bytes=6 * (8 * 9 * 2) * 3)
+    assert 1 <= len(maps.rows) < 12
+    assert len(set(maps.rows.tolist())) == len(maps.rows)
+    for k, pixels in enumerate(maps.classes):
+        assert len(pixels.target) == len(maps.rows)
+        np.testing.assert_array_equal(pixels.target, truth.sum(axis=(1, 2))[maps.rows, k])
+
+
+def test_counts_at_a_choice_are_a_row_a_sample():
+    arrays, truth = two_thirds_right(rows=4)
+    maps = packed(arrays, truth)
+    chosen = weights.Chosen((1, 2, 0, 0), (127, 100), 0.0)
+    both, pred, target = counts_at(maps, chosen, np.arange(4))
+    masks = blended(arrays, chosen.parts) > np.array(chosen.levels)
+    np.testing.assert_array_equal(pred, masks.sum(axis=(1, 2))[maps.rows])
+    np.testing.assert_array_equal(both, (masks & truth).sum(axis=(1, 2))[maps.rows])
+    np.testing.assert_array_equal(target, truth.sum(axis=(1, 2))[maps.rows])
+
+
+def test_levels_are_even_over_the_range():
+    assert levels_of(WeightsConfig(thresholds=5, threshold_range=(0.1, 0.9))).tolist() == [25, 76, 127, 178, 229]
+    assert levels_of(WeightsConfig(thresholds=1)).tolist() == [127]
+
+
+@given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 0.01))
+def test_whole_parts_add_up_and_lie_next_to_the_share(shares):
+    parts = whole_parts(np.array(shares), 257)
+    assert parts.sum() == 257
+    assert (np.abs(parts - 257 * np.array(shares) / sum(shares)) < 1 + 1e-6).all()
+
+
+def test_predictions_that_are_no_bytes_are_refused():
+    truth = np.ones((1, 2, 2, 1), dtype=bool)
+    with pytest.raises(OofMismatch, match="predictions 0 are float64"):
+        packed([np.full(truth.shape, np.nan)], truth)
+    with pytest.raises(OofMismatch, match=r"predictions 1 are uint8 \(1, 2, 1, 1\)"):
+        packed([np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 1, 1), np.uint8)], truth)
+
+
+def test_too_little_to_choose_on_is_refused():
+    arrays, truth = two_thirds_right(rows=2)
+    maps = packed(arrays, truth)
+    with pytest.raises(OofMismatch, match="no rows to search"):
+        search(maps, WeightsConfig(), "mean_dice", use=np.zeros(2, dtype=bool))
+    with pytest.raises(OofMismatch, match="2 folds or more"):
+        cross_fitted_weights(maps, np.zeros(2, dtype=int), "mean_dice", lambda use: None)
+    many = [np.zeros((1, 1, 1, 1), dtype=np.uint8)] * 258
+    maps = packed(many, np.ones((1, 1, 1, 1), dtype=bool))
+    with pytest.raises(ConfigError, match="fewer than the 258 runs"):
+        hill_climb(maps, "mean_dice", *everything(maps))
