@@ -17,11 +17,12 @@ IMAGES = [
     "data.cache",
     "data.duplicates",
     "data.cloud_sample",
+    "data.colour",
     "competition",
     "competitions",
 ]
 KERAS = ["data", "models", "training", "inference"]
-TOP = ["leaderboard", "pipeline", "cli"]
+TOP = ["tuning", "leaderboard", "pipeline", "cli"]
 LAYERS = [FOUNDATION, NUMPY, IMAGES, KERAS, TOP]
 TENSORFLOW = {"training/backend.py", "models/_framework.py"}
 KERAS_LIBRARIES = {"keras", "tensorflow", "segmentation_models", "efficientnet"}

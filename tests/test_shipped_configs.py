@@ -10,7 +10,7 @@ from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-PATHS = sorted(CONFIGS.glob("*/*.yaml"))
+PATHS = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("tune"))
 SHARED = {"training.yaml", "demo_training.yaml"}  # tables that others take over, not configs of their own
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def fit_fold(
     seed: int,
     stamp: str,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` after each epoch, and write `folder/fold<f>_seed<s>.*`.
 
@@ -59,6 +61,9 @@ def fit_fold(
     if found is not None:
         network.set_state(found.state)
         history, best = found.history, found.best
+    if on_epoch is not None:
+        for done in history:
+            on_epoch(int(done["epoch"]), done["val_score"])
     written = time.monotonic()
     label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(config.training.seeds) > 1 else "")
     with Progress(label, (config.training.epochs - len(history)) * steps, unit="steps") as progress:
@@ -115,6 +120,8 @@ def fit_fold(
                     paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), best)
                 )
                 written = time.monotonic()
+            if on_epoch is not None:
+                on_epoch(epoch + 1, val_score)
     kept = len(history) - 1 if config.training.keep == "last" else _best_epoch(history, score.greater_is_better)
     network.set_weights(best)
     paths.unfinish()

@@ -44,6 +44,19 @@ class RunResult:
     complete: bool
 
 
+@dataclass(frozen=True)
+class RunData:
+    """What a run is trained on; arrays by part."""
+
+    competition: Competition
+    arrays: dict[str, TrainingArrays]
+    folds: Folds
+
+
+# Called with fold, seed, epoch (from 1) and validation score after each epoch.
+OnEpoch = Callable[[int, int, int, float], None]
+
+
 def train(
     config: RunConfig,
     workspace: Workspace,
@@ -56,10 +69,25 @@ def train(
     SkyfoldError where the config asks for what is not there, or the data or folds are missing.
     """
     check(config)
+    data = open_data(config, workspace)
+    return run_folds(
+        config,
+        data.competition,
+        data.arrays["train"],
+        data.arrays.get("test"),
+        data.folds,
+        workspace.run(config.data.folder, config.name),
+        only_folds=only_folds,
+        restart=restart,
+    )
+
+
+def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> RunData:
+    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache."""
     name = config.data.folder
     folder = workspace.data(name)
     competition = competitions.build(config.data.competition, config.data.options, folder)
-    samples = {part: competition.load(folder, part) for part in competition.parts}
+    samples = {part: competition.load(folder, part) for part in parts or competition.parts}
     folds = folds_of(config.data, samples["train"].ids, workspace)
     height, width = config.image.size
     cache = workspace.cache(name) / f"{height}x{width}"
@@ -67,16 +95,28 @@ def train(
         part: training_arrays(loaded, size=config.image.size, folder=cache / part, stamp=part)
         for part, loaded in samples.items()
     }
-    return run_folds(
-        config,
-        competition,
-        arrays["train"],
-        arrays.get("test"),
-        folds,
-        workspace.run(name, config.name),
-        only_folds=only_folds,
-        restart=restart,
-    )
+    return RunData(competition, arrays, folds)
+
+
+def fit_scores(
+    config: RunConfig, data: RunData, folder: Path, *, only_folds: Sequence[int], on_epoch: OnEpoch
+) -> dict[int, float]:
+    """Fit these folds with every seed, their files in `folder`, and predict no row: what a trial of a search needs.
+
+    Returns validation scores by fold, means over seeds. Fits that are finished are not done again, nor is `on_epoch`
+    called for them; an exception of its own ends the fit, and the same call goes on with it.
+    """
+    stamp = f"{config.hash()} {data.folds.hash()}"
+    job = _Job(config, data.competition, data.arrays["train"], folder, stamp, on_epoch=on_epoch)
+    return {
+        fold: float(np.mean([fit.score for fit in job.fits(data.folds, fold)]))
+        for fold in _chosen_folds(data.folds, only_folds)
+    }
+
+
+def validation_score(config: RunConfig, competition: Competition) -> ValidationScore:
+    """The score that epochs of a run are compared by."""
+    return MaskScore(competition.metric) if config.target == "masks" else PresenceScore()
 
 
 def check(config: RunConfig) -> None:
@@ -192,13 +232,14 @@ class _Job:
         arrays: TrainingArrays,
         folder: Path,
         stamp: str,
-        checkpoint_seconds: float,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
         self.config, self.arrays, self.folder, self.stamp = config, arrays, folder, stamp
         self.classes = len(competition.classes)
         self.scaling = resolved_scaling(config)
-        self.checkpoint_seconds = checkpoint_seconds
-        self.score: ValidationScore = MaskScore(competition.metric) if config.target == "masks" else PresenceScore()
+        self.checkpoint_seconds, self.on_epoch = checkpoint_seconds, on_epoch
+        self.score = validation_score(config, competition)
         height, width, bands = arrays.inputs.shape[1:]
         self.augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=self.classes + 1)
         self._network: Network | None = None
@@ -227,6 +268,7 @@ class _Job:
                 seed=seed,
                 stamp=self.stamp,
                 checkpoint_seconds=self.checkpoint_seconds,
+                on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
             )
             for seed in self.config.training.seeds
         ]

@@ -1,0 +1,200 @@
+"""What the values of a trial make of the run's config, and whether training would take it.
+
+A trial's config is a file that names the run as `base:` and sets what differs; so is the best one, which train.py
+reads.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from skyfold import plugins
+from skyfold.config import RunConfig, load_run
+from skyfold.data.augment import Augmenter
+from skyfold.data.seeding import derived_seed
+from skyfold.errors import ConfigError, listing
+from skyfold.files import write_text
+from skyfold.plugins import nearest
+from skyfold.training.run_folds import check
+from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active, in_order
+
+MOST_CHECKED = 96  # combinations of values; a config is read and checked in some milliseconds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How configs of trials are made. base: file of the run; changes: keys set for all trials and the best config."""
+
+    study: StudyConfig
+    base: Path
+    changes: Mapping[str, Any]
+
+    def text(self, params: Mapping[str, Any], *, name: str, folder: Path, for_trial: bool) -> str:
+        """The config with `params` (a choice by its name), as a file in `folder` that names the run relative to it."""
+        base = os.path.relpath(self.base.resolve(), folder.resolve())
+        keys = {"base": base, "name": name, **self.overlay(params, for_trial=for_trial)}
+        return str(yaml.safe_dump(keys, sort_keys=False, default_flow_style=None, width=110))
+
+    def overlay(self, params: Mapping[str, Any], *, for_trial: bool) -> dict[str, Any]:
+        """The keys that differ from the run's config, nested."""
+        values = {key: config_value(self.study.search[key], value) for key, value in params.items()}
+        given = {**self.changes, **values, **(self.study.trial if for_trial else {})}
+        nested: dict[str, Any] = {}
+        for key in sorted(given, key=lambda key: key.count(".")):  # a whole table first, then keys in it
+            if key.startswith("augment."):
+                transforms = nested.get("augment", self.run().model_dump(mode="json")["augment"])
+                nested["augment"] = _with_argument(transforms, key, given[key])
+            else:
+                _put(nested, key, given[key])
+        return nested
+
+    def run(self) -> RunConfig:
+        return load_run(self.base)
+
+    def of_base(self) -> dict[str, Any] | None:
+        """The params at which a trial is the run's own config; None where the space does not hold it."""
+        values = self.run().model_dump(mode="json")
+        params: dict[str, Any] = {}
+        for key in in_order(self.study.search):
+            if not active(self.study.search, key, params):
+                continue
+            parameter = self.study.search[key]
+            try:
+                value = _lookup(values, key)
+            except KeyError:
+                return None
+            if isinstance(parameter, Categorical):
+                same = [name for name, choice in parameter.choices.items() if choice == value]
+                if not same:
+                    return None
+                params[key] = same[0]
+            else:
+                number = _from_form(parameter.form, value) if isinstance(parameter, FloatRange) else value
+                if not isinstance(number, int | float) or not parameter.low <= number <= parameter.high:
+                    return None
+                if parameter.step and not float((number - parameter.low) / parameter.step).is_integer():
+                    return None
+                params[key] = number
+        return params
+
+
+def check_space(recipe: Recipe) -> None:
+    """Refuse a space with values that no run takes (an encoder that is not accepted, say), before anything is fitted.
+
+    All choices are tried together as far as there are at most `MOST_CHECKED` combinations, else a part of them; the
+    numbers at both ends. ConfigError lists what is refused, and why.
+    """
+    refused: dict[str, str] = {}
+    augments: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for params in combinations(recipe.study.search):
+            path = Path(folder) / "trial.yaml"
+            try:
+                write_text(path, recipe.text(params, name="trial", folder=path.parent, for_trial=True))
+                config = load_run(path)
+                check(config)
+                if hasattr(plugins.load("models", config.model.family), "predict"):
+                    raise ConfigError(f"model.family: {config.model.family} is not trained, there is nothing to tune.")
+                if repr(config.augment) not in augments:
+                    Augmenter(config.augment, size=config.image.size, bands=3, planes=2)
+                    augments.add(repr(config.augment))
+            except ConfigError as error:
+                said = str(error).replace(f"{path}:\n", "").replace("  - ", "").strip()
+                shown = ", ".join(f"{key} = {value}" for key, value in params.items())
+                refused.setdefault(said, shown)
+    if refused:
+        problems = [f"{said} (at {shown})" for said, shown in refused.items()]
+        raise ConfigError(
+            "search: these trials would be refused. Take the values out, or let a key depend on another one with "
+            f"when:\n{listing(problems)}"
+        )
+
+
+def combinations(search: Mapping[str, Parameter]) -> list[dict[str, Any]]:
+    """Values of all keys, choices by their names, that between them hold every choice and both ends of every range."""
+    ends = {
+        key: list(parameter.choices) if isinstance(parameter, Categorical) else [parameter.low, parameter.high]
+        for key, parameter in search.items()
+    }
+    order = list(in_order(search))
+    choices = [key for key in order if isinstance(search[key], Categorical)]
+    together = int(np.prod([len(ends[key]) for key in choices], dtype=np.float64))
+    rng = np.random.default_rng(derived_seed("combinations"))
+    if together * 2 <= MOST_CHECKED:
+        drawn = [dict(zip(choices, part, strict=True)) for part in itertools.product(*(ends[key] for key in choices))]
+    else:
+        most = max(len(ends[key]) for key in choices)
+        shuffled = {
+            key: [list(rng.permutation(ends[key])) for _ in range(MOST_CHECKED // 2 // most + 1)] for key in choices
+        }
+        drawn = [
+            {key: str(rounds[turn][i % len(ends[key])]) for key, rounds in shuffled.items()}
+            for turn in range(MOST_CHECKED // 2 // most + 1)
+            for i in range(most)
+        ]
+    found = []
+    for chosen, end in itertools.product(drawn, (0, -1)):
+        params: dict[str, Any] = {}
+        for key in order:
+            if active(search, key, params):
+                params[key] = chosen[key] if key in chosen else ends[key][end]
+        if params not in found:
+            found.append(params)
+    return found
+
+
+def config_value(parameter: Parameter, value: Any) -> Any:
+    """What stands in the config for a sampled value: of a choice its value, of a number what its form says."""
+    if isinstance(parameter, Categorical):
+        return copy.deepcopy(parameter.choices[value])
+    if isinstance(parameter, FloatRange) and parameter.form != "value":
+        return [-value, value] if parameter.form == "plus_minus" else [1.0 - value, 1.0 + value]
+    return value
+
+
+def _from_form(form: str, value: Any) -> Any:
+    if form == "value":
+        return value
+    if not (isinstance(value, list) and len(value) == 2):
+        return None
+    middle = 1.0 if form == "around_one" else 0.0
+    return round(value[1] - middle, 9) if np.isclose(value[0] + value[1], 2 * middle) else None
+
+
+def _with_argument(transforms: list[dict[str, Any]], key: str, value: Any) -> list[dict[str, Any]]:
+    """`transforms` with `augment.<name>.<argument>` set in each transform of that name."""
+    _, name, argument = key.split(".")
+    names = [transform["name"] for transform in transforms]
+    if name not in names:
+        raise ConfigError(
+            f"{key}: the run has no transform '{name}'{nearest(name, names)}. There are: {', '.join(names)}."
+        )
+    return [{**entry, argument: value} if entry["name"] == name else entry for entry in transforms]
+
+
+def _put(nested: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        nested = nested.setdefault(parent, {})
+    both_tables = isinstance(value, dict) and isinstance(nested.get(last), dict)
+    nested[last] = {**nested[last], **value} if both_tables else value
+
+
+def _lookup(values: Any, key: str) -> Any:
+    """The value at a dotted key, a transform of `augment` found by its name; KeyError where there is none."""
+    for part in key.split("."):
+        table = {entry["name"]: entry for entry in values} if isinstance(values, list) else values
+        if not isinstance(table, dict):
+            raise KeyError(part)
+        values = table[part]
+    return values
