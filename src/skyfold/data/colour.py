@@ -1,0 +1,57 @@
+"""How cloud-like the colour of a pixel is: one plane of an image, for baselines and for guiding a mask along edges.
+
+Clouds scatter all colours alike, clear sky and water mostly blue (Long et al. 2006, all-sky imagers), so that the ratio
+of red to blue, the whiteness, or the brightness alone parts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from skyfold.errors import ConfigError
+from skyfold.plugins import nearest
+
+
+def colour_plane(images: np.ndarray, feature: str) -> np.ndarray:
+    """images: uint8 (..., C), red first and blue third. Returns float32 (...) in 0 .. 1, higher where more like cloud.
+
+    ConfigError for an unknown feature, or with fewer than three bands where it needs red and blue.
+    """
+    if feature not in FEATURES:
+        known = sorted(FEATURES)
+        raise ConfigError(
+            f"unknown colour feature '{feature}'{nearest(feature, known)}. There are: {', '.join(known)}."
+        )
+    if feature == "red_blue_ratio" and images.shape[-1] < 3:
+        raise ConfigError(f"colour feature red_blue_ratio needs three bands, the images have {images.shape[-1]}.")
+    return FEATURES[feature](images)
+
+
+def _red_blue_ratio(images: np.ndarray) -> np.ndarray:
+    """red / (red + blue), which grows with red / blue and stays in 0 .. 1; 0.5 where both are 0."""
+    red, blue = images[..., 0].astype(np.float32), images[..., 2].astype(np.float32)
+    return (red + 0.5) / (red + blue + 1.0)
+
+
+def _brightness(images: np.ndarray) -> np.ndarray:
+    return images.mean(axis=-1, dtype=np.float32) / 255.0
+
+
+def _lowest_band(images: np.ndarray) -> np.ndarray:
+    """What is white is high in every band."""
+    return images.min(axis=-1).astype(np.float32) / 255.0
+
+
+def _whiteness(images: np.ndarray) -> np.ndarray:
+    """Lowest over highest band, which is 1 minus the saturation; 1 where all bands are 0."""
+    return (images.min(axis=-1).astype(np.float32) + 1.0) / (images.max(axis=-1).astype(np.float32) + 1.0)
+
+
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "red_blue_ratio": _red_blue_ratio,
+    "brightness": _brightness,
+    "lowest_band": _lowest_band,
+    "whiteness": _whiteness,
+}
