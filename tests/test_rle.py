@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,6 +15,8 @@ from skyfold.errors import InvalidSubmission
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.submission.rle import DIALECTS, KAGGLE, SIIM, decode, decode_many, encode, encode_many, parse
 
+settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
+settings.load_profile("compiles")
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 
 

@@ -2,7 +2,7 @@
 
 A run is a start and a length. Dialects differ in the number of the first pixel, in the order in which pixels are
 counted, in whether a start counts from the mask's first pixel or from the end of the run before, and in how an empty
-mask is written.
+mask is written. On the way between masks and text stand `RunLists`; the loops are compiled and load on first use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 
 from skyfold.errors import InvalidSubmission
+from skyfold.submission.run_lists import RunLists, position_dtype
+from skyfold.submission.run_text import read_closely
 from skyfold.types import IntPair
 
-DIGITS_AND_SPACES = b"0123456789 \t\r\n"
-WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+RUNS = re.compile(r"(\d+\s+0*[1-9]\d*\s*)+")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Dialect:
     first_index    the number of the first pixel, 0 or 1 (with relative starts: what is added to every start)
     order          "column": top to bottom, then left to right; "row": left to right, then top to bottom
     starts         "absolute": counted from the first pixel; "relative": from the end of the run before
-    empty          the text written for an empty mask
+    empty          the text written for an empty mask; ValueError where it could be a run
     also_empty     other texts that are read as an empty mask; a missing value and the empty text always are
     """
 
@@ -37,6 +38,11 @@ class Dialect:
     starts: Literal["absolute", "relative"] = "absolute"
     empty: str = ""
     also_empty: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for text in (self.empty, *self.also_empty):
+            if RUNS.fullmatch(text):
+                raise ValueError(f"dialect: {text!r} is to mean an empty mask, but is a run too.")
 
     def reads_as_empty(self, text: object) -> bool:
         """True for None, NaN, blank text, and what the dialect writes for an empty mask."""
@@ -61,25 +67,17 @@ DIALECTS = {
 }
 
 
-def encode(mask: np.ndarray, dialect: Dialect = KAGGLE) -> str:
+def encode(mask: np.ndarray, dialect: Dialect = KAGGLE, *, above: int | None = None) -> str:
     """The runs of one mask as text.
 
-    mask: bool (H, W); TypeError for any other dtype, since a probability is not a mask yet.
+    mask: bool (H, W), or uint8 (H, W) where `above` is a level 0..254: the mask is then where the map lies above it.
+    TypeError for any other dtype, since a probability is not a mask yet.
 
     >>> encode(np.array([[0, 1, 1], [0, 1, 0]], dtype=bool))
     '3 3'
     """
-    if mask.ndim != 2 or mask.dtype != np.bool_:
-        raise TypeError(f"expected a bool mask (H, W), got {mask.dtype} {mask.shape}; compare with a threshold first")
-    starts, ends = _runs(mask.ravel(order="F" if dialect.order == "column" else "C"))
-    if not len(starts):
-        return dialect.empty
-    tokens = np.empty((len(starts), 2), dtype=np.int64)
-    tokens[:, 0] = starts + dialect.first_index
-    tokens[:, 1] = ends - starts
-    if dialect.starts == "relative":
-        tokens[1:, 0] -= ends[:-1]
-    return " ".join(map(str, tokens.ravel().tolist()))
+    _refuse_other_than(mask, 2, above)
+    return written(runs_of(mask[np.newaxis], dialect.order, above=above), dialect)[0]
 
 
 def decode(text: object, shape: IntPair, dialect: Dialect = KAGGLE, *, row: str = "") -> np.ndarray:
@@ -90,31 +88,24 @@ def decode(text: object, shape: IntPair, dialect: Dialect = KAGGLE, *, row: str 
     >>> decode("3 3", (2, 3)).astype(int).tolist()
     [[0, 1, 1], [0, 1, 0]]
     """
-    height, width = shape
-    starts, ends = parse(text, height * width, dialect, row=row)
-    steps = np.zeros(height * width + 1, dtype=np.int8)
-    steps[starts] += 1  # starts differ from one another, and so do ends: runs are sorted and do not overlap
-    steps[ends] -= 1
-    flat = np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
-    if dialect.order == "row":
-        return flat.reshape(height, width)
-    return np.ascontiguousarray(flat.reshape(width, height).T)
+    mask: np.ndarray = decode_many([text], shape, dialect, rows=[row])[0]
+    return mask
 
 
-def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE) -> list[str]:
-    """`encode` of every mask of `masks`, bool (n, H, W)."""
-    return [encode(mask, dialect) for mask in masks]
+def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE, *, above: int | None = None) -> list[str]:
+    """`encode` of every mask of `masks`, (n, H, W).
+
+    Planes of (H, W, n) turned to (n, H, W) by `np.moveaxis(planes, -1, 0)` are read where they lie, without a copy.
+    """
+    _refuse_other_than(masks, 3, above)
+    return written(runs_of(masks, dialect.order, above=above), dialect)
 
 
 def decode_many(
     texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
 ) -> np.ndarray:
     """`decode` of every text, bool (n, H, W). rows: (n,) labels for error messages, the positions where None."""
-    labels = [str(i) for i in range(len(texts))] if rows is None else rows
-    masks = np.empty((len(texts), *shape), dtype=np.bool_)
-    for mask, text, label in zip(masks, texts, labels, strict=True):
-        mask[...] = decode(text, shape, dialect, row=label)
-    return masks
+    return masks_of(parse_many(texts, shape, dialect, rows=rows), np.arange(len(texts)), planes=1)[..., 0]
 
 
 def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -124,80 +115,137 @@ def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") 
     numbers, an odd number of them, a start before the first pixel, a length below 1, runs out of order or overlapping,
     or a run past the last pixel.
     """
-    nothing = np.empty(0, dtype=np.int64)
-    if dialect.reads_as_empty(text):
-        return nothing, nothing
-    if not isinstance(text, str):
-        raise InvalidSubmission(f"row '{row}': expected run-length text, got {text!r}. Read the column as text.")
-    tokens = _whole_numbers(text, row)
-    if len(tokens) % 2:
-        raise InvalidSubmission(
-            f"row '{row}': {len(tokens)} number{'s' if len(tokens) > 1 else ''}, but runs are pairs 'start length'; "
-            f"the last start, {text.split()[-1]}, has no length. Was the line cut off? Encode the mask again."
-        )
-    written, lengths = tokens[0::2], tokens[1::2]
-    too_short = lengths < 1
-    too_early = written < dialect.first_index
-    too_far = (written > size) | (lengths > size)  # also keeps the sums below from overflowing
-    bad = np.flatnonzero(too_short | too_early | too_far)
-    if len(bad):
-        run = int(bad[0])
-        if too_short[run] or too_early[run]:
-            raise InvalidSubmission(_bad_number(row, run, written, lengths, dialect))
-        raise InvalidSubmission(_past_end(row, run, text, size))
-    starts = written - dialect.first_index
-    if dialect.starts == "relative":
-        starts = np.cumsum(starts) + np.cumsum(lengths) - lengths
-    ends = starts + lengths
-    out_of_order = np.flatnonzero(starts[1:] < ends[:-1])
-    if len(out_of_order):
-        raise InvalidSubmission(_bad_order(row, int(out_of_order[0]) + 1, written, lengths))
-    if ends[-1] > size:
-        run = int(np.flatnonzero(ends > size)[0])
-        raise InvalidSubmission(_past_end(row, run, text, size))
-    return starts, ends
+    runs = parse_many([text], (size, 1), dialect, rows=[row])
+    return runs.starts.astype(np.int64), runs.ends.astype(np.int64)
 
 
-def _runs(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    padded = np.zeros(len(flat) + 2, dtype=np.bool_)  # so that runs at either border begin and end like all others
-    padded[1:-1] = flat
-    changes = np.flatnonzero(padded[1:] != padded[:-1])
-    return changes[0::2], changes[1::2]
+def parse_many(
+    texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
+) -> RunLists:
+    """The runs of every text. InvalidSubmission as `parse`, of the first that is wrong; rows: as `decode_many`."""
+    runs, refused = parse_all(texts, shape, dialect, rows=rows)
+    if refused:
+        raise InvalidSubmission(next(iter(refused.values())))
+    return runs
 
 
-def _whole_numbers(text: str, row: str) -> np.ndarray:
-    if text.encode("utf-8", errors="replace").translate(None, DIGITS_AND_SPACES):
-        for position, token in enumerate(text.split(), start=1):
-            if not WHOLE_NUMBER.fullmatch(token):
-                raise InvalidSubmission(
-                    f"row '{row}': token {position} is {token[:40]!r}, not a whole number. Write the mask as pairs "
-                    "'start length', separated by spaces."
-                )
-        text = " ".join(text.split())
-    return np.fromstring(text, dtype=np.int64, sep=" ")  # a number beyond int64 becomes the largest one
+def parse_all(
+    texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
+) -> tuple[RunLists, dict[int, str]]:
+    """The runs of every text, none where it is wrong; and what is wrong, by position. rows: as `decode_many`."""
+    from skyfold.submission import _text_kernels
+
+    lines = np.frombuffer(_lines(texts) + _text_kernels.PADDING, dtype=np.uint8)
+    most, kind = len(lines) // 4 + 1, position_dtype(shape)
+    starts, ends = np.empty(most, kind), np.empty(most, kind)
+    offsets, odd = np.empty(len(texts) + 1, np.int64), np.empty(len(texts), np.bool_)
+    size, relative = shape[0] * shape[1], dialect.starts == "relative"
+    first = address_of(lines)
+    stop = first + len(lines) - len(_text_kernels.PADDING)
+    odd_ones = _text_kernels.read_texts(first, stop, dialect.first_index, relative, size, starts, ends, offsets, odd)
+    runs = RunLists(starts[: offsets[-1]], ends[: offsets[-1]], offsets, shape, dialect.order)
+    return _with_odd_ones(runs, np.flatnonzero(odd), texts, dialect, rows) if odd_ones else (runs, {})
 
 
-def _bad_number(row: str, run: int, written: np.ndarray, lengths: np.ndarray, dialect: Dialect) -> str:
-    if written[run] < dialect.first_index:
-        found = "negative" if written[run] < 0 else "0"
-        where = f"row '{row}': token {2 * run + 1}"
-        return f"{where} is a {found} start; the first pixel has the number {dialect.first_index}. Shift the starts."
-    found = "negative" if lengths[run] < 0 else "0"
-    return f"row '{row}': token {2 * run + 2} is a {found} length; every run has at least 1 pixel. Leave the run out."
+def _lines(texts: Sequence[object]) -> bytes:
+    """A line each, with one that nobody takes for plain in the place of what would not come back as one line."""
+    try:
+        lines = "\n".join(texts) + "\n"  # type: ignore[arg-type]
+    except TypeError:
+        lines = ""
+    if not lines.isascii() or lines.count("\n") != len(texts):
+        plain = (text if isinstance(text, str) and text.isascii() and "\n" not in text else "?" for text in texts)
+        lines = "".join(f"{text}\n" for text in plain)
+    return lines.encode("ascii")
 
 
-def _bad_order(row: str, run: int, written: np.ndarray, lengths: np.ndarray) -> str:
-    before, this = (f"'{written[i]} {lengths[i]}'" for i in (run - 1, run))
-    kind = "starts before" if written[run] < written[run - 1] else "overlaps"
-    return (
-        f"row '{row}': the run {this} at token {2 * run + 1} {kind} the run {before} ahead of it. Sort the "
-        "runs by start and join those that overlap."
+def _with_odd_ones(
+    runs: RunLists, odd: np.ndarray, texts: Sequence[object], dialect: Dialect, rows: Sequence[str] | None
+) -> tuple[RunLists, dict[int, str]]:
+    """The runs of the texts that the compiled reader left aside, or what is wrong with them."""
+    read: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    refused: dict[int, str] = {}
+    for place in odd.tolist():
+        if dialect.reads_as_empty(texts[place]):
+            continue
+        try:
+            read[place] = read_closely(
+                texts[place],
+                runs.shape[0] * runs.shape[1],
+                first_index=dialect.first_index,
+                relative=dialect.starts == "relative",
+                row=str(place) if rows is None else rows[place],
+            )
+        except InvalidSubmission as error:
+            refused[place] = str(error)
+    return runs.replaced(read) if read else runs, refused
+
+
+def written(runs: RunLists, dialect: Dialect = KAGGLE) -> list[str]:
+    """The text of every mask; `runs` must be counted in the order of `dialect`."""
+    from skyfold.submission import _text_kernels
+
+    digits = len(str(runs.shape[0] * runs.shape[1]))
+    text = np.empty(len(runs.starts) * 2 * (digits + 1) + len(runs), dtype=np.uint8)
+    size = _text_kernels.write_texts(
+        runs.starts, runs.ends, runs.offsets, dialect.first_index, dialect.starts == "relative", text
     )
+    texts = text[:size].tobytes().decode("ascii").split("\n")[:-1]
+    return [each or dialect.empty for each in texts] if dialect.empty else texts
 
 
-def _past_end(row: str, run: int, text: str, size: int) -> str:
-    as_written = " ".join(text.split()[2 * run : 2 * run + 2])  # a number may be larger than int64 holds
-    return (
-        f"row '{row}': the run '{as_written}' at token {2 * run + 1} ends past the last of "
-        f"{size} pixels. Was the mask encoded at another size? Resize it to the submission's size first."
-    )
+def runs_of(masks: np.ndarray, order: str = "column", *, above: int | None = None) -> RunLists:
+    """The runs of masks (n, H, W), bool, or uint8 with `above` as in `encode`; pixels counted in `order`."""
+    from skyfold.submission import _mask_kernels
+
+    n, height, width = masks.shape
+    offsets = np.zeros(n + 1, dtype=np.int64)
+    kind = np.empty(0, dtype=position_dtype((height, width)))
+    if not masks.size:
+        return RunLists(kind, kind, offsets, (height, width), order)
+    level = np.uint8(above or 0)
+    lying = masks if order == "column" else masks.swapaxes(1, 2)  # so that counting goes down the columns
+    planes = lying.strides[0] == 1 and lying.strides[2] == n
+    if not planes and lying.strides[2] != 1 and not lying.swapaxes(1, 2).flags.c_contiguous:
+        lying = np.ascontiguousarray(lying)
+    each, down, across = lying.strides
+    address = address_of(lying)
+    _, rows, columns = lying.shape
+    if planes:
+        starts, ends = _mask_kernels.runs_across(address, 0, down, n, rows, columns, n, level, offsets, kind)
+    elif across == 1:
+        starts, ends = _mask_kernels.runs_across(address, each, down, n, rows, columns, 1, level, offsets, kind)
+    else:
+        starts, ends = _mask_kernels.runs_along(address, each, n, rows * columns, level, offsets, kind)
+    return RunLists(starts, ends, offsets, (height, width), order)
+
+
+def masks_of(runs: RunLists, rows: np.ndarray, *, planes: int) -> np.ndarray:
+    """The masks numbered `rows` (images * planes,), those of one image together: bool (images, H, W, planes)."""
+    from skyfold.submission import _mask_kernels
+
+    height, width = runs.shape
+    masks = np.empty((len(rows) // planes, height, width, planes), dtype=np.bool_)
+    if runs.order == "column":
+        address = address_of(masks)
+        if masks.size:
+            _mask_kernels.pixels_across(runs.starts, runs.ends, runs.offsets, rows, address, height, width, planes)
+    else:
+        masks[...] = False
+        flat = masks.view(np.uint8).reshape(-1)
+        _mask_kernels.pixels_along(runs.starts, runs.ends, runs.offsets, rows, height * width, planes, flat)
+    return masks
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where the array's first value lies; good for as long as the array is kept."""
+    return int(array.__array_interface__["data"][0])
+
+
+def _refuse_other_than(masks: np.ndarray, axes: int, above: int | None) -> None:
+    kind = np.bool_ if above is None else np.uint8
+    if masks.ndim != axes or masks.dtype != kind:
+        shape = "(H, W)" if axes == 2 else "(n, H, W)"
+        remedy = "compare with a threshold first" if above is None else "a level is compared with stored maps"
+        expected = "bool mask" if above is None else "uint8 map"
+        raise TypeError(f"expected a {expected} {shape}, got {masks.dtype} {masks.shape}; {remedy}")
