@@ -9,7 +9,10 @@ from numba.core import caching
 
 from skyfold import compiled as compiled_module
 from skyfold.compiled import compiled
-from skyfold.postprocess.dice_surface import dice_surface, truth_empty
+from skyfold.postprocess.component_counts import component_counts
+from skyfold.postprocess.dice_surface import dice_surface
+from skyfold.postprocess.level_counts import level_counts
+from skyfold.postprocess.map_counts import count_maps
 
 LEVELS = np.array([0, 1, 60, 127, 128, 200, 254])
 MIN_AREAS = np.array([0, 1, 2, 3, 5, 9, 40])
@@ -112,13 +115,41 @@ def test_number_of_workers_changes_nothing():
     np.testing.assert_array_equal(one, many)
 
 
-def test_truth_empty_looks_at_defined_pixels_only():
+def test_empty_truth_looks_at_defined_pixels_only():
     target = np.zeros((2, 2, 2, 1), dtype=bool)
     target[0, 0, 0] = True
     valid = np.ones((2, 2, 2), dtype=bool)
-    assert truth_empty(target).ravel().tolist() == [False, True]
+    lattice = {"rule": "total", "levels": LEVELS, "min_areas": MIN_AREAS}
+    prob = np.zeros(target.shape, dtype=np.uint8)
+    assert count_maps(prob, target, **lattice).empty.ravel().tolist() == [False, True]
     valid[0, 0, 0] = False
-    assert truth_empty(target, valid).ravel().tolist() == [True, True]
+    assert count_maps(prob, target, valid, **lattice).empty.ravel().tolist() == [True, True]
+
+
+@given(case=maps())
+@settings(max_examples=60, deadline=None)
+def test_level_counts_are_those_of_every_mask(case):
+    prob, target, valid = case
+    counts = level_counts(prob, target, valid, workers=1)
+    defined = np.ones(prob.shape, dtype=bool) if valid is None else np.broadcast_to(valid[..., None], prob.shape)
+    for value in (0, 1, 61, 128, 255):
+        mask = (prob >= value) & defined
+        np.testing.assert_array_equal(counts[:, :, 0, value], (mask & target).sum(axis=(1, 2)))
+        np.testing.assert_array_equal(counts[:, :, 1, value], mask.sum(axis=(1, 2)))
+
+
+@given(case=maps())
+@settings(max_examples=60, deadline=None)
+def test_component_counts_are_those_of_every_mask(case):
+    prob, target, valid = case
+    counts = component_counts(prob, target, valid, levels=LEVELS, min_areas=MIN_AREAS, workers=1)
+    levels = level_counts(prob, target, valid, workers=1)
+    np.testing.assert_array_equal(counts[:, :, :, 0], levels[..., LEVELS + 1])
+    truth = levels[:, :, 0, 0, None, None]
+    total = counts[:, :, 1] + truth
+    dice = np.where(total == 0, 1.0, 2.0 * counts[:, :, 0] / np.maximum(total, 1)).astype(np.float32)
+    expected = brute_force(prob, target, valid, LEVELS, MIN_AREAS, "component")
+    np.testing.assert_array_equal(dice.swapaxes(2, 3), expected)
 
 
 @pytest.mark.parametrize("levels", [[3, 3], [5, 2], [0, 255], [-1], [], [0.5]])
@@ -139,3 +170,9 @@ def test_compiles_where_no_cache_folder_can_be_written(monkeypatch):
     doubled = compiled(lambda value: 2 * value)
     assert doubled(21) == 42
     assert compiled_module.numba.extending.is_jitted(doubled)
+
+
+def test_more_areas_than_can_be_ranked_are_refused():
+    prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
+    with pytest.raises(ValueError, match="at most 255"):
+        component_counts(prob, prob > 0, levels=LEVELS, min_areas=np.arange(256))

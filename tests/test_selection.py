@@ -1,4 +1,4 @@
-"""The chosen level, area and gate are the best there are, and the cross-fitted score never saw the rows it scores."""
+"""The chosen settings and gate are the best there are, and the cross-fitted score never saw the rows it scores."""
 
 import itertools
 
@@ -9,72 +9,157 @@ from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.pr_curve import threshold_for_precision, threshold_for_recall
-from skyfold.postprocess.selection import Selection, cross_fitted, score_rows, select
+from skyfold.metrics.segmentation import METRICS
+from skyfold.postprocess import chain
+from skyfold.postprocess.map_counts import MapCounts, count_maps
+from skyfold.postprocess.selection import Selection, cross_fitted, map_scores, row_stats, select
 
 LEVELS = np.array([25, 76, 127, 178, 229])
 MIN_AREAS = np.array([0, 10, 50])
 
 
+def made_up(dice, empty):
+    """Counts of maps with these Dice (n, K, 5, 3), in hundredths: the truth has 100 pixels, and so has every mask.
+
+    Over an empty truth only 0 and 1 can be, the latter by an empty mask.
+    """
+    both = np.where(empty[..., None, None], 0, np.rint(100 * dice)).astype(np.int32)
+    pred = np.where(empty[..., None, None] & (dice == 1), 0, 100).astype(np.int32)
+    pixels = np.stack([both, pred], axis=2).swapaxes(3, 4)  # (n, K, 2, M, T)
+    by_level = np.zeros((*empty.shape, 2, 256), dtype=np.int32)
+    by_level[:, :, 0, 0] = np.where(empty, 0, 100)
+    by_level[..., LEVELS + 1] = pixels[:, :, :, 0]
+    return MapCounts("component", LEVELS, MIN_AREAS, by_level, pixels[:, :, :, 1:])
+
+
 @st.composite
-def surfaces(draw):
+def cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count, classes = draw(st.integers(1, 25)), draw(st.integers(1, 3))
     empty = rng.random((count, classes)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
-    surface = np.round(rng.random((count, classes, 5, 3)), draw(st.integers(0, 2))).astype(np.float32)
-    surface = np.where(empty[..., None, None], np.round(surface), surface)
+    dice = np.round(rng.random((count, classes, 5, 3)), draw(st.integers(0, 2)))
+    dice = np.where(empty[..., None, None], np.round(dice), dice)
     prob = np.round(rng.random((count, classes)), draw(st.integers(0, 4))).astype(np.float32)
-    return surface, empty, prob
+    return dice, empty, prob
+
+
+@st.composite
+def small_maps(draw):
+    """Maps of a few pixels, and the counts of one rule on a lattice that has all that matters."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = (draw(st.integers(1, 7)), draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(st.integers(1, 2)))
+    prob = rng.choice(np.array([0, 40, 90, 150, 255], dtype=np.uint8), size=shape)
+    target = (rng.random(shape) < 0.5) & (rng.random((shape[0], 1, 1, shape[3])) < 0.6)
+    valid = rng.random(shape[:3]) < 0.8 if draw(st.booleans()) else None
+    gate = np.round(rng.random((shape[0], shape[3])), draw(st.integers(0, 2))).astype(np.float32)
+    lattice = {"levels": np.array([0, 60, 149, 254]), "min_areas": np.array([0, 2, 5])}
+    rule = draw(st.sampled_from(["component", "total", "triplet"]))
+    return prob, target, valid, gate, count_maps(prob, target, valid, rule=rule, **lattice)
 
 
 def flat(by_level, count=1, classes=1):
-    """A surface that depends on the level alone."""
-    values = np.array(by_level, dtype=np.float32)[None, None, :, None]
+    """Dice that depend on the level alone."""
+    values = np.array(by_level, dtype=np.float64)[None, None, :, None]
     return np.broadcast_to(values, (count, classes, 5, 3)).copy()
 
 
-def mean_score(selection, surface, empty, prob=None):
-    return score_rows(selection, surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS).mean()
+def mean_score(selection, counts, prob=None, objective="mean_dice"):
+    return METRICS[objective]().score(row_stats(selection, counts, prob))
 
 
-@given(case=surfaces())
+def every_selection(counts, gate_prob):
+    """All settings x gates of a set with one class."""
+    tops = counts.levels if counts.rule == "triplet" else [None]
+    gates = [None] if gate_prob is None else [*np.unique(gate_prob).astype(np.float64), 2.0]
+    for top, area, level, gate in itertools.product(tops, counts.min_areas, counts.levels, gates):
+        if top is None or top >= level:
+            yield Selection(
+                (int(level),),
+                (int(area),),
+                None if gate is None else (gate,),
+                None if top is None else (int(top),),
+                counts.rule,
+            )
+
+
+@pytest.mark.parametrize("objective", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
+@given(case=small_maps(), gated=st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_nothing_scores_better_than_what_is_chosen_by_masks_and_metric(objective, case, gated):
+    """Brute force: every setting and gate is applied to the pixels, and the masks are scored by the metric."""
+    prob, target, valid, gate, counts = case
+    chosen = select(counts, gate if gated else None, objective=objective)
+    metric = METRICS[objective]()
+    for k in range(counts.classes):
+        one = slice(k, k + 1)
+        own = {"target": target[..., one], "valid": valid}
+        gate_prob = gate[:, one] if gated else None
+        scores = [
+            metric.score(metric.stats(pred=chain.apply(each, prob[..., one], gate_prob, valid=valid), **own))
+            for each in every_selection(counts, gate_prob)
+        ]
+        of_class = Selection(
+            *(None if part is None else part[one] for part in list(vars(chosen).values())[:4]), counts.rule
+        )
+        masks = chain.apply(of_class, prob[..., one], gate_prob, valid=valid)
+        assert metric.score(metric.stats(pred=masks, **own)) == pytest.approx(max(scores), abs=1e-8)
+
+
+@given(case=small_maps(), gated=st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_counts_of_the_masks_are_what_the_selection_was_chosen_by(case, gated):
+    prob, target, valid, gate, counts = case
+    gate_prob = gate if gated else None
+    selection = select(counts, gate_prob)
+    before = prob.copy()
+    masks = chain.apply(selection, prob, gate_prob, valid=valid)
+    assert (masks.dtype, masks.shape) == (np.bool_, prob.shape)
+    np.testing.assert_array_equal(prob, before)
+    of_masks = METRICS["mean_dice"]().stats(target=target, pred=masks, valid=valid)
+    np.testing.assert_array_equal(row_stats(selection, counts, gate_prob), of_masks)
+    assert Selection.from_json(selection.to_json()) == selection
+
+
+@given(case=cases())
 @settings(deadline=None)
 def test_no_pair_of_level_and_area_is_better(case):
-    surface, empty, _ = case
-    chosen = select(surface, empty, levels=LEVELS, min_areas=MIN_AREAS)
+    dice, empty, _ = case
+    counts = made_up(dice, empty)
+    chosen = select(counts)
     assert chosen.gate_threshold_ is None
-    best = surface.astype(np.float64).mean(axis=0).max(axis=(1, 2)).mean()
-    assert mean_score(chosen, surface, empty) == pytest.approx(best, abs=1e-8)
+    assert mean_score(chosen, counts) == pytest.approx(dice.mean(axis=0).max(axis=(1, 2)).mean(), abs=1e-8)
 
 
-@given(case=surfaces())
+@given(case=cases())
 @settings(deadline=None, max_examples=60)
 def test_no_triple_of_level_area_and_gate_is_better(case):
-    surface, empty, prob = case
-    chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS)
+    dice, empty, prob = case
+    counts = made_up(dice, empty)
     best = 0.0
-    for k in range(surface.shape[1]):
+    for k in range(dice.shape[1]):
         gates = [*np.unique(prob[:, k]).astype(np.float64), 2.0]
         kept = [prob[:, k].astype(np.float64) >= gate for gate in gates]
         places = itertools.product(range(5), range(3), kept)
-        best += max(np.where(keep, surface[:, k, t, m], empty[:, k]).astype(np.float64).mean() for t, m, keep in places)
-    assert mean_score(chosen, surface, empty, prob) == pytest.approx(best / surface.shape[1], abs=1e-8)
+        best += max(np.where(keep, dice[:, k, t, m], empty[:, k]).mean() for t, m, keep in places)
+    assert mean_score(select(counts, prob), counts, prob) == pytest.approx(best / dice.shape[1], abs=1e-8)
 
 
-@given(case=surfaces())
+@given(case=cases())
 @settings(deadline=None, max_examples=60)
 def test_expected_dice_keeps_what_is_expected_to_gain(case):
-    surface, empty, prob = case
-    chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS, gate="expected_dice")
+    dice, empty, prob = case
+    counts = made_up(dice, empty)
+    chosen = select(counts, prob, gate="expected_dice")
     scores = {}
-    for k, t, m in np.ndindex(surface.shape[1:]):
+    for k, t, m in np.ndindex(dice.shape[1:]):
         there = ~empty[:, k]
-        expected = surface[there, k, t, m].astype(np.float64).mean() if there.any() else 0.0
+        expected = dice[there, k, t, m].mean() if there.any() else 0.0
         keep = prob[:, k].astype(np.float64) >= 1 / (1 + expected)
-        scores[k, t, m] = np.where(keep, surface[:, k, t, m], empty[:, k]).astype(np.float64).mean()
+        scores[k, t, m] = np.where(keep, dice[:, k, t, m], empty[:, k]).mean()
         if (chosen.level_[k], chosen.min_area_[k]) == (LEVELS[t], MIN_AREAS[m]):
             assert chosen.gate_threshold_[k] == pytest.approx(1 / (1 + expected), abs=1e-12)
-    best = np.mean([max(v for (c, *_), v in scores.items() if c == k) for k in range(surface.shape[1])])
-    assert mean_score(chosen, surface, empty, prob) == pytest.approx(best, abs=1e-8)
+    best = np.mean([max(v for (c, *_), v in scores.items() if c == k) for k in range(dice.shape[1])])
+    assert mean_score(chosen, counts, prob) == pytest.approx(best, abs=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -84,21 +169,19 @@ def test_wanted_precision_or_recall_is_read_off_the_curve(gate, read_off):
     rng = np.random.default_rng(0)
     empty = rng.random((40, 2)) < 0.5
     prob = np.clip(rng.normal(0.7 - 0.4 * empty, 0.2), 0, 1)
-    surface = rng.random((40, 2, 5, 3)).astype(np.float32)
-    chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS, gate=gate, wanted=0.9)
+    dice = np.where(empty[..., None, None], 0.0, np.round(rng.random((40, 2, 5, 3)), 2))
+    chosen = select(made_up(dice, empty), prob, gate=gate, wanted=0.9)
     for k in range(2):
         threshold = read_off(prob[:, k], ~empty[:, k], 0.9).threshold
         assert chosen.gate_threshold_[k] == threshold
-        kept = surface[prob[:, k] >= threshold, k].astype(np.float64).sum(axis=0)
+        kept = dice[prob[:, k] >= threshold, k].sum(axis=0)
         t, m = np.unravel_index(np.argmax(kept), kept.shape)
         assert (chosen.level_[k], chosen.min_area_[k]) == (LEVELS[t], MIN_AREAS[m])
 
 
 def test_wanted_precision_must_be_given():
     with pytest.raises(ConfigError, match="gate_wanted"):
-        select(
-            flat([1] * 5), np.zeros((1, 1), bool), np.ones((1, 1)), levels=LEVELS, min_areas=MIN_AREAS, gate="precision"
-        )
+        select(made_up(flat([1] * 5), np.zeros((1, 1), bool)), np.ones((1, 1)), gate="precision")
 
 
 @pytest.mark.parametrize(
@@ -112,82 +195,67 @@ def test_wanted_precision_must_be_given():
     ],
 )
 def test_equal_levels_give_the_middle_of_their_plateau(by_level, level):
-    chosen = select(flat(by_level), np.zeros((1, 1), dtype=bool), levels=LEVELS, min_areas=MIN_AREAS)
+    chosen = select(made_up(flat(by_level), np.zeros((1, 1), dtype=bool)))
     assert (chosen.level_, chosen.min_area_) == ((level,), (0,))
 
 
 def test_gate_threshold_lies_in_the_middle_of_the_gap():
     # The mask is right in the row of 0.8 and wrong in that of 0.3 (the class is not there): any gate between does.
-    surface = np.stack([flat([0.5] * 5)[0], flat([0.0] * 5)[0]])
-    chosen = select(surface, np.array([[False], [True]]), np.array([[0.8], [0.3]]), levels=LEVELS, min_areas=MIN_AREAS)
+    dice = np.stack([flat([0.5] * 5)[0], flat([0.0] * 5)[0]])
+    chosen = select(made_up(dice, np.array([[False], [True]])), np.array([[0.8], [0.3]]))
     assert chosen.gate_threshold_ == (pytest.approx(0.55),)
 
 
 def test_equal_probabilities_stand_or_fall_together():
     # Of three rows at 0.5 two gain 0.4 by being kept and one loses 1; apart they would score 0.4 + 0.4 + 1.
-    surface = np.concatenate([flat([0.4] * 5, count=2), flat([0.0] * 5)])
-    empty, prob = np.array([[False], [False], [True]]), np.full((3, 1), 0.5)
-    chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS)
+    dice = np.concatenate([flat([0.4] * 5, count=2), flat([0.0] * 5)])
+    counts, prob = made_up(dice, np.array([[False], [False], [True]])), np.full((3, 1), 0.5)
+    chosen = select(counts, prob)
     assert chosen.gate_threshold_[0] > 0.5
-    assert mean_score(chosen, surface, empty, prob) == pytest.approx(1 / 3)
+    assert mean_score(chosen, counts, prob) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gate_fits_between_neighbouring_numbers(dtype):
     low = dtype(0.7)
     prob = np.array([[np.nextafter(low, dtype(1))], [low]])
-    surface = np.stack([flat([1.0] * 5)[0], flat([0.0] * 5)[0]])
-    empty = np.array([[False], [True]])
-    chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS)
-    assert mean_score(chosen, surface, empty, prob) == 1.0
+    counts = made_up(np.stack([flat([1.0] * 5)[0], flat([0.0] * 5)[0]]), np.array([[False], [True]]))
+    assert mean_score(select(counts, prob), counts, prob) == 1.0
 
 
 def test_a_class_that_is_never_there_is_emptied_even_at_certainty():
-    surface, empty, prob = flat([0.0] * 5, count=3), np.ones((3, 1), dtype=bool), np.ones((3, 1), dtype=np.float32)
+    counts, prob = made_up(flat([0.0] * 5, count=3), np.ones((3, 1), dtype=bool)), np.ones((3, 1), dtype=np.float32)
     for gate in ("dice", "precision", "recall"):
-        chosen = select(surface, empty, prob, levels=LEVELS, min_areas=MIN_AREAS, gate=gate, wanted=0.5)
-        assert mean_score(chosen, surface, empty, prob) == 1.0
+        chosen = select(counts, prob, gate=gate, wanted=0.5)
+        assert mean_score(chosen, counts, prob) == 1.0
         assert Selection.from_json(chosen.to_json()) == chosen
 
 
-@given(case=surfaces())
-@settings(deadline=None, max_examples=20)
-def test_json_brings_the_selection_back_exactly(case):
-    surface, empty, prob = case
-    for gate_prob in (None, prob):
-        chosen = select(surface, empty, gate_prob, levels=LEVELS, min_areas=MIN_AREAS)
-        assert Selection.from_json(chosen.to_json()) == chosen
-
-
-def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others():
+@pytest.mark.parametrize("rule", ["component", "total", "triplet"])
+def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others(rule):
     rng = np.random.default_rng(0)
-    surface = rng.random((30, 2, 5, 3)).astype(np.float32)
-    empty, prob = rng.random((30, 2)) < 0.3, rng.random((30, 2))
-    fold = np.arange(30) % 4 - 1
-    fit = cross_fitted(surface, empty, fold, prob, levels=LEVELS, min_areas=MIN_AREAS)
+    prob, target = rng.integers(0, 256, (30, 6, 7, 2), dtype=np.uint8), rng.random((30, 6, 7, 2)) < 0.4
+    counts = count_maps(prob, target, rule=rule, levels=LEVELS, min_areas=np.array([0, 3, 9]))
+    fold, gate = np.arange(30) % 4 - 1, rng.random((30, 2))
+    fit = cross_fitted(counts, fold, gate, objective="global_iou")
     for f in range(3):
-        others, own = (fold != f) & (fold != -1), fold == f
-        chosen = select(surface[others], empty[others], prob[others], levels=LEVELS, min_areas=MIN_AREAS)
+        others, own = np.flatnonzero((fold != f) & (fold != -1)), np.flatnonzero(fold == f)
+        chosen = select(counts, gate, rows=others, objective="global_iou")
         assert fit.by_fold[f] == chosen
-        expected = score_rows(chosen, surface[own], empty[own], prob[own], levels=LEVELS, min_areas=MIN_AREAS)
-        np.testing.assert_array_equal(fit.rows[own], expected)
-    assert np.isnan(fit.rows[fold == -1]).all()
-    assert np.isnan(fit.naive_rows[fold == -1]).all()
+        np.testing.assert_array_equal(fit.stats[own], row_stats(chosen, counts, gate, rows=own))
+    assert np.isnan(fit.stats[fold == -1]).all()
+    assert np.isnan(fit.naive_stats[fold == -1]).all()
+    assert fit.score == METRICS["global_iou"]().score(fit.stats[fold != -1])
     assert fit.optimism == pytest.approx(fit.naive - fit.score)
 
 
 def test_rows_never_validated_change_nothing():
     rng = np.random.default_rng(1)
-    surface, empty = rng.random((20, 1, 5, 3)).astype(np.float32), rng.random((20, 1)) < 0.3
+    dice, empty = np.round(rng.random((20, 1, 5, 3)), 2), np.zeros((20, 1), dtype=bool)
     fold = np.arange(20) % 2
-    alone = cross_fitted(surface, empty, fold, levels=LEVELS, min_areas=MIN_AREAS)
-    with_more = cross_fitted(
-        np.concatenate([surface, flat([1, 0, 0, 0, 0], count=50)]),
-        np.concatenate([empty, np.zeros((50, 1), dtype=bool)]),
-        np.concatenate([fold, np.full(50, -1)]),
-        levels=LEVELS,
-        min_areas=MIN_AREAS,
-    )
+    alone = cross_fitted(made_up(dice, empty), fold)
+    more = np.concatenate([dice, flat([1, 0, 0, 0, 0], count=50)])
+    with_more = cross_fitted(made_up(more, np.zeros((70, 1), dtype=bool)), np.concatenate([fold, np.full(50, -1)]))
     assert with_more.selection == alone.selection
     assert (with_more.naive, with_more.score) == (alone.naive, alone.score)
 
@@ -195,13 +263,7 @@ def test_rows_never_validated_change_nothing():
 def test_on_pure_noise_the_naive_score_is_optimistic_and_the_cross_fitted_one_is_not():
     rng = np.random.default_rng(0)
     fits = [
-        cross_fitted(
-            rng.random((40, 1, 5, 3)).astype(np.float32),
-            np.zeros((40, 1), dtype=bool),
-            np.arange(40) % 4,
-            levels=LEVELS,
-            min_areas=MIN_AREAS,
-        )
+        cross_fitted(made_up(np.round(rng.random((40, 1, 5, 3)), 2), np.zeros((40, 1), dtype=bool)), np.arange(40) % 4)
         for _ in range(60)
     ]
     # Every place is worth 0.5 on new rows; the greatest of 15 means of 40 rows lies some 1.7 x 0.29 / sqrt(40) above.
@@ -209,21 +271,33 @@ def test_on_pure_noise_the_naive_score_is_optimistic_and_the_cross_fitted_one_is
     assert np.mean([fit.score for fit in fits]) == pytest.approx(0.5, abs=0.02)
 
 
+def test_map_scores_of_all_pixels_taken_together_are_those_of_each_map():
+    stats = np.array([[3.0, 6.0, 4.0], [0.0, 0.0, 0.0], [np.nan] * 3])
+    # 2 x 3 / (6 + 4) and 3 / (6 + 4 - 3); both empty is 1.
+    np.testing.assert_allclose(map_scores(stats, "global_dice")[:, 0], [0.6, 1.0, np.nan])
+    np.testing.assert_allclose(map_scores(stats, "mean_iou")[:, 0], [3 / 7, 1.0, np.nan])
+
+
 def test_what_does_not_fit_together_is_refused():
-    surface, empty = flat([1] * 5, count=4), np.zeros((4, 1), dtype=bool)
-    lattice = {"levels": LEVELS, "min_areas": MIN_AREAS}
+    counts = made_up(flat([1] * 5, count=4), np.zeros((4, 1), dtype=bool))
     with pytest.raises(OofMismatch, match="2 folds or more"):
-        cross_fitted(surface, empty, np.zeros(4, dtype=int), **lattice)
+        cross_fitted(counts, np.zeros(4, dtype=int))
     with pytest.raises(OofMismatch, match="without NaN"):
-        select(surface, empty, np.full((4, 1), np.nan), **lattice)
+        select(counts, np.full((4, 1), np.nan))
     with pytest.raises(OofMismatch, match="no validated rows"):
-        select(surface[:0], empty[:0], **lattice)
-    with pytest.raises(ValueError, match="expected a surface"):
-        select(surface, empty, levels=LEVELS[:2], min_areas=MIN_AREAS)
-    with pytest.raises(ValueError, match="not all on the lattice"):
-        score_rows(Selection((26,), (0,), None), surface, empty, **lattice)
+        select(counts, rows=np.array([], dtype=int))
+    with pytest.raises(ConfigError, match="mean over maps"):
+        select(counts, np.ones((4, 1)), gate="expected_dice", objective="global_dice")
+    with pytest.raises(ValueError, match="by_area: expected"):
+        MapCounts("component", LEVELS[:2], MIN_AREAS, counts.by_level, counts.by_area)
+    with pytest.raises(ValueError, match="by_area: expected"):
+        MapCounts("component", LEVELS, MIN_AREAS, counts.by_level)
+    with pytest.raises(ValueError, match="by_level: expected"):
+        MapCounts("total", LEVELS, MIN_AREAS, counts.by_level[..., 1:])
+    with pytest.raises(ValueError, match="not on the lattice"):
+        row_stats(Selection((26,), (0,)), counts)
     with pytest.raises(OofMismatch, match="has a gate"):
-        score_rows(Selection((25,), (0,), (0.5,)), surface, empty, **lattice)
+        row_stats(Selection((25,), (0,), (0.5,)), counts)
 
 
 def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
@@ -231,16 +305,14 @@ def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
     rng = np.random.default_rng(5)
     fold = np.repeat([0, 1, -1], [20, 20, 5])
     empty = rng.random((45, 1)) < 0.5
-    surface = np.where(empty[..., None, None], 0.0, 0.8).astype(np.float32)
+    counts = made_up(np.where(empty[..., None, None], 0.0, flat([0.8] * 5, count=45)), empty)
     shown = []
 
     def knows_what_it_was_shown(rows):
         shown.append(rows.copy())
         return np.where(rows[:, None], np.where(empty, 0.1, 0.9), 0.5)
 
-    result = cross_fitted(
-        surface, empty, fold, knows_what_it_was_shown, levels=np.array([127]), min_areas=np.array([0])
-    )
+    result = cross_fitted(counts, fold, knows_what_it_was_shown)
     assert sorted((s[fold == 0].any(), s[fold == 1].any()) for s in shown) == [
         (False, True),
         (True, False),

@@ -160,17 +160,22 @@ class RunConfig(Strict):
 class PostprocessConfig(Strict):
     """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
 
-    area: "component" drops small components, "total" empties a small mask. gate: how the classifier may empty a class.
-    gate_wanted: the precision or recall wanted, for the gates of these names. presence: what the gate goes by, the
-    classifier's probability alone, or stacked with the blend's own surest pixels by a logistic regression.
+    rule: "component" drops small components, "total" empties a small mask, "triplet" empties a mask that has too few
+    pixels above a second, higher threshold (`min_areas` are then their counts). gate: how the classifier may empty a
+    class. gate_wanted: the precision or recall wanted, for the gates of these names. presence: what the gate goes by,
+    the classifier's probability alone, or stacked with the blend's own surest pixels by a logistic regression.
     """
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
     min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    area: Literal["component", "total"] = "component"
+    rule: Literal["component", "total", "triplet"] = "component"
     gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
     gate_wanted: Fraction | None = None
     presence: Literal["classifier", "stacked"] = "stacked"
+
+    @property
+    def area(self) -> str:
+        return self.rule
 
     @model_validator(mode="after")
     def _wanted(self) -> PostprocessConfig:
@@ -183,9 +188,9 @@ class WeightsConfig(Strict):
     """How the weights of a weighted mean are searched on the out-of-fold rows, together with a threshold per class.
 
     search: "greedy" adds models one by one, with replacement, whichever helps most; "hill_climb" moves weight between
-    two models as long as that helps; "slsqp" maximises soft Dice by its gradient. steps: models that greedy adds; bags:
-    how often the search is repeated, each on a random `row_share` of the groups and `model_share` of the runs, and
-    averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
+    two models as long as that helps; "slsqp" follows the gradient of the correlation with the truth. steps: models that
+    greedy adds; bags: how often the search is repeated, each on a random `row_share` of the groups and `model_share` of
+    the runs, and averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
     """
 
     search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"

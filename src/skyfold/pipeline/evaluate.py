@@ -9,44 +9,30 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from skyfold.config import PostprocessConfig
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import write_text
 from skyfold.folds import Folds
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
-from skyfold.postprocess.dice_surface import dice_surface
+from skyfold.metrics.segmentation import METRICS
+from skyfold.pipeline.surfaces import CHUNK_PIXELS, Surfaces, lattice, measure
 from skyfold.postprocess.presence_stack import presence_features
-from skyfold.postprocess.selection import HALF, CrossFit, FittedGate, Selection, cross_fitted
-from skyfold.progress import Progress
+from skyfold.postprocess.selection import CrossFit, FittedGate, Selection, cross_fitted
 from skyfold.types import JsonDict, Metric, Predictions, Samples
 
-CHUNK_PIXELS = 32 << 20
-
-
-@dataclass(frozen=True)
-class Surfaces:
-    """What any choice of threshold and minimum area would score, per map.
-
-    rows (n,) the samples that a fold validated; score (n, K, T, M) float32, the map's share in the metric;
-    empty (n, K) bool: whether the truth is, and so an emptied map scores 1; at_half (n, K) at level 127 alone.
-    """
-
-    rows: np.ndarray
-    levels: np.ndarray
-    min_areas: np.ndarray
-    score: np.ndarray
-    empty: np.ndarray
-    at_half: np.ndarray
+__all__ = ["Evaluation", "Surfaces", "difference", "evaluate", "features_of", "lattice", "measure", "write_rows"]
+COUNTED = ("both", "pred", "truth")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one set of predictions; `cross` has the chosen values and the scores per map."""
+    """Scores of one set of predictions; `cross` has the chosen values and the counts per map."""
 
     surfaces: Surfaces
     cross: CrossFit
@@ -56,11 +42,15 @@ class Evaluation:
     def selection(self) -> Selection:
         return self.cross.selection
 
+    @property
+    def metric(self) -> Metric:
+        return self.surfaces.metric
+
     def scores(self, draws: int, seed: int) -> JsonDict:
         """at_half, naive, cross_fitted, optimism, and the bootstrap interval of the cross-fitted score."""
         interval = self.interval(draws, seed)
         return {
-            "at_half": float(self.surfaces.at_half.mean()),
+            "at_half": self.metric.score(self.surfaces.at_half_stats),
             "naive": self.cross.naive,
             "cross_fitted": self.cross.score,
             "optimism": self.cross.optimism,
@@ -69,45 +59,33 @@ class Evaluation:
         }
 
     def interval(self, draws: int, seed: int) -> Interval:
-        return bootstrap_interval(MeanOfMaps(), self.cross.rows, groups=self.groups, draws=draws, seed=seed)
+        """The cross-fitted score, drawn by group."""
+        return bootstrap_interval(self.metric, self.cross.stats, groups=self.groups, draws=draws, seed=seed)
 
     def gain_over(self, baseline: np.ndarray, draws: int, seed: int) -> Interval:
-        """Cross-fitted score minus that of `baseline` (n, K), of the same maps, with its interval."""
-        return paired_difference(MeanOfMaps(), self.cross.rows, baseline, groups=self.groups, draws=draws, seed=seed)
+        """Cross-fitted score minus that of `baseline`, of the same maps, with its interval.
 
+        baseline: (n, 3K) counts as `cross.stats`, or (n, K) scores of maps for a metric that is their mean.
+        """
+        metric, stats = self.metric, self.cross.stats
+        if baseline.shape == self.surfaces.empty.shape:
+            if not _is_mean_of_maps(metric):
+                raise ConfigError(f"'{metric.name}' is not a mean over maps: give the baseline's counts.")
+            metric, stats = MeanOfMaps(), self.cross.rows
+        return paired_difference(metric, stats, baseline, groups=self.groups, draws=draws, seed=seed)
 
-def lattice(count: int) -> np.ndarray:
-    """`count` evenly spaced threshold levels; an odd count has 127, probability 0.5, among them.
-
-    >>> lattice(5).tolist()
-    [25, 76, 127, 178, 229]
-    """
-    return np.round(255 * (np.arange(count) + 0.5) / count - 0.5).astype(np.int64)
-
-
-def measure(oof: Predictions, samples: Samples, folds: Folds, metric: Metric, post: PostprocessConfig) -> Surfaces:
-    """Score of every map at every searched threshold and minimum area, read once, chunk by chunk."""
-    if samples.targets is None:
-        raise ConfigError("post-processing is fitted on the training part, which has no targets here.")
-    levels, areas = lattice(post.thresholds), np.array(sorted(set(post.min_areas)), dtype=np.int64)
-    rows = np.flatnonzero(folds.fold >= 0)
-    height, width, classes = oof.values.shape[1:]
-    score = np.empty((len(rows), classes, len(levels), len(areas)), dtype=np.float32)
-    half = np.empty((len(rows), classes), dtype=np.float32)
-    empty = np.empty((len(rows), classes), dtype=bool)
-    size = max(1, CHUNK_PIXELS // (height * width * classes))
-    with Progress("scoring thresholds and areas", len(rows)) as progress:
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            prob = np.asarray(oof.values[rows[part]])
-            target = np.stack([samples.targets[i].astype(bool) for i in rows[part]])
-            valid = None if samples.valid is None else np.stack([samples.valid[i] for i in rows[part]])
-            score[part] = dice_surface(prob, target, valid, levels=levels, min_areas=areas, area=post.area)
-            half[part] = dice_surface(prob, target, valid, levels=np.array([HALF]), min_areas=np.array([0]))[..., 0, 0]
-            counted = target if valid is None else target & valid[..., None]
-            empty[part] = ~counted.any(axis=(1, 2))
-            progress.advance(len(prob))
-    return Surfaces(rows, levels, areas, _of_metric(metric, score), empty, _of_metric(metric, half))
+    def columns(self) -> dict[str, np.ndarray]:
+        """What `write_rows` keeps of it, (n, K) each; where the metric is no mean over maps, with the counts."""
+        columns = {
+            "at_half": self.surfaces.at_half,
+            "naive": self.cross.naive_rows,
+            "cross_fitted": self.cross.rows,
+            "all_empty": self.surfaces.empty,
+        }
+        if not _is_mean_of_maps(self.metric):
+            thirds = np.split(self.cross.stats, 3, axis=1)
+            columns |= {f"cross_fitted_{name}": third for name, third in zip(COUNTED, thirds, strict=True)}
+        return columns
 
 
 def evaluate(
@@ -118,16 +96,49 @@ def evaluate(
     gate_prob: (n, K) of the rows of `surfaces`, or fitted as for `cross_fitted`; None: no gate.
     """
     cross = cross_fitted(
-        surfaces.score,
-        surfaces.empty,
+        surfaces.counts,
         folds.fold[surfaces.rows],
         gate_prob,
-        levels=surfaces.levels,
-        min_areas=surfaces.min_areas,
+        objective=surfaces.objective,
         gate=post.gate,
         wanted=post.gate_wanted,
     )
     return Evaluation(surfaces, cross, folds.groups[surfaces.rows])
+
+
+def difference(
+    ours: Path,
+    theirs: Path,
+    *,
+    metric: str = "mean_dice",
+    column: str = "cross_fitted",
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Score of one run or blend minus that of another, from their `rows.csv`, with its interval by group.
+
+    Every draw takes the same images (or groups of images) from both. column: which of the kept scores is compared.
+    OofMismatch where the two are not of the same images, folds and groups, or lack a column.
+    """
+    a, b = (_read_rows(path) for path in (ours, theirs))
+    for name in ("id", "fold", "group"):
+        if not a[name].equals(b[name]):
+            where = "" if len(a) != len(b) else f", first in row {int((a[name] != b[name]).to_numpy().argmax()) + 2}"
+            raise OofMismatch(
+                f"{ours} and {theirs}: not the same {name}s{where}. Compare blends of one folds.csv, made again with "
+                "scripts/blend.py."
+            )
+    columns = [column] if metric.startswith("mean_") else [f"{column}_{name}" for name in COUNTED]
+    chosen = cast(Metric, MeanOfMaps() if metric.startswith("mean_") else METRICS[metric]())
+    stats = [
+        np.concatenate([_of_classes(table, path, name) for name in columns], axis=1)
+        for table, path in ((a, ours), (b, theirs))
+    ]
+    if stats[0].shape != stats[1].shape:
+        raise OofMismatch(f"{ours} and {theirs}: not of the same classes.")
+    groups = a["group"].to_numpy(dtype=str)
+    return paired_difference(chosen, *stats, groups=groups, draws=draws, confidence=confidence, seed=seed)
 
 
 def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
@@ -158,12 +169,19 @@ def write_rows(
     write_text(path, text.getvalue())
 
 
-def _of_metric(metric: Metric, dice: np.ndarray) -> np.ndarray:
-    """A map's share in the metric from its Dice: IoU = Dice / (2 - Dice) holds map by map, empty ones included."""
-    if metric.name == "mean_dice":
-        return dice
-    if metric.name == "mean_iou":
-        return dice / (2.0 - dice)
-    raise ConfigError(
-        f"post-processing is searched for metrics that are a mean over maps (mean_dice, mean_iou), not '{metric.name}'."
-    )
+def _is_mean_of_maps(metric: Metric) -> bool:
+    return metric.name.startswith("mean_")
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise OofMismatch(f"{path}: no scores per image here. Write them with scripts/blend.py.")
+    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
+
+
+def _of_classes(table: pd.DataFrame, path: Path, column: str) -> np.ndarray:
+    names = [name for name in table.columns if name.startswith(f"{column} ")]
+    if not names:
+        raise OofMismatch(f"{path}: no column '{column} <class>'. Write it again with scripts/blend.py.")
+    values: np.ndarray = table[names].to_numpy(dtype=np.float64)
+    return values

@@ -118,7 +118,6 @@ def draw_oof_examples(config: BlendConfig, workspace: Workspace, count: int = 4)
         blended.oof.values,
         gate_probability(result, blended.oof, gate.oof, context.samples) if gate else None,
         Selection.from_dict(result["selection"]["final"]),
-        result["area"],
     )
     scores = blend_row_scores(folder)
     rows = np.flatnonzero(blended.oof.covered)
@@ -144,7 +143,7 @@ def _best_single_at_half(config: BlendConfig, workspace: Workspace) -> tuple[np.
         raise ConfigError(f"run '{best}' has no test part.")
     classes = len(run.info.classes)
     selection = Selection((HALF,) * classes, (0,) * classes, None)
-    return run.test.ids, PostprocessedMasks(run.test.values, None, selection, "component")
+    return run.test.ids, PostprocessedMasks(run.test.values, None, selection)
 
 
 def _in_order(ids: np.ndarray, own: np.ndarray, masks: ArraySequence) -> ArraySequence:

@@ -15,7 +15,6 @@ from skyfold.oof_store import read_run
 from skyfold.pipeline.blend import read_blend
 from skyfold.pipeline.evaluate import features_of
 from skyfold.postprocess.chain import apply
-from skyfold.postprocess.dice_surface import Area
 from skyfold.postprocess.presence_stack import PresenceStack
 from skyfold.postprocess.selection import Selection
 from skyfold.submission.write import write_submission
@@ -30,14 +29,13 @@ class PostprocessedMasks:
     values: np.ndarray
     gate_prob: np.ndarray | None
     selection: Selection
-    area: Area
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index: int) -> np.ndarray:
         gate = None if self.gate_prob is None else self.gate_prob[index : index + 1]
-        masks: np.ndarray = apply(self.selection, self.values[index : index + 1], gate, area=self.area)[0]
+        masks: np.ndarray = apply(self.selection, self.values[index : index + 1], gate)[0]
         return masks
 
 
@@ -59,7 +57,7 @@ def test_masks(config: BlendConfig, stage: str, workspace: Workspace) -> tuple[n
         gate = read_run(workspace.run(config.data.folder, result["gate"]["name"]), folds)
         gate_prob = None if gate.test is None else gate_probability(result, blended.test, gate.test, None)
     selection = Selection.from_dict(result["selection"][stage])
-    return blended.test.ids, PostprocessedMasks(blended.test.values, gate_prob, selection, result["area"])
+    return blended.test.ids, PostprocessedMasks(blended.test.values, gate_prob, selection)
 
 
 def gate_probability(result: JsonDict, pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:

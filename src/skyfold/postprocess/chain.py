@@ -1,11 +1,10 @@
-"""How a selection turns probabilities into masks: threshold, minimum area, classifier gate, in this order."""
+"""How a selection turns probabilities into masks: threshold, minimum area or triplet, then the classifier gate."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from skyfold.postprocess import class_thresholds, classifier_gate, min_area
-from skyfold.postprocess.dice_surface import Area
+from skyfold.postprocess import class_thresholds, classifier_gate, min_area, triplet
 from skyfold.postprocess.selection import Selection
 
 
@@ -14,18 +13,22 @@ def apply(
     prob: np.ndarray,
     gate_prob: np.ndarray | None = None,
     *,
-    area: Area,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Masks of a chunk of samples, bool (n, H, W, K); their Dice is what the surface says at the selected place.
+    """Masks of a chunk of samples, bool (n, H, W, K); they have as many pixels as the selection was chosen by.
 
-    prob: uint8 (n, H, W, K); gate_prob: (n, K), needed where the selection has a gate; area: as the surface was made;
-    valid: bool (n, H, W), undefined pixels are in no mask.
+    prob: uint8 (n, H, W, K); gate_prob: (n, K), needed where the selection has a gate; valid: bool (n, H, W), undefined
+    pixels are in no mask.
     """
-    masks = class_thresholds.apply(prob, selection.level_)
-    if valid is not None:
-        masks = masks & valid[..., None]
-    masks = min_area.apply(masks, selection.min_area_, area=area)
+    if selection.rule == "triplet":
+        if selection.top_level_ is None:
+            raise ValueError("a selection by triplets needs its top levels")
+        masks = triplet.apply(prob, selection.top_level_, selection.min_area_, selection.level_, valid)
+    else:
+        masks = class_thresholds.apply(prob, selection.level_)
+        if valid is not None:
+            masks = masks & valid[..., None]
+        masks = min_area.apply(masks, selection.min_area_, area=selection.rule)
     if selection.gate_threshold_ is None:
         return masks
     if gate_prob is None:

@@ -1,11 +1,11 @@
 """Which level, minimum area and classifier threshold each class gets, and how much of the gain is only fitted.
 
-All is read off Dice surfaces, so that choosing again for every fold costs next to nothing.
+All is read off the counts of maps, so that choosing again for every fold costs next to nothing.
 
 Of choices that score the same, the one that is farthest from where the score changes is taken, since the test images
 will move those places a little: first the smallest minimum area (it changes the masks least), then the middle of the
-longest run of equal levels (of equally long runs the one nearest 127, one half), then the middle of the widest range of
-gate thresholds.
+longest run of equal levels (of equally long runs the one nearest 127, one half), then the same for the top level, then
+the middle of the widest range of gate thresholds.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.pr_curve import threshold_for_precision, threshold_for_recall
+from skyfold.metrics.segmentation import METRICS, MeanDice, MeanIoU
 from skyfold.postprocess.classifier_gate import passes
+from skyfold.postprocess.joint_search import best_ratios, best_sums, shares, sums_of_first
+from skyfold.postprocess.map_counts import MapCounts, Rule
+from skyfold.types import Metric
 
 Gate = Literal["dice", "expected_dice", "precision", "recall"]
+Objective = Literal["mean_dice", "mean_iou", "global_dice", "global_iou"]
 HALF = 127
 FittedGate = Callable[[np.ndarray], np.ndarray]
 EQUAL = 1e-9  # sums of Dice over rows, added up in another order, differ by less
@@ -29,11 +34,16 @@ EQUAL = 1e-9  # sums of Dice over rows, added up in another order, differ by les
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, one entry a class; gate_threshold_ is None where there is no classifier."""
+    """What was chosen, one entry a class.
+
+    gate_threshold_ is None where there is no classifier, top_level_ where the rule is not "triplet".
+    """
 
     level_: tuple[int, ...]
     min_area_: tuple[int, ...]
-    gate_threshold_: tuple[float, ...] | None
+    gate_threshold_: tuple[float, ...] | None = None
+    top_level_: tuple[int, ...] | None = None
+    rule: Rule = "component"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)
@@ -45,11 +55,13 @@ class Selection:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
-        gate = values["gate_threshold_"]
+        gate, top = values["gate_threshold_"], values["top_level_"]
         return cls(
             level_=tuple(int(level) for level in values["level_"]),
             min_area_=tuple(int(area) for area in values["min_area_"]),
             gate_threshold_=None if gate is None else tuple(float(threshold) for threshold in gate),
+            top_level_=None if top is None else tuple(int(level) for level in top),
+            rule=values["rule"],
         )
 
 
@@ -57,93 +69,120 @@ class Selection:
 class CrossFit:
     """A selection made on all rows, beside selections made on k-1 folds and scored on the k-th.
 
-    naive_rows, rows: float64 (n, K), Dice per row and class of the one and of the others, NaN where no fold validated
-    the row. by_fold: the selection that was scored on each fold.
+    naive_stats, stats: float64 (n, 3K), the counts of the one and of the others as the segmentation metrics take them
+    (see `row_stats`), NaN where no fold validated the row. by_fold: the selection that was scored on each fold.
     """
 
     selection: Selection
     by_fold: dict[int, Selection]
-    naive_rows: np.ndarray
-    rows: np.ndarray
+    naive_stats: np.ndarray
+    stats: np.ndarray
+    objective: Objective
 
     @property
     def naive(self) -> float:
-        return float(np.nanmean(self.naive_rows))
+        return self._score(self.naive_stats)
 
     @property
     def score(self) -> float:
         """The cross-fitted score: what to expect of new images."""
-        return float(np.nanmean(self.rows))
+        return self._score(self.stats)
 
     @property
     def optimism(self) -> float:
         return self.naive - self.score
 
+    @property
+    def naive_rows(self) -> np.ndarray:
+        """Score of each map, float64 (n, K), as `rows`."""
+        return map_scores(self.naive_stats, self.objective)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Cross-fitted score of each map, float64 (n, K); NaN where no fold validated the row (see `map_scores`)."""
+        return map_scores(self.stats, self.objective)
+
+    def _score(self, stats: np.ndarray) -> float:
+        metric = cast(Metric, METRICS[self.objective]())
+        return metric.score(stats[~np.isnan(stats).any(axis=1)])
+
 
 def select(
-    surface: np.ndarray,
-    empty: np.ndarray,
+    counts: MapCounts,
     gate_prob: np.ndarray | None = None,
     *,
-    levels: np.ndarray,
-    min_areas: np.ndarray,
+    rows: np.ndarray | None = None,
+    objective: Objective = "mean_dice",
     gate: Gate = "dice",
     wanted: float | None = None,
 ) -> Selection:
-    """What maximises mean Dice, jointly per class.
+    """What maximises the objective on `rows` (positions, None: all), each class by itself.
 
-    surface: float32 (n, K, T, M), empty: bool (n, K), both as from `dice_surface`; levels (T,), min_areas (M,).
     gate_prob: (n, K) probability that the class is there; None: no gate. A mask is kept where it is at or above the
     threshold, and the threshold comes from
 
-    "dice"            the joint optimum of level, area and threshold
-    "expected_dice"   1 / (1 + d), d the mean Dice where the class is there: keeping gains p d, emptying gains 1 - p
+    "dice"            the joint optimum of all settings and the threshold
+    "expected_dice"   1 / (1 + d), d the mean share where the class is there: keeping gains p d, emptying gains 1 - p
+                      (for objectives that are a mean over maps)
     "precision"       the precision-recall curve at the `wanted` precision (the nearest it comes where never reached)
     "recall"          the same at the `wanted` recall
     """
-    _check(surface, empty, gate_prob, levels, min_areas)
-    if not len(surface):
+    chosen_on = np.arange(len(counts)) if rows is None else rows
+    _check_gate(gate_prob, counts, chosen_on)
+    if not len(chosen_on):
         raise OofMismatch("no validated rows to choose thresholds on; train at least one fold.")
-    chosen = []
-    for k in range(surface.shape[1]):
-        dice = np.ascontiguousarray(surface[:, k])
+    if gate_prob is not None and gate == "expected_dice" and objective.startswith("global"):
+        raise ConfigError(f"the gate 'expected_dice' is for a metric that is a mean over maps, not for '{objective}'.")
+    tops, areas, levels, thresholds = [], [], [], []
+    for k in range(counts.classes):
+        one = _Class(counts, k, chosen_on, objective)
         if gate_prob is None:
-            place, threshold = _best_place(_sum_of_rows(dice), levels), None
+            (top, m, t), threshold = _best_place(one.best(np.array([len(chosen_on)])), counts.levels), 0.0
         else:
-            place, threshold = _best_with_gate(dice, empty[:, k], gate_prob[:, k], levels, gate, wanted)
-        chosen.append((int(levels[place[0]]), int(min_areas[place[1]]), threshold))
-    level, min_area, thresholds = zip(*chosen, strict=True)
-    return Selection(level, min_area, None if gate_prob is None else thresholds)
+            (top, m, t), threshold = _best_with_gate(one, gate_prob[chosen_on, k], counts.levels, gate, wanted)
+        tops.append(int(counts.levels[top]))
+        areas.append(int(counts.min_areas[m]))
+        levels.append(int(counts.levels[t]))
+        thresholds.append(threshold)
+    return Selection(
+        level_=tuple(levels),
+        min_area_=tuple(areas),
+        gate_threshold_=None if gate_prob is None else tuple(thresholds),
+        top_level_=tuple(tops) if counts.rule == "triplet" else None,
+        rule=counts.rule,
+    )
 
 
-def score_rows(
-    selection: Selection,
-    surface: np.ndarray,
-    empty: np.ndarray,
-    gate_prob: np.ndarray | None = None,
-    *,
-    levels: np.ndarray,
-    min_areas: np.ndarray,
+def row_stats(
+    selection: Selection, counts: MapCounts, gate_prob: np.ndarray | None = None, *, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Dice per row and class under `selection`, float64 (n, K); arrays as for `select`."""
-    _check(surface, empty, gate_prob, levels, min_areas)
-    t, m = _positions(selection.level_, levels), _positions(selection.min_area_, min_areas)
-    dice = surface[:, np.arange(surface.shape[1]), t, m].astype(np.float64)
-    if selection.gate_threshold_ is None:
-        return dice
-    if gate_prob is None:
+    """Counts of the masks that `selection` makes of `rows` (positions, None: all), float64 (len(rows), 3K).
+
+    As the segmentation metrics take them: pixels in both masks, in the predicted, in the true one, K columns each.
+    """
+    scored = np.arange(len(counts)) if rows is None else rows
+    _check_gate(gate_prob, counts, scored)
+    if selection.gate_threshold_ is not None and gate_prob is None:
         raise OofMismatch("the selection has a gate: give the classifier's probabilities too.")
-    return np.where(passes(gate_prob, selection.gate_threshold_), dice, empty.astype(np.float64))
+    stats = np.empty((3, len(scored), counts.classes))
+    for k in range(counts.classes):
+        m = _position(selection.min_area_[k], counts.min_areas)
+        t = _position(selection.level_[k], counts.levels)
+        top = 0 if selection.top_level_ is None else _position(selection.top_level_[k], counts.levels)
+        kept = counts.kept(scored, k, m)[:, top]
+        stats[:2, :, k] = counts.of_masks(scored, k, m)[:, :, t].T * kept
+    stats[2] = counts.truth[scored]
+    if selection.gate_threshold_ is not None and gate_prob is not None:
+        stats[:2] *= passes(gate_prob[scored], selection.gate_threshold_)
+    return np.concatenate(list(stats), axis=1)
 
 
 def cross_fitted(
-    surface: np.ndarray,
-    empty: np.ndarray,
+    counts: MapCounts,
     fold: np.ndarray,
     gate_prob: np.ndarray | FittedGate | None = None,
     *,
-    levels: np.ndarray,
-    min_areas: np.ndarray,
+    objective: Objective = "mean_dice",
     gate: Gate = "dice",
     wanted: float | None = None,
 ) -> CrossFit:
@@ -153,80 +192,137 @@ def cross_fitted(
     that returns (n, K) for all rows.
     """
     folds = [int(f) for f in np.unique(fold) if f != -1]
-    if len(folds) < 2 or len(fold) != len(surface):
+    if len(folds) < 2 or len(fold) != len(counts):
         raise OofMismatch(f"cross-fitting needs 2 folds or more and a fold for each row; got folds {folds}.")
 
-    def choose_and_score(chosen_on: np.ndarray, scored: np.ndarray, values: np.ndarray) -> Selection:
+    def choose_and_score(chosen_on: np.ndarray, scored: np.ndarray, stats: np.ndarray) -> Selection:
         probs = gate_prob(chosen_on) if callable(gate_prob) else gate_prob
-        own, other = (None if probs is None else probs[rows] for rows in (chosen_on, scored))
-        selection = select(
-            surface[chosen_on], empty[chosen_on], own, levels=levels, min_areas=min_areas, gate=gate, wanted=wanted
-        )
-        values[scored] = score_rows(
-            selection, surface[scored], empty[scored], other, levels=levels, min_areas=min_areas
-        )
+        selection = select(counts, probs, rows=np.flatnonzero(chosen_on), objective=objective, gate=gate, wanted=wanted)
+        stats[scored] = row_stats(selection, counts, probs, rows=np.flatnonzero(scored))
         return selection
 
-    naive_rows, rows = (np.full(empty.shape, np.nan) for _ in range(2))
+    naive_stats, stats = (np.full((len(fold), 3 * counts.classes), np.nan) for _ in range(2))
     covered = fold != -1
-    selection = choose_and_score(covered, covered, naive_rows)
-    by_fold = {f: choose_and_score(covered & (fold != f), fold == f, rows) for f in folds}
-    return CrossFit(selection, by_fold, naive_rows, rows)
+    selection = choose_and_score(covered, covered, naive_stats)
+    by_fold = {f: choose_and_score(covered & (fold != f), fold == f, stats) for f in folds}
+    return CrossFit(selection, by_fold, naive_stats, stats, objective)
 
 
-def _check(
-    surface: np.ndarray,
-    empty: np.ndarray,
-    gate_prob: np.ndarray | None,
-    levels: np.ndarray,
-    min_areas: np.ndarray,
-) -> None:
-    rows_and_classes = surface.shape[:2]
-    if surface.ndim != 4 or surface.shape[2:] != (len(levels), len(min_areas)) or empty.shape != rows_and_classes:
-        raise ValueError(
-            f"expected a surface (n, K, {len(levels)}, {len(min_areas)}) and empty (n, K); got {surface.shape} "
-            f"and {empty.shape}"
-        )
+def map_scores(stats: np.ndarray, objective: Objective) -> np.ndarray:
+    """Score of each map by itself, float64 (n, K) of stats (n, 3K); NaN stays NaN.
+
+    For an objective of all pixels taken together, the Dice or IoU of each map, whose mean is not the objective.
+    """
+    alone = MeanIoU() if objective.endswith("iou") else MeanDice()
+    return alone.per_class(stats)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """The rows of one class that something is chosen on, and the best figures of its settings."""
+
+    counts: MapCounts
+    k: int
+    rows: np.ndarray
+    objective: Objective
+
+    @property
+    def is_mean(self) -> bool:
+        return self.objective.startswith("mean")
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.counts.by_level[self.rows, self.k, 0, 0].astype(np.int64)
+
+    def ordered(self, order: np.ndarray) -> _Class:
+        return _Class(self.counts, self.k, self.rows[order], self.objective)
+
+    def best(self, cuts: np.ndarray) -> np.ndarray:
+        """Of every setting the best figure at any of the cuts, float64 (P, M, T): a sum of shares, or a ratio."""
+        figures = []
+        for m in range(len(self.counts.min_areas)):
+            masks, kept = self.counts.of_masks(self.rows, self.k, m), self.counts.kept(self.rows, self.k, m)
+            if self.is_mean:
+                figures.append(best_sums(self._shares(masks), self.truth == 0, kept, cuts))
+            else:
+                figures.append(best_ratios(masks, self.truth, kept, cuts))
+        return np.stack(figures, axis=1)
+
+    def best_of_expected(self, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sum of shares of every setting with its own threshold 1 / (1 + d), and that threshold; each (P, M, T).
+
+        probs: (n,) of the rows, descending.
+        """
+        empty = self.truth == 0
+        sums, thresholds = [], []
+        for m in range(len(self.counts.min_areas)):
+            masks, kept = self.counts.of_masks(self.rows, self.k, m), self.counts.kept(self.rows, self.k, m)
+            share, there = self._shares(masks), ~empty
+            all_there = np.full((kept.shape[1], share.shape[1]), int(there.sum()))
+            when_there = sums_of_first(share[there], empty[there], kept[there], all_there) / max(int(there.sum()), 1)
+            threshold = 1.0 / (1.0 + np.maximum(when_there, 0.0))
+            stop = np.searchsorted(-probs, -threshold, side="right")
+            sums.append(sums_of_first(share, empty, kept, stop))
+            thresholds.append(threshold)
+        return np.stack(sums, axis=1), np.stack(thresholds, axis=1)
+
+    def figures_at(self, place: tuple[int, int, int], cuts: np.ndarray) -> np.ndarray:
+        """The figure of one setting at each cut, float64 (C,)."""
+        top, m, t = place
+        masks = self.counts.of_masks(self.rows, self.k, m)[:, :, t : t + 1]
+        masks = masks * self.counts.kept(self.rows, self.k, m)[:, top, None, None]
+        if self.is_mean:
+            gained = self._shares(masks)[:, 0] - (self.truth == 0)
+            return np.asarray(np.append(0.0, np.cumsum(gained))[cuts] + (self.truth == 0).sum())
+        both, pred = (np.append(0, np.cumsum(masks[:, which, 0], dtype=np.int64))[cuts] for which in range(2))
+        total = pred + self.truth.sum()
+        return np.where(total == 0, 1.0, 2.0 * both / np.maximum(total, 1))
+
+    def _shares(self, masks: np.ndarray) -> np.ndarray:
+        return shares(masks, self.truth, iou=self.objective == "mean_iou")
+
+
+def _check_gate(gate_prob: np.ndarray | None, counts: MapCounts, rows: np.ndarray) -> None:
+    wanted = (len(counts), counts.classes)
     if gate_prob is not None and (
-        gate_prob.shape != rows_and_classes or not ((gate_prob >= 0) & (gate_prob <= 1)).all()
+        gate_prob.shape != wanted or not ((gate_prob[rows] >= 0) & (gate_prob[rows] <= 1)).all()
     ):
         raise OofMismatch(
-            f"the classifier's probabilities: expected {rows_and_classes} in 0..1 without NaN, got {gate_prob.shape}. "
+            f"the classifier's probabilities: expected {wanted} in 0..1 without NaN, got {gate_prob.shape}. "
             "Train it on the same folds and samples as the masks."
         )
 
 
-def _positions(values: tuple[int, ...], lattice: np.ndarray) -> np.ndarray:
-    positions = np.searchsorted(lattice, values)
-    if (positions == len(lattice)).any() or (np.asarray(lattice)[positions] != values).any():
-        raise ValueError(f"{values} are not all on the lattice {np.asarray(lattice).tolist()} of the surface")
-    return positions
-
-
-def _sum_of_rows(dice: np.ndarray) -> np.ndarray:
-    total: np.ndarray = dice.sum(axis=0, dtype=np.float64)
-    return total
+def _position(value: int, lattice: np.ndarray) -> int:
+    position = int(np.searchsorted(lattice, value))
+    if position == len(lattice) or lattice[position] != value:
+        raise ValueError(f"{value} is not on the lattice {np.asarray(lattice).tolist()} of the counts")
+    return position
 
 
 def _best_with_gate(
-    dice: np.ndarray, empty: np.ndarray, prob: np.ndarray, levels: np.ndarray, gate: Gate, wanted: float | None
-) -> tuple[tuple[int, int], float]:
-    """Place on the surface of one class and gate threshold. dice: float32 (n, T, M); empty: bool (n,); prob: (n,)."""
-    if gate in ("precision", "recall"):
-        threshold = _threshold_wanted(prob, ~empty, gate, wanted)
-        kept = passes(prob[:, None], [threshold])[:, 0]
-        return _best_place(_sum_of_rows(dice[kept]) + empty[~kept].sum(), levels), threshold
+    one: _Class, prob: np.ndarray, levels: np.ndarray, gate: Gate, wanted: float | None
+) -> tuple[tuple[int, int, int], float]:
+    """Place (top, m, t) of one class and its gate threshold. prob: (n,) of the rows of `one`."""
     order = np.argsort(-prob, kind="stable")
     descending = prob[order].astype(np.float64)
-    cuts = np.flatnonzero(np.append(np.append(True, descending[1:] != descending[:-1]), True))
-    sums = _sums_by_cut(dice[order], empty[order], cuts)
-    if gate == "dice":
-        place = _best_place(sums.max(axis=0), levels)
-        return place, _middle_threshold(sums[(slice(None), *place)], cuts, descending)
-    thresholds = 1.0 / (1.0 + _mean_dice_when_there(dice, empty))
-    kept_rows = np.searchsorted(-descending, -thresholds, side="right")
-    place = _best_place(np.take_along_axis(sums, np.searchsorted(cuts, kept_rows)[None], axis=0)[0], levels)
-    return place, float(thresholds[place])
+    one_ordered = one.ordered(order)
+    if gate in ("precision", "recall"):
+        threshold = _threshold_wanted(prob, one.truth > 0, gate, wanted)
+        kept_rows = int(passes(prob[:, None], [threshold]).sum())
+        return _best_place(one_ordered.best(np.array([kept_rows])), levels), threshold
+    if gate == "expected_dice":
+        sums, thresholds = one_ordered.best_of_expected(descending)
+        place = _best_place(sums, levels)
+        return place, float(thresholds[place])
+    cuts = _cuts_between_different(descending)
+    place = _best_place(one_ordered.best(cuts), levels)
+    return place, _middle_threshold(one_ordered.figures_at(place, cuts), cuts, descending)
+
+
+def _cuts_between_different(descending: np.ndarray) -> np.ndarray:
+    """How many first rows a threshold can keep: no threshold parts rows of equal probability."""
+    return np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1], [True]]))
 
 
 def _threshold_wanted(prob: np.ndarray, there: np.ndarray, gate: Gate, wanted: float | None) -> float:
@@ -236,44 +332,31 @@ def _threshold_wanted(prob: np.ndarray, there: np.ndarray, gate: Gate, wanted: f
     return read_off(prob, there, wanted).threshold
 
 
-def _mean_dice_when_there(dice: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """(T, M); 0 where no row has the class, so that only certainty keeps a mask."""
-    there = ~empty
-    return _sum_of_rows(dice[there]) / max(int(there.sum()), 1)
+def _best_place(figures: np.ndarray, levels: np.ndarray) -> tuple[int, int, int]:
+    """Position (top, m, t) of the greatest of `figures` (P, M, T), by the module's rule where several are equal."""
+    equal = figures >= figures.max() - EQUAL * max(1.0, float(figures.max()))
+    m = int(np.flatnonzero(equal.any(axis=(0, 2)))[0])
+    t = _middle_of_longest(equal[:, m].any(axis=0), levels)
+    top = _middle_of_longest(equal[:, m, t], levels) if len(figures) > 1 else 0
+    return top, m, t
 
 
-def _sums_by_cut(dice: np.ndarray, empty: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """Sum of Dice where the first `cut` rows keep their masks and the others are emptied: float64 (cuts, T, M).
-
-    A cut never falls between rows of equal probability, since no threshold could make it.
-    """
-    sums = np.empty((len(cuts), *dice.shape[1:]))
-    padded = np.zeros((len(dice) + 1, dice.shape[2]))
-    for t in range(dice.shape[1]):  # one level at a time bounds the memory of the running sums
-        np.cumsum(dice[:, t] - empty[:, None].astype(np.float64), axis=0, out=padded[1:])
-        sums[:, t] = padded[cuts]
-    return sums + float(empty.sum())
-
-
-def _best_place(sums: np.ndarray, levels: np.ndarray) -> tuple[int, int]:
-    """Position (t, m) of the greatest of `sums` (T, M), by the module's rule where several are equal."""
-    equal = sums >= sums.max() - EQUAL * max(1.0, float(sums.max()))
-    m = int(np.flatnonzero(equal.any(axis=0))[0])
-    starts, ends = _runs(equal[:, m])
+def _middle_of_longest(flags: np.ndarray, levels: np.ndarray) -> int:
+    starts, ends = _runs(flags)
     middles = (starts + ends - 1) // 2
     longest = (ends - starts) == (ends - starts).max()
     distance = np.abs(np.asarray(levels)[middles] - HALF)
-    return int(middles[longest][np.argmin(distance[longest])]), m
+    return int(middles[longest][np.argmin(distance[longest])])
 
 
-def _middle_threshold(sums: np.ndarray, cuts: np.ndarray, descending: np.ndarray) -> float:
-    """Threshold in the middle of the widest range in which `sums` (cuts,) stays at its greatest.
+def _middle_threshold(figures: np.ndarray, cuts: np.ndarray, descending: np.ndarray) -> float:
+    """Threshold in the middle of the widest range in which `figures` (C,) stay at their greatest.
 
     A cut after row c is made by any threshold above the probability of row c and up to that of row c - 1.
     """
     above = np.append(max(1.0, float(np.nextafter(descending[0], np.inf))), descending[cuts[1:] - 1])
     below = np.append(descending[cuts[:-1]], min(0.0, float(descending[-1])))
-    starts, ends = _runs(sums >= sums.max() - EQUAL * max(1.0, float(sums.max())))
+    starts, ends = _runs(figures >= figures.max() - EQUAL * max(1.0, float(figures.max())))
     high, low = above[starts], below[ends - 1]
     widest = int(np.argmax(high - low))
     middle = float((high[widest] + low[widest]) / 2)

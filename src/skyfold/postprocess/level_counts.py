@@ -1,0 +1,56 @@
+"""How many pixels of every map lie above each level, and how many of them the truth has too: one histogram a map.
+
+Everything that depends on whole masks is read off these counts: Dice at every level, the minimum total area, the
+triplet rule, the score at one half, where the truth is empty.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyfold.compiled import compiled
+from skyfold.postprocess.map_arrays import check_maps, in_threads
+
+STORED_VALUES = 256
+
+
+def level_counts(
+    prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None, *, workers: int | None = None
+) -> np.ndarray:
+    """int32 (n, K, 2, 256): [..., 0, v] pixels of the truth whose stored value is v or more, [..., 1, v] all such.
+
+    The mask of level k is at v = k + 1. At v = 0 stand the pixels of the truth, and all that count.
+    prob: uint8 (n, H, W, K), memory-mapped or strided as it may be; target: bool (n, H, W, K); valid: bool (n, H, W),
+    pixels that count, None: all. workers: threads, None: one a core.
+
+    >>> prob = np.array([9, 200, 0], dtype=np.uint8).reshape(1, 1, 3, 1)
+    >>> level_counts(prob, prob > 100)[0, 0][:, [0, 1, 10, 201]].tolist()
+    [[1, 1, 1, 0], [3, 2, 1, 0]]
+    """
+    check_maps(prob, target, valid)
+    counts = np.zeros((len(prob), prob.shape[-1], 2, STORED_VALUES), dtype=np.int32)
+    everywhere = np.ones(prob.shape[1:3], dtype=np.bool_)
+
+    def fill(rows: range) -> None:
+        for i in rows:
+            defined = everywhere if valid is None else valid[i].copy()
+            _histograms(prob[i].copy(), target[i].copy(), defined, counts[i])
+
+    in_threads(fill, len(prob), workers)
+    return counts
+
+
+@compiled
+def _histograms(prob, target, defined, counts):  # type: ignore[no-untyped-def]
+    """Fill counts (K, 2, 256), zeros before, from prob and target (H, W, K)."""
+    height, width, classes = prob.shape
+    for r in range(height):
+        for c in range(width):
+            if defined[r, c]:
+                for k in range(classes):
+                    counts[k, 1, prob[r, c, k]] += 1
+                    counts[k, 0, prob[r, c, k]] += target[r, c, k]
+    for k in range(classes):
+        for which in range(2):
+            for value in range(254, -1, -1):
+                counts[k, which, value] += counts[k, which, value + 1]
