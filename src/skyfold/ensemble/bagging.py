@@ -1,6 +1,7 @@
-"""What several models say together: the mean, geometric mean or mean rank of their predictions, a chunk at a time.
+"""What several models say together: the mean, geometric mean, mean rank or vote of their predictions.
 
-Nothing is fitted and only one chunk of each model is in memory, so that any number of models can be combined.
+Nothing is fitted and only one chunk of each model is in memory, so that any number of models can be combined. The mean
+of bytes with whole weights, the usual case, is summed in 16 bits, a block at a time that stays in the cache.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from typing import Literal
 
 import numpy as np
 
+from skyfold.compiled import compiled
 from skyfold.errors import ConfigError, OofMismatch
+from skyfold.row_store import release_pages
 
-How = Literal["mean", "geometric", "rank"]
+How = Literal["mean", "geometric", "rank", "vote"]
 CHUNK_BYTES = 4 << 20
+BLOCK = 64 << 10  # values summed at a time
+LARGEST_SUM = 65535
 # A stored 0 stands for any probability below 0.5 / 255. Its middle keeps one model that rounds to 0 from vetoing all.
 LOG_OF_STORED = np.log(np.concatenate([[0.25], np.arange(1, 256)]))
 
@@ -24,6 +29,7 @@ def combine(
     how: How,
     weights: Sequence[float] | None = None,
     rows: np.ndarray | None = None,
+    levels: Sequence[Sequence[float]] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rows of this chunk, combined values of theirs) until all of `rows` (None: every row) have come.
 
@@ -35,19 +41,24 @@ def combine(
     "geometric"   exp of the weighted mean of logarithms: low where any model is low
     "rank"        weighted mean of the share of the class's values, over `rows`, that lie below (ties count half): only
                   the order within a model counts, so that models of different calibration weigh the same
+    "vote"        weighted share of the models whose value is above their own level; levels: (M, K), in the arrays' unit
 
-    ConfigError for wrong weights; OofMismatch for arrays that differ in shape or dtype, or hold NaN.
+    ConfigError for wrong weights or levels; OofMismatch for arrays that differ in shape or dtype, or hold NaN.
     """
     weight = _weights(weights, len(arrays))
     _check_arrays(arrays)
     chosen = np.arange(len(arrays[0])) if rows is None else np.asarray(rows)
     if how == "mean":
+        if arrays[0].dtype == np.uint8 and (weight % 1 == 0).all() and 255 * weight.sum() <= LARGEST_SUM:
+            return _averaged_bytes(arrays, weight, chosen)
         return _averaged(arrays, weight, chosen, [_as_is] * len(arrays), _same)
     if how == "geometric":
         return _averaged(arrays, weight, chosen, [_log] * len(arrays), np.exp)
     if how == "rank":
         return _rank_averaged(arrays, weight, chosen)
-    raise ConfigError(f"combine: '{how}' is not known. There are: mean, geometric, rank.")
+    if how == "vote":
+        return _averaged(arrays, weight, chosen, _votes(levels, arrays), _same)
+    raise ConfigError(f"combine: '{how}' is not known. There are: mean, geometric, rank, vote.")
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
@@ -79,11 +90,7 @@ def _averaged(
     back: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """back(weighted mean of into[i](values of array i, their positions in `rows`))."""
-    row_bytes = max(1, int(np.prod(arrays[0].shape[1:])) * arrays[0].dtype.itemsize)
-    size = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, len(rows), size):
-        positions = np.arange(start, min(start + size, len(rows)))
-        chunk = rows[positions]
+    for positions, chunk in _chunks(arrays, rows):
         total = np.zeros((len(chunk), *arrays[0].shape[1:]))
         for i, array in enumerate(arrays):
             values = array[chunk]
@@ -91,6 +98,69 @@ def _averaged(
             if weight[i]:  # 0 times the logarithm of 0 would be NaN
                 total += weight[i] * into[i](values, positions)
         yield chunk, _stored(back(total / weight.sum()), arrays[0].dtype)
+
+
+def _chunks(arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions in `rows` and the rows there; what was read of memory maps for a chunk is let go after it."""
+    row_bytes = max(1, int(np.prod(arrays[0].shape[1:])) * arrays[0].dtype.itemsize)
+    size = max(1, CHUNK_BYTES // row_bytes)
+    for start in range(0, len(rows), size):
+        positions = np.arange(start, min(start + size, len(rows)))
+        yield positions, rows[positions]
+        for array in arrays:
+            release_pages(array)
+
+
+def _averaged_bytes(
+    arrays: Sequence[np.ndarray], weight: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The weighted mean of uint8 arrays; weight: whole numbers whose sums of bytes fit into 16 bits."""
+    counted = [i for i in range(len(arrays)) if weight[i]]
+    parts, total = weight.astype(np.uint16), np.float32(weight.sum())
+    sums = np.empty(BLOCK, dtype=np.uint16)
+    for _, chunk in _chunks(arrays, rows):
+        together = bool(chunk[-1] - chunk[0] == len(chunk) - 1 and (np.diff(chunk) == 1).all())
+        index = slice(int(chunk[0]), int(chunk[-1]) + 1) if together else chunk  # a slice is read where it lies
+        flat = [np.ascontiguousarray(arrays[i][index]).reshape(-1) for i in counted]
+        mean = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.uint8)
+        flat_mean = mean.reshape(-1)
+        for begin in range(0, len(flat_mean), BLOCK):
+            block = slice(begin, begin + BLOCK)
+            out = flat_mean[block]
+            own = sums[: len(out)]
+            own[:] = 0
+            for values, i in zip(flat, counted, strict=True):
+                _add_parts(own, values[block], parts[i])
+            _divide(own, total, out)
+        yield chunk, mean
+
+
+@compiled
+def _add_parts(sums, values, parts):  # type: ignore[no-untyped-def]
+    for j in range(len(sums)):
+        sums[j] = np.uint16(sums[j] + np.uint16(parts * np.uint16(values[j])))
+
+
+@compiled
+def _divide(sums, total, mean):  # type: ignore[no-untyped-def]
+    """Rounded half to even: 24 bits hold every half exactly, and no quotient of whole numbers lies too near to one."""
+    for j in range(len(sums)):
+        mean[j] = np.uint8(np.rint(np.float32(sums[j]) / total))
+
+
+def _votes(
+    levels: Sequence[Sequence[float]] | None, arrays: Sequence[np.ndarray]
+) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    expected = (len(arrays), arrays[0].shape[-1])
+    own = np.asarray([] if levels is None else levels, dtype=np.float64)
+    if own.shape != expected or not np.isfinite(own).all():
+        raise ConfigError(f"combine: vote needs finite levels {expected}, one a model and class; got {own.shape}.")
+    full = 255.0 if arrays[0].dtype == np.uint8 else 1.0
+
+    def vote_at(level: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return lambda values, positions: np.where(values > level, full, 0.0)
+
+    return [vote_at(level) for level in own]
 
 
 def _as_is(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -130,6 +200,7 @@ class _StoredRanks:
             values = array[row].reshape(-1, classes)
             for k in range(classes):
                 counts[k] += np.bincount(values[:, k], minlength=256)
+            release_pages(array)
         up_to = np.cumsum(counts, axis=1)
         self.twice_rank = (2 * up_to - counts).astype(np.float64)
 

@@ -9,7 +9,7 @@ again and still gets the counts of the whole maps.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from skyfold.types import ArraySequence
 
 MOST_BYTES = 768 << 20  # of packed values and their sums
 MOST_PARTS = 65535 // 255  # whole parts of weight whose sum of stored values still fits into 16 bits
+ROWS_MAPPED = 16  # rows of memory maps that are read before their pages are handed back
 BLOCK = 4096  # pixels whose sums stay in the nearest cache while all levels are tried
 
 
@@ -71,13 +72,15 @@ def pack(
     levels: np.ndarray,
     seed: int = 0,
     most_bytes: int | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> PackedMaps:
     """Screen the maps of `rows` and pack what is uncertain between the lowest and the highest of `levels`.
 
     arrays: uint8 (N, H, W, K) a model, memory-mapped as they may be, read a row at a time; targets[i]: 0/1 (H, W, K);
     valid[i]: bool (H, W), undefined pixels count nowhere. levels: (T,) ascending whole numbers in 0..254.
     Rows are taken in random order until they are all packed or `most_bytes` (None: MOST_BYTES) are used, so that what
-    does not fit leaves a fair sample. OofMismatch for predictions that are not uint8 of one shape.
+    does not fit leaves a fair sample. advance: called with 1 after every row. OofMismatch for predictions that are not
+    uint8 of one shape.
     """
     shape = arrays[0].shape
     for i, array in enumerate(arrays):
@@ -100,9 +103,12 @@ def pack(
             known = np.ascontiguousarray(valid[int(row)], dtype=np.uint8).reshape(-1)
         for k, packer in enumerate(packers):
             packer.add(k, maps, lowest, highest, truth, known, levels)
-        for array in arrays:
-            release_pages(array)
         packed += 1
+        if advance is not None:
+            advance(1)
+        if packed % ROWS_MAPPED == 0:
+            for array in arrays:
+                release_pages(array)
         if sum(packer.pixels for packer in packers) > room:
             break
     return PackedMaps(tuple(packer.done() for packer in packers), order[:packed], levels, len(arrays))

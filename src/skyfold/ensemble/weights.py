@@ -2,8 +2,8 @@
 
 Hard Dice and IoU have steps and no gradient, so the searches compare exact scores: adding models one by one (Caruana
 et al. 2004), or moving weight between two models. The third follows a gradient, that of the correlation with the truth,
-and takes its thresholds from the exact scores. Weights are whole parts, at most 257 of them, so that sums of stored bytes, and with
-them the rounding of the blend that is stored later, are exact.
+and takes its thresholds from the exact scores. Weights are whole parts, at most 257 of them, so that sums of stored
+bytes, and with them the rounding of the blend that is stored later, are exact.
 """
 
 from __future__ import annotations
@@ -111,8 +111,7 @@ def cross_fitted_weights(maps: PackedMaps, fold: np.ndarray, metric: MapMetric, 
         raise OofMismatch(f"cross-fitting needs 2 folds or more; got folds {folds}.")
     chosen = choose(fold != -1)
     by_fold = {f: choose((fold != -1) & (fold != f)) for f in folds}
-    parts = {f: counts_at(maps, by_fold[f], np.flatnonzero(fold == f)) for f in folds}
-    together = [np.concatenate([parts[f][i] for f in folds]) for i in range(3)]
+    together = np.concatenate([counts_at(maps, by_fold[f], np.flatnonzero(fold == f)) for f in folds], axis=1)
     naive = counts_at(maps, chosen, np.flatnonzero(fold != -1))
     return CrossFittedWeights(chosen, by_fold, _mean_score(naive, metric), _mean_score(together, metric))
 
@@ -234,8 +233,8 @@ def whole_parts(weights: np.ndarray, total: int) -> np.ndarray:
     return parts
 
 
-def counts_at(maps: PackedMaps, chosen: Chosen, rows: np.ndarray) -> list[np.ndarray]:
-    """Pixels in both masks, predicted and true, int64 (len(rows), K) each, of the blend that `chosen` stands for."""
+def counts_at(maps: PackedMaps, chosen: Chosen, rows: np.ndarray) -> np.ndarray:
+    """Pixels in both masks, predicted and true, int64 (3, len(rows), K), of the blend that `chosen` stands for."""
     parts = np.array(chosen.parts, dtype=np.int64)
     stay = np.array([[0, -1, 0]], dtype=np.int64)
     columns = []
@@ -243,7 +242,7 @@ def counts_at(maps: PackedMaps, chosen: Chosen, rows: np.ndarray) -> list[np.nda
         cut = cuts_of(np.array([level]), int(parts.sum()))
         both, pred = mask_counts(pixels, weighted_sums(pixels, parts), stay, cut, rows)
         columns.append((both[:, 0, 0], pred[:, 0, 0], pixels.target[rows]))
-    return [np.stack(column, axis=1).astype(np.int64) for column in zip(*columns, strict=True)]
+    return np.array(columns, dtype=np.int64).transpose(1, 2, 0)
 
 
 class _Search:
@@ -278,7 +277,7 @@ class _Search:
 def score_of_counts(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: MapMetric) -> np.ndarray:
     """The score over axis 0, the maps of one class, from counts of pixels; 1 where mask and truth are both empty."""
     if metric in ("global_dice", "global_iou"):
-        both, pred, target = (np.sum(count, axis=0, keepdims=True, dtype=np.int64) for count in (both, pred, target))
+        both, pred, target = (count.sum(axis=0, keepdims=True, dtype=np.int64) for count in (both, pred, target))
     iou = metric in ("mean_iou", "global_iou")
     part = both if iou else 2 * both
     whole = pred + target - both if iou else pred + target
@@ -311,5 +310,6 @@ def _middle_of_best(by_level: np.ndarray) -> np.ndarray:
     return np.array([place[(len(place) - 1) // 2] for place in places])
 
 
-def _mean_score(counts: list[np.ndarray], metric: MapMetric) -> float:
-    return float(score_of_counts(*counts, metric).mean())
+def _mean_score(counts: np.ndarray, metric: MapMetric) -> float:
+    both, pred, target = counts
+    return float(score_of_counts(both, pred, target, metric).mean())
