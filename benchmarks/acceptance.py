@@ -3,6 +3,7 @@
     python benchmarks/acceptance.py --table wsiseg
     python benchmarks/acceptance.py --table l8biome_rgb     (scores the third-party masks too, where the data is there)
     python benchmarks/acceptance.py --table understanding_clouds
+    python benchmarks/acceptance.py --table core            (measures the speed of the numerical core, as run.py does)
 
 A figure that is not reached stays in the table.
 """
@@ -154,9 +155,14 @@ def as_markdown(figures: Sequence[Figure]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--table", choices=sorted(TABLES), required=True)
+    arguments.add_argument("--table", choices=sorted({*TABLES, "core"}), required=True)
     given = arguments.parse_args(argv)
-    print(as_markdown(TABLES[given.table]()))
+    if given.table == "core":
+        import run
+
+        print(run.as_markdown([line for lines in run.measure().values() for line in lines]))
+    else:
+        print(as_markdown(TABLES[given.table]()))
     return 0
 
 

@@ -1,0 +1,124 @@
+"""Measure the numerical core against its peers on this machine and write docs/benchmarks.md.
+
+    python benchmarks/run.py                 every topic; about a quarter of an hour on two cores
+    python benchmarks/run.py --topic rle     this topic alone, printed and not written
+    python benchmarks/run.py --quick         tiny sizes in a minute, printed and not written: does it run at all?
+
+Real rows are used where $SKYFOLD_DATA names the folder that has `clouds_labels`; peers are in benchmarks/requirements.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from timing import Line
+
+from skyfold.files import write_text
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+PACKAGES = ("numpy", "numba", "opencv-python-headless", "pandas", "pycocotools", "rlemasklib")
+TOPICS = {
+    "rle": "Run-length text",
+    "scoring": "Scoring a submission",
+    "postprocessing": "Search of thresholds and areas",
+    "bagging": "Bagging",
+    "weights": "Weights of a blend",
+    "image_cache": "Image cache",
+}
+
+
+def measure(topics: Sequence[str] = tuple(TOPICS), *, quick: bool = False) -> dict[str, list[Line]]:
+    """The lines of each topic, in order, as measured now."""
+    found = {}
+    for topic in topics:
+        print(f"measuring: {topic}", file=sys.stderr)
+        found[topic] = importlib.import_module(f"speed.{topic}").lines(quick=quick)
+    return found
+
+
+def as_markdown(lines: Sequence[Line]) -> str:
+    head = ["path", "against", "measured", "least to greatest", "wanted", "", "median times"]
+    rows = [head, *(_cells(line) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    text = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    text.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(text)
+
+
+def machine() -> str:
+    """Processor, cores, memory, system and versions, as one paragraph."""
+    processor = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = [f"{name} {_version(name)}" for name in PACKAGES]
+    return (
+        f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GiB, {platform.system()}, Python "
+        f"{platform.python_version()}, {', '.join(versions)}."
+    )
+
+
+def page(found: dict[str, list[Line]]) -> str:
+    wanted = [line for lines in found.values() for line in lines if line.wanted is not None]
+    met = sum(line.met for line in wanted)
+    parts = [
+        "# Benchmarks of the numerical core",
+        f"`python benchmarks/run.py`, {datetime.date.today().isoformat()}. {machine()}",
+        "Candidates are timed in turns in one process; a ratio is formed in every round, and its median, least and\n"
+        "greatest are shown. Before it is timed, each pair is checked to give the same result. The first call, which\n"
+        "compiles or loads compiled code, is not counted. "
+        f"Of {len(wanted)} wanted figures {met} are met.",
+    ]
+    for topic, lines in found.items():
+        parts += [f"## {TOPICS[topic]}", as_markdown(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(line: Line) -> list[str]:
+    wanted = "" if line.wanted is None else f"{'>=' if line.unit == 'x' else '<='} {line.wanted:g} {line.unit}"
+    verdict = "" if line.wanted is None else "met" if line.met else "missed"
+    span = f"{_short(line.low)} to {_short(line.high)}"
+    return [line.path, line.against, f"{_short(line.measured)} {line.unit}", span, wanted, verdict, line.note]
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--topic", action="append", choices=list(TOPICS), help="this one alone; may be repeated")
+    arguments.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    given = arguments.parse_args(argv)
+    found = measure(given.topic or tuple(TOPICS), quick=given.quick)
+    for topic, lines in found.items():
+        print(f"\n{TOPICS[topic]}\n\n{as_markdown(lines)}")
+    if given.topic is None and not given.quick:
+        write_text(PAGE, page(found))
+        print(f"written: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
