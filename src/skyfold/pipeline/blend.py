@@ -2,12 +2,16 @@
 
 A blend is stored like a run, so that a blend can be read, compared and handed in the same way. Beside its rows stand
 `blend.json` (members, weights, what was chosen, scores) and `rows.csv` (scores per image and class).
+
+Where weights are searched, or votes or a stack fitted, every fold is scored with a combination, thresholds, areas and a
+gate that were all chosen without it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -15,21 +19,28 @@ import pandas as pd
 from skyfold.competition import Competition, build
 from skyfold.config import BlendConfig, DataConfig, PostprocessConfig, RunConfig, load_run
 from skyfold.data.cache import with_packed_masks
-from skyfold.ensemble.bagging import combine
+from skyfold.ensemble.combination import BlendedRows, Combination
 from skyfold.errors import ConfigError
 from skyfold.files import digest, read_json, write_json
 from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
-from skyfold.pipeline.evaluate import Evaluation, Surfaces, evaluate, features_of, measure, write_rows
+from skyfold.pipeline.evaluate import Evaluation, evaluate, features_of, write_rows
+from skyfold.pipeline.fit_combination import FittedCombination, fit_combination
+from skyfold.pipeline.surfaces import measure
 from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
 from skyfold.progress import Progress
-from skyfold.types import JsonDict, Samples
+from skyfold.types import JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
 
 RUN_POSTPROCESS = PostprocessConfig()
-HALF_ONLY = PostprocessConfig(thresholds=1)
+GAINS = {
+    "gate": "gain of the gate",
+    "over_best_single": "gain over the best single run, post-processed alike",
+    "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
+    "over_best_single_at_half": "gain over the best single run at 0.5",
+}
 
 
 @dataclass(frozen=True)
@@ -69,22 +80,13 @@ def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], Ru
 def score_run(run_folder: Path, context: Context) -> JsonDict:
     """Score one run's out-of-fold masks alone, with a threshold per class, and record it in its run.json."""
     run = read_run(run_folder, context.folds)
-    surfaces = measure(run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS)
+    surfaces = measure(
+        run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS, folder=run_folder
+    )
     evaluation = evaluate(surfaces, context.folds, RUN_POSTPROCESS)
     scores = evaluation.scores(draws=1000, seed=0)
     record_scores(run_folder, scores)
-    write_rows(
-        run_folder / "rows.csv",
-        run.oof.ids,
-        context.folds,
-        run.info.classes,
-        {
-            "at_half": surfaces.at_half,
-            "naive": evaluation.cross.naive_rows,
-            "cross_fitted": evaluation.cross.rows,
-            "all_empty": surfaces.empty,
-        },
-    )
+    write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, run.info.classes, evaluation.columns())
     return scores
 
 
@@ -101,44 +103,74 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     for run in runs:
         if not read_info(run.folder).scores.get("cross_fitted"):
             score_run(run.folder, context)
-    blended = _combine(config, runs, context, workspace)
+    fitted = fit_combination(config, runs, context.samples, context.folds, context.competition.metric)
+    blended = _store(config, fitted, runs, context, workspace)
+    scored = _score(config, blended.oof, gate, context, blended.folder)
+    for fold, combination in fitted.by_fold.items():
+        if combination != fitted.whole:
+            without = _score(config, _lazily(combination, runs), gate, context)
+            scored = replace(
+                scored,
+                before=_with_fold_of(scored.before, without.before, fold, context.folds),
+                final=_with_fold_of(scored.final, without.final, fold, context.folds),
+            )
 
-    surfaces = measure(blended.oof, context.samples, context.folds, context.competition.metric, config.postprocess)
-    before = evaluate(surfaces, context.folds, config.postprocess)
-    final, stack = before, None
-    if gate:
-        final, stack = _gated(config, surfaces, blended, gate, context)
-    result = _summary(config, runs, gate, blended, surfaces, before, final, context)
-    result["presence_stack"] = asdict(stack) if stack else None
-    rows = {
-        "at_half": surfaces.at_half,
-        "before_gate": before.cross.rows,
-        "naive": final.cross.naive_rows,
-        "cross_fitted": final.cross.rows,
-        "all_empty": surfaces.empty,
-    }
-    write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, blended.info.classes, rows)
+    result = _summary(config, runs, gate, fitted, blended, scored, context)
+    columns = {**scored.final.columns(), "before_gate": scored.before.cross.rows}
+    write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, blended.info.classes, columns)
     write_json(blended.folder / "blend.json", result)
     record_scores(blended.folder, result["scores"]["final"])
     return result
 
 
-def _gated(
-    config: BlendConfig, surfaces: Surfaces, blended: StoredRun, gate: StoredRun, context: Context
-) -> tuple[Evaluation, PresenceStack | None]:
-    """The evaluation with the gate, and the presence model that the test part is gated with, where there is one.
+@dataclass(frozen=True)
+class _Scored:
+    """A blend's evaluations without and with the gate, and the presence model the test part is gated with, if any."""
 
-    Cross-fitted scores come from a presence model that has not seen the fold it is scored on.
-    """
+    before: Evaluation
+    final: Evaluation
+    stack: PresenceStack | None
+
+
+def _score(
+    config: BlendConfig, oof: Predictions, gate: StoredRun | None, context: Context, folder: Path | None = None
+) -> _Scored:
+    """Measure and choose post-processing; folder: where `oof` is stored and its counts are kept, None: nowhere."""
+    surfaces = measure(
+        oof, context.samples, context.folds, context.competition.metric, config.postprocess, folder=folder
+    )
+    before = evaluate(surfaces, context.folds, config.postprocess)
+    if gate is None:
+        return _Scored(before, before, None)
     if config.postprocess.presence == "classifier":
-        return evaluate(surfaces, context.folds, config.postprocess, gate.oof.values[surfaces.rows]), None
-    features = features_of(blended.oof, gate.oof, context.samples)[surfaces.rows]
+        final = evaluate(surfaces, context.folds, config.postprocess, gate.oof.values[surfaces.rows])
+        return _Scored(before, final, None)
+    features = features_of(oof, gate.oof, context.samples)[surfaces.rows]
     present = ~surfaces.empty
 
     def fitted(rows: np.ndarray) -> np.ndarray:
+        """Presence from a model that has seen `rows` alone, so that no fold is scored by one that knows it."""
         return fit_presence(features[rows], present[rows]).probability(features)
 
-    return evaluate(surfaces, context.folds, config.postprocess, fitted), fit_presence(features, present)
+    final = evaluate(surfaces, context.folds, config.postprocess, fitted)
+    return _Scored(before, final, fit_presence(features, present))
+
+
+def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Folds) -> Evaluation:
+    """`whole`, its cross-fitted part of `fold` taken from the combination that was chosen without the fold."""
+    in_fold = folds.fold[whole.surfaces.rows] == fold
+    cross = replace(
+        whole.cross,
+        by_fold={**whole.cross.by_fold, fold: without.cross.by_fold[fold]},
+        stats=np.where(in_fold[:, None], without.cross.stats, whole.cross.stats),
+    )
+    return replace(whole, cross=cross)
+
+
+def _lazily(combination: Combination, runs: list[StoredRun]) -> Predictions:
+    first = runs[0].oof
+    values = cast(np.ndarray, BlendedRows(combination, [run.oof.values for run in runs]))
+    return Predictions(ids=first.ids, values=values, covered=first.covered, unit=first.unit)
 
 
 def blend_lines(result: JsonDict) -> list[str]:
@@ -152,10 +184,11 @@ def blend_lines(result: JsonDict) -> list[str]:
             f"{s['cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), optimism {s['optimism']:+.4f}, "
             f"at 0.5 {s['at_half']:.4f}"
         )
+    if result["combination"]["search"]:
+        shares = zip((run["name"] for run in result["runs"]), result["weights"], strict=True)
+        lines.append("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in shares))
     for what, gain in scores["gains"].items():
-        if what != "gate" or result["gate"]:
-            words = "gain of the gate" if what == "gate" else "gain over the best single run at 0.5"
-            lines.append(f"{words}: {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
+        lines.append(f"{GAINS[what]}: {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
     return lines
 
 
@@ -178,11 +211,16 @@ def blend_row_scores(folder: Path) -> np.ndarray:
     return scores
 
 
-def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, workspace: Workspace) -> StoredRun:
+def _store(
+    config: BlendConfig, fitted: FittedCombination, runs: list[StoredRun], context: Context, workspace: Workspace
+) -> StoredRun:
     folder = workspace.run(config.data.folder, config.name)
     if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.config_hash} {run.info.folds_hash}" for run in runs]
+    what = [config.combine, str(config.weights)]
+    if fitted.by_fold:
+        what.append(fitted.whole.hash())
     info = begin_run(
         folder,
         name=config.name,
@@ -190,7 +228,7 @@ def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, works
         classes=runs[0].info.classes,
         unit=runs[0].info.unit,
         config=_config_json(config),
-        config_hash=digest(config.combine, str(config.weights), *members),
+        config_hash=digest(*what, *members),
         folds=context.folds,
         restart=True,
     )
@@ -204,9 +242,7 @@ def _combine(config: BlendConfig, runs: list[StoredRun], context: Context, works
             continue
         with Progress(f"blending {part}", len(first.ids), "rows") as progress:
             arrays = [one.values for one in predictions]
-            for chunk, values in combine(
-                arrays, how=config.combine, weights=config.weights, rows=np.flatnonzero(first.covered)
-            ):
+            for chunk, values in fitted.whole.rows(arrays, np.flatnonzero(first.covered)):
                 rows.write(chunk, values)
                 progress.advance(len(chunk))
         rows.flush()
@@ -217,33 +253,43 @@ def _summary(
     config: BlendConfig,
     runs: list[StoredRun],
     gate: StoredRun | None,
+    fitted: FittedCombination,
     blended: StoredRun,
-    surfaces: Surfaces,
-    before: Evaluation,
-    final: Evaluation,
+    scored: _Scored,
     context: Context,
 ) -> JsonDict:
+    before, final = scored.before, scored.final
+    surfaces, metric = before.surfaces, context.competition.metric
     singles = {run.info.name: read_info(run.folder).scores for run in runs}
     best = max(singles, key=lambda name: float(singles[name]["at_half"]))
     best_run = next(run for run in runs if run.info.name == best)
-    half = measure(best_run.oof, context.samples, context.folds, context.competition.metric, HALF_ONLY)
-    # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
-    oracle = np.maximum(before.cross.naive_rows, surfaces.empty)
+    alone = _score(config, best_run.oof, None, context, best_run.folder).before
     draws, seed = max(config.bootstrap, 1), config.seed
 
     def gain(evaluation: Evaluation, baseline: np.ndarray) -> JsonDict:
         interval = evaluation.gain_over(baseline, draws, seed)
         return {"value": interval.value, "low": interval.low, "high": interval.high}
 
+    gains = {"gate": gain(final, before.cross.stats)} if gate else {}
+    if len(runs) > 1:
+        gains["over_best_single"] = gain(before, alone.cross.stats)
+    if fitted.whole != Combination("mean") and len(runs) > 1:
+        equal = _score(config, _lazily(Combination("mean"), runs), None, context).before
+        gains["over_equal_weights"] = gain(before, equal.cross.stats)
+    gains["over_best_single_at_half"] = gain(final, alone.surfaces.at_half_stats)
+    # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
+    oracle = np.maximum(before.cross.naive_rows, surfaces.empty)
+    weights = fitted.whole.weights or (1.0,) * len(runs)
     return {
         "name": config.name,
         "config": _config_json(config),
         "runs": [{"name": run.info.name, "config_hash": run.info.config_hash} for run in runs],
         "gate": {"name": gate.info.name, "config_hash": gate.info.config_hash} if gate else None,
-        "weights": list(config.weights or [1.0 / len(runs)] * len(runs)),
+        "weights": list(config.weights) if isinstance(config.weights, tuple) else [w / sum(weights) for w in weights],
+        "combination": fitted.to_dict(),
+        "presence_stack": asdict(scored.stack) if scored.stack else None,
         "folds_hash": context.folds.hash(),
-        "metric": context.competition.metric.name,
-        "area": config.postprocess.area,
+        "metric": metric.name,
         "selection": {"before_gate": asdict(before.selection), "final": asdict(final.selection)},
         "scores": {
             "final": final.scores(draws, seed),
@@ -252,13 +298,10 @@ def _summary(
             "baselines": {
                 "all_empty": float(surfaces.empty.mean()),
                 "best_single": best,
-                "best_single_at_half": float(half.at_half.mean()),
+                "best_single_at_half": metric.score(alone.surfaces.at_half_stats),
                 "oracle": float(oracle.mean()),
             },
-            "gains": {
-                "gate": gain(final, before.cross.rows),
-                "over_best_single_at_half": gain(final, half.at_half),
-            },
+            "gains": gains,
         },
         "maps": int(surfaces.empty.size),
         "oof_hash": digest(blended.info.config_hash, blended.info.folds_hash),

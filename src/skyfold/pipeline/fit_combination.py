@@ -1,0 +1,134 @@
+"""How runs are combined: what of it is fitted, on all out-of-fold rows and again without each fold.
+
+Weights, the levels of votes and the coefficients of a stack are chosen on rows that are scored later. A fold's honest
+score needs a combination that was chosen without the fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from skyfold.config import BlendConfig, PostprocessConfig, WeightsConfig
+from skyfold.ensemble.combination import Combination
+from skyfold.ensemble.stacking import fit_stack, sample_pixels
+from skyfold.ensemble.uncertain_pixels import pack
+from skyfold.ensemble.weights import MapMetric, cross_fitted_weights, levels_of, search
+from skyfold.errors import ConfigError
+from skyfold.folds import Folds
+from skyfold.oof_store import StoredRun
+from skyfold.pipeline.surfaces import SEARCHED, measure
+from skyfold.postprocess.selection import select
+from skyfold.progress import Progress
+from skyfold.types import JsonDict, Metric, Samples
+
+
+@dataclass(frozen=True)
+class FittedCombination:
+    """whole: fitted on all validated rows; by_fold: on those of the other folds, empty where nothing is fitted.
+
+    search: how the weights scored at the levels they were searched with, None where none were searched.
+    """
+
+    whole: Combination
+    by_fold: dict[int, Combination]
+    search: JsonDict | None = None
+
+    def to_dict(self) -> JsonDict:
+        return {
+            "whole": self.whole.to_dict(),
+            "by_fold": {str(fold): combination.to_dict() for fold, combination in self.by_fold.items()},
+            "search": self.search,
+        }
+
+
+def fit_combination(
+    config: BlendConfig, runs: Sequence[StoredRun], samples: Samples, folds: Folds, metric: Metric
+) -> FittedCombination:
+    """The combination that `config` asks for; ConfigError where the metric is none that can be searched."""
+    if isinstance(config.weights, WeightsConfig):
+        return _searched(config, config.weights, runs, samples, folds, metric)
+    if config.combine == "vote":
+        return _voting(config.weights, runs, samples, folds, metric)
+    if config.combine == "stack":
+        return _stacked(config, runs, samples, folds)
+    return FittedCombination(Combination(config.combine, config.weights), {})
+
+
+def _searched(
+    config: BlendConfig,
+    how: WeightsConfig,
+    runs: Sequence[StoredRun],
+    samples: Samples,
+    folds: Folds,
+    metric: Metric,
+) -> FittedCombination:
+    if metric.name not in SEARCHED or samples.targets is None:
+        raise ConfigError(f"weights are searched for the metrics {', '.join(SEARCHED)}, not '{metric.name}'.")
+    objective = cast(MapMetric, metric.name)
+    rows = np.flatnonzero(folds.fold >= 0)
+    with Progress("packing uncertain pixels", len(rows), "rows") as progress:
+        maps = pack(
+            [run.oof.values for run in runs],
+            samples.targets,
+            samples.valid,
+            rows=rows,
+            levels=levels_of(how),
+            seed=config.seed,
+            advance=progress.advance,
+        )
+    groups = folds.groups[maps.rows]
+    crossed = cross_fitted_weights(
+        maps,
+        folds.fold[maps.rows],
+        objective,
+        lambda use: search(maps, how, objective, use=use, groups=groups, seed=config.seed),
+    )
+
+    def mean_of(parts: tuple[int, ...]) -> Combination:
+        return Combination("mean", tuple(float(part) for part in parts))  # whole parts, so that sums are exact
+
+    report = {
+        "levels": list(crossed.chosen.levels),
+        "naive": crossed.naive,
+        "cross_fitted": crossed.cross_fitted,
+        "optimism": crossed.optimism,
+        "rows": len(maps.rows),
+        "of_rows": len(rows),
+        "uncertain_pixels": [int(pixels.start[-1]) for pixels in maps.classes],
+        "weights_by_fold": {str(fold): list(chosen.weights) for fold, chosen in crossed.by_fold.items()},
+    }
+    by_fold = {fold: mean_of(chosen.parts) for fold, chosen in crossed.by_fold.items()}
+    return FittedCombination(mean_of(crossed.chosen.parts), by_fold, report)
+
+
+def _voting(
+    weights: tuple[float, ...] | None, runs: Sequence[StoredRun], samples: Samples, folds: Folds, metric: Metric
+) -> FittedCombination:
+    """Every run votes at the level per class at which it alone scores best."""
+    alone = [measure(run.oof, samples, folds, metric, PostprocessConfig(), folder=run.folder) for run in runs]
+
+    def voting(without: int | None) -> Combination:
+        rows = np.flatnonzero(folds.fold[alone[0].rows] != (-1 if without is None else without))
+        levels = tuple(select(one.counts, rows=rows, objective=one.objective).level_ for one in alone)
+        return Combination("vote", weights, levels)
+
+    return FittedCombination(voting(None), {fold: voting(fold) for fold in range(folds.k)})
+
+
+def _stacked(config: BlendConfig, runs: Sequence[StoredRun], samples: Samples, folds: Folds) -> FittedCombination:
+    if samples.targets is None:
+        raise ConfigError("a stack is fitted on the training part, which has no targets here.")
+    rows = np.flatnonzero(folds.fold >= 0)
+    arrays = [run.oof.values for run in runs]
+    pixels = sample_pixels(arrays, samples.targets, samples.valid, rows=rows, seed=config.seed)
+
+    def stacking(without: int | None) -> Combination:
+        return Combination(
+            "stack", stack=fit_stack(pixels, rows[folds.fold[rows] != (-1 if without is None else without)])
+        )
+
+    return FittedCombination(stacking(None), {fold: stacking(fold) for fold in range(folds.k)})
