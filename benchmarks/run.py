@@ -4,7 +4,7 @@
     python benchmarks/run.py --topic rle     this topic alone, printed and not written
     python benchmarks/run.py --quick         tiny sizes in a minute, printed and not written: does it run at all?
 
-Real rows are used where $SKYFOLD_DATA names the folder that has `clouds_labels`; peers are in benchmarks/requirements.txt.
+Real rows are used where $SKYFOLD_DATA names the folder that has `clouds_labels`. Peers: benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
