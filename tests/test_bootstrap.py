@@ -7,6 +7,7 @@ import pytest
 
 from skyfold.metrics import bootstrap
 from skyfold.metrics.bootstrap import bootstrap_interval, paired_difference
+from skyfold.metrics.mean_of_maps import MeanOfMaps
 from skyfold.metrics.segmentation import GlobalDice, MeanDice
 
 
@@ -104,3 +105,10 @@ def test_what_cannot_be_drawn_is_refused():
         bootstrap_interval(Mean(), values, groups=np.array([0, 1]))
     with pytest.raises(ValueError, match="0 rows"):
         bootstrap_interval(Mean(), values[:0])
+
+
+def test_the_kind_of_the_group_labels_changes_no_draw():
+    scores = np.random.default_rng(0).random((30, 1))
+    numbers = np.arange(30) // 2 + 2  # 2 .. 16, sorted otherwise as text
+    as_numbers = bootstrap_interval(MeanOfMaps(), scores, groups=numbers, draws=200)
+    assert bootstrap_interval(MeanOfMaps(), scores, groups=numbers.astype(str), draws=200) == as_numbers

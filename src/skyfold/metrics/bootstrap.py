@@ -65,13 +65,19 @@ def _draw_scores(
 ) -> np.ndarray:
     """Scores of every draw, float64 (len(tables), draws); all tables see the same draws."""
     count = len(tables[0])
-    labels = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    labels = np.arange(count) if groups is None else _numbered(groups)
     if not count or len(labels) != count or draws < 1:
         raise ValueError(f"expected rows to draw from and a group for each; got {count} rows, {len(labels)} groups")
     per_row: Callable[[np.ndarray], np.ndarray] | None = getattr(metric, "per_row", None)
     if per_row is not None:
         return _means_of_draws([per_row(table) for table in tables], labels, draws, rng)
     return _scores_of_draws(metric, tables, labels, draws, rng)
+
+
+def _numbered(groups: np.ndarray) -> np.ndarray:
+    """Groups numbered as they first come, so that the draws are the same for 2 < 10 and for '10' < '2'."""
+    _, first, labels = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[labels])
 
 
 def _means_of_draws(values: list[np.ndarray], labels: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

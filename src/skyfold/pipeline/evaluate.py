@@ -135,7 +135,7 @@ def difference(
         np.concatenate([_of_classes(table, path, name) for name in columns], axis=1)
         for table, path in ((a, ours), (b, theirs))
     ]
-    if stats[0].shape != stats[1].shape:
+    if _classes(a, columns[0]) != _classes(b, columns[0]):
         raise OofMismatch(f"{ours} and {theirs}: not of the same classes.")
     groups = a["group"].to_numpy(dtype=str)
     return paired_difference(chosen, *stats, groups=groups, draws=draws, confidence=confidence, seed=seed)
@@ -180,8 +180,12 @@ def _read_rows(path: Path) -> pd.DataFrame:
 
 
 def _of_classes(table: pd.DataFrame, path: Path, column: str) -> np.ndarray:
-    names = [name for name in table.columns if name.startswith(f"{column} ")]
-    if not names:
+    classes = _classes(table, column)
+    if not classes:
         raise OofMismatch(f"{path}: no column '{column} <class>'. Write it again with scripts/blend.py.")
-    values: np.ndarray = table[names].to_numpy(dtype=np.float64)
+    values: np.ndarray = table[[f"{column} {name}" for name in classes]].to_numpy(dtype=np.float64)
     return values
+
+
+def _classes(table: pd.DataFrame, column: str) -> list[str]:
+    return [name.removeprefix(f"{column} ") for name in table.columns if name.startswith(f"{column} ")]

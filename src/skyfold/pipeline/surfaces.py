@@ -24,6 +24,7 @@ from skyfold.folds import Folds
 from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.level_counts import level_counts
 from skyfold.postprocess.map_counts import MapCounts, dropping_areas
+from skyfold.postprocess.presence_stack import features_of_counts
 from skyfold.postprocess.selection import HALF, Objective, Selection, map_scores, row_stats
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
@@ -58,6 +59,10 @@ class Surfaces:
     def empty(self) -> np.ndarray:
         """Whether the truth is, and so an emptied map scores 1: bool (n, K)."""
         return self.counts.empty
+
+    def presence_features(self, gate_prob: np.ndarray) -> np.ndarray:
+        """What the presence model goes by, float32 (n, K, F). gate_prob: (n, K), the classifier's, of these rows."""
+        return features_of_counts(self.counts.by_level[:, :, 1], gate_prob)
 
     @property
     def at_half_stats(self) -> np.ndarray:
@@ -110,9 +115,7 @@ def measure(
         if folder is None:
             store: _Unkept | RowStore = _Unkept(np.empty((len(oof.ids), *shape), np.int32))
         else:
-            store = RowStore.open_or_create(
-                folder / "surfaces" / part, ids=oof.ids, shape=shape, dtype="int32", stamp=digest(of_pixels, stamp)
-            )
+            store = _open(folder / "surfaces" / part, oof.ids, shape, digest(of_pixels, stamp))
         _fill(store, rows, oof, samples, count, label)
         return store.values if len(rows) == len(oof.ids) else store.values[rows]
 
@@ -146,9 +149,20 @@ class _Unkept:
         """Nothing is kept."""
 
 
+def _open(folder: Path, ids: np.ndarray, shape: tuple[int, ...], stamp: str) -> RowStore:
+    """The store in `folder`; one that was damaged or is of other contents is begun afresh."""
+    store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="int32", stamp=stamp)
+    try:
+        store.verify()
+    except OofMismatch:  # counts can be made again
+        (folder / "rows.json").unlink()
+        store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="int32", stamp=stamp)
+    return store
+
+
 def _stamp(folder: Path, oof: Predictions, samples: Samples) -> str:
     stored = RowStore.open(folder / "oof")
-    if not np.array_equal(stored.ids, oof.ids) or stored.values.shape != oof.values.shape:
+    if getattr(stored.values, "filename", "") != getattr(oof.values, "filename", None):
         raise OofMismatch(
             f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
         )

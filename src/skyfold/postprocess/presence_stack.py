@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skyfold.postprocess.level_counts import level_counts
+
 TOP_SHARES = (0.002, 0.01, 0.05, 0.2, 1.0)  # mean probability of this share of the pixels, the surest ones
 LEAST = 1e-3  # probabilities are kept this far from 0 and 1 before the logit
 
@@ -53,31 +55,32 @@ def presence_features(prob: np.ndarray, gate_prob: np.ndarray, valid: np.ndarray
     """Logits of what speaks for a class being there, float32 (n, K, len(TOP_SHARES) + 1).
 
     prob: uint8 (n, H, W, K), 255 times a probability; gate_prob: (n, K) of the classifier; valid: bool (n, H, W),
-    pixels that count, None: all. The mean of the top share of the pixels comes from the map's histogram, exactly; an
-    image without a pixel that counts has a mean of 0.
+    pixels that count, None: all. An image without a pixel that counts has a mean of 0.
     """
-    count, classes = prob.shape[0], prob.shape[-1]
-    features = np.empty((count, classes, len(TOP_SHARES) + 1), dtype=np.float32)
-    for i in range(count):
-        for k in range(classes):
-            plane = prob[i, ..., k]
-            histogram = np.bincount(plane[valid[i]] if valid is not None else plane.ravel(), minlength=256)
-            features[i, k, :-1] = [_top_mean(histogram, share) for share in TOP_SHARES]
-    features[..., :-1] = _logit(features[..., :-1])
+    above = level_counts(prob, np.zeros(prob.shape, dtype=np.bool_), valid)[:, :, 1]
+    return features_of_counts(above, gate_prob)
+
+
+def features_of_counts(above: np.ndarray, gate_prob: np.ndarray) -> np.ndarray:
+    """As `presence_features`, of maps that were counted before: above, int (n, K, 256), pixels of each value or more.
+
+    The mean of the top share of the pixels comes from these counts, exactly.
+    """
+    pixels = np.diff(above[..., ::-1].astype(np.int64), axis=-1, prepend=0)  # of each value, from 255 down to 0
+    total = above[..., 0].astype(np.int64)
+    features = np.empty((*total.shape, len(TOP_SHARES) + 1), dtype=np.float32)
+    for j, share in enumerate(TOP_SHARES):
+        features[..., j] = _logit(_top_mean(pixels, total, share))
     features[..., -1] = _logit(gate_prob)
     return features
 
 
-def _top_mean(histogram: np.ndarray, share: float) -> float:
-    """Mean probability of the highest `share` of the pixels, at least one."""
-    total = int(histogram.sum())
-    if not total:
-        return 0.0
-    wanted = max(1, int(total * share))
-    from_top = histogram[::-1]
-    before = np.cumsum(from_top) - from_top
-    taken = np.clip(wanted - before, 0, from_top)
-    return float((taken * np.arange(255, -1, -1)).sum() / (255.0 * wanted))
+def _top_mean(pixels: np.ndarray, total: np.ndarray, share: float) -> np.ndarray:
+    """Mean probability of the highest `share` of the pixels, at least one: float64 (n, K). pixels: from 255 down."""
+    wanted = np.maximum(1, (total * share).astype(np.int64))
+    before = np.cumsum(pixels, axis=-1) - pixels
+    taken = np.clip(wanted[..., None] - before, 0, pixels)
+    return np.asarray((taken * np.arange(255, -1, -1)).sum(axis=-1) / (255.0 * wanted))
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:
