@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.competition import Competition
+from skyfold.competition import Competition, Truth
 from skyfold.errors import InvalidSubmission
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
+from skyfold.submission.mask_runs import runs_of
+from skyfold.submission.run_lists import RunLists, joined
+from skyfold.submission.run_masks import RunMasks
 from skyfold.types import ArraySequence
 
 CHUNK_PIXELS = 16 << 20
@@ -25,13 +28,14 @@ class Scored:
     images: int
 
 
-def score_submission(competition: Competition, submission: Path, truth: Path, *, draws: int = 1000) -> Scored:
+def score_submission(competition: Competition, submission: Path, truth: Path | Truth, *, draws: int = 1000) -> Scored:
     """Score `submission` (a CSV, or a folder of masks where the competition reads those) against `truth`.
 
-    InvalidSubmission names the row and the remedy where a file is not what the contest takes.
+    truth: a file, or what `competition.read_truth` gave, to score several submissions against. InvalidSubmission names
+    the row and the remedy where a file is not what the contest takes.
     """
-    known = competition.read_truth(truth)
-    stats = prediction_stats(competition, truth, competition.read_pred(submission, known.ids))
+    known = _read(competition, truth)
+    stats = prediction_stats(competition, known, competition.read_pred(submission, known.ids))
     per_class_of = getattr(competition.metric, "per_class", None)
     per_class = (
         {} if per_class_of is None else dict(zip(competition.classes, per_class_of(stats).mean(axis=0), strict=True))
@@ -44,17 +48,42 @@ def score_submission(competition: Competition, submission: Path, truth: Path, *,
     )
 
 
-def prediction_stats(competition: Competition, truth: Path, pred: ArraySequence) -> np.ndarray:
-    """Sufficient statistics (n, S) of `pred`, rows in the order of the truth file's ids."""
-    known = competition.read_truth(truth)
+def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArraySequence) -> np.ndarray:
+    """Sufficient statistics (n, S) of `pred`, rows in the order of the truth's ids.
+
+    Where truth and prediction are runs they are counted as such, to the same numbers as pixel by pixel.
+    """
+    known = _read(competition, truth)
     if len(pred) != len(known.ids):
-        raise InvalidSubmission(f"{truth}: holds {len(known.ids)} images, the prediction {len(pred)}.")
+        named = "the truth" if isinstance(truth, Truth) else truth
+        raise InvalidSubmission(f"{named}: holds {len(known.ids)} images, the prediction {len(pred)}.")
+    stats_of_runs = getattr(competition.metric, "stats_of_runs", None)
+    if stats_of_runs is not None and isinstance(known.targets, RunMasks) and isinstance(pred, RunMasks):
+        target = known.targets.runs
+        valid = None if known.valid is None else _runs_of(known.valid, competition, target.order)
+        counted: np.ndarray = stats_of_runs(
+            target=target, pred=pred.runs, valid=valid, classes=len(competition.classes)
+        )
+        return counted
+    parts = []
+    for rows in _chunks(len(known.ids), competition):
+        valid_masks = None if known.valid is None else np.stack([known.valid[i] for i in rows])
+        target_masks = np.stack([known.targets[i] for i in rows])
+        pred_masks = np.stack([pred[i] for i in rows])
+        parts.append(competition.metric.stats(target=target_masks, pred=pred_masks, valid=valid_masks))
+    return np.concatenate(parts)
+
+
+def _read(competition: Competition, truth: Path | Truth) -> Truth:
+    return truth if isinstance(truth, Truth) else competition.read_truth(truth)
+
+
+def _runs_of(masks: ArraySequence, competition: Competition, order: str) -> RunLists:
+    chunks = _chunks(len(masks), competition)
+    return joined([runs_of(np.stack([masks[i] for i in rows]).astype(bool), order) for rows in chunks])
+
+
+def _chunks(n: int, competition: Competition) -> list[range]:
     height, width = competition.grid
     size = max(1, CHUNK_PIXELS // (height * width * len(competition.classes)))
-    parts = []
-    for start in range(0, len(known.ids), size):
-        rows = range(start, min(start + size, len(known.ids)))
-        valid = None if known.valid is None else np.stack([known.valid[i] for i in rows])
-        target = np.stack([known.targets[i] for i in rows])
-        parts.append(competition.metric.stats(target=target, pred=np.stack([pred[i] for i in rows]), valid=valid))
-    return np.concatenate(parts)
+    return [range(start, min(start + size, n)) for start in range(0, n, size)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.errors import InvalidSubmission
+from skyfold.submission.run_lists import RunLists
 
 LONGEST_UINT8_SUM = 255
 
@@ -45,6 +46,12 @@ class MeanDice:
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
 
+    def stats_of_runs(
+        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
+    ) -> np.ndarray:
+        """As `stats`, of the runs of n * K masks and, where not all pixels count, of n masks of those that do."""
+        return _overlap_counts_of_runs(target, pred, valid, classes)
+
     def per_class(self, stats: np.ndarray) -> np.ndarray:
         """float64 (n, K)."""
         return _dice(*_thirds(stats))
@@ -67,6 +74,12 @@ class MeanIoU:
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
+
+    def stats_of_runs(
+        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
+    ) -> np.ndarray:
+        """As `stats`; see `MeanDice`."""
+        return _overlap_counts_of_runs(target, pred, valid, classes)
 
     def per_class(self, stats: np.ndarray) -> np.ndarray:
         """float64 (n, K)."""
@@ -94,6 +107,12 @@ class GlobalDice:
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
 
+    def stats_of_runs(
+        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
+    ) -> np.ndarray:
+        """As `stats`; see `MeanDice`."""
+        return _overlap_counts_of_runs(target, pred, valid, classes)
+
     def score(self, stats: np.ndarray) -> float:
         return float(_dice(*_thirds(_sum_of_rows(stats))).mean())
 
@@ -110,6 +129,12 @@ class GlobalIoU:
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
+
+    def stats_of_runs(
+        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
+    ) -> np.ndarray:
+        """As `stats`; see `MeanDice`."""
+        return _overlap_counts_of_runs(target, pred, valid, classes)
 
     def score(self, stats: np.ndarray) -> float:
         return float(_iou(*_thirds(_sum_of_rows(stats))).mean())
@@ -151,6 +176,12 @@ def _overlap_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | No
         target, pred = target & valid[..., None], pred & valid[..., None]
     counts = [_pixels(target & pred), _pixels(pred), _pixels(target)]
     return np.concatenate(counts, axis=1).astype(np.float64)
+
+
+def _overlap_counts_of_runs(target: RunLists, pred: RunLists, valid: RunLists | None, classes: int) -> np.ndarray:
+    from skyfold.metrics.run_overlap import overlap_counts  # numba, which loads in a second and not for every command
+
+    return overlap_counts(target, pred, valid, classes)
 
 
 def _masks(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

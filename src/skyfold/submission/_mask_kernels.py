@@ -150,85 +150,103 @@ def _with_room(starts, ends, wanted):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pixels_across(starts, ends, offsets, rows, first, height, width, planes):  # type: ignore[no-untyped-def]
-    """Write the masks `rows` of a list of runs, counted down the columns, as images (H, W, planes) at address `first`.
+def pixels_across(starts, ends, offsets, rows, pixels, first, height, width, planes):  # type: ignore[no-untyped-def]
+    """Write the masks `rows` of a list of runs, counted down the columns, as images (H, W, planes).
 
-    rows: (images * planes,) mask numbers, those of one image together; runs of one mask may touch, not overlap.
+    rows: (images * planes,) mask numbers, those of one image together; runs of one mask may touch, not overlap. pixels:
+    uint8, flat, C order; first: its address.
     """
     columns = width * planes
-    words, tail = columns // LANES, columns % LANES
-    toggles = np.zeros((words + 1, height + 1), np.uint64)
+    whole, tail = columns // LANES, columns % LANES
+    toggles = np.zeros((whole + 1, height + 1), np.uint64)
+    touched = np.zeros(whole + 2, np.bool_)
     for image in range(len(rows) // planes):
+        corner = image * height * columns
+        pixels[corner : corner + height * columns] = 0
+        top, bottom = height, 0
         for plane in range(planes):
-            mask = rows[image * planes + plane]
-            _toggle(toggles, starts[offsets[mask] : offsets[mask + 1]], ends[offsets[mask] :], height, plane, planes)
-        corner = first + image * height * columns
-        for word in range(words):
-            _paint_words(toggles[word], corner + word * LANES, columns, height)
-        if tail and words:
-            _paint_tail(toggles[words - 1], toggles[words], corner + columns - LANES, columns, height, tail)
-        elif tail:
-            _paint_narrow(toggles[0], corner, columns, height)
-        toggles[:] = 0
+            begin, stop = offsets[rows[image * planes + plane]], offsets[rows[image * planes + plane] + 1]
+            high, low = _toggle(toggles, touched, starts[begin:stop], ends[begin:stop], height, plane, planes)
+            top, bottom = min(top, high), max(bottom, low)
+        # From here on only the rows top to bottom - 1 of the 64 columns that runs have touched.
+        corner += first + top * columns
+        for word in range(whole):
+            if touched[word]:
+                _paint_lanes(toggles[word, top:bottom], corner + word * LANES, columns)
+        if touched[whole] and whole:
+            last, before = toggles[whole, top:bottom], toggles[whole - 1, top:bottom]
+            _paint_tail(before, last, corner + columns - LANES, columns, tail)
+        elif touched[whole]:
+            _paint_narrow(toggles[0, top:bottom], corner, columns)
+        for word in range(whole + 1):
+            if touched[word]:
+                toggles[word, top : bottom + 1] = 0
+                touched[word] = False
 
 
 @compiled
-def _paint_words(toggles, first, row_bytes, height):  # type: ignore[no-untyped-def]
+def _toggle(toggles, touched, starts, ends, height, plane, planes):  # type: ignore[no-untyped-def]
+    """The bits of the runs of one mask: in each column that a run touches one where it begins and one behind its end.
+
+    toggles (words, height + 1): bit c % 64 of word c // 64 is column c; touched (words,): which have bits. Returns the
+    first row with a bit and the last.
+    """
+    column = above = 0  # of the column that holds the start of the run, and the pixels in the columns before it
+    high, low = height, 0
+    for run in range(len(starts)):
+        start, end = np.int64(starts[run]), np.int64(ends[run])
+        if start >= above + height:
+            column = start // height
+            above = column * height
+        while True:
+            lane = column * planes + plane
+            bit = np.uint64(1) << np.uint64(lane % LANES)
+            begin, stop = start - above, min(end - above, height)
+            toggles[lane // LANES, begin] ^= bit
+            toggles[lane // LANES, stop] ^= bit
+            touched[lane // LANES] = True
+            high, low = min(high, begin), max(low, stop)
+            if end <= above + height:
+                break
+            above += height
+            start = above
+            column += 1
+    return high, low
+
+
+@compiled
+def _paint_lanes(toggles, first, row_bytes):  # type: ignore[no-untyped-def]
     """64 columns from the top down: a row is the row above with the toggled bits turned."""
     here = np.uint64(0)
-    for row in range(height):
+    for row in range(len(toggles)):
         here ^= toggles[row]
         store_bits_at(first + row * row_bytes, here)
 
 
 @compiled
-def _paint_tail(before, toggles, first, row_bytes, height, tail):  # type: ignore[no-untyped-def]
+def _paint_tail(before, toggles, first, row_bytes, tail):  # type: ignore[no-untyped-def]
     """The 64 columns that end with the row, of which the last `tail` are new and the others written a second time."""
     left = here = np.uint64(0)
-    for row in range(height):
+    for row in range(len(toggles)):
         left ^= before[row]
         here ^= toggles[row]
         store_bits_at(first + row * row_bytes, (here << np.uint64(LANES - tail)) | (left >> np.uint64(tail)))
 
 
 @compiled
-def _paint_narrow(toggles, first, columns, height):  # type: ignore[no-untyped-def]
+def _paint_narrow(toggles, first, columns):  # type: ignore[no-untyped-def]
     """All columns of an image that has less than 64."""
     here = np.uint64(0)
-    for row in range(height):
+    for row in range(len(toggles)):
         here ^= toggles[row]
         for column in range(columns):
             store_byte_at(first + row * columns + column, np.uint8((here >> np.uint64(column)) & np.uint64(1)))
 
 
 @compiled
-def _toggle(toggles, starts, ends, height, plane, planes):  # type: ignore[no-untyped-def]
-    """The bits of the runs of one mask: in each column that a run touches one where it begins and one behind its end.
-
-    toggles (words, height + 1): bit c % 64 of word c // 64 is column c.
-    """
-    column = top = 0  # of the column that holds the start of the run; divided again only for a run further right
-    for run in range(len(starts)):
-        start, end = np.int64(starts[run]), np.int64(ends[run])
-        if start >= top + height:
-            column = start // height
-            top = column * height
-        while True:
-            lane = column * planes + plane
-            bit = np.uint64(1) << np.uint64(lane % LANES)
-            stop = min(end, top + height)
-            toggles[lane // LANES, start - top] ^= bit
-            toggles[lane // LANES, stop - top] ^= bit
-            if end <= top + height:
-                break
-            start = stop
-            top += height
-            column += 1
-
-
-@compiled
-def pixels_along(starts, ends, offsets, rows, size, planes, pixels):  # type: ignore[no-untyped-def]
-    """Set the runs of mask rows[i * planes + k] at pixels[(i * size + place) * planes + k], uint8 of zeros."""
+def pixels_along(starts, ends, offsets, rows, pixels, size, planes):  # type: ignore[no-untyped-def]
+    """As `pixels_across`, of masks of `size` pixels that are counted in the order in which they lie in memory."""
+    pixels[:] = 0
     for image in range(len(rows) // planes):
         for plane in range(planes):
             mask = rows[image * planes + plane]

@@ -78,6 +78,15 @@ def read_lines(first, stop, first_index, relative, size, starts, ends, offsets, 
 
 
 @compiled
+def newlines(text):  # type: ignore[no-untyped-def]
+    """How many there are in uint8 (n,); several times faster than `bytes.count`."""
+    count = 0
+    for place in range(len(text)):
+        count += text[place] == NEWLINE
+    return count
+
+
+@compiled
 def _ends_line(at, stop):  # type: ignore[no-untyped-def]
     """Whether a newline, return and newline, or the end is here."""
     if at < stop and byte_at(at) == RETURN:

@@ -15,7 +15,9 @@ import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
 from skyfold.plugins import nearest
-from skyfold.submission.rle import KAGGLE, Dialect, decode_many, encode_many, parse
+from skyfold.submission.plain_table import KeyedRuns, read_plain
+from skyfold.submission.rle import KAGGLE, Dialect, encode_many, parse_all, parse_many
+from skyfold.submission.run_masks import RunMasks
 from skyfold.types import ArraySequence, IntPair
 
 PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes of a packed file: kind, suffix
@@ -42,20 +44,35 @@ class RleTable:
         """The table at `path`, all text; InvalidSubmission as `read_table`."""
         return read_table(path, self.columns)
 
-    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, ArraySequence]:
+    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, RunMasks]:
         """The masks of `ids` in the table at `path`, of all that it holds where None: the ids, and masks as `decode`.
 
-        InvalidSubmission names the file and lists what is wrong with it; rows of other ids are left aside.
+        Every row is checked. InvalidSubmission names the file and lists what is wrong with it; rows of other ids are
+        left aside.
         """
-        table = self.read(path)
-        if problems := self.problems(table, None):
-            size = f"{self.shape[0]}x{self.shape[1]}"
-            raise InvalidSubmission(f"{path}: not a table of masks of {size} pixels\n{listing(problems)}")
-        wanted = self.ids(table) if ids is None else ids
+        table = read_plain(path, self.columns, self.shape, self.dialect) or self._read_closely(path)
+        sorted_ids = self._sorted_ids(table.keys)
+        if sorted_ids is None and (problems := self._key_problems(table.keys, self._known_keys(table.keys))):
+            raise InvalidSubmission(self._not_a_table(path, problems))
+        found = self._ids_of(table.keys) if sorted_ids is None else sorted_ids
+        wanted = found if ids is None else ids
+        if sorted_ids is not None and np.array_equal(found, wanted):
+            return wanted, RunMasks(table.runs, len(self.classes))
         try:
-            return wanted, self.decode(table, wanted)
+            return wanted, RunMasks(table.runs.take(self._places(table.keys, wanted)), len(self.classes))
         except InvalidSubmission as error:
             raise InvalidSubmission(f"{path}: {error}") from None
+
+    def _read_closely(self, path: Path) -> KeyedRuns:
+        """The table at `path`, however it is quoted and laid out; InvalidSubmission as `read_masks`."""
+        table = self.read(path)
+        if problems := self.problems(table, None):
+            raise InvalidSubmission(self._not_a_table(path, problems))
+        texts = table[self.rle_column].tolist()
+        return KeyedRuns(table[self.key_column].tolist(), parse_many(texts, self.shape, self.dialect))
+
+    def _not_a_table(self, path: Path, problems: list[str]) -> str:
+        return f"{path}: not a table of masks of {self.shape[0]}x{self.shape[1]} pixels\n{listing(problems)}"
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """ids (n,) str; values[i] bool (H, W, K). Rows in the order of ids, then classes."""
@@ -73,10 +90,10 @@ class RleTable:
             texts += encode_many(np.moveaxis(masks, -1, 0), self.dialect)
         return pd.DataFrame({self.key_column: list(self._keys(ids)), self.rle_column: texts}, dtype=object)
 
-    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> ArraySequence:
-        """The masks of `ids`, bool (H, W, K) each, decoded when indexed.
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> RunMasks:
+        """The masks of `ids`, bool (H, W, K) each, drawn when indexed.
 
-        InvalidSubmission for columns or keys that are missing or doubled; for run-length text when it is indexed.
+        InvalidSubmission for columns or keys that are missing or doubled, and for run-length text of these ids.
         """
         problems = self._column_problems(table)
         if problems:
@@ -85,8 +102,15 @@ class RleTable:
         doubled = keys[keys.duplicated()]
         if len(doubled):
             raise InvalidSubmission(f"row '{doubled.iloc[0]}' is there twice; keep one of them.")
-        texts = dict(zip(keys, table[self.rle_column], strict=True))
-        missing = [key for key in self._keys(ids) if key not in texts]
+        places = self._places(keys.tolist(), ids)
+        texts = table[self.rle_column].to_numpy(dtype=object)[places]
+        return RunMasks(parse_many(texts, self.shape, self.dialect, rows=list(self._keys(ids))), len(self.classes))
+
+    def _places(self, keys: list[str], ids: np.ndarray) -> np.ndarray:
+        """Where the rows of `ids` are, image by image, class by class; InvalidSubmission names one that is missing."""
+        place = dict(zip(keys, range(len(keys)), strict=True))
+        wanted = list(self._keys(ids))
+        missing = [key for key in wanted if key not in place]
         if missing:
             close = {_simplified(str(key)): key for key in keys}.get(_simplified(missing[0]))
             others = f" and {len(missing) - 1} more are missing" if len(missing) > 1 else " is missing"
@@ -94,7 +118,7 @@ class RleTable:
                 f"row '{missing[0]}'{others}{f' (there is {close!r})' if close else ''}; every image needs a row for "
                 f"each class: {', '.join(self.classes)}."
             )
-        return DecodedMasks(self, texts, np.asarray(ids))
+        return np.fromiter((place[key] for key in wanted), dtype=np.int64, count=len(wanted))
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """All that is wrong with `table`, one message each, naming the row and the remedy; [] where nothing is.
@@ -112,25 +136,36 @@ class RleTable:
         problems += self._key_problems(keys, known)
         if not problems and sample is not None:
             problems += _order_problems(keys, known)
-        for line, (key, text) in enumerate(zip(keys, table[self.rle_column], strict=True), start=2):
-            try:
-                parse(text, self.shape[0] * self.shape[1], self.dialect, row=key)
-            except InvalidSubmission as error:
-                problems.append(f"line {line}: {error}")
-        return problems
+        _, refused = parse_all(table[self.rle_column].tolist(), self.shape, self.dialect, rows=keys)
+        return problems + [f"line {place + 2}: {message}" for place, message in refused.items()]
 
     def ids(self, table: pd.DataFrame) -> np.ndarray:
         """The ids of the table's keys, (n,) str, in the order in which they first come.
 
         InvalidSubmission for a key that ends in none of the classes.
         """
+        return self._ids_of([str(key) for key in table[self.key_column]])
+
+    def _ids_of(self, keys: list[str]) -> np.ndarray:
         names: dict[str, None] = {}
-        for key in table[self.key_column]:
-            name = self._id_of(str(key))
+        for key in keys:
+            name = self._id_of(key)
             if name is None:
-                raise InvalidSubmission(self._unknown_class(str(key)))
+                raise InvalidSubmission(self._unknown_class(key))
             names[name] = None
         return np.array(list(names), dtype=str)
+
+    def _sorted_ids(self, keys: list[str]) -> np.ndarray | None:
+        """The ids where every image has its rows together, in the order of the classes, and nothing else is there.
+
+        None otherwise, and where one class ends in another's name, so that a key may be read in two ways.
+        """
+        endings = [f"_{label}" for label in self.classes]
+        if any(a != b and a.endswith(b) for a in endings for b in endings):
+            return None
+        names = [key[: -len(endings[0])] for key in keys[:: len(endings)]]
+        as_sorted = [name + ending for name in names for ending in endings]
+        return np.array(names, dtype=str) if as_sorted == keys and len(set(names)) == len(names) else None
 
     def key(self, name: str, label: str) -> str:
         return f"{name}_{label}"
@@ -189,23 +224,6 @@ class RleTable:
         return (
             f"row '{key}': class '{label}' is not known{hint}. Classes: {', '.join(self.classes)}; key: <id>_<class>."
         )
-
-
-@dataclass(frozen=True)
-class DecodedMasks:
-    """Masks of `ids`, decoded when indexed: `masks[i]` is bool (H, W, K)."""
-
-    format: RleTable
-    texts: dict[str, str]
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        rows = [self.format.key(self.ids[index], label) for label in self.format.classes]
-        masks = decode_many([self.texts[row] for row in rows], self.format.shape, self.format.dialect, rows=rows)
-        return np.ascontiguousarray(np.moveaxis(masks, 0, -1))
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:

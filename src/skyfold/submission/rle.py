@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from skyfold.errors import InvalidSubmission
+from skyfold.submission.mask_runs import address_of, masks_of, runs_of
 from skyfold.submission.run_lists import RunLists, position_dtype
 from skyfold.submission.run_text import read_closely
 from skyfold.types import IntPair
@@ -102,10 +103,19 @@ def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE, *, above: int | No
 
 
 def decode_many(
-    texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
+    texts: Sequence[object],
+    shape: IntPair,
+    dialect: Dialect = KAGGLE,
+    *,
+    rows: Sequence[str] | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`decode` of every text, bool (n, H, W). rows: (n,) labels for error messages, the positions where None."""
-    return masks_of(parse_many(texts, shape, dialect, rows=rows), np.arange(len(texts)), planes=1)[..., 0]
+    """`decode` of every text, bool (n, H, W). rows: (n,) labels for error messages, the positions where None.
+
+    out: C-ordered bool (n, H, W) to be filled and returned, so that a loop over many texts can use its memory again.
+    """
+    runs = parse_many(texts, shape, dialect, rows=rows)
+    return masks_of(runs, out=None if out is None else out[..., np.newaxis])[..., 0]
 
 
 def parse(text: object, size: int, dialect: Dialect = KAGGLE, *, row: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -192,54 +202,6 @@ def written(runs: RunLists, dialect: Dialect = KAGGLE) -> list[str]:
     )
     texts = text[:size].tobytes().decode("ascii").split("\n")[:-1]
     return [each or dialect.empty for each in texts] if dialect.empty else texts
-
-
-def runs_of(masks: np.ndarray, order: str = "column", *, above: int | None = None) -> RunLists:
-    """The runs of masks (n, H, W), bool, or uint8 with `above` as in `encode`; pixels counted in `order`."""
-    from skyfold.submission import _mask_kernels
-
-    n, height, width = masks.shape
-    offsets = np.zeros(n + 1, dtype=np.int64)
-    kind = np.empty(0, dtype=position_dtype((height, width)))
-    if not masks.size:
-        return RunLists(kind, kind, offsets, (height, width), order)
-    level = np.uint8(above or 0)
-    lying = masks if order == "column" else masks.swapaxes(1, 2)  # so that counting goes down the columns
-    planes = lying.strides[0] == 1 and lying.strides[2] == n
-    if not planes and lying.strides[2] != 1 and not lying.swapaxes(1, 2).flags.c_contiguous:
-        lying = np.ascontiguousarray(lying)
-    each, down, across = lying.strides
-    address = address_of(lying)
-    _, rows, columns = lying.shape
-    if planes:
-        starts, ends = _mask_kernels.runs_across(address, 0, down, n, rows, columns, n, level, offsets, kind)
-    elif across == 1:
-        starts, ends = _mask_kernels.runs_across(address, each, down, n, rows, columns, 1, level, offsets, kind)
-    else:
-        starts, ends = _mask_kernels.runs_along(address, each, n, rows * columns, level, offsets, kind)
-    return RunLists(starts, ends, offsets, (height, width), order)
-
-
-def masks_of(runs: RunLists, rows: np.ndarray, *, planes: int) -> np.ndarray:
-    """The masks numbered `rows` (images * planes,), those of one image together: bool (images, H, W, planes)."""
-    from skyfold.submission import _mask_kernels
-
-    height, width = runs.shape
-    masks = np.empty((len(rows) // planes, height, width, planes), dtype=np.bool_)
-    if runs.order == "column":
-        address = address_of(masks)
-        if masks.size:
-            _mask_kernels.pixels_across(runs.starts, runs.ends, runs.offsets, rows, address, height, width, planes)
-    else:
-        masks[...] = False
-        flat = masks.view(np.uint8).reshape(-1)
-        _mask_kernels.pixels_along(runs.starts, runs.ends, runs.offsets, rows, height * width, planes, flat)
-    return masks
-
-
-def address_of(array: np.ndarray) -> int:
-    """Where the array's first value lies; good for as long as the array is kept."""
-    return int(array.__array_interface__["data"][0])
 
 
 def _refuse_other_than(masks: np.ndarray, axes: int, above: int | None) -> None:
