@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skyfold.config import WeightsConfig
 from skyfold.ensemble import uncertain_pixels, weights
 from skyfold.ensemble.bagging import combine
-from skyfold.ensemble.uncertain_pixels import mask_counts, pack, weighted_sums
+from skyfold.ensemble.uncertain_pixels import counts_after_adding, counts_after_exchange, pack, weighted_sums
 from skyfold.ensemble.weights import (
     counts_at,
     cross_fitted_weights,
@@ -87,9 +87,18 @@ def test_counts_of_packed_pixels_are_those_of_the_stored_blend(case, seed):
     maps = packed(arrays, truth, valid)
     masks = blended(arrays, parts)[..., None] > LEVELS
     for k, pixels in enumerate(maps.classes):
+        rows, sums = np.arange(len(truth)), weighted_sums(pixels, parts)
         cuts = uncertain_pixels.cuts_of(LEVELS, int(parts.sum()))
-        stay = np.array([[0, -1, 0]])
-        both, pred = mask_counts(pixels, weighted_sums(pixels, parts), stay, cuts, np.arange(len(truth)))
+        both, pred = counts_after_exchange(pixels, sums, np.array([[0, 0, 0]]), cuts, rows)
+        one_less = parts - np.eye(len(arrays), dtype=int)[0]
+        added = counts_after_adding(pixels, weighted_sums(pixels, one_less), np.array([0]), cuts, rows)
+        np.testing.assert_array_equal(added[0], both)
+        np.testing.assert_array_equal(added[1], pred)
+        if len(arrays) > 1:
+            given = parts + parts[0] * (np.eye(len(arrays), dtype=int)[-1] - np.eye(len(arrays), dtype=int)[0])
+            back = np.array([[0, len(arrays) - 1, parts[0]]])
+            moved = counts_after_exchange(pixels, weighted_sums(pixels, given), back, cuts, rows)
+            np.testing.assert_array_equal(moved, (both, pred))
         for i, row in enumerate(maps.rows):
             known = np.ones(truth.shape[1:3], dtype=bool) if valid is None else valid[row]
             there = truth[row, ..., k] & known

@@ -1,9 +1,9 @@
 """The pixels that the weights of a blend can change at all, taken out of the models' maps and packed together.
 
 A weighted mean lies between the lowest and the highest of its models. Where all models are at or below the lowest level
-that is searched a pixel is in no mask, where all are above the highest it is in every mask, whatever the weights are:
-such pixels are counted once. The rest, usually a small part, is kept in memory, so that a search need not read a map
-again and still gets the counts of the whole maps.
+that is searched a pixel is in no mask, where all are above the highest it is in every mask, whatever the weights are.
+Words of 64 pixels that are all of this kind are counted once. The rest, usually a small part, is kept in memory, so
+that a search need not read a map again and still gets the counts of the whole maps.
 """
 
 from __future__ import annotations
@@ -15,41 +15,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.compiled import compiled
+from skyfold.ensemble import _pixel_kernels as kernels
+from skyfold.ensemble._pixel_words import LANES
 from skyfold.errors import OofMismatch
 from skyfold.row_store import release_pages
 from skyfold.types import ArraySequence
 
-MOST_BYTES = 768 << 20  # of packed values and their sums
+MOST_BYTES = 768 << 20  # of packed values, truth and their sums
 MOST_PARTS = 65535 // 255  # whole parts of weight whose sum of stored values still fits into 16 bits
 ROWS_MAPPED = 16  # rows of memory maps that are read before their pages are handed back
-BLOCK = 4096  # pixels whose sums stay in the nearest cache while all levels are tried
+LEAST_WORDS = 1 << 13  # fewer are counted in one thread, since beginning others takes longer
 
 
 @dataclass(frozen=True)
 class UncertainPixels:
-    """What of one class weights can change, row after row; a row's true pixels come first.
+    """What of one class weights can change, row after row, in words of 64 pixels.
 
-    values      uint8, M x the pixels of row 0, then of row 1, ...; within a row model after model
-    start       (n + 1,) int64; row i has the pixels start[i] to start[i + 1], so its values begin at M * start[i]
-    true        (n,) int64, how many of them are in the truth
-    sure_pred   (n,) int64, pixels outside that are in every mask; sure_both: those of them in the truth
+    values      uint8, row after row, within a row model after model; 0 where a pixel is undefined
+    truth       uint64, a word's true pixels
+    start       (n + 1,) int64; row i has the words start[i] to start[i + 1], its values begin at 64 * M * start[i]
+    sure_pred   (n,) int64, pixels of the other words that are in every mask; sure_both: those of them in the truth
     target      (n,) int64, pixels of the truth, in all
     models      M
     """
 
     values: np.ndarray
+    truth: np.ndarray
     start: np.ndarray
-    true: np.ndarray
     sure_pred: np.ndarray
     sure_both: np.ndarray
     target: np.ndarray
     models: int
 
-    def of_row(self, i: int) -> np.ndarray:
-        """Values of row i, uint8 (M, pixels), its true[i] true pixels first."""
+    def of_row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values of row i, uint8 (M, pixels), and its truth, bool (pixels,)."""
         begin, end = self.start[i], self.start[i + 1]
-        return self.values[self.models * begin : self.models * end].reshape(self.models, end - begin)
+        values = self.values[LANES * self.models * begin : LANES * self.models * end].reshape(self.models, -1)
+        truth = np.unpackbits(self.truth[begin:end].astype("<u8").view(np.uint8), bitorder="little")
+        return values, truth.astype(bool)
 
 
 @dataclass(frozen=True)
@@ -90,73 +93,37 @@ def pack(
                 f"uint8 (N, H, W, K), all of one shape. Predict all runs on the same samples and grid."
             )
     levels = np.asarray(levels, dtype=np.int64)
-    room = (MOST_BYTES if most_bytes is None else most_bytes) // (len(arrays) + 2)
-    packers = [_ClassPacker(len(arrays)) for _ in range(shape[3])]
+    pixels, classes = shape[1] * shape[2], shape[3]
+    words = -(-pixels // LANES)
+    room = (MOST_BYTES if most_bytes is None else most_bytes) // (LANES * (len(arrays) + 2) + 8)
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
+    packers = [
+        _ClassPacker(len(arrays), words, min(room + words * classes, words * len(order))) for _ in range(classes)
+    ]
+    known = np.zeros(words * LANES, dtype=np.uint8)
+    known[:pixels] = 1
     packed = 0
     for row in order:
-        maps = [np.ascontiguousarray(array[row]).reshape(-1, shape[3]) for array in arrays]
-        lowest, highest = _extremes(maps)
-        truth = np.ascontiguousarray(targets[int(row)], dtype=np.uint8).reshape(-1, shape[3])
-        known = np.ones(len(truth), dtype=np.uint8)
+        maps = [_planes(array[row]) for array in arrays]
+        truth = _planes(np.ascontiguousarray(targets[int(row)], dtype=np.uint8))
         if valid is not None:
-            known = np.ascontiguousarray(valid[int(row)], dtype=np.uint8).reshape(-1)
+            known[:pixels] = np.asarray(valid[int(row)], dtype=np.uint8).reshape(-1)
         for k, packer in enumerate(packers):
-            packer.add(k, maps, lowest, highest, truth, known, levels)
+            packer.add([planes[k] for planes in maps], truth[k], known, levels)
         packed += 1
         if advance is not None:
             advance(1)
         if packed % ROWS_MAPPED == 0:
             for array in arrays:
                 release_pages(array)
-        if sum(packer.pixels for packer in packers) > room:
+        if sum(packer.words for packer in packers) > room:
             break
     return PackedMaps(tuple(packer.done() for packer in packers), order[:packed], levels, len(arrays))
 
 
-class _ClassPacker:
-    """Grows the arrays of `UncertainPixels` row by row, without ever holding them twice."""
-
-    def __init__(self, models: int) -> None:
-        self.models = models
-        self.pixels = 0
-        self.values = np.empty(1 << 16, dtype=np.uint8)
-        self.counts: list[tuple[int, ...]] = []
-
-    def add(
-        self,
-        k: int,
-        maps: list[np.ndarray],
-        lowest: np.ndarray,
-        highest: np.ndarray,
-        truth: np.ndarray,
-        known: np.ndarray,
-        levels: np.ndarray,
-    ) -> None:
-        places = np.empty(len(truth), dtype=np.int32)
-        true, false, sure_pred, sure_both, target = _screen(
-            lowest, highest, truth, known, k, levels[0], levels[-1], places
-        )
-        uncertain = true + false
-        begin, end = self.models * self.pixels, self.models * (self.pixels + uncertain)
-        if end > len(self.values):
-            self.values.resize(max(end, len(self.values) * 3 // 2), refcheck=False)  # moves pages, copies nothing
-        for m, values in enumerate(maps):
-            own = self.values[begin + m * uncertain : begin + (m + 1) * uncertain]
-            _take(values, k, places, true, false, own)
-        self.pixels += uncertain
-        self.counts.append((self.pixels, true, sure_pred, sure_both, target))
-
-    def done(self) -> UncertainPixels:
-        ends, true, sure_pred, sure_both, target = np.array(self.counts, dtype=np.int64).reshape(-1, 5).T
-        self.values.resize(self.models * self.pixels, refcheck=False)
-        start = np.concatenate([[0], ends]).astype(np.int64)
-        return UncertainPixels(self.values, start, true, sure_pred, sure_both, target, self.models)
-
-
 def weighted_sums(pixels: UncertainPixels, parts: np.ndarray) -> np.ndarray:
     """Sum of parts[m] x value of model m for every uncertain pixel, uint16; parts: whole, at most MOST_PARTS in all."""
-    sums = np.zeros(int(pixels.start[-1]), dtype=np.uint16)
+    sums = np.zeros(LANES * len(pixels.truth), dtype=np.uint16)
     for m in np.flatnonzero(parts):
         add_to_sums(pixels, sums, int(m), int(parts[m]))
     return sums
@@ -164,41 +131,24 @@ def weighted_sums(pixels: UncertainPixels, parts: np.ndarray) -> np.ndarray:
 
 def add_to_sums(pixels: UncertainPixels, sums: np.ndarray, model: int, parts: int) -> None:
     """Give `model` so many more parts (fewer, where negative) in `sums`, which is changed in place."""
-    _add(pixels.values, pixels.start, len(pixels.true), pixels.models, model, parts, sums)
+    kernels.add_parts(pixels.values, pixels.start, pixels.models, model, np.uint16(parts & 0xFFFF), sums)
 
 
-def mask_counts(
-    pixels: UncertainPixels,
-    sums: np.ndarray,
-    moves: np.ndarray,
-    cuts: np.ndarray,
-    rows: np.ndarray,
-    *,
-    workers: int | None = None,
+def counts_after_adding(
+    pixels: UncertainPixels, sums: np.ndarray, added: np.ndarray, cuts: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels in both masks, and in the predicted one, for every move and level: two int32 (len(rows), C, T).
+    """Pixels in both masks, and in the predicted one, after one more part of each model of `added`, int64 (C,).
 
-    moves: int64 (C, 3), (to, from, parts): the sums after `parts` more of model `to` and as many fewer of model `from`
-    (-1: of none). cuts: (T,), a pixel is in the mask where its sum is above. Counts are those of the whole maps.
+    cuts: (T,), a pixel is in the mask where its sum is above. Two int32 (len(rows), C, T), counts of the whole maps.
     """
-    both = np.empty((len(rows), len(moves), len(cuts)), dtype=np.int32)
-    pred = np.empty_like(both)
-    threads = max(1, min(workers or os.cpu_count() or 1, len(rows)))
-    size = np.cumsum(np.diff(pixels.start)[rows])
-    edges = np.searchsorted(size, size[-1:] * np.arange(1, threads) / threads)
+    return _counted(kernels.count_adding, pixels, sums, added, cuts, rows)
 
-    def count(part: np.ndarray) -> None:
-        _count(pixels.values, pixels.start, pixels.true, pixels.models, sums, moves, cuts, rows, part, both, pred)
 
-    parts = [part for part in np.split(np.arange(len(rows)), edges) if len(part)]
-    if len(parts) == 1:
-        count(parts[0])
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(count, parts))
-    both += pixels.sure_both[rows, None, None].astype(np.int32)
-    pred += pixels.sure_pred[rows, None, None].astype(np.int32)
-    return both, pred
+def counts_after_exchange(
+    pixels: UncertainPixels, sums: np.ndarray, moves: np.ndarray, cuts: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same after each of `moves`, int64 (C, 3): (to, from, parts), so many parts given by one model to another."""
+    return _counted(kernels.count_exchanges, pixels, sums, moves, cuts, rows)
 
 
 def cuts_of(levels: np.ndarray, total: int) -> np.ndarray:
@@ -215,106 +165,79 @@ def cuts_of(levels: np.ndarray, total: int) -> np.ndarray:
     return cuts
 
 
-def _extremes(maps: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    if len(maps) == 1:
-        return maps[0], maps[0]
-    lowest, highest = np.minimum(maps[0], maps[1]), np.maximum(maps[0], maps[1])
-    for values in maps[2:]:
-        np.minimum(lowest, values, out=lowest)
-        np.maximum(highest, values, out=highest)
-    return lowest, highest
+class _ClassPacker:
+    """Fills the arrays of `UncertainPixels` row by row.
 
-
-@compiled
-def _screen(lowest, highest, truth, known, k, low, high, places):  # type: ignore[no-untyped-def]
-    """Where class k is uncertain: places of true pixels from the front of `places`, of others from its back.
-
-    Returns true and other uncertain pixels, sure pixels, those of them in the truth, pixels of the truth.
+    They are allocated for the most there can be; memory is only taken up for what is written.
     """
-    true, false, sure_pred, sure_both, target = 0, 0, 0, 0, 0
-    last = len(places) - 1
-    for p in range(len(places)):
-        if known[p]:
-            there = np.int64(truth[p, k])
-            target += there
-            if lowest[p, k] > high:
-                sure_pred += 1
-                sure_both += there
-            elif highest[p, k] > low:
-                if there:
-                    places[true] = p
-                    true += 1
-                else:
-                    places[last - false] = p
-                    false += 1
-    return true, false, sure_pred, sure_both, target
+
+    def __init__(self, models: int, map_words: int, most_words: int) -> None:
+        self.models, self.words = models, 0
+        self.values = np.empty((models * most_words, LANES), dtype=np.uint8)
+        self.truth = np.empty(most_words + map_words, dtype=np.uint64)
+        self.kept = np.empty(map_words, dtype=np.int64)
+        self.lowest, self.highest, self.there = (np.zeros(map_words * LANES, dtype=np.uint8) for _ in range(3))
+        self.counts: list[tuple[int, ...]] = []
+
+    def add(self, maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray, levels: np.ndarray) -> None:
+        """maps: uint8 (HW,) a model; truth: 0/1 (HW,); known: 0/1, padded with 0 to whole words."""
+        size = len(truth)
+        lowest, highest = self.lowest[:size], self.highest[:size]
+        lowest[:], highest[:], self.there[:size] = maps[0], maps[0], truth
+        for values in maps[1:]:
+            np.minimum(lowest, values, out=lowest)
+            np.maximum(highest, values, out=highest)
+        truth_words = self.truth[self.words :]
+        words, *counts = kernels.screen(
+            self.lowest, self.highest, self.there, known, levels[0], levels[-1], self.kept, truth_words
+        )
+        for m, values in enumerate(maps):
+            begin = self.models * self.words + m * words
+            kernels.copy_words(values, known, self.kept[:words], self.values[begin : begin + words])
+        self.words += words
+        self.counts.append((self.words, *counts))
+
+    def done(self) -> UncertainPixels:
+        ends, sure_pred, sure_both, target = np.array(self.counts, dtype=np.int64).reshape(-1, 4).T
+        values = self.values[: self.models * self.words].reshape(-1)
+        start = np.concatenate([[0], ends]).astype(np.int64)
+        return UncertainPixels(values, self.truth[: self.words], start, sure_pred, sure_both, target, self.models)
 
 
-@compiled
-def _take(values, k, places, true, false, own):  # type: ignore[no-untyped-def]
-    for j in range(true):
-        own[j] = values[places[j], k]
-    last = len(places) - 1
-    for j in range(false):
-        own[true + j] = values[places[last - j], k]
+def _planes(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, K) as (K, H * W); a view where there is one class."""
+    pixels = np.ascontiguousarray(image).reshape(-1, image.shape[-1])
+    if pixels.shape[1] == 1:
+        return pixels.reshape(1, -1)
+    planes = np.empty(pixels.shape[::-1], dtype=np.uint8)
+    kernels.planes_of(pixels, planes)
+    return planes
 
 
-@compiled
-def _add(values, start, rows, models, model, parts, sums):  # type: ignore[no-untyped-def]
-    for i in range(rows):
-        first = models * start[i] + model * (start[i + 1] - start[i])
-        row_sums = sums[start[i] : start[i + 1]]
-        _moved(row_sums, values[first : first + len(row_sums)], np.uint16(parts & 0xFFFF), row_sums)
+def _counted(
+    kernel: Callable[..., None],
+    pixels: UncertainPixels,
+    sums: np.ndarray,
+    moves: np.ndarray,
+    cuts: np.ndarray,
+    rows: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run `kernel` over the rows, in as many threads as there are cores, and add what is sure."""
+    both = np.empty((len(rows), len(moves), len(cuts)), dtype=np.int32)
+    pred = np.empty_like(both)
 
+    def count(part: np.ndarray) -> None:
+        kernel(pixels.values, pixels.start, pixels.models, pixels.truth, sums, moves, cuts, rows, part, both, pred)
 
-@compiled
-def _moved(sums, values, parts, moved):  # type: ignore[no-untyped-def]
-    """sums + parts * values in 16 bits; a negative number of parts is its two's complement."""
-    for j in range(len(moved)):
-        moved[j] = np.uint16(sums[j] + np.uint16(parts * np.uint16(values[j])))
-
-
-@compiled
-def _exchanged(sums, gaining, losing, parts, moved):  # type: ignore[no-untyped-def]
-    for j in range(len(moved)):
-        change = np.uint16(np.uint16(gaining[j]) - np.uint16(losing[j]))
-        moved[j] = np.uint16(sums[j] + np.uint16(parts * change))
-
-
-@compiled
-def _above(sums, cut):  # type: ignore[no-untyped-def]
-    """How many of at most 65,535 sums are above the cut; the narrow counter lets the processor take many at once."""
-    above = np.uint16(0)
-    for j in range(len(sums)):
-        above = np.uint16(above + np.uint16(sums[j] > cut))
-    return np.int32(above)
-
-
-@compiled
-def _count(values, start, true, models, sums, moves, cuts, rows, positions, both, pred):  # type: ignore[no-untyped-def]
-    buffer = np.empty(BLOCK, dtype=np.uint16)
-    for position in positions:
-        i = rows[position]
-        pixels = start[i + 1] - start[i]
-        both[position] = 0
-        pred[position] = 0
-        for segment in range(2):
-            first = start[i] + (true[i] if segment else 0)
-            last = start[i + 1] if segment else start[i] + true[i]
-            for begin in range(first, last, BLOCK):
-                end = min(begin + BLOCK, last)
-                moved = buffer[: end - begin]
-                for c in range(len(moves)):
-                    to, source, parts = moves[c]
-                    more = models * start[i] + to * pixels + begin - start[i]
-                    gaining = values[more : more + len(moved)]
-                    if source < 0:
-                        _moved(sums[begin:end], gaining, np.uint16(parts), moved)
-                    else:
-                        less = models * start[i] + source * pixels + begin - start[i]
-                        _exchanged(sums[begin:end], gaining, values[less : less + len(moved)], np.uint16(parts), moved)
-                    for t in range(len(cuts)):
-                        above = _above(moved, np.uint16(cuts[t]))
-                        pred[position, c, t] += above
-                        if segment == 0:
-                            both[position, c, t] += above
+    words = np.cumsum(np.diff(pixels.start)[rows])
+    threads = (os.cpu_count() or 1) if len(words) and words[-1] * len(moves) > LEAST_WORDS else 1
+    positions = np.arange(len(rows))
+    if threads == 1:
+        count(positions)
+    else:
+        edges = np.searchsorted(words, words[-1] * np.arange(1, threads) / threads)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(count, np.split(positions, edges)))
+    both += pixels.sure_both[rows, None, None].astype(np.int32)
+    pred += pixels.sure_pred[rows, None, None].astype(np.int32)
+    return both, pred

@@ -20,14 +20,16 @@ from skyfold.ensemble.uncertain_pixels import (
     PackedMaps,
     UncertainPixels,
     add_to_sums,
+    counts_after_adding,
+    counts_after_exchange,
     cuts_of,
-    mask_counts,
     weighted_sums,
 )
 from skyfold.errors import ConfigError, OofMismatch
 
 MapMetric = Literal["mean_dice", "mean_iou", "global_dice", "global_iou"]
 FINEST = 100  # a hundredth of the weight is the smallest that hill climbing and slsqp give
+STAY = np.array([[0, 0, 0]])  # no parts change hands
 LEAST_GAIN = 1e-12  # a smaller one is rounding of the mean over maps
 Choose = Callable[[np.ndarray], "Chosen"]
 
@@ -122,12 +124,11 @@ def greedy(maps: PackedMaps, metric: MapMetric, use: np.ndarray, models: np.ndar
     Of equal candidates the first is taken, of equal steps the earliest, so that weights stay as plain as they can be.
     """
     search_ = _Search(maps, metric, use, np.zeros(maps.models, dtype=np.int64))
-    moves = np.stack([models, np.full(len(models), -1), np.ones(len(models))], axis=1).astype(np.int64)
     best: Chosen | None = None
     for _ in range(min(steps, MOST_PARTS)):
-        scores, levels = search_.scores(moves)
+        scores, levels = search_.scores_after_adding(models)
         place = int(np.argmax(scores >= scores.max() - LEAST_GAIN))
-        search_.move(moves[place])
+        search_.give(int(models[place]), 1)
         if best is None or scores[place] > best.score + LEAST_GAIN:
             best = Chosen(tuple(search_.parts.tolist()), tuple(levels[place].tolist()), float(scores[place]))
     assert best is not None
@@ -145,17 +146,18 @@ def hill_climb(maps: PackedMaps, metric: MapMetric, use: np.ndarray, models: np.
     start = np.zeros(maps.models, dtype=np.int64)
     start[models] = each
     search_ = _Search(maps, metric, use, start)
-    stay = np.array([[models[0], -1, 0]], dtype=np.int64)
-    scores, levels = search_.scores(stay)
+    scores, levels = search_.scores_after_exchange(STAY)
     best = Chosen(tuple(start.tolist()), tuple(levels[0].tolist()), float(scores[0]))
     step = 1 << (each * len(models)).bit_length() - 2
     while step:
         pairs = [(to, source) for to in models for source in models if to != source and search_.parts[source]]
         moves = np.array([(to, source, min(step, search_.parts[source])) for to, source in pairs], dtype=np.int64)
-        scores, levels = search_.scores(moves) if len(moves) else (np.array([-np.inf]), levels)
+        scores, levels = search_.scores_after_exchange(moves) if len(moves) else (np.array([-np.inf]), levels)
         place = int(np.argmax(scores))
         if scores[place] > best.score + LEAST_GAIN:
-            search_.move(moves[place])
+            to, source, parts = moves[place].tolist()
+            search_.give(to, parts)
+            search_.give(source, -parts)
             best = Chosen(tuple(search_.parts.tolist()), tuple(levels[place].tolist()), float(scores[place]))
         else:
             step //= 2
@@ -208,9 +210,8 @@ def _covariance(pixels: UncertainPixels, rows: np.ndarray, models: np.ndarray, m
     """
     products, sums, count = np.zeros((len(models) + 1,) * 2), np.zeros(len(models) + 1), 0.0
     for i in rows:
-        values = pixels.of_row(int(i))[models].astype(np.float32) / np.float32(255)
-        truth = (np.arange(values.shape[1]) < pixels.true[i]).astype(np.float32)
-        together = np.concatenate([values, truth[None]])
+        values, truth = pixels.of_row(int(i))
+        together = np.concatenate([values[models] / np.float32(255), truth[None]], dtype=np.float32)
         weight = 1.0 if metric.startswith("global") else 1.0 / (1.0 + pixels.target[i] + values.shape[1])
         products += weight * (together @ together.T)
         sums += weight * together.sum(axis=1, dtype=np.float64)
@@ -236,11 +237,10 @@ def whole_parts(weights: np.ndarray, total: int) -> np.ndarray:
 def counts_at(maps: PackedMaps, chosen: Chosen, rows: np.ndarray) -> np.ndarray:
     """Pixels in both masks, predicted and true, int64 (3, len(rows), K), of the blend that `chosen` stands for."""
     parts = np.array(chosen.parts, dtype=np.int64)
-    stay = np.array([[0, -1, 0]], dtype=np.int64)
     columns = []
     for pixels, level in zip(maps.classes, chosen.levels, strict=True):
         cut = cuts_of(np.array([level]), int(parts.sum()))
-        both, pred = mask_counts(pixels, weighted_sums(pixels, parts), stay, cut, rows)
+        both, pred = counts_after_exchange(pixels, weighted_sums(pixels, parts), STAY, cut, rows)
         columns.append((both[:, 0, 0], pred[:, 0, 0], pixels.target[rows]))
     return np.array(columns, dtype=np.int64).transpose(1, 2, 0)
 
@@ -253,25 +253,30 @@ class _Search:
         self.parts = parts.copy()
         self.sums = [weighted_sums(pixels, parts) for pixels in maps.classes]
 
-    def scores(self, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What each move would score, float64 (C,), and the best level of each class then, int64 (C, K)."""
-        added = np.where(moves[:, 1] < 0, moves[:, 2], 0)
-        cuts = cuts_of(self.maps.levels, int(self.parts.sum() + added[0]))
+    def scores_after_adding(self, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What one more part of each of `models` would score, float64 (C,), and the classes' best levels (C, K)."""
+        return self._scores(counts_after_adding, models, int(self.parts.sum()) + 1)
+
+    def scores_after_exchange(self, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same after each of `moves`, (to, from, parts)."""
+        return self._scores(counts_after_exchange, moves, int(self.parts.sum()))
+
+    def give(self, model: int, parts: int) -> None:
+        self.parts[model] += parts
+        for pixels, sums in zip(self.maps.classes, self.sums, strict=True):
+            add_to_sums(pixels, sums, model, parts)
+
+    def _scores(
+        self, count: Callable[..., tuple[np.ndarray, np.ndarray]], moves: np.ndarray, total: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        cuts = cuts_of(self.maps.levels, total)
         scores, levels = np.zeros(len(moves)), []
         for pixels, sums in zip(self.maps.classes, self.sums, strict=True):
-            both, pred = mask_counts(pixels, sums, moves, cuts, self.rows)
+            both, pred = count(pixels, sums, moves, cuts, self.rows)
             by_level = score_of_counts(both, pred, pixels.target[self.rows, None, None], self.metric)
             scores += by_level.max(axis=1)
             levels.append(self.maps.levels[_middle_of_best(by_level)])
         return scores / len(self.maps.classes), np.stack(levels, axis=1)
-
-    def move(self, move: np.ndarray) -> None:
-        to, source, parts = (int(value) for value in move)
-        for model, change in ((to, parts), (source, -parts)):
-            if model >= 0:
-                self.parts[model] += change
-                for pixels, sums in zip(self.maps.classes, self.sums, strict=True):
-                    add_to_sums(pixels, sums, model, change)
 
 
 def score_of_counts(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: MapMetric) -> np.ndarray:
@@ -294,7 +299,7 @@ def _search_once(
 
 
 def _at_best_levels(maps: PackedMaps, metric: MapMetric, parts: np.ndarray, use: np.ndarray) -> Chosen:
-    scores, levels = _Search(maps, metric, use, parts).scores(np.array([[0, -1, 0]], dtype=np.int64))
+    scores, levels = _Search(maps, metric, use, parts).scores_after_exchange(STAY)
     return Chosen(tuple(parts.tolist()), tuple(levels[0].tolist()), float(scores[0]))
 
 
