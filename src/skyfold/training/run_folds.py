@@ -99,7 +99,13 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
 
 
 def fit_scores(
-    config: RunConfig, data: RunData, folder: Path, *, only_folds: Sequence[int], on_epoch: OnEpoch
+    config: RunConfig,
+    data: RunData,
+    folder: Path,
+    *,
+    only_folds: Sequence[int],
+    on_epoch: OnEpoch,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict[int, float]:
     """Fit these folds with every seed, their files in `folder`, and predict no row: what a trial of a search needs.
 
@@ -107,7 +113,7 @@ def fit_scores(
     called for them; an exception of its own ends the fit, and the same call goes on with it.
     """
     stamp = f"{config.hash()} {data.folds.hash()}"
-    job = _Job(config, data.competition, data.arrays["train"], folder, stamp, on_epoch=on_epoch)
+    job = _Job(config, data.competition, data.arrays["train"], folder, stamp, checkpoint_seconds, on_epoch)
     return {
         fold: float(np.mean([fit.score for fit in job.fits(data.folds, fold)]))
         for fold in _chosen_folds(data.folds, only_folds)
@@ -232,7 +238,7 @@ class _Job:
         arrays: TrainingArrays,
         folder: Path,
         stamp: str,
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        checkpoint_seconds: float,
         on_epoch: OnEpoch | None = None,
     ) -> None:
         self.config, self.arrays, self.folder, self.stamp = config, arrays, folder, stamp

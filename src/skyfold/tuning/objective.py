@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skyfold.config import load_run
 from skyfold.files import write_text
+from skyfold.training.fit_fold import CHECKPOINT_SECONDS
 from skyfold.training.run_folds import fit_scores, open_data
 from skyfold.tuning.file_lock import exclusive
 from skyfold.tuning.trial_config import Recipe
@@ -11,7 +12,9 @@ from skyfold.tuning.work import Objective, TrialJob
 from skyfold.workspace import Workspace
 
 
-def training_objective(recipe: Recipe, workspace: Workspace) -> Objective:
+def training_objective(
+    recipe: Recipe, workspace: Workspace, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> Objective:
     """An objective that fits in the trial's folder, where an interrupted fit goes on from its checkpoint.
 
     Returns the mean of the folds' scores. Reported steps count epochs on through folds and seeds.
@@ -30,7 +33,14 @@ def training_objective(recipe: Recipe, workspace: Workspace) -> Objective:
         def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
             job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
 
-        scores = fit_scores(config, data, job.folder, only_folds=recipe.study.folds, on_epoch=on_epoch)
+        scores = fit_scores(
+            config,
+            data,
+            job.folder,
+            only_folds=recipe.study.folds,
+            on_epoch=on_epoch,
+            checkpoint_seconds=checkpoint_seconds,
+        )
         return sum(scores.values()) / len(scores)
 
     return objective

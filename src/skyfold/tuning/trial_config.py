@@ -7,6 +7,7 @@ reads.
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import os
 import tempfile
@@ -25,6 +26,7 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, listing
 from skyfold.files import write_text
 from skyfold.plugins import nearest
+from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES
 from skyfold.training.run_folds import check
 from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active, in_order
 
@@ -61,30 +63,23 @@ class Recipe:
     def run(self) -> RunConfig:
         return load_run(self.base)
 
-    def of_base(self) -> dict[str, Any] | None:
+    def common(self) -> RunConfig:
+        """The config of a trial but for what is searched."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trial.yaml"
+            write_text(path, self.text({}, name=self.study.name, folder=path.parent, for_trial=True))
+            return load_run(path)
+
+    def of_run(self) -> dict[str, Any] | None:
         """The params at which a trial is the run's own config; None where the space does not hold it."""
-        values = self.run().model_dump(mode="json")
+        run = self.run()
         params: dict[str, Any] = {}
         for key in in_order(self.study.search):
-            if not active(self.study.search, key, params):
-                continue
-            parameter = self.study.search[key]
-            try:
-                value = _lookup(values, key)
-            except KeyError:
-                return None
-            if isinstance(parameter, Categorical):
-                same = [name for name, choice in parameter.choices.items() if choice == value]
-                if not same:
+            if active(self.study.search, key, params):
+                param = _param(self.study.search[key], _lookup(run, key))
+                if param is None:
                     return None
-                params[key] = same[0]
-            else:
-                number = _from_form(parameter.form, value) if isinstance(parameter, FloatRange) else value
-                if not isinstance(number, int | float) or not parameter.low <= number <= parameter.high:
-                    return None
-                if parameter.step and not float((number - parameter.low) / parameter.step).is_integer():
-                    return None
-                params[key] = number
+                params[key] = param
         return params
 
 
@@ -162,13 +157,19 @@ def config_value(parameter: Parameter, value: Any) -> Any:
     return value
 
 
-def _from_form(form: str, value: Any) -> Any:
-    if form == "value":
-        return value
-    if not (isinstance(value, list) and len(value) == 2):
+def _param(parameter: Parameter, value: Any) -> Any:
+    """The inverse of `config_value`; None where the space does not hold `value`."""
+    if isinstance(parameter, Categorical):
+        return next((name for name, choice in parameter.choices.items() if choice == value), None)
+    if isinstance(parameter, FloatRange) and parameter.form != "value":
+        middle = 1.0 if parameter.form == "around_one" else 0.0
+        if not (isinstance(value, list) and len(value) == 2 and np.isclose(value[0] + value[1], 2 * middle)):
+            return None
+        value = round(value[1] - middle, 9)
+    if not isinstance(value, int | float) or not parameter.low <= value <= parameter.high:
         return None
-    middle = 1.0 if form == "around_one" else 0.0
-    return round(value[1] - middle, 9) if np.isclose(value[0] + value[1], 2 * middle) else None
+    steps = (value - parameter.low) / parameter.step if parameter.step else 0
+    return value if np.isclose(steps, round(steps)) else None
 
 
 def _with_argument(transforms: list[dict[str, Any]], key: str, value: Any) -> list[dict[str, Any]]:
@@ -190,11 +191,28 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
     nested[last] = {**nested[last], **value} if both_tables else value
 
 
-def _lookup(values: Any, key: str) -> Any:
-    """The value at a dotted key, a transform of `augment` found by its name; KeyError where there is none."""
+def _lookup(run: RunConfig, key: str) -> Any:
+    """The value at a dotted key, as YAML has it; None where there is none.
+
+    A transform of `augment` is found by its name; an option that the run leaves out has the default of what takes it.
+    """
+    values: Any = run.model_dump(mode="json")
     for part in key.split("."):
         table = {entry["name"]: entry for entry in values} if isinstance(values, list) else values
-        if not isinstance(table, dict):
-            raise KeyError(part)
+        if not isinstance(table, dict) or part not in table:
+            return _default(run, key)
         values = table[part]
     return values
+
+
+def _default(run: RunConfig, key: str) -> Any:
+    table, _, option = key.rpartition(".")
+    if table == "model.options":
+        takes = plugins.load("models", run.model.family).build
+    elif table == "loss.options":
+        takes = (MASK_LOSSES if run.target == "masks" else PRESENCE_LOSSES)[run.loss.name]
+    else:
+        return None
+    accepted = inspect.signature(takes).parameters
+    given = accepted[option].default if option in accepted else inspect.Parameter.empty
+    return None if given is inspect.Parameter.empty else given

@@ -17,9 +17,9 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from skyfold import competition as competitions
-from skyfold.config import RunConfig, load_run
+from skyfold.config import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.files import file_digest, write_text
+from skyfold.files import file_digest
 from skyfold.training.run_folds import validation_score
 from skyfold.tuning.objective import training_objective
 from skyfold.tuning.results import summary, write_best, write_pictures, write_table
@@ -60,8 +60,8 @@ def tune(
     study, changes = load_study(path, overrides)
     recipe = Recipe(study, path.parent / study.base, changes)
     check_space(recipe)
-    folder = _folder(recipe, workspace)
-    config = _common_config(recipe, folder)
+    config = recipe.common()
+    folder = workspace.oof(config.data.folder) / "tuning" / study.name
     for fold in study.folds:
         if fold >= config.data.folds.k:
             raise ConfigError(
@@ -69,7 +69,7 @@ def tune(
             )
     competition = competitions.build(config.data.competition, config.data.options, workspace.data(config.data.folder))
     score = validation_score(config, competition)
-    first = recipe.of_base()
+    first = recipe.of_run()
     opened = open_study(
         study,
         folder,
@@ -109,17 +109,6 @@ def tune(
         print("the time is over; the same command goes on")
     best = folder / "best.yaml"
     return TuneResult(folder, best if best.is_file() else None, finished)
-
-
-def _folder(recipe: Recipe, workspace: Workspace) -> Path:
-    return workspace.oof(recipe.run().data.folder) / "tuning" / recipe.study.name
-
-
-def _common_config(recipe: Recipe, folder: Path) -> RunConfig:
-    """The config of a trial but for what is searched."""
-    path = folder / "trial.yaml"
-    write_text(path, recipe.text({}, name=recipe.study.name, folder=folder, for_trial=True))
-    return load_run(path)
 
 
 def _setting(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
