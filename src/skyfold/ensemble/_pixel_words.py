@@ -1,4 +1,4 @@
-"""64 pixels as one machine word, for compiled loops: compare all at once, count the ones.
+"""64 pixels as one machine word, for compiled loops: compare all at once, count the ones and find them.
 
 Places in memory are named by their address; whoever calls must stay inside the array and keep it alive. Numba's cache
 goes by the file of a compiled function: after a change here, save `_pixel_kernels.py` too.
@@ -19,7 +19,7 @@ _BYTES = ir.VectorType(ir.IntType(8), LANES)
 
 @intrinsic
 def above_each(typing: Any, address: Any, bars: Any) -> Any:
-    """Bit j of the word: whether byte address + j is above byte bars + j. LLVM finds the instructions of the machine."""
+    """Bit j of the word: whether byte address + j is above byte bars + j; LLVM finds the machine's instructions."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pixels, levels = (
@@ -38,3 +38,13 @@ def ones(typing: Any, word: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def lowest_one(typing: Any, word: Any) -> Any:
+    """The place of the lowest bit that is set; `word` is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate

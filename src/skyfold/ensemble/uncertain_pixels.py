@@ -2,8 +2,8 @@
 
 A weighted mean lies between the lowest and the highest of its models. Where all models are at or below the lowest level
 that is searched a pixel is in no mask, where all are above the highest it is in every mask, whatever the weights are.
-Words of 64 pixels that are all of this kind are counted once. The rest, usually a small part, is kept in memory, so
-that a search need not read a map again and still gets the counts of the whole maps.
+Such pixels are counted once. The rest, usually a small part, is kept in memory, so that a search need not read a map
+again and still gets the counts of the whole maps.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ LEAST_WORDS = 1 << 13  # fewer are counted in one thread, since beginning others
 
 @dataclass(frozen=True)
 class UncertainPixels:
-    """What of one class weights can change, row after row, in words of 64 pixels.
+    """What of one class weights can change, row after row, in words of 64 pixels: those in the truth, then the others.
 
-    values      uint8, row after row, within a row model after model; 0 where a pixel is undefined
-    truth       uint64, a word's true pixels
+    values      uint8, row after row, within a row model after model; each kind filled up to whole words with 0
     start       (n + 1,) int64; row i has the words start[i] to start[i + 1], its values begin at 64 * M * start[i]
-    sure_pred   (n,) int64, pixels of the other words that are in every mask; sure_both: those of them in the truth
+    pixels      (n, 2) int64, uncertain pixels in the truth, and others
+    sure_pred   (n,) int64, other pixels that are in every mask; sure_both: those of them in the truth
     target      (n,) int64, pixels of the truth, in all
     models      M
     """
 
     values: np.ndarray
-    truth: np.ndarray
     start: np.ndarray
+    pixels: np.ndarray
     sure_pred: np.ndarray
     sure_both: np.ndarray
     target: np.ndarray
     models: int
 
     def of_row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values of row i, uint8 (M, pixels), and its truth, bool (pixels,)."""
-        begin, end = self.start[i], self.start[i + 1]
-        values = self.values[LANES * self.models * begin : LANES * self.models * end].reshape(self.models, -1)
-        truth = np.unpackbits(self.truth[begin:end].astype("<u8").view(np.uint8), bitorder="little")
-        return values, truth.astype(bool)
+        """Values of row i, uint8 (M, pixels), and whether they are in the truth, bool (pixels,)."""
+        true, other = self.pixels[i]
+        values = self.values[LANES * self.models * self.start[i] : LANES * self.models * self.start[i + 1]]
+        kinds = np.split(values.reshape(self.models, -1), [LANES * _words(true)], axis=1)
+        return np.concatenate([kinds[0][:, :true], kinds[1][:, :other]], axis=1), np.arange(true + other) < true
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,11 @@ def pack(
             )
     levels = np.asarray(levels, dtype=np.int64)
     pixels, classes = shape[1] * shape[2], shape[3]
-    words = -(-pixels // LANES)
-    room = (MOST_BYTES if most_bytes is None else most_bytes) // (LANES * (len(arrays) + 2) + 8)
+    words = _words(pixels)
+    room = (MOST_BYTES if most_bytes is None else most_bytes) // (LANES * (len(arrays) + 2))
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
-    packers = [
-        _ClassPacker(len(arrays), words, min(room + words * classes, words * len(order))) for _ in range(classes)
-    ]
+    most = min(room, (words + 1) * len(order)) + words + 1  # the two kinds of a map may both end within a word
+    packers = [_ClassPacker(len(arrays), words, most) for _ in range(classes)]
     known = np.zeros(words * LANES, dtype=np.uint8)
     known[:pixels] = 1
     packed = 0
@@ -123,7 +122,7 @@ def pack(
 
 def weighted_sums(pixels: UncertainPixels, parts: np.ndarray) -> np.ndarray:
     """Sum of parts[m] x value of model m for every uncertain pixel, uint16; parts: whole, at most MOST_PARTS in all."""
-    sums = np.zeros(LANES * len(pixels.truth), dtype=np.uint16)
+    sums = np.zeros(LANES * int(pixels.start[-1]), dtype=np.uint16)
     for m in np.flatnonzero(parts):
         add_to_sums(pixels, sums, int(m), int(parts[m]))
     return sums
@@ -173,10 +172,9 @@ class _ClassPacker:
 
     def __init__(self, models: int, map_words: int, most_words: int) -> None:
         self.models, self.words = models, 0
-        self.values = np.empty((models * most_words, LANES), dtype=np.uint8)
-        self.truth = np.empty(most_words + map_words, dtype=np.uint64)
-        self.kept = np.empty(map_words, dtype=np.int64)
-        self.lowest, self.highest, self.there = (np.zeros(map_words * LANES, dtype=np.uint8) for _ in range(3))
+        self.values = np.empty(LANES * models * most_words, dtype=np.uint8)
+        self.places = np.empty((2, LANES * map_words), dtype=np.uint32)
+        self.lowest, self.highest, self.there = (np.zeros(LANES * map_words, dtype=np.uint8) for _ in range(3))
         self.counts: list[tuple[int, ...]] = []
 
     def add(self, maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray, levels: np.ndarray) -> None:
@@ -187,21 +185,29 @@ class _ClassPacker:
         for values in maps[1:]:
             np.minimum(lowest, values, out=lowest)
             np.maximum(highest, values, out=highest)
-        truth_words = self.truth[self.words :]
-        words, *counts = kernels.screen(
-            self.lowest, self.highest, self.there, known, levels[0], levels[-1], self.kept, truth_words
+        true, other, *counts = kernels.screen(
+            self.lowest, self.highest, self.there, known, levels[0], levels[-1], self.places[0], self.places[1]
         )
-        for m, values in enumerate(maps):
-            begin = self.models * self.words + m * words
-            kernels.copy_words(values, known, self.kept[:words], self.values[begin : begin + words])
+        words = _words(true) + _words(other)
+        begin = LANES * self.models * self.words
+        packed = self.values[begin : begin + LANES * self.models * words].reshape(self.models, -1)
+        for values, own in zip(maps, packed, strict=True):
+            kernels.take(values, self.places[0, :true], own[: LANES * _words(true)])
+            kernels.take(values, self.places[1, :other], own[LANES * _words(true) :])
         self.words += words
-        self.counts.append((self.words, *counts))
+        self.counts.append((self.words, true, other, *counts))
 
     def done(self) -> UncertainPixels:
-        ends, sure_pred, sure_both, target = np.array(self.counts, dtype=np.int64).reshape(-1, 4).T
-        values = self.values[: self.models * self.words].reshape(-1)
-        start = np.concatenate([[0], ends]).astype(np.int64)
-        return UncertainPixels(values, self.truth[: self.words], start, sure_pred, sure_both, target, self.models)
+        counts = np.array(self.counts, dtype=np.int64).reshape(-1, 6)
+        start = np.concatenate([[0], counts[:, 0]])
+        values = self.values[: LANES * self.models * self.words]
+        sure_pred, sure_both, target = counts[:, 3:].T
+        return UncertainPixels(values, start, counts[:, 1:3], sure_pred, sure_both, target, self.models)
+
+
+def _words(pixels: int) -> int:
+    """How many words hold so many pixels."""
+    return int(-(-pixels // LANES))
 
 
 def _planes(image: np.ndarray) -> np.ndarray:
@@ -226,8 +232,10 @@ def _counted(
     both = np.empty((len(rows), len(moves), len(cuts)), dtype=np.int32)
     pred = np.empty_like(both)
 
+    true_words = -(-pixels.pixels[:, 0] // LANES)
+
     def count(part: np.ndarray) -> None:
-        kernel(pixels.values, pixels.start, pixels.models, pixels.truth, sums, moves, cuts, rows, part, both, pred)
+        kernel(pixels.values, pixels.start, true_words, pixels.models, sums, moves, cuts, rows, part, both, pred)
 
     words = np.cumsum(np.diff(pixels.start)[rows])
     threads = (os.cpu_count() or 1) if len(words) and words[-1] * len(moves) > LEAST_WORDS else 1

@@ -13,7 +13,6 @@ from typing import cast
 import numpy as np
 
 from skyfold.config import BlendConfig, PostprocessConfig, WeightsConfig
-from skyfold.ensemble._pixel_words import LANES
 from skyfold.ensemble.combination import Combination
 from skyfold.ensemble.stacking import fit_stack, sample_pixels
 from skyfold.ensemble.uncertain_pixels import pack
@@ -99,7 +98,7 @@ def _searched(
         "optimism": crossed.optimism,
         "rows": len(maps.rows),
         "of_rows": len(rows),
-        "packed_pixels": [LANES * len(pixels.truth) for pixels in maps.classes],
+        "uncertain_pixels": [int(pixels.pixels.sum()) for pixels in maps.classes],
         "weights_by_fold": {str(fold): list(chosen.weights) for fold, chosen in crossed.by_fold.items()},
     }
     by_fold = {fold: mean_of(chosen.parts) for fold, chosen in crossed.by_fold.items()}
