@@ -339,7 +339,7 @@ def test_the_best_trial_becomes_a_config_that_training_takes(folder):
 
 
 def test_table_pictures_and_words(folder):
-    study = opened(folder, study_file(folder, pruner={"name": "none"}))
+    study = opened(folder, study_file(folder, pruner={"name": "none"}, sampler={"name": "random"}))
 
     def objective(job):
         if job.number == 2:
@@ -353,19 +353,20 @@ def test_table_pictures_and_words(folder):
     for path in write_pictures(study, score="dice"):
         assert cv2.imread(str(path)).size
     assert f"at least {FEWEST}" in importance(study)[1]
-    work(study, objective, wanted=8, keep_best=lambda trial: None, say=lambda line: None)
+    work(study, objective, wanted=16, keep_best=lambda trial: None, say=lambda line: None)
     rows = list(csv.DictReader(write_table(study).read_text().splitlines()))
-    assert [row["trial"] for row in rows] == [str(number) for number in range(9)]
+    assert [row["trial"] for row in rows] == [str(number) for number in range(17)]
     assert (rows[2]["state"], rows[2]["value"], rows[2]["reason"]) == ("fail", "", "no such weights")
     assert (rows[4]["state"], rows[4]["epochs"]) == ("pruned", "1")
     unet = next(row for row in rows if row["model.options.decoder"] == "unet")
     assert unet["model.options.pyramid_block_filters"] == ""
     shares, said = importance(study)
     assert said == ""
-    assert set(shares) <= set(STUDY["search"])
+    assert set(shares) == set(STUDY["search"]) - {"model.options.pyramid_block_filters"}  # not every trial has it
+    assert next(iter(shares)) == "optimizer.learning_rate"  # the one thing that `by_rate` goes by
     assert sum(shares.values()) == pytest.approx(1)
-    words = summary(study, score="dice", wanted=8, first_is_run=True)
-    assert "7 complete, 1 pruned, 1 failed; 8 wanted" in words
+    words = summary(study, score="dice", wanted=16, first_is_run=True)
+    assert "15 complete, 1 pruned, 1 failed; 16 wanted" in words
     assert "failed 1x: no such weights" in words
     assert f"best: trial {best_trial(study).number}, dice 0." in words
     assert "the run's own values (trial 0): 0." in words
