@@ -1,0 +1,83 @@
+"""The mean of twenty models' stored bytes, against `np.mean` of the same predictions loaded as float32.
+
+The peer has its arrays in memory, stacked, before the clock starts, and so have ours: what is timed is the mean alone.
+The memory line streams the full size from memory maps, 20 models x 5,546 images x 4 classes of 350 x 525, in a process
+of its own. Its files would take 82 GB; here they are sparse (holes, which read as zeros and take no disk), so that it
+shows what stays in memory, not how fast a disk is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from maps import probabilities, truth_masks
+from timing import Line, Work, growth, memory, ratios
+
+from skyfold.ensemble.bagging import combine
+
+MODELS = 20
+GRID = (350, 525, 4)
+IMAGES = 5546
+STREAM = """
+import sys
+import numpy as np
+from skyfold.ensemble.bagging import combine
+
+names, rows = sys.argv[1:-1], np.arange(int(sys.argv[-1]))
+arrays = [np.load(name, mmap_mode="r", allow_pickle=False) for name in names]
+total = sum(int(values[:, ::50, ::50].sum()) for _, values in combine(arrays, how="mean", rows=rows))
+assert total == 0, total
+"""
+
+
+def lines(*, quick: bool) -> list[Line]:
+    count, rounds = (1, 1) if quick else (4, 7)
+    stored = _models(count)
+    loaded = np.stack(stored).astype(np.float32) / np.float32(255)
+    ours, theirs = _mean(stored), np.mean(loaded, axis=0)
+    assert np.abs(ours / 255 - theirs).max() <= 0.5 / 255 + 1e-5, "more than rounding apart"
+    found = ratios(
+        f"mean of {MODELS} uint8 models, {count} x 4 maps",
+        Work(lambda: _mean(stored)),
+        {
+            "np.mean of loaded float32": (Work(lambda: np.mean(loaded, axis=0)), 10.0),
+            "np.mean of loaded uint8": (Work(lambda: np.mean(np.stack(stored), axis=0, dtype=np.float32)), None),
+        },
+        rounds=rounds,
+    )
+    found.append(_streamed(8 if quick else IMAGES))
+
+    def of_size(size: int) -> Work:
+        more = [np.concatenate([array] * size) for array in stored]
+        return Work(lambda: _mean(more))
+
+    return [*found, *growth(f"mean of {MODELS} uint8 models", of_size, rounds=rounds)]
+
+
+def _mean(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([values for _, values in combine(arrays, how="mean")])
+
+
+def _models(count: int) -> list[np.ndarray]:
+    truth = truth_masks(count, seed=0, classes=GRID[2])
+    return [probabilities(truth, seed=1 + m) for m in range(MODELS)]
+
+
+def _streamed(images: int) -> Line:
+    with tempfile.TemporaryDirectory() as folder:
+        names = []
+        for m in range(MODELS):
+            path = Path(folder) / f"{m}.npy"
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(images, *GRID)).flush()
+            names.append(str(path))
+        size = MODELS * images * int(np.prod(GRID)) / 1e9
+        note = f"{size:.0f} GB of memory maps, sparse on disk: holes instead of predictions"
+        return memory(
+            f"mean of {MODELS} models x {images} x 4 maps, streamed",
+            STREAM,
+            [*names, str(images)],
+            wanted=1500,
+            note=note,
+        )
