@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import skyfold.models
 from skyfold.config import RunConfig
@@ -16,6 +18,7 @@ from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
+from skyfold.postprocess.guided_filter import guided_filter
 from skyfold.row_store import RowStore
 from skyfold.training import checkpoint
 from skyfold.training.fit_files import finished_fit
@@ -291,6 +294,45 @@ def test_another_config_needs_restart(tmp_path):
         run(longer, tmp_path)
     run(longer, tmp_path, restart=True)
     assert len(history(tmp_path / "models")) == 2
+
+
+def test_how_it_predicts_may_change_and_the_trained_weights_stay(tmp_path):
+    config = make_config(training={"epochs": 1, "batch_size": 8})
+    before = run(config, tmp_path)
+    weights = (tmp_path / "models/fold0_seed0.weights.h5").stat()
+    stored = {part: np.array(RowStore.open(tmp_path / part).values) for part in ("oof", "test")}
+    flipped = run(make_config(training={"epochs": 1, "batch_size": 8}, tta=["hflip"]), tmp_path)
+    assert flipped == before
+    assert (tmp_path / "models/fold0_seed0.weights.h5").stat() == weights
+    for part, old in stored.items():
+        new = RowStore.open(tmp_path / part)
+        assert new.done.all()
+        assert (new.values != old).any()
+    run(config, tmp_path)
+    for part, old in stored.items():
+        np.testing.assert_array_equal(RowStore.open(tmp_path / part).values, old)
+
+
+def test_maps_follow_the_edges_of_the_image_on_the_grid(tmp_path):
+    edges = {"guide": "brightness", "radius": 3, "eps": 1e-3}
+    training = {"epochs": 1, "batch_size": 8}
+    fine = np.random.default_rng(1).integers(0, 255, (N, 32, 48, 3), dtype=np.uint8)
+    arrays = dataclasses.replace(make_arrays(), on_grid=fine)
+    stored = {}
+    for name, image in [("plain", {"size": SIZE}), ("edges", {"size": SIZE, "edges": edges})]:
+        config = make_config(image=image, training=training)
+        run_folds(config, competition(), arrays, None, make_folds(arrays), tmp_path / name)
+        stored[name] = RowStore.open(tmp_path / name / "oof").values
+    for row in (0, 7):
+        prob = stored["plain"][row] / np.float32(255)
+        expected = guided_filter(prob, fine[row].mean(axis=-1) / 255, radius=3, eps=1e-3)
+        np.testing.assert_allclose(stored["edges"][row], 255 * expected, atol=3)  # `prob` was rounded to bytes
+    assert (stored["edges"] != stored["plain"]).mean() > 0.1
+
+
+def test_a_classifier_has_no_edges_to_follow():
+    with pytest.raises(ValidationError, match=r"target: presence predicts no maps"):
+        make_config(target="presence", image={"size": SIZE, "edges": {"guide": "brightness"}})
 
 
 def test_a_fold_that_is_not_there_is_refused(tmp_path):

@@ -58,14 +58,28 @@ class DataConfig(Strict):
         return self.name or self.competition
 
 
+class GuideConfig(Strict):
+    """How maps follow the edges of the image when they are enlarged (see postprocess/guided_filter.py).
+
+    guide: the plane of the image whose edges count, a feature of data/colour.py; radius: of the window, in pixels of
+    the competition's grid; eps: in squares of the guide, which lies in 0 .. 1.
+    """
+
+    guide: Literal["red_blue_ratio", "brightness", "lowest_band", "whiteness"]
+    radius: Annotated[int, Field(ge=1, le=64)] = 8
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+
+
 class ImageConfig(Strict):
     """size: (H, W) the network sees; images are reduced with area averaging.
 
     scaling: how bytes become numbers (see data/scaling.py); encoder: as the encoder's pretrained weights want it.
+    edges: how probabilities follow the edges of the image on the competition's grid; none: enlarged bilinearly alone.
     """
 
     size: IntPair
     scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "per_image", "encoder"] = "unit"
+    edges: GuideConfig | None = None
 
     @field_validator("size")
     @classmethod
@@ -137,6 +151,9 @@ class AugmentConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+PREDICTION_KEYS = ("tta", "image.edges")  # of a RunConfig: changed, a run predicts anew with the weights it has
+
+
 class RunConfig(Strict):
     """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify."""
 
@@ -152,9 +169,20 @@ class RunConfig(Strict):
     augment: tuple[AugmentConfig, ...] = ()
     tta: tuple[Literal["hflip", "vflip"], ...] = ()
 
+    @model_validator(mode="after")
+    def _edges_of_maps(self) -> RunConfig:
+        if self.target == "presence" and self.image.edges:
+            raise ValueError("target: presence predicts no maps that could follow edges; leave image.edges off")
+        return self
+
     def hash(self) -> str:
         """Changes with anything that changes the predictions; not with where the files lie."""
         return digest(self.model_dump_json(exclude={"data": {"sample"}}))
+
+    def fit_hash(self) -> str:
+        """Changes with anything that changes the trained weights; not with how they predict (PREDICTION_KEYS)."""
+        exclude: dict[str, Any] = {"data": {"sample"}, "tta": True, "image": {"edges"}}
+        return digest(self.model_dump_json(exclude=exclude))
 
 
 class PostprocessConfig(Strict):

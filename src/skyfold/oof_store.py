@@ -9,7 +9,9 @@ Reading refuses what is missing, of another shape, or made with other folds, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +60,20 @@ def begin_run(
     config_hash: str,
     folds: Folds,
     data_hash: str = "",
+    may_change: Sequence[str] = (),
     restart: bool = False,
 ) -> RunInfo:
-    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds."""
+    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds.
+
+    may_change: dotted keys of the config that may have another value than before; the rows are then begun afresh.
+    """
     info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash)
     path = folder / "run.json"
     if path.is_file() and not restart:
         there = read_info(folder)
+        if there.config_hash != config_hash and _only(may_change, _differing(there.config, config, "")):
+            there = replace(there, config=config, config_hash=config_hash, scores=_of_folds(there.scores))
+            _write_info(folder, there)
         for what, old, new in [
             (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
             ("another folds.csv", there.folds_hash, info.folds_hash),
@@ -163,6 +172,15 @@ def _changed(old: JsonDict, new: JsonDict) -> str:
     """Up to three keys whose values differ, as text; '' where none does."""
     keys = _differing(old, new, "")
     return f" (changed: {', '.join(keys[:3])})" if keys else ""
+
+
+def _only(may_change: Sequence[str], keys: list[str]) -> bool:
+    return all(any(f"{key}.".startswith(f"{allowed}.") for allowed in may_change) for key in keys)
+
+
+def _of_folds(scores: JsonDict) -> JsonDict:
+    """What training measured of its folds, without what was measured of the rows."""
+    return {name: score for name, score in scores.items() if re.fullmatch(r"fold\d+", name)}
 
 
 def _differing(old: JsonDict, new: JsonDict, prefix: str) -> list[str]:

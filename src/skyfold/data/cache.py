@@ -31,12 +31,14 @@ class TrainingArrays:
     inputs   (n, h, w, C) uint8
     targets  (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last is 1 where the pixel counts
     content  a digest of what the arrays hold, the same wherever and whenever the files were decoded
+    on_grid  (n, H, W, C) uint8, the images on the competition's grid, where maps follow their edges; else None
     """
 
     ids: np.ndarray
     inputs: np.ndarray
     targets: np.ndarray | None
     content: str = ""
+    on_grid: np.ndarray | None = None
 
 
 def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> TrainingArrays:
@@ -54,6 +56,11 @@ def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str
         targets=None if targets is None else targets.values,
         content=digest(inputs.content(), "" if targets is None else targets.content()),
     )
+
+
+def images_of_size(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> np.ndarray:
+    """uint8 (n, h, w, C), memory-mapped: the images alone, as `training_arrays` has them."""
+    return _input_store(samples, size, folder / "inputs", stamp).values
 
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> RowStore:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyfold.config import GuideConfig
 from skyfold.data.batches import Rows, prediction_batches
+from skyfold.data.colour import colour_plane
 from skyfold.inference import tta
 from skyfold.types import IntPair
 
@@ -52,9 +54,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return half * np.tanh(half * logits.astype(np.float32)) + half
 
 
-def on_grid(probabilities: np.ndarray, grid: IntPair) -> np.ndarray:
-    """float32 (n, h, w, K) resized bilinearly to `grid` (H, W), as uint8: 255 x the probability, rounded."""
+def on_grid(
+    probabilities: np.ndarray, grid: IntPair, edges: GuideConfig | None = None, images: np.ndarray | None = None
+) -> np.ndarray:
+    """float32 (n, h, w, K) resized bilinearly to `grid` (H, W), as uint8: 255 x the probability, rounded.
+
+    edges: where given, the maps then follow the edges of `images`, uint8 (n, H, W, C) on the grid.
+    """
     import cv2
+
+    from skyfold.postprocess.guided_filter import guided_filter
 
     height, width = grid
     result = np.empty((len(probabilities), height, width, probabilities.shape[-1]), dtype=np.uint8)
@@ -65,6 +74,9 @@ def on_grid(probabilities: np.ndarray, grid: IntPair) -> np.ndarray:
                 for k in range(image.shape[-1])
             ]
             image = np.stack(planes, axis=-1)
+        if edges is not None:
+            assert images is not None, "edges of which images?"
+            image = guided_filter(image, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
         result[index] = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ import numpy as np
 from skyfold import competition as competitions
 from skyfold import oof_store, plugins
 from skyfold.competition import Competition
-from skyfold.config import RunConfig
+from skyfold.config import PREDICTION_KEYS, RunConfig
 from skyfold.data.augment import Augmenter
-from skyfold.data.cache import TrainingArrays, training_arrays
+from skyfold.data.cache import TrainingArrays, images_of_size, training_arrays
 from skyfold.data.scaling import SCALINGS
 from skyfold.errors import ConfigError
 from skyfold.fold_files import folds_of
@@ -95,6 +95,15 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
         part: training_arrays(loaded, size=config.image.size, folder=cache / part, stamp=part)
         for part, loaded in samples.items()
     }
+    if config.image.edges:
+        grid = workspace.cache(name) / f"{competition.grid[0]}x{competition.grid[1]}"
+        arrays = {
+            part: replace(
+                arrays[part],
+                on_grid=images_of_size(loaded, size=competition.grid, folder=grid / part, stamp=part),
+            )
+            for part, loaded in samples.items()
+        }
     return RunData(competition, arrays, folds)
 
 
@@ -112,7 +121,7 @@ def fit_scores(
     Returns validation scores by fold, means over seeds. Fits that are finished are not done again, nor is `on_epoch`
     called for them; an exception of its own ends the fit, and the same call goes on with it.
     """
-    stamp = f"{config.hash()} {data.folds.hash()}"
+    stamp = f"{config.fit_hash()} {data.folds.hash()}"
     job = _Job(config, data.competition, data.arrays["train"], folder, stamp, checkpoint_seconds, on_epoch)
     return {
         fold: float(np.mean([fit.score for fit in job.fits(data.folds, fold)]))
@@ -188,7 +197,7 @@ def run_folds(
             competition,
             arrays_train,
             run_folder / "models",
-            f"{config.hash()} {folds.hash()}",
+            f"{config.fit_hash()} {folds.hash()}",
             checkpoint_seconds,
         )
     )
@@ -205,6 +214,7 @@ def run_folds(
         config_hash=config.hash(),
         folds=folds,
         data_hash=arrays_train.content,
+        may_change=PREDICTION_KEYS,
         restart=restart,
     )
     masks = config.target == "masks"
@@ -295,7 +305,7 @@ class _Job:
                         self.network, arrays, chunk, members=members, scaling=self.scaling, flips=self.config.tta
                     )
                     if self.config.target == "masks":
-                        values = on_grid(values, (store.values.shape[1], store.values.shape[2]))
+                        values = _on_grid_of(store, values, self.config, arrays, chunk)
                     store.write(chunk, values)
                 progress.advance(len(chunk))
         store.flush()
@@ -307,7 +317,7 @@ class _Untrained:
     def __init__(self, config: RunConfig, predict: Callable[[np.ndarray], np.ndarray]) -> None:
         if config.target != "masks":
             raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.target}.")
-        self.predict_images = predict
+        self.config, self.predict_images = config, predict
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         return []
@@ -317,12 +327,19 @@ class _Untrained:
     ) -> None:
         if store.done[rows].all():
             return
-        grid = (store.values.shape[1], store.values.shape[2])
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in store.chunks(rows):
-                store.write(chunk, on_grid(self.predict_images(np.stack([arrays.inputs[i] for i in chunk])), grid))
+                values = self.predict_images(np.stack([arrays.inputs[i] for i in chunk]))
+                store.write(chunk, _on_grid_of(store, values, self.config, arrays, chunk))
                 progress.advance(len(chunk))
         store.flush()
+
+
+def _on_grid_of(
+    store: RowStore, values: np.ndarray, config: RunConfig, arrays: TrainingArrays, rows: np.ndarray
+) -> np.ndarray:
+    images = None if arrays.on_grid is None else arrays.on_grid[rows]
+    return on_grid(values, (store.values.shape[1], store.values.shape[2]), config.image.edges, images)
 
 
 def _chosen_folds(folds: Folds, only_folds: Sequence[int] | None) -> list[int]:
