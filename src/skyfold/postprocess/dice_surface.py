@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.joint_search import shares
 from skyfold.postprocess.map_counts import count_maps
 
@@ -30,9 +31,24 @@ def dice_surface(
     "total": a mask of fewer pixels is emptied. workers: threads, None: one a core.
     Returns float32 (n, K, T, M).
     """
+    surface = np.empty((len(prob), prob.shape[-1], len(levels), len(min_areas)), dtype=np.float32)
+    if area == "component":
+        kept = component_counts(prob, target, valid, levels=levels, min_areas=min_areas, workers=workers)
+        truth = _pixels(target, valid)
+        for k, m in np.ndindex(surface.shape[1], surface.shape[3]):
+            surface[:, k, :, m] = shares(kept[:, k, :, m], truth[:, k], iou=False)
+        return surface
     counts = count_maps(prob, target, valid, rule=area, levels=levels, min_areas=min_areas, workers=workers)
-    surface = np.empty((len(prob), prob.shape[-1], len(counts.levels), len(counts.min_areas)), dtype=np.float32)
     rows = np.arange(len(prob))
     for k, m in np.ndindex(surface.shape[1], surface.shape[3]):
         surface[:, k, :, m] = shares(counts.of_masks(rows, k, m), counts.truth[:, k], iou=False)
     return surface
+
+
+def _pixels(target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Pixels of the truth that count, int64 (n, K)."""
+    pixels = np.empty((len(target), target.shape[-1]), dtype=np.int64)
+    for i in range(len(target)):
+        by_class = np.ascontiguousarray(np.moveaxis(target[i], -1, 0))
+        pixels[i] = np.count_nonzero(by_class if valid is None else by_class & valid[i], axis=(1, 2))
+    return pixels
