@@ -9,7 +9,7 @@ from skyfold.errors import InvalidSubmission
 from skyfold.submission.mask_runs import in_parts
 from skyfold.submission.run_lists import RunLists
 
-PIXELS_A_MASK = 2048  # what counting one mask takes, in pixels decoded: decides how many threads are worth while
+PIXELS_A_MASK = 32768  # what counting one mask takes, in pixels decoded: decides how many threads are worth while
 
 
 def overlap_counts(target: RunLists, pred: RunLists, valid: RunLists | None, classes: int) -> np.ndarray:

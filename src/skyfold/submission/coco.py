@@ -48,7 +48,7 @@ def decode_coco(coded: Mapping[str, Any], *, row: str = "") -> np.ndarray:
     that are negative or do not add up to H x W.
     """
     height, width = _size_of(coded, row)
-    counts = _counts_of(coded.get("counts"), row)
+    counts = counts_of(coded.get("counts"), row)
     if len(counts) and counts.min() < 0:
         place = int(np.flatnonzero(counts < 0)[0])
         raise InvalidSubmission(f"row '{row}': count {place + 1} is {counts[place]}, below 0. Encode the mask again.")
@@ -74,7 +74,8 @@ def _size_of(coded: Mapping[str, Any], row: str) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def _counts_of(counts: Any, row: str) -> np.ndarray:
+def counts_of(counts: Any, row: str = "") -> np.ndarray:
+    """Counts as numbers, int64, from text, bytes or numbers; InvalidSubmission for what has no such form."""
     if isinstance(counts, str):
         counts = counts.encode("utf-8", errors="replace")
     if not isinstance(counts, bytes):

@@ -20,7 +20,7 @@ from skyfold.submission.run_lists import RunLists, joined, position_dtype
 from skyfold.types import IntPair
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-PIXELS_A_BYTE = 4  # what reading one byte of text takes, in pixels decoded: decides how many threads are worth while
+PIXELS_A_BYTE = 64  # what reading one byte of text takes, in pixels decoded: decides how many threads are worth while
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""A submission scored on its runs has the score of its pixels, to the last bit."""
+
+import csv
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold.competition import Truth, build
+from skyfold.errors import InvalidSubmission
+from skyfold.leaderboard.score import prediction_stats, score_submission
+from skyfold.metrics.run_overlap import overlap_counts
+from skyfold.metrics.segmentation import METRICS, MeanDice
+from skyfold.submission.mask_runs import runs_of
+from skyfold.submission.rle import parse_many
+from skyfold.submission.run_masks import RunMasks
+
+settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
+settings.load_profile("compiles")
+
+ON_RUNS = [metric() for metric in METRICS.values() if hasattr(metric, "stats_of_runs")]
+
+
+def as_runs(masks, order="column"):
+    """RunLists of masks (n, H, W, K), those of one image together."""
+    return runs_of(np.ascontiguousarray(np.moveaxis(masks, -1, 1)).reshape(-1, *masks.shape[1:3]), order)
+
+
+@st.composite
+def pairs(draw):
+    """Truth and prediction bool (n, H, W, K), and where pixels count (n, H, W); often empty or full."""
+    n, height, width, classes = (draw(st.integers(1, most)) for most in (3, 20, 70, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    densities = st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0])
+    target, pred = (rng.random((n, height, width, classes)) < draw(densities) for _ in range(2))
+    return target, pred, rng.random((n, height, width)) < draw(densities)
+
+
+@pytest.mark.parametrize("metric", ON_RUNS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("order", ["column", "row"])
+@given(masks=pairs(), some_undefined=st.booleans())
+@settings(max_examples=40)
+def test_statistics_of_runs_are_those_of_pixels(metric, order, masks, some_undefined):
+    target, pred, valid = masks
+    by_pixels = metric.stats(target=target, pred=pred, valid=valid if some_undefined else None)
+    by_runs = metric.stats_of_runs(
+        target=as_runs(target, order),
+        pred=as_runs(pred, order),
+        valid=runs_of(valid, order) if some_undefined else None,
+        classes=target.shape[-1],
+    )
+    assert by_runs.dtype == by_pixels.dtype
+    np.testing.assert_array_equal(by_runs, by_pixels)
+    assert metric.score(by_runs) == metric.score(by_pixels)
+
+
+def test_four_metrics_can_be_had_from_runs():
+    assert [metric.name for metric in ON_RUNS] == ["mean_dice", "mean_iou", "global_dice", "global_iou"]
+
+
+def test_counts_worked_by_hand():
+    # Truth has the pixels 0 1 2 and 6 7, the prediction 2 3 and 5 to 8: they share 2, 6 and 7.
+    target, pred = parse_many(["1 3 7 2"], (3, 3)), parse_many(["3 2 6 4"], (3, 3))
+    assert overlap_counts(target, pred, None, 1).tolist() == [[3.0, 6.0, 5.0]]
+    # Without the pixels 5 and 6 they share 2 and 7; 4 are left of the prediction and 4 of the truth.
+    defined = parse_many(["1 5 8 2"], (3, 3))
+    assert overlap_counts(target, pred, defined, 1).tolist() == [[2.0, 4.0, 4.0]]
+
+
+def test_runs_that_touch_count_as_one():
+    joined, apart = parse_many(["2 6"], (3, 3)), parse_many(["2 2 4 3 7 1"], (3, 3))
+    assert overlap_counts(joined, apart, None, 1).tolist() == [[6.0, 6.0, 6.0]]
+
+
+def test_all_empty_prediction_scores_what_is_empty_and_no_more():
+    target, pred = parse_many(["1 2", "", "", ""], (3, 3)), parse_many([""] * 4, (3, 3))
+    stats = MeanDice().stats_of_runs(target=target, pred=pred, classes=4)
+    assert MeanDice().score(stats) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("pred", "valid", "message"),
+    [
+        (parse_many(["", ""], (3, 4)), None, "prediction: expected 2 masks of (3, 3)"),
+        (parse_many([""], (3, 3)), None, "got 1 of (3, 3)"),
+        (runs_of(np.zeros((2, 3, 3), bool), "row"), None, "by row"),
+        (parse_many(["", ""], (3, 3)), parse_many(["", ""], (3, 3)), "pixels that count: expected 1 masks"),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(pred, valid, message):
+    with pytest.raises(InvalidSubmission) as refusal:
+        overlap_counts(parse_many(["1 1", ""], (3, 3)), pred, valid, 2)
+    assert message in str(refusal.value)
+
+
+@pytest.fixture
+def competition():
+    return build("understanding_clouds", {"grid": [20, 30]})
+
+
+@pytest.fixture
+def files(tmp_path, competition):
+    """Truth and a submission of five images, whose rows come in another order."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"{i}.jpg" for i in range(5)])
+    target, pred = (rng.random((5, 20, 30, 4)) < density for density in (0.4, 0.3))
+    target[0] = pred[0] = pred[1, ..., 2] = False
+    competition.submission.encode(ids, target).to_csv(tmp_path / "truth.csv", index=False)
+    competition.submission.encode(ids, pred).sample(frac=1, random_state=0).to_csv(tmp_path / "pred.csv", index=False)
+    return tmp_path / "truth.csv", tmp_path / "pred.csv", target, pred
+
+
+def test_score_of_files_is_that_of_their_masks(competition, files):
+    truth, submission, target, pred = files
+    expected = MeanDice().score(MeanDice().stats(target=target, pred=pred))
+    assert score_submission(competition, submission, truth, draws=10).score == expected
+    known = competition.read_truth(truth)
+    assert score_submission(competition, submission, known, draws=10).score == expected
+
+
+def test_decoded_prediction_and_undefined_pixels_count_the_same(competition, files):
+    truth, submission, target, pred = files
+    known = competition.read_truth(truth)
+    read = competition.read_pred(submission, known.ids)
+    assert isinstance(known.targets, RunMasks)
+    assert isinstance(read, RunMasks)
+    decoded = [read[i] for i in range(len(read))]
+    np.testing.assert_array_equal(
+        prediction_stats(competition, known, read), prediction_stats(competition, truth, decoded)
+    )
+    valid = np.random.default_rng(1).random((5, 20, 30)) < 0.7
+    stats = prediction_stats(competition, Truth(known.ids, known.targets, valid), read)
+    np.testing.assert_array_equal(stats, MeanDice().stats(target=target, pred=pred, valid=valid))
+
+
+def test_another_number_of_images_is_refused(competition, files):
+    truth, _, _, pred = files
+    with pytest.raises(InvalidSubmission, match=r"truth\.csv: holds 5 images, the prediction 4"):
+        prediction_stats(competition, truth, list(pred[:4]))
+    with pytest.raises(InvalidSubmission, match="the truth: holds 5 images"):
+        prediction_stats(competition, competition.read_truth(truth), list(pred[:4]))
+
+
+@pytest.mark.real_data
+def test_real_rows_score_alike_on_runs_and_on_pixels(tmp_path):
+    folder = os.environ.get("SKYFOLD_DATA")
+    path = Path(folder or "") / "clouds_labels" / "train_all_525x350.csv.gz"
+    if not folder or not path.is_file():
+        pytest.skip("$SKYFOLD_DATA names no folder with clouds_labels/train_all_525x350.csv.gz")
+    with gzip.open(path, "rt", newline="") as file:
+        rows = [row for row, _ in zip(csv.reader(file), range(401), strict=False)]
+    competition = build("understanding_clouds")
+    truth, pred = tmp_path / "truth.csv", tmp_path / "pred.csv"
+    truth.write_text("".join(f"{key},{text}\n" for key, text in rows))
+    texts = [text for _, text in rows[1:]]
+    moved = [rows[0], *([key, text] for (key, _), text in zip(rows[1:], texts[4:] + texts[:4], strict=True))]
+    pred.write_text("".join(f"{key},{text}\n" for key, text in moved))
+    known = competition.read_truth(truth)
+    read = competition.read_pred(pred, known.ids)
+    decoded = [read[i] for i in range(len(read))]
+    on_runs = prediction_stats(competition, known, read)
+    np.testing.assert_array_equal(on_runs, prediction_stats(competition, known, decoded))
+    assert 0.1 < competition.metric.score(on_runs) < 0.9
