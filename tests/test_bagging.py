@@ -102,6 +102,35 @@ def test_a_model_of_weight_zero_says_nothing_even_at_zero():
     assert whole(arrays, how="geometric").item() == 0.0
 
 
+@given(seed=st.integers(0, 10**6), models=st.integers(1, 30), weighted=st.booleans(), pixels=st.integers(1, 9000))
+@settings(deadline=None, max_examples=30)
+def test_sums_in_16_bits_round_as_whole_arrays_do(seed, models, weighted, pixels):
+    """Also at the ends of words and blocks, at the largest sums, and where rows are not together."""
+    rng = np.random.default_rng(seed)
+    arrays = [rng.choice([0, 1, 127, 128, 254, 255], (3, 1, pixels, 1)).astype(np.uint8) for _ in range(models)]
+    weights = rng.integers(1, 257 // models + 1, models) if weighted else np.ones(models)
+    rows = np.array([2, 0])
+    ((_, values),) = combine(arrays, how="mean", weights=weights, rows=rows)
+    expected = np.rint(sum(w * a[rows].astype(np.float64) for w, a in zip(weights, arrays, strict=True)) / sum(weights))
+    np.testing.assert_array_equal(values, expected.astype(np.uint8))
+
+
+def test_a_vote_is_the_share_of_models_above_their_own_level():
+    arrays = [np.array([[[[10, 200]]]], dtype=np.uint8), np.array([[[[20, 100]]]], dtype=np.uint8)]
+    # Class 0: only the second is above its level; class 1: both. Half of 255 is 127.5, stored as the even 128.
+    assert whole(arrays, how="vote", levels=[[10, 150], [19, 99]]).ravel().tolist() == [128, 255]
+    assert whole(arrays, how="vote", levels=[[10, 150], [19, 99]], weights=[3, 1]).ravel().tolist() == [64, 255]
+    floats = [array.astype(np.float32) / 255 for array in arrays]
+    assert whole(floats, how="vote", levels=[[0.5, 0.5], [0.05, 0.5]]).ravel().tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("levels", [None, [[1, 2]], [[1, 2], [3, np.nan]]])
+def test_a_vote_without_a_level_for_each_model_and_class_is_refused(levels):
+    arrays = [np.zeros((1, 1, 1, 2), dtype=np.uint8)] * 2
+    with pytest.raises(ConfigError, match=r"vote needs finite levels \(2, 2\)"):
+        combine(arrays, how="vote", levels=levels)
+
+
 @pytest.mark.parametrize("how", HOWS)
 def test_order_of_models_and_scale_of_weights_do_not_matter(how):
     rng = np.random.default_rng(0)

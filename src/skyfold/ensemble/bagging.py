@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 
 from skyfold.compiled import compiled
+from skyfold.ensemble._pixel_words import LANES, byte_at, sum_of_bytes
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.row_store import release_pages
 
 How = Literal["mean", "geometric", "rank", "vote"]
 CHUNK_BYTES = 4 << 20
-BLOCK = 64 << 10  # values summed at a time
+BLOCK = 4 << 10  # values whose sums stay in the nearest cache
 LARGEST_SUM = 65535
 # A stored 0 stands for any probability below 0.5 / 255. Its middle keeps one model that rounds to 0 from vetoing all.
 LOG_OF_STORED = np.log(np.concatenate([[0.25], np.arange(1, 256)]))
@@ -116,36 +117,41 @@ def _averaged_bytes(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The weighted mean of uint8 arrays; weight: whole numbers whose sums of bytes fit into 16 bits."""
     counted = [i for i in range(len(arrays)) if weight[i]]
-    parts, total = weight.astype(np.uint16), np.float32(weight.sum())
-    sums = np.empty(BLOCK, dtype=np.uint16)
+    parts, total = weight[counted].astype(np.uint16), np.float32(weight.sum())
     for _, chunk in _chunks(arrays, rows):
         together = bool(chunk[-1] - chunk[0] == len(chunk) - 1 and (np.diff(chunk) == 1).all())
         index = slice(int(chunk[0]), int(chunk[-1]) + 1) if together else chunk  # a slice is read where it lies
-        flat = [np.ascontiguousarray(arrays[i][index]).reshape(-1) for i in counted]
+        values = [np.ascontiguousarray(arrays[i][index]) for i in counted]
         mean = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.uint8)
-        flat_mean = mean.reshape(-1)
-        for begin in range(0, len(flat_mean), BLOCK):
-            block = slice(begin, begin + BLOCK)
-            out = flat_mean[block]
-            own = sums[: len(out)]
-            own[:] = 0
-            for values, i in zip(flat, counted, strict=True):
-                _add_parts(own, values[block], parts[i])
-            _divide(own, total, out)
+        _mean_of_bytes(np.array([own.ctypes.data for own in values]), parts, total, mean.reshape(-1))
         yield chunk, mean
 
 
 @compiled
-def _add_parts(sums, values, parts):  # type: ignore[no-untyped-def]
-    for j in range(len(sums)):
-        sums[j] = np.uint16(sums[j] + np.uint16(parts * np.uint16(values[j])))
+def _mean_of_bytes(addresses, parts, total, mean):  # type: ignore[no-untyped-def]
+    """addresses: (M,) where the models' bytes begin, as many as `mean` has; parts: (M,) uint16.
 
-
-@compiled
-def _divide(sums, total, mean):  # type: ignore[no-untyped-def]
-    """Rounded half to even: 24 bits hold every half exactly, and no quotient of whole numbers lies too near to one."""
-    for j in range(len(sums)):
-        mean[j] = np.uint8(np.rint(np.float32(sums[j]) / total))
+    Rounded half to even: 24 bits hold every half exactly, and no quotient of whole numbers lies too near to one.
+    """
+    sums = np.empty(BLOCK, dtype=np.uint16)
+    for begin in range(0, len(mean), BLOCK):
+        size = min(BLOCK, len(mean) - begin)
+        words = size // LANES
+        for w in range(words):
+            sum_of_bytes(
+                addresses.ctypes.data,
+                begin + LANES * w,
+                parts.ctypes.data,
+                len(addresses),
+                sums.ctypes.data + 2 * LANES * w,
+            )
+        sums[words * LANES : size] = 0
+        for m in range(len(addresses)):
+            for j in range(words * LANES, size):
+                sums[j] = np.uint16(sums[j] + np.uint16(parts[m] * np.uint16(byte_at(addresses[m] + begin + j))))
+        out = mean[begin : begin + size]
+        for j in range(size):
+            out[j] = np.uint8(np.rint(np.float32(sums[j]) / total))
 
 
 def _votes(
