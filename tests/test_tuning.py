@@ -134,6 +134,7 @@ def test_what_would_make_trials_incomparable_is_refused(folder):
     assert "trials on other data or folds cannot be compared" in refused(searching(folder, data__folds__k=RATE))
     assert "scores of masks and of presence" in refused(searching(folder, target=RATE))
     assert "does not use it" in refused(searching(folder, tta=RATE))
+    assert "does not use it" in refused(searching(folder, image__edges__radius=RATE))
     assert "it is given to each trial" in refused(study_file(folder, trial={"name": "x"}))
 
 

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
 from skyfold.errors import ConfigError, DamagedFile
-from skyfold.tuning import liveness
+from skyfold.tuning import liveness, tune
 from skyfold.tuning.journal import MendedJournal
 from skyfold.tuning.liveness import Worker
 from skyfold.tuning.trial_queue import FINISHED, count, put_back, take
@@ -191,6 +191,24 @@ def test_interrupted_a_trial_goes_back_at_once(tmp_path):
     opened, said = run_here(tmp_path, 3)
     assert not any("died" in line for line in said)
     assert [trial.number for trial in opened.study.trials] == [0, 1, 2]
+
+
+def test_workers_end_with_the_command_even_where_they_ignore_ctrl_c(tmp_path, monkeypatch):
+    """A shell's background job ignores SIGINT, and so do the processes that it starts."""
+    started = f"{sys.executable} {CHILD} {tmp_path} {WANTED} journal hang 2"
+
+    def wait(seconds):
+        if (tmp_path / "hangs").is_file():
+            raise KeyboardInterrupt
+        os.sched_yield()
+
+    monkeypatch.setattr(tune.time, "sleep", wait)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        tune._run_workers(open_cheap(tmp_path), ["sh", "-c", f"trap '' INT; exec {started}"], 1, wanted=WANTED)
+    assert time.monotonic() - began < tune.STOP_SECONDS
+    [worker] = tmp_path.glob("workers/*.json")
+    assert not liveness.alive(tmp_path, worker.stem, now=liveness.file_time(tmp_path))
 
 
 def test_the_time_ends_a_trial_at_an_epoch_and_the_next_call_goes_on_with_it(tmp_path):

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from skyfold.config import NAME_PATTERN, Positive, RunConfig, Seed, Strict
+from skyfold.config import NAME_PATTERN, PREDICTION_KEYS, Positive, RunConfig, Seed, Strict
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 
@@ -133,7 +133,7 @@ NOT_SEARCHED = {
     "base": "it is the run that all trials start from",
     "data": "trials on other data or folds cannot be compared",
     "target": "scores of masks and of presence cannot be compared",
-    "tta": "validation during training does not use it",
+    **dict.fromkeys(PREDICTION_KEYS, "validation during training does not use it"),
 }
 
 
@@ -285,10 +285,11 @@ def _key_problems(keys: Mapping[str, Any], place: str, *, refused: Mapping[str, 
     known = _known_keys()
     for key in keys:
         first = key.split(".")[0]
-        if first in refused:
-            problems.append(f"{place}: '{key}' cannot be set here: {refused[first]}.")
+        because = next((why for table, why in refused.items() if f"{key}.".startswith(f"{table}.")), None)
+        if because is not None:
+            problems.append(f"{place}: '{key}' cannot be set here: {because}.")
         elif key not in known and not _is_open(key):
-            shown = [name for name in known if name.split(".")[0] not in refused]
+            shown = [name for name in known if name.split(".")[0] not in refused and name not in refused]
             same = [name for name in shown if name.split(".")[0] == first] or sorted(shown)
             problems.append(f"{place}: unknown key '{key}'{nearest(key, shown)}. Known: {', '.join(same)}.")
     return problems

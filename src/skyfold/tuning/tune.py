@@ -113,7 +113,7 @@ def tune(
 
 def _setting(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
     """What the values of trials depend on besides the params, by dotted key."""
-    values = config.model_dump(mode="json", exclude={"name": True, "data": {"sample"}})
+    values = config.model_dump(mode="json", exclude={"name": True, "data": {"sample"}, "tta": True, "image": {"edges"}})
     folds = workspace.folds(config.data.folder)
     return {
         **{key: value for key, value in _flat(values) if key not in study.search},
@@ -147,7 +147,7 @@ def _run_workers(opened: OpenStudy, command: Sequence[str], workers: int, *, wan
     try:
         for number, log in enumerate(logs, start=1):
             with open(log, "wb") as file:
-                # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
+                # A session of its own: Ctrl-C reaches this process alone, which then ends the workers, once.
                 running[number] = subprocess.Popen(
                     list(command), stdout=file, stderr=file, env=environment, start_new_session=True
                 )
@@ -164,7 +164,7 @@ def _run_workers(opened: OpenStudy, command: Sequence[str], workers: int, *, wan
                         )
     finally:
         for process in running.values():
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         for process in running.values():
             try:
                 process.wait(STOP_SECONDS)
