@@ -8,14 +8,23 @@ import numpy as np
 
 from skyfold.errors import OofMismatch
 from skyfold.oof_store import StoredRun
+from skyfold.types import IntPair
 
 
-def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None) -> None:
+def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None, grid: IntPair | None = None) -> None:
     """Pass when row i means the same sample in all runs, out of fold and in the test part; else OofMismatch.
 
-    The gate, a classifier, must agree in ids, classes and folds; its values are (n, K).
+    The gate, a classifier, must agree in ids, classes and folds; its values are (n, K). grid: (H, W) of the truth, on
+    which runs are stored whatever size their networks see; None: it is not known.
     """
     first = runs[0]
+    for run in runs:
+        if grid is not None and run.info.kind != "presence" and run.oof.values.shape[1:3] != tuple(grid):
+            height, width = run.oof.values.shape[1:3]
+            raise OofMismatch(
+                f"run '{run.info.name}' is stored on {height} x {width} pixels, the competition's grid is "
+                f"{grid[0]} x {grid[1]}. Train it again with --restart; predictions are resized to the grid then."
+            )
     for run in runs[1:]:
         for what, one, other in [
             ("unit", first.info.unit, run.info.unit),

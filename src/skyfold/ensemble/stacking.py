@@ -16,7 +16,7 @@ from skyfold.errors import OofMismatch
 from skyfold.row_store import release_pages
 from skyfold.types import ArraySequence
 
-SAMPLED = 200_000  # uncertain pixels of each class; of the others a quarter of that
+SAMPLED = 40_000  # uncertain pixels of each class; of the others a quarter of that
 DOUBT = (25, 229)  # uncertain: some model above the first level, some at or below the last
 CHUNK_BYTES = 4 << 20
 # The logit of a stored value; 0 and 255 stand for the middle of the half steps that round to them.

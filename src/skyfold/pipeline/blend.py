@@ -99,7 +99,7 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     run_configs, gate_config = member_configs(config, path)
     runs = [read_run(workspace.run(config.data.folder, run.name), context.folds) for run in run_configs]
     gate = read_run(workspace.run(config.data.folder, gate_config.name), context.folds) if gate_config else None
-    require_aligned(runs, gate)
+    require_aligned(runs, gate, context.competition.grid)
     for run in runs:
         if not read_info(run.folder).scores.get("cross_fitted"):
             score_run(run.folder, context)

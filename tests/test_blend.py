@@ -1,0 +1,223 @@
+"""A blend's honest score: weights, votes and stacks chosen without the fold that is scored, on a small made-up contest.
+
+Runs are written as training would write them: the truth, blurred by errors of their own.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from skyfold.config import load_blend
+from skyfold.errors import OofMismatch
+from skyfold.oof_align import require_aligned
+from skyfold.oof_store import begin_run, open_rows, read_run
+from skyfold.pipeline import blend as blending
+from skyfold.pipeline.blend import blend, blend_lines, open_context
+from skyfold.pipeline.fit_combination import fit_combination
+from skyfold.pipeline.prepare import prepare
+from skyfold.postprocess.chain import apply
+from skyfold.postprocess.selection import Selection
+from skyfold.workspace import Workspace
+
+NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}
+DATA = """
+data:
+  competition: understanding_clouds
+  name: tiny
+  folds: {k: 3, seed: 0}
+  sample: {train: 18, test: 4, seed: 0, height: 64}
+"""
+RUN = "base: data.yaml\nname: {name}\nimage: {{size: [32, 48]}}\nmodel: {{family: colour_threshold}}\n"
+BLEND = """
+base: data.yaml
+name: both
+runs: [good.yaml, fair.yaml, poor.yaml]
+postprocess: {thresholds: 17, min_areas: [0, 20]}
+bootstrap: 50
+"""
+KINDS = {
+    "greedy": "weights: {search: greedy, steps: 8, thresholds: 5}",
+    "bagged": "weights: {search: greedy, steps: 5, thresholds: 5, bags: 3}",
+    "hill_climb": "weights: {search: hill_climb, thresholds: 3}",
+    "slsqp": "weights: {search: slsqp, thresholds: 5}",
+    "vote": "combine: vote",
+    "stack": "combine: stack",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A working folder with a contest, its folds, and three runs."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "data.yaml").write_text(DATA)
+    (folder / "both.yaml").write_text(BLEND)
+    for name in NOISE:
+        (folder / f"{name}.yaml").write_text(RUN.format(name=name))
+    for name, text in KINDS.items():
+        (folder / f"{name}.yaml").write_text(f"base: both.yaml\nname: {name}\n{text}\n")
+    config = load_blend(folder / "both.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SKYFOLD_DATA", raising=False)
+        workspace = Workspace(folder)
+        prepare(config.data, workspace, sample=True)
+        context = open_context(config.data, workspace)
+    truth = np.stack([context.samples.targets[i] for i in range(len(context.samples))]).astype(np.float64)
+    rng = np.random.default_rng(0)
+    for name, noise in NOISE.items():
+        info = begin_run(
+            workspace.run("tiny", name),
+            name=name,
+            kind="masks",
+            classes=context.competition.classes,
+            unit="probability",
+            config={"name": name},
+            config_hash=name,
+            folds=context.folds,
+        )
+        for part, target in (("oof", truth), ("test", truth[:4])):
+            logits = 2 * target - 1 + noise * rng.standard_normal(target.shape)
+            rows = open_rows(
+                workspace.run("tiny", name),
+                part,
+                info,
+                ids=context.samples.ids if part == "oof" else np.array(list("abcd")),
+                shape=target.shape[1:],
+                dtype="uint8",
+            )
+            rows.write(np.arange(len(target)), np.rint(255 / (1 + np.exp(-logits))))
+    return folder
+
+
+@pytest.fixture
+def work(made, tmp_path, monkeypatch):
+    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
+    shutil.copytree(made, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def run_blend(folder, name):
+    return blend(load_blend(folder / f"{name}.yaml"), folder / f"{name}.yaml", Workspace(folder))
+
+
+def members(folder):
+    workspace = Workspace(folder)
+    context = open_context(load_blend(folder / "both.yaml").data, workspace)
+    return [read_run(workspace.run("tiny", name), context.folds) for name in NOISE], context
+
+
+def fitted_on(folder, kind, runs, context, targets):
+    samples = dataclasses.replace(context.samples, targets=targets)
+    config = load_blend(folder / f"{kind}.yaml")
+    return fit_combination(config, runs, samples, context.folds, context.competition.metric)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
+    runs, context = members(work)
+    targets = np.stack([context.samples.targets[i] for i in range(18)])
+    turned = targets.copy()
+    turned[context.folds.fold == 1] = 1 - turned[context.folds.fold == 1]
+    one, other = (fitted_on(work, kind, runs, context, truth) for truth in (targets, turned))
+    assert one.by_fold[1] == other.by_fold[1]
+    assert one.by_fold[0] != other.by_fold[0]
+    assert set(one.by_fold) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", ["greedy", "vote", "stack"])
+def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, work, monkeypatch):
+    """Every fold again by hand: its own combination, thresholds of the other folds, masks, Dice."""
+    kept = {}
+    original = blending._summary
+
+    def spy(config, runs, gate, fitted, blended, scored, context):
+        kept.update(fitted=fitted, scored=scored)
+        return original(config, runs, gate, fitted, blended, scored, context)
+
+    monkeypatch.setattr(blending, "_summary", spy)
+    result = run_blend(work, kind)
+    runs, context = members(work)
+    targets = np.stack([context.samples.targets[i] for i in range(18)]).astype(bool)
+    scores = np.empty(18)
+    for fold in range(3):
+        rows = np.flatnonzero(context.folds.fold == fold)
+        combination = kept["fitted"].by_fold[fold]
+        values = np.concatenate([v for _, v in combination.rows([run.oof.values for run in runs], rows)])
+        masks = apply(kept["scored"].final.cross.by_fold[fold], values)
+        metric = context.competition.metric
+        scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
+    assert result["scores"]["final"]["cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
+    assert result["scores"]["final"]["optimism"] == pytest.approx(result["scores"]["final"]["naive"] - scores.mean())
+
+
+@pytest.mark.parametrize("kind", ["greedy", "hill_climb", "slsqp", "stack"])
+def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, work):
+    result = run_blend(work, kind)
+    gains = result["scores"]["gains"]
+    assert gains["over_equal_weights"]["value"] > 0
+    assert gains["over_best_single"]["value"] > 0
+    for gain in gains.values():
+        assert gain["low"] <= gain["value"] <= gain["high"]
+    if kind != "stack":
+        assert result["weights"][2] < 0.15
+        assert sum(result["weights"]) == pytest.approx(1)
+        search = result["combination"]["search"]
+        assert search["rows"] == search["of_rows"] == 18
+        assert search["optimism"] == pytest.approx(search["naive"] - search["cross_fitted"])
+        assert set(search["weights_by_fold"]) == {"0", "1", "2"}
+
+
+def test_the_printed_lines_name_weights_and_paired_gains(work):
+    lines = blend_lines(run_blend(work, "greedy"))
+    text = "\n".join(lines)
+    assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", text)
+    assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", text)
+    assert "gain over the best single run, post-processed alike: " in text
+
+
+def test_rows_are_those_of_the_chosen_weights_and_the_test_part_too(work):
+    result = run_blend(work, "greedy")
+    runs, context = members(work)
+    stored = read_run(Workspace(work).run("tiny", "greedy"), context.folds)
+    for part in ("oof", "test"):
+        arrays = [getattr(run, part).values.astype(np.float64) for run in runs]
+        mean = sum(w * a for w, a in zip(result["weights"], arrays, strict=True))
+        assert np.abs(getattr(stored, part).values - mean).max() <= 0.5 + 1e-9
+    assert Selection.from_dict(result["selection"]["final"]).level_
+
+
+def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):
+    (work / "fixed.yaml").write_text("base: both.yaml\nname: fixed\nweights: [2, 1, 0]\n")
+    result = run_blend(work, "fixed")
+    assert result["weights"] == [2.0, 1.0, 0.0]
+    assert result["combination"]["by_fold"] == {}
+    runs, context = members(work)
+    stored = read_run(Workspace(work).run("tiny", "fixed"), context.folds)
+    mean = (2.0 * runs[0].oof.values + runs[1].oof.values) / 3
+    np.testing.assert_array_equal(stored.oof.values, np.rint(mean).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["bagged", "stack"])
+def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, work):
+    whole = run_blend(work, kind)
+    folder = Workspace(work).run("tiny", kind)
+    values = np.load(folder / "oof" / "values.npy")
+    done = np.load(folder / "oof" / "done.npy", mmap_mode="r+")
+    damaged = np.load(folder / "oof" / "values.npy", mmap_mode="r+")
+    done[7:], damaged[7:] = 0, 0
+    done.flush()
+    damaged.flush()
+    (folder / "blend.json").unlink()
+    assert run_blend(work, kind) == whole
+    np.testing.assert_array_equal(np.load(folder / "oof" / "values.npy"), values)
+    assert json.loads((folder / "blend.json").read_text()) == json.loads(json.dumps(whole))
+
+
+def test_a_run_on_another_grid_than_the_truth_is_refused(work):
+    runs, context = members(work)
+    require_aligned(runs, grid=context.competition.grid)
+    with pytest.raises(OofMismatch, match=r"run 'good' is stored on \d+ x \d+ pixels, the competition's grid is 9 x 9"):
+        require_aligned(runs, grid=(9, 9))
