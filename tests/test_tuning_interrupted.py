@@ -197,12 +197,11 @@ def test_workers_end_with_the_command_even_where_they_ignore_ctrl_c(tmp_path, mo
     """A shell's background job ignores SIGINT, and so do the processes that it starts."""
     started = f"{sys.executable} {CHILD} {tmp_path} {WANTED} journal hang 2"
 
-    def wait(seconds):
+    def show(lines):
         if (tmp_path / "hangs").is_file():
             raise KeyboardInterrupt
-        os.sched_yield()
 
-    monkeypatch.setattr(tune.time, "sleep", wait)
+    monkeypatch.setattr(tune.TrialLines, "show", show)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         tune._run_workers(open_cheap(tmp_path), ["sh", "-c", f"trap '' INT; exec {started}"], 1, wanted=WANTED)
