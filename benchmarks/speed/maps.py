@@ -26,7 +26,8 @@ def cloud_masks(count: int, *, seed: int) -> tuple[np.ndarray, str]:
         rows = list(islice(csv.DictReader(file), 4 * count))
     texts, names = [row["EncodedPixels"] for row in rows], [row["Image_Label"] for row in rows]
     masks = np.stack(list(decode_many(texts, (HEIGHT, WIDTH), rows=names)))
-    return masks.reshape(count, 4, HEIGHT, WIDTH).transpose(0, 2, 3, 1).astype(bool), "real truth"
+    by_class = masks.reshape(count, 4, HEIGHT, WIDTH).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(by_class, dtype=bool), "real truth"
 
 
 def truth_masks(count: int, *, seed: int, height: int = HEIGHT, width: int = WIDTH, classes: int = 1) -> np.ndarray:

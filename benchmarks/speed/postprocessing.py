@@ -1,8 +1,9 @@
 """Dice at every threshold x minimum area, all at once, against a labelling of components for every threshold.
 
 The strongest peer labels with OpenCV once a threshold (in 16 bits, without its statistics) and adds all areas up in one
-compiled pass over the labels; beside it stands the same with OpenCV's own statistics. The usual one is what notebooks share: for each threshold, for each minimum size, for each image, label the mask, draw the
-components that are large enough one by one, and take Dice with NumPy. All run on one thread; the full search on all.
+compiled pass over the labels; beside it stands the same with OpenCV's own statistics. The usual one is what notebooks
+share: for each threshold, for each minimum size, for each image, label the mask, draw the components that are large
+enough one by one, and take Dice with NumPy. All run on one thread; the full search on all.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ def _histograms(prob, target, defined, counts):  # type: ignore[no-untyped-def]
         for c in range(width):
             if defined[r, c]:
                 for k in range(classes):
-                    counts[k, 1, prob[r, c, k]] += 1
-                    counts[k, 0, prob[r, c, k]] += target[r, c, k]
+                    counts[k, 1 - target[r, c, k], prob[r, c, k]] += 1  # row 1: outside the truth, for now
     for k in range(classes):
-        for which in range(2):
-            for value in range(254, -1, -1):
-                counts[k, which, value] += counts[k, which, value + 1]
+        for value in range(254, -1, -1):
+            counts[k, 0, value] += counts[k, 0, value + 1]
+            counts[k, 1, value] += counts[k, 1, value + 1]
+        for value in range(256):
+            counts[k, 1, value] += counts[k, 0, value]
