@@ -112,6 +112,7 @@ class RowStore:
                         f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or "
                         "foreign edit). " + REMEDY
                     )
+            release_pages(self.values)
 
     def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """`rows` in pieces of about 64 MB of values."""

@@ -23,7 +23,7 @@ from skyfold.types import ArraySequence
 
 MOST_BYTES = 768 << 20  # of packed values, truth and their sums
 MOST_PARTS = 65535 // 255  # whole parts of weight whose sum of stored values still fits into 16 bits
-ROWS_MAPPED = 16  # rows of memory maps that are read before their pages are handed back
+ROWS_AT_ONCE = 8  # rows that are screened side by side and then let go
 LEAST_WORDS = 1 << 13  # fewer are counted in one thread, since beginning others takes longer
 
 
@@ -82,8 +82,8 @@ def pack(
     arrays: uint8 (N, H, W, K) a model, memory-mapped as they may be, read a row at a time; targets[i]: 0/1 (H, W, K);
     valid[i]: bool (H, W), undefined pixels count nowhere. levels: (T,) ascending whole numbers in 0..254.
     Rows are taken in random order until they are all packed or `most_bytes` (None: MOST_BYTES) are used, so that what
-    does not fit leaves a fair sample. advance: called with 1 after every row. OofMismatch for predictions that are not
-    uint8 of one shape.
+    does not fit leaves a fair sample. advance: called with the number of rows done since the last call. OofMismatch for
+    predictions that are not uint8 of one shape.
     """
     shape = arrays[0].shape
     for i, array in enumerate(arrays):
@@ -97,26 +97,28 @@ def pack(
     words = _words(pixels)
     room = (MOST_BYTES if most_bytes is None else most_bytes) // (LANES * (len(arrays) + 2))
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
-    most = min(room, (words + 1) * len(order)) + words + 1  # the two kinds of a map may both end within a word
-    packers = [_ClassPacker(len(arrays), words, most) for _ in range(classes)]
-    known = np.zeros(words * LANES, dtype=np.uint8)
-    known[:pixels] = 1
-    packed = 0
-    for row in order:
+    most = min(room, (words + 1) * len(order)) + ROWS_AT_ONCE * (words + 1)  # both kinds of a map may end within a word
+    packers = [_ClassPacker(len(arrays), most) for _ in range(classes)]
+
+    def screened(row: int) -> list[_Screened]:
         maps = [_planes(array[row]) for array in arrays]
-        truth = _planes(np.ascontiguousarray(targets[int(row)], dtype=np.uint8))
-        if valid is not None:
-            known[:pixels] = np.asarray(valid[int(row)], dtype=np.uint8).reshape(-1)
-        for k, packer in enumerate(packers):
-            packer.add([planes[k] for planes in maps], truth[k], known, levels)
-        packed += 1
-        if advance is not None:
-            advance(1)
-        if packed % ROWS_MAPPED == 0:
+        truth = _planes(np.ascontiguousarray(targets[row], dtype=np.uint8))
+        known = None if valid is None else np.asarray(valid[row], dtype=np.uint8).reshape(-1)
+        return [_screen([planes[k] for planes in maps], truth[k], known, levels) for k in range(classes)]
+
+    packed = 0
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while packed < len(order) and sum(packer.words for packer in packers) <= room:
+            chunk = order[packed : packed + ROWS_AT_ONCE].tolist()
+            for maps in pool.map(screened, chunk):
+                for packer, own in zip(packers, maps, strict=True):
+                    packer.add(own)
+            list(pool.map(_ClassPacker.fill, packers))
+            packed += len(chunk)
+            if advance is not None:
+                advance(len(chunk))
             for array in arrays:
                 release_pages(array)
-        if sum(packer.words for packer in packers) > room:
-            break
     return PackedMaps(tuple(packer.done() for packer in packers), order[:packed], levels, len(arrays))
 
 
@@ -164,38 +166,59 @@ def cuts_of(levels: np.ndarray, total: int) -> np.ndarray:
     return cuts
 
 
+@dataclass(frozen=True)
+class _Screened:
+    """A map of one class: maps uint8 (HW,) a model, the places of uncertain pixels in the truth and of others, and
+    sure pixels, those of them in the truth, pixels of the truth."""
+
+    maps: list[np.ndarray]
+    true: np.ndarray
+    other: np.ndarray
+    counts: tuple[int, int, int]
+
+
+def _screen(maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray | None, levels: np.ndarray) -> _Screened:
+    """truth, known (None: all are): 0/1 (HW,)."""
+    size = len(truth)
+    lowest, highest, there, defined = np.zeros((4, LANES * _words(size)), dtype=np.uint8)
+    lowest[:size], highest[:size], there[:size], defined[:size] = maps[0], maps[0], truth, 1 if known is None else known
+    for values in maps[1:]:
+        np.minimum(lowest[:size], values, out=lowest[:size])
+        np.maximum(highest[:size], values, out=highest[:size])
+    places = np.empty((2, len(lowest)), dtype=np.uint32)
+    true, other, *counts = kernels.screen(lowest, highest, there, defined, levels[0], levels[-1], places[0], places[1])
+    return _Screened(maps, places[0, :true].copy(), places[1, :other].copy(), tuple(counts))
+
+
 class _ClassPacker:
     """Fills the arrays of `UncertainPixels` row by row.
 
     They are allocated for the most there can be; memory is only taken up for what is written.
     """
 
-    def __init__(self, models: int, map_words: int, most_words: int) -> None:
+    def __init__(self, models: int, most_words: int) -> None:
         self.models, self.words = models, 0
         self.values = np.empty(LANES * models * most_words, dtype=np.uint8)
-        self.places = np.empty((2, LANES * map_words), dtype=np.uint32)
-        self.lowest, self.highest, self.there = (np.zeros(LANES * map_words, dtype=np.uint8) for _ in range(3))
         self.counts: list[tuple[int, ...]] = []
+        self.waiting: list[tuple[int, _Screened]] = []
 
-    def add(self, maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray, levels: np.ndarray) -> None:
-        """maps: uint8 (HW,) a model; truth: 0/1 (HW,); known: 0/1, padded with 0 to whole words."""
-        size = len(truth)
-        lowest, highest = self.lowest[:size], self.highest[:size]
-        lowest[:], highest[:], self.there[:size] = maps[0], maps[0], truth
-        for values in maps[1:]:
-            np.minimum(lowest, values, out=lowest)
-            np.maximum(highest, values, out=highest)
-        true, other, *counts = kernels.screen(
-            self.lowest, self.highest, self.there, known, levels[0], levels[-1], self.places[0], self.places[1]
-        )
-        words = _words(true) + _words(other)
-        begin = LANES * self.models * self.words
-        packed = self.values[begin : begin + LANES * self.models * words].reshape(self.models, -1)
-        for values, own in zip(maps, packed, strict=True):
-            kernels.take(values, self.places[0, :true], own[: LANES * _words(true)])
-            kernels.take(values, self.places[1, :other], own[LANES * _words(true) :])
-        self.words += words
-        self.counts.append((self.words, true, other, *counts))
+    def add(self, screened: _Screened) -> None:
+        """Make room for the map; `fill` copies it."""
+        self.waiting.append((self.words, screened))
+        true, other = len(screened.true), len(screened.other)
+        self.words += _words(true) + _words(other)
+        self.counts.append((self.words, true, other, *screened.counts))
+
+    def fill(self) -> None:
+        for begin, screened in self.waiting:
+            middle = LANES * _words(len(screened.true))
+            end = middle + LANES * _words(len(screened.other))
+            first = LANES * self.models * begin
+            packed = self.values[first : first + self.models * end].reshape(self.models, end)
+            for values, own in zip(screened.maps, packed, strict=True):
+                kernels.take(values, screened.true, own[:middle])
+                kernels.take(values, screened.other, own[middle:])
+        self.waiting.clear()
 
     def done(self) -> UncertainPixels:
         counts = np.array(self.counts, dtype=np.int64).reshape(-1, 6)

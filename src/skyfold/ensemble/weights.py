@@ -30,6 +30,7 @@ from skyfold.errors import ConfigError, OofMismatch
 MapMetric = Literal["mean_dice", "mean_iou", "global_dice", "global_iou"]
 FINEST = 100  # a hundredth of the weight is the smallest that hill climbing and slsqp give
 STAY = np.array([[0, 0, 0]])  # no parts change hands
+COUNTS_AT_ONCE = 2_000_000  # rows x moves x levels, each of some 50 bytes
 LEAST_GAIN = 1e-12  # a smaller one is rounding of the mean over maps
 Choose = Callable[[np.ndarray], "Chosen"]
 
@@ -270,13 +271,16 @@ class _Search:
         self, count: Callable[..., tuple[np.ndarray, np.ndarray]], moves: np.ndarray, total: int
     ) -> tuple[np.ndarray, np.ndarray]:
         cuts = cuts_of(self.maps.levels, total)
-        scores, levels = np.zeros(len(moves)), []
-        for pixels, sums in zip(self.maps.classes, self.sums, strict=True):
-            both, pred = count(pixels, sums, moves, cuts, self.rows)
-            by_level = score_of_counts(both, pred, pixels.target[self.rows, None, None], self.metric)
-            scores += by_level.max(axis=1)
-            levels.append(self.maps.levels[_middle_of_best(by_level)])
-        return scores / len(self.maps.classes), np.stack(levels, axis=1)
+        at_once = max(1, COUNTS_AT_ONCE // (len(self.rows) * len(cuts)))
+        scores, levels = np.zeros(len(moves)), np.empty((len(moves), len(self.maps.classes)), dtype=np.int64)
+        for k, (pixels, sums) in enumerate(zip(self.maps.classes, self.sums, strict=True)):
+            for start in range(0, len(moves), at_once):
+                part = slice(start, start + at_once)
+                both, pred = count(pixels, sums, moves[part], cuts, self.rows)
+                by_level = score_of_counts(both, pred, pixels.target[self.rows, None, None], self.metric)
+                scores[part] += by_level.max(axis=1)
+                levels[part, k] = self.maps.levels[_middle_of_best(by_level)]
+        return scores / len(self.maps.classes), levels
 
 
 def score_of_counts(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: MapMetric) -> np.ndarray:

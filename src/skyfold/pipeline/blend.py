@@ -31,6 +31,7 @@ from skyfold.pipeline.fit_combination import FittedCombination, fit_combination
 from skyfold.pipeline.surfaces import measure
 from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
 from skyfold.progress import Progress
+from skyfold.row_store import release_pages
 from skyfold.types import JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
 
@@ -244,6 +245,7 @@ def _store(
             arrays = [one.values for one in predictions]
             for chunk, values in fitted.whole.rows(arrays, np.flatnonzero(first.covered)):
                 rows.write(chunk, values)
+                release_pages(rows.values)
                 progress.advance(len(chunk))
         rows.flush()
     return read_run(folder, context.folds)
