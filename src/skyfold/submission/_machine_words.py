@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 LANES = 64
 _BYTE, _INT32, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(_BYTE, LANES)
+_TEXT = ir.VectorType(_BYTE, 16)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
@@ -53,6 +54,19 @@ def eight_bytes_at(typing: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         read = builder.load(builder.inttoptr(arguments[0], ir.PointerType(_WORD)), align=1, typ=_WORD)
         return read if sys.byteorder == "little" else builder.bswap(read)
+
+    return types.uint64(types.int64), generate
+
+
+@intrinsic
+def other_than_digits_at(typing: Any, address: Any) -> Any:
+    """Bit j of the word: whether byte address + j is anything but '0' to '9', for 16 bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        text = builder.load(builder.inttoptr(arguments[0], ir.PointerType(_TEXT)), align=1, typ=_TEXT)
+        above_zero = builder.sub(text, ir.Constant(_TEXT, [ord("0")] * 16))  # wraps around for what comes before '0'
+        others = builder.icmp_unsigned(">", above_zero, ir.Constant(_TEXT, [9] * 16))
+        return builder.zext(builder.bitcast(others, ir.IntType(16)), _WORD)
 
     return types.uint64(types.int64), generate
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from skyfold.compiled import compiled
-from skyfold.submission._machine_words import byte_at, eight_bytes_at, lowest_bit
+from skyfold.submission._machine_words import byte_at, eight_bytes_at, lowest_bit, other_than_digits_at
 
 BLANK, TAB, NEWLINE, RETURN, COMMA, ZERO, NINE = 32, 9, 10, 13, 44, 48, 57
-PADDING = b" " * 8  # bytes that may be read behind a text
+PADDING = " " * 32  # bytes that may be read behind a text
+DIGITS_AT_ONCE = np.uint64(8)
+NUMBERS_SEEN = np.uint64(16)  # bytes looked at for two numbers
+NO_MORE = np.uint64(1) << NUMBERS_SEEN  # stands for a byte behind these
 LONGEST_NUMBER = 18  # digits that int64 always holds
 NO_NUMBER = -1
 REFUSED = -1
@@ -109,10 +112,25 @@ def _read_runs(at, stop, first_index, relative, size, starts, ends, found):  # t
     """
     reach = np.int64(0)  # the end of the run before
     while True:
-        at, start = _read_number(at, stop)
-        if start == NO_NUMBER:
-            return at, found
-        at, length = _read_number(at, stop)
+        if byte_at(at) == BLANK:
+            at += 1
+        # Nearly all runs are 'start length' with one blank between and one behind: both numbers are found at once.
+        others = other_than_digits_at(at) | NO_MORE
+        digits = lowest_bit(others)
+        others &= others - np.uint64(1)
+        both = lowest_bit(others | NO_MORE)
+        more_digits = both - digits - np.uint64(1)  # wraps around to a large number where there is no second number
+        one = np.uint64(1)
+        short = digits - one < DIGITS_AT_ONCE and more_digits - one < DIGITS_AT_ONCE and both < NUMBERS_SEEN
+        if short and byte_at(at + np.int64(digits)) == BLANK:
+            start = _number_of(at, digits)
+            length = _number_of(at + np.int64(digits) + 1, more_digits)
+            at += np.int64(both)
+        else:
+            at, start = _read_number(at, stop)
+            if start == NO_NUMBER:
+                return at, found
+            at, length = _read_number(at, stop)
         start -= first_index
         if relative:
             start += reach
@@ -126,39 +144,30 @@ def _read_runs(at, stop, first_index, relative, size, starts, ends, found):  # t
 
 
 @compiled
-def _read_number(address, stop):  # type: ignore[no-untyped-def]
-    """The number behind blanks at `address` and the place behind it; NO_NUMBER where another byte comes first.
-
-    Up to seven digits are found and summed at once: bytes less '0' lie in 0..9 for digits, and adding 0x76 lifts the
-    top bit of all others. Goes by address, since counting references to an array would take longer than the number.
-    """
-    while address < stop and (byte_at(address) == BLANK or byte_at(address) == TAB):
-        address += 1
-    digits = eight_bytes_at(address) ^ np.uint64(0x3030303030303030)
-    others = ((digits + np.uint64(0x7676767676767676)) | digits) & np.uint64(0x8080808080808080)
-    if others == 0:
-        return _read_long_number(address, stop)
-    bits = lowest_bit(others) & np.uint64(0x38)  # 8 x how many digits there are
-    if bits == 0:
-        return address, np.int64(NO_NUMBER)
-    digits <<= np.uint64(64) - bits  # zeros in front
-    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
+def _number_of(address, digits):  # type: ignore[no-untyped-def]
+    """The number of 1 to 8 `digits`: in one word, pairs of digits are joined, then pairs of pairs, then those."""
+    word = eight_bytes_at(address) ^ np.uint64(0x3030303030303030)
+    word <<= np.uint64(64) - np.uint64(8) * digits  # zeros in front
+    pairs = word * np.uint64(10) + (word >> np.uint64(8))
     fours = np.uint64(0x000000FF000000FF)
     number = (pairs & fours) * np.uint64(0x000F424000000064)
     number += ((pairs >> np.uint64(16)) & fours) * np.uint64(0x0000271000000001)
-    return address + np.int64(bits >> np.uint64(3)), np.int64(number >> np.uint64(32))
+    return np.int64(number >> np.uint64(32))
 
 
 @compiled
-def _read_long_number(address, stop):  # type: ignore[no-untyped-def]
-    begin = address
+def _read_number(at, stop):  # type: ignore[no-untyped-def]
+    """The number behind blanks at `at` and the place behind it; NO_NUMBER where another byte or the end comes first."""
+    while at < stop and (byte_at(at) == BLANK or byte_at(at) == TAB):
+        at += 1
+    begin = at
     number = np.int64(0)
-    while address < stop and ZERO <= byte_at(address) <= NINE:
-        if address - begin == LONGEST_NUMBER:
+    while at < stop and ZERO <= byte_at(at) <= NINE:
+        if at - begin == LONGEST_NUMBER:
             return begin, np.int64(NO_NUMBER)
-        number = number * 10 + np.int64(byte_at(address)) - ZERO
-        address += 1
-    return address, number
+        number = number * 10 + np.int64(byte_at(at)) - ZERO
+        at += 1
+    return at, number if at > begin else np.int64(NO_NUMBER)
 
 
 @compiled
