@@ -201,10 +201,6 @@ class PostprocessConfig(Strict):
     gate_wanted: Fraction | None = None
     presence: Literal["classifier", "stacked"] = "stacked"
 
-    @property
-    def area(self) -> str:
-        return self.rule
-
     @model_validator(mode="after")
     def _wanted(self) -> PostprocessConfig:
         if self.gate in ("precision", "recall") and self.gate_wanted is None:
