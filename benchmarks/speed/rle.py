@@ -13,12 +13,12 @@ import importlib
 from types import ModuleType
 
 import numpy as np
-from classic import mask_to_text, text_to_mask
-from maps import HEIGHT, WIDTH, cloud_masks
 from timing import Line, Work, growth, ratios
 
 from skyfold.submission.coco import counts_of
 from skyfold.submission.rle import decode, decode_many, encode, encode_many
+from speed.classic import mask_to_text, text_to_mask
+from speed.maps import HEIGHT, WIDTH, cloud_masks
 
 SHAPE = (HEIGHT, WIDTH)
 AT_ONCE = 32  # masks in a batch: 6 MB, too few for a second thread

@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from classic import dice, text_to_mask
-from maps import HEIGHT, WIDTH, truth_masks
 from timing import Line, Work, data_folder, growth, ratios
 
 from skyfold.competition import Competition, Truth, build
 from skyfold.leaderboard.score import prediction_stats
 from skyfold.submission.rle import decode_many, encode_many
+from speed.classic import dice, text_to_mask
+from speed.maps import HEIGHT, WIDTH, truth_masks
 
 SHAPE, CLASSES = (HEIGHT, WIDTH), ("Fish", "Flower", "Gravel", "Sugar")
 ROWS = 22_184
