@@ -1,5 +1,8 @@
 """Streaming over chunks gives what combining whole arrays in float64 gives."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -195,3 +198,23 @@ def test_arrays_that_do_not_belong_together_are_refused():
         combine([], how="mean")
     with pytest.raises(ConfigError, match="'median' is not known"):
         combine([array], how="median")
+
+
+def test_the_memory_of_many_maps_is_handed_back(tmp_path):
+    """In a process of its own: 8 mappings of 96 MB each are passed through in far less than one of them."""
+    path = tmp_path / "values.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(96, 1024, 1024, 1)).flush()
+    code = (
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from skyfold.ensemble.bagging import combine\n"
+        "maps = [np.load(sys.argv[1], mmap_mode='r', allow_pickle=False) for _ in range(8)]\n"
+        "next(combine([m[:1] for m in maps], how='mean'))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert sum(len(rows) for rows, _ in combine(maps, how='mean')) == 96\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert float(done.stdout) < 90

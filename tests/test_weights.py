@@ -171,6 +171,16 @@ def test_identical_copies_and_a_single_model_score_as_that_model():
             assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(alone, abs=1e-12)
 
 
+@pytest.mark.parametrize("method", ["greedy", "hill_climb"])
+def test_threads_and_batches_of_moves_change_nothing(method, monkeypatch):
+    arrays, truth = two_thirds_right()
+    maps = packed(arrays, truth)
+    whole = search(maps, WeightsConfig(search=method), "mean_dice")
+    monkeypatch.setattr(uncertain_pixels, "LEAST_WORK", 0)
+    monkeypatch.setattr(weights, "COUNTS_AT_ONCE", 2 * len(truth) * len(LEVELS))
+    assert search(maps, WeightsConfig(search=method), "mean_dice") == whole
+
+
 def test_bags_look_at_whole_groups_and_average(monkeypatch):
     arrays, truth = two_thirds_right(rows=16)
     maps = packed(arrays, truth)

@@ -24,7 +24,7 @@ from skyfold.types import ArraySequence
 MOST_BYTES = 768 << 20  # of packed values, truth and their sums
 MOST_PARTS = 65535 // 255  # whole parts of weight whose sum of stored values still fits into 16 bits
 ROWS_AT_ONCE = 8  # rows that are screened side by side and then let go
-LEAST_WORDS = 1 << 13  # fewer are counted in one thread, since beginning others takes longer
+LEAST_WORK = 1 << 19  # words compared; fewer take a millisecond, and beginning a thread a good part of one
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _counted(
         kernel(pixels.values, pixels.start, true_words, pixels.models, sums, moves, cuts, rows, part, both, pred)
 
     words = np.cumsum(np.diff(pixels.start)[rows])
-    threads = (os.cpu_count() or 1) if len(words) and words[-1] * len(moves) > LEAST_WORDS else 1
+    threads = (os.cpu_count() or 1) if len(words) and words[-1] * len(moves) * len(cuts) > LEAST_WORK else 1
     positions = np.arange(len(rows))
     if threads == 1:
         count(positions)
