@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import OofMismatch
-from skyfold.row_store import RowStore
+from skyfold.row_store import RowStore, release_pages
 
 
 def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", stamp="one"):
@@ -72,3 +72,16 @@ def test_chunks_cover_the_rows_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr("skyfold.row_store.CHUNK_BYTES", 8)
     chunks = list(make(tmp_path).chunks(np.array([0, 1, 2])))
     assert [chunk.tolist() for chunk in chunks] == [[0, 1], [2]]
+
+
+def test_pages_that_are_handed_back_keep_what_was_written(tmp_path):
+    path = tmp_path / "values.npy"
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(4, 5000))
+    written[1] = 7
+    release_pages(written)
+    assert (written[1] == 7).all()
+    written[2] = 9
+    assert np.load(path)[:, 0].tolist() == [0, 7, 9, 0]
+    array = np.ones(3)
+    release_pages(array)
+    assert array.tolist() == [1.0, 1.0, 1.0]
