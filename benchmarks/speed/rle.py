@@ -59,7 +59,7 @@ def lines(*, quick: bool) -> list[Line]:
     missing = [name for name in ("pycocotools", "rlemasklib") if name not in peers]
     found += [Line("RLE encode and decode", f"{name}: not installed", 0.0, 0.0, 0.0, "x") for name in missing]
     several = np.concatenate([masks] * 8)
-    return found + growth("RLE encode", lambda size: in_batches(several[: size * len(masks)]), rounds=rounds)
+    return found + growth("RLE encode", lambda size: Work(in_batches(several[: size * len(masks)]).call), rounds=rounds)
 
 
 def in_batches(masks: np.ndarray) -> Work:
