@@ -92,7 +92,18 @@ def test_colour_planes_by_hand():
     np.testing.assert_allclose(colour_plane(images, "whiteness"), [[1, 41 / 161, 1]], rtol=1e-6)
     np.testing.assert_allclose(colour_plane(images, "lowest_band"), [[100 / 255, 40 / 255, 0]], rtol=1e-6)
     np.testing.assert_allclose(colour_plane(images, "brightness"), [[100 / 255, 280 / 765, 0]], rtol=1e-5)
-    assert all(colour_plane(images, name).dtype == np.float32 for name in FEATURES)
+    assert all(colour_plane(images[None], name).dtype == np.float32 for name in FEATURES)
+
+
+def test_local_contrast_is_in_standard_deviations_of_the_window():
+    image = np.full((40, 40, 3), 100, np.uint8)
+    image[20, 20] = [50, 100, 100]  # one pixel of less whiteness: 51/101 = 0.505 instead of 1
+    contrast = colour_plane(image, "local_contrast")
+    # In a window with one such pixel among 289 the mean is lower by d/289, and the deviation d sqrt(288)/289.
+    np.testing.assert_allclose(contrast[20, 20], 1 / (1 + np.exp(288 / np.sqrt(288))), rtol=1e-4)
+    np.testing.assert_allclose(contrast[20, 27], 1 / (1 + np.exp(-1 / np.sqrt(288))), rtol=1e-4)
+    assert (contrast[:10, :10] == 0.5).all()
+    np.testing.assert_array_equal(colour_plane(image[None], "local_contrast")[0], contrast)
 
 
 def test_unknown_feature_and_missing_bands_are_refused():

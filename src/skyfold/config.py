@@ -65,7 +65,7 @@ class GuideConfig(Strict):
     the competition's grid; eps: in squares of the guide, which lies in 0 .. 1.
     """
 
-    guide: Literal["red_blue_ratio", "brightness", "lowest_band", "whiteness"]
+    guide: Literal["red_blue_ratio", "brightness", "lowest_band", "whiteness", "local_contrast"]
     radius: Annotated[int, Field(ge=1, le=64)] = 8
     eps: Annotated[float, Field(gt=0)] = 1e-5
 

@@ -13,9 +13,12 @@ import numpy as np
 from skyfold.errors import ConfigError
 from skyfold.plugins import nearest
 
+CONTRAST_RADIUS = 8  # pixels; the window is 17 wide
+LEAST_DEVIATION = 0.003  # of whiteness, about one step of 255: a flat window has no contrast, only noise
+
 
 def colour_plane(images: np.ndarray, feature: str) -> np.ndarray:
-    """images: uint8 (..., C), red first and blue third. Returns float32 (...) in 0 .. 1, higher where more like cloud.
+    """images: uint8 (..., H, W, C), red first and blue third. Returns float32 (..., H, W) in 0 .. 1, higher: cloudier.
 
     ConfigError for an unknown feature, or with fewer than three bands where it needs red and blue.
     """
@@ -49,9 +52,28 @@ def _whiteness(images: np.ndarray) -> np.ndarray:
     return (images.min(axis=-1).astype(np.float32) + 1.0) / (images.max(axis=-1).astype(np.float32) + 1.0)
 
 
+def _local_contrast(images: np.ndarray) -> np.ndarray:
+    """The logistic function of how many standard deviations a pixel is whiter than the window around it.
+
+    Of no use alone, since it is 0.5 on average everywhere; stacked with a network it places specks and edges.
+    """
+    import cv2
+
+    window = (2 * CONTRAST_RADIUS + 1, 2 * CONTRAST_RADIUS + 1)
+    planes = _whiteness(images)
+    contrast = np.empty_like(planes)
+    for index in np.ndindex(planes.shape[:-2]):
+        plane = planes[index].astype(np.float64)
+        mean = cv2.blur(plane, window)
+        deviation = np.sqrt(np.maximum(cv2.blur(plane * plane, window) - mean * mean, LEAST_DEVIATION**2))
+        contrast[index] = 0.5 * (1.0 + np.tanh(0.5 * (plane - mean) / deviation))
+    return contrast
+
+
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "red_blue_ratio": _red_blue_ratio,
     "brightness": _brightness,
     "lowest_band": _lowest_band,
     "whiteness": _whiteness,
+    "local_contrast": _local_contrast,
 }
