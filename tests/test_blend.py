@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from skyfold.config import load_blend
+from skyfold.ensemble import uncertain_pixels
 from skyfold.errors import OofMismatch
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import begin_run, open_rows, read_run
@@ -176,6 +177,12 @@ def test_the_printed_lines_name_weights_and_paired_gains(work):
     assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", text)
     assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", text)
     assert "gain over the best single run, post-processed alike: " in text
+
+
+def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
+    monkeypatch.setattr(uncertain_pixels, "MOST_BYTES", 500_000)
+    lines = blend_lines(run_blend(work, "greedy"))
+    assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
 
 
 def test_rows_are_those_of_the_chosen_weights_and_the_test_part_too(work):

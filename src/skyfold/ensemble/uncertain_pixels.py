@@ -23,7 +23,7 @@ from skyfold.types import ArraySequence
 
 MOST_BYTES = 768 << 20  # of packed values, truth and their sums
 MOST_PARTS = 65535 // 255  # whole parts of weight whose sum of stored values still fits into 16 bits
-ROWS_AT_ONCE = 8  # rows that are screened side by side and then let go
+ROWS_AT_ONCE = 4  # rows that are screened side by side and then let go
 LEAST_WORK = 1 << 19  # words compared; fewer take a millisecond, and beginning a thread a good part of one
 
 

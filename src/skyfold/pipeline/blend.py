@@ -185,9 +185,10 @@ def blend_lines(result: JsonDict) -> list[str]:
             f"{s['cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), optimism {s['optimism']:+.4f}, "
             f"at 0.5 {s['at_half']:.4f}"
         )
-    if result["combination"]["search"]:
+    if search := result["combination"]["search"]:
         shares = zip((run["name"] for run in result["runs"]), result["weights"], strict=True)
-        lines.append("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in shares))
+        on = f", searched on {search['rows']} of {search['of_rows']} rows" if search["rows"] < search["of_rows"] else ""
+        lines.append("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in shares) + on)
     for what, gain in scores["gains"].items():
         lines.append(f"{GAINS[what]}: {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
     return lines
