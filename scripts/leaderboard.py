@@ -13,6 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("competition", metavar="COMPETITION", help="name of a data set, or a config file of it")
     arguments.add_argument("--html", type=Path, metavar="FILE", help="write the table as a page, too")
+    arguments.add_argument(
+        "--diff", nargs=2, metavar=("A", "B"), help="instead of the table, what differs between two runs or blends"
+    )
     given = arguments.parse_args(argv)
 
     def work() -> None:
@@ -25,6 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = given.competition
         if not workspace.oof(name).is_dir():
             name = competition_or_config(name).folder
+        if given.diff:
+            from skyfold.leaderboard.compare import as_lines, compare
+
+            one, other = (workspace.run(name, run_name) for run_name in given.diff)
+            print("\n".join(as_lines(compare(one, other))))
+            return
         entries = leaderboard(name, workspace)
         print(as_text(entries))
         if given.html:

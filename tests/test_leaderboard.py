@@ -2,8 +2,9 @@
 
 import pytest
 
-from skyfold.errors import DataLayoutError
-from skyfold.files import write_json
+from skyfold.errors import DataLayoutError, OofMismatch
+from skyfold.files import read_json, write_json
+from skyfold.leaderboard.compare import as_lines, compare
 from skyfold.leaderboard.table import Entry, as_html, as_text, leaderboard
 from skyfold.workspace import Workspace
 
@@ -64,3 +65,58 @@ def test_no_runs_says_what_to_do(tmp_path):
 
 def test_the_page_escapes_what_stands_in_names():
     assert "&lt;b&gt;" in as_html("sky", [Entry("<b>", "run")])
+
+
+def rows_file(root, name, scores, fold=(0, 1, 0, 1)):
+    lines = ["id,fold,group,cross_fitted cloud", *(f"{i}.jpg,{fold[i]},{i},{s}" for i, s in enumerate(scores))]
+    (root / "oof" / "sky" / name / "rows.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_what_differs_between_two_runs(tmp_path):
+    for name, cross, epochs in [("a", 0.8, 5), ("b", 0.7, 9)]:
+        store(tmp_path, name, cross_fitted=cross, metric="mean_dice")
+        path = tmp_path / "oof" / "sky" / name / "run.json"
+        config = {"name": name, "training": {"epochs": epochs, "ema": 0.5}, "tta": ["hflip"]}
+        write_json(path, {**read_json(path), "config": config})
+    rows_file(tmp_path, "a", [0.9, 0.7, 0.8, 0.8])
+    rows_file(tmp_path, "b", [0.8, 0.6, 0.7, 0.7])
+    folder = tmp_path / "oof" / "sky"
+    found = compare(folder / "a", folder / "b")
+    assert found.config == {"training.epochs": (5, 9)}
+    assert found.same_folds
+    assert found.same_data
+    assert found.gain.value == pytest.approx(0.1)
+    assert found.gain.low == pytest.approx(0.1)  # every image gains the same, so every draw does
+    text = "\n".join(as_lines(found))
+    assert "a - b, cross-fitted, paired: +0.1000 (+0.1000 to +0.1000)" in text
+    assert "folds: the same" in text
+    assert compare(folder / "a", folder / "a").config == {}
+    assert as_lines(compare(folder / "a", folder / "a"))[-1] == "config: the same"
+
+
+def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
+    for name, fold in [("a", (0, 1, 0, 1)), ("b", (1, 0, 0, 1))]:
+        store(tmp_path, name, cross_fitted=0.8)
+        path = tmp_path / "oof" / "sky" / name / "run.json"
+        write_json(path, {**read_json(path), "folds_hash": str(fold), "data_hash": str(fold)})
+        rows_file(tmp_path, name, [0.9, 0.7, 0.8, 0.8], fold)
+    found = compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b")
+    assert found.gain is None
+    text = "\n".join(as_lines(found))
+    assert "not the same folds, first in row 2" in text
+    assert "folds: DIFFERENT, the scores cannot be compared" in text
+    assert "training images and masks: DIFFERENT" in text
+
+
+def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
+    store(tmp_path, "a", cross_fitted=0.8)
+    store(tmp_path, "b", kind="blend", cross_fitted=0.8)
+    for name in "ab":
+        rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
+    lines = as_lines(compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b"))
+    assert lines[-1] == "config: not compared, they are of two kinds, masks and blend"
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OofMismatch, match=r"a: no run here"):
+        compare(tmp_path / "a", tmp_path / "b")

@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from maps import probabilities, truth_masks
 from timing import Line, Work, growth, memory, ratios
 
 from skyfold.ensemble.bagging import combine
+from speed.maps import probabilities, truth_masks
 
 MODELS = 20
 GRID = (350, 525, 4)

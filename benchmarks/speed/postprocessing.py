@@ -13,7 +13,6 @@ from functools import cache
 
 import cv2
 import numpy as np
-from maps import cloud_masks, probabilities
 from timing import Line, Work, growth, own_memory_mb, ratios, under
 
 from skyfold.compiled import compiled
@@ -25,6 +24,7 @@ from skyfold.pipeline.surfaces import lattice, measure
 from skyfold.postprocess.dice_surface import dice_surface
 from skyfold.postprocess.triplet import triplet_surface
 from skyfold.types import Predictions, Samples
+from speed.maps import cloud_masks, probabilities
 
 STRONGEST = "strongest brute force (cv2 components + compiled sums)"
 STATISTICS = "brute force with cv2.connectedComponentsWithStats"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from maps import probabilities, truth_masks
 from timing import Line, Work, growth, ratios
 
 from skyfold.ensemble.uncertain_pixels import cuts_of, pack
 from skyfold.ensemble.weights import greedy
+from speed.maps import probabilities, truth_masks
 
 MODELS, STEPS = 10, 25
 HALF = np.array([127])

@@ -145,5 +145,5 @@ def release_pages(array: np.ndarray) -> None:
     They stay in the system's file cache and are read again on demand, but no longer count as memory of this process,
     which otherwise grows to the size of every file it has passed through.
     """
-    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.base.madvise(mmap.MADV_DONTNEED)
+    if isinstance(getattr(array, "base", None), mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]

@@ -166,8 +166,8 @@ class Layout:
     def read_truth(self, path: Path) -> Truth:
         """A folder of masks, of any size, or a table on the grid."""
         if not path.is_dir():
-            ids, targets = self.submission.read_masks(path)
-            return Truth(ids=ids, targets=targets)
+            ids, masks = self.submission.read_masks(path)
+            return Truth(ids=ids, targets=masks)
         paths = image_paths(path)
         targets = MaskFiles(paths, self.table, self.grid)
         valid = DefinedPixels(targets) if self.table.undefined else None

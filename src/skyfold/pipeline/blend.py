@@ -26,7 +26,7 @@ from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
-from skyfold.pipeline.evaluate import Evaluation, evaluate, features_of, write_rows
+from skyfold.pipeline.evaluate import Evaluation, evaluate, write_rows
 from skyfold.pipeline.fit_combination import FittedCombination, fit_combination
 from skyfold.pipeline.surfaces import measure
 from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
@@ -85,7 +85,7 @@ def score_run(run_folder: Path, context: Context) -> JsonDict:
         run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS, folder=run_folder
     )
     evaluation = evaluate(surfaces, context.folds, RUN_POSTPROCESS)
-    scores = evaluation.scores(draws=1000, seed=0)
+    scores = {**evaluation.scores(draws=1000, seed=0), "metric": context.competition.metric.name}
     record_scores(run_folder, scores)
     write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, run.info.classes, evaluation.columns())
     return scores
@@ -120,7 +120,7 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     columns = {**scored.final.columns(), "before_gate": scored.before.cross.rows}
     write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, blended.info.classes, columns)
     write_json(blended.folder / "blend.json", result)
-    record_scores(blended.folder, result["scores"]["final"])
+    record_scores(blended.folder, {**result["scores"]["final"], "metric": result["metric"]})
     return result
 
 
@@ -146,7 +146,7 @@ def _score(
     if config.postprocess.presence == "classifier":
         final = evaluate(surfaces, context.folds, config.postprocess, gate.oof.values[surfaces.rows])
         return _Scored(before, final, None)
-    features = features_of(oof, gate.oof, context.samples)[surfaces.rows]
+    features = surfaces.presence_features(gate.oof.values[surfaces.rows])
     present = ~surfaces.empty
 
     def fitted(rows: np.ndarray) -> np.ndarray:

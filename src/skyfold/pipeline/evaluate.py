@@ -24,6 +24,7 @@ from skyfold.metrics.segmentation import METRICS
 from skyfold.pipeline.surfaces import CHUNK_PIXELS, Surfaces, lattice, measure
 from skyfold.postprocess.presence_stack import presence_features
 from skyfold.postprocess.selection import CrossFit, FittedGate, Selection, cross_fitted
+from skyfold.row_store import release_pages
 from skyfold.types import JsonDict, Metric, Predictions, Samples
 
 __all__ = ["Evaluation", "Surfaces", "difference", "evaluate", "features_of", "lattice", "measure", "write_rows"]
@@ -152,6 +153,7 @@ def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -
         valid = None if known is None else np.stack([known[i] for i in rows])
         part = slice(start, start + size)
         parts.append(presence_features(np.asarray(pred.values[part]), np.asarray(gate.values[part]), valid))
+        release_pages(pred.values)
     return np.concatenate(parts)
 
 

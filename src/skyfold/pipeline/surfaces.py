@@ -27,7 +27,7 @@ from skyfold.postprocess.map_counts import MapCounts, dropping_areas
 from skyfold.postprocess.presence_stack import features_of_counts
 from skyfold.postprocess.selection import HALF, Objective, Selection, map_scores, row_stats
 from skyfold.progress import Progress
-from skyfold.row_store import RowStore
+from skyfold.row_store import RowStore, release_pages
 from skyfold.types import Metric, Predictions, Samples
 
 CHUNK_PIXELS = 32 << 20
@@ -184,5 +184,6 @@ def _fill(
             target = np.stack([samples.targets[i].astype(bool) for i in chunk])
             valid = None if samples.valid is None else np.stack([samples.valid[i] for i in chunk])
             store.write(chunk, count(np.asarray(oof.values[chunk]), target, valid))
+            release_pages(oof.values)
             progress.advance(len(chunk))
     store.flush()
