@@ -13,7 +13,7 @@ from functools import cache
 
 import cv2
 import numpy as np
-from timing import Line, Work, growth, own_memory_mb, ratios, under
+from timing import Line, Work, growth, ratios, under
 
 from skyfold.compiled import compiled
 from skyfold.config import PostprocessConfig
@@ -217,15 +217,13 @@ def _full_search(images: int) -> Line:
     def search() -> object:
         return evaluate(measure(oof, samples, folds, MeanDice(), post), folds, post, gate)
 
-    before = own_memory_mb()
-    line = under(
+    return under(
         f"full search, {images} x 4 maps, 255 thresholds x 10 areas x gate, 5 folds",
         Work(search),
         wanted=60.0,
         rounds=1,
         note=f"{bank} different images, {kind}",
     )
-    return Line(**{**vars(line), "note": f"{line.note}; at most {own_memory_mb() - before:.0f} MB more"})
 
 
 @dataclass(frozen=True)
