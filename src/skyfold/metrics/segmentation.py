@@ -33,15 +33,8 @@ def iou_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None 
     return MeanIoU().per_class(MeanIoU().stats(target=target, pred=pred, valid=valid))
 
 
-@dataclass(frozen=True)
-class MeanDice:
-    """Mean of Dice over image x class, both empty = 1: the figure of "Understanding Clouds".
-
-    stats: (n, 3K) pixels in both masks, in the predicted, in the true one, K columns each.
-    """
-
-    name: str = "mean_dice"
-    greater_is_better: bool = True
+class _Overlap:
+    """What Dice and IoU have in common. stats: (n, 3K) pixels in both masks, in the predicted, in the true one."""
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
@@ -50,91 +43,74 @@ class MeanDice:
         self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
     ) -> np.ndarray:
         """As `stats`, of the runs of n * K masks and, where not all pixels count, of n masks of those that do."""
-        return _overlap_counts_of_runs(target, pred, valid, classes)
+        from skyfold.metrics.run_overlap import overlap_counts  # numba loads in a second, and not for every command
+
+        return overlap_counts(target, pred, valid, classes)
+
+
+class _MeanOverlap(_Overlap):
+    """A mean over image x class of what `per_class` says of each."""
+
+    def per_class(self, stats: np.ndarray) -> np.ndarray:
+        """float64 (n, K)."""
+        raise NotImplementedError
+
+    def per_row(self, stats: np.ndarray) -> np.ndarray:
+        """float64 (n,), whose mean is the score."""
+        rows: np.ndarray = self.per_class(stats).mean(axis=1)
+        return rows
+
+    def score(self, stats: np.ndarray) -> float:
+        return _mean_of_rows(self.per_row(stats))
+
+
+@dataclass(frozen=True)
+class MeanDice(_MeanOverlap):
+    """Mean of Dice over image x class, both empty = 1: the figure of "Understanding Clouds"."""
+
+    name: str = "mean_dice"
+    greater_is_better: bool = True
 
     def per_class(self, stats: np.ndarray) -> np.ndarray:
         """float64 (n, K)."""
         return _dice(*_thirds(stats))
 
-    def per_row(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n,), whose mean is the score."""
-        rows: np.ndarray = self.per_class(stats).mean(axis=1)
-        return rows
-
-    def score(self, stats: np.ndarray) -> float:
-        return _mean_of_rows(self.per_row(stats))
-
 
 @dataclass(frozen=True)
-class MeanIoU:
-    """Mean of intersection over union over image x class, both empty = 1. stats: as `MeanDice`."""
+class MeanIoU(_MeanOverlap):
+    """Mean of intersection over union over image x class, both empty = 1."""
 
     name: str = "mean_iou"
     greater_is_better: bool = True
-
-    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        return _overlap_counts(target, pred, valid)
-
-    def stats_of_runs(
-        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
-    ) -> np.ndarray:
-        """As `stats`; see `MeanDice`."""
-        return _overlap_counts_of_runs(target, pred, valid, classes)
 
     def per_class(self, stats: np.ndarray) -> np.ndarray:
         """float64 (n, K)."""
         return _iou(*_thirds(stats))
 
-    def per_row(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n,), whose mean is the score."""
-        rows: np.ndarray = self.per_class(stats).mean(axis=1)
-        return rows
-
-    def score(self, stats: np.ndarray) -> float:
-        return _mean_of_rows(self.per_row(stats))
-
 
 @dataclass(frozen=True)
-class GlobalDice:
+class GlobalDice(_Overlap):
     """Dice of the pixels of all images taken together, per class, then the mean over classes.
 
-    A class that is nowhere, neither in the truth nor in the prediction, counts 1. stats: as `MeanDice`.
+    A class that is nowhere, neither in the truth nor in the prediction, counts 1.
     """
 
     name: str = "global_dice"
     greater_is_better: bool = True
-
-    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        return _overlap_counts(target, pred, valid)
-
-    def stats_of_runs(
-        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
-    ) -> np.ndarray:
-        """As `stats`; see `MeanDice`."""
-        return _overlap_counts_of_runs(target, pred, valid, classes)
 
     def score(self, stats: np.ndarray) -> float:
         return float(_dice(*_thirds(_sum_of_rows(stats))).mean())
 
 
 @dataclass(frozen=True)
-class GlobalIoU:
+class GlobalIoU(_Overlap):
     """Intersection over union of the pixels of all images taken together, per class, then the mean (mIoU).
 
-    A class that is nowhere, neither in the truth nor in the prediction, counts 1. stats: as `MeanDice`.
+    A class that is nowhere, neither in the truth nor in the prediction, counts 1.
     """
 
     name: str = "global_iou"
     greater_is_better: bool = True
-
-    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        return _overlap_counts(target, pred, valid)
-
-    def stats_of_runs(
-        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
-    ) -> np.ndarray:
-        """As `stats`; see `MeanDice`."""
-        return _overlap_counts_of_runs(target, pred, valid, classes)
 
     def score(self, stats: np.ndarray) -> float:
         return float(_iou(*_thirds(_sum_of_rows(stats))).mean())
@@ -176,12 +152,6 @@ def _overlap_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | No
         target, pred = target & valid[..., None], pred & valid[..., None]
     counts = [_pixels(target & pred), _pixels(pred), _pixels(target)]
     return np.concatenate(counts, axis=1).astype(np.float64)
-
-
-def _overlap_counts_of_runs(target: RunLists, pred: RunLists, valid: RunLists | None, classes: int) -> np.ndarray:
-    from skyfold.metrics.run_overlap import overlap_counts  # numba, which loads in a second and not for every command
-
-    return overlap_counts(target, pred, valid, classes)
 
 
 def _masks(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
