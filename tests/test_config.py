@@ -48,6 +48,10 @@ def test_unknown_key_names_file_and_nearest_key(tmp_path):
         ("training: {precision: float16}", "bfloat16"),
         ("image: {size: [4, 96]}", "at least 8"),
         ("training: {ema: 1.0}", "less than 1"),
+        ("tta: [hflip, rot90]", "rot90 turns images of 64x96 pixels into 96x64.*Make image.size square"),
+        ("tta: [d4]", "d4 turns images of 64x96"),
+        ("tta: [hflip, hflip]", "each name once"),
+        ("tta: [hflip, d4]", "d4 .* alone"),
         ("name: ../elsewhere", "pattern"),
     ],
 )

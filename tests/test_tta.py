@@ -1,4 +1,4 @@
-"""Flips of test-time augmentation are undone exactly."""
+"""Flips and quarter turns of test-time augmentation are undone exactly, and each view is another one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from skyfold.inference import tta
 from skyfold.inference.predict import chunks, mean_probabilities, on_grid, sigmoid
 
 
-@given(st.permutations(["hflip", "vflip"]), st.integers(0, 2), st.integers(1, 5), st.integers(1, 5))
-def test_undone_view_is_the_image(flips, count, height, width):
+@given(st.permutations(["hflip", "vflip", "rot90"]), st.integers(0, 3), st.integers(1, 5), st.integers(1, 5))
+def test_undone_view_is_the_image(names, count, height, width):
     images = np.random.default_rng(0).random((2, height, width, 3))
-    for view in tta.views(flips[:count]):
+    for view in tta.views(names[:count]):
         np.testing.assert_array_equal(tta.undo(tta.apply(images, view), view), images)
 
 
@@ -24,9 +24,32 @@ def test_views_differ():
     assert seen == {(0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0)}
 
 
+@pytest.mark.parametrize(
+    ("names", "flips"),
+    [(["rot90"], [False]), (["hflip", "rot90"], [False, True]), (["vflip", "hflip", "rot90"], [False, True])],
+)
+def test_views_are_those_that_the_names_generate(names, flips):
+    image = np.arange(9.0).reshape(1, 3, 3, 1)
+    wanted = {
+        tuple(np.rot90(np.flip(image, 2) if flip else image, turns, (1, 2)).ravel())
+        for flip in flips
+        for turns in range(4)
+    }
+    seen = [tuple(tta.apply(image, view).ravel()) for view in tta.views(names)]
+    assert seen[0] == tuple(image.ravel())
+    assert len(seen) == len(wanted)  # none is predicted twice
+    assert set(seen) == wanted
+
+
+def test_d4_is_the_symmetries_of_the_square():
+    assert tta.views(["d4"]) == tta.views(["hflip", "vflip", "rot90"])
+    assert len(tta.views(["d4"])) == 8
+
+
 def test_presence_is_not_turned():
     labels = np.array([[0.1, 0.9]])
     np.testing.assert_array_equal(tta.undo(labels, ("hflip",)), labels)
+    np.testing.assert_array_equal(tta.undo(labels, ("transpose", "hflip")), labels)
 
 
 class Answers:
@@ -43,8 +66,8 @@ class Answers:
 
 
 class Images:
-    def __init__(self, count):
-        self.inputs = np.random.default_rng(3).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8)
+    def __init__(self, count, size=(4, 6)):
+        self.inputs = np.random.default_rng(3).integers(0, 256, (count, *size, 3), dtype=np.uint8)
         self.targets = None
 
 
@@ -69,6 +92,22 @@ def test_views_are_averaged_where_they_belong():
 
     mean = predicted(Answers(left), Images(3), ["hflip"])
     np.testing.assert_allclose(mean[0, 0, :, 0], [0.5, 0, 0, 0, 0, 0.5], atol=1e-6)
+
+
+def test_turned_views_are_averaged_where_they_belong():
+    # "Yes" in the first pixel alone, whatever it sees: over all 8 views each corner gets two of them.
+    def first(x):
+        logits = np.full((*x.shape[:3], 1), -100, np.float32)
+        logits[:, 0, 0] = 100
+        return logits
+
+    mean = predicted(Answers(first), Images(3, size=(3, 3)), ["d4"])
+    np.testing.assert_allclose(mean[0, ..., 0], [[0.25, 0, 0.25], [0, 0, 0], [0.25, 0, 0.25]], atol=1e-6)
+
+
+def test_a_pixelwise_network_is_not_changed_by_turns():
+    network, images = Answers(lambda x: x[..., :2] * 4 - 1), Images(5, size=(4, 4))
+    np.testing.assert_allclose(predicted(network, images, ["d4"]), predicted(network, images, []), atol=1e-6)
 
 
 def test_members_are_averaged():

@@ -167,7 +167,20 @@ class RunConfig(Strict):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     augment: tuple[AugmentConfig, ...] = ()
-    tta: tuple[Literal["hflip", "vflip"], ...] = ()
+    tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> RunConfig:
+        if len(set(self.tta)) != len(self.tta) or ("d4" in self.tta and len(self.tta) > 1):
+            raise ValueError(f"tta: give each name once, and d4 (all 8 flips and quarter turns) alone; got {self.tta}")
+        height, width = self.image.size
+        turning = [name for name in self.tta if name in ("rot90", "d4")]
+        if turning and height != width:
+            raise ValueError(
+                f"tta: {turning[0]} turns images of {height}x{width} pixels into {width}x{height}, which the network "
+                "does not take. Make image.size square, or use hflip and vflip alone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _edges_of_maps(self) -> RunConfig:

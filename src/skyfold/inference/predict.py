@@ -1,4 +1,4 @@
-"""Probabilities for images, averaged over trained weights and flips, on the competition's grid."""
+"""Probabilities for images, averaged over trained weights, flips and turns, on the competition's grid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mean_probabilities(
 ) -> np.ndarray:
     """float32 (n, h, w, K), or (n, K) for presence: the mean over members and views, at the size the network sees.
 
-    members: each puts its weights into `network`.
+    members: each puts its weights into `network`; flips: names of `tta.views`.
     """
     views = tta.views(flips)
     total: np.ndarray | None = None

@@ -1,4 +1,8 @@
-"""Test-time augmentation: the views of an image that are predicted, and how each prediction is turned back."""
+"""Test-time augmentation: the views of an image that are predicted, and how each prediction is turned back.
+
+Each of the 8 ways to lay a square on itself is a transposition, or none, followed by flips of the two axes; a quarter
+turn is a transposition and one flip.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,46 @@ from itertools import product
 import numpy as np
 
 FLIPS = {"hflip": 2, "vflip": 1}  # the axis of (n, H, W, ...) that is reversed
+TURNS = ("rot90", "d4")  # give views with height and width exchanged, so that the image has to be square
 
 View = tuple[str, ...]
 
 
-def views(flips: Sequence[str]) -> list[View]:
-    """Every combination of the flips, the image as it is first.
+def views(names: Sequence[str]) -> list[View]:
+    """Every view that the flips and quarter turns in `names` give one after the other, the image as it is first.
+
+    rot90 alone gives the four rotations; with a flip, as d4 (the symmetries of the square), all 8 views.
 
     >>> views(["hflip", "vflip"])
     [(), ('vflip',), ('hflip',), ('hflip', 'vflip')]
+    >>> views(["rot90"])
+    [(), ('hflip', 'vflip'), ('transpose', 'vflip'), ('transpose', 'hflip')]
     """
-    return [tuple(name for name in chosen if name) for chosen in product(*(("", name) for name in flips))]
+    if not set(names) & set(TURNS):
+        return _flipped(names)
+    if set(names) == {"rot90"}:
+        return [(), ("hflip", "vflip"), ("transpose", "vflip"), ("transpose", "hflip")]
+    flipped = _flipped(list(FLIPS))
+    return [*flipped, *(("transpose", *view) for view in flipped)]
 
 
 def apply(images: np.ndarray, view: View) -> np.ndarray:
-    """images (n, H, W, ...), flipped."""
-    return np.flip(images, tuple(FLIPS[name] for name in view))
+    """images (n, H, W, ...) transposed to (n, W, H, ...) where the view says so, then flipped."""
+    turned = images.swapaxes(1, 2) if "transpose" in view else images
+    return np.flip(turned, _axes(view))
 
 
 def undo(predictions: np.ndarray, view: View) -> np.ndarray:
-    """predictions (n, H, W, K) turned back as the images were; (n, K) have no direction and stay as they are."""
-    return apply(predictions, view) if predictions.ndim == 4 else predictions
+    """predictions of a view turned back to (n, H, W, K); (n, K) have no direction and stay as they are."""
+    if predictions.ndim != 4:
+        return predictions
+    flipped = np.flip(predictions, _axes(view))
+    return flipped.swapaxes(1, 2) if "transpose" in view else flipped
+
+
+def _flipped(flips: Sequence[str]) -> list[View]:
+    return [tuple(name for name in chosen if name) for chosen in product(*(("", name) for name in flips))]
+
+
+def _axes(view: View) -> tuple[int, ...]:
+    return tuple(FLIPS[name] for name in view if name in FLIPS)
