@@ -18,6 +18,12 @@ IMAGES = [
     "data.duplicates",
     "data.cloud_sample",
     "data.colour",
+    "data.windows",
+    "data.crops",
+    "data.scene_sample",
+    "data.tiff",
+    "data.vis_sar",
+    "data.sea_ice_sample",
     "competition",
     "competitions",
 ]

@@ -1,0 +1,222 @@
+"""How a window of a scene is read while the rest of the scene stays on disk.
+
+A TIFF is read by the strips or tiles it is made of, an `.npy` file is mapped. PNG and JPEG cannot be entered in the
+middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a kind that only OpenCV decodes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import cv2
+import numpy as np
+import tifffile
+
+from skyfold.data.images import SUFFIXES, files_stamp, read_image
+from skyfold.data.masks import ClassTable
+from skyfold.errors import DataLayoutError
+from skyfold.files import digest, write_atomic
+from skyfold.row_store import release_pages
+from skyfold.types import IntPair
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+# Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA.
+TIFF_COMPRESSIONS = (1, 8, 32946, 32773, 34925)
+TIFF_GREY, TIFF_RGB = 1, 2
+LARGEST_SEGMENT = 32 << 20  # bytes of a decoded strip or tile; beyond it a window would cost as much as the scene
+
+
+class Windows(Protocol):
+    """A scene that is read by windows; may be read from several threads at once."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        ...
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """uint8 (height, width, C), an array of its own; ValueError where the window leaves the scene."""
+        ...
+
+
+def open_windows(path: Path, *, cache: Path, bands: int = 3) -> Windows:
+    """The scene at `path`, of any height and width, uint8.
+
+    bands 3: RGB; grey is repeated and a fourth band left out. Any other number must be that of the file. Of a TIFF the
+    first page counts. cache: folder for what must be decoded as a whole, one file a scene; it may be deleted at any
+    time. DataLayoutError names a file that is missing, broken or of another kind.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise DataLayoutError(f"{path}: no such file.")
+    if suffix == ".npy":
+        return ArrayWindows(_mapped(path), bands, path)
+    if suffix in TIFF_SUFFIXES:
+        own = _open_tiff(path, bands)
+        return own or _decoded(path, cache, f"scene {bands}", lambda: _decode_tiff(path, bands))
+    if suffix in SUFFIXES:
+        return _decoded(path, cache, f"scene {bands}", lambda: read_image(path, bands=bands))
+    raise DataLayoutError(f"{path}: expected {', '.join((*SUFFIXES, *TIFF_SUFFIXES, '.npy'))}. Convert it.")
+
+
+def open_labels(path: Path, table: ClassTable, *, cache: Path) -> Windows:
+    """A label image as the places of its pixels' classes, C = 1: as `ClassTable.read`, decoded once into `cache`."""
+    return _decoded(path, cache, f"labels {table!r}", lambda: table.read(path)[..., np.newaxis])
+
+
+@dataclass(frozen=True)
+class ArrayWindows:
+    """An array (H, W) or (H, W, C), in memory or mapped, as a scene of `bands` bands; `path` for messages."""
+
+    array: np.ndarray
+    bands: int
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        name = self.path or "scene"
+        if self.array.dtype != np.uint8 or self.array.ndim not in (2, 3):
+            raise DataLayoutError(f"{name}: expected uint8 (H, W, C), got {self.array.dtype} {self.array.shape}.")
+        _refuse_other_bands(name, 1 if self.array.ndim == 2 else self.array.shape[2], self.bands)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape[0], self.array.shape[1], self.bands
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        _refuse_outside(self.shape, top, left, height, width)
+        part = self.array[top : top + height, left : left + width]
+        window = _with_bands(np.array(part if part.ndim == 3 else part[..., np.newaxis]), self.bands)
+        release_pages(self.array)
+        return window
+
+
+@dataclass(frozen=True)
+class TiffWindows:
+    """A TIFF whose strips or tiles are decoded one by one.
+
+    segment: (rows, columns) of a strip or tile; planar: each band has segments of its own; extents (n, 2): where the
+    bytes of each segment lie and how many there are, none for a segment that was left out (all 0).
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    found_bands: int
+    segment: IntPair
+    planar: bool
+    extents: np.ndarray
+    decode: Callable[..., Any]
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        _refuse_outside(self.shape, top, left, height, width)
+        window = np.zeros((height, width, self.found_bands), dtype=np.uint8)
+        down, across = (-(-side // step) for side, step in zip(self.shape[:2], self.segment, strict=True))
+        planes: list[Any] = [*range(self.found_bands)] if self.planar else [slice(None)]
+        with open(self.path, "rb") as file:
+            for row in range(top // self.segment[0], (top + height - 1) // self.segment[0] + 1):
+                for column in range(left // self.segment[1], (left + width - 1) // self.segment[1] + 1):
+                    for number, plane in enumerate(planes):
+                        index = (number * down + row) * across + column
+                        segment = self._decoded(file, index)
+                        if segment is not None:
+                            self._paste(window[..., plane], segment, row, column, top, left)
+        return _with_bands(window, self.shape[2])
+
+    def _decoded(self, file: BinaryIO, index: int) -> np.ndarray | None:
+        """Strip or tile `index`, uint8 (rows, columns, bands); None where the file leaves it out, which means zeros."""
+        offset, count = self.extents[index]
+        if not count:
+            return None
+        file.seek(offset)
+        try:
+            return np.asarray(self.decode(file.read(count), index)[0])[0]
+        except (ValueError, zlib.error, tifffile.TiffFileError, RuntimeError) as error:
+            raise DataLayoutError(f"{self.path}: segment {index} is damaged ({error}). Get the file again.") from None
+
+    def _paste(self, window: np.ndarray, segment: np.ndarray, row: int, column: int, top: int, left: int) -> None:
+        """Copy what `segment` (rows, columns, bands) and `window` have in common."""
+        y, x = row * self.segment[0] - top, column * self.segment[1] - left
+        bottom, right = min(y + segment.shape[0], window.shape[0]), min(x + segment.shape[1], window.shape[1])
+        part = segment[max(0, -y) : bottom - y, max(0, -x) : right - x]
+        window[max(0, y) : bottom, max(0, x) : right] = part if window.ndim == 3 else part[..., 0]
+
+
+def _open_tiff(path: Path, bands: int) -> Windows | None:
+    """None where the file must be decoded as a whole: other compressions or colours, or segments that are too large."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            if page.photometric not in (TIFF_GREY, TIFF_RGB) or page.compression not in TIFF_COMPRESSIONS:
+                return None
+            planes, depth, height, width, samples = page.shaped
+            if page.dtype != np.uint8 or depth != 1 or page.bitspersample != 8:
+                raise DataLayoutError(
+                    f"{path}: {page.dtype} of {page.bitspersample} bits. Write it with 8 bits a band."
+                )
+            _refuse_other_bands(path, planes * samples, bands)
+            strip = (min(page.rowsperstrip, height), width)
+            segment = (page.tilelength, page.tilewidth) if page.is_tiled else strip
+            extents = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T
+            if (extents.sum(axis=1) > path.stat().st_size).any():
+                raise DataLayoutError(f"{path}: the TIFF is cut short. Get the file again.")
+            if page.is_memmappable and planes == 1:
+                array = np.memmap(path, np.uint8, mode="r", offset=int(extents[0, 0]), shape=(height, width, samples))
+                return ArrayWindows(array, bands, path)
+            if segment[0] * segment[1] * samples > LARGEST_SEGMENT:
+                return None
+            return TiffWindows(
+                path, (height, width, bands), planes * samples, segment, planes > 1, extents, page.decode
+            )
+    except (tifffile.TiffFileError, ValueError, IndexError) as error:
+        raise DataLayoutError(f"{path}: not a TIFF that can be read ({error}). Get the file again.") from None
+
+
+def _decode_tiff(path: Path, bands: int) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR if bands == 3 else cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DataLayoutError(f"{path}: a TIFF that cannot be decoded. Convert it to PNG, or get the file again.")
+    if image.dtype != np.uint8:
+        raise DataLayoutError(f"{path}: {image.dtype}. Write it with 8 bits a band.")
+    image = np.asarray(image).reshape(*image.shape[:2], -1)
+    _refuse_other_bands(path, image.shape[2], bands)
+    return image[..., [2, 1, 0, *range(3, image.shape[2])]] if image.shape[2] >= 3 else image
+
+
+def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray]) -> ArrayWindows:
+    """What `decode` gives, kept in a folder of its own in `cache` until the file changes."""
+    folder = cache / f"{path.stem}-{digest(str(path.resolve()), what)}"
+    kept = folder / f"{files_stamp([path])}.npy"
+    if not kept.is_file():
+        image = decode()
+        for outdated in folder.glob("*.npy"):
+            outdated.unlink()
+        write_atomic(kept, lambda beside: np.save(beside, image, allow_pickle=False))
+    array = _mapped(kept)
+    return ArrayWindows(array, array.shape[2], path)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise DataLayoutError(f"{path}: not a whole .npy file ({error}). Get or write it again.") from None
+    return array
+
+
+def _with_bands(window: np.ndarray, bands: int) -> np.ndarray:
+    if bands == 3 and window.shape[2] == 1:
+        return np.repeat(window, 3, axis=2)
+    return np.ascontiguousarray(window[..., :bands])
+
+
+def _refuse_other_bands(path: Path | str, found: int, bands: int) -> None:
+    if found != bands and not (bands == 3 and found in (1, 4)):
+        raise DataLayoutError(f"{path}: expected {bands} bands, the file has {found}.")
+
+
+def _refuse_outside(shape: tuple[int, int, int], top: int, left: int, height: int, width: int) -> None:
+    if min(top, left) < 0 or min(height, width) < 1 or top + height > shape[0] or left + width > shape[1]:
+        raise ValueError(f"window ({top}, {left}) + ({height}, {width}) leaves the scene {shape[:2]}")

@@ -1,0 +1,223 @@
+"""A scene predicted tile by tile is predicted as if it had been seen at once."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold.data.windows import ArrayWindows
+from skyfold.inference.tiles import Tiling, predict_scene
+
+Model = Callable[[np.ndarray], np.ndarray]
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def predicted(image: np.ndarray, model: Model, tiling: Tiling, batch_size: int = 1) -> np.ndarray:
+    """The strips put together; they must follow each other without a gap."""
+    strips = list(predict_scene(ArrayWindows(image, 3), model, tiling, batch_size=batch_size))
+    assert [strip.top for strip in strips] == np.cumsum([0, *(len(strip.values) for strip in strips[:-1])]).tolist()
+    return np.concatenate([strip.values for strip in strips])
+
+
+def pointwise(tiles: np.ndarray) -> np.ndarray:
+    """Two classes that depend on the pixel alone, with numbers that no sum of rounded weights gives back exactly."""
+    grey = tiles.astype(np.float32).mean(axis=-1, keepdims=True)
+    return np.concatenate([grey / np.float32(255), np.sin(grey)], axis=-1)
+
+
+def constant(tiles: np.ndarray) -> np.ndarray:
+    return np.full((*tiles.shape[:3], 2), 0.3, dtype=np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    tile=st.tuples(st.integers(2, 33), st.integers(2, 33)),
+    overlap=st.integers(0, 16),
+    batch_size=st.integers(1, 4),
+)
+def test_tiles_of_a_model_without_surroundings_are_the_whole_image_bit_for_bit(
+    height: int, width: int, tile: tuple[int, int], overlap: int, batch_size: int
+) -> None:
+    image = noise(height, width)
+    tiling = Tiling(tile, min(overlap, min(tile) // 2))
+    for model in (pointwise, constant):
+        whole = model(image[np.newaxis])[0]
+        assert np.array_equal(predicted(image, model, tiling, batch_size), whole)
+
+
+def from_the_border(tiles: np.ndarray) -> np.ndarray:
+    """How far a pixel lies from the border of its tile: the worst dependence on where tiles lie."""
+    rows, columns = (np.minimum(np.arange(side), np.arange(side)[::-1]) for side in tiles.shape[1:3])
+    plane = np.minimum.outer(rows, columns).astype(np.float32)
+    return np.broadcast_to(plane[..., np.newaxis], (*tiles.shape[:3], 1))
+
+
+def test_one_tile_is_the_model_itself() -> None:
+    tiling = Tiling((40, 48), 12)
+    assert np.array_equal(
+        predicted(noise(40, 48), from_the_border, tiling), from_the_border(noise(40, 48)[np.newaxis])[0]
+    )
+
+
+def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine() -> None:
+    """Against the obvious way: sum of weighted tiles over the sum of weights."""
+    height, width, tile, overlap = 37, 50, 16, 6
+    image = noise(height, width)
+    found = predicted(image, surroundings, Tiling((tile, tile), overlap), batch_size=3)
+    # (37 - 16) / 10 and (50 - 16) / 10, rounded up, are 3 and 4 steps of 7 and 8.5.
+    rows, columns = [0, 7, 14, 21], [0, 8, 17, 26, 34]
+    side = np.ones(tile)
+    side[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2
+    side *= side[::-1]
+    total, weights = np.zeros((height, width, 1)), np.zeros((height, width, 1))
+    for top in rows:
+        for left in columns:
+            part = np.s_[top : top + tile, left : left + tile]
+            total[part] += surroundings(image[part][np.newaxis])[0] * np.outer(side, side)[..., np.newaxis]
+            weights[part] += np.outer(side, side)[..., np.newaxis]
+    assert found == pytest.approx(total / weights, abs=1e-5)
+
+
+def surroundings(tiles: np.ndarray) -> np.ndarray:
+    """A blur that knows nothing beyond its tile, as a network that pads with zeros; and the tile's own mean removed."""
+    grey = tiles.astype(np.float32).mean(axis=-1)
+    grey = grey - grey.mean(axis=(1, 2), keepdims=True)
+    blurred = [cv2.GaussianBlur(plane, (0, 0), 3, borderType=cv2.BORDER_CONSTANT) for plane in grey]
+    return np.stack(blurred)[..., np.newaxis]
+
+
+@dataclass
+class Gradients:
+    """Mean step between neighbouring rows and columns, where tiles begin or end, and elsewhere."""
+
+    border: float
+    elsewhere: float
+
+    @classmethod
+    def of(cls, plane: np.ndarray, borders: list[list[int]]) -> Gradients:
+        at, other = [], []
+        for axis, starts in enumerate(borders):
+            steps = np.abs(np.diff(plane, axis=axis)).mean(axis=1 - axis)
+            is_border = np.isin(np.arange(1, plane.shape[axis]), starts)
+            at.append(steps[is_border])
+            other.append(steps[~is_border])
+        return cls(float(np.concatenate(at).mean()), float(np.concatenate(other).mean()))
+
+    @property
+    def excess(self) -> float:
+        return self.border / self.elsewhere - 1
+
+
+def smooth_scene(height: int, width: int) -> np.ndarray:
+    """Cloud-like: from large to small structures, so that a tile's mean and a tile's border both matter."""
+    rng = np.random.default_rng(5)
+    total = np.zeros((height, width), np.float32)
+    for cells in (3, 12, 48, 192):
+        layer = rng.standard_normal((cells, cells)).astype(np.float32)
+        total += cv2.resize(layer, (width, height), interpolation=cv2.INTER_CUBIC) / np.float32(cells) ** 0.5
+    grey = np.clip(128 + 50 * total, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+
+
+def test_the_gradient_across_tile_borders_is_that_elsewhere() -> None:
+    image = smooth_scene(641, 770)
+    borders = [tile_borders(641, 128, 32), tile_borders(770, 128, 32)]
+    smooth = Gradients.of(predicted(image, surroundings, Tiling((128, 128), 32))[..., 0], borders)
+    assert abs(smooth.excess) < 0.05
+    # The same model, its tiles laid side by side, shows that there was something to be smoothed.
+    seams = [tile_borders(641, 128, 0), tile_borders(770, 128, 0)]
+    abrupt = Gradients.of(predicted(image, surroundings, Tiling((128, 128), 0))[..., 0], seams)
+    assert abrupt.excess > 1
+
+
+def tile_borders(side: int, tile: int, overlap: int) -> list[int]:
+    """First rows (or columns) of tiles, and first ones after them, within the scene."""
+    seen: list[int] = []
+
+    def note(tiles: np.ndarray) -> np.ndarray:
+        seen.append(int(tiles[0, 0, 0, 0]) * 256 + int(tiles[0, 0, 0, 1]))
+        return np.zeros((1, *tiles.shape[1:3], 1), np.float32)
+
+    places = np.arange(side)
+    numbered = np.stack([places // 256, places % 256, places * 0], axis=-1).astype(np.uint8)[:, np.newaxis]
+    list(predict_scene(ArrayWindows(numbered, 3), note, Tiling((tile, tile), overlap)))
+    return sorted({*seen, *(start + tile for start in seen)} - {0, side})
+
+
+def test_a_network_always_gets_whole_batches() -> None:
+    shapes = set()
+
+    def model(tiles: np.ndarray) -> np.ndarray:
+        shapes.add(tiles.shape)
+        return pointwise(tiles)
+
+    for size in ((90, 70), (5, 100), (16, 16), (1, 1)):
+        predicted(noise(*size), model, Tiling((16, 24), 4), batch_size=5)
+    assert shapes == {(5, 16, 24, 3)}
+
+
+def test_a_scene_smaller_than_a_tile_is_mirrored() -> None:
+    seen = []
+
+    def model(tiles: np.ndarray) -> np.ndarray:
+        seen.append(tiles[0, ..., 0])
+        return pointwise(tiles)
+
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2)
+    assert predicted(image, model, Tiling((5, 4), 2)).shape == (2, 3, 2)
+    assert seen[0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2], [0, 1, 2, 2]]
+
+
+@dataclass
+class NoScene:
+    """6,015 columns and rows that are made when they are read, so that any memory beyond a strip is the tiler's."""
+
+    shape: tuple[int, int, int] = (5226, 6015, 3)
+    largest: int = 0
+    read_rows: list[tuple[int, int]] = field(default_factory=list)
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        self.largest = max(self.largest, height * width)
+        self.read_rows.append((top, height))
+        return np.full((height, width, 3), top % 251, np.uint8)
+
+
+def test_a_scene_of_31_megapixels_takes_the_memory_of_a_row_of_tiles() -> None:
+    scene = NoScene()
+    rows = 0
+    tracemalloc.start()
+    for strip in predict_scene(scene, constant, Tiling((256, 256), 32), batch_size=4):
+        assert strip.values.shape[1:] == (6015, 2)
+        rows += len(strip.values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 5226
+    # 256 rows of 6015 pixels: 3 bytes each of the scene, 3 times 2 classes of 4 bytes of the prediction, and a little.
+    assert peak < 256 * 6015 * (3 + 3 * 2 * 4) * 1.25
+    assert scene.largest == 256 * 6015
+    assert (
+        len(scene.read_rows) == 24
+    )  # (5226 - 256) / (256 - 32) steps, rounded up, and one: no row of tiles is read twice
+
+
+def test_progress_counts_tiles(capsys: pytest.CaptureFixture[str]) -> None:
+    list(predict_scene(ArrayWindows(noise(40, 30), 3), constant, Tiling((16, 16), 4), label="scene a"))
+    assert "scene a: 9/9 tiles" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "overlap"), [((16, 16), 9), ((16, 8), 5), ((16, 16), -1), ((0, 8), 0)])
+def test_overlaps_of_more_than_half_a_tile_are_refused(size: tuple[int, int], overlap: int) -> None:
+    with pytest.raises(ValueError, match=r"overlap .* expected 0 to"):
+        Tiling(size, overlap)

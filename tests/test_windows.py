@@ -1,0 +1,218 @@
+"""A window of a scene is the same pixels whatever kind of file they lie in, and costs no more than itself."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from skyfold.data.masks import ClassTable
+from skyfold.data.windows import ArrayWindows, TiffWindows, Windows, open_labels, open_windows
+from skyfold.errors import DataLayoutError
+
+HEIGHT, WIDTH = 101, 75
+
+
+def scene(height: int = HEIGHT, width: int = WIDTH, bands: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, bands)).astype(np.uint8)
+
+
+def as_tiff(path: Path, image: np.ndarray, **how: Any) -> Path:
+    if image.shape[-1] == 1:
+        tifffile.imwrite(path, image[..., 0], photometric="minisblack", **how)
+    else:
+        colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
+        tifffile.imwrite(path, image, photometric=colours, planarconfig="contig", **how)
+    return path
+
+
+def assert_windows_agree(opened: Windows, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    assert opened.shape == image.shape
+    for top, left, rows, columns in [
+        (0, 0, height, width),
+        (17, 30, 40, 21),
+        (height - 1, width - 1, 1, 1),
+        (31, 0, 2, 70),
+    ]:
+        window = opened.read(top, left, rows, columns)
+        assert window.dtype == np.uint8
+        assert np.array_equal(window, image[top : top + rows, left : left + columns])
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "strips": {"rowsperstrip": 16, "compression": "zlib"},
+    "strips with differences": {"rowsperstrip": 16, "compression": "zlib", "predictor": 2},
+    "one strip": {"rowsperstrip": HEIGHT, "compression": "zlib"},
+    "plain tiles": {"tile": (32, 16)},
+    "tiles": {"tile": (32, 48), "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("how", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_windows_of_a_tiff_are_its_pixels(tmp_path: Path, how: dict[str, Any]) -> None:
+    image = scene()
+    opened = open_windows(as_tiff(tmp_path / "a.tif", image, **how), cache=tmp_path / "cache")
+    assert_windows_agree(opened, image)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_only_what_a_window_touches_is_decoded(tmp_path: Path) -> None:
+    path = as_tiff(tmp_path / "a.tif", scene(), tile=(32, 48), compression="zlib")
+    opened = open_windows(path, cache=tmp_path)
+    assert isinstance(opened, TiffWindows)
+    decoded: list[int] = []
+    own = opened.decode
+
+    def noting(data: bytes, index: int) -> Any:
+        decoded.append(index)
+        return own(data, index)
+
+    object.__setattr__(opened, "decode", noting)
+    opened.read(33, 40, 60, 20)
+    # Tiles lie in rows of two: columns 40 to 59 touch both, rows 33 to 92 the second and the third row.
+    assert decoded == [2, 3, 4, 5]
+
+
+def test_bands_in_planes_of_their_own_are_put_together(tmp_path: Path) -> None:
+    image = scene()
+    path = tmp_path / "planar.tif"
+    planes = np.moveaxis(image, -1, 0)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", rowsperstrip=16, compression="zlib")
+    assert_windows_agree(open_windows(path, cache=tmp_path), image)
+
+
+@pytest.mark.parametrize(("bands", "wanted"), [(1, 1), (1, 3), (3, 3), (4, 4), (4, 3), (8, 8)])
+def test_bands_of_a_tiff(tmp_path: Path, bands: int, wanted: int) -> None:
+    image = scene(bands=bands)
+    opened = open_windows(
+        as_tiff(tmp_path / "a.tif", image, tile=(32, 32), compression="zlib"), cache=tmp_path, bands=wanted
+    )
+    expected = np.repeat(image, 3, axis=2) if (bands, wanted) == (1, 3) else image[..., :wanted]
+    assert_windows_agree(opened, expected)
+
+
+def test_other_numbers_of_bands_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataLayoutError, match=r"a\.tif: expected 3 bands, the file has 8"):
+        open_windows(as_tiff(tmp_path / "a.tif", scene(bands=8), compression="zlib"), cache=tmp_path)
+
+
+def test_a_tiff_that_tifffile_alone_cannot_decode_is_decoded_once(tmp_path: Path) -> None:
+    image = scene()
+    cv2.imwrite(str(tmp_path / "a.tif"), image[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])  # LZW
+    assert_windows_agree(open_windows(tmp_path / "a.tif", cache=tmp_path / "cache"), image)
+    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_windows_of_other_files_are_their_pixels(tmp_path: Path, suffix: str) -> None:
+    image = scene()
+    path = tmp_path / f"a{suffix}"
+    np.save(path, image) if suffix == ".npy" else Image.fromarray(image).save(path)
+    assert_windows_agree(open_windows(path, cache=tmp_path / "cache"), image)
+
+
+def test_a_decoded_scene_is_kept_until_its_file_changes(tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.png", tmp_path / "cache"
+    Image.fromarray(scene()).save(path)
+    open_windows(path, cache=cache)
+    (kept,) = cache.glob("*/*.npy")
+    written = kept.stat().st_mtime_ns
+    open_windows(path, cache=cache)
+    assert kept.stat().st_mtime_ns == written
+    other = scene(height=64, seed=1)
+    Image.fromarray(other).save(path)
+    assert_windows_agree(open_windows(path, cache=cache), other)
+    assert len(list(cache.glob("*/*.npy"))) == 1
+
+
+def test_two_scenes_of_one_name_do_not_share_a_cache(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(scene(seed=seed)).save(tmp_path / folder / "a.png")
+    one, two = (open_windows(tmp_path / name / "a.png", cache=tmp_path / "cache") for name in ("one", "two"))
+    assert_windows_agree(one, scene(seed=0))
+    assert_windows_agree(two, scene(seed=1))
+
+
+def test_labels_are_places_of_classes(tmp_path: Path) -> None:
+    table = ClassTable.parse({"thick": "#ffffff", "thin": "#00ff00"}, background=0, undefined=None)
+    colours = np.zeros((6, 8, 3), np.uint8)
+    colours[:3] = 255
+    colours[4:, 5:] = [0, 255, 0]
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    labels = open_labels(tmp_path / "a.png", table, cache=tmp_path / "cache")
+    assert labels.shape == (6, 8, 1)
+    assert labels.read(2, 4, 3, 3)[..., 0].tolist() == [[0, 0, 0], [253, 253, 253], [253, 1, 1]]
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    path = as_tiff(tmp_path / "cut.tif", scene(), tile=(32, 32), compression="zlib")
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages.first.dataoffsets[5]
+    path.write_bytes(whole[: offset + 3])
+    with pytest.raises(DataLayoutError, match=r"cut\.tif: (the TIFF is cut short|not a TIFF)"):
+        open_windows(path, cache=tmp_path)
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(whole[:offset] + bytes(40) + whole[offset + 40 :])
+    opened = open_windows(damaged, cache=tmp_path)
+    opened.read(0, 0, 32, 32)
+    with pytest.raises(DataLayoutError, match=r"damaged\.tif: segment 5 is damaged"):
+        opened.read(0, 0, HEIGHT, WIDTH)
+    (tmp_path / "text.tif").write_text("no image")
+    with pytest.raises(DataLayoutError, match=r"text\.tif: not a TIFF"):
+        open_windows(tmp_path / "text.tif", cache=tmp_path)
+    with pytest.raises(DataLayoutError, match=r"none\.tif: no such file"):
+        open_windows(tmp_path / "none.tif", cache=tmp_path)
+    np.save(tmp_path / "deep.npy", np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(DataLayoutError, match=r"deep\.npy: expected uint8"):
+        open_windows(tmp_path / "deep.npy", cache=tmp_path)
+    (tmp_path / "a.gif").touch()
+    with pytest.raises(DataLayoutError, match=r"a\.gif: expected \.jpg"):
+        open_windows(tmp_path / "a.gif", cache=tmp_path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(-2, 9), st.integers(-2, 9), st.integers(-1, 12), st.integers(-1, 12))
+def test_a_window_is_whole_or_refused(top: int, left: int, height: int, width: int) -> None:
+    image = scene(10, 10)
+    inside = min(top, left) >= 0 and min(height, width) >= 1 and top + height <= 10 and left + width <= 10
+    if inside:
+        assert ArrayWindows(image, 3).read(top, left, height, width).shape == (height, width, 3)
+    else:
+        with pytest.raises(ValueError, match="leaves the scene"):
+            ArrayWindows(image, 3).read(top, left, height, width)
+
+
+@pytest.mark.parametrize("kind", ["tiles", "map"])
+def test_a_window_of_a_large_scene_takes_the_memory_of_a_window(tmp_path: Path, kind: str) -> None:
+    """A scene of 24 MB, whose pages would show in the process's memory if they were kept."""
+    path = tmp_path / ("a.npy" if kind == "map" else "a.tif")
+    flat = np.zeros((4000, 2000, 3), np.uint8)
+    np.save(path, flat) if kind == "map" else as_tiff(path, flat, tile=(256, 256), compression="zlib")
+    del flat
+    opened = open_windows(path, cache=tmp_path)
+    opened.read(0, 0, 64, 64)
+    before = resident_bytes()
+    tracemalloc.start()
+    for top in range(0, 4000 - 64, 64):
+        opened.read(top, 900, 64, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 << 20
+    assert resident_bytes() - before < 8 << 20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
