@@ -24,6 +24,7 @@ IMAGES = [
     "data.tiff",
     "data.vis_sar",
     "data.sea_ice_sample",
+    "data.sample_folder",
     "competition",
     "competitions",
 ]

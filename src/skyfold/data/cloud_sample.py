@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,8 +20,8 @@ import numpy as np
 
 from skyfold.data.images import THREADS
 from skyfold.data.masks import resample
+from skyfold.data.sample_folder import whole_numbers, write_whole
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.files import read_json, write_json
 from skyfold.progress import Progress
 from skyfold.submission import rle
 from skyfold.types import IntPair
@@ -56,31 +55,11 @@ def write_sample(folder: Path, **settings: int) -> None:
     holds anything else. Killed half-way, it leaves nothing at `folder`.
     """
     wanted = _settings(settings)
-    if folder.exists() and any(folder.iterdir()):
-        about = folder / "sample.json"
-        if about.is_file() and read_json(about) == asdict(wanted):
-            return
-        raise DataLayoutError(f"{folder}: holds other files already. Delete it, or name another folder with --data.")
-    beside = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-    try:
-        beside.mkdir(parents=True)
-        _write_files(beside, wanted)
-        write_json(beside / "sample.json", asdict(wanted))
-        os.replace(beside, folder)  # an empty folder is replaced
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted))
 
 
 def _settings(settings: dict[str, int]) -> SampleSettings:
-    unknown = sorted(set(settings) - set(SampleSettings.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(SampleSettings.__dataclass_fields__)
-        raise ConfigError(f"unknown sample setting '{unknown[0]}'. Known: {known}.")
-    for name, value in settings.items():
-        least = LEAST[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"data.sample.{name}: expected a whole number from {least} on, got {value!r}.")
-    wanted = SampleSettings(**settings)
+    wanted = SampleSettings(**whole_numbers(settings, LEAST))
     if wanted.height % (2 * GRID_STEP):
         raise ConfigError(f"data.sample.height: expected a multiple of {2 * GRID_STEP}, got {wanted.height}.")
     return wanted

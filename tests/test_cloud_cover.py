@@ -1,0 +1,219 @@
+"""Scenes of any size become samples on one grid, the sample is laid out as the official files, and faults are named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skyfold import competition
+from skyfold.competition import Competition
+from skyfold.config import DataConfig
+from skyfold.data import scene_sample
+from skyfold.data.images import read_header
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.leaderboard.score import score_submission
+from skyfold.pipeline.prepare import prepare
+from skyfold.types import ArraySequence
+from skyfold.workspace import Workspace
+
+SETTINGS = {"train": 5, "validation": 2, "test": 2, "side": 64}
+RGB = {"background": (0, 0, 0), "thick_cloud": (255, 0, 0), "thin_cloud": (0, 255, 0), "shadow": (0, 0, 255)}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "sample"
+    write_sample = built(None).write_sample
+    assert write_sample is not None
+    write_sample(folder, **SETTINGS)
+    return folder
+
+
+def built(folder: Path | None, **options: Any) -> Competition:
+    return competition.build("cloud_cover", {"grid": [24, 20], **options}, folder)
+
+
+def copy(sample: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample, tmp_path / "copy"))
+
+
+def stacked(arrays: ArraySequence | None) -> np.ndarray:
+    assert arrays is not None
+    return np.stack([arrays[row] for row in range(len(arrays))])
+
+
+def test_the_sample_has_the_official_layout_and_scenes_of_different_sizes(sample: Path) -> None:
+    sizes = []
+    for split, count in (("train", 5), ("validation", 2), ("test", 2)):
+        images = sorted((sample / "images" / split).glob("*.png"))
+        labels = sorted((sample / "labels" / split).glob("*.png"))
+        assert len(images) == count
+        assert [path.name for path in images] == [path.name for path in labels]
+        sizes += [read_header(path).size for path in images]
+        assert [read_header(path).size for path in labels] == sizes[-count:]
+    assert all(max(size) == 64 for size in sizes)
+    assert len(set(sizes)) > 4
+    assert {size.index(64) for size in sizes} == {0, 1}  # the fixed side is the height of some, the width of others
+
+
+def test_every_class_is_somewhere_in_the_sample(sample: Path) -> None:
+    targets = stacked(built(sample).load(sample, "train").targets)
+    assert targets.shape == (7, 24, 20, 4)
+    assert (targets.sum(axis=-1) == 1).all()
+    assert (targets.any(axis=(1, 2)).mean(axis=0) > 0.5).all()
+
+
+def test_the_same_seed_makes_the_same_scene() -> None:
+    one, again, other = (scene_sample.scene(np.random.default_rng(seed), (40, 33)) for seed in (1, 1, 2))
+    assert np.array_equal(one[0], again[0])
+    assert np.array_equal(one[1], again[1])
+    assert not np.array_equal(one[0], other[0])
+    assert one[0].shape == (40, 33, 3)
+
+
+def test_shadow_is_darker_and_thick_cloud_brighter_than_the_ground() -> None:
+    image, classes = scene_sample.scene(np.random.default_rng(7), (160, 150))
+    background, thick, thin, shadow = (image[classes == place].mean() for place in range(4))
+    assert shadow < background < thin < thick
+
+
+def test_training_joins_train_and_validation_unless_told_otherwise(sample: Path) -> None:
+    joined = built(sample).load(sample, "train")
+    assert joined.ids.tolist() == [f"scene_{index:04d}" for index in range(7)]
+    alone = built(sample, train=["train"], test="validation")
+    assert alone.load(sample, "train").ids.tolist() == joined.ids.tolist()[:5]
+    assert alone.load(sample, "test").ids.tolist() == joined.ids.tolist()[5:]
+    assert alone.load(sample, "test").targets is None
+
+
+def test_checking_says_what_was_found(sample: Path) -> None:
+    lines = built(sample).check(sample).splitlines()
+    assert lines[0].startswith("train: 5 images with masks, grid 24x20; background ")
+    assert lines[1].startswith("validation: 2 images with masks")
+    assert lines[2] == "test: 2 scenes"
+
+
+def test_colours_are_the_configs(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    path = folder / "labels" / "train" / "scene_0000.png"
+    label = np.array(Image.open(path))
+    label[:10] = [250, 250, 250]
+    Image.fromarray(label).save(path)
+    pixels = 10 * label.shape[1]
+    with pytest.raises(
+        DataLayoutError, match=rf"scene_0000\.png: {pixels} pixels have values that no class has: #fafafa"
+    ):
+        built(folder).check(folder)
+    thick = {"thick_cloud": ["#ff0000", "#fafafa"]}
+    colours = {"background": "#000000", **thick, "thin_cloud": "#00ff00", "shadow": "#0000ff"}
+    target = stacked(built(folder, colours=colours).load(folder, "train").targets)[0]
+    assert target[0, :, 1].all()
+    samples = built(folder, undefined="#fafafa").load(folder, "train")
+    assert samples.valid is not None
+    assert not samples.valid[0][0].any()
+    assert samples.valid[1].all()
+
+
+def test_faults_of_all_splits_are_listed_together(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    (folder / "labels" / "train" / "scene_0001.png").unlink()
+    cut = folder / "images" / "validation" / "scene_0005.png"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    shutil.rmtree(folder / "images" / "test")
+    with pytest.raises(DataLayoutError) as error:
+        built(folder).check(folder)
+    assert "scene_0001.png: no mask 'scene_0001.png' for this image" in str(error.value)
+    assert "scene_0005.png: the PNG is cut short" in str(error.value)
+    assert "images/test: no such folder" in str(error.value)
+
+
+def test_one_name_in_two_splits_is_refused(sample: Path, tmp_path: Path) -> None:
+    folder = copy(sample, tmp_path)
+    for kind in ("images", "labels"):
+        shutil.copy(folder / kind / "train" / "scene_0002.png", folder / kind / "validation" / "scene_0002.png")
+    with pytest.raises(DataLayoutError, match=r"(?s)scenes of one name.*'scene_0002' is there 2 times"):
+        built(folder).check(folder)
+    assert len(built(folder, train=["train"]).load(folder, "train")) == 5
+
+
+def test_labels_handed_in_as_the_answer_score_one(sample: Path) -> None:
+    contest = built(sample)
+    scored = score_submission(contest, sample / "labels" / "test", sample / "labels" / "test", draws=10)
+    assert scored.score == 1.0
+    assert scored.images == 2
+
+
+def test_masks_survive_the_table(sample: Path, tmp_path: Path) -> None:
+    contest = built(sample)
+    truth = contest.read_truth(sample / "labels" / "test")
+    masks = stacked(truth.targets).astype(bool)
+    table = contest.submission.encode(truth.ids, masks)
+    assert contest.submission.problems(table, None) == []
+    table.to_csv(tmp_path / "answer.csv", index=False)
+    assert np.array_equal(stacked(contest.read_pred(tmp_path / "answer.csv", truth.ids)), masks)
+    assert contest.metric.score(contest.metric.stats(target=masks, pred=masks)) == 1.0
+
+
+def test_an_indexed_png_is_read_by_its_colours(sample: Path, tmp_path: Path) -> None:
+    contest = built(sample)
+    ids = contest.read_truth(sample / "labels" / "test").ids
+    for name in ids:
+        colours = np.array(Image.open(sample / "labels" / "test" / f"{name}.png"))
+        places = np.array([(colours == rgb).all(axis=-1) for rgb in RGB.values()]).argmax(axis=0)
+        indexed = Image.fromarray(places.astype(np.uint8)).convert("P")
+        indexed.putpalette([channel for rgb in RGB.values() for channel in rgb])
+        indexed.save(tmp_path / f"{name}.png")
+    assert score_submission(contest, tmp_path, sample / "labels" / "test", draws=10).score == 1.0
+
+
+def test_label_images_that_are_missing_or_of_another_size_are_listed(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scene_0008.png"
+    Image.new("RGB", (30, 20)).save(path)
+    with pytest.raises(
+        InvalidSubmission, match=r"(?s)no label image for 'scene_0007'.*0008\.png: 20x30 .* has \d+x64|64x"
+    ):
+        built(sample).read_pred(tmp_path, np.array(["scene_0007", "scene_0008"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"colours": {"background": "#000000", "cloud": "#ffffff"}},
+            "name background, thick_cloud, thin_cloud, shadow",
+        ),
+        ({"colours": dict(zip(RGB, range(4), strict=True))}, "give colours as '#rrggbb'"),
+        ({"train": []}, "train and test are names of splits"),
+        ({"test": 3}, "train and test are names of splits"),
+        ({"grid": [0, 4]}, r"data\.options\.grid"),
+        ({"color": 1}, "Options: colours, undefined, grid, train, test"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        built(None, **options)
+
+
+def test_sample_and_folds_are_written_by_prepare(tmp_path: Path) -> None:
+    data = DataConfig(competition="cloud_cover", options={"grid": [24, 20]}, sample=SETTINGS)
+    data = data.model_copy(update={"folds": data.folds.model_copy(update={"k": 2})})
+    lines = prepare(data, Workspace(root=tmp_path, data_from=tmp_path / "data"), sample=True)
+    assert lines[-1].startswith("samples per fold: 0: ")
+    assert (tmp_path / "oof" / "cloud_cover" / "folds.csv").is_file()
+
+
+def test_a_wrong_sample_setting_is_named(tmp_path: Path) -> None:
+    write_sample = built(None).write_sample
+    assert write_sample is not None
+    with pytest.raises(ConfigError, match=r"data\.sample\.side: expected a whole number from 32 on, got 8"):
+        write_sample(tmp_path / "new", side=8)
+    with pytest.raises(
+        ConfigError, match=r"unknown sample setting 'hight'\. Known: train, validation, test, side, seed"
+    ):
+        write_sample(tmp_path / "new", hight=8)
+    assert not (tmp_path / "new").exists()
