@@ -185,16 +185,20 @@ def _decode_tiff(path: Path, bands: int) -> np.ndarray:
     return image[..., [2, 1, 0, *range(3, image.shape[2])]] if image.shape[2] >= 3 else image
 
 
-def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray]) -> ArrayWindows:
-    """What `decode` gives, kept in a folder of its own in `cache` until the file changes."""
+def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `make` gives of the file at `path`, mapped; kept in a folder of its own in `cache` till the file changes."""
     folder = cache / f"{path.stem}-{digest(str(path.resolve()), what)}"
     kept = folder / f"{files_stamp([path])}.npy"
     if not kept.is_file():
-        image = decode()
+        array = make()
         for outdated in folder.glob("*.npy"):
             outdated.unlink()
-        write_atomic(kept, lambda beside: np.save(beside, image, allow_pickle=False))
-    array = _mapped(kept)
+        write_atomic(kept, lambda beside: np.save(beside, array, allow_pickle=False))
+    return _mapped(kept)
+
+
+def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray]) -> ArrayWindows:
+    array = kept_array(path, cache, what, decode)
     return ArrayWindows(array, array.shape[2], path)
 
 

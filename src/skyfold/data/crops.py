@@ -1,0 +1,187 @@
+"""Which parts of big scenes an epoch learns from: random crops, of a size of the epoch's own, balanced over classes.
+
+Everything is drawn from (seed, epoch, row) alone, so that an epoch is the same in whatever order its crops are made,
+and after a stop. Only the windows that are asked for are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.data.cache import reduce_masks
+from skyfold.data.images import resize
+from skyfold.data.masks import UNDEFINED, ClassTable
+from skyfold.data.seeding import derived_seed
+from skyfold.data.windows import Windows, kept_array, open_labels, open_windows
+from skyfold.errors import DataLayoutError
+from skyfold.progress import Progress
+from skyfold.types import ArraySequence, IntPair
+
+CELL = 64  # pixels; the side of the squares in which the pixels of a class are counted
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """How crops are drawn.
+
+    size       (h, w) the network sees; every crop is brought to it
+    per_scene  crops of each scene in an epoch
+    scales     (low, high): the sides of an epoch's crops over `size`, between them evenly by ratio; (1, 1): always as
+               the network sees them
+    balanced   share of crops that are laid around a pixel of a class, each class that the scene has being equally
+               likely, however rare it is; the other crops lie anywhere
+    """
+
+    size: IntPair
+    per_scene: int = 1
+    scales: tuple[float, float] = (1.0, 1.0)
+    balanced: float = 0.5
+
+    def side(self, *, seed: int, epoch: int) -> IntPair:
+        """(h, w) that all crops of an epoch have in their scenes."""
+        low, high = np.log(self.scales)
+        scale = np.exp(np.random.default_rng(derived_seed("crop size", seed, epoch)).uniform(low, high))
+        return max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of a scene."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image, the places of its pixels' classes (C = 1, as `ClassTable.read`), and where they are.
+
+    counts: int32 (rows, columns, K), the pixels of each class in each square of CELL pixels.
+    """
+
+    image: Windows
+    labels: Windows
+    counts: np.ndarray
+
+    def pixel(self, place: int, number: int) -> IntPair:
+        """Row and column of one pixel of class `place`, of which there are `counts[..., place].sum()`; `number` says
+        which. Reads one square of labels."""
+        ends = np.cumsum(self.counts[..., place])
+        cell = int(np.searchsorted(ends, number, side="right"))
+        top, left = (CELL * index for index in divmod(cell, self.counts.shape[1]))
+        height, width, _ = self.labels.shape
+        square = self.labels.read(top, left, min(CELL, height - top), min(CELL, width - left))[..., 0]
+        rows, columns = np.nonzero(square == place)
+        within = number - (ends[cell] - self.counts[..., place].ravel()[cell])
+        return top + int(rows[within]), left + int(columns[within])
+
+
+@dataclass(frozen=True)
+class EpochCrops:
+    """The crops of one epoch, drawn when indexed: crops `i * per_scene` and on are those of scene i."""
+
+    scenes: Sequence[Scene]
+    plan: CropPlan
+    classes: int
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.scenes) * self.plan.per_scene
+
+    @property
+    def inputs(self) -> ArraySequence:
+        """uint8 (h, w, C) each, of `plan.size`."""
+        return _Images(self)
+
+    @property
+    def targets(self) -> ArraySequence:
+        """uint8 (h, w, K + 1) each: masks, 0 or 1, and last where pixels count."""
+        return _Targets(self)
+
+    def crop(self, row: int) -> Crop:
+        scene = self.scenes[row // self.plan.per_scene]
+        rng = np.random.default_rng(derived_seed("crop", self.seed, self.epoch, row))
+        return draw_crop(scene, self.plan.side(seed=self.seed, epoch=self.epoch), balanced=self.plan.balanced, rng=rng)
+
+
+def open_scenes(
+    images: Sequence[Path], labels: Sequence[Path], table: ClassTable, *, cache: Path, bands: int = 3
+) -> list[Scene]:
+    """Scenes to draw crops from; what must be decoded as a whole is, one scene at a time, and stays in `cache`.
+
+    DataLayoutError names a file that is broken, or a label of another size than its image.
+    """
+    scenes = []
+    with Progress("opening scenes", len(images), "scenes") as progress:
+        for path, label in zip(images, labels, strict=True):
+            image, meaning = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
+            if image.shape[:2] != meaning.shape[:2]:
+                (height, width), own = image.shape[:2], meaning.shape
+                raise DataLayoutError(f"{path}: {height}x{width} pixels, its label {own[0]}x{own[1]}.")
+            count = partial(count_classes, meaning, len(table.classes))
+            counts = kept_array(label, cache, f"counts {CELL} {table!r}", count)
+            scenes.append(Scene(image, meaning, counts))
+            progress.advance()
+    return scenes
+
+
+def count_classes(labels: Windows, classes: int) -> np.ndarray:
+    """Pixels of each class in each square of CELL pixels, int32 (rows, columns, K); reads one row of squares at once."""
+    height, width, _ = labels.shape
+    starts = np.arange(0, width, CELL)
+    rows = []
+    for top in range(0, height, CELL):
+        strip = labels.read(top, 0, min(CELL, height - top), width)[..., 0]
+        rows.append([np.add.reduceat((strip == place).sum(axis=0), starts) for place in range(classes)])
+    return np.moveaxis(np.array(rows, dtype=np.int32), 1, -1)
+
+
+def draw_crop(scene: Scene, side: IntPair, *, balanced: float, rng: np.random.Generator) -> Crop:
+    """A crop of `side` (h, w), reduced in proportion where the scene is smaller; see `CropPlan` for `balanced`."""
+    height, width, _ = scene.image.shape
+    shrink = min(1.0, height / side[0], width / side[1])
+    h, w = min(height, max(1, round(side[0] * shrink))), min(width, max(1, round(side[1] * shrink)))
+    totals = scene.counts.sum(axis=(0, 1), dtype=np.int64)
+    if rng.random() >= balanced or not totals.any():
+        return Crop(int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w)
+    place = int(rng.choice(np.flatnonzero(totals)))
+    row, column = scene.pixel(place, int(rng.integers(totals[place])))
+    # The pixel lies anywhere in the crop, so that classes are not always seen in its middle.
+    top = np.clip(row - rng.integers(h), 0, height - h)
+    left = np.clip(column - rng.integers(w), 0, width - w)
+    return Crop(int(top), int(left), h, w)
+
+
+@dataclass(frozen=True)
+class _Images:
+    crops: EpochCrops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        crop, plan = self.crops.crop(index), self.crops.plan
+        scene = self.crops.scenes[index // plan.per_scene]
+        return resize(scene.image.read(crop.top, crop.left, crop.height, crop.width), plan.size)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    crops: EpochCrops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        crop, plan = self.crops.crop(index), self.crops.plan
+        scene = self.crops.scenes[index // plan.per_scene]
+        meaning = scene.labels.read(crop.top, crop.left, crop.height, crop.width)
+        return reduce_masks(meaning == np.arange(self.crops.classes), meaning[..., 0] != UNDEFINED, plan.size)
