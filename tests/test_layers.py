@@ -21,6 +21,7 @@ IMAGES = [
     "data.windows",
     "data.crops",
     "data.scene_sample",
+    "data.seeding",
     "data.tiff",
     "data.vis_sar",
     "data.sea_ice_sample",

@@ -134,7 +134,7 @@ def open_scenes(
 
 
 def count_classes(labels: Windows, classes: int) -> np.ndarray:
-    """Pixels of each class in each square of CELL pixels, int32 (rows, columns, K); reads one row of squares at once."""
+    """Pixels of each class in each square of CELL pixels, int32 (rows, columns, K). Reads a row of squares at once."""
     height, width, _ = labels.shape
     starts = np.arange(0, width, CELL)
     rows = []
