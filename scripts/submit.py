@@ -12,6 +12,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
     config_argument(arguments, "config of a blend that scripts/blend.py has run")
     data_argument(arguments)
+    arguments.add_argument(
+        "--products",
+        action="store_true",
+        help="also write a map of each test scene, the shares of its classes and a grade of its quality",
+    )
     given = arguments.parse_args(argv)
 
     def work() -> None:
@@ -19,8 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from skyfold.pipeline.submit import submit
         from skyfold.workspace import Workspace
 
-        for path in submit(load_blend(given.config), Workspace(data_from=given.data)):
+        config, workspace = load_blend(given.config), Workspace(data_from=given.data)
+        for path in submit(config, workspace):
             print(f"submission: {path}")
+        if given.products:
+            from skyfold.pipeline.products import write_blend_products
+
+            print(f"products: {write_blend_products(config, workspace)}")
 
     return run(work)
 

@@ -217,3 +217,14 @@ def test_a_wrong_sample_setting_is_named(tmp_path: Path) -> None:
     ):
         write_sample(tmp_path / "new", hight=8)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_place_of_the_grid_is_the_middle_of_what_it_covers(tmp_path: Path) -> None:
+    """So that a map that is enlarged again lies where its scene does."""
+    label = np.zeros((30, 60, 3), np.uint8)
+    label[2::5, 2::5] = RGB["shadow"]
+    Image.fromarray(label).save(tmp_path / "scene_0007.png")
+    contest = built(None, grid=[6, 12])
+    masks = [contest.read_truth(tmp_path).targets[0], contest.read_pred(tmp_path, np.array(["scene_0007"]))[0]]
+    for mask in masks:
+        assert mask[..., 3].all()

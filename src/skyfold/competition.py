@@ -14,6 +14,8 @@ from skyfold import plugins
 from skyfold.errors import ConfigError
 from skyfold.types import ArraySequence, IntPair, Metric, Samples, SubmissionFormat
 
+Colour = tuple[int, int, int]  # red, green, blue, 0 to 255 each
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -43,6 +45,9 @@ class Competition:
                   the contest gives none
     write_sample  write_sample(folder, **settings): a small procedural data set in the official layout
     parts         the parts that `load` knows; some competitions have no "test"
+    provenance    provenance(folder) -> "official", "synthetic sample" or "other files": published figures may stand
+                  beside ours where it is "official" alone; None: not known
+    colours       of the classes, in their order, where each pixel has one class alone; None where classes may overlap
     """
 
     name: str
@@ -59,6 +64,8 @@ class Competition:
     sample_table: Callable[[Path], Path | None]
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
+    provenance: Callable[[Path], str] | None = None
+    colours: Mapping[str, Colour] | None = None
 
 
 def grid_option(grid: object) -> IntPair:

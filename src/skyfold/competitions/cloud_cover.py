@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth, grid_option
+from skyfold.competition import Colour, Competition, Truth, grid_option
 from skyfold.competitions.mask_folder import Layout
 from skyfold.data import scene_sample
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
-from skyfold.data.masks import ClassTable, DefinedPixels, MaskFiles
+from skyfold.data.masks import CENTRED_RESAMPLING, ClassTable, DefinedPixels, MaskFiles
 from skyfold.data.scene_sample import CLASSES
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.metrics.segmentation import GlobalIoU
@@ -57,6 +57,7 @@ def build(
     splits = [train, test] if isinstance(train, str) else [*train, test]
     if len(splits) < 2 or not all(isinstance(split, str) and split for split in splits):
         raise ConfigError(f"data.options: train and test are names of splits, got {train!r} and {test!r}.")
+    rgb = {name: _rgb(codes[0]) for name, codes in table.classes.items()}
     files = _Files(table, grid_option(grid), tuple(splits[:-1]), splits[-1], folder)
     return Competition(
         name="cloud_cover",
@@ -71,7 +72,8 @@ def build(
         read_truth=files.read_truth,
         read_pred=files.read_pred,
         sample_table=lambda folder: None,
-        write_sample=partial(scene_sample.write_sample, colours=_rgb(table)),
+        write_sample=partial(scene_sample.write_sample, colours=rgb),
+        colours=rgb,
     )
 
 
@@ -88,6 +90,9 @@ class _Files:
     def split(self, name: str) -> Layout:
         return Layout(f"images/{name}", f"labels/{name}", None, self.table, self.grid, None)
 
+    def masks(self, paths: Sequence[Path]) -> MaskFiles:
+        return MaskFiles(paths, self.table, self.grid, CENTRED_RESAMPLING)
+
     def load(self, folder: Path, part: str) -> Samples:
         """Looks at names and headers, not at pixels."""
         if part not in ("train", "test"):
@@ -103,7 +108,7 @@ class _Files:
                 f"{folder / 'images'}: scenes of one name in the splits {', '.join(self.train)}; rename them, or leave "
                 f"a split out of data.options.train\n{listing(doubled)}"
             )
-        targets = MaskFiles(_paths(samples.targets for samples in parts), self.table, self.grid)
+        targets = self.masks(_paths(samples.targets for samples in parts))
         return Samples(
             ids=ids,
             inputs=ImageFiles(_paths(samples.inputs for samples in parts)),
@@ -131,7 +136,12 @@ class _Files:
 
     def read_truth(self, path: Path) -> Truth:
         """A folder of labels of any size, or a table on the grid."""
-        return self.split(self.test).read_truth(path)
+        if not path.is_dir():
+            return self.split(self.test).read_truth(path)
+        paths = image_paths(path)
+        targets = self.masks(paths)
+        valid = DefinedPixels(targets) if self.table.undefined else None
+        return Truth(ids=_stems(paths), targets=targets, valid=valid)
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
         """A folder of label images of the scenes' own sizes, or a table. Labels of other ids are left aside."""
@@ -148,7 +158,7 @@ class _Files:
                 )
         if problems:
             raise InvalidSubmission(f"{path}: label images are missing or unfit\n{listing(sorted(problems))}")
-        return MaskFiles([by_id[name] for name in ids], self.table, self.grid)
+        return self.masks([by_id[name] for name in ids])
 
     def _scenes(self) -> dict[str, Path]:
         """Every scene of the folder, where there is one."""
@@ -164,6 +174,5 @@ def _paths(parts: Iterable[Any]) -> list[Path]:
     return [path for files in parts for path in files.paths]
 
 
-def _rgb(table: ClassTable) -> dict[str, scene_sample.Colour]:
-    """The first colour of each class."""
-    return {name: (codes[0] >> 16, codes[0] >> 8 & 255, codes[0] & 255) for name, codes in table.classes.items()}
+def _rgb(code: int) -> Colour:
+    return code >> 16, code >> 8 & 255, code & 255

@@ -18,8 +18,10 @@ from skyfold.submission import rle
 from skyfold.types import IntPair
 
 # How truth drawn at the size of the image becomes truth on the competition's grid. Assumed: the contests do not say.
-# Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale).
+# Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale), its exact kind the one in
+# the middle of the area that the place covers.
 TRUTH_RESAMPLING = cv2.INTER_NEAREST
+CENTRED_RESAMPLING = cv2.INTER_NEAREST_EXACT
 
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
 
@@ -119,21 +121,25 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Mask images as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`."""
+    """Mask images as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
+
+    resampling: TRUTH_RESAMPLING, or CENTRED_RESAMPLING where predictions go back to the size of the image.
+    """
 
     paths: Sequence[Path]
     table: ClassTable
     grid: IntPair
+    resampling: int = TRUTH_RESAMPLING
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        meaning = resample(self.table.read(self.paths[index]), self.grid)
+        meaning = resample(self.table.read(self.paths[index]), self.grid, self.resampling)
         return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
 
     def stamp(self) -> str:
-        return digest(files_stamp(self.paths), repr((self.table, self.grid, TRUTH_RESAMPLING)))
+        return digest(files_stamp(self.paths), repr((self.table, self.grid, self.resampling)))
 
 
 @dataclass(frozen=True)
@@ -147,17 +153,17 @@ class DefinedPixels:
 
     def __getitem__(self, index: int) -> np.ndarray:
         meaning = self.masks.table.read(self.masks.paths[index])
-        return np.asarray(resample(meaning, self.masks.grid) != UNDEFINED)
+        return np.asarray(resample(meaning, self.masks.grid, self.masks.resampling) != UNDEFINED)
 
     def stamp(self) -> str:
         return self.masks.stamp()
 
 
-def resample(plane: np.ndarray, grid: IntPair) -> np.ndarray:
-    """uint8 (H, W) codes onto `grid` by TRUTH_RESAMPLING."""
+def resample(plane: np.ndarray, grid: IntPair, resampling: int = TRUTH_RESAMPLING) -> np.ndarray:
+    """uint8 (H, W) codes onto `grid`, each place the code of one pixel."""
     if plane.shape == grid:
         return plane
-    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=TRUTH_RESAMPLING))
+    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=resampling))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -28,8 +28,6 @@ WATER, SOIL, WOOD = (22.0, 48.0, 74.0), (142.0, 122.0, 92.0), (58.0, 82.0, 46.0)
 CLOUD = (238.0, 241.0, 246.0)
 CLEAR_SCENES = 0.15
 
-Colour = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class SampleSettings:
@@ -46,7 +44,7 @@ class SampleSettings:
 LEAST = {"train": 1, "validation": 1, "test": 1, "side": 32, "seed": 0}
 
 
-def write_sample(folder: Path, *, colours: Mapping[str, Colour], **settings: int) -> None:
+def write_sample(folder: Path, *, colours: Mapping[str, tuple[int, int, int]], **settings: int) -> None:
     """Write `images/<split>/*.png` and, in the `colours` (RGB) of CLASSES, `labels/<split>/*.png`.
 
     settings: those of `SampleSettings`. As `sample_folder.write_whole`, so that a killed one leaves nothing.

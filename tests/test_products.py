@@ -1,0 +1,173 @@
+"""Maps, shares and grades of scenes say what was predicted, and a map can be handed in as it is."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skyfold.competition import build
+from skyfold.config import DataConfig, load_blend, load_run
+from skyfold.errors import ConfigError
+from skyfold.folds import read_folds
+from skyfold.leaderboard.score import score_submission
+from skyfold.oof_store import begin_run, open_rows
+from skyfold.pipeline.blend import blend
+from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
+from skyfold.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}
+CONFIGS = {
+    "data.yaml": """
+data:
+  competition: cloud_cover
+  options: {grid: [48, 48]}
+  folds: {k: 2, seed: 0, near_duplicate_bits: -1}
+  sample: {train: 6, validation: 2, test: 2, side: 96}
+""",
+    "truth.yaml": """
+base: data.yaml
+name: truth
+image: {size: [48, 48]}
+model: {family: colour_threshold, options: {feature: brightness}}
+""",
+    "blend.yaml": """
+base: data.yaml
+name: final
+runs: [truth.yaml]
+postprocess: {thresholds: 3, min_areas: [0]}
+bootstrap: 20
+""",
+}
+
+
+def rows(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_shares_and_grades_of_two_scenes(tmp_path: Path) -> None:
+    one = np.zeros((4, 5), np.uint8)
+    one[0, :3], one[3, 4] = 1, 2  # of 20 pixels 3 and 1
+    other = np.full((2, 3), 1, np.uint8)
+    write_products(tmp_path, iter([("one", one), ("other", other)]), COLOURS, count=2)
+    assert rows(tmp_path / "shares.csv") == [
+        ["id", "background", "cloud", "shadow", "covered", "grade"],
+        ["one", "0.8000", "0.1500", "0.0500", "0.2000", "B"],
+        ["other", "0.0000", "1.0000", "0.0000", "1.0000", "D"],
+    ]
+    image = Image.open(tmp_path / "one.png")
+    assert image.mode == "P"
+    assert np.array_equal(np.array(image), one)
+    colours = np.array(list(COLOURS.values()), np.uint8)
+    assert np.array_equal(np.array(image.convert("RGB")), colours[one])
+
+
+def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path: Path) -> None:
+    def maps() -> Any:
+        yield "one", np.zeros((2, 2), np.uint8)
+        assert (tmp_path / "one.png").is_file()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_products(tmp_path, maps(), COLOURS, count=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png"]
+
+
+@pytest.mark.parametrize(
+    ("covered", "grade"), [(0.0, "A"), (0.1, "A"), (0.3, "B"), (0.31, "C"), (0.6, "C"), (0.61, "D")]
+)
+def test_grades_end_at_their_shares(covered: float, grade: str) -> None:
+    assert quality_grade(covered) == grade
+
+
+def test_the_largest_value_is_the_class_and_the_first_of_equal_ones() -> None:
+    values = np.array([[[9, 1, 3], [1, 8, 9]], [[5, 5, 5], [0, 7, 7]]], np.uint8)
+    assert class_map(values, (2, 2)).tolist() == [[0, 2], [0, 1]]
+
+
+def test_a_map_at_the_size_of_the_scene_follows_the_values_between_cells() -> None:
+    """Two cells side by side meet in the middle; of 9 columns, the fifth is as much the one as the other."""
+    values = np.array([[[200, 0], [0, 200]]], np.uint8)
+    assert class_map(values, (3, 9)).tolist() == [[0] * 5 + [1] * 4] * 3
+    assert class_shares(class_map(values, (3, 9)), 2) == [15 / 27, 12 / 27]
+
+
+@pytest.fixture(scope="module")
+def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the blend of a run that predicts the truth: rows as training would have written them."""
+    root = tmp_path_factory.mktemp("products")
+    (root / "configs").mkdir()
+    for name, text in CONFIGS.items():
+        (root / "configs" / name).write_text(text)
+    workspace = Workspace(root=root)
+    config = load_run(root / "configs" / "truth.yaml")
+    data = workspace.data("cloud_cover")
+    prepare(config.data, workspace, sample=True)
+    competition = build("cloud_cover", config.data.options, data)
+    folds = read_folds(workspace.folds("cloud_cover"))
+    folder = workspace.run("cloud_cover", "truth")
+    info = begin_run(
+        folder,
+        name="truth",
+        kind="masks",
+        classes=competition.classes,
+        unit=competition.unit,
+        config=config.model_dump(mode="json"),
+        config_hash=config.hash(),
+        folds=folds,
+    )
+    train, truth = competition.load(data, "train"), competition.read_truth(data / "labels" / "test")
+    for part, ids, targets in (("oof", train.ids, train.targets), ("test", truth.ids, truth.targets)):
+        assert targets is not None
+        store = open_rows(folder, part, info, ids=ids, shape=(48, 48, 4), dtype="uint8")
+        store.write(np.arange(len(ids)), np.stack([targets[row] for row in range(len(ids))]) * 200 + 20)
+        store.flush()
+    blend(load_blend(root / "configs" / "blend.yaml"), root / "configs" / "blend.yaml", workspace)
+    return root
+
+
+def submit(*arguments: str) -> int:
+    spec = importlib.util.spec_from_file_location("submit", ROOT / "scripts" / "submit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    code: int = module.main(list(arguments))
+    return code
+
+
+def test_submit_writes_maps_that_can_be_handed_in(
+    blended: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(blended)
+    assert submit("configs/blend.yaml", "--products") == 0
+    folder = blended / "submissions" / "cloud_cover" / "final_products"
+    assert f"products: {folder}" in capsys.readouterr().out
+    data = blended / "data" / "cloud_cover"
+    table = rows(folder / "shares.csv")
+    assert [row[0] for row in table[1:]] == ["scene_0008", "scene_0009"]
+    for name, *shares, covered, _ in table[1:]:
+        image = Image.open(folder / f"{name}.png")
+        assert image.size == Image.open(data / "images" / "test" / f"{name}.png").size
+        assert sum(map(float, shares)) == pytest.approx(1, abs=2e-4)
+        assert float(covered) == pytest.approx(1 - float(shares[0]), abs=1e-4)
+        # Half of the side was stored, so that the outlines are rough, but not the areas.
+        label = np.array(Image.open(data / "labels" / "test" / f"{name}.png"))
+        assert float(shares[1]) == pytest.approx((label == [255, 0, 0]).all(axis=-1).mean(), abs=0.02)
+    competition = build("cloud_cover", {"grid": [48, 48]}, data)
+    assert score_submission(competition, folder, data / "labels" / "test", draws=10).score > 0.9
+
+
+def test_products_need_classes_that_do_not_overlap(blended: Path) -> None:
+    config = load_blend(blended / "configs" / "blend.yaml")
+    data = DataConfig(competition="understanding_clouds", name="cloud_cover")
+    with pytest.raises(ConfigError, match="its classes may overlap"):
+        write_blend_products(config.model_copy(update={"data": data}), Workspace(root=blended))
