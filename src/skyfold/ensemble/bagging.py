@@ -6,7 +6,9 @@ of bytes with whole weights, the usual case, is summed in 16 bits, a block at a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -118,13 +120,24 @@ def _averaged_bytes(
     """The weighted mean of uint8 arrays; weight: whole numbers whose sums of bytes fit into 16 bits."""
     counted = [i for i in range(len(arrays)) if weight[i]]
     parts, total = weight[counted].astype(np.uint16), np.float32(weight.sum())
-    for _, chunk in _chunks(arrays, rows):
-        together = bool(chunk[-1] - chunk[0] == len(chunk) - 1 and (np.diff(chunk) == 1).all())
-        index = slice(int(chunk[0]), int(chunk[-1]) + 1) if together else chunk  # a slice is read where it lies
-        values = [np.ascontiguousarray(arrays[i][index]) for i in counted]
-        mean = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.uint8)
-        _mean_of_bytes(np.array([own.ctypes.data for own in values]), parts, total, mean.reshape(-1))
-        yield chunk, mean
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for _, chunk in _chunks(arrays, rows):
+            together = bool(chunk[-1] - chunk[0] == len(chunk) - 1 and (np.diff(chunk) == 1).all())
+            index = slice(int(chunk[0]), int(chunk[-1]) + 1) if together else chunk  # a slice is read where it lies
+            values = [np.ascontiguousarray(arrays[i][index]) for i in counted]
+            addresses = np.array([own.ctypes.data for own in values])
+            mean = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.uint8)
+            flat = mean.reshape(-1)
+            share = max(BLOCK, -(-len(flat) // (threads * BLOCK)) * BLOCK)  # whole blocks, as many for each thread
+            starts = range(0, len(flat), share)
+            jobs = [
+                pool.submit(_mean_of_bytes, addresses + start, parts, total, flat[start : start + share])
+                for start in starts
+            ]
+            for job in jobs:
+                job.result()
+            yield chunk, mean
 
 
 @compiled
