@@ -9,12 +9,21 @@ import io
 import os
 import warnings
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 
 def segmentation_models() -> ModuleType:
     _prepare()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints which framework it found
         return importlib.import_module("segmentation_models")
+
+
+def segmentation_models_encoder(name: str, *, input_shape: tuple[int, int, int], weights: str | None) -> Any:
+    """The network of an encoder of segmentation-models alone, without top."""
+    package = segmentation_models()
+    factory = importlib.import_module("segmentation_models.backbones.backbones_factory").Backbones
+    build = package.inject_global_submodules(factory.get_backbone)
+    return build(name, input_shape=input_shape, weights=weights, include_top=False)
 
 
 def efficientnet() -> ModuleType:

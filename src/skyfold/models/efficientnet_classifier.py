@@ -32,7 +32,7 @@ def check(options: Mapping[str, Any]) -> None:
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise ConfigError(f"model.options.dropout: {dropout!r} is not a share between 0 and 1.")
     check_momentum(options.get("batchnorm_momentum"))
-    check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights")
+    check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights", what=encoder)
 
 
 def input_scaling(options: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def check(options: Mapping[str, Any]) -> None:
                 f"model.options: {decoder} has no option '{name}'{nearest(name, known)}. Known: {', '.join(known)}."
             )
     check_momentum(options.get("batchnorm_momentum"))
-    check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights")
+    check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights", what=encoder)
 
 
 def input_scaling(options: Mapping[str, Any]) -> str:

@@ -1,0 +1,171 @@
+"""Encoders by name, wherever they come from: each turns an image into maps of 1/2, 1/4, ... 1/32 of its size.
+
+From `keras.applications`, from segmentation-models (ResNet18 and 34), and HRNetV2. `hrnet_w<width>` takes any width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skyfold.errors import ConfigError
+from skyfold.models import _hrnet
+from skyfold.models._weights import check_source, with_weights
+from skyfold.plugins import nearest
+
+WEIGHTS_KEY = "model.options.encoder_weights"
+MULTIPLE = 32  # of an image's sides, so that every map is a whole number of pixels
+_SOURCE_SIDE = 224  # at which a network is made whose layers are then applied to images of any size
+_ANY_STRIDE = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """constructor: in keras.applications, or the name in segmentation-models; scaling: of images, which its ImageNet
+    weights were made with (data/scaling.py); output_strides: those it can be built with, larger ones by dilation."""
+
+    constructor: str
+    scaling: str
+    output_strides: tuple[int, ...]
+    package: str = "keras"
+
+
+ENCODERS = {
+    "resnet18": Encoder("resnet18", "byte", _ANY_STRIDE, "segmentation_models"),
+    "resnet34": Encoder("resnet34", "byte", _ANY_STRIDE, "segmentation_models"),
+    **{f"resnet{depth}": Encoder(f"ResNet{depth}", "caffe", _ANY_STRIDE) for depth in (50, 101, 152)},
+    **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "symmetric", _ANY_STRIDE) for depth in (50, 101, 152)},
+    "mobilenet": Encoder("MobileNet", "symmetric", _ANY_STRIDE),
+    "mobilenetv2": Encoder("MobileNetV2", "symmetric", _ANY_STRIDE),
+    **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "imagenet", _ANY_STRIDE) for size in range(8)},
+    **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "imagenet", _ANY_STRIDE) for size in range(4)},
+    **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "symmetric", _ANY_STRIDE) for size in "sml"},
+    **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "imagenet", (16, 32)) for depth in (121, 169, 201)},
+    "xception": Encoder("Xception", "symmetric", (16, 32)),
+    "vgg16": Encoder("VGG16", "caffe", (16, 32)),
+    "vgg19": Encoder("VGG19", "caffe", (16, 32)),
+    "inceptionv3": Encoder("InceptionV3", "symmetric", (32,)),
+}
+REFUSED = {
+    **dict.fromkeys(
+        ("convnexttiny", "convnextsmall", "convnextbase", "convnextlarge", "convnextxlarge"),
+        "its first map has stride 4, and decoders need one of stride 2",
+    ),
+    **dict.fromkeys(
+        ("mobilenetv3small", "mobilenetv3large"),
+        "part of its arithmetic is no layer, so that it cannot be rebuilt with exact strides; take mobilenetv2",
+    ),
+    **dict.fromkeys(("nasnetmobile", "nasnetlarge"), "its cells crop their maps, which then have no exact stride"),
+    "inceptionresnetv2": "it scales its branches by a layer that is not public in Keras; take inceptionv3",
+    **dict.fromkeys(
+        [f"seresnet{depth}" for depth in (18, 34, 50, 101, 152)]
+        + ["resnext50", "resnext101", "seresnext50", "seresnext101", "senet154"],
+        "it has Lambda layers, which are not loaded safely; the family segmentation_models rebuilds it from its config",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Maps:
+    """by_stride: the map of each stride 2 to 32; deep: what sees most of the image; deep_stride: of `deep`; outlines:
+    the map of stride 4 that places them."""
+
+    by_stride: dict[int, Any]
+    deep: Any
+    deep_stride: int
+    outlines: Any
+
+
+def check_encoder(options: Mapping[str, Any], *, default: str) -> None:
+    """ConfigError where `encoder`, `encoder_weights` or `output_stride` cannot be had."""
+    name = str(options.get("encoder", default))
+    known = [*ENCODERS, *_hrnet.PUBLISHED]
+    if name in REFUSED:
+        raise ConfigError(f"model.options.encoder: {name} cannot be used here: {REFUSED[name]}.")
+    is_hrnet = _hrnet.plan_of(name) is not None
+    if name not in ENCODERS and not is_hrnet:
+        raise ConfigError(
+            f"model.options.encoder: unknown '{name}'{nearest(name, known)}. There are: {', '.join(known)}."
+        )
+    weights = options.get("encoder_weights", "imagenet")
+    if is_hrnet and weights == "imagenet":
+        raise ConfigError(
+            f"{WEIGHTS_KEY}: no ImageNet weights of {name} are published for Keras. Set it to none, or to a "
+            ".weights.h5 file."
+        )
+    check_source(weights, key=WEIGHTS_KEY, what=name)
+    wanted = options.get("output_stride")
+    possible = (4,) if is_hrnet else ENCODERS[name].output_strides
+    if wanted is not None and wanted not in possible:
+        raise ConfigError(
+            f"model.options.output_stride: {name} cannot be built with {wanted!r}, but with "
+            f"{', '.join(map(str, possible))}."
+        )
+
+
+def encoder_scaling(options: Mapping[str, Any], *, default: str) -> str:
+    """How images are scaled for the encoder of `options`; HRNet, without published weights, takes the usual one."""
+    name = str(options.get("encoder", default))
+    return ENCODERS[name].scaling if name in ENCODERS else "imagenet"
+
+
+def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | None = None) -> Maps:
+    """Apply the encoder to `image` (B, H, W, C), sides multiples of 32, any number of bands.
+
+    weights: imagenet, none, a file or a folder; adapted to the bands. output_stride: of the deepest maps; None: 32 (of
+    HRNet: always 4). ConfigError where weights cannot be had.
+    """
+    plan = _hrnet.plan_of(name)
+    if plan is not None:
+        return _hrnet_maps(image, name, plan, weights)
+    from skyfold.models._strides import maps_by_stride
+
+    source = with_weights(
+        lambda bands, given: _source(ENCODERS[name], bands, given),
+        bands=image.shape[-1],
+        source=weights,
+        what=name,
+        key=WEIGHTS_KEY,
+    )
+    stride = output_stride or 32
+    by_stride = maps_by_stride(source, image, output_stride=stride, with_weights=weights != "none")
+    return Maps(by_stride, by_stride[32], stride, by_stride[4])
+
+
+def hrnet_body(name: str, *, bands: int) -> Any:
+    """The keras.Model of an HRNet without a head; its `save_weights` makes the file that `encoder_weights` takes."""
+    import keras
+
+    plan = _hrnet.plan_of(name)
+    assert plan is not None, name
+    image = keras.Input((MULTIPLE, MULTIPLE, bands), name="image")
+    by_stride, outlines = _hrnet.maps(image, plan)
+    return keras.Model(image, [*by_stride.values(), outlines], name=name)
+
+
+def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
+    shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
+    if encoder.package == "segmentation_models":
+        from skyfold.models import _framework
+
+        return _framework.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
+    import keras
+
+    constructor = getattr(keras.applications, encoder.constructor)
+    return constructor(include_top=False, weights=weights, input_shape=shape)
+
+
+def _hrnet_maps(image: Any, name: str, plan: _hrnet.Plan, weights: str) -> Maps:
+    def source(bands: int, given: str | None) -> Any:
+        body = hrnet_body(name, bands=bands)
+        if given is not None:
+            body.load_weights(given)
+        return body
+
+    learned = None
+    if weights != "none":
+        body = with_weights(source, bands=image.shape[-1], source=weights, what=name, key=WEIGHTS_KEY)
+        learned = {layer.name: layer.get_weights() for layer in body.layers}
+    by_stride, outlines = _hrnet.maps(image, plan, learned=learned)
+    return Maps(by_stride, _hrnet.joined(by_stride), 4, outlines)

@@ -1,0 +1,97 @@
+"""Rebuilds a network for classification so that each of its maps has an exact stride, and none more than is wanted.
+
+An image whose sides are multiples of 32 then has maps of 1/2, 1/4, ... of its size, to the pixel. Past the wanted
+output stride a step of 2 becomes one of 1, and the convolutions after it are dilated instead, so that they reach as far
+as they did when their weights were learned (DeepLab's atrous convolution).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+_POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+_PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A tensor of the rebuilt network. stride: what it would be without dilation; dilation: of what comes next;
+    unpadded: the tensor before a ZeroPadding2D; spatial: not a vector pooled from an image."""
+
+    tensor: Any
+    stride: int
+    dilation: int
+    unpadded: Any = None
+    spatial: bool = True
+
+
+def maps_by_stride(source: Any, image: Any, *, output_stride: int, with_weights: bool) -> dict[int, Any]:
+    """Apply the layers of `source`, made anew, to `image` (B, H, W, C), sides multiples of 32, scaled as its weights
+    want it (its own Rescaling and Normalization layers are left out).
+
+    Returns for each stride 2, 4, ... 32 the widest map that has it, the last of those; beyond `output_stride` the maps
+    keep that resolution. with_weights: give the new layers the weights of the old; else they begin at random.
+    ValueError where a pooling would have to be dilated, which Keras cannot.
+    """
+    made = {id(source.inputs[0]): _Map(image, 1, 1)}
+    found: dict[int, Any] = {}
+    for layer in source.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        inputs = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        result = _applied(layer, inputs, output_stride, with_weights)
+        made[id(layer.output)] = result
+        if _is_map(result, image, output_stride):
+            best = found.get(result.stride)
+            if best is None or result.tensor.shape[-1] >= best.shape[-1]:
+                found[result.stride] = result.tensor
+    return {stride: found[stride] for stride in (2, 4, 8, 16, 32)}
+
+
+def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: bool) -> _Map:
+    main = next((entry for entry in inputs if entry.spatial), inputs[0])
+    if isinstance(layer, _PREPROCESSING):
+        return main
+    config = layer.get_config()
+    tensors = [entry.tensor for entry in inputs]
+    stride, dilation, unpadded = main.stride, main.dilation, None
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+        unpadded = main.tensor
+    elif isinstance(layer, _CONVOLUTIONS + _POOLINGS) and main.spatial:
+        step = layer.strides[0]
+        removed = step > 1 and stride * step > output_stride
+        if main.unpadded is None or removed or dilation > 1:
+            config["padding"] = "same"
+            tensors = [main.tensor if main.unpadded is None else main.unpadded]
+        if removed:
+            config["strides"] = (1, 1)
+        if dilation > 1:
+            _dilate(layer, config, dilation)
+        stride, dilation = stride * step, dilation * (step if removed else 1)
+    fresh = layer.__class__.from_config(config)
+    output = fresh(tensors if isinstance(layer.input, list) else tensors[0])
+    if with_weights:
+        fresh.set_weights(layer.get_weights())
+    spatial = main.spatial and not isinstance(layer, keras.layers.GlobalAveragePooling2D)
+    return _Map(output, stride, dilation, unpadded, spatial)
+
+
+def _dilate(layer: Any, config: dict[str, Any], dilation: int) -> None:
+    """Set the dilation in `config`; a window of one pixel needs none."""
+    window = layer.pool_size if isinstance(layer, _POOLINGS) else layer.kernel_size
+    if max(window) == 1:
+        return
+    if isinstance(layer, _POOLINGS):
+        raise ValueError(f"the pooling layer {layer.name} would have to be dilated")
+    config["dilation_rate"] = (dilation, dilation)
+
+
+def _is_map(entry: _Map, image: Any, output_stride: int) -> bool:
+    if not entry.spatial or len(entry.tensor.shape) != 4 or entry.stride == 1:
+        return False
+    stride = min(entry.stride, output_stride)
+    return tuple(entry.tensor.shape[1:3]) == (image.shape[1] // stride, image.shape[2] // stride)

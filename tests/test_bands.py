@@ -1,0 +1,127 @@
+"""Weights learned on colour images serve four bands: the first kernel is adapted, and nothing else is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyfold.errors import ConfigError
+from skyfold.models import _bands, plain_unet, segmentation_models
+from skyfold.training import backend
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of ResNet18 in the layout in which ImageNet's are published, with BatchNorm statistics that are not 0
+    and 1, in the first layer the same for all three bands."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+    backend.seed(5)
+    encoder = inner_of(network(3, "none"))
+    weights = encoder.get_layer("bn_data").get_weights()
+    encoder.get_layer("bn_data").set_weights([np.full_like(weight, 0.3) for weight in weights])
+    file = tmp_path_factory.mktemp("weights") / "resnet18_notop.h5"
+    import keras
+
+    last = encoder.get_layer("relu1").output
+    with h5py.File(file, "w") as opened:
+        legacy_h5_format.save_weights_to_hdf5_group(opened, keras.Model(encoder.input, last))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _started() -> None:
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+
+
+def network(bands: int, weights: str) -> Any:
+    return segmentation_models.build(
+        input_shape=(64, 64, bands), classes=1, encoder="resnet18", encoder_weights=weights, decoder_filters=[8] * 5
+    )
+
+
+def inner_of(model: Any) -> Any:
+    return next(layer for layer in model.layers if hasattr(layer, "layers"))
+
+
+def encoder_weights(model: Any) -> dict[str, list[np.ndarray]]:
+    """By layer, of the layers up to the deepest features."""
+    layers = inner_of(model).layers
+    last = next(place for place, layer in enumerate(layers) if layer.name == "relu1")
+    return {layer.name: layer.get_weights() for layer in layers[: last + 1]}
+
+
+def test_the_first_kernel_is_adapted_and_all_other_weights_are_the_published_ones(published: Path) -> None:
+    three, four = encoder_weights(network(3, str(published))), encoder_weights(network(4, str(published)))
+    assert three.keys() == four.keys()
+    for name, weights in three.items():
+        for own, wide in zip(weights, four[name], strict=True):
+            if name == "conv0":
+                assert wide.shape == (7, 7, 4, 64)
+                np.testing.assert_allclose(wide[:, :, :3], 0.75 * own, rtol=1e-6)
+                np.testing.assert_allclose(wide[:, :, 3], 0.75 * own.mean(axis=2), rtol=1e-5, atol=1e-8)
+            elif name == "bn_data":
+                np.testing.assert_allclose(wide, np.full(4, 0.3), rtol=1e-6)
+            else:
+                np.testing.assert_array_equal(wide, own)
+
+
+def test_a_scene_alike_in_all_bands_is_seen_as_by_the_published_network(published: Path) -> None:
+    import keras
+
+    def features(bands: int) -> np.ndarray:
+        inner = inner_of(network(bands, str(published)))
+        return np.asarray(keras.Model(inner.input, inner.get_layer("relu1").output)(np.repeat(grey, bands, axis=-1)))
+
+    grey = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 1)).astype(np.float32)
+    seen = features(3)
+    assert seen.std() > 0
+    np.testing.assert_allclose(features(4), seen, rtol=1e-3, atol=1e-3 * seen.std())
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 8])
+def test_a_kernel_answers_bands_alike_as_it_answered_three(bands: int) -> None:
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 5)).astype(np.float32)
+    adapted = _bands.adapted(kernel, (3, 3, bands, 5))
+    np.testing.assert_allclose(adapted.sum(axis=2), kernel.sum(axis=2), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(33, 50, 1), (101, 120, 4), (16, 16, 8)])
+def test_the_plain_unet_takes_any_size_and_bands(shape: tuple[int, int, int]) -> None:
+    model = plain_unet.build(input_shape=shape, classes=3, filters=(4, 8, 12), dropout=0.1, batchnorm_momentum=0.8)
+    logits = np.asarray(model(np.random.default_rng(0).random((2, *shape), dtype=np.float32)))
+    assert logits.shape == (2, *shape[:2], 3)
+    assert logits.std() > 0
+
+
+def test_the_plain_unet_is_as_large_as_the_one_of_2015() -> None:
+    """3x3 kernels without bias, by pairs of maps (in, out), nine weights each; 2x2 ones with bias on the way up; two
+    weights and two statistics a map for BatchNorm. Counted by hand for 64 and 128 maps of one band and two classes."""
+    kernels = 9 * (1 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 64 + 64 * 64)
+    up = 4 * 128 * 64 + 64
+    norm = 4 * (64 + 64 + 128 + 128 + 64 + 64)
+    head = 64 * 2 + 2
+    small = plain_unet.build(input_shape=(16, 16, 1), classes=2, filters=(64, 128))
+    assert small.count_params() == kernels + up + norm + head
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filter": [4, 8]}, "no option 'filter' .*did you mean 'filters'"),
+        ({"filters": [4]}, r"filters: \[4\] are not two or more counts"),
+        ({"filters": [4, 0.5]}, "are not two or more counts"),
+        ({"dropout": 1.0}, "not a share"),
+        ({"batchnorm_momentum": 2}, "batchnorm_momentum"),
+    ],
+)
+def test_wrong_options_of_the_plain_unet_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plain_unet.check(options)

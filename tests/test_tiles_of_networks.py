@@ -1,0 +1,97 @@
+"""Tiles of a trained network show no seams, though a network that pads with zeros knows little at a tile's border."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
+from skyfold.data.scene_sample import CLASSES, scene
+from skyfold.data.windows import ArrayWindows
+from skyfold.inference.tiles import Tiling, predict_scene
+from skyfold.training import backend
+
+TILE, SIZE = 64, (320, 448)
+CROPS = 32
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Three convolutions around a reduction to a quarter, trained for some seconds on balanced crops of four scenes."""
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+    backend.seed(0)
+    import keras
+
+    up = partial(keras.layers.Conv2DTranspose, kernel_size=4, strides=2, padding="same")
+    image = keras.Input((None, None, 3))
+    fine = keras.layers.Conv2D(12, 5, strides=2, padding="same", activation="relu")(image)
+    coarse = keras.layers.Conv2D(24, 5, strides=2, padding="same", activation="relu")(fine)
+    coarse = keras.layers.Conv2D(24, 3, padding="same", activation="relu")(coarse)
+    both = keras.layers.Concatenate()([up(24)(coarse), fine])
+    classes = keras.layers.Softmax()(up(len(CLASSES))(both))
+    network = keras.Model(image, classes)
+    network.compile(keras.optimizers.Adam(5e-3), "categorical_crossentropy")
+    scenes = [labelled(index) for index in range(4)]
+    for epoch in range(6):
+        crops = EpochCrops(scenes, CropPlan((TILE, TILE), CROPS, (0.7, 1.4), 0.7), len(CLASSES), seed=0, epoch=epoch)
+        inputs = np.stack([crops.inputs[row] for row in range(len(crops))])
+        targets = np.stack([crops.targets[row][..., :-1] for row in range(len(crops))])
+        network.fit(scaled(inputs), targets.astype(np.float32), batch_size=8, shuffle=False, verbose=0)
+    return network
+
+
+def labelled(index: int) -> Scene:
+    image, classes = scene(np.random.default_rng(index), SIZE)
+    labels = ArrayWindows(classes[..., np.newaxis], 1)
+    return Scene(ArrayWindows(image, 3), labels, count_classes(labels, len(CLASSES)))
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def test_the_gradient_across_tile_borders_is_that_elsewhere(model: Any) -> None:
+    def excess(overlap: int) -> float:
+        return float(np.log(np.mean([steepness(index, overlap) for index in range(10, 16)])))
+
+    def steepness(index: int, overlap: int) -> float:
+        """The mean step between neighbours at tile borders over that elsewhere, as many times as it is of the same
+        network that sees the whole scene: clouds may have an edge at a border, too."""
+        image = scene(np.random.default_rng(index), SIZE)[0]
+        strips = predict_scene(
+            ArrayWindows(image, 3),
+            lambda tiles: model.predict_on_batch(scaled(tiles)),
+            Tiling((TILE, TILE), overlap),
+            batch_size=4,
+        )
+        tiled = np.concatenate([strip.values for strip in strips])
+        whole = model.predict_on_batch(scaled(image)[np.newaxis])[0]
+        return ratio(tiled, overlap) / ratio(whole, overlap)
+
+    print(excess(0), excess(8), excess(16), excess(32))
+
+
+def ratio(values: np.ndarray, overlap: int) -> float:
+    at, elsewhere = [], []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(values, axis=axis)).mean(axis=(1 - axis, 2))
+        starts = np.array(tile_starts(values.shape[axis], overlap))
+        is_border = np.isin(np.arange(1, values.shape[axis]), [*starts, *starts + TILE])
+        at.append(steps[is_border])
+        elsewhere.append(steps[~is_border])
+    return float(np.concatenate(at).mean() / np.concatenate(elsewhere).mean())
+
+
+def tile_starts(side: int, overlap: int) -> list[int]:
+    count = 1 + -(-(side - TILE) // (TILE - overlap))
+    return [round(i * (side - TILE) / (count - 1)) for i in range(count)]
+
+
+def test_what_was_trained_is_worth_looking_at(model: Any) -> None:
+    image, classes = scene(np.random.default_rng(10), SIZE)
+    whole = model.predict_on_batch(scaled(image)[np.newaxis])[0]
+    print((whole.argmax(axis=-1) == classes).mean(), (classes == 0).mean())
