@@ -1,4 +1,4 @@
-"""Show every run and blend of a data set with its scores, best first."""
+"""Show every run and blend of a data set with its scores, best first; of a table of models, the table."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from skyfold.cli import parser, run
+from skyfold.cli import data_argument, parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("competition", metavar="COMPETITION", help="name of a data set, or a config file of it")
+    arguments.add_argument(
+        "competition", metavar="COMPETITION", help="name of a data set, a config file of it, or of a table of models"
+    )
+    data_argument(arguments)
     arguments.add_argument("--html", type=Path, metavar="FILE", help="write the table as a page, too")
     arguments.add_argument(
         "--diff", nargs=2, metavar=("A", "B"), help="instead of the table, what differs between two runs or blends"
@@ -20,12 +23,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.cli import competition_or_config
+        from skyfold.config import TableConfig, load_config
         from skyfold.files import write_text
+        from skyfold.leaderboard import experiment_table
         from skyfold.leaderboard.table import as_html, as_text, leaderboard
         from skyfold.workspace import Workspace
 
-        workspace = Workspace()
+        workspace = Workspace(data_from=given.data)
         name = given.competition
+        path = Path(name)
+        if path.suffix in {".yaml", ".yml"} and isinstance(config := load_config(path), TableConfig):
+            print(experiment_table.as_text(experiment_table.experiment_table(config, path, workspace)))
+            return
         if not workspace.oof(name).is_dir():
             name = competition_or_config(name).folder
         if given.diff:

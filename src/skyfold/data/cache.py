@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.data.images import THREADS, ImageFiles, resize
+from skyfold.data.images import THREADS, Resizable, resize
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
 from skyfold.progress import Progress
@@ -65,7 +65,7 @@ def images_of_size(samples: Samples, *, size: IntPair, folder: Path, stamp: str)
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> RowStore:
     def reduced(row: int) -> np.ndarray:
-        if isinstance(samples.inputs, ImageFiles):
+        if isinstance(samples.inputs, Resizable):
             return samples.inputs.resized(row, size)
         image = samples.inputs[row]
         if image.dtype != np.uint8 or image.ndim != 3:

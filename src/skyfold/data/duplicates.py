@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.data.images import THREADS, ImageFiles
+from skyfold.data.images import THREADS, Resizable
 from skyfold.progress import Progress
 
 HASH_SIDE = 16  # 16 x 16 comparisons: 256 bits
@@ -17,7 +17,7 @@ FEWEST_STEPS = 64  # an image with fewer is mostly of one colour: its hash says 
 BLOCK = 256  # rows compared with all others at a time: 256 x 5,546 x 32 bytes = 45 MB
 
 
-def duplicate_groups(files: ImageFiles, *, bits: int, groups: np.ndarray | None = None) -> np.ndarray:
+def duplicate_groups(files: Resizable, *, bits: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Group of each image, int64 (n,) in 0.., numbered by first occurrence.
 
     Images share a group where their files are equal byte for byte; where their 256-bit difference hashes differ in at
@@ -38,7 +38,7 @@ def duplicate_groups(files: ImageFiles, *, bits: int, groups: np.ndarray | None 
     return np.argsort(np.argsort(first))[group].astype(np.int64)
 
 
-def difference_hashes(files: ImageFiles) -> tuple[np.ndarray, np.ndarray]:
+def difference_hashes(files: Resizable) -> tuple[np.ndarray, np.ndarray]:
     """Hashes uint64 (n, 4), is each of 16 x 16 cells brighter than its left neighbour; which tell images apart (n,)."""
 
     def thumbnail(row: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def near_pairs(hashes: np.ndarray, bits: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _digests(files: ImageFiles) -> list[str]:
+def _digests(files: Resizable) -> list[str]:
     def digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -14,17 +14,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError, listing
 from skyfold.files import digest
 from skyfold.progress import Progress
 from skyfold.types import IntPair
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+TIFF_SUFFIXES = (".tif", ".tiff")
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
 THREADS = 2
@@ -45,6 +48,22 @@ class Header:
 
     size: IntPair
     turned: bool
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """Images in files, which are best decoded straight to the size that is wanted."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """One file a sample, whose bytes are equal where the samples are."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def resized(self, index: int, size: IntPair) -> np.ndarray:
+        """uint8 (H, W, bands) of `size` (H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,15 +121,34 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     """The codes of a mask file, never rotated: uint8 RGB (H, W, 3) with `colours`, else (H, W).
 
     Without `colours` a code is a grey value or, in a PNG with a palette, the place in it; DataLayoutError where the
-    bands of a file differ from each other.
+    bands of a file differ from each other. A TIFF may hold its codes in any type of number.
     """
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return _tiff_plane(path, colours=colours)
     data = _read_bytes(path)
     if colours:
         flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         return np.ascontiguousarray(_decode(path, data, flag)[..., ::-1])
     if _is_palette(data):
         return np.array(Image.open(io.BytesIO(data)))
-    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    return _single_plane(path, _decode(path, data, cv2.IMREAD_UNCHANGED))
+
+
+def _tiff_plane(path: Path, *, colours: bool) -> np.ndarray:
+    stored = read_tiff(path)
+    with np.errstate(invalid="ignore"):
+        codes = stored.astype(np.uint8)
+    if not np.array_equal(codes, stored):
+        raise DataLayoutError(
+            f"{path}: {stored.dtype} values from {stored.min():g} to {stored.max():g}, expected 0 to 255. "
+            "Write the mask with bytes."
+        )
+    if not colours:
+        return _single_plane(path, codes)
+    return np.ascontiguousarray(np.dstack([codes] * 3) if codes.ndim == 2 else codes[..., :3])
+
+
+def _single_plane(path: Path, image: np.ndarray) -> np.ndarray:
     if image.ndim == 2:
         return image
     if (image[..., :1] != image[..., 1:3]).any():

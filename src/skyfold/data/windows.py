@@ -191,7 +191,7 @@ def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray
     kept = folder / f"{files_stamp([path])}.npy"
     if not kept.is_file():
         array = make()
-        for outdated in folder.glob("*.npy"):
+        for outdated in folder.glob("[!.]*.npy"):  # a name with a dot in front is being written elsewhere
             outdated.unlink()
         write_atomic(kept, lambda beside: np.save(beside, array, allow_pickle=False))
     return _mapped(kept)

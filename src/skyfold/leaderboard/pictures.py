@@ -24,7 +24,8 @@ def draw_examples(
 ) -> None:
     """Write a PNG with a column per image: above the truth, below the prediction.
 
-    images: uint8 (H, W, 3); truth, pred: bool (h, w, K) on any grid of the same view.
+    images: uint8 (H, W, C), of whose bands the first three are shown, of less than three the first; truth, pred: bool
+    (h, w, K) on any grid of the same view.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -36,7 +37,8 @@ def draw_examples(
     for column, image in enumerate(images):
         for row, masks in enumerate((truth[column], pred[column])):
             axis = axes[row, column]
-            axis.imshow(image, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+            shown = image[..., : 3 if image.shape[2] > 2 else 1]
+            axis.imshow(shown, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
             _outline(axis, masks)
             axis.set_xticks([])
             axis.set_yticks([])

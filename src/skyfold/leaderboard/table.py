@@ -55,8 +55,12 @@ def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
 
 def as_text(entries: list[Entry]) -> str:
     """The table in aligned columns."""
-    rows = [COLUMNS, *(entry.cells() for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    return aligned([COLUMNS, *(entry.cells() for entry in entries)])
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Cells under each other, a rule below the first row."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import BlendConfig, RunConfig, load_config
+from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, RunConfig, TableConfig, load_config
 from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.folds import read_folds
+from skyfold.leaderboard.experiment_table import table_runs
 from skyfold.leaderboard.pictures import draw_examples
 from skyfold.leaderboard.score import prediction_stats
 from skyfold.leaderboard.table import as_text, leaderboard
@@ -29,6 +30,7 @@ from skyfold.pipeline.blend import (
 )
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
+from skyfold.pipeline.table_job import run_table
 from skyfold.postprocess.selection import HALF, Selection
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
@@ -39,20 +41,25 @@ TRUTH_FILE = "test_truth.csv"
 def run_job(
     path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
 ) -> None:
-    """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes."""
+    """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes.
+
+    Of a table of models: search where a row asks for it, and say the table.
+    """
     from skyfold.training.run_folds import check, train
 
     config = load_config(path, overrides)
-    if not isinstance(config, (RunConfig, BlendConfig)):
+    if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
-    runs, gate = ([config], None) if isinstance(config, RunConfig) else member_configs(config, path)
-    trained = [*runs, *([gate] if gate else [])]
+    trained = _runs_of(config, path)
     for run in trained:
         check(run)
     folder = workspace.data(config.data.folder)
     if not workspace.folds(config.data.folder).is_file():
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
             say(line)
+    if isinstance(config, TableConfig):
+        run_table(config, path, workspace, say)
+        return
     for run in trained:
         say(f"run {run.name}")
         train(run, workspace)
@@ -72,6 +79,17 @@ def run_job(
             for line in score_on_test(config, truth, workspace):
                 say(line)
     say(as_text(leaderboard(config.data.folder, workspace)))
+
+
+def _runs_of(config: AnyConfig, path: Path) -> list[RunConfig]:
+    """All runs that a config names, known before anything is trained."""
+    if isinstance(config, RunConfig):
+        return [config]
+    if isinstance(config, TableConfig):
+        return table_runs(config, path)
+    assert isinstance(config, BlendConfig)
+    runs, gate = member_configs(config, path)
+    return [*runs, *([gate] if gate else [])]
 
 
 def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from skyfold.competition import Competition, build
 from skyfold.config import DataConfig
 from skyfold.data.duplicates import duplicate_groups
-from skyfold.data.images import ImageFiles
+from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.fold_files import folds_of, keep_folds
 from skyfold.folds import Folds, make_folds
@@ -57,7 +57,7 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         return folds_of(data, samples.ids, workspace), f"{path}: kept"
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
     note = ""
-    if isinstance(samples.inputs, ImageFiles) and data.folds.near_duplicate_bits >= 0:
+    if isinstance(samples.inputs, Resizable) and data.folds.near_duplicate_bits >= 0:
         before = len(np.unique(groups))
         groups = duplicate_groups(samples.inputs, bits=data.folds.near_duplicate_bits, groups=groups)
         merged = before - len(np.unique(groups))

@@ -27,7 +27,8 @@ PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes o
 class RleTable:
     """One row an image and class: the key `<id>_<class>` and the mask as run-length text.
 
-    classes: (K,) names in the order of the last mask axis; shape: (H, W) of the masks. Keeps `SubmissionFormat`.
+    classes: (K,) names in the order of the last mask axis; shape: (H, W) of the masks; bare_ids: of a single class, the
+    key is the id alone. Keeps `SubmissionFormat`.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,16 @@ class RleTable:
     key_column: str = "Image_Label"
     rle_column: str = "EncodedPixels"
     dialect: Dialect = KAGGLE
+    bare_ids: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bare_ids and len(self.classes) != 1:
+            raise ValueError(f"bare ids: one class has them, not {len(self.classes)}")
+
+    @property
+    def endings(self) -> list[str]:
+        """What follows the id in the keys of each class."""
+        return [""] if self.bare_ids else [f"_{label}" for label in self.classes]
 
     @property
     def columns(self) -> tuple[str, str]:
@@ -160,23 +171,23 @@ class RleTable:
 
         None otherwise, and where one class ends in another's name, so that a key may be read in two ways.
         """
-        endings = [f"_{label}" for label in self.classes]
+        endings = self.endings
         if any(a != b and a.endswith(b) for a in endings for b in endings):
             return None
-        names = [key[: -len(endings[0])] for key in keys[:: len(endings)]]
+        names = [key[: len(key) - len(endings[0])] for key in keys[:: len(endings)]]
         as_sorted = [name + ending for name in names for ending in endings]
         return np.array(names, dtype=str) if as_sorted == keys and len(set(names)) == len(names) else None
 
     def key(self, name: str, label: str) -> str:
-        return f"{name}_{label}"
+        return name if self.bare_ids else f"{name}_{label}"
 
     def _keys(self, ids: np.ndarray) -> Iterator[str]:
         return (self.key(name, label) for name in ids for label in self.classes)
 
     def _id_of(self, key: str) -> str | None:
         """The id in `key`; the longest class wins, since one class may end in the name of another."""
-        endings = [f"_{label}" for label in self.classes if key.endswith(f"_{label}")]
-        return key[: -max(map(len, endings))] if endings else None
+        endings = [ending for ending in self.endings if key.endswith(ending)]
+        return key[: len(key) - max(map(len, endings))] if endings else None
 
     def _known_keys(self, keys: list[str]) -> list[str]:
         found = dict.fromkeys(self._id_of(key) for key in keys)

@@ -1,0 +1,118 @@
+"""How files of visible light, radar and masks are put together by name, and become images of four bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.data.images import TIFF_SUFFIXES, files_stamp, resize
+from skyfold.data.tiff import as_bytes, read_tiff
+from skyfold.errors import DataLayoutError
+from skyfold.files import digest
+from skyfold.types import IntPair
+
+KINDS = ("vis", "sar", "ref")  # <id>_<kind>.tiff: visible light, radar, mask
+BANDS = {"vis": 3, "sar": 1}
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class VisAndSar:
+    """Pairs of images as an ArraySequence: `pairs[i]` is uint8 (H, W, 4) on `grid`: red, green, blue, radar.
+
+    ranges: by kind, as for `read_band_image`. Reading raises DataLayoutError naming the file.
+    """
+
+    vis: Sequence[Path]
+    sar: Sequence[Path]
+    grid: IntPair
+    ranges: dict[str, Range | None]
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files of radar: a night's visible images are all the same, its radar images are not."""
+        return self.sar
+
+    def __len__(self) -> int:
+        return len(self.vis)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.resized(index, self.grid)
+
+    def resized(self, index: int, size: IntPair) -> np.ndarray:
+        """All bands at `size` (H, W), each image brought there in one step: by area averages where it shrinks, else
+        bilinearly. So radar of three times the size keeps what a detour over the smaller image would lose."""
+        vis = read_band_image(self.vis[index], "vis", self.ranges["vis"])
+        sar = read_band_image(self.sar[index], "sar", self.ranges["sar"])
+        return np.concatenate([resize(vis, size), resize(sar, size)], axis=-1)
+
+    def stamp(self) -> str:
+        """Changes when a file is replaced, added or renamed, or numbers become bytes in another way."""
+        return digest(files_stamp(self.vis), files_stamp(self.sar), repr((self.grid, self.ranges)))
+
+
+def read_band_image(path: Path, kind: str, values: Range | None) -> np.ndarray:
+    """uint8 (H, W, 3) of kind "vis", (H, W, 1) of kind "sar".
+
+    values: (low, high) of the file's numbers, stretched to 0 .. 255; None: they must be bytes. DataLayoutError for
+    other bands, or numbers that are not bytes.
+    """
+    image = read_tiff(path)
+    image = image[..., np.newaxis] if image.ndim == 2 else image
+    bands = BANDS[kind]
+    if image.shape[2] != bands:
+        raise DataLayoutError(f"{path}: expected {bands} band{'s' * (bands > 1)}, the file has {image.shape[2]}.")
+    if values is not None:
+        return as_bytes(image, values)
+    if image.dtype != np.uint8:
+        raise DataLayoutError(
+            f"{path}: {image.dtype} values, expected bytes. Say what becomes 0 and 255 in data.options.{kind}_range: "
+            f"[low, high]; this file has {np.nanmin(image):g} to {np.nanmax(image):g}."
+        )
+    return image
+
+
+def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict[str, Path]], list[str]]:
+    """The samples that have a file of all `kinds`, files by id and kind; and what is wrong with all other files."""
+    if not folder.is_dir():
+        return {}, [f"{folder}: no such folder. Unpack the contest's files into it."]
+    files: dict[str, dict[str, Path]] = {}
+    problems = []
+    for path in _tiff_files(folder):
+        name, kind = id_and_kind(path)
+        if kind not in KINDS or not name:
+            problems.append(f"{path}: its name ends in none of _{', _'.join(KINDS)}. Rename or remove it.")
+        elif kind in files.setdefault(name, {}):
+            problems.append(f"{path}: beside {files[name][kind].name}, two files of one kind. Keep one.")
+        else:
+            files[name][kind] = path
+    if not files and not problems:
+        problems.append(f"{folder}: no TIFF file in this folder. Unpack the contest's files into it.")
+    for name, have in files.items():
+        missing = [f"{name}_{kind}.tiff" for kind in kinds if kind not in have]
+        if missing:
+            there = ", ".join(path.name for path in have.values())
+            problems.append(f"{folder}: sample '{name}' has no {', '.join(missing)}. Get it again, or remove {there}.")
+    return {name: have for name, have in files.items() if all(kind in have for kind in kinds)}, problems
+
+
+def files_of_kind(folder: Path, kind: str) -> list[Path]:
+    """By name; none where there is no folder."""
+    return [path for path in _tiff_files(folder) if id_and_kind(path)[1] == kind] if folder.is_dir() else []
+
+
+def id_and_kind(path: Path) -> tuple[str, str]:
+    """
+    >>> id_and_kind(Path("train/P0-2011_05_VIS.tiff"))
+    ('P0-2011_05', 'vis')
+    """
+    name, _, kind = path.stem.rpartition("_")
+    return name, kind.lower()
+
+
+def _tiff_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and not p.name.startswith("."))
