@@ -1,10 +1,12 @@
 """Trains the run of test_resume.py in a process of its own, which kills itself where it is told to.
 
-    python resume_child.py ROOT PRECISION [KIND NUMBER SHARE]
+    python resume_child.py ROOT SETTING [KIND NUMBER SHARE]
 
-KIND: cache (a write of decoded rows), step (training), checkpoint or kept (its file, or the weights of a finished fit,
-moved into place), oof or test (a write of predictions). The process dies at the NUMBER-th of its kind: SHARE of the
-way through the rows of a write, before a file is moved (SHARE below 0.5) or after it, SHARE x 60 ms into a step.
+SETTING: float32, bfloat16, or gathered: float32 with gradients of two batches gathered, mixed images and a mean of
+weights. KIND: cache (a write of decoded rows), step (training), checkpoint or kept (its file, or the weights of a
+finished fit, moved into place), oof or test (a write of predictions). The process dies at the NUMBER-th of its kind:
+SHARE of the way through the rows of a write, before a file is moved (SHARE below 0.5) or after it, SHARE x 60 ms into a
+step.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
 
-def main(root: Path, precision: str, kind: str = "", number: str = "0", share: str = "0") -> None:
+def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str = "0") -> None:
     from skyfold.config import RunConfig
     from skyfold.training import run_folds
     from skyfold.workspace import Workspace
@@ -30,10 +32,14 @@ def main(root: Path, precision: str, kind: str = "", number: str = "0", share: s
         arm(kind, int(number), float(share))
     # train() calls run_folds by its name; an interval of 0 writes a checkpoint after every epoch.
     run_folds.run_folds = partial(run_folds.run_folds, checkpoint_seconds=0)
-    run_folds.train(RunConfig.model_validate(config(precision)), Workspace(root=root, data_from=root / "images"))
+    run_folds.train(RunConfig.model_validate(config(setting)), Workspace(root=root, data_from=root / "images"))
 
 
-def config(precision: str) -> dict:
+def config(setting: str) -> dict:
+    if setting == "gathered":
+        plain = config("float32")
+        gathered = {"batch_size": 2, "accumulate": 2, "keep": "average", "average_epochs": 2}
+        return {**plain, "training": {**plain["training"], **gathered}, "mix": MIX}
     return {
         "name": "killed",
         "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS},
@@ -42,7 +48,7 @@ def config(precision: str) -> dict:
             "family": "segmentation_models",
             "options": {"encoder_weights": "none", "decoder_filters": [64, 32, 16, 8, 8]},
         },
-        "training": {"epochs": 3, "batch_size": 4, "precision": precision, "ema": 0.8},
+        "training": {"epochs": 3, "batch_size": 4, "precision": setting, "ema": 0.8},
         "augment": [
             {"name": "HorizontalFlip", "p": 0.5},
             {"name": "Affine", "rotate": [-20, 20], "p": 0.8},
@@ -51,6 +57,7 @@ def config(precision: str) -> dict:
     }
 
 
+MIX = [{"name": "cutmix", "p": 0.7}, {"name": "mosaic", "p": 0.3}]
 DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test"}
 
 

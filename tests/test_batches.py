@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyfold.config import AugmentConfig
+from skyfold.config import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
-from skyfold.data.batches import prediction_batches, presence_labels, training_batches
+from skyfold.data.batches import prediction_batches, presence_labels, steps_per_epoch, training_batches
 from skyfold.data.scaling import SCALINGS, scaled
 
 
@@ -27,7 +27,7 @@ def arrays(count=11):
 NOTHING = Augmenter([], size=(8, 8), bands=3, planes=2)
 
 
-def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=False):
+def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=False, **options):
     return list(
         training_batches(
             arrays(),
@@ -38,6 +38,7 @@ def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=F
             augmenter=augmenter,
             seed=seed,
             epoch=number,
+            **options,
         )
     )
 
@@ -71,6 +72,38 @@ def test_augmented_epochs_repeat_bit_for_bit():
         np.testing.assert_array_equal(one.inputs, two.inputs)
         np.testing.assert_array_equal(one.targets, two.targets)
     assert any(not np.array_equal(one.targets, two.targets) for one, two in zip(first, other, strict=True))
+
+
+MIX = [MixConfig(name="cutmix", p=0.7), MixConfig(name="mosaic", p=0.3)]
+
+
+def test_a_mixed_image_does_not_depend_on_its_batch():
+    flips = Augmenter([AugmentConfig(name="HorizontalFlip", p=0.5)], size=(8, 8), bands=3, planes=2)
+    rows = np.arange(1, 9)
+
+    def images(batch_size, rows=rows):
+        batches = epoch(rows, batch_size=batch_size, augmenter=flips, mix=MIX)
+        pairs = [(batch.inputs, batch.targets) for batch in batches]
+        return [np.concatenate(part)[: len(rows)] for part in zip(*pairs, strict=True)]
+
+    for one, other in zip(images(4), images(1), strict=True):
+        np.testing.assert_array_equal(one, other)
+    inputs, _ = images(4)
+    assert set(np.unique(inputs)) <= set(rows)  # nothing comes from rows that are not trained on
+    assert any(len(np.unique(image)) > 1 for image in inputs)
+
+
+@given(st.integers(1, 11), st.integers(1, 4), st.integers(1, 4))
+def test_gathered_batches_hold_what_one_big_batch_holds(count, batch_size, accumulate):
+    rows = np.arange(count)
+    small = epoch(rows, batch_size=batch_size, accumulate=accumulate)
+    big = epoch(rows, batch_size=batch_size * accumulate)
+    assert len(small) == len(big) * accumulate == steps_per_epoch(count, batch_size, accumulate)
+    for part in ("rows", "inputs", "targets"):
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(batch, part) for batch in small]),
+            np.concatenate([getattr(batch, part) for batch in big]),
+        )
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])

@@ -15,12 +15,13 @@ import skyfold.models
 from skyfold.config import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays
+from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.guided_filter import guided_filter
 from skyfold.row_store import RowStore
-from skyfold.training import checkpoint
+from skyfold.training import checkpoint, kept_weights
 from skyfold.training.fit_files import finished_fit
 from skyfold.training.fit_fold import fit_fold
 from skyfold.training.network import Network
@@ -125,9 +126,16 @@ ALL_STATE = {
 }
 
 
-@pytest.mark.parametrize(("precision", "stopped_after"), [("float32", 3), ("bfloat16", 1)])
-def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, precision, stopped_after):
-    config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], "precision": precision}})
+GATHERED = {"batch_size": 2, "accumulate": 4, "keep": "average", "average_epochs": 3}
+MIX = [{"name": "cutmix", "p": 0.8, "ramp": {"start": {"p": 0}, "epochs": [2, 4]}}, {"name": "mosaic"}]
+
+
+@pytest.mark.parametrize(
+    ("training", "mix", "stopped_after"),
+    [({}, [], 3), ({"precision": "bfloat16"}, [], 1), (GATHERED, MIX, 3), (GATHERED, [], 4)],
+)
+def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, training, mix, stopped_after):
+    config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], **training}, "mix": mix})
     fit(config, tmp_path / "undisturbed")
     write = checkpoint.write
 
@@ -163,11 +171,11 @@ def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
 
 def test_damaged_or_foreign_checkpoint_is_not_gone_on_from(tmp_path):
     path = tmp_path / "a.npz"
-    checkpoint.write(path, checkpoint.Checkpoint("s", 2, [], {"weight0": np.ones(3)}, [np.zeros(2)]))
+    checkpoint.write(path, checkpoint.Checkpoint("s", 2, [], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
     found = checkpoint.read(path, stamp="s")
     assert found is not None
     np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
-    np.testing.assert_array_equal(found.best[0], np.zeros(2))
+    assert [[value.tolist() for value in weights] for weights in found.kept] == [[[0, 0]], [[1]]]
     assert checkpoint.read(path, stamp="t") is None
     path.write_bytes(path.read_bytes()[:-30])
     assert checkpoint.read(path, stamp="s") is None
@@ -186,6 +194,59 @@ def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
     assert waited == 2
     assert best.best_epoch == len(scores) - 2
     assert last.best_epoch == len(scores)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.01, "clip_norm": 0.1},
+        {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
+    ],
+)
+def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
+    found = {}
+    for name, batches in [("big", {"batch_size": 12}), ("gathered", {"batch_size": 4, "accumulate": 3})]:
+        config = make_config(
+            model={"family": "tiny_net", "options": {"dropout": 0.0, "normalized": False}},
+            loss={"name": "bce"},
+            optimizer=optimizer,
+            schedule={"name": "cosine", "warmup_epochs": 1},
+            training={**batches, "epochs": 3, "ema": 0.6, "keep": "last"},
+            mix=[{"name": "cutmix"}],
+        )
+        network = Network(config, input_shape=(*SIZE, 3), classes=2)
+        network.restart(seed=derived_seed("fit", 0, 0))
+        start = network.weights()
+        fit(config, tmp_path / name, network=network)
+        found[name] = network.weights()
+    rates = {name: [row["lr"] for row in history(tmp_path / name)] for name in found}
+    assert rates["big"] == rates["gathered"]
+    for big, gathered in zip(found["big"], found["gathered"], strict=True):
+        np.testing.assert_allclose(gathered, big, atol=2e-5)
+    assert max(np.abs(one - other).max() for one, other in zip(found["big"], start, strict=True)) > 1e-2
+
+
+def test_the_mean_of_the_last_weights_is_what_is_stored_and_scored(tmp_path, monkeypatch):
+    config = make_config(training={"epochs": 4, "batch_size": 8, "keep": "average", "average_epochs": 3})
+    seen = []
+    keep = kept_weights.keep
+
+    def watched(kept, weights, training, **options):
+        seen.append(weights)
+        return keep(kept, weights, training, **options)
+
+    monkeypatch.setattr(kept_weights, "keep", watched)
+    network = Network(config, input_shape=(*SIZE, 3), classes=2)
+    result = fit(config, tmp_path, network=network)
+    network.model.load_weights(result.weights)
+    for stored, *last in zip(network.weights(), *seen[1:], strict=True):
+        np.testing.assert_allclose(stored, np.mean(last, axis=0), rtol=1e-6, atol=1e-7)
+        assert not np.array_equal(stored, last[-1])
+    collected = MaskScore(MeanDice()).begin()
+    arrays = make_arrays()
+    collected.add(arrays.targets[16:], network.logits(arrays.inputs[16:] / np.float32(255)))
+    assert result.score == pytest.approx(collected.score(), abs=1e-9)
+    assert (result.best_epoch, result.epochs) == (4, 4)
 
 
 def test_a_loss_that_is_no_number_is_explained(tmp_path):

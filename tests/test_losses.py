@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES, make_loss
+from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES, make_loss, surest_pixels_bce
 
 LN2 = float(np.log(2))
 
@@ -22,12 +22,12 @@ def value(name, target, logits, **options):
     return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits)))
 
 
-def gradient(name, target, logits):
+def gradient(name, target, logits, **options):
     import tensorflow as tf
 
     x = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = make_loss(name, {}, target="masks")(tf.constant(target), x)
+        loss = make_loss(name, options, target="masks")(tf.constant(target), x)
     return np.asarray(tape.gradient(loss, x))
 
 
@@ -80,6 +80,79 @@ def test_lovasz_is_zero_beyond_the_margin():
     assert value("lovasz", target, logits) == 0
 
 
+def test_class_weights_are_factors_before_the_mean_over_classes():
+    # Both classes at p = 1/2 on one true pixel: each costs ln 2; with factors 3 and 1/2 the mean is 7/4 ln 2.
+    target = np.ones((1, 1, 1, 3), np.float32)
+    logits = np.zeros((1, 1, 1, 2), np.float32)
+    assert value("bce", target, logits, class_weights=[3, 0.5]) == pytest.approx(1.75 * LN2, rel=1e-5)
+    assert value("bce", target[:, 0, 0, :2], logits[:, 0, 0], class_weights=[3, 0.5]) == pytest.approx(1.75 * LN2)
+
+
+SETTINGS = [
+    *((name, {}) for name in MASK_LOSSES),
+    ("dice", {"per_image": True}),
+    ("lovasz", {"per_image": False}),
+    ("bce_dice", {"presence_weight": 1.0, "presence_share": 0.2}),
+    *((name, {"hard_share": 0.3}) for name in ("bce", "focal", "bce_dice")),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SETTINGS[:-3])
+def test_a_class_of_factor_0_has_no_say_and_factors_1_change_nothing(name, options):
+    rng = np.random.default_rng(3)
+    mask = (rng.random((2, 4, 5, 2)) > 0.5).astype(np.float32)
+    target = np.concatenate([mask, np.ones((2, 4, 5, 1), np.float32)], -1)
+    logits = rng.normal(size=mask.shape).astype(np.float32)
+    first_alone = value(name, target[..., [0, 2]], logits[..., :1], **options)
+    assert value(name, target, logits, class_weights=[2, 0], **options) == pytest.approx(first_alone, rel=1e-5)
+    assert value(name, target, logits, class_weights=[1, 1], **options) == pytest.approx(
+        value(name, target, logits, **options), rel=1e-6
+    )
+
+
+def test_hard_share_is_the_mean_of_the_hardest_pixels_that_count():
+    # Costs of the true pixels are ln(1 + e^-x): the two highest of the four that count are at x = -2 and x = 0; the
+    # undefined one at x = -9 would be the hardest of all.
+    target = target_of([[1, 1, 1, 1, 1]], [[1, 1, 0, 1, 1]])
+    logits = np.array([0, 3, -9, -2, 1], np.float32).reshape(1, 1, 5, 1)
+    hardest = (np.log1p(np.exp(2)) + LN2) / 2
+    assert value("bce", target, logits, hard_share=0.5) == pytest.approx(hardest, rel=1e-5)
+    assert value("bce", target, logits, hard_share=1e-6) == pytest.approx(np.log1p(np.exp(2)), rel=1e-5)
+    slope = gradient("bce", target, logits, hard_share=0.5).ravel()
+    assert (slope != 0).tolist() == [True, False, False, True, False]
+
+
+def test_hard_share_against_sorting():
+    rng = np.random.default_rng(4)
+    mask = (rng.random((3, 7, 5, 2)) > 0.5).astype(np.float32)
+    valid = (rng.random((3, 7, 5, 1)) > 0.3).astype(np.float32)
+    logits = rng.normal(size=mask.shape).astype(np.float32)
+    costs = (np.log1p(np.exp(logits)) - logits * mask).mean(axis=-1)[valid[..., 0] > 0]
+    for share in (0.05, 0.25, 0.7, 1.0):
+        hardest = np.sort(costs)[::-1][: round(share * len(costs))]
+        found = value("bce", np.concatenate([mask, valid], -1), logits, hard_share=share)
+        assert found == pytest.approx(hardest.mean(), rel=1e-5)
+
+
+def test_ties_are_all_among_the_hardest():
+    target = target_of([[1, 0, 1, 0]], [[1, 1, 1, 1]])
+    assert value("bce", target, np.zeros((1, 1, 4, 1), np.float32), hard_share=0.25) == pytest.approx(LN2, rel=1e-5)
+
+
+def test_presence_by_the_surest_pixels_by_hand():
+    # Half of four pixels are two; an image that shows the class, surest ln 3 + ln 27 over 2 = ln 9: p = 9/10. One that
+    # does not, of which two pixels count, 0 and -2 ln 3: their mean -ln 3 is p = 1/4.
+    target = np.concatenate([target_of([[0, 1, 0, 0]], [[1, 1, 1, 1]]), target_of([[0, 0, 0, 1]], [[1, 1, 0, 0]])])
+    ln3 = np.log(3)
+    logits = np.array([[ln3, -5, 3 * ln3, 0], [0, -2 * ln3, 9, 9]], np.float32).reshape(2, 1, 4, 1)
+    expected = (np.log(10 / 9) + np.log(4 / 3)) / 2
+    found = surest_pixels_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits), share=0.5)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    plain = value("bce_dice", target, logits)
+    together = value("bce_dice", target, logits, presence_weight=2, presence_share=0.5)
+    assert together == pytest.approx(plain + 2 * expected, rel=1e-5)
+
+
 def test_presence_losses_by_hand():
     labels = np.array([[1, 0]], np.float32)
     logits = np.array([[np.log(3), 0]], np.float32)
@@ -87,33 +160,34 @@ def test_presence_losses_by_hand():
     assert value("focal", labels, np.zeros((1, 2), np.float32)) == pytest.approx(0.25 * LN2 / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", MASK_LOSSES)
-def test_undefined_pixels_count_nowhere(name):
+@pytest.mark.parametrize(("name", "options"), SETTINGS)
+def test_undefined_pixels_count_nowhere(name, options):
     rng = np.random.default_rng(0)
     mask = (rng.random((2, 6, 5, 3)) > 0.5).astype(np.float32)
     valid = (rng.random((2, 6, 5, 1)) > 0.4).astype(np.float32)
     logits = rng.normal(size=(2, 6, 5, 3)).astype(np.float32)
     other_mask = np.where(valid > 0, mask, 1 - mask)
     other_logits = np.where(valid > 0, logits, 7 * rng.normal(size=logits.shape).astype(np.float32))
-    own = value(name, np.concatenate([mask, valid], -1), logits)
+    own = value(name, np.concatenate([mask, valid], -1), logits, **options)
     assert own > 0
-    assert value(name, np.concatenate([other_mask, valid], -1), other_logits) == pytest.approx(own, rel=1e-5)
-    slope = gradient(name, np.concatenate([mask, valid], -1), logits)
+    other = value(name, np.concatenate([other_mask, valid], -1), other_logits, **options)
+    assert other == pytest.approx(own, rel=1e-5)
+    slope = gradient(name, np.concatenate([mask, valid], -1), logits, **options)
     assert np.abs(slope[np.broadcast_to(valid, slope.shape) == 0]).max() == 0
     assert np.abs(slope).max() > 0
 
 
-@pytest.mark.parametrize("name", MASK_LOSSES)
+@pytest.mark.parametrize(("name", "options"), SETTINGS)
 @pytest.mark.parametrize("case", ["all empty", "all undefined", "one image undefined"])
-def test_gradient_is_finite(name, case):
+def test_gradient_is_finite(name, options, case):
     target = np.zeros((2, 4, 4, 3), np.float32)
     if case != "all undefined":
         target[: 1 if case == "one image undefined" else 2, ..., -1] = 1
     for size in (0.0, 5.0, 80.0):
         logits = size * np.random.default_rng(1).normal(size=(2, 4, 4, 2)).astype(np.float32)
-        assert np.isfinite(gradient(name, target, logits)).all()
+        assert np.isfinite(gradient(name, target, logits, **options)).all()
         if case == "all undefined":
-            assert value(name, target, logits) == 0
+            assert value(name, target, logits, **options) == 0
 
 
 @pytest.mark.parametrize("name", MASK_LOSSES)
@@ -133,11 +207,18 @@ def test_a_better_answer_costs_less(name):
         ("dice", {}, "presence", "no loss 'dice' for presence"),
         ("focal", {"gama": 1}, "masks", "did you mean 'gamma'"),
         ("focal", {"gamma": "high"}, "masks", "not a number"),
+        ("focal", {"gamma": [2.0]}, "masks", "not a number"),
+        ("bce", {"hard_share": 0}, "masks", "hard_share: 0 is not a share"),
+        ("dice", {"hard_share": 0.5}, "masks", "dice has no option 'hard_share'"),
+        ("bce", {"class_weights": 2}, "masks", "2 is no list of factors"),
+        ("bce", {"class_weights": [1, -1]}, "presence", "no list of factors"),
+        ("bce", {"class_weights": [0, 0]}, "masks", "not all of them 0"),
+        ("bce", {"class_weights": [1, 2, 3]}, "masks", r"each of the 2 classes, not \[1, 2, 3\]"),
     ],
 )
-def test_wrong_names_are_refused(name, options, target, message):
+def test_wrong_names_and_values_are_refused(name, options, target, message):
     with pytest.raises(ConfigError, match=message):
-        make_loss(name, options, target=target)
+        make_loss(name, options, target=target, classes=2)
 
 
 def test_presence_has_losses_of_its_own():

@@ -18,7 +18,7 @@ from skyfold.row_store import RowStore
 
 CHILD = Path(__file__).parent / "resume_child.py"
 TRAIN, TEST = 16, 5
-STEPS = 2  # of an epoch: 8 images in batches of 4
+STEPS = 2  # of an epoch: 8 images in batches of 4; with gathered gradients twice as many
 
 # Kinds in an order in which each can still happen; when within them is drawn.
 MOMENTS = ("cache", "cache", "step", "checkpoint", "step", "checkpoint", "kept", "oof", "step", "test")
@@ -43,11 +43,11 @@ def save(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), image)
 
 
-def start(root: Path, precision: str, *moment: str) -> int:
+def start(root: Path, setting: str, *moment: str) -> int:
     """Run the child to its end or its death. Two of them run side by side, with one core each."""
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(CHILD), str(root), precision, *moment],
+        [sys.executable, str(CHILD), str(root), setting, *moment],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,13 +66,13 @@ def workspace(root: Path, images: Path) -> Path:
     return root
 
 
-def killed_run(root: Path, precision: str, seed: int) -> None:
+def killed_run(root: Path, setting: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for kind in MOMENTS:
         number = int(rng.integers(1, 1 + STEPS)) if kind in ("step", "cache") else 1
-        code = start(root, precision, kind, str(number), f"{rng.uniform():.3f}")
-        assert code == -signal.SIGKILL, f"{precision}: the run ended before {kind} number {number} came"
-    assert start(root, precision) == 0
+        code = start(root, setting, kind, str(number), f"{rng.uniform():.3f}")
+        assert code == -signal.SIGKILL, f"{setting}: the run ended before {kind} number {number} came"
+    assert start(root, setting) == 0
 
 
 def results(root: Path) -> dict[str, np.ndarray]:
@@ -88,18 +88,19 @@ def results(root: Path) -> dict[str, np.ndarray]:
 def test_ten_kills_change_no_byte(tmp_path):
     make_images(tmp_path / "images")
 
-    def one(precision: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        quiet = workspace(tmp_path / f"{precision}_quiet", tmp_path / "images")
-        assert start(quiet, precision) == 0
-        killed = workspace(tmp_path / f"{precision}_killed", tmp_path / "images")
-        killed_run(killed, precision, seed=len(precision))
+    def one(setting: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        quiet = workspace(tmp_path / f"{setting}_quiet", tmp_path / "images")
+        assert start(quiet, setting) == 0
+        killed = workspace(tmp_path / f"{setting}_killed", tmp_path / "images")
+        killed_run(killed, setting, seed=len(setting))
         return results(quiet), results(killed)
 
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(one, ["float32", "bfloat16"]))
+        outcomes = list(pool.map(one, ["float32", "bfloat16", "gathered"]))
     for undisturbed, killed in outcomes:
         for part, values in undisturbed.items():
             assert values.std() > 1  # it has learned to say more than one thing
             np.testing.assert_array_equal(killed[part], values)
-    float32, bfloat16 = (undisturbed["oof"] for undisturbed, _ in outcomes)
+    float32, bfloat16, gathered = (undisturbed["oof"] for undisturbed, _ in outcomes)
     assert not np.array_equal(float32, bfloat16)  # the precision was not forgotten
+    assert not np.array_equal(float32, gathered)

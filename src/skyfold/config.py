@@ -1,7 +1,8 @@
 """Config files: what may stand in them, and what is refused with the nearest known key.
 
-Three kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`). Each may name
-another file as `base:`, whose keys it takes over unless it sets them itself (paths are relative to the file).
+Four kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
+(`models`). Each may name another file as `base:`, whose keys it takes over unless it sets them itself (paths are
+relative to the file).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -114,15 +115,25 @@ class ScheduleConfig(Strict):
 
 class TrainingConfig(Strict):
     """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
-    validation score before a fold ends (None: all epochs)."""
+    validation score before a fold ends (None: all epochs).
+
+    accumulate: the weights change once in so many batches, by the mean of their gradients: a batch of batch_size x
+    accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
+    keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
+    last `average_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
+    for each seed, so that averaging over seeds is bagging.
+    """
 
     epochs: Positive = 20
     batch_size: Positive = 16
+    accumulate: Positive = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
     seeds: tuple[Seed, ...] = (0,)
-    keep: Literal["best", "last"] = "best"
+    bootstrap: bool = False
+    keep: Literal["best", "last", "average"] = "best"
+    average_epochs: Positive = 5
     deterministic: bool = True
 
     @field_validator("seeds")
@@ -140,18 +151,98 @@ class ModelConfig(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class RampConfig(Strict):
+    """Arguments that change over the epochs, from those in `start` to those beside the ramp, linearly.
+
+    epochs: the last that has the values of `start`, and the first that has the final ones, counted from 1. Between
+    whole numbers the values are whole (but p's); write 1.0 for what may lie between.
+    """
+
+    start: Annotated[dict[str, Any], Field(min_length=1)]
+    epochs: tuple[Positive, Positive]
+
+    @field_validator("epochs")
+    @classmethod
+    def _ascending(cls, epochs: tuple[int, int]) -> tuple[int, int]:
+        if not epochs[0] < epochs[1]:
+            raise ValueError("the first epoch must be before the last")
+        return epochs
+
+    def at(self, epoch: int, final: dict[str, Any]) -> dict[str, Any]:
+        """`final` as it is in `epoch`, counted from 0."""
+        first, last = self.epochs
+        share = min(max((epoch + 1 - first) / (last - first), 0.0), 1.0)
+        start = {key: float(value) if key == "p" else value for key, value in self.start.items()}
+        return {**final, **{key: _between(value, final[key], share) for key, value in start.items()}}
+
+    def check(self, final: dict[str, Any]) -> None:
+        """ValueError where a start has no end, or one of another kind."""
+        for key, value in self.start.items():
+            if key not in final:
+                raise ValueError(f"ramp.start: {key} has no final value; write it beside the ramp, as {key}: ...")
+            if not _alike(value, final[key]):
+                raise ValueError(f"ramp.start: {key} cannot go from {value!r} to {final[key]!r}; both must be numbers")
+
+
 class AugmentConfig(BaseModel):
     """One albumentations transform: its class name, and its arguments beside it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+    ramp: RampConfig | None = Field(default=None, exclude_if=lambda ramp: ramp is None)
+
+    @model_validator(mode="after")
+    def _ramp_fits(self) -> AugmentConfig:
+        if self.ramp:
+            self.ramp.check(self.arguments)
+        return self
 
     @property
     def arguments(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
 
+    def arguments_in(self, epoch: int) -> dict[str, Any]:
+        return self.ramp.at(epoch, self.arguments) if self.ramp else self.arguments
+
+
+class MixConfig(Strict):
+    """Training images made of several (see data/mix.py). p: how likely; its ramp may hold `start: {p: ...}`."""
+
+    name: Literal["cutmix", "mosaic"]
+    p: Fraction = 0.5
+    ramp: RampConfig | None = None
+
+    @model_validator(mode="after")
+    def _ramp_fits(self) -> MixConfig:
+        if self.ramp:
+            self.ramp.check({"p": self.p})
+        return self
+
+    def p_in(self, epoch: int) -> float:
+        return float(self.ramp.at(epoch, {"p": self.p})["p"]) if self.ramp else self.p
+
+
+class PseudoConfig(Strict):
+    """The test images are learned from too, as the run of this name labels them (see training/pseudo_labels.py).
+
+    A pixel counts where the probability of each class is at most `low` (the class is absent) or at least `high`.
+    """
+
+    run: Annotated[str, Field(pattern=NAME_PATTERN)]
+    low: Fraction = 0.1
+    high: Fraction = 0.9
+
+    @model_validator(mode="after")
+    def _apart(self) -> PseudoConfig:
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        return self
+
 
 PREDICTION_KEYS = ("tta", "image.edges")  # of a RunConfig: changed, a run predicts anew with the weights it has
+# Of a RunConfig, added when runs were stored already: at its default such a key is neither hashed nor stored, so that
+# those runs stay valid.
+LATER_KEYS = ("mix", "pseudo", "training.accumulate", "training.average_epochs", "training.bootstrap")
 
 
 class RunConfig(Strict):
@@ -167,6 +258,8 @@ class RunConfig(Strict):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     augment: tuple[AugmentConfig, ...] = ()
+    mix: tuple[MixConfig, ...] = ()
+    pseudo: PseudoConfig | None = None
     tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
 
     @model_validator(mode="after")
@@ -183,6 +276,14 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _teacher_fits(self) -> RunConfig:
+        if self.pseudo and self.target != "masks":
+            raise ValueError(f"pseudo: labels are masks, which target: {self.target} does not learn; leave pseudo off")
+        if self.pseudo and self.pseudo.run == self.name:
+            raise ValueError(f"pseudo.run: {self.name} cannot be its own teacher; name a run that was trained before")
+        return self
+
+    @model_validator(mode="after")
     def _edges_of_maps(self) -> RunConfig:
         if self.target == "presence" and self.image.edges:
             raise ValueError("target: presence predicts no maps that could follow edges; leave image.edges off")
@@ -190,12 +291,36 @@ class RunConfig(Strict):
 
     def hash(self) -> str:
         """Changes with anything that changes the predictions; not with where the files lie."""
-        return digest(self.model_dump_json(exclude={"data": {"sample"}}))
+        return digest(self._hashed())
 
     def fit_hash(self) -> str:
         """Changes with anything that changes the trained weights; not with how they predict (PREDICTION_KEYS)."""
-        exclude: dict[str, Any] = {"data": {"sample"}, "tta": True, "image": {"edges"}}
-        return digest(self.model_dump_json(exclude=exclude))
+        return digest(self._hashed(*PREDICTION_KEYS))
+
+    def stored(self, *left_out: str) -> dict[str, Any]:
+        """As a run's folder keeps it, without these dotted keys."""
+        return self.model_dump(mode="json", exclude=self._without(*left_out))
+
+    def _hashed(self, *left_out: str) -> str:
+        return self.model_dump_json(exclude=self._without("data.sample", *left_out))
+
+    def _without(self, *left_out: str) -> dict[str, Any]:
+        """For pydantic: the keys to leave out, and those of LATER_KEYS that say nothing."""
+        exclude: dict[str, Any] = {}
+        for key in (*left_out, *(key for key in LATER_KEYS if self._at_default(key))):
+            *tables, name = key.split(".")
+            table = exclude
+            for part in tables:
+                table = table.setdefault(part, {})
+            table[name] = True
+        return exclude
+
+    def _at_default(self, key: str) -> bool:
+        *tables, name = key.split(".")
+        table: Any = self
+        for part in tables:
+            table = getattr(table, part)
+        return bool(getattr(table, name) == type(table).model_fields[name].default)
 
 
 class PostprocessConfig(Strict):
@@ -287,13 +412,49 @@ class BlendConfig(Strict):
         return self
 
 
+class PublishedFigures(Strict):
+    """What somebody reached with a model on the contest's own files; minutes: of training."""
+
+    iou: Fraction
+    dice: Fraction
+    pixel_accuracy: Fraction
+    minutes: Annotated[float, Field(gt=0)]
+
+
+class TableRow(Strict):
+    """One model of a table: the config of a run, or a study of `trials` trials whose best one is trained; both relative
+    to the table's file."""
+
+    model: str
+    run: str | None = None
+    study: str | None = None
+    trials: Positive | None = None
+    published: PublishedFigures | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TableRow:
+        if (self.run is None) == (self.study is None):
+            raise ValueError("give either run or study")
+        if (self.study is None) != (self.trials is None):
+            raise ValueError("give trials with a study, and with a study alone")
+        return self
+
+
+class TableConfig(Strict):
+    """Models compared on the folds of one data set, a row each."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    models: Annotated[tuple[TableRow, ...], Field(min_length=1)]
+
+
 class DatasetConfig(Strict):
     """A data set alone: what prepare.py and score.py need."""
 
     data: DataConfig
 
 
-AnyConfig = RunConfig | BlendConfig | DatasetConfig
+AnyConfig = RunConfig | BlendConfig | TableConfig | DatasetConfig
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
@@ -301,7 +462,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     values = _read(path, seen=())
     for override in overrides:
         _override(values, override)
-    kind = BlendConfig if "runs" in values else RunConfig if "model" in values else DatasetConfig
+    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig]] = {
+        "runs": BlendConfig,
+        "models": TableConfig,
+        "model": RunConfig,
+    }
+    kind = next((kind for key, kind in kinds.items() if key in values), DatasetConfig)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -320,6 +486,25 @@ def load_blend(path: Path) -> BlendConfig:
     if not isinstance(config, BlendConfig):
         raise ConfigError(f"{path}: not the config of a blend (it has no 'runs').")
     return config
+
+
+def _between(start: Any, end: Any, share: float) -> Any:
+    """What lies `share` of the way between two numbers, or between the numbers of two lists or tables."""
+    if isinstance(end, dict):
+        return {key: _between(start[key], end[key], share) for key in end}
+    if isinstance(end, list | tuple):
+        return [_between(one, other, share) for one, other in zip(start, end, strict=True)]
+    between = start + (end - start) * share
+    return round(between) if isinstance(start, int) and isinstance(end, int) else between
+
+
+def _alike(start: Any, end: Any) -> bool:
+    """Whether there is something between the two."""
+    if isinstance(start, dict) and isinstance(end, dict):
+        return set(start) == set(end) and all(_alike(start[key], end[key]) for key in end)
+    if isinstance(start, list | tuple) and isinstance(end, list | tuple):
+        return len(start) == len(end) and all(_alike(one, other) for one, other in zip(start, end, strict=True))
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in (start, end))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -384,7 +569,13 @@ def _shown(value: object) -> str:
 
 def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
-        inner = kind.model_fields[str(part)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            kind = inner
+        if isinstance(part, str):  # else a place in a list
+            kind = _model_in(kind.model_fields[part].annotation) or kind
     return sorted(kind.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, alone, in a list, or as one of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

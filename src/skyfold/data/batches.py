@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from skyfold.config import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
+from skyfold.data.mix import mixed
 from skyfold.data.scaling import scaled
 from skyfold.data.seeding import derived_seed
+from skyfold.types import ArraySequence
 
 AHEAD = 4  # batches waiting at most; threads suffice, since resizing, decoding and copying release the interpreter
 THREADS = 2
 
 
 class Rows(Protocol):
-    """What batches are made of: `data.cache.TrainingArrays`, or arrays in memory of the same shape."""
+    """What batches are made of, row by row: `data.cache.TrainingArrays`, say."""
 
     @property
-    def inputs(self) -> np.ndarray: ...
+    def inputs(self) -> ArraySequence: ...
 
     @property
-    def targets(self) -> np.ndarray | None: ...
+    def targets(self) -> ArraySequence | None: ...
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,31 @@ def training_batches(
     augmenter: Augmenter,
     seed: int,
     epoch: int,
+    mix: Sequence[MixConfig] = (),
+    accumulate: int = 1,
 ) -> Iterator[Batch]:
-    """One epoch over `rows`, shuffled by (seed, epoch). The last batch is filled up from the start of the epoch."""
+    """One epoch over `rows`, shuffled by (seed, epoch), augmented, and mixed with others of `rows` as `mix` says.
+
+    The batches are a multiple of `accumulate`, filled up from the start of the epoch. What a row becomes depends on
+    (seed, epoch, row) and on which `rows` there are, not on its batch.
+    """
     order = np.random.default_rng(derived_seed("shuffle", seed, epoch)).permutation(rows)
-    steps = steps_per_epoch(len(rows), batch_size)
+    steps = steps_per_epoch(len(rows), batch_size, accumulate)
     order = np.resize(order, steps * batch_size)
+
+    def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return augmenter(arrays.inputs[row], _target(arrays, row), seed=own_seed, epoch=epoch)
+
+    def another(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return augmented(int(rng.choice(rows)), int(rng.integers(2**31)))
+
+    def prepared(row: int) -> tuple[np.ndarray, np.ndarray]:
+        own_seed = sample_seed(seed=seed, epoch=epoch, row=row)
+        return mixed(*augmented(row, own_seed), config=mix, seed=own_seed, epoch=epoch, another=another)
 
     def prepare(step: int) -> Batch:
         chosen = order[step * batch_size : (step + 1) * batch_size]
-        changed = [
-            augmenter(arrays.inputs[row], _target(arrays, row), seed=sample_seed(seed=seed, epoch=epoch, row=int(row)))
-            for row in chosen
-        ]
+        changed = [prepared(int(row)) for row in chosen]
         inputs = np.stack([image for image, _ in changed])
         targets = np.stack([target for _, target in changed])
         return Batch(scaled(inputs, scaling), presence_labels(targets) if presence else targets, chosen)
@@ -98,8 +114,9 @@ def presence_labels(targets: np.ndarray) -> np.ndarray:
     return labels
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    return -(-count // batch_size)
+def steps_per_epoch(count: int, batch_size: int, accumulate: int = 1) -> int:
+    """Batches that hold `count` rows at least once; a multiple of `accumulate`."""
+    return -(-count // (batch_size * accumulate)) * accumulate
 
 
 def _target(arrays: Rows, row: int) -> np.ndarray:

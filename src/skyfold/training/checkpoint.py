@@ -17,21 +17,22 @@ from skyfold.files import write_atomic
 class Checkpoint:
     """What a fit goes on from.
 
-    stamp: what is being fitted; epoch: epochs done; history: a row an epoch; state: of the network; best: the weights
-    with the best validation score so far.
+    stamp: what is being fitted; epoch: epochs done; history: a row an epoch; state: of the network; kept: weights of
+    one epoch or several, of which those that the fit ends with are made.
     """
 
     stamp: str
     epoch: int
     history: list[dict[str, float]]
     state: dict[str, np.ndarray]
-    best: list[np.ndarray]
+    kept: list[list[np.ndarray]]
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    about = {"stamp": checkpoint.stamp, "epoch": checkpoint.epoch, "history": checkpoint.history}
+    counts = [len(weights) for weights in checkpoint.kept]
+    about = {"stamp": checkpoint.stamp, "epoch": checkpoint.epoch, "history": checkpoint.history, "kept": counts}
     arrays: dict[str, Any] = {f"state.{name}": value for name, value in checkpoint.state.items()}
-    arrays |= {f"best.{i}": value for i, value in enumerate(checkpoint.best)}
+    arrays |= {f"kept.{j}.{i}": value for j, weights in enumerate(checkpoint.kept) for i, value in enumerate(weights)}
     text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     write_atomic(path, lambda beside: np.savez(beside, about=text, **arrays))
 
@@ -44,7 +45,7 @@ def read(path: Path, *, stamp: str) -> Checkpoint | None:
             if about["stamp"] != stamp:
                 return None
             state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
-            best = [stored[f"best.{i}"] for i in range(sum(name.startswith("best.") for name in stored.files))]
+            kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError):
         return None
-    return Checkpoint(stamp=stamp, epoch=about["epoch"], history=about["history"], state=state, best=best)
+    return Checkpoint(stamp=stamp, epoch=about["epoch"], history=about["history"], state=state, kept=kept)

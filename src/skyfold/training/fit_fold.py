@@ -16,7 +16,7 @@ from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, trai
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
-from skyfold.training import checkpoint
+from skyfold.training import checkpoint, kept_weights
 from skyfold.training.fit_files import FitFiles, FitResult
 from skyfold.training.history import HistoryRow, draw_history, write_history
 from skyfold.training.schedules import learning_rate
@@ -46,6 +46,7 @@ def fit_fold(
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` after each epoch, and write `folder/fold<f>_seed<s>.*`.
 
+    The score of the result is that of the weights it ends with.
     .csv and .png: the history; .json: the result; .weights.h5 last of all: where it is, the fit is finished (see
     `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`.
     ConfigError where the loss stops being a number.
@@ -53,14 +54,15 @@ def fit_fold(
     config = network.config
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
-    steps = steps_per_epoch(len(split.train), network.batch_size)
+    accumulate = config.training.accumulate
+    steps = steps_per_epoch(len(split.train), network.batch_size, accumulate)
     history: list[HistoryRow] = []
-    best: list[np.ndarray] = []
+    kept: list[kept_weights.Weights] = []
     network.restart(seed=own_seed)
     found = checkpoint.read(paths.checkpoint, stamp=stamp)
     if found is not None:
         network.set_state(found.state)
-        history, best = found.history, found.best
+        history, kept = found.history, found.kept
     if on_epoch is not None:
         for done in history:
             on_epoch(int(done["epoch"]), done["val_score"])
@@ -81,14 +83,16 @@ def fit_fold(
                 augmenter=augmenter,
                 seed=seed,
                 epoch=epoch,
+                mix=config.mix,
+                accumulate=accumulate,
             )
             for step, batch in enumerate(batches, start=epoch * steps):
                 assert batch.targets is not None
                 rate = learning_rate(
                     config.schedule,
                     base=config.optimizer.learning_rate,
-                    step=step,
-                    steps_per_epoch=steps,
+                    step=step // accumulate,
+                    steps_per_epoch=steps // accumulate,
                     epochs=config.training.epochs,
                     scores=[row["val_score"] for row in history],
                     greater_is_better=score.greater_is_better,
@@ -112,26 +116,29 @@ def fit_fold(
                 "images_per_second": steps * network.batch_size / (trained - started),
             }
             history = [*history, row]
-            if config.training.keep == "last" or _best_epoch(history, score.greater_is_better) == epoch:
-                best = weights
+            is_best = _best_epoch(history, score.greater_is_better) == epoch
+            kept = kept_weights.keep(kept, weights, config.training, is_best=is_best)
             progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {val_score:.4f}")
             if time.monotonic() - written >= checkpoint_seconds:
                 checkpoint.write(
-                    paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), best)
+                    paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), kept)
                 )
                 written = time.monotonic()
             if on_epoch is not None:
                 on_epoch(epoch + 1, val_score)
-    kept = len(history) - 1 if config.training.keep == "last" else _best_epoch(history, score.greater_is_better)
-    network.set_weights(best)
+    network.set_weights(kept_weights.mean_weights(kept))
+    ended_with = _best_epoch(history, score.greater_is_better) if config.training.keep == "best" else len(history) - 1
+    final_score = history[ended_with]["val_score"]
+    if config.training.keep == "average":
+        _, final_score = _measured(network, arrays, split.valid, score, scaling)
     paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
     return paths.finish(
         network.model.save_weights,
         stamp=stamp,
-        score=history[kept]["val_score"],
-        best_epoch=kept + 1,
+        score=final_score,
+        best_epoch=ended_with + 1,
         epochs=len(history),
         seconds=sum(row["seconds"] for row in history),
     )
@@ -141,10 +148,19 @@ def _validated(
     network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str
 ) -> tuple[float, float, list[np.ndarray]]:
     """Mean loss and score of the weights that would predict now, and these weights; training goes on from its own."""
-    presence = network.config.target == "presence"
     own = network.weights()
     weights = network.averaged_weights()
     network.set_weights(weights)
+    loss, found = _measured(network, arrays, rows, score, scaling)
+    network.set_weights(own)
+    return loss, found, weights
+
+
+def _measured(
+    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str
+) -> tuple[float, float]:
+    """Mean loss and score of the weights that the network has."""
+    presence = network.config.target == "presence"
     total = 0.0
     collected = score.begin()
     for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, scaling=scaling, presence=presence):
@@ -153,8 +169,7 @@ def _validated(
         targets = batch.targets[: batch.count]
         total += network.loss(targets, logits) * batch.count
         collected.add(targets, logits)
-    network.set_weights(own)
-    return total / len(rows), collected.score(), weights
+    return total / len(rows), collected.score()
 
 
 def _ended(history: list[HistoryRow], config: RunConfig, greater_is_better: bool) -> bool:

@@ -21,6 +21,11 @@ def write_history(path: Path, history: list[HistoryRow]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_history(path: Path) -> list[HistoryRow]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 def draw_history(path: Path, history: list[HistoryRow], *, title: str, score: str) -> None:
     """Losses on the left, validation score on the right, over epochs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -3,24 +3,31 @@
 Masks: target (B, H, W, K + 1), planes 0 .. K - 1 the masks, the last 1 where a pixel counts; logits (B, H, W, K).
 Undefined pixels enter no sum and no count. Presence: target and logits (B, K). Each loss is one number, 0 where no
 pixel counts.
+
+Options that several losses share: class_weights, a factor for each class, by which its loss is multiplied before the
+mean over classes; hard_share, the share of the counting pixels of a batch, those with the highest loss, over which the
+mean is taken (Shrivastava, Gupta and Girshick 2016, "Training region-based object detectors with online hard example
+mining"; pixels that tie with the last of them are taken too).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from skyfold.errors import ConfigError
 from skyfold.plugins import nearest
 
 Loss = Callable[[Any, Any], Any]
+ClassWeights = Sequence[float] | None
 
 
-def make_loss(name: str, options: Mapping[str, Any], *, target: str) -> Loss:
+def make_loss(name: str, options: Mapping[str, Any], *, target: str, classes: int | None = None) -> Loss:
     """The loss `name` with its options, as `loss(target, logits)`. target: "masks" or "presence".
 
-    ConfigError on unknown names and options; presence has cross-entropy (bce) and focal.
+    classes: how many there are, where it is known by now. ConfigError on unknown names and options, and on values that
+    an option does not take; presence has cross-entropy (bce) and focal.
     """
     kinds = MASK_LOSSES if target == "masks" else PRESENCE_LOSSES
     if name not in kinds:
@@ -35,8 +42,7 @@ def make_loss(name: str, options: Mapping[str, Any], *, target: str) -> Loss:
                 f"loss.options: {name} has no option '{key}'{nearest(key, accepted)}. "
                 f"Known: {', '.join(accepted) or 'none'}."
             )
-        if isinstance(value, str):
-            raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
+        _check_option(key, value, classes)
 
     def loss(target: Any, logits: Any) -> Any:
         return kind(target, logits, **options)
@@ -45,13 +51,15 @@ def make_loss(name: str, options: Mapping[str, Any], *, target: str) -> Loss:
     return loss
 
 
-def bce(target: Any, logits: Any) -> Any:
+def bce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share: float = 1.0) -> Any:
     """Binary cross-entropy, mean over the pixels that count and the classes."""
     mask, valid = _split(target)
-    return _mean(_cross_entropy(mask, logits), valid)
+    return _mean(_weighted(_cross_entropy(mask, logits), class_weights), valid, hard_share)
 
 
-def dice(target: Any, logits: Any, smooth: float = 1.0, per_image: bool = False) -> Any:
+def dice(
+    target: Any, logits: Any, smooth: float = 1.0, per_image: bool = False, class_weights: ClassWeights = None
+) -> Any:
     """1 - soft Dice, mean over classes; over the whole batch at once, or the mean over its images.
 
     Dice = (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth): 1 where both are empty.
@@ -63,29 +71,74 @@ def dice(target: Any, logits: Any, smooth: float = 1.0, per_image: bool = False)
     axes = (1, 2) if per_image else (0, 1, 2)
     overlap = ops.sum(probability * mask * valid, axis=axes)
     total = ops.sum(probability, axis=axes) + ops.sum(mask * valid, axis=axes)
-    score = (2.0 * overlap + smooth) / (total + smooth)
+    missed = _weighted(1.0 - (2.0 * overlap + smooth) / (total + smooth), class_weights)
     if not per_image:
-        return ops.mean(1.0 - score) * ops.cast(ops.any(valid > 0), score.dtype)
-    counts = ops.cast(ops.any(valid > 0, axis=(1, 2)), score.dtype)  # (B, 1)
-    return ops.sum(ops.mean(1.0 - score, axis=-1) * counts[:, 0]) / ops.maximum(ops.sum(counts), 1.0)
+        return ops.mean(missed) * ops.cast(ops.any(valid > 0), missed.dtype)
+    counts = ops.cast(ops.any(valid > 0, axis=(1, 2)), missed.dtype)  # (B, 1)
+    return ops.sum(ops.mean(missed, axis=-1) * counts[:, 0]) / ops.maximum(ops.sum(counts), 1.0)
 
 
-def bce_dice(target: Any, logits: Any, dice_weight: float = 0.5, smooth: float = 1.0, per_image: bool = False) -> Any:
-    """(1 - dice_weight) x cross-entropy + dice_weight x Dice loss."""
-    overlap = dice(target, logits, smooth=smooth, per_image=per_image)
-    return (1.0 - dice_weight) * bce(target, logits) + dice_weight * overlap
+def bce_dice(
+    target: Any,
+    logits: Any,
+    dice_weight: float = 0.5,
+    smooth: float = 1.0,
+    per_image: bool = False,
+    class_weights: ClassWeights = None,
+    hard_share: float = 1.0,
+    presence_weight: float = 0.0,
+    presence_share: float = 0.01,
+) -> Any:
+    """(1 - dice_weight) x cross-entropy + dice_weight x Dice loss + presence_weight x loss of presence.
+
+    The last makes the pixels classify their image (see `surest_pixels_bce`, where `presence_share` is its share).
+    """
+    overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
+    pixelwise = bce(target, logits, class_weights=class_weights, hard_share=hard_share)
+    loss = (1.0 - dice_weight) * pixelwise + dice_weight * overlap
+    if not presence_weight:
+        return loss
+    return loss + presence_weight * surest_pixels_bce(target, logits, share=presence_share, class_weights=class_weights)
 
 
-def focal(target: Any, logits: Any, gamma: float = 2.0, alpha: float = 0.25) -> Any:
+def surest_pixels_bce(target: Any, logits: Any, share: float, class_weights: ClassWeights = None) -> Any:
+    """Cross-entropy of whether an image shows a class, which its surest pixels say.
+
+    The logit of a class is the mean over the `share` of the image's pixels with the highest logits (those that count;
+    at least one). Mean over classes and the images with counting pixels.
+    """
+    from keras import ops
+
+    mask, valid = _split(target)
+    classes, pixels = mask.shape[-1], mask.shape[1] * mask.shape[2]
+    lowest = -1e9
+    by_class = _problems(ops.where(valid > 0, logits, lowest), classes, groups=-1)  # (B x K, H x W)
+    surest, _ = ops.top_k(by_class, max(1, round(share * pixels)))
+    counted = ops.cast(surest > lowest / 2, surest.dtype)
+    logit = ops.sum(surest * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+    shown = ops.max(mask * valid, axis=(1, 2))  # (B, K)
+    costs = _weighted(_cross_entropy(shown, ops.reshape(logit, (-1, classes))), class_weights)
+    has_pixels = ops.max(valid, axis=(1, 2))  # (B, 1)
+    return ops.sum(ops.mean(costs, axis=-1) * has_pixels[:, 0]) / ops.maximum(ops.sum(has_pixels), 1.0)
+
+
+def focal(
+    target: Any,
+    logits: Any,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    class_weights: ClassWeights = None,
+    hard_share: float = 1.0,
+) -> Any:
     """Cross-entropy x (1 - probability of the truth)^gamma x alpha (1 - alpha where the class is absent).
 
     Lin et al. 2017, "Focal loss for dense object detection". Mean over counting pixels and classes.
     """
     mask, valid = _split(target)
-    return _mean(_focal(mask, logits, gamma, alpha), valid)
+    return _mean(_weighted(_focal(mask, logits, gamma, alpha), class_weights), valid, hard_share)
 
 
-def lovasz(target: Any, logits: Any, per_image: bool = True) -> Any:
+def lovasz(target: Any, logits: Any, per_image: bool = True, class_weights: ClassWeights = None) -> Any:
     """Lovász hinge of the Jaccard loss, mean over classes (and images): each class a binary problem of its own.
 
     Berman, Triki and Blaschko 2018, "The Lovász-softmax loss", section 3. Undefined pixels get an error so low that
@@ -113,22 +166,26 @@ def lovasz(target: Any, logits: Any, per_image: bool = True) -> Any:
     jaccard_loss = 1.0 - intersection / ops.maximum(union, 1.0)
     step = ops.concatenate([jaccard_loss[:, :1], jaccard_loss[:, 1:] - jaccard_loss[:, :-1]], axis=-1)
     per_problem = ops.sum(ops.relu(errors) * ops.stop_gradient(step * counted), axis=-1)
+    if class_weights is not None:
+        per_problem = ops.reshape(_weighted(ops.reshape(per_problem, (-1, classes)), class_weights), (-1,))
     has_pixels = ops.cast(ops.any(counted > 0, axis=-1), per_problem.dtype)
     return ops.sum(per_problem * has_pixels) / ops.maximum(ops.sum(has_pixels), 1.0)
 
 
-def presence_bce(target: Any, logits: Any) -> Any:
+def presence_bce(target: Any, logits: Any, class_weights: ClassWeights = None) -> Any:
     """Binary cross-entropy, mean over images and classes. target, logits (B, K)."""
     from keras import ops
 
-    return ops.mean(_cross_entropy(target, logits))
+    return ops.mean(_weighted(_cross_entropy(target, logits), class_weights))
 
 
-def presence_focal(target: Any, logits: Any, gamma: float = 2.0, alpha: float = 0.25) -> Any:
+def presence_focal(
+    target: Any, logits: Any, gamma: float = 2.0, alpha: float = 0.25, class_weights: ClassWeights = None
+) -> Any:
     """`focal` for target, logits (B, K)."""
     from keras import ops
 
-    return ops.mean(_focal(target, logits, gamma, alpha))
+    return ops.mean(_weighted(_focal(target, logits, gamma, alpha), class_weights))
 
 
 MASK_LOSSES: dict[str, Callable[..., Any]] = {
@@ -139,6 +196,24 @@ MASK_LOSSES: dict[str, Callable[..., Any]] = {
     "lovasz": lovasz,
 }
 PRESENCE_LOSSES: dict[str, Callable[..., Any]] = {"bce": presence_bce, "focal": presence_focal}
+
+
+def _check_option(key: str, value: Any, classes: int | None) -> None:
+    if key != "class_weights":
+        if not isinstance(value, int | float):
+            raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
+        if key in ("hard_share", "presence_share") and not 0 < value <= 1:
+            raise ConfigError(f"loss.options.{key}: {value!r} is not a share, above 0 and at most 1.")
+        return
+    listed = value if isinstance(value, list | tuple) else []
+    if not all(isinstance(factor, int | float) and 0 <= factor < float("inf") for factor in listed) or not any(listed):
+        raise ConfigError(
+            f"loss.options.class_weights: {value!r} is no list of factors, 0 or above, not all of them 0."
+        )
+    if classes is not None and len(listed) != classes:
+        raise ConfigError(
+            f"loss.options.class_weights: give one factor for each of the {classes} classes, not {value}."
+        )
 
 
 def _split(target: Any) -> tuple[Any, Any]:
@@ -160,11 +235,31 @@ def _focal(mask: Any, logits: Any, gamma: float, alpha: float) -> Any:
     return weight * ops.power(ops.maximum(wrong, 1e-7), gamma) * _cross_entropy(mask, logits)
 
 
-def _mean(values: Any, valid: Any) -> Any:
-    """Over counting pixels and all classes: values (B, H, W, K), valid (B, H, W, 1)."""
+def _weighted(values: Any, class_weights: ClassWeights) -> Any:
+    """values (..., K), each class times its factor."""
     from keras import ops
 
-    return ops.sum(ops.mean(values, axis=-1, keepdims=True) * valid) / ops.maximum(ops.sum(valid), 1.0)
+    return values if class_weights is None else values * ops.convert_to_tensor(list(class_weights), dtype=values.dtype)
+
+
+def _mean(values: Any, valid: Any, hard_share: float) -> Any:
+    """Over all classes and the hardest of the counting pixels: values (B, H, W, K) from 0 up, valid (B, H, W, 1)."""
+    from keras import ops
+
+    per_pixel = ops.mean(values, axis=-1, keepdims=True)
+    counted = valid if hard_share == 1 else valid * _hardest(per_pixel, valid, hard_share)
+    return ops.sum(per_pixel * counted) / ops.maximum(ops.sum(counted), 1.0)
+
+
+def _hardest(per_pixel: Any, valid: Any, share: float) -> Any:
+    """1 where a pixel costs no less than the last one of the hardest `share` of the counting pixels."""
+    from keras import ops
+
+    costs = ops.stop_gradient(ops.where(valid > 0, per_pixel, -1.0))
+    hardest_first = -ops.sort(-ops.reshape(costs, (-1,)))
+    count = ops.maximum(ops.round(share * ops.sum(valid)), 1.0)
+    last = ops.take(hardest_first, ops.cast(count, "int32") - 1)
+    return ops.cast(costs >= last, per_pixel.dtype)
 
 
 def _problems(values: Any, classes: int, groups: int) -> Any:

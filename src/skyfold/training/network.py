@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from skyfold import plugins
-from skyfold.config import OptimizerConfig, RunConfig
+from skyfold.config import RunConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.training import backend
 from skyfold.training.losses import make_loss
+from skyfold.training.optimizers import make_optimizer
 
 State = dict[str, np.ndarray]
 
@@ -32,7 +33,7 @@ class Network:
         self.config = config
         self.batch_size = config.training.batch_size
         self._input_shape, self._classes = input_shape, classes
-        self._loss = make_loss(config.loss.name, config.loss.options, target=config.target)
+        self._loss = make_loss(config.loss.name, config.loss.options, target=config.target, classes=classes)
         self.model = self._fresh_model(seed=0)
         expected = (None, *input_shape[:2], classes) if config.target == "masks" else (None, classes)
         if tuple(self.model.output_shape) != expected:
@@ -40,7 +41,9 @@ class Network:
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
                 f"'{config.target}' needs {expected[1:]}. Choose a family of that kind, or the other target."
             )
-        self._optimizer = _optimizer(config.optimizer, ema=config.training.ema)
+        self._optimizer = make_optimizer(
+            config.optimizer, ema=config.training.ema, accumulate=config.training.accumulate
+        )
         self.model.compile(optimizer=self._optimizer, loss=self._loss, jit_compile=False)
         self._optimizer.build(self.model.trainable_variables)
         self._zeros = _values(self._optimizer.variables)
@@ -59,7 +62,8 @@ class Network:
         self.model.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
-        """One step. Returns the mean loss of the epoch so far."""
+        """One batch; with `training.accumulate` the weights change at every so many-th. Returns the mean loss of the
+        epoch so far."""
         self._optimizer.learning_rate = learning_rate
         return float(self.model.train_on_batch(inputs, targets, return_dict=True)["loss"])
 
@@ -109,20 +113,3 @@ def _values(variables: list[Any]) -> list[np.ndarray]:
     import keras
 
     return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
-
-
-def _optimizer(config: OptimizerConfig, *, ema: float) -> Any:
-    import keras
-
-    shared = {
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay or None,
-        "global_clipnorm": config.clip_norm,
-        "use_ema": bool(ema),
-        "ema_momentum": ema or 0.99,
-    }
-    if config.name == "sgd":
-        return keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared)
-    if config.name == "adamw":
-        return keras.optimizers.AdamW(**shared)
-    return keras.optimizers.Adam(**shared)

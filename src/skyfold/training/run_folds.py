@@ -16,6 +16,7 @@ from skyfold import oof_store, plugins
 from skyfold.competition import Competition
 from skyfold.config import PREDICTION_KEYS, RunConfig
 from skyfold.data.augment import Augmenter
+from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays, images_of_size, training_arrays
 from skyfold.data.scaling import SCALINGS
 from skyfold.errors import ConfigError
@@ -24,10 +25,13 @@ from skyfold.folds import Folds
 from skyfold.inference.predict import chunks, mean_probabilities, on_grid
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
+from skyfold.training.bootstrap import bootstrapped
 from skyfold.training.fit_files import FitResult, finished_fit
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS, fit_fold
 from skyfold.training.losses import make_loss
+from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
 from skyfold.training.validation import MaskScore, PresenceScore, ValidationScore
+from skyfold.types import Split
 from skyfold.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -121,6 +125,8 @@ def fit_scores(
     Returns validation scores by fold, means over seeds. Fits that are finished are not done again, nor is `on_epoch`
     called for them; an exception of its own ends the fit, and the same call goes on with it.
     """
+    if config.pseudo is not None:
+        raise ConfigError("pseudo: a search fits without a teacher. Leave pseudo off, and set it for the best trial.")
     stamp = f"{config.fit_hash()} {data.folds.hash()}"
     job = _Job(config, data.competition, data.arrays["train"], folder, stamp, checkpoint_seconds, on_epoch)
     return {
@@ -189,6 +195,7 @@ def run_folds(
     classes = len(competition.classes)
     family = plugins.load("models", config.model.family)
     # Before anything is written: what the config asks for may not fit these images.
+    teacher = find_teacher(config, run_folder.parent, folds, arrays_test) if config.pseudo else None
     job: _Job | _Untrained = (
         _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
         if hasattr(family, "predict")
@@ -197,12 +204,13 @@ def run_folds(
             competition,
             arrays_train,
             run_folder / "models",
-            f"{config.fit_hash()} {folds.hash()}",
+            " ".join([config.fit_hash(), folds.hash(), *([teacher.provenance] if teacher else [])]),
             checkpoint_seconds,
         )
     )
+    stored = teacher.recorded(config.stored()) if teacher else config.stored()
     if restart:
-        for part in ("models", "oof", "test"):
+        for part in ("models", "oof", "test", "pseudo"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
     info = oof_store.begin_run(
         run_folder,
@@ -210,13 +218,20 @@ def run_folds(
         kind=config.target,
         classes=competition.classes,
         unit=competition.unit,
-        config=config.model_dump(mode="json"),
+        config=stored,
         config_hash=config.hash(),
         folds=folds,
         data_hash=arrays_train.content,
         may_change=PREDICTION_KEYS,
         restart=restart,
     )
+    if teacher is not None:
+        assert isinstance(job, _Job)
+        teacher.check_recorded(info)
+        asked = _Job(
+            teacher.predicting, competition, arrays_train, teacher.folder / "models", teacher.stamp, checkpoint_seconds
+        )
+        job.pseudo = teacher.labels(config.pseudo, classes=classes, predict=asked.predict)
     masks = config.target == "masks"
     shape = (*competition.grid, classes) if masks else (classes,)
     dtype = "uint8" if masks else "float32"
@@ -239,7 +254,12 @@ def run_folds(
 
 
 class _Job:
-    """What all folds of a run share. The network is made when the first fit or prediction needs it."""
+    """What all folds of a run share. The network is made when the first fit or prediction needs it.
+
+    pseudo: images with a teacher's labels, which fits learn from too; set before the first fit.
+    """
+
+    pseudo: PseudoLabels | None = None
 
     def __init__(
         self,
@@ -271,23 +291,34 @@ class _Job:
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         """The fits of a fold, one a seed; those that are not finished are done now."""
         return [
-            finished_fit(self.folder, fold=fold, seed=seed, stamp=self.stamp)
-            or fit_fold(
-                self.network,
-                arrays=self.arrays,
-                split=folds.split(fold),
-                score=self.score,
-                scaling=self.scaling,
-                augmenter=self.augmenter,
-                folder=self.folder,
-                fold=fold,
-                seed=seed,
-                stamp=self.stamp,
-                checkpoint_seconds=self.checkpoint_seconds,
-                on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
-            )
+            finished_fit(self.folder, fold=fold, seed=seed, stamp=self.stamp) or self._fit(folds, fold, seed)
             for seed in self.config.training.seeds
         ]
+
+    def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
+        rows: Rows = self.arrays
+        split = self.split(folds, fold, seed)
+        if self.pseudo is not None:
+            rows, split = self.pseudo.added_to(rows, split, fold)
+        return fit_fold(
+            self.network,
+            arrays=rows,
+            split=split,
+            score=self.score,
+            scaling=self.scaling,
+            augmenter=self.augmenter,
+            folder=self.folder,
+            fold=fold,
+            seed=seed,
+            stamp=self.stamp,
+            checkpoint_seconds=self.checkpoint_seconds,
+            on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
+        )
+
+    def split(self, folds: Folds, fold: int, seed: int) -> Split:
+        """The rows of one fit."""
+        split = folds.split(fold)
+        return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bootstrap else split
 
     def predict(
         self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
@@ -317,6 +348,8 @@ class _Untrained:
     def __init__(self, config: RunConfig, predict: Callable[[np.ndarray], np.ndarray]) -> None:
         if config.target != "masks":
             raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.target}.")
+        if config.pseudo is not None:
+            raise ConfigError(f"pseudo: the family {config.model.family} learns nothing, from no labels. Leave it off.")
         self.config, self.predict_images = config, predict
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:

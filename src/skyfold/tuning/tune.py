@@ -17,7 +17,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from skyfold import competition as competitions
-from skyfold.config import RunConfig
+from skyfold.config import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.training.run_folds import validation_score
@@ -113,7 +113,7 @@ def tune(
 
 def _setting(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
     """What the values of trials depend on besides the params, by dotted key."""
-    values = config.model_dump(mode="json", exclude={"name": True, "data": {"sample"}, "tta": True, "image": {"edges"}})
+    values = config.stored("name", "data.sample", *PREDICTION_KEYS)
     folds = workspace.folds(config.data.folder)
     return {
         **{key: value for key, value in _flat(values) if key not in study.search},

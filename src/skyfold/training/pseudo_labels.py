@@ -1,0 +1,189 @@
+"""Images without labels, labelled by a run that was trained before (the teacher), for another one to learn from too.
+
+Fold f learns from what the teacher's networks of fold f say, and from no others: they have not seen the rows that fold
+f validates, so that the labels cannot carry those rows' masks into the score. A blend or a run of other folds cannot
+promise that, and is refused. So is a teacher that learned from a teacher of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from skyfold.config import PseudoConfig, RunConfig
+from skyfold.data.batches import Rows
+from skyfold.data.cache import TrainingArrays
+from skyfold.errors import ConfigError
+from skyfold.folds import Folds
+from skyfold.oof_store import RunInfo, read_info
+from skyfold.row_store import RowStore
+from skyfold.training.fit_files import FitResult, finished_fit
+from skyfold.types import ArraySequence, JsonDict, Split
+
+
+def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingArrays | None) -> Teacher:
+    """The run that `student.pseudo` names, from the folder `runs`, to label `images`.
+
+    OofMismatch where there is none, ConfigError where it will not do.
+    """
+    assert student.pseudo is not None
+    name = student.pseudo.run
+    info = read_info(runs / name)
+    if info.kind != "masks":
+        seen = ", whose networks between them have seen every row" if info.kind == "blend" else ""
+        raise ConfigError(f"pseudo.run: '{name}' is of kind {info.kind}{seen}. Name a run that segments.")
+    if info.folds_hash != folds.hash():
+        raise ConfigError(
+            f"pseudo.run: the teacher '{name}' was trained with other folds ({info.folds_hash}) than folds.csv "
+            f"({folds.hash()}), so that its networks have seen rows that '{student.name}' validates, and their labels "
+            "would leak into its score. Retrain the teacher with --restart."
+        )
+    if info.config.get("pseudo"):
+        raise ConfigError(
+            f"pseudo.run: the teacher '{name}' has learned from a teacher itself. Name that one, "
+            f"'{info.config['pseudo']['run']}'."
+        )
+    config = RunConfig.model_validate(info.config)
+    if config.image.size != student.image.size:
+        raise ConfigError(
+            f"pseudo.run: the teacher '{name}' sees images of {config.image.size}, '{student.name}' of "
+            f"{student.image.size} pixels. They must be of one size."
+        )
+    if images is None:
+        raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
+    stamp = f"{config.fit_hash()} {folds.hash()}"
+    fits = {fold: _finished(runs / name, config, stamp, fold) for fold in range(folds.k)}
+    return Teacher(runs / name, config, stamp, info.data_hash, images, fits)
+
+
+def _finished(folder: Path, config: RunConfig, stamp: str, fold: int) -> list[FitResult]:
+    seeds = config.training.seeds
+    found = [finished_fit(folder / "models", fold=fold, seed=seed, stamp=stamp) for seed in seeds]
+    finished = [fit for fit in found if fit is not None]
+    if len(finished) < len(seeds):
+        raise ConfigError(f"pseudo.run: the teacher '{config.name}' has not finished fold {fold}. Train it first.")
+    return finished
+
+
+class Predict(Protocol):
+    """Writes the mean prediction of `fits` for `rows` of `arrays` into `store`."""
+
+    def __call__(
+        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """folder: of the run; config: what it was trained with; stamp: of its fits; data_hash: of what they learned from;
+    images: that it labels; fits: by fold, its networks that have not seen what the fold validates."""
+
+    folder: Path
+    config: RunConfig
+    stamp: str
+    data_hash: str
+    images: TrainingArrays
+    fits: Mapping[int, list[FitResult]]
+
+    @property
+    def provenance(self) -> str:
+        """Changes with anything that changes the labels."""
+        return f"{self.config.name} {self.config.hash()} {self.stamp} {self.data_hash} {self.images.content}"
+
+    @property
+    def predicting(self) -> RunConfig:
+        """The config that it labels by: at the size the network sees, where there are no edges to follow yet."""
+        return self.config.model_copy(update={"image": self.config.image.model_copy(update={"edges": None})})
+
+    def recorded(self, stored: JsonDict) -> JsonDict:
+        """The stored config of a student with the provenance of its labels."""
+        with_provenance = copy.deepcopy(stored)
+        with_provenance["pseudo"]["provenance"] = self.provenance
+        return with_provenance
+
+    def check_recorded(self, student: RunInfo) -> None:
+        """ConfigError where the student was begun with other labels."""
+        before = student.config["pseudo"]["provenance"]
+        if before != self.provenance:
+            raise ConfigError(
+                f"run '{student.name}' was begun with labels of '{before}', but the teacher or the images have changed "
+                f"since ('{self.provenance}'). Begin afresh with --restart."
+            )
+
+    def labels(self, config: PseudoConfig, *, classes: int, predict: Predict) -> PseudoLabels:
+        """What it says of the images, fold by fold; kept in `pseudo/fold<f>` of its folder, and taken from there."""
+        stores = {
+            fold: RowStore.open_or_create(
+                self.folder / "pseudo" / f"fold{fold}",
+                ids=self.images.ids,
+                shape=(*self.config.image.size, classes),
+                dtype="uint8",
+                stamp=self.provenance,
+            )
+            for fold in self.fits
+        }
+        for fold, store in stores.items():
+            rows = np.arange(len(self.images.ids))
+            predict(self.images, rows, store, self.fits[fold], label=f"labels of {self.config.name}, fold {fold}")
+        return PseudoLabels(config, self.images.inputs, {fold: store.values for fold, store in stores.items()})
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """inputs: uint8 (m, h, w, C), the images without labels; probabilities: by fold, uint8 (m, h, w, K), 255 x p."""
+
+    config: PseudoConfig
+    inputs: ArraySequence
+    probabilities: Mapping[int, ArraySequence]
+
+    def added_to(self, arrays: Rows, split: Split, fold: int) -> tuple[Rows, Split]:
+        """`arrays` and behind them the labelled images, which `fold` is fitted on too."""
+        assert arrays.targets is not None
+        count = len(arrays.inputs)
+        labels = _Labels(self.probabilities[fold], low=self.config.low, high=self.config.high)
+        extended = _Extended(_Chained(arrays.inputs, self.inputs), _Chained(arrays.targets, labels))
+        return extended, Split(
+            train=np.concatenate([split.train, np.arange(count, count + len(self.inputs))]), valid=split.valid
+        )
+
+
+@dataclass(frozen=True)
+class _Extended:
+    inputs: ArraySequence
+    targets: ArraySequence
+
+
+@dataclass(frozen=True)
+class _Chained:
+    first: ArraySequence
+    second: ArraySequence
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        count = len(self.first)
+        return self.first[index] if index < count else self.second[index - count]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Targets uint8 (h, w, K + 1) of probabilities: a pixel counts where the teacher is sure of every class."""
+
+    probabilities: ArraySequence
+    low: float
+    high: float
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        probability = self.probabilities[index] / np.float32(255)
+        shown = probability >= self.high
+        sure = (shown | (probability <= self.low)).all(axis=-1, keepdims=True)
+        return np.concatenate([shown, sure], axis=-1).astype(np.uint8)
