@@ -113,7 +113,6 @@ def pack(
             for maps in pool.map(screened, chunk):
                 for packer, own in zip(packers, maps, strict=True):
                     packer.add(own)
-            list(pool.map(_ClassPacker.fill, packers))
             packed += len(chunk)
             if advance is not None:
                 advance(len(chunk))
@@ -168,17 +167,18 @@ def cuts_of(levels: np.ndarray, total: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Screened:
-    """A map of one class: maps uint8 (HW,) a model, the places of uncertain pixels in the truth and of others, and
-    sure pixels, those of them in the truth, pixels of the truth."""
+    """A map of one class: the uncertain values uint8 (M, pixels), those in the truth filled up to whole words, then the
+    others, too; how many there are of both kinds; sure pixels, those of them in the truth, pixels of the truth."""
 
-    maps: list[np.ndarray]
-    true: np.ndarray
-    other: np.ndarray
+    values: np.ndarray
+    true: int
+    other: int
     counts: tuple[int, int, int]
 
 
 def _screen(maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray | None, levels: np.ndarray) -> _Screened:
-    """truth, known (None: all are): 0/1 (HW,)."""
+    """maps: uint8 (HW,) a model, taken from while they are still in the processor's cache; truth, known (None: all
+    are): 0/1 (HW,)."""
     size = len(truth)
     lowest, highest, there, defined = np.zeros((4, LANES * _words(size)), dtype=np.uint8)
     lowest[:size], highest[:size], there[:size], defined[:size] = maps[0], maps[0], truth, 1 if known is None else known
@@ -187,7 +187,12 @@ def _screen(maps: list[np.ndarray], truth: np.ndarray, known: np.ndarray | None,
         np.maximum(highest[:size], values, out=highest[:size])
     places = np.empty((2, len(lowest)), dtype=np.uint32)
     true, other, *counts = kernels.screen(lowest, highest, there, defined, levels[0], levels[-1], places[0], places[1])
-    return _Screened(maps, places[0, :true].copy(), places[1, :other].copy(), tuple(counts))
+    middle = LANES * _words(true)
+    packed = np.empty((len(maps), middle + LANES * _words(other)), dtype=np.uint8)
+    for values, own in zip(maps, packed, strict=True):
+        kernels.take(values, places[0, :true], own[:middle])
+        kernels.take(values, places[1, :other], own[middle:])
+    return _Screened(packed, true, other, tuple(counts))
 
 
 class _ClassPacker:
@@ -200,25 +205,12 @@ class _ClassPacker:
         self.models, self.words = models, 0
         self.values = np.empty(LANES * models * most_words, dtype=np.uint8)
         self.counts: list[tuple[int, ...]] = []
-        self.waiting: list[tuple[int, _Screened]] = []
 
     def add(self, screened: _Screened) -> None:
-        """Make room for the map; `fill` copies it."""
-        self.waiting.append((self.words, screened))
-        true, other = len(screened.true), len(screened.other)
-        self.words += _words(true) + _words(other)
-        self.counts.append((self.words, true, other, *screened.counts))
-
-    def fill(self) -> None:
-        for begin, screened in self.waiting:
-            middle = LANES * _words(len(screened.true))
-            end = middle + LANES * _words(len(screened.other))
-            first = LANES * self.models * begin
-            packed = self.values[first : first + self.models * end].reshape(self.models, end)
-            for values, own in zip(screened.maps, packed, strict=True):
-                kernels.take(values, screened.true, own[:middle])
-                kernels.take(values, screened.other, own[middle:])
-        self.waiting.clear()
+        first = LANES * self.models * self.words
+        self.values[first : first + screened.values.size] = screened.values.reshape(-1)
+        self.words += _words(screened.true) + _words(screened.other)
+        self.counts.append((self.words, screened.true, screened.other, *screened.counts))
 
     def done(self) -> UncertainPixels:
         counts = np.array(self.counts, dtype=np.int64).reshape(-1, 6)
