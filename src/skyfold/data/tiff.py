@@ -1,47 +1,61 @@
 """How TIFF files become arrays, and how broken ones are noticed.
 
-OpenCV decodes, whatever the compression, and refuses a file that is cut short. TIFF has no checksum: bytes changed
-inside a file are noticed only where they break its structure.
+tifffile reads what a file says of itself, and decodes it where it can do so alone. OpenCV decodes the other
+compressions; of some kinds of file it would drop bands or mix them up without a word, so that its result is taken only
+where it is what the file says. TIFF has no checksum: bytes changed inside a file are noticed only where they break its
+structure.
 """
 
 from __future__ import annotations
 
+import io
+import logging
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 
 from skyfold.errors import DataLayoutError
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
+# Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA; and predictors: none,
+# differences of whole numbers.
+COMPRESSIONS = (1, 8, 32946, 32773, 34925)
+PREDICTORS = (1, 2)
+WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+ORIENTATION = 274
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would name no file; the errors below do
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def read_tiff(path: Path) -> np.ndarray:
     """The first page as stored: (H, W), or (H, W, bands) with red first, of the file's own number type.
 
-    DataLayoutError names a file that is missing, empty, no TIFF, or cut short.
+    Bits become 0 and 1. DataLayoutError names a file that is missing, empty, no TIFF, cut short, or of a kind that
+    could be read wrongly: turned by a tag, white stored as 0, a palette, or what OpenCV alone decodes, and not rightly.
     """
+    data = _bytes_of(path)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise DataLayoutError(f"{path}: a folder, expected a TIFF file. Rename or remove it.") from None
-    if not data:
-        raise DataLayoutError(f"{path}: the file is empty. Get it again.")
-    if not data.startswith(SIGNATURES):
-        raise DataLayoutError(f"{path}: not a TIFF file, whatever its name says. Get it again.")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Get the file again.") from None
-    if image is None:
-        raise DataLayoutError(f"{path}: the TIFF is cut short or damaged ({len(data)} bytes). Get the file again.")
-    if image.ndim == 3:  # OpenCV has blue first
-        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
-    return np.ascontiguousarray(image)
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            _refuse_odd(path, page)
+            own = page.compression in COMPRESSIONS and page.predictor in PREDICTORS
+            image = np.asarray(page.asarray()) if own else _by_opencv(path, data, page)
+            planes, depth, height, width, samples = page.shaped
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, zlib.error, EOFError) as error:
+        raise DataLayoutError(
+            f"{path}: the TIFF is cut short or damaged ({len(data)} bytes: {error}). Get the file again."
+        ) from None
+    if depth != 1:
+        raise DataLayoutError(f"{path}: a volume of {depth} layers, expected an image. Get the file again.")
+    image = image.astype(np.uint8) if image.dtype == np.bool_ else image
+    if planes > 1:
+        image = np.moveaxis(image.reshape(planes, height, width), 0, -1)
+    image = image.reshape(height, width, -1) if planes * samples > 1 else image.reshape(height, width)
+    return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
 
 
 def as_bytes(image: np.ndarray, values: tuple[float, float]) -> np.ndarray:
@@ -53,3 +67,52 @@ def as_bytes(image: np.ndarray, values: tuple[float, float]) -> np.ndarray:
     low, high = values
     share = (image.astype(np.float64) - low) / (high - low)
     return np.rint(255 * np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0)).astype(np.uint8)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataLayoutError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise DataLayoutError(f"{path}: a folder, expected a TIFF file. Rename or remove it.") from None
+    if not data:
+        raise DataLayoutError(f"{path}: the file is empty. Get it again.")
+    if not data.startswith(SIGNATURES):
+        raise DataLayoutError(f"{path}: not a TIFF file, whatever its name says. Get it again.")
+    return data
+
+
+def _refuse_odd(path: Path, page: tifffile.TiffPage) -> None:
+    if page.photometric == WHITE_IS_ZERO:
+        raise DataLayoutError(f"{path}: white is stored as 0, so that programs differ in its values. Write black as 0.")
+    if page.photometric not in (GREY, RGB, YCBCR):
+        kind = "a palette" if page.photometric == PALETTE else f"colours of kind {int(page.photometric)}"
+        raise DataLayoutError(f"{path}: a TIFF with {kind}. Write it as grey or RGB.")
+    orientation = page.tags.get(ORIENTATION)
+    if orientation is not None and orientation.value != 1:
+        raise DataLayoutError(f"{path}: a tag (orientation {orientation.value}) turns it. Write it upright, without.")
+
+
+def _by_opencv(path: Path, data: bytes, page: tifffile.TiffPage) -> np.ndarray:
+    """(H, W) or (H, W, bands); DataLayoutError where the result is not what the file says of itself."""
+    said = f"{page.dtype} {page.shape}, compressed by {getattr(page.compression, 'name', page.compression)}"
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise DataLayoutError(f"{path}: cannot be decoded ({said}; {error.err}). Get the file again.") from None
+    if image is None:
+        raise DataLayoutError(
+            f"{path}: the TIFF is cut short or damaged, or of a compression that is not known ({said}). Get the file "
+            "again, or write it without compression."
+        )
+    planes, _, height, width, samples = page.shaped
+    expected = (height, width) if samples == 1 else (height, width, samples)
+    colours = {1: (GREY,), 3: (RGB, YCBCR), 4: (RGB,)}
+    if planes > 1 or page.photometric not in colours.get(samples, ()) or page.bitspersample < 8:
+        raise DataLayoutError(f"{path}: {said}, in a way that is not read. Write it without compression.")
+    if image.shape != expected or image.dtype != page.dtype:
+        raise DataLayoutError(
+            f"{path}: says {said}, but is decoded as {image.dtype} {image.shape}. Write it without compression."
+        )
+    return image[..., [2, 1, 0, *range(3, samples)]] if samples >= 3 else image  # OpenCV has blue first

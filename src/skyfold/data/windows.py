@@ -1,7 +1,7 @@
 """How a window of a scene is read while the rest of the scene stays on disk.
 
 A TIFF is read by the strips or tiles it is made of, an `.npy` file is mapped. PNG and JPEG cannot be entered in the
-middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a kind that only OpenCV decodes.
+middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a compression that only OpenCV decodes.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import cv2
 import numpy as np
 import tifffile
 
 from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
+from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, write_atomic
 from skyfold.row_store import release_pages
 from skyfold.types import IntPair
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-# Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA.
-TIFF_COMPRESSIONS = (1, 8, 32946, 32773, 34925)
-TIFF_GREY, TIFF_RGB = 1, 2
 LARGEST_SEGMENT = 32 << 20  # bytes of a decoded strip or tile; beyond it a window would cost as much as the scene
 
 
@@ -149,7 +146,7 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
-            if page.photometric not in (TIFF_GREY, TIFF_RGB) or page.compression not in TIFF_COMPRESSIONS:
+            if page.photometric not in (GREY, RGB) or page.compression not in COMPRESSIONS:
                 return None
             planes, depth, height, width, samples = page.shaped
             if page.dtype != np.uint8 or depth != 1 or page.bitspersample != 8:
@@ -175,14 +172,12 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
 
 
 def _decode_tiff(path: Path, bands: int) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR if bands == 3 else cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise DataLayoutError(f"{path}: a TIFF that cannot be decoded. Convert it to PNG, or get the file again.")
+    image = read_tiff(path)
     if image.dtype != np.uint8:
         raise DataLayoutError(f"{path}: {image.dtype}. Write it with 8 bits a band.")
-    image = np.asarray(image).reshape(*image.shape[:2], -1)
+    image = image.reshape(*image.shape[:2], -1)
     _refuse_other_bands(path, image.shape[2], bands)
-    return image[..., [2, 1, 0, *range(3, image.shape[2])]] if image.shape[2] >= 3 else image
+    return image
 
 
 def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:

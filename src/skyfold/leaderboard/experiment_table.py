@@ -18,6 +18,7 @@ from skyfold.postprocess.selection import HALF
 from skyfold.training.fit_files import FitFiles
 from skyfold.training.history import read_history
 from skyfold.tuning.search_space import load_study
+from skyfold.types import Metric
 from skyfold.workspace import Workspace
 
 ROWS_AT_ONCE = 64
@@ -152,7 +153,7 @@ def _figures(config: RunConfig, context: Context, workspace: Workspace, search_m
 
 def _scores(run: StoredRun, context: Context) -> tuple[float, ...]:
     """IoU, Dice and pixel accuracy of the rows that a fold validated."""
-    metrics = (MeanIoU(), MeanDice(), PixelAccuracy())
+    metrics: tuple[Metric, ...] = (MeanIoU(), MeanDice(), PixelAccuracy())
     samples, rows = context.samples, np.flatnonzero(run.oof.covered)
     assert samples.targets is not None
     parts: list[list[np.ndarray]] = [[] for _ in metrics]
