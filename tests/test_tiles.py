@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.data.windows import ArrayWindows
-from skyfold.inference.tiles import Tiling, predict_scene
+from skyfold.inference.tiles import Tiling, predict_scene, tile_count
 
 Model = Callable[[np.ndarray], np.ndarray]
 
@@ -212,9 +212,12 @@ def test_a_scene_of_31_megapixels_takes_the_memory_of_a_row_of_tiles() -> None:
     )  # (5226 - 256) / (256 - 32) steps, rounded up, and one: no row of tiles is read twice
 
 
-def test_progress_counts_tiles(capsys: pytest.CaptureFixture[str]) -> None:
-    list(predict_scene(ArrayWindows(noise(40, 30), 3), constant, Tiling((16, 16), 4), label="scene a"))
-    assert "scene a: 9/9 tiles" in capsys.readouterr().err
+@pytest.mark.parametrize(("size", "tiles"), [((40, 30), 9), ((41, 30), 12), ((9, 16), 1)])
+def test_tiles_are_counted_before_and_while_they_are_predicted(size: tuple[int, int], tiles: int) -> None:
+    """Tiles of 16 that overlap by 4 reach from 16 to 28, 40 and 52 pixels."""
+    scene, seen = ArrayWindows(noise(*size), 3), []
+    list(predict_scene(scene, constant, Tiling((16, 16), 4), batch_size=2, on_tile=lambda: seen.append(1)))
+    assert len(seen) == tile_count(scene, Tiling((16, 16), 4)) == tiles
 
 
 @pytest.mark.parametrize(("size", "overlap"), [((16, 16), 9), ((16, 8), 5), ((16, 16), -1), ((0, 8), 0)])

@@ -8,6 +8,7 @@ relative to the file).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -71,8 +72,30 @@ class GuideConfig(Strict):
     eps: Annotated[float, Field(gt=0)] = 1e-5
 
 
+class CropConfig(Strict):
+    """Big scenes are learned from by crops and predicted by overlapping tiles, instead of being reduced as a whole.
+
+    `image.size` is then the size of a crop and of a tile. per_scene: crops of each scene in an epoch; scales: the least
+    and greatest side of a crop over `image.size`, drawn anew for each epoch, all crops being brought to `image.size`;
+    balanced: share of crops laid around a pixel of a class that is drawn evenly, however rare it is; overlap: what
+    neighbouring tiles share at least, of the shorter side of a tile. Tiles are predicted at the scene's own scale.
+    """
+
+    per_scene: Positive = 4
+    scales: tuple[float, float] = (1.0, 1.0)
+    balanced: Fraction = 0.5
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+
+    @field_validator("scales")
+    @classmethod
+    def _ascending(cls, scales: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scales[0] <= scales[1] < math.inf:
+            raise ValueError("the least and the greatest, both above 0")
+        return scales
+
+
 class ImageConfig(Strict):
-    """size: (H, W) the network sees; images are reduced with area averaging.
+    """size: (H, W) the network sees; images are reduced with area averaging, or, with `crop`, cut.
 
     scaling: how bytes become numbers (see data/scaling.py); encoder: as the encoder's pretrained weights want it.
     edges: how probabilities follow the edges of the image on the competition's grid; none: enlarged bilinearly alone.
@@ -81,6 +104,7 @@ class ImageConfig(Strict):
     size: IntPair
     scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "per_image", "encoder"] = "unit"
     edges: GuideConfig | None = None
+    crop: CropConfig | None = None
 
     @field_validator("size")
     @classmethod
@@ -88,6 +112,12 @@ class ImageConfig(Strict):
         if min(size) < 8:
             raise ValueError("both sides must be at least 8 pixels")
         return size
+
+    @model_validator(mode="after")
+    def _cut_or_reduced(self) -> ImageConfig:
+        if self.crop and self.edges:
+            raise ValueError("edges: tiles see the image at its own scale; leave edges off, or crop")
+        return self
 
 
 class LossConfig(Strict):
@@ -239,10 +269,11 @@ class PseudoConfig(Strict):
         return self
 
 
-PREDICTION_KEYS = ("tta", "image.edges")  # of a RunConfig: changed, a run predicts anew with the weights it has
+# Of a RunConfig: changed, a run predicts anew with the weights it has.
+PREDICTION_KEYS = ("tta", "image.edges", "image.crop.overlap")
 # Of a RunConfig, added when runs were stored already: at its default such a key is neither hashed nor stored, so that
 # those runs stay valid.
-LATER_KEYS = ("mix", "pseudo", "training.accumulate", "training.average_epochs", "training.bootstrap")
+LATER_KEYS = ("image.crop", "mix", "pseudo", "training.accumulate", "training.average_epochs", "training.bootstrap")
 
 
 class RunConfig(Strict):
@@ -287,6 +318,14 @@ class RunConfig(Strict):
     def _edges_of_maps(self) -> RunConfig:
         if self.target == "presence" and self.image.edges:
             raise ValueError("target: presence predicts no maps that could follow edges; leave image.edges off")
+        return self
+
+    @model_validator(mode="after")
+    def _crops_of_maps(self) -> RunConfig:
+        if self.image.crop and self.target != "masks":
+            raise ValueError(f"image.crop: target: {self.target} is said of a whole image; leave image.crop off")
+        if self.image.crop and self.pseudo:
+            raise ValueError("image.crop: a teacher labels reduced images, not crops; leave pseudo or image.crop off")
         return self
 
     def hash(self) -> str:

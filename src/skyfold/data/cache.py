@@ -40,6 +40,12 @@ class TrainingArrays:
     content: str = ""
     on_grid: np.ndarray | None = None
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(h, w, C)."""
+        height, width, bands = self.inputs.shape[1:]
+        return height, width, bands
+
 
 def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> TrainingArrays:
     """Decode and reduce every sample to `size` (h, w), or take over what `folder` holds of it already.

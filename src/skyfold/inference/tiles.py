@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.data.windows import Windows
-from skyfold.progress import Progress
 from skyfold.types import IntPair
 
 # uint8 (B, h, w, C) -> float32 (B, h, w, K)
@@ -42,14 +41,19 @@ class Tiling:
 
 
 def predict_scene(
-    scene: Windows, predict: Predict, tiling: Tiling, *, batch_size: int = 1, label: str = "predicting"
+    scene: Windows,
+    predict: Predict,
+    tiling: Tiling,
+    *,
+    batch_size: int = 1,
+    on_tile: Callable[[], object] = lambda: None,
 ) -> Iterator[Strip]:
     """Predict `scene` tile by tile; its rows come in strips, from top to bottom, each row once.
 
     predict: gets always `batch_size` tiles of `tiling.size`, so that a network is traced once; the last batch of a row
-    of tiles repeats its first tile. A scene smaller than a tile is continued by mirroring, and cut to its size again.
-    In memory are one row of tiles of the scene and at most three of the prediction: h x W x (C + 12 K) bytes, besides
-    a batch.
+    of tiles repeats its first tile. on_tile: called after each of the `tile_count` tiles. A scene smaller than a tile
+    is continued by mirroring, and cut to its size again. In memory are one row of tiles of the scene and at most three
+    of the prediction: h x W x (C + 12 K) bytes, besides a batch.
 
     Where the model says the same from every tile, or one tile covers all, the result is the model's, bit for bit.
     """
@@ -58,22 +62,28 @@ def predict_scene(
     columns = _Axis.of(width, tiling.size[1], tiling.overlap)
     band: np.ndarray | None = None  # the running mean of the rows from `done` on
     done = 0
-    with Progress(label, len(rows.starts) * len(columns.starts), "tiles") as progress:
-        for i, top in enumerate(rows.starts):
-            for j, tile in enumerate(_predicted_row(scene, predict, tiling, top, columns.starts, batch_size)):
-                if band is None:
-                    band = np.zeros((rows.tile, columns.length, tile.shape[-1]), dtype=np.float32)
-                left = columns.starts[j]
-                mean = band[:, left : left + columns.tile]
-                mean += _share(rows, columns, i, j)[..., np.newaxis] * (tile - mean)
-                progress.advance()
-            assert band is not None
-            end = rows.starts[i + 1] if i + 1 < len(rows.starts) else rows.length
-            finished = band[: end - done, :width]
-            yield Strip(done, finished[: height - done].copy())
-            kept = band[end - done :].copy()
-            band[: len(kept)], band[len(kept) :] = kept, 0
-            done = end
+    for i, top in enumerate(rows.starts):
+        for j, tile in enumerate(_predicted_row(scene, predict, tiling, top, columns.starts, batch_size)):
+            if band is None:
+                band = np.zeros((rows.tile, columns.length, tile.shape[-1]), dtype=np.float32)
+            left = columns.starts[j]
+            mean = band[:, left : left + columns.tile]
+            mean += _share(rows, columns, i, j)[..., np.newaxis] * (tile - mean)
+            on_tile()
+        assert band is not None
+        end = rows.starts[i + 1] if i + 1 < len(rows.starts) else rows.length
+        finished = band[: end - done, :width]
+        yield Strip(done, finished[: height - done].copy())
+        kept = band[end - done :].copy()
+        band[: len(kept)], band[len(kept) :] = kept, 0
+        done = end
+
+
+def tile_count(scene: Windows, tiling: Tiling) -> int:
+    """How many tiles `predict_scene` predicts."""
+    sides = zip(scene.shape[:2], tiling.size, strict=True)
+    rows, columns = (len(_starts(max(side, tile), tile, tiling.overlap)) for side, tile in sides)
+    return rows * columns
 
 
 def _predicted_row(

@@ -13,6 +13,7 @@ import numpy as np
 from skyfold.config import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, training_batches
+from skyfold.data.scene_arrays import SceneArrays, epoch_rows, validation_rows
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
@@ -32,7 +33,7 @@ CHECKPOINT_SECONDS = 10.0  # a checkpoint of Adam and four copies of the weights
 def fit_fold(
     network: Network,
     *,
-    arrays: Rows,
+    arrays: Rows | SceneArrays,
     split: Split,
     score: ValidationScore,
     scaling: str,
@@ -55,7 +56,9 @@ def fit_fold(
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
     accumulate = config.training.accumulate
-    steps = steps_per_epoch(len(split.train), network.batch_size, accumulate)
+    _, learned_rows = epoch_rows(arrays, split.train, seed=own_seed, epoch=0)
+    steps = steps_per_epoch(len(learned_rows), network.batch_size, accumulate)
+    checked, checked_rows = validation_rows(arrays, split.valid)
     history: list[HistoryRow] = []
     kept: list[kept_weights.Weights] = []
     network.restart(seed=own_seed)
@@ -74,9 +77,10 @@ def fit_fold(
             started = time.monotonic()
             loss, rate = math.nan, 0.0
             network.begin_epoch(seed=derived_seed(own_seed, epoch))
+            learned, learned_rows = epoch_rows(arrays, split.train, seed=own_seed, epoch=epoch)
             batches = training_batches(
-                arrays,
-                split.train,
+                learned,
+                learned_rows,
                 batch_size=network.batch_size,
                 scaling=scaling,
                 presence=config.target == "presence",
@@ -105,7 +109,7 @@ def fit_fold(
                     "optimizer.clip_norm."
                 )
             trained = time.monotonic()
-            val_loss, val_score, weights = _validated(network, arrays, split.valid, score, scaling)
+            val_loss, val_score, weights = _validated(network, checked, checked_rows, score, scaling)
             row: HistoryRow = {
                 "epoch": epoch + 1,
                 "loss": loss,
@@ -130,7 +134,7 @@ def fit_fold(
     ended_with = _best_epoch(history, score.greater_is_better) if config.training.keep == "best" else len(history) - 1
     final_score = history[ended_with]["val_score"]
     if config.training.keep == "average":
-        _, final_score = _measured(network, arrays, split.valid, score, scaling)
+        _, final_score = _measured(network, checked, checked_rows, score, scaling)
     paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)

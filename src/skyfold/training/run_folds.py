@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,14 @@ from skyfold.config import PREDICTION_KEYS, RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays, images_of_size, training_arrays
+from skyfold.data.crops import CropPlan
 from skyfold.data.scaling import SCALINGS
+from skyfold.data.scene_arrays import SceneArrays, scene_arrays
 from skyfold.errors import ConfigError
 from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
 from skyfold.inference.predict import chunks, mean_probabilities, on_grid
+from skyfold.inference.predict_scenes import tiling_of, write_scenes
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
 from skyfold.training.bootstrap import bootstrapped
@@ -53,11 +56,11 @@ class RunData:
     """What a run is trained on; arrays by part."""
 
     competition: Competition
-    arrays: dict[str, TrainingArrays]
+    arrays: Mapping[str, TrainingArrays | SceneArrays]
     folds: Folds
 
 
-# Called with fold, seed, epoch (from 1) and validation score after each epoch.
+# Called with fold, seed, epoch (from 1) and validation score after each epoch that is validated.
 OnEpoch = Callable[[int, int, int, float], None]
 
 
@@ -87,12 +90,22 @@ def train(
 
 
 def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> RunData:
-    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache."""
+    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache.
+
+    With `image.crop` the images stay scenes of their own size.
+    """
     name = config.data.folder
     folder = workspace.data(name)
     competition = competitions.build(config.data.competition, config.data.options, folder)
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
     folds = folds_of(config.data, samples["train"].ids, workspace)
+    if config.image.crop is not None:
+        crop = config.image.crop
+        plan = CropPlan(config.image.size, crop.per_scene, crop.scales, crop.balanced)
+        scenes = workspace.cache(name) / "scenes"
+        return RunData(
+            competition, {part: scene_arrays(loaded, plan, cache=scenes) for part, loaded in samples.items()}, folds
+        )
     height, width = config.image.size
     cache = workspace.cache(name) / f"{height}x{width}"
     arrays = {
@@ -146,6 +159,10 @@ def check(config: RunConfig) -> None:
     family.check(config.model.options)
     make_loss(config.loss.name, config.loss.options, target=config.target)
     resolved_scaling(config)
+    if config.image.crop is not None and hasattr(family, "predict"):
+        raise ConfigError(
+            f"image.crop: the family {config.model.family} learns nothing, from no crops. Leave image.crop off."
+        )
 
 
 def resolved_scaling(config: RunConfig) -> str:
@@ -174,8 +191,8 @@ def resolved_scaling(config: RunConfig) -> str:
 def run_folds(
     config: RunConfig,
     competition: Competition,
-    arrays_train: TrainingArrays,
-    arrays_test: TrainingArrays | None,
+    arrays_train: TrainingArrays | SceneArrays,
+    arrays_test: TrainingArrays | SceneArrays | None,
     folds: Folds,
     run_folder: Path,
     *,
@@ -195,7 +212,9 @@ def run_folds(
     classes = len(competition.classes)
     family = plugins.load("models", config.model.family)
     # Before anything is written: what the config asks for may not fit these images.
-    teacher = find_teacher(config, run_folder.parent, folds, arrays_test) if config.pseudo else None
+    teacher = (
+        find_teacher(config, run_folder.parent, folds, arrays_test and _reduced(arrays_test)) if config.pseudo else None
+    )
     job: _Job | _Untrained = (
         _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
         if hasattr(family, "predict")
@@ -227,6 +246,7 @@ def run_folds(
     )
     if teacher is not None:
         assert isinstance(job, _Job)
+        assert config.pseudo is not None
         teacher.check_recorded(info)
         asked = _Job(
             teacher.predicting, competition, arrays_train, teacher.folder / "models", teacher.stamp, checkpoint_seconds
@@ -265,7 +285,7 @@ class _Job:
         self,
         config: RunConfig,
         competition: Competition,
-        arrays: TrainingArrays,
+        arrays: TrainingArrays | SceneArrays,
         folder: Path,
         stamp: str,
         checkpoint_seconds: float,
@@ -276,7 +296,7 @@ class _Job:
         self.scaling = resolved_scaling(config)
         self.checkpoint_seconds, self.on_epoch = checkpoint_seconds, on_epoch
         self.score = validation_score(config, competition)
-        height, width, bands = arrays.inputs.shape[1:]
+        height, width, bands = arrays.input_shape
         self.augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=self.classes + 1)
         self._network: Network | None = None
 
@@ -285,7 +305,7 @@ class _Job:
         if self._network is None:
             from skyfold.training.network import Network
 
-            self._network = Network(self.config, input_shape=self.arrays.inputs.shape[1:], classes=self.classes)
+            self._network = Network(self.config, input_shape=self.arrays.input_shape, classes=self.classes)
         return self._network
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
@@ -296,10 +316,10 @@ class _Job:
         ]
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
-        rows: Rows = self.arrays
+        rows: Rows | SceneArrays = self.arrays
         split = self.split(folds, fold, seed)
         if self.pseudo is not None:
-            rows, split = self.pseudo.added_to(rows, split, fold)
+            rows, split = self.pseudo.added_to(_reduced(self.arrays), split, fold)
         return fit_fold(
             self.network,
             arrays=rows,
@@ -321,14 +341,34 @@ class _Job:
         return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bootstrap else split
 
     def predict(
-        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+        self,
+        arrays: TrainingArrays | SceneArrays,
+        rows: np.ndarray,
+        store: RowStore,
+        fits: list[FitResult],
+        *,
+        label: str,
     ) -> None:
-        """Write the mean prediction of `fits` for `rows` into `store`; chunks done before are left as they are."""
+        """Write the mean prediction of `fits` for `rows` into `store`; what was done before is left as it is."""
         if store.done[rows].all():
             return
-        height, width = arrays.inputs.shape[1:3]
-        row_bytes = 4 * self.classes * (height * width if self.config.target == "masks" else 1)
         members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
+        if isinstance(arrays, SceneArrays):
+            assert self.config.image.crop is not None
+            write_scenes(
+                self.network,
+                arrays,
+                rows,
+                store,
+                members=members,
+                scaling=self.scaling,
+                flips=self.config.tta,
+                tiling=tiling_of(self.config.image.size, self.config.image.crop),
+                label=label,
+            )
+            return
+        height, width, _ = arrays.input_shape
+        row_bytes = 4 * self.classes * (height * width if self.config.target == "masks" else 1)
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in chunks(rows, batch_size=self.network.batch_size, row_bytes=row_bytes):
                 if not store.done[chunk].all():
@@ -356,16 +396,29 @@ class _Untrained:
         return []
 
     def predict(
-        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+        self,
+        arrays: TrainingArrays | SceneArrays,
+        rows: np.ndarray,
+        store: RowStore,
+        fits: list[FitResult],
+        *,
+        label: str,
     ) -> None:
         if store.done[rows].all():
             return
+        images = _reduced(arrays)
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in store.chunks(rows):
-                values = self.predict_images(np.stack([arrays.inputs[i] for i in chunk]))
-                store.write(chunk, _on_grid_of(store, values, self.config, arrays, chunk))
+                values = self.predict_images(np.stack([images.inputs[i] for i in chunk]))
+                store.write(chunk, _on_grid_of(store, values, self.config, images, chunk))
                 progress.advance(len(chunk))
         store.flush()
+
+
+def _reduced(arrays: TrainingArrays | SceneArrays) -> TrainingArrays:
+    """The arrays of a run without `image.crop`."""
+    assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
+    return arrays
 
 
 def _on_grid_of(
