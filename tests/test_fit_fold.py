@@ -73,7 +73,7 @@ HALVES = Split(train=np.arange(0, N, 2), valid=np.arange(1, N, 2))
 MIXED = Split(train=np.arange(0, 16), valid=np.arange(16, N))
 
 
-def fit(config, folder, *, network=None, fold=0, seed=0, stamp="s", split=MIXED, arrays=None):
+def fit(config, folder, *, network=None, fold=0, seed=0, stamp="s", split=MIXED, arrays=None, on_epoch=None):
     return fit_fold(
         network or Network(config, input_shape=(*SIZE, 3), classes=2),
         arrays=arrays or make_arrays(),
@@ -86,6 +86,7 @@ def fit(config, folder, *, network=None, fold=0, seed=0, stamp="s", split=MIXED,
         seed=seed,
         stamp=stamp,
         checkpoint_seconds=0,
+        on_epoch=on_epoch,
     )
 
 
@@ -126,7 +127,7 @@ ALL_STATE = {
 }
 
 
-GATHERED = {"batch_size": 2, "accumulate": 4, "keep": "average", "average_epochs": 3}
+GATHERED = {"batch_size": 2, "accumulate": 4, "keep": "average", "average_epochs": 3, "validate_every": 2}
 MIX = [{"name": "cutmix", "p": 0.8, "ramp": {"start": {"p": 0}, "epochs": [2, 4]}}, {"name": "mosaic"}]
 
 
@@ -180,6 +181,50 @@ def test_damaged_or_foreign_checkpoint_is_not_gone_on_from(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     assert checkpoint.read(path, stamp="s") is None
     assert checkpoint.read(tmp_path / "none.npz", stamp="s") is None
+
+
+@pytest.mark.parametrize("keep", ["best", "average"])
+def test_epochs_between_validations_change_no_weight(tmp_path, keep):
+    training = {"epochs": 5, "batch_size": 8, "ema": 0.5, "keep": keep, "average_epochs": 2}
+    every = fit(make_config(training=training), tmp_path / "every")
+    reported = []
+    second = fit(
+        make_config(training={**training, "validate_every": 2}),
+        tmp_path / "second",
+        on_epoch=lambda *at: reported.append(at),
+    )
+    all_rows, rows = history(tmp_path / "every"), history(tmp_path / "second")
+    for epoch, (row, full) in enumerate(zip(rows, all_rows, strict=True), start=1):
+        looked = epoch in (2, 4, 5)
+        assert row == (full if looked else {**full, "val_loss": "", "val_score": ""})
+    assert [epoch for epoch, _ in reported] == [2, 4, 5]
+    assert [f"{score:.6g}" for _, score in reported] == [rows[epoch]["val_score"] for epoch in (1, 3, 4)]
+    if keep == "best":
+        assert second.score == max(score for _, score in reported)
+        assert second.best_epoch in (2, 4, 5)
+        return
+    assert second.score == every.score
+    assert (tmp_path / "every/fold0_seed0.png").is_file()
+    for name in ("every", "second"):
+        found = stored_weights(tmp_path / name / "fold0_seed0.weights.h5")
+        reference = stored_weights(tmp_path / "every/fold0_seed0.weights.h5")
+        for one, two in zip(found, reference, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_a_checkpoint_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    pause = checkpoint.Pause(10.0)
+    over = {}
+    for took in (0.1, 2.0):
+        began = now[0]
+        now[0] += took
+        pause.written(started=began)
+        written = now[0]
+        over[took] = next(wait for wait in range(100) if now.__setitem__(0, written + wait) or pause.is_over())
+    assert over == {0.1: 10, 2.0: 40}
+    assert checkpoint.Pause(0.0).is_over()
 
 
 def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):

@@ -145,7 +145,8 @@ class ScheduleConfig(Strict):
 
 class TrainingConfig(Strict):
     """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
-    validation score before a fold ends (None: all epochs).
+    validation score before a fold ends (None: all epochs). validate_every: one in so many epochs is validated, and the
+    last; a fold ends, and the best epoch is chosen, among these alone.
 
     accumulate: the weights change once in so many batches, by the mean of their gradients: a batch of batch_size x
     accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
@@ -160,6 +161,7 @@ class TrainingConfig(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
+    validate_every: Positive = 1
     seeds: tuple[Seed, ...] = (0,)
     bootstrap: bool = False
     keep: Literal["best", "last", "average"] = "best"
@@ -273,7 +275,17 @@ class PseudoConfig(Strict):
 PREDICTION_KEYS = ("tta", "image.edges", "image.crop.overlap")
 # Of a RunConfig, added when runs were stored already: at its default such a key is neither hashed nor stored, so that
 # those runs stay valid.
-LATER_KEYS = ("image.crop", "mix", "pseudo", "training.accumulate", "training.average_epochs", "training.bootstrap")
+LATER_KEYS = (
+    "activation",
+    "classes",
+    "image.crop",
+    "mix",
+    "pseudo",
+    "training.accumulate",
+    "training.average_epochs",
+    "training.bootstrap",
+    "training.validate_every",
+)
 
 
 class RunConfig(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,29 @@ from typing import Any
 import numpy as np
 
 from skyfold.files import write_atomic
+
+SHARE = 0.05  # of the time, at most, goes into writing checkpoints
+
+
+class Pause:
+    """How long to wait before the next checkpoint: `seconds`, and longer where one takes long to reach the disk.
+
+    seconds: 0 to wait for nothing.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._least = seconds
+        self._took = 0.0
+        self._since = time.monotonic()
+
+    def is_over(self) -> bool:
+        wait = max(self._least, self._took / SHARE) if self._least else 0.0
+        return time.monotonic() - self._since >= wait
+
+    def written(self, *, started: float) -> None:
+        """A checkpoint, begun at `started` of the monotonic clock, has just been written."""
+        self._since = time.monotonic()
+        self._took = self._since - started
 
 
 @dataclass(frozen=True)

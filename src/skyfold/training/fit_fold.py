@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from skyfold.config import RunConfig
 from skyfold.data.augment import Augmenter
-from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, training_batches
+from skyfold.data.batches import Batch, Rows, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.scene_arrays import SceneArrays, epoch_rows, validation_rows
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
@@ -21,13 +21,14 @@ from skyfold.training import checkpoint, kept_weights
 from skyfold.training.fit_files import FitFiles, FitResult
 from skyfold.training.history import HistoryRow, draw_history, write_history
 from skyfold.training.schedules import learning_rate
+from skyfold.training.stopping import best_epoch, has_ended, is_validated, validated
 from skyfold.training.validation import ValidationScore
 from skyfold.types import Split
 
 if TYPE_CHECKING:
     from skyfold.training.network import Network
 
-CHECKPOINT_SECONDS = 10.0  # a checkpoint of Adam and four copies of the weights takes up to a second to reach the disk
+CHECKPOINT_SECONDS = 10.0
 
 
 def fit_fold(
@@ -45,20 +46,22 @@ def fit_fold(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
-    """Fit on `split.train`, validate on `split.valid` after each epoch, and write `folder/fold<f>_seed<s>.*`.
+    """Fit on `split.train`, validate on `split.valid` as `training.validate_every` says, and write
+    `folder/fold<f>_seed<s>.*`.
 
     The score of the result is that of the weights it ends with.
     .csv and .png: the history; .json: the result; .weights.h5 last of all: where it is, the fit is finished (see
-    `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`.
-    ConfigError where the loss stops being a number.
+    `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`, and less often
+    where that would cost more than a twentieth of the time; 0: after each epoch. on_epoch: called with epoch (from 1)
+    and score after each one that was validated, those before a stop too. ConfigError where the loss stops being a
+    number.
     """
-    config = network.config
+    config, training = network.config, network.config.training
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
-    accumulate = config.training.accumulate
-    _, learned_rows = epoch_rows(arrays, split.train, seed=own_seed, epoch=0)
-    steps = steps_per_epoch(len(learned_rows), network.batch_size, accumulate)
-    checked, checked_rows = validation_rows(arrays, split.valid)
+    _, of_epoch = epoch_rows(arrays, split.train, seed=own_seed, epoch=0)
+    steps = steps_per_epoch(len(of_epoch), network.batch_size, training.accumulate)
+    checked = validation_rows(arrays, split.valid)
     history: list[HistoryRow] = []
     kept: list[kept_weights.Weights] = []
     network.restart(seed=own_seed)
@@ -67,20 +70,17 @@ def fit_fold(
         network.set_state(found.state)
         history, kept = found.history, found.kept
     if on_epoch is not None:
-        for done in history:
-            on_epoch(int(done["epoch"]), done["val_score"])
-    written = time.monotonic()
-    label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(config.training.seeds) > 1 else "")
-    with Progress(label, (config.training.epochs - len(history)) * steps, unit="steps") as progress:
-        while not _ended(history, config, score.greater_is_better):
+        for epoch in validated(history, training):
+            on_epoch(epoch + 1, history[epoch]["val_score"])
+    pause = checkpoint.Pause(checkpoint_seconds)
+    label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(training.seeds) > 1 else "")
+    with Progress(label, (training.epochs - len(history)) * steps, unit="steps") as progress:
+        while not has_ended(history, training, greater_is_better=score.greater_is_better):
             epoch = len(history)
             started = time.monotonic()
-            loss, rate = math.nan, 0.0
             network.begin_epoch(seed=derived_seed(own_seed, epoch))
-            learned, learned_rows = epoch_rows(arrays, split.train, seed=own_seed, epoch=epoch)
             batches = training_batches(
-                learned,
-                learned_rows,
+                *epoch_rows(arrays, split.train, seed=own_seed, epoch=epoch),
                 batch_size=network.batch_size,
                 scaling=scaling,
                 presence=config.target == "presence",
@@ -88,53 +88,46 @@ def fit_fold(
                 seed=seed,
                 epoch=epoch,
                 mix=config.mix,
-                accumulate=accumulate,
+                accumulate=training.accumulate,
             )
-            for step, batch in enumerate(batches, start=epoch * steps):
-                assert batch.targets is not None
-                rate = learning_rate(
-                    config.schedule,
-                    base=config.optimizer.learning_rate,
-                    step=step // accumulate,
-                    steps_per_epoch=steps // accumulate,
-                    epochs=config.training.epochs,
-                    scores=[row["val_score"] for row in history],
-                    greater_is_better=score.greater_is_better,
-                )
-                loss = network.train(batch.inputs, batch.targets, learning_rate=rate)
-                progress.advance(1, note=f"loss {loss:.4f}")
+            rates = _rates(config, epoch, steps, history, score)
+            loss = _trained(network, batches, rates, progress)
             if not math.isfinite(loss):
                 raise ConfigError(
                     f"{label}: the loss is {loss} in epoch {epoch + 1}. Lower optimizer.learning_rate or set "
                     "optimizer.clip_norm."
                 )
             trained = time.monotonic()
-            val_loss, val_score, weights = _validated(network, checked, checked_rows, score, scaling)
-            row: HistoryRow = {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "val_loss": val_loss,
-                "val_score": val_score,
-                "lr": rate,
-                "seconds": time.monotonic() - started,
-                "images_per_second": steps * network.batch_size / (trained - started),
-            }
+            row: HistoryRow = {"epoch": epoch + 1, "loss": loss, "val_loss": math.nan, "val_score": math.nan}
+            looked = is_validated(epoch, training)
+            if kept_weights.wants(training, validated=looked):
+                weights = network.averaged_weights()
+                if looked:
+                    row["val_loss"], row["val_score"] = _validated(network, weights, *checked, score, scaling)
+                    progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}")
+                is_best = looked and epoch == best_epoch(
+                    [*history, row], training, greater_is_better=score.greater_is_better
+                )
+                kept = kept_weights.keep(kept, weights, training, is_best=is_best)
+            row["lr"] = rates[-1]
+            row["seconds"] = time.monotonic() - started
+            row["images_per_second"] = steps * network.batch_size / (trained - started)
             history = [*history, row]
-            is_best = _best_epoch(history, score.greater_is_better) == epoch
-            kept = kept_weights.keep(kept, weights, config.training, is_best=is_best)
-            progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {val_score:.4f}")
-            if time.monotonic() - written >= checkpoint_seconds:
+            if pause.is_over():
+                written = time.monotonic()
                 checkpoint.write(
                     paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), kept)
                 )
-                written = time.monotonic()
-            if on_epoch is not None:
-                on_epoch(epoch + 1, val_score)
+                pause.written(started=written)
+            if on_epoch is not None and looked:
+                on_epoch(epoch + 1, row["val_score"])
     network.set_weights(kept_weights.mean_weights(kept))
-    ended_with = _best_epoch(history, score.greater_is_better) if config.training.keep == "best" else len(history) - 1
+    ended_with = len(history) - 1
+    if training.keep == "best":
+        ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
     final_score = history[ended_with]["val_score"]
-    if config.training.keep == "average":
-        _, final_score = _measured(network, checked, checked_rows, score, scaling)
+    if training.keep == "average":
+        _, final_score = _measured(network, *checked, score, scaling)
     paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
@@ -148,16 +141,49 @@ def fit_fold(
     )
 
 
+def _rates(config: RunConfig, epoch: int, steps: int, history: list[HistoryRow], score: ValidationScore) -> list[float]:
+    """The learning rate of each step of `epoch`; the same for all batches whose gradients are gathered."""
+    accumulate = config.training.accumulate
+    scores = [history[done]["val_score"] for done in validated(history, config.training)]
+    return [
+        learning_rate(
+            config.schedule,
+            base=config.optimizer.learning_rate,
+            step=step // accumulate,
+            steps_per_epoch=steps // accumulate,
+            epochs=config.training.epochs,
+            scores=scores,
+            validate_every=config.training.validate_every,
+            greater_is_better=score.greater_is_better,
+        )
+        for step in range(epoch * steps, (epoch + 1) * steps)
+    ]
+
+
+def _trained(network: Network, batches: Iterator[Batch], rates: list[float], progress: Progress) -> float:
+    """Train on the batches of an epoch. Returns their mean loss."""
+    loss = math.nan
+    for batch, rate in zip(batches, rates, strict=True):
+        assert batch.targets is not None
+        loss = network.train(batch.inputs, batch.targets, learning_rate=rate)
+        progress.advance(1, note=f"loss {loss:.4f}")
+    return loss
+
+
 def _validated(
-    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str
-) -> tuple[float, float, list[np.ndarray]]:
-    """Mean loss and score of the weights that would predict now, and these weights; training goes on from its own."""
+    network: Network,
+    weights: kept_weights.Weights,
+    arrays: Rows,
+    rows: np.ndarray,
+    score: ValidationScore,
+    scaling: str,
+) -> tuple[float, float]:
+    """Mean loss and score of `weights`; the network keeps its own."""
     own = network.weights()
-    weights = network.averaged_weights()
     network.set_weights(weights)
-    loss, found = _measured(network, arrays, rows, score, scaling)
+    measured = _measured(network, arrays, rows, score, scaling)
     network.set_weights(own)
-    return loss, found, weights
+    return measured
 
 
 def _measured(
@@ -174,19 +200,3 @@ def _measured(
         total += network.loss(targets, logits) * batch.count
         collected.add(targets, logits)
     return total / len(rows), collected.score()
-
-
-def _ended(history: list[HistoryRow], config: RunConfig, greater_is_better: bool) -> bool:
-    if len(history) >= config.training.epochs:
-        return True
-    if config.training.patience is None or not history:
-        return False
-    waited = len(history) - 1 - _best_epoch(history, greater_is_better)
-    return waited >= config.training.patience
-
-
-def _best_epoch(history: list[HistoryRow], greater_is_better: bool) -> int:
-    """Index of the first epoch with the best validation score; one that is not a number is never the best."""
-    scores = [row["val_score"] if greater_is_better else -row["val_score"] for row in history]
-    comparable = [-math.inf if math.isnan(value) else value for value in scores]
-    return comparable.index(max(comparable))

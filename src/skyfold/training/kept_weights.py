@@ -12,12 +12,17 @@ Weights = list[np.ndarray]
 def keep(kept: list[Weights], weights: Weights, training: TrainingConfig, *, is_best: bool) -> list[Weights]:
     """What is kept after an epoch that ended with `weights`, of what was kept before it, oldest first.
 
-    is_best: whether no epoch before had as good a validation score.
+    To be asked after each epoch that `wants` names. is_best: whether no epoch before had as good a validation score.
     """
     if training.keep == "best":
         return [weights] if is_best else kept
     most = training.average_epochs if training.keep == "average" else 1
     return [*kept, weights][-most:]
+
+
+def wants(training: TrainingConfig, *, validated: bool) -> bool:
+    """Whether an epoch's weights may be kept: any takes part in a mean, and a fit ends with a validated one."""
+    return validated or training.keep == "average"
 
 
 def mean_weights(kept: list[Weights]) -> Weights:

@@ -1,0 +1,72 @@
+"""Which epochs are validated, which was the best, and when a fit ends."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from skyfold.config import TrainingConfig
+from skyfold.training.history import draw_history, read_history, write_history
+from skyfold.training.stopping import best_epoch, has_ended, is_validated, validated
+
+
+def training(**values):
+    return TrainingConfig.model_validate({"epochs": 8, **values})
+
+
+def rows(scores):
+    return [{"epoch": i + 1, "val_score": score} for i, score in enumerate(scores)]
+
+
+def test_one_in_so_many_epochs_and_the_last_are_validated():
+    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validate_every=3))] == [3, 6, 8]
+    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validate_every=20))] == [8]
+    assert validated(rows([0.1] * 7), training(validate_every=3)) == [2, 5]
+    assert validated(rows([0.1] * 3), training()) == [0, 1, 2]
+
+
+def test_the_best_epoch_is_the_first_of_the_best_validated_ones():
+    scores = [math.nan, 0.5, math.nan, 0.7, math.nan, 0.7]
+    every = training(validate_every=2)
+    assert best_epoch(rows(scores), every, greater_is_better=True) == 3
+    assert best_epoch(rows(scores), every, greater_is_better=False) == 1
+    assert best_epoch(rows([0.2, math.nan, 0.1]), training(), greater_is_better=True) == 0
+    assert best_epoch(rows([math.nan] * 4), every, greater_is_better=True) == 1  # validated, and no number
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "expected"),
+    [
+        (None, [0.5, 0.4, 0.3, 0.2, 0.1], False),
+        (2, [0.5, 0.4], False),
+        (2, [0.5, 0.4, 0.3], True),
+        (2, [0.5, 0.4, 0.6], False),
+    ],
+)
+def test_patience_counts_epochs_behind_the_best(patience, scores, expected):
+    assert has_ended(rows(scores), training(patience=patience), greater_is_better=True) == expected
+
+
+def test_a_fit_ends_with_an_epoch_that_was_validated():
+    every = training(epochs=20, validate_every=3, patience=4)
+    scores = [math.nan, math.nan, 0.5, math.nan, math.nan, 0.4, math.nan, math.nan, 0.3]
+    ended = [has_ended(rows(scores[:count]), every, greater_is_better=True) for count in range(10)]
+    assert ended == [False] * 9 + [True]  # 3 epochs behind the best at the sixth, 6 at the ninth
+    assert has_ended(rows([math.nan] * 20), every, greater_is_better=True)
+
+
+def test_what_was_not_measured_is_empty_in_the_table_and_not_drawn(tmp_path):
+    history = [
+        {"epoch": 1.0, "loss": 0.5, "val_loss": math.nan, "val_score": math.nan, "lr": 0.1, "seconds": 1.0},
+        {"epoch": 2.0, "loss": 0.25, "val_loss": 0.5, "val_score": 0.75, "lr": 0.1, "seconds": 1.0},
+    ]
+    history = [{**row, "images_per_second": 8.0} for row in history]
+    write_history(tmp_path / "a.csv", history)
+    assert (tmp_path / "a.csv").read_text().splitlines()[1:] == ["1,0.5,,,0.1,1,8", "2,0.25,0.5,0.75,0.1,1,8"]
+    found = read_history(tmp_path / "a.csv")
+    assert math.isnan(found[0].pop("val_loss"))
+    assert math.isnan(found[0].pop("val_score"))
+    assert found == [{key: value for key, value in row.items() if not math.isnan(value)} for row in history]
+    draw_history(tmp_path / "a.png", history, title="a", score="Dice")
+    assert (tmp_path / "a.png").stat().st_size > 1000
