@@ -124,11 +124,10 @@ def _sweep(  # type: ignore[no-untyped-def]
     area_by_area_rank = np.zeros(min_areas + 1, np.int64)
     all_both = 0
     i = 0
-    p = root = area = both = np.int64(-1)  # of the pixel before
     for level in range(levels, 0, -1):
         end = i + pixels_of_rank[level]
         while i < end:
-            before, p = p, np.int64(order[uint64(i)] >> 1)  # joins, making one component of all it touches
+            p = np.int64(order[uint64(i)] >> 1)  # joins, making one component of all it touches
             in_truth = np.int64(order[uint64(i)] & 1)
             all_both += in_truth
             i += 1
@@ -138,29 +137,23 @@ def _sweep(  # type: ignore[no-untyped-def]
                 overlap[uint64(p)] = in_truth
                 both_by_area_rank[rank_of_area[1]] += in_truth
                 area_by_area_rank[rank_of_area[1]] += 1
-                root = p
-                area = np.int64(1)
-                both = in_truth
                 continue
-            if p - before != 1:  # else it goes on with the component of its left neighbour
-                root = _root(parent, p + arc_steps[uint64(neighbours), 0])
-                area = -np.int64(parent[uint64(root)])
-                both = np.int64(overlap[uint64(root)])
+            root = _root(parent, p + arc_steps[uint64(neighbours), 0])
+            area = -np.int64(parent[uint64(root)])
+            both = np.int64(overlap[uint64(root)])
             m = rank_of_area[uint64(area)]
             if arc_steps[neighbours, 1] == 0 and rank_of_area[uint64(area + 1)] == m:  # nearly always
                 if m < min_areas:
                     both_by_area_rank[uint64(m)] += in_truth
                     area_by_area_rank[uint64(m)] += 1
-                area += 1
-                both += in_truth
                 parent[uint64(p)] = root
-                parent[uint64(root)] = -area
-                overlap[uint64(root)] = both
+                parent[uint64(root)] = -(area + 1)
+                overlap[uint64(root)] = both + in_truth
                 continue
             root_area = area
             both_by_area_rank[uint64(m)] -= both
             area_by_area_rank[uint64(m)] -= area
-            for arc in range(MOST_ARCS):  # the root may come from any of them
+            for arc in range(1, MOST_ARCS):
                 step = arc_steps[neighbours, arc]
                 if step == 0:
                     break
@@ -187,13 +180,13 @@ def _sweep(  # type: ignore[no-untyped-def]
             m = rank_of_area[uint64(area)]
             both_by_area_rank[uint64(m)] += both
             area_by_area_rank[uint64(m)] += area
-        kept_both = all_both
-        kept = i
+        both = all_both
+        area = i
         for m in range(min_areas):
-            kept_both -= both_by_area_rank[m]
-            kept -= area_by_area_rank[m]
-            counts[0, m, level - 1] = kept_both
-            counts[1, m, level - 1] = kept
+            both -= both_by_area_rank[m]
+            area -= area_by_area_rank[m]
+            counts[0, m, level - 1] = both
+            counts[1, m, level - 1] = area
 
 
 @compiled
