@@ -21,7 +21,7 @@ from speed.classic import mask_to_text, text_to_mask
 from speed.maps import HEIGHT, WIDTH, cloud_masks
 
 SHAPE = (HEIGHT, WIDTH)
-AT_ONCE = 32  # masks in a batch: 6 MB, too few for a second thread
+AT_ONCE = 16  # masks in a batch: 3 MB, too few for a second thread, and they stay in the cache
 
 
 def lines(*, quick: bool) -> list[Line]:
