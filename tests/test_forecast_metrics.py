@@ -1,0 +1,193 @@
+"""MAE/F1 of sea ice and MAE/CSI of rain: worked by hand, pinned by known figures, closed to two known mistakes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from skyfold.errors import InvalidSubmission
+from skyfold.metrics.forecast import (
+    CONCENTRATION,
+    MAE_BY_CSI,
+    MAE_BY_F1,
+    RAIN_RATE,
+    ErrorBySkill,
+    EventSkill,
+    MeanAbsoluteError,
+)
+
+
+def sample(*cells: float) -> np.ndarray:
+    """One sample of one row and one lead time."""
+    return np.array(cells, dtype=np.float32).reshape(1, 1, -1, 1)
+
+
+# Counted for F1: truth in (12.5, 125), that is cells 2, 3 and 4.
+TRUTH = sample(0, 12.5, 30, 40, 100, 125, 200, 250)
+FORECAST = sample(50, 12.5, 37.5, 50, 0, 0, 0, 250)
+
+
+def test_mae_by_f1_worked_by_hand() -> None:
+    # errors 50 + 0 + 7.5 + 10 + 100 + 125 + 200 + 0 = 492.5 over 8 cells; hit: cell 3, miss: 4, false alarm: 2
+    stats = MAE_BY_F1.stats(target=TRUTH, pred=FORECAST)
+    assert stats.tolist() == [[492.5, 8, 1, 1, 1]]
+    assert MAE_BY_F1.score(stats) == pytest.approx(492.5 / 8 / (2 / 4))
+
+
+def test_cells_outside_the_range_never_count_for_f1() -> None:
+    """A copy of the contest's code has `(true > 12.5) < 125`, which holds everywhere: cell 6 would be a miss."""
+    within = MAE_BY_F1.stats(target=TRUTH, pred=FORECAST)
+    everywhere = replace(MAE_BY_F1, counted=None).stats(target=TRUTH, pred=FORECAST)
+    assert everywhere[0, 2:].tolist() == [2, 3, 2]
+    assert MAE_BY_F1.score(within) != replace(MAE_BY_F1, counted=None).score(everywhere)
+
+
+def test_a_forecast_between_0_and_1_is_refused() -> None:
+    """Copies of the contest's code mix shares and 0 to 250."""
+    with pytest.raises(InvalidSubmission, match="Multiply the forecast by 250"):
+        MAE_BY_F1.stats(target=TRUTH, pred=FORECAST / 250)
+
+
+def test_no_ice_at_all_is_a_forecast_that_may_be_scored() -> None:
+    assert MAE_BY_F1.score(MAE_BY_F1.stats(target=TRUTH, pred=np.zeros_like(TRUTH))) == np.inf
+
+
+def test_hidden_cells_are_zero_in_truth_and_forecast_of_sea_ice() -> None:
+    hidden = np.zeros(TRUTH.shape, dtype=bool)
+    hidden[0, 0, [4, 6]] = True
+    shown = MAE_BY_F1.stats(target=np.where(hidden, 0, TRUTH), pred=np.where(hidden, 0, FORECAST))
+    with_flags = np.where(hidden, 254, TRUTH)
+    np.testing.assert_array_equal(MAE_BY_F1.stats(target=with_flags, pred=FORECAST, valid=~hidden), shown)
+
+
+def test_hidden_cells_count_nowhere_in_rain() -> None:
+    # shown: cells 0 and 2; errors 0.1 + 1 over 2 cells; hit: 2, miss: 0
+    truth, forecast = sample(0.1, -1, 2), sample(0, 9, 3)
+    stats = MAE_BY_CSI.stats(target=truth, pred=forecast, valid=np.array([[[True, False, True]]]))
+    np.testing.assert_allclose(stats, [[1.1, 2, 1, 1, 0]], rtol=1e-6)
+    assert MAE_BY_CSI.score(stats) == pytest.approx(1.1 / 2 / (1 / 2))
+
+
+def test_the_edge_itself_is_an_event() -> None:
+    at_edge = MAE_BY_CSI.stats(target=sample(0.1, 0.0999), pred=sample(0.1, 0.1))
+    assert at_edge[0, 2:].tolist() == [1, 0, 1]
+
+
+def test_years_are_averaged_and_rain_is_pooled() -> None:
+    stats = np.array([[10.0, 10, 1, 0, 0], [40.0, 10, 1, 2, 0]])
+    assert MAE_BY_F1.score(stats) == pytest.approx((1 / 1 + 4 / 0.5) / 2)
+    assert MAE_BY_CSI.score(stats) == pytest.approx(2.5 / (2 / 4))
+
+
+def test_lead_times_are_pooled_within_a_sample() -> None:
+    rng = np.random.default_rng(0)
+    truth, forecast = rng.uniform(0, 250, (2, 3, 9, 7, 4)).astype(np.float32)
+    by_lead = MAE_BY_F1.stats(target=truth, pred=forecast)
+    side_by_side = MAE_BY_F1.stats(target=truth.reshape(3, 9, 28, 1), pred=forecast.reshape(3, 9, 28, 1))
+    np.testing.assert_allclose(MAE_BY_F1.per_row(by_lead), MAE_BY_F1.per_row(side_by_side))
+    alone = MAE_BY_CSI.stats(target=truth[..., 2:3], pred=forecast[..., 2:3])
+    all_leads = MAE_BY_CSI.stats(target=truth, pred=forecast)
+    assert MAE_BY_CSI.per_lead(all_leads)[2] == pytest.approx(MAE_BY_CSI.score(alone))
+
+
+def test_the_same_sums_come_from_cell_by_cell_loops() -> None:
+    rng = np.random.default_rng(1)
+    truth, forecast = rng.uniform(0, 200, (2, 2, 5, 6, 2)).round()
+    valid = rng.random(truth.shape) < 0.8
+    expected = np.zeros((2, 5, 2))
+    for place in np.ndindex(truth.shape):
+        row, lead = place[0], place[3]
+        expected[row, 1, lead] += 1
+        if not valid[place]:
+            continue
+        expected[row, 0, lead] += abs(truth[place] - forecast[place])
+        if 12.5 < truth[place] < 125:
+            came, said = truth[place] >= 37.5, forecast[place] >= 37.5
+            expected[row, 2, lead] += came and said
+            expected[row, 3, lead] += came and not said
+            expected[row, 4, lead] += said and not came
+    got = MAE_BY_F1.stats(target=truth, pred=forecast, valid=valid)
+    np.testing.assert_allclose(got, expected.reshape(2, -1))
+
+
+def test_error_over_wet_cells_and_skill_at_other_thresholds() -> None:
+    truth, forecast = sample(0, 0.5, 2, 6), sample(1, 1, 1, 1)
+    wet = MeanAbsoluteError(RAIN_RATE, threshold=0.1, error_from=0.1)
+    assert wet.score(wet.stats(target=truth, pred=forecast)) == pytest.approx((0.5 + 1 + 5) / 3)
+    at_one = EventSkill(RAIN_RATE, threshold=1.0)
+    assert at_one.score(at_one.stats(target=truth, pred=forecast)) == pytest.approx(2 / 4)
+
+
+def test_no_rain_and_none_forecast_scores_zero() -> None:
+    assert MAE_BY_CSI.score(MAE_BY_CSI.stats(target=sample(0, 0), pred=sample(0, 0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [(np.nan, "NaN"), (-1.0, "below 0"), (251.0, "a flag")],
+)
+def test_values_that_are_no_concentration_are_refused_with_their_sample(value: float, named: str) -> None:
+    forecast = np.concatenate([FORECAST, FORECAST])
+    forecast[1, 0, 3, 0] = value
+    with pytest.raises(InvalidSubmission, match=f"forecast, sample 1, in concentration x 250: .*{named}"):
+        MAE_BY_F1.stats(target=np.concatenate([TRUTH, TRUTH]), pred=forecast)
+
+
+def test_raw_radar_values_are_refused() -> None:
+    with pytest.raises(InvalidSubmission, match="raw radar value"):
+        MAE_BY_CSI.stats(target=sample(2350.0), pred=sample(1.0))
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(InvalidSubmission, match="one shape"):
+        MAE_BY_F1.stats(target=TRUTH, pred=FORECAST[..., 0])
+    with pytest.raises(InvalidSubmission, match="cells that count"):
+        MAE_BY_F1.stats(target=TRUTH, pred=FORECAST, valid=np.ones(TRUTH.shape))
+
+
+def test_units_of_the_contests() -> None:
+    assert (MAE_BY_F1.unit, MAE_BY_CSI.unit) == (CONCENTRATION, RAIN_RATE)
+    assert (MAE_BY_F1.unit.name, MAE_BY_CSI.unit.name) == ("concentration x 250", "mm/h")
+
+
+@pytest.mark.parametrize(
+    ("years", "filled", "expected"),
+    [(1, True, 5.297), (5, True, 4.302), (1, False, 5.40), (5, False, 4.56)],
+)
+def test_known_figures_of_2005_to_2014(years: int, filled: bool, expected: float) -> None:
+    """The mean of so many years before, with the pole hole of the inputs filled from its rim, or left 0."""
+    sic, yyyymm = _real_months()
+    stats = [_stats_of_year(MAE_BY_F1, sic, yyyymm, year, years, filled) for year in range(2005, 2015)]
+    assert MAE_BY_F1.score(np.concatenate(stats)) == pytest.approx(expected, abs=0.5 * 10 ** -(3 if filled else 2))
+
+
+def _real_months() -> tuple[np.ndarray, np.ndarray]:
+    folder = os.environ.get("SKYFOLD_DATA")
+    if not folder or not (path := Path(folder) / "seaice" / "monthly_nsidc0051_197811_201412.npz").is_file():
+        pytest.skip("needs the real months: set SKYFOLD_DATA to the folder that holds seaice/")
+    with np.load(path, allow_pickle=False) as months:
+        return months["sic"], months["yyyymm"]
+
+
+def _stats_of_year(
+    metric: ErrorBySkill, sic: np.ndarray, yyyymm: np.ndarray, year: int, years: int, filled: bool
+) -> np.ndarray:
+    first = int(np.flatnonzero(yyyymm == year * 100 + 1)[0])
+    before = np.stack([_open_ice(frame, filled) for frame in sic[first - 12 * years : first]])
+    truth = sic[first : first + 12].transpose(1, 2, 0)[None]
+    mean = before.reshape(years, 12, *sic.shape[1:]).mean(axis=0).transpose(1, 2, 0)[None]
+    return metric.stats(target=truth, pred=mean, valid=truth <= 250)
+
+
+def _open_ice(frame: np.ndarray, filled: bool) -> np.ndarray:
+    hole = frame == 251
+    ice = np.where(frame <= 250, frame, 0).astype(np.float32)
+    if filled:
+        rim = ndimage.binary_dilation(hole, np.ones((3, 3)), iterations=2) & ~hole
+        ice[hole] = ice[rim].mean()
+    return ice
