@@ -25,6 +25,7 @@ from skyfold.files import write_text
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+TRIED = HERE / "tried.md"  # written by hand: why a figure is missed
 PACKAGES = ("numpy", "numba", "opencv-python-headless", "pandas", "pycocotools", "rlemasklib")
 TOPICS = {
     "rle": "Run-length text",
@@ -85,6 +86,7 @@ def page(found: dict[str, list[Line]]) -> str:
     ]
     for topic, lines in found.items():
         parts += [f"## {TOPICS[topic]}", as_markdown(lines)]
+    parts.append(TRIED.read_text(encoding="utf-8").strip())
     return "\n\n".join(parts) + "\n"
 
 
