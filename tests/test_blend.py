@@ -113,7 +113,7 @@ def members(folder):
 def fitted_on(folder, kind, runs, context, targets):
     samples = dataclasses.replace(context.samples, targets=targets)
     config = load_blend(folder / f"{kind}.yaml")
-    return fit_combination(config, runs, samples, context.folds, context.competition.metric)
+    return fit_combination(config, runs, samples, context.folds, context.competition)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -186,8 +186,9 @@ def test_a_run_of_other_data_is_refused_before_anything_is_trained(tmp_path: Pat
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{model: A}", "give either run or study"),
-        ("{model: A, run: a.yaml, study: b.yaml, trials: 2}", "give either run or study"),
+        ("{model: A}", "give one of run, blend and study"),
+        ("{model: A, run: a.yaml, study: b.yaml, trials: 2}", "give one of run, blend and study"),
+        ("{model: A, run: a.yaml, blend: b.yaml}", "give one of run, blend and study"),
         ("{model: A, study: b.yaml}", "give trials with a study"),
         ("{model: A, run: a.yaml, trials: 2}", "give trials with a study, and with a study alone"),
         ("{model: A, run: a.yaml, publisht: 1}", r"unknown key 'models\.0\.publisht' \(did you mean 'published'"),

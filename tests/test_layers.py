@@ -26,6 +26,7 @@ IMAGES = [
     "data.vis_sar",
     "data.sea_ice_sample",
     "data.sample_folder",
+    "data.some_classes",
     "competition",
     "competitions",
 ]

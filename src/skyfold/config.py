@@ -289,11 +289,17 @@ LATER_KEYS = (
 
 
 class RunConfig(Strict):
-    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify."""
+    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify.
+
+    classes: those that the run learns, of the competition's; none named: all. activation: "softmax" shares each pixel
+    among the classes, where it has one of them; "sigmoid" asks of each class whether it is there.
+    """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     data: DataConfig
     target: Literal["masks", "presence"] = "masks"
+    classes: tuple[str, ...] = ()
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
     image: ImageConfig
     model: ModelConfig
     loss: LossConfig = LossConfig()
@@ -316,6 +322,14 @@ class RunConfig(Strict):
                 f"tta: {turning[0]} turns images of {height}x{width} pixels into {width}x{height}, which the network "
                 "does not take. Make image.size square, or use hflip and vflip alone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _activation_fits(self) -> RunConfig:
+        if self.activation == "softmax" and (self.target != "masks" or len(self.classes) == 1):
+            raise ValueError("activation: softmax shares the pixels of masks among two classes or more; use sigmoid")
+        if self.loss.name in ("cce", "cce_dice") and self.activation != "softmax":
+            raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or take bce or bce_dice")
         return self
 
     @model_validator(mode="after")
@@ -422,6 +436,25 @@ class WeightsConfig(Strict):
         return ends
 
 
+class MergeConfig(Strict):
+    """How classes, each learned by one run or several, become one map in which each pixel has one class.
+
+    rule: "largest" takes the class with the largest probability; "normalised" too, after each class's probabilities are
+    stretched so that the threshold at which it alone scores best lies at one half; "priority" the first class of
+    `order` that is above that threshold. The class that no run learned (under "priority": that `order` leaves out) is
+    where no other is. Thresholds are chosen on out-of-fold rows, and again without each fold.
+    """
+
+    rule: Literal["largest", "normalised", "priority"] = "largest"
+    order: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _order_fits(self) -> MergeConfig:
+        if (self.rule == "priority") != (self.order is not None):
+            raise ValueError("order: give it with rule: priority, and with no other; all classes but one, first wins")
+        return self
+
+
 class BlendConfig(Strict):
     """Runs blended into one prediction, post-processed, and handed in.
 
@@ -429,7 +462,8 @@ class BlendConfig(Strict):
     With a gate two submissions are written: `<name>_before_gate` and `<name>`.
     combine: "vote" is the share of runs above a level of their own per class, "stack" a logistic regression per class
     on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}` to
-    have those of a mean searched (see WeightsConfig); none: equal.
+    have those of a mean searched (see WeightsConfig); none: equal. merge: give each pixel one class; the runs may then
+    know different classes, and nothing is cut or dropped after it.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -438,9 +472,20 @@ class BlendConfig(Strict):
     gate: str | None = None
     combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
     weights: tuple[float, ...] | WeightsConfig | None = None
+    merge: MergeConfig | None = Field(default=None, exclude_if=lambda merge: merge is None)
     postprocess: PostprocessConfig = PostprocessConfig()
     bootstrap: Positive = 1000
     seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merged_masks_are_final(cls, given: Any) -> Any:
+        """What is merged is cut at one half, where its classes part."""
+        if not isinstance(given, dict) or given.get("merge") is None:
+            return given
+        if given.get("postprocess") is not None:
+            raise ValueError("postprocess: thresholds and areas would undo what merge: decides; leave it off")
+        return {**given, "postprocess": PostprocessConfig(thresholds=1)}
 
     @field_validator("weights", mode="before")
     @classmethod
@@ -458,6 +503,8 @@ class BlendConfig(Strict):
             raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
         if isinstance(self.weights, WeightsConfig) and self.combine != "mean":
             raise ValueError(f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones")
+        if self.merge and (self.gate or self.combine != "mean" or isinstance(self.weights, WeightsConfig)):
+            raise ValueError("merge: it goes with the mean of runs, equal or of fixed weights, and without a gate")
         if self.weights is not None and self.combine == "stack":
             raise ValueError("weights: combine: stack fits its own; leave them off")
         return self
@@ -473,19 +520,20 @@ class PublishedFigures(Strict):
 
 
 class TableRow(Strict):
-    """One model of a table: the config of a run, or a study of `trials` trials whose best one is trained; both relative
-    to the table's file."""
+    """One model of a table: the config of a run, of a blend, or a study of `trials` trials whose best one is trained;
+    all relative to the table's file."""
 
     model: str
     run: str | None = None
+    blend: str | None = None
     study: str | None = None
     trials: Positive | None = None
     published: PublishedFigures | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> TableRow:
-        if (self.run is None) == (self.study is None):
-            raise ValueError("give either run or study")
+    def _one_of_three(self) -> TableRow:
+        if sum(given is not None for given in (self.run, self.blend, self.study)) != 1:
+            raise ValueError("give one of run, blend and study")
         if (self.study is None) != (self.trials is None):
             raise ValueError("give trials with a study, and with a study alone")
         return self

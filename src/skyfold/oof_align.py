@@ -11,11 +11,14 @@ from skyfold.oof_store import StoredRun
 from skyfold.types import IntPair
 
 
-def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None, grid: IntPair | None = None) -> None:
+def require_aligned(
+    runs: Sequence[StoredRun], gate: StoredRun | None = None, grid: IntPair | None = None, *, any_classes: bool = False
+) -> None:
     """Pass when row i means the same sample in all runs, out of fold and in the test part; else OofMismatch.
 
     The gate, a classifier, must agree in ids, classes and folds; its values are (n, K). grid: (H, W) of the truth, on
-    which runs are stored whatever size their networks see; None: it is not known.
+    which runs are stored whatever size their networks see; None: it is not known. any_classes: the runs need not know
+    the same ones.
     """
     first = runs[0]
     for run in runs:
@@ -28,7 +31,7 @@ def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None, gr
     for run in runs[1:]:
         for what, one, other in [
             ("unit", first.info.unit, run.info.unit),
-            ("shape", first.oof.values.shape[1:], run.oof.values.shape[1:]),
+            ("shape", first.oof.values.shape[1:-1], run.oof.values.shape[1:-1]),
         ]:
             if one != other:
                 raise OofMismatch(
@@ -36,10 +39,8 @@ def require_aligned(runs: Sequence[StoredRun], gate: StoredRun | None = None, gr
                     "Runs of one blend predict on the competition's grid; retrain the odd one."
                 )
     for run in [*runs[1:], *([gate] if gate else [])]:
-        for what, a, b in [
-            ("folds", first.info.folds_hash, run.info.folds_hash),
-            ("classes", first.info.classes, run.info.classes),
-        ]:
+        classes = () if any_classes else [("classes", first.info.classes, run.info.classes)]
+        for what, a, b in [("folds", first.info.folds_hash, run.info.folds_hash), *classes]:
             if a != b:
                 raise OofMismatch(
                     f"{what} differ: run '{first.info.name}' has {a}, run '{run.info.name}' has {b}. "

@@ -6,7 +6,7 @@ or masks is begun afresh.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,15 +47,19 @@ class TrainingArrays:
         return height, width, bands
 
 
-def training_arrays(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> TrainingArrays:
+def training_arrays(
+    samples: Samples, *, size: IntPair, folder: Path, stamp: str, classes: Sequence[str] = ()
+) -> TrainingArrays:
     """Decode and reduce every sample to `size` (h, w), or take over what `folder` holds of it already.
 
     Images are averaged over areas. A pixel counts where more than half of the area it covers counts; a mask is 1
     where it fills more than half of that counting area. `stamp`: whatever else the arrays depend on; names, sizes and
-    times of the files, run-length text and class tables are looked after here. DataLayoutError names a broken file.
+    times of the files, run-length text and class tables are looked after here. `classes`: where targets are of some
+    classes alone; they are kept beside those of all. DataLayoutError names a broken file.
     """
+    own = f"targets {digest(*classes)}" if classes else "targets"
     inputs = _input_store(samples, size, folder / "inputs", stamp)
-    targets = None if samples.targets is None else _target_store(samples, size, folder / "targets", stamp)
+    targets = None if samples.targets is None else _target_store(samples, size, folder / own, stamp)
     return TrainingArrays(
         ids=samples.ids,
         inputs=inputs.values,

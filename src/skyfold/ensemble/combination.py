@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from skyfold.ensemble.bagging import combine
+from skyfold.ensemble.merge import Merge
 from skyfold.ensemble.stacking import LogisticStack
 from skyfold.files import digest
 from skyfold.types import JsonDict
@@ -16,19 +17,29 @@ from skyfold.types import JsonDict
 
 @dataclass(frozen=True)
 class Combination:
-    """weights: one a member, None: equal; levels: (M, K) where members vote; stack: where they are stacked."""
+    """weights: one a member, None: equal; levels: (M, K) where members vote; stack: where they are stacked.
+
+    merge: where members that know different classes become one map; `how` is "mean" then.
+    """
 
     how: Literal["mean", "geometric", "rank", "vote", "stack"]
     weights: tuple[float, ...] | None = None
     levels: tuple[tuple[int, ...], ...] | None = None
     stack: LogisticStack | None = None
+    merge: Merge | None = None
 
     def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows of this chunk, the blend of theirs) until all of `rows` have come; arrays: one a member."""
         if self.how == "stack":
             assert self.stack is not None
             return self.stack.combine(arrays, rows)
+        if self.merge is not None:
+            return self.merge.rows(arrays, rows)
         return combine(arrays, how=self.how, weights=self.weights, rows=rows, levels=self.levels)
+
+    def classes(self, arrays: Sequence[np.ndarray]) -> int:
+        """How many classes its rows have."""
+        return len(self.merge.sources) if self.merge is not None else int(arrays[0].shape[-1])
 
     def to_dict(self) -> JsonDict:
         return asdict(self)
@@ -46,7 +57,8 @@ class BlendedRows:
     def __init__(self, combination: Combination, arrays: Sequence[np.ndarray]) -> None:
         assert combination.how != "rank"
         self.combination, self.arrays = combination, arrays
-        self.shape, self.dtype, self.ndim = arrays[0].shape, arrays[0].dtype, arrays[0].ndim
+        self.shape = (*arrays[0].shape[:-1], combination.classes(arrays))
+        self.dtype, self.ndim = arrays[0].dtype, arrays[0].ndim
 
     def __len__(self) -> int:
         return len(self.arrays[0])

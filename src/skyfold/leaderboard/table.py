@@ -94,7 +94,8 @@ def _run_entry(folder: Path) -> Entry:
     if info.kind == "presence":
         figure = info.scores.get("average_precision")
         return Entry(info.name, "classifier" if figure is None else f"classifier, AP {figure:.3f}")
-    return _scored(info.name, "run", info.scores)
+    classes = info.config.get("classes")
+    return _scored(info.name, f"run, {', '.join(classes)} alone" if classes else "run", info.scores)
 
 
 def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]:
@@ -113,9 +114,11 @@ def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]
         entries.append(_scored(label, "blend", scores["before_gate"], *tested.get("before_gate", (None, ""))))
     for kind, label in [
         ("all_empty", "all empty"),
-        ("best_single_at_half", f"best single at 0.5: {baselines['best_single']}"),
+        ("best_single_at_half", f"best single at 0.5: {baselines.get('best_single')}"),
         ("oracle", "perfect classifier with these masks"),
     ]:
+        if kind not in baselines:  # a merge has no single run that knows all classes
+            continue
         test = tested.get(kind, (None, ""))[0]
         entries.append(Entry(label, f"baseline of {blend}", at_half=float(baselines[kind]), test=test))
     return entries

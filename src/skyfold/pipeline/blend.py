@@ -19,6 +19,7 @@ import pandas as pd
 from skyfold.competition import Competition, build
 from skyfold.config import BlendConfig, DataConfig, PostprocessConfig, RunConfig, load_run
 from skyfold.data.cache import with_packed_masks
+from skyfold.data.some_classes import with_classes, with_planes
 from skyfold.ensemble.combination import BlendedRows, Combination
 from skyfold.errors import ConfigError
 from skyfold.files import digest, read_json, write_json
@@ -41,6 +42,7 @@ GAINS = {
     "over_best_single": "gain over the best single run, post-processed alike",
     "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
     "over_best_single_at_half": "gain over the best single run at 0.5",
+    "over_largest": "gain over taking the class with the largest probability",
 }
 
 
@@ -79,8 +81,12 @@ def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], Ru
 
 
 def score_run(run_folder: Path, context: Context) -> JsonDict:
-    """Score one run's out-of-fold masks alone, with a threshold per class, and record it in its run.json."""
+    """Score one run's out-of-fold masks alone, with a threshold per class, and record it in its run.json.
+
+    A run that learned some classes is scored on these.
+    """
     run = read_run(run_folder, context.folds)
+    context = _of_classes(context, run.info.classes)
     surfaces = measure(
         run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS, folder=run_folder
     )
@@ -89,6 +95,18 @@ def score_run(run_folder: Path, context: Context) -> JsonDict:
     record_scores(run_folder, scores)
     write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, run.info.classes, evaluation.columns())
     return scores
+
+
+def _of_classes(context: Context, classes: tuple[str, ...]) -> Context:
+    known = context.competition.classes
+    if classes == known:
+        return context
+    competition = with_classes(context.competition, classes)
+    return replace(
+        context,
+        competition=competition,
+        samples=with_planes(context.samples, tuple(known.index(name) for name in classes)),
+    )
 
 
 def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
@@ -100,11 +118,11 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     run_configs, gate_config = member_configs(config, path)
     runs = [read_run(workspace.run(config.data.folder, run.name), context.folds) for run in run_configs]
     gate = read_run(workspace.run(config.data.folder, gate_config.name), context.folds) if gate_config else None
-    require_aligned(runs, gate, context.competition.grid)
+    require_aligned(runs, gate, context.competition.grid, any_classes=config.merge is not None)
     for run in runs:
         if not read_info(run.folder).scores.get("cross_fitted"):
             score_run(run.folder, context)
-    fitted = fit_combination(config, runs, context.samples, context.folds, context.competition.metric)
+    fitted = fit_combination(config, runs, context.samples, context.folds, context.competition)
     blended = _store(config, fitted, runs, context, workspace)
     scored = _score(config, blended.oof, gate, context, blended.folder)
     for fold, combination in fitted.by_fold.items():
@@ -221,13 +239,13 @@ def _store(
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.config_hash} {run.info.folds_hash}" for run in runs]
     what = [config.combine, str(config.weights)]
-    if fitted.by_fold:
+    if fitted.by_fold or config.merge:
         what.append(fitted.whole.hash())
     info = begin_run(
         folder,
         name=config.name,
         kind="blend",
-        classes=runs[0].info.classes,
+        classes=context.competition.classes,
         unit=runs[0].info.unit,
         config=_config_json(config),
         config_hash=digest(*what, *members),
@@ -239,11 +257,12 @@ def _store(
         if not predictions:
             continue
         first = predictions[0]
-        rows = open_rows(folder, part, info, ids=first.ids, shape=first.values.shape[1:], dtype=first.values.dtype.str)
+        arrays = [one.values for one in predictions]
+        shape = (*first.values.shape[1:-1], fitted.whole.classes(arrays))
+        rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=first.values.dtype.str)
         if np.array_equal(rows.done, first.covered):
             continue
         with Progress(f"blending {part}", len(first.ids), "rows") as progress:
-            arrays = [one.values for one in predictions]
             for chunk, values in fitted.whole.rows(arrays, np.flatnonzero(first.covered)):
                 rows.write(chunk, values)
                 release_pages(rows.values)
@@ -264,9 +283,6 @@ def _summary(
     before, final = scored.before, scored.final
     surfaces, metric = before.surfaces, context.competition.metric
     singles = {run.info.name: read_info(run.folder).scores for run in runs}
-    best = max(singles, key=lambda name: float(singles[name]["at_half"]))
-    best_run = next(run for run in runs if run.info.name == best)
-    alone = _score(config, best_run.oof, None, context, best_run.folder).before
     draws, seed = max(config.bootstrap, 1), config.seed
 
     def gain(evaluation: Evaluation, baseline: np.ndarray) -> JsonDict:
@@ -274,12 +290,21 @@ def _summary(
         return {"value": interval.value, "low": interval.low, "high": interval.high}
 
     gains = {"gate": gain(final, before.cross.stats)} if gate else {}
-    if len(runs) > 1:
-        gains["over_best_single"] = gain(before, alone.cross.stats)
-    if fitted.whole != Combination("mean") and len(runs) > 1:
-        equal = _score(config, _lazily(Combination("mean"), runs), None, context).before
-        gains["over_equal_weights"] = gain(before, equal.cross.stats)
-    gains["over_best_single_at_half"] = gain(final, alone.surfaces.at_half_stats)
+    baselines: JsonDict = {"all_empty": float(surfaces.empty.mean())}
+    if config.merge is None:
+        best = max(singles, key=lambda name: float(singles[name]["at_half"]))
+        best_run = next(run for run in runs if run.info.name == best)
+        alone = _score(config, best_run.oof, None, context, best_run.folder).before
+        if len(runs) > 1:
+            gains["over_best_single"] = gain(before, alone.cross.stats)
+        if fitted.whole != Combination("mean") and len(runs) > 1:
+            equal = _score(config, _lazily(Combination("mean"), runs), None, context).before
+            gains["over_equal_weights"] = gain(before, equal.cross.stats)
+        gains["over_best_single_at_half"] = gain(final, alone.surfaces.at_half_stats)
+        baselines |= {"best_single": best, "best_single_at_half": metric.score(alone.surfaces.at_half_stats)}
+    elif fitted.by_fold and fitted.whole.merge:
+        largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", levels=None, order=None))
+        gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, context).before.cross.stats)
     # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
     oracle = np.maximum(before.cross.naive_rows, surfaces.empty)
     weights = fitted.whole.weights or (1.0,) * len(runs)
@@ -298,12 +323,7 @@ def _summary(
             "final": final.scores(draws, seed),
             "before_gate": before.scores(draws, seed),
             "runs": singles,
-            "baselines": {
-                "all_empty": float(surfaces.empty.mean()),
-                "best_single": best,
-                "best_single_at_half": metric.score(alone.surfaces.at_half_stats),
-                "oracle": float(oracle.mean()),
-            },
+            "baselines": {**baselines, "oracle": float(oracle.mean())},
             "gains": gains,
         },
         "maps": int(surfaces.empty.size),

@@ -1,19 +1,22 @@
 """How runs are combined: what of it is fitted, on all out-of-fold rows and again without each fold.
 
-Weights, the levels of votes and the coefficients of a stack are chosen on rows that are scored later. A fold's honest
-score needs a combination that was chosen without the fold.
+Weights, the levels of votes and merges and the coefficients of a stack are chosen on rows that are scored later. A
+fold's honest score needs a combination that was chosen without the fold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
-from skyfold.config import BlendConfig, PostprocessConfig, WeightsConfig
+from skyfold.competition import Competition
+from skyfold.config import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
+from skyfold.data.some_classes import require_one_class, with_planes
 from skyfold.ensemble.combination import Combination
+from skyfold.ensemble.merge import Merge, class_sources
 from skyfold.ensemble.stacking import fit_stack, sample_pixels
 from skyfold.ensemble.uncertain_pixels import pack
 from skyfold.ensemble.weights import MapMetric, cross_fitted_weights, levels_of, search
@@ -21,9 +24,9 @@ from skyfold.errors import ConfigError
 from skyfold.folds import Folds
 from skyfold.oof_store import StoredRun
 from skyfold.pipeline.surfaces import SEARCHED, measure
-from skyfold.postprocess.selection import select
+from skyfold.postprocess.selection import HALF, select
 from skyfold.progress import Progress
-from skyfold.types import JsonDict, Metric, Samples
+from skyfold.types import JsonDict, Metric, Predictions, Samples
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,19 @@ class FittedCombination:
 
 
 def fit_combination(
-    config: BlendConfig, runs: Sequence[StoredRun], samples: Samples, folds: Folds, metric: Metric
+    config: BlendConfig, runs: Sequence[StoredRun], samples: Samples, folds: Folds, competition: Competition
 ) -> FittedCombination:
-    """The combination that `config` asks for; ConfigError where the metric is none that can be searched."""
+    """The combination that `config` asks for; ConfigError where the metric is none that can be searched, or the runs do
+    not know the classes that they should."""
+    metric = competition.metric
+    if config.merge is not None:
+        return _merging(config, config.merge, runs, samples, folds, competition)
+    for run in runs:
+        if run.info.classes != competition.classes:
+            raise ConfigError(
+                f"runs: '{run.info.name}' learned {', '.join(run.info.classes)} of {', '.join(competition.classes)}. "
+                "Say how classes of several runs become one map: merge: {rule: largest}."
+            )
     if isinstance(config.weights, WeightsConfig):
         return _searched(config, config.weights, runs, samples, folds, metric)
     if config.combine == "vote":
@@ -56,6 +69,67 @@ def fit_combination(
     if config.combine == "stack":
         return _stacked(config, runs, samples, folds)
     return FittedCombination(Combination(config.combine, config.weights), {})
+
+
+def _merging(
+    config: BlendConfig,
+    how: MergeConfig,
+    runs: Sequence[StoredRun],
+    samples: Samples,
+    folds: Folds,
+    competition: Competition,
+) -> FittedCombination:
+    """Every class goes by the level at which it alone scores best, where the rule goes by levels."""
+    classes = competition.classes
+    require_one_class(samples, classes, why="merge")
+    sources, rest = class_sources([(run.info.name, run.info.classes) for run in runs], classes)
+    weights = config.weights if isinstance(config.weights, tuple) else None
+    order = None
+    if how.order is not None:
+        rest, order = _precedence(how.order, classes, rest)
+    merge = Merge(how.rule, sources, rest, weights, order=order)
+    if how.rule == "largest":
+        return FittedCombination(Combination("mean", weights, merge=merge), {})
+    known = tuple(k for k in range(len(classes)) if k != rest)
+    rows = np.flatnonzero(folds.fold >= 0)
+    oof = runs[0].oof
+    alone = Predictions(oof.ids, _Probabilities(merge, runs, known), oof.covered, oof.unit)  # type: ignore[arg-type]
+    surfaces = measure(alone, with_planes(samples, known), folds, competition.metric, PostprocessConfig())
+
+    def merging(without: int | None) -> Combination:
+        use = np.flatnonzero(folds.fold[rows] != (-1 if without is None else without))
+        chosen = dict(zip(known, select(surfaces.counts, rows=use, objective=surfaces.objective).level_, strict=True))
+        levels = tuple(chosen.get(k, HALF) for k in range(len(classes)))
+        return Combination("mean", weights, merge=replace(merge, levels=levels))
+
+    return FittedCombination(merging(None), {fold: merging(fold) for fold in range(folds.k)})
+
+
+def _precedence(order: tuple[str, ...], classes: tuple[str, ...], unknown: int | None) -> tuple[int, tuple[int, ...]]:
+    """Places of the class that `order` leaves out, and of the others in its order."""
+    left_out = [name for name in classes if name not in order]
+    if len(left_out) != 1 or len(order) != len(classes) - 1:
+        raise ConfigError(f"merge.order: name all but one of {', '.join(classes)}, each once, not {', '.join(order)}.")
+    rest = classes.index(left_out[0])
+    if unknown not in (None, rest):
+        raise ConfigError(f"merge.order: no run learned {classes[unknown]}; leave that one out.")
+    return rest, tuple(classes.index(name) for name in order)
+
+
+class _Probabilities:
+    """What the members of a merge say of some classes, uint8 (n, H, W, k), made when rows are asked for."""
+
+    def __init__(self, merge: Merge, runs: Sequence[StoredRun], places: tuple[int, ...]) -> None:
+        self.merge, self.places = merge, list(places)
+        self.arrays = [run.oof.values for run in runs]
+        self.shape = (*self.arrays[0].shape[:-1], len(places))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        chunks = [values[..., self.places] for _, values in self.merge.probabilities(self.arrays, rows)]
+        return np.rint(np.concatenate(chunks)).astype(np.uint8)
 
 
 def _searched(

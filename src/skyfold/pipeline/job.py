@@ -100,7 +100,8 @@ def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> lis
     for stage, name in submission_names(config).items():
         file = workspace.submissions(config.data.folder) / f"{name}.csv"
         predictions[stage] = competition.read_pred(file, ids)
-    predictions["best_single_at_half"] = _in_order(ids, *_best_single_at_half(config, workspace))
+    if config.merge is None:
+        predictions["best_single_at_half"] = _in_order(ids, *_best_single_at_half(config, workspace))
     nothing = np.zeros((*competition.grid, len(competition.classes)), dtype=bool)
     predictions["all_empty"] = [nothing] * len(ids)
     stats = {name: prediction_stats(competition, truth, pred) for name, pred in predictions.items()}

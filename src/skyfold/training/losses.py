@@ -57,6 +57,18 @@ def bce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share
     return _mean(_weighted(_cross_entropy(mask, logits), class_weights), valid, hard_share)
 
 
+def cce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share: float = 1.0) -> Any:
+    """Categorical cross-entropy: -log probability of the class that a pixel has, mean over the pixels that count.
+
+    logits: of a network with `activation: softmax`, whose log-odds they are. A pixel of no class costs nothing.
+    """
+    from keras import ops
+
+    mask, valid = _split(target)
+    costs = _weighted(mask * ops.softplus(-logits), class_weights)
+    return mask.shape[-1] * _mean(costs, valid, hard_share)
+
+
 def dice(
     target: Any, logits: Any, smooth: float = 1.0, per_image: bool = False, class_weights: ClassWeights = None
 ) -> Any:
@@ -99,6 +111,21 @@ def bce_dice(
     if not presence_weight:
         return loss
     return loss + presence_weight * surest_pixels_bce(target, logits, share=presence_share, class_weights=class_weights)
+
+
+def cce_dice(
+    target: Any,
+    logits: Any,
+    dice_weight: float = 0.5,
+    smooth: float = 1.0,
+    per_image: bool = False,
+    class_weights: ClassWeights = None,
+    hard_share: float = 1.0,
+) -> Any:
+    """(1 - dice_weight) x categorical cross-entropy + dice_weight x Dice loss; logits as for `cce`."""
+    overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
+    pixelwise = cce(target, logits, class_weights=class_weights, hard_share=hard_share)
+    return (1.0 - dice_weight) * pixelwise + dice_weight * overlap
 
 
 def surest_pixels_bce(target: Any, logits: Any, share: float, class_weights: ClassWeights = None) -> Any:
@@ -192,6 +219,8 @@ MASK_LOSSES: dict[str, Callable[..., Any]] = {
     "bce": bce,
     "dice": dice,
     "bce_dice": bce_dice,
+    "cce": cce,
+    "cce_dice": cce_dice,
     "focal": focal,
     "lovasz": lovasz,
 }

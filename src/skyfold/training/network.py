@@ -14,6 +14,7 @@ from skyfold import plugins
 from skyfold.config import RunConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
+from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
 from skyfold.training.losses import make_loss
 from skyfold.training.optimizers import make_optimizer
@@ -106,7 +107,8 @@ class Network:
     def _fresh_model(self, *, seed: int) -> Any:
         backend.seed(seed)
         family = plugins.load("models", self.config.model.family)
-        return family.build(input_shape=self._input_shape, classes=self._classes, **self.config.model.options)
+        model = family.build(input_shape=self._input_shape, classes=self._classes, **self.config.model.options)
+        return with_softmax(model) if self.config.activation == "softmax" else model
 
 
 def _values(variables: list[Any]) -> list[np.ndarray]:

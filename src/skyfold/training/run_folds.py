@@ -21,6 +21,7 @@ from skyfold.data.cache import TrainingArrays, images_of_size, training_arrays
 from skyfold.data.crops import CropPlan
 from skyfold.data.scaling import SCALINGS
 from skyfold.data.scene_arrays import SceneArrays, scene_arrays
+from skyfold.data.some_classes import require_one_class, with_classes
 from skyfold.errors import ConfigError
 from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
@@ -96,8 +97,10 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
     """
     name = config.data.folder
     folder = workspace.data(name)
-    competition = competitions.build(config.data.competition, config.data.options, folder)
+    competition = with_classes(competitions.build(config.data.competition, config.data.options, folder), config.classes)
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
+    if config.activation == "softmax":
+        require_one_class(samples["train"], competition.classes, why="activation: softmax")
     folds = folds_of(config.data, samples["train"].ids, workspace)
     if config.image.crop is not None:
         crop = config.image.crop
@@ -109,7 +112,7 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
     height, width = config.image.size
     cache = workspace.cache(name) / f"{height}x{width}"
     arrays = {
-        part: training_arrays(loaded, size=config.image.size, folder=cache / part, stamp=part)
+        part: training_arrays(loaded, size=config.image.size, folder=cache / part, stamp=part, classes=config.classes)
         for part, loaded in samples.items()
     }
     if config.image.edges:
@@ -150,7 +153,9 @@ def fit_scores(
 
 def validation_score(config: RunConfig, competition: Competition) -> ValidationScore:
     """The score that epochs of a run are compared by."""
-    return MaskScore(competition.metric) if config.target == "masks" else PresenceScore()
+    if config.target == "presence":
+        return PresenceScore()
+    return MaskScore(competition.metric, one_class=config.activation == "softmax")
 
 
 def check(config: RunConfig) -> None:

@@ -30,9 +30,13 @@ class ValidationScore(Protocol):
 
 @dataclass(frozen=True)
 class MaskScore:
-    """The competition's metric of masks cut at probability 0.5, at the size the network sees."""
+    """The competition's metric of masks cut at probability 0.5, at the size the network sees.
+
+    one_class: each pixel is given to its most probable class instead.
+    """
 
     metric: Metric
+    one_class: bool = False
 
     @property
     def name(self) -> str:
@@ -43,7 +47,7 @@ class MaskScore:
         return self.metric.greater_is_better
 
     def begin(self) -> Collected:
-        return _CollectedMasks(self.metric)
+        return _CollectedMasks(self.metric, self.one_class)
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,16 @@ class PresenceScore:
 
 
 class _CollectedMasks:
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
+    def __init__(self, metric: Metric, one_class: bool) -> None:
+        self._metric, self._one_class = metric, one_class
         self._stats: list[np.ndarray] = []
 
     def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
         valid = targets[..., -1].astype(bool)
         masks = targets[..., :-1].astype(bool)
-        self._stats.append(self._metric.stats(target=masks, pred=logits > 0, valid=valid))
+        classes = np.arange(logits.shape[-1])
+        pred = logits.argmax(axis=-1)[..., np.newaxis] == classes if self._one_class else logits > 0
+        self._stats.append(self._metric.stats(target=masks, pred=pred, valid=valid))
 
     def score(self) -> float:
         return float(self._metric.score(np.concatenate(self._stats)))

@@ -1,0 +1,104 @@
+"""A competition seen with some of its classes alone, for a run that learns no others; and whether one excludes others.
+
+Where each pixel has one class of K, a network may learn all of them at once, or one network each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import Competition
+from skyfold.data.cache import stamp_of
+from skyfold.data.masks import ClassTable, MaskFiles
+from skyfold.errors import ConfigError
+from skyfold.files import digest
+from skyfold.plugins import nearest
+from skyfold.types import ArraySequence, Samples
+
+LOOKED_AT = 16  # samples, evenly over all
+
+
+def with_classes(competition: Competition, names: Sequence[str]) -> Competition:
+    """`competition` with the classes `names` alone, in this order; none named: as it is.
+
+    Its samples have targets of these classes; how a submission is written stays as it was. ConfigError where a class is
+    not there or named twice.
+    """
+    chosen = tuple(names)
+    if not chosen or chosen == competition.classes:
+        return competition
+    for name in chosen:
+        if name not in competition.classes:
+            raise ConfigError(
+                f"classes: there is no class '{name}'{nearest(name, list(competition.classes))}. There are: "
+                f"{', '.join(competition.classes)}."
+            )
+    if len(set(chosen)) != len(chosen):
+        raise ConfigError(f"classes: name each class once, not {', '.join(chosen)}.")
+    places = tuple(competition.classes.index(name) for name in chosen)
+
+    def load(folder: Path, part: str) -> Samples:
+        return with_planes(competition.load(folder, part), places)
+
+    return replace(competition, classes=chosen, load=load, colours=None)
+
+
+def with_planes(samples: Samples, places: tuple[int, ...]) -> Samples:
+    """`samples` with these planes of their targets alone. Mask files stay mask files, of fewer classes."""
+    targets = samples.targets
+    if targets is None:
+        return samples
+    if isinstance(targets, MaskFiles):
+        return replace(samples, targets=replace(targets, table=_of_places(targets.table, places)))
+    return replace(samples, targets=Planes(targets, places))
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Some planes of targets as an ArraySequence, decoded when they are asked for: `planes[i]` is (H, W, K)."""
+
+    targets: ArraySequence
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.ascontiguousarray(self.targets[index][..., list(self.places)])
+
+    def stamp(self) -> str:
+        return digest(stamp_of(self.targets), repr(self.places))
+
+
+def require_one_class(samples: Samples, classes: Sequence[str], *, why: str) -> None:
+    """Pass where each pixel that counts has one of `classes`, as far as a few samples show; else ConfigError.
+
+    why: what of the config wants it so, for the message.
+    """
+    assert samples.targets is not None
+    for row in np.unique(np.linspace(0, len(samples) - 1, min(LOOKED_AT, len(samples))).astype(int)):
+        counts = samples.targets[row].astype(bool).sum(axis=-1)
+        counted = np.ones(counts.shape, dtype=bool) if samples.valid is None else samples.valid[row]
+        none, several = int((counted & (counts == 0)).sum()), int((counted & (counts > 1)).sum())
+        if none or several:
+            found = f"{several} pixels of several classes" if several else f"{none} pixels of no class"
+            raise ConfigError(
+                f"{why} is for data in which each pixel has one class of {', '.join(classes)}. Sample "
+                f"'{samples.ids[row]}' has {found}."
+                + ("" if several else " Name the class of these pixels in the config, too.")
+            )
+
+
+def _of_places(table: ClassTable, places: tuple[int, ...]) -> ClassTable:
+    """The codes of all other classes become background."""
+    names = list(table.classes)
+    others = [code for place, name in enumerate(names) if place not in places for code in table.classes[name]]
+    return replace(
+        table,
+        classes={names[place]: table.classes[names[place]] for place in places},
+        background=(*table.background, *others),
+    )

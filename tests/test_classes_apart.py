@@ -1,0 +1,262 @@
+"""One network for all classes or one for each, merged in several ways: trained, scored and compared by one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import skyfold.models
+from skyfold.competition import build
+from skyfold.config import RunConfig, TableConfig, load_config
+from skyfold.data.some_classes import require_one_class, with_classes
+from skyfold.errors import ConfigError
+from skyfold.files import read_json
+from skyfold.folds import read_folds
+from skyfold.leaderboard.experiment_table import as_text, experiment_table
+from skyfold.leaderboard.table import leaderboard
+from skyfold.metrics.segmentation import GlobalIoU
+from skyfold.models._softmax import log_odds
+from skyfold.oof_store import StoredRun, read_run
+from skyfold.pipeline.blend import open_context
+from skyfold.pipeline.job import run_job
+from skyfold.pipeline.products import class_map
+from skyfold.workspace import Workspace
+
+CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
+CONFIGS = {
+    "data.yaml": """
+data:
+  competition: cloud_cover
+  name: tiny_cover
+  options: {grid: [24, 24]}
+  folds: {k: 2, seed: 0, near_duplicate_bits: -1}
+  sample: {train: 11, validation: 1, test: 2, side: 64, seed: 0}
+""",
+    "sigmoid.yaml": """
+base: data.yaml
+name: sigmoid
+image: {size: [32, 32]}
+model: {family: tiny_net}
+optimizer: {learning_rate: 3.0e-2}
+training: {epochs: 6, batch_size: 4, keep: last}
+""",
+    "softmax.yaml": "base: sigmoid.yaml\nname: softmax\nactivation: softmax\nloss: {name: cce_dice}\n",
+    "thick.yaml": "base: sigmoid.yaml\nname: thick\nclasses: [thick_cloud]\n",
+    "others.yaml": "base: sigmoid.yaml\nname: others\nclasses: [shadow, thin_cloud]\n",
+    "one_softmax.yaml": "base: data.yaml\nname: one_softmax\nruns: [softmax.yaml]\nmerge: {rule: largest}\n",
+    "apart.yaml": "base: data.yaml\nname: apart\nruns: [thick.yaml, others.yaml]\nmerge: {rule: largest}\n",
+    "normalised.yaml": "base: apart.yaml\nname: normalised\nmerge: {rule: normalised}\n",
+    "priority.yaml": """
+base: apart.yaml
+name: priority
+merge: {rule: priority, order: [thick_cloud, shadow, thin_cloud]}
+""",
+    "table.yaml": """
+base: data.yaml
+name: classes
+models:
+  - {model: softmax, blend: one_softmax.yaml}
+  - {model: one a class, blend: apart.yaml}
+  - {model: normalised, blend: normalised.yaml}
+  - {model: by priority, blend: priority.yaml}
+  - {model: as it comes, run: sigmoid.yaml}
+""",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_family() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A working folder in which run.py has done the whole table, and what it said."""
+    folder = tmp_path_factory.mktemp("work")
+    for name, text in CONFIGS.items():
+        (folder / name).write_text(text)
+    said: list[str] = []
+    run_job(folder / "table.yaml", Workspace(folder), say=said.append)
+    return folder, said
+
+
+def stored(folder: Path, name: str) -> StoredRun:
+    workspace = Workspace(folder)
+    return read_run(workspace.run("tiny_cover", name), read_folds(workspace.folds("tiny_cover")))
+
+
+def truth(folder: Path) -> np.ndarray:
+    config = load_config(folder / "data.yaml")
+    samples = open_context(config.data, Workspace(folder)).samples
+    assert samples.targets is not None
+    return np.stack([samples.targets[i] for i in range(len(samples))]).astype(bool)
+
+
+def test_one_command_compares_them_by_miou(finished: tuple[Path, list[str]]) -> None:
+    """The figures of merges that fit nothing are those of the largest probability, counted here by hand."""
+    folder, said = finished
+    config = load_config(folder / "table.yaml")
+    assert isinstance(config, TableConfig)
+    table = experiment_table(config, folder / "table.yaml", Workspace(folder))
+    softmax, apart, normalised, priority, _ = table.lines
+    probabilities = np.asarray(stored(folder, "softmax").oof.values).astype(int)
+    one_hot = probabilities.argmax(axis=-1)[..., np.newaxis] == np.arange(4)
+    target = truth(folder)
+    expected = GlobalIoU().score(GlobalIoU().stats(target=target, pred=one_hot))
+    assert softmax.figures is not None
+    assert softmax.figures.cross_fitted == pytest.approx(expected)
+    assert softmax.figures.pixel_accuracy == pytest.approx((one_hot == target).all(axis=-1).mean())
+    assert softmax.gain is None
+    assert apart.gain is not None
+    assert apart.figures is not None
+    assert apart.figures.cross_fitted == pytest.approx(expected + apart.gain.value)
+    assert apart.gain.low < apart.gain.value < apart.gain.high
+    assert (softmax.figures.fits, apart.figures.fits) == (2, 4)
+    for line in (normalised, priority):
+        assert line.figures is not None
+        assert line.figures.cross_fitted is not None
+    assert said[-1] == as_text(table)
+    assert "\nglobal_iou, cross-fitted\nmodel        cross-fitted  95 % interval" in said[-1]
+
+
+def test_what_is_merged_gives_each_pixel_one_class_and_is_what_products_draw(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    for name in ("one_softmax", "apart", "normalised", "priority"):
+        run = stored(folder, name)
+        assert run.info.classes == CLASSES
+        assert run.test is not None
+        for values in (run.oof.values, run.test.values):
+            above = np.asarray(values) > 127
+            assert (above.sum(axis=-1) == 1).all()
+            places = class_map(np.asarray(values[0]), (24, 24))
+            assert (places == above[0].argmax(axis=-1)).all()
+
+
+def test_a_fold_is_merged_with_levels_that_were_chosen_without_it(finished: tuple[Path, list[str]]) -> None:
+    """Of a fold's rows, by the levels in `blend.json`, the first of thick, shadow and thin that is above its own."""
+    folder, _ = finished
+    made = read_json(folder / "oof" / "tiny_cover" / "priority" / "blend.json")
+    thick, others = (np.asarray(stored(folder, name).oof.values) for name in ("thick", "others"))
+    planes = {1: thick[..., 0], 3: others[..., 0], 2: others[..., 1]}
+    fold = read_folds(Workspace(folder).folds("tiny_cover")).fold
+    target, stats = truth(folder), []
+    for number in (0, 1):
+        levels = made["combination"]["by_fold"][str(number)]["merge"]["levels"]
+        rows = np.flatnonzero(fold == number)
+        above = {place: planes[place][rows] > levels[place] for place in planes}
+        merged = np.select([above[1], above[3], above[2]], [1, 3, 2], 0)
+        stats.append(GlobalIoU().stats(target=target[rows], pred=merged[..., np.newaxis] == np.arange(4)))
+    assert made["scores"]["final"]["cross_fitted"] == pytest.approx(GlobalIoU().score(np.concatenate(stats)))
+    assert "over_largest" in made["scores"]["gains"]
+    assert "over_best_single" not in made["scores"]["gains"]
+
+
+def test_a_run_of_one_class_is_scored_on_it_and_named_so(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    thick = stored(folder, "thick")
+    assert thick.info.classes == ("thick_cloud",)
+    assert thick.oof.values.shape == (12, 24, 24, 1)
+    pred = np.asarray(thick.oof.values) > 127
+    expected = GlobalIoU().score(GlobalIoU().stats(target=truth(folder)[..., 1:2], pred=pred))
+    assert thick.info.scores["at_half"] == pytest.approx(expected)
+    entries = {entry.name: entry for entry in leaderboard("tiny_cover", Workspace(folder))}
+    assert entries["thick"].kind == "run, thick_cloud alone"
+    assert entries["sigmoid"].kind == "run"
+
+
+def test_softmax_is_stored_as_shares_that_sum_to_one(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    sums = np.asarray(stored(folder, "softmax").oof.values).astype(int).sum(axis=-1)
+    assert abs(sums - 255).max() <= 2  # four roundings
+    assert (np.asarray(stored(folder, "sigmoid").oof.values).astype(int).sum(axis=-1) - 255).std() > 2
+
+
+def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
+    finished: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished
+    path = folder / "mixed.yaml"
+    path.write_text("base: data.yaml\nname: mixed\nruns: [thick.yaml]\n")
+    with pytest.raises(ConfigError, match=r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"):
+        run_job(path, Workspace(folder), say=lambda line: None)
+    path.write_text(
+        "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\n"
+        "merge: {rule: priority, order: [thick_cloud, thin_cloud]}\n"
+    )
+    with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
+        run_job(path, Workspace(folder), say=lambda line: None)
+
+
+def test_log_odds_are_those_of_softmax() -> None:
+    """Of exp(0), exp(ln 2), exp(ln 3): shares 1/6, 2/6, 3/6. Logits far apart stay numbers."""
+    logits = np.log(np.array([[1.0, 2.0, 3.0]], np.float32)).reshape(1, 1, 1, 3)
+    odds = keras.ops.convert_to_numpy(log_odds(keras.ops.convert_to_tensor(logits), 3))
+    np.testing.assert_allclose(odds.ravel(), np.log([1 / 5, 2 / 4, 3 / 3]), atol=1e-6)
+    far = np.array([200.0, -150.0, 0.0], np.float32).reshape(1, 1, 1, 3)
+    odds = keras.ops.convert_to_numpy(log_odds(keras.ops.convert_to_tensor(far), 3))
+    np.testing.assert_allclose(odds.ravel(), [200.0, -350.0, -200.0])
+
+
+def test_classes_that_are_not_there_are_refused() -> None:
+    competition = build("cloud_cover")
+    with pytest.raises(ConfigError, match=r"no class 'thick' \(did you mean 'thick_cloud'"):
+        with_classes(competition, ["thick"])
+    with pytest.raises(ConfigError, match="name each class once"):
+        with_classes(competition, ["shadow", "shadow"])
+    assert with_classes(competition, []) is competition
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"activation": "softmax", "classes": ["shadow"]}, "among two classes or more"),
+        ({"activation": "softmax", "target": "presence"}, "shares the pixels of masks"),
+        ({"loss": {"name": "cce"}}, "cce is for activation: softmax"),
+    ],
+)
+def test_configs_that_make_no_sense_are_refused(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunConfig.model_validate(
+            {
+                "name": "a",
+                "data": {"competition": "cloud_cover"},
+                "image": {"size": [32, 32]},
+                "model": {"family": "tiny_net"},
+                **values,
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("postprocess: {thresholds: 5}", "would undo what merge: decides"),
+        ("gate: b.yaml", "without a gate"),
+        ("weights: {search: greedy}", "equal or of fixed weights"),
+        ("merge: {rule: priority}", "order: give it with rule: priority"),
+        ("merge: {rule: largets}", "'merge.rule': Input should be 'largest'"),
+    ],
+)
+def test_merges_that_make_no_sense_are_refused(tmp_path: Path, keys: str, message: str) -> None:
+    path = tmp_path / "blend.yaml"
+    merge = "" if "merge" in keys else "merge: {rule: largest}\n"
+    path.write_text(f"name: b\ndata: {{competition: cloud_cover}}\nruns: [a.yaml]\n{merge}{keys}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_softmax_and_merges_want_one_class_for_each_pixel(finished: tuple[Path, list[str]]) -> None:
+    folder, _ = finished
+    contest = build("cloud_cover", {"grid": [24, 24]}, folder / "data" / "tiny_cover")
+    samples = contest.load(folder / "data" / "tiny_cover", "train")
+    require_one_class(samples, contest.classes, why="merge")
+    some = with_classes(contest, ["thick_cloud", "shadow"]).load(folder / "data" / "tiny_cover", "train")
+    with pytest.raises(ConfigError, match=r"merge is for data .* thick_cloud, shadow.*pixels of no class.*Name the"):
+        require_one_class(some, ("thick_cloud", "shadow"), why="merge")
