@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 import skyfold.models
+from skyfold import plugins
 from skyfold.config import RunConfig
 from skyfold.data import scene_arrays as scenes_of_run
+from skyfold.data.images import read_image, resize
+from skyfold.errors import ConfigError
 from skyfold.folds import read_folds
+from skyfold.inference.predict import sigmoid
 from skyfold.oof_store import read_run
 from skyfold.pipeline.prepare import prepare
 from skyfold.row_store import RowStore
@@ -29,18 +33,27 @@ DATA = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _tiny_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(__file__).parent / "families"
-    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
+@pytest.fixture(autouse=True, scope="module")
+def _tiny_family() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(__file__).parent / "families"
+        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
+        yield
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the files; folds.csv lies in the workspace around it."""
+    """A workspace with folds; the files of the sample lie in its folder `files`."""
     root = tmp_path_factory.mktemp("scenes")
     prepare(config().data, Workspace(root=root, data_from=root / "files"), sample=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    place = workspace(sample, tmp_path_factory.mktemp("undisturbed"))
+    assert run_folds.train(config(), place).complete
+    return place
 
 
 def config(**changes: Any) -> RunConfig:
@@ -48,7 +61,8 @@ def config(**changes: Any) -> RunConfig:
         "name": "tiny",
         "data": DATA,
         "image": {"size": [32, 32], "crop": {"per_scene": 3, "scales": [0.7, 1.4]}},
-        "model": {"family": "tiny_net"},
+        "model": {"family": "tiny_net", "options": {"filters": 8}},
+        "optimizer": {"learning_rate": 0.02},
         "training": {"epochs": 3, "batch_size": 4, "ema": 0.5},
         "augment": [{"name": "HorizontalFlip", "p": 0.5}],
         "tta": ["hflip"],
@@ -87,19 +101,13 @@ def after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_a_run_on_crops_killed_and_gone_on_with_ends_with_the_same_bytes(
-    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: Path, undisturbed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quiet, disturbed = workspace(sample, tmp_path / "quiet"), workspace(sample, tmp_path / "disturbed")
-    result = run_folds.train(config(), quiet)
-    assert result.complete
-    expected = stored(quiet)
-    assert expected["oof"].shape == (6, *GRID, 4)
-    assert expected["test"].shape == (2, *GRID, 4)
-    assert expected["oof"].std() > 1  # it says more than one thing
-
-    every_epoch = {"checkpoint_seconds": 0}
+    disturbed = workspace(sample, tmp_path / "disturbed")
     whole = run_folds.run_folds
-    monkeypatch.setattr(run_folds, "run_folds", lambda *given, **options: whole(*given, **options, **every_epoch))
+    monkeypatch.setattr(
+        run_folds, "run_folds", lambda *given, **options: whole(*given, checkpoint_seconds=0, **options)
+    )
     # While scenes are decoded; in the second epoch of the first fold; between the second and third of its scenes.
     moments = [(scenes_of_run, "open_windows", 1), (Network, "train", 5), (RowStore, "write", 2)]
     for owner, name, calls in moments:
@@ -108,5 +116,66 @@ def test_a_run_on_crops_killed_and_gone_on_with_ends_with_the_same_bytes(
             with pytest.raises(Killed):
                 run_folds.train(config(), disturbed)
     run_folds.train(config(), disturbed)
+    expected = stored(undisturbed)
     for part, values in stored(disturbed).items():
         np.testing.assert_array_equal(values, expected[part])
+
+
+def test_what_is_stored_of_a_scene_is_what_its_network_says_of_it_as_a_whole(
+    sample: Path, undisturbed: Workspace
+) -> None:
+    """A network of 3 x 3 pixels differs from itself on the whole scene along the borders of tiles alone."""
+    import keras
+
+    folds = read_folds(undisturbed.folds("cloud_cover"))
+    values = stored(undisturbed)["oof"] / np.float32(255)
+    assert values.shape == (6, *GRID, 4)
+    row = int(np.flatnonzero(folds.fold == 1)[0])
+    image = read_image(next((sample / "files/images").rglob(f"{folds.ids[row]}.png"))).astype(np.float32) / 255
+    network = plugins.load("models", "tiny_net").build(input_shape=image.shape, classes=4, filters=8)
+    network.load_weights(undisturbed.run("cloud_cover", "tiny") / "models" / "fold1_seed0.weights.h5")
+    views = [image, image[:, ::-1]]
+    first, second = (sigmoid(keras.ops.convert_to_numpy(network(view[np.newaxis]))[0]) for view in views)
+    whole = resize((first + second[:, ::-1]) / 2, GRID)
+    assert np.abs(values[row] - whole).max() < 0.03
+    assert np.abs(values[row] - whole).mean() < 0.004  # half a level is 0.002
+    assert whole.std() > 0.1  # the network has more than one thing to say
+
+
+def test_another_overlap_predicts_anew_with_the_same_weights() -> None:
+    def overlapping(overlap: float) -> RunConfig:
+        return config(image={"size": [32, 32], "crop": {"overlap": overlap}})
+
+    assert overlapping(0.5).fit_hash() == overlapping(0.25).fit_hash()
+    assert overlapping(0.5).hash() != overlapping(0.25).hash()
+    more = config(image={"size": [32, 32], "crop": {"per_scene": 5}})
+    assert more.fit_hash() != overlapping(0.25).fit_hash()
+
+
+def test_runs_stored_before_there_were_crops_stay_valid() -> None:
+    whole = config(image={"size": [32, 32]})
+    assert config(image={"size": [32, 32], "crop": None}).hash() == whole.hash()
+    assert "crop" not in whole.stored()["image"]
+    assert whole.fit_hash() != config(image={"size": [32, 32], "crop": {}}).fit_hash()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": {"size": [32, 32], "crop": {"scales": [2, 1]}}}, "the least and the greatest"),
+        ({"image": {"size": [32, 32], "crop": {"scales": [0, 1]}}}, "both above 0"),
+        ({"image": {"size": [32, 32], "crop": {"overlap": 0.6}}}, "less than or equal to 0.5"),
+        ({"image": {"size": [32, 32], "crop": {}, "edges": {"guide": "brightness"}}}, "leave edges off, or crop"),
+        ({"target": "presence"}, "leave image.crop off"),
+        ({"pseudo": {"run": "other"}}, "leave pseudo or image.crop off"),
+    ],
+)
+def test_what_crops_do_not_go_with_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_a_family_that_learns_nothing_learns_nothing_from_crops() -> None:
+    baseline = config(model={"family": "colour_threshold", "options": {"feature": "brightness"}})
+    with pytest.raises(ConfigError, match=r"image\.crop: the family colour_threshold learns nothing"):
+        run_folds.check(baseline)

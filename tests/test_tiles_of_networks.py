@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyfold.config import CropConfig
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
 from skyfold.data.scene_sample import CLASSES, scene
 from skyfold.data.windows import ArrayWindows
 from skyfold.inference.tiles import Tiling, predict_scene
 from skyfold.training import backend
 
-TILE, SIZE = 64, (320, 448)
-CROPS = 32
+SIZE = (320, 448)
+CROP, CROPS = 64, 32
+TILE = 128
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def model() -> Any:
     network = keras.Model(image, classes)
     network.compile(keras.optimizers.Adam(5e-3), "categorical_crossentropy")
     scenes = [labelled(index) for index in range(4)]
-    for epoch in range(6):
-        crops = EpochCrops(scenes, CropPlan((TILE, TILE), CROPS, (0.7, 1.4), 0.7), len(CLASSES), seed=0, epoch=epoch)
+    for epoch in range(5):
+        crops = EpochCrops(scenes, CropPlan((CROP, CROP), CROPS, (0.7, 1.4), 0.7), len(CLASSES), seed=0, epoch=epoch)
         inputs = np.stack([crops.inputs[row] for row in range(len(crops))])
         targets = np.stack([crops.targets[row][..., :-1] for row in range(len(crops))])
         network.fit(scaled(inputs), targets.astype(np.float32), batch_size=8, shuffle=False, verbose=0)
@@ -55,12 +57,23 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 
 def test_the_gradient_across_tile_borders_is_that_elsewhere(model: Any) -> None:
-    def excess(overlap: int) -> float:
-        return float(np.log(np.mean([steepness(index, overlap) for index in range(10, 16)])))
+    """Within 5 %, with the overlap that runs have unless told otherwise; without one there are seams."""
+    assert abs(excess(model, overlap=round(CropConfig().overlap * TILE))) < 0.05
+    assert excess(model, overlap=0) > 1
 
-    def steepness(index: int, overlap: int) -> float:
-        """The mean step between neighbours at tile borders over that elsewhere, as many times as it is of the same
-        network that sees the whole scene: clouds may have an edge at a border, too."""
+
+def test_the_network_has_learned_where_clouds_are(model: Any) -> None:
+    image, classes = scene(np.random.default_rng(10), SIZE)
+    found = model.predict_on_batch(scaled(image)[np.newaxis])[0].argmax(axis=-1)
+    commonest = np.bincount(classes.ravel()).max() / classes.size
+    assert (found == classes).mean() > commonest + 0.15
+
+
+def excess(model: Any, overlap: int) -> float:
+    """The mean step between neighbours at tile borders over that elsewhere, less 1, in new scenes; as many times as it
+    is of the same network that sees the whole scene, since clouds may have an edge at a border, too."""
+    found = []
+    for index in range(10, 14):
         image = scene(np.random.default_rng(index), SIZE)[0]
         strips = predict_scene(
             ArrayWindows(image, 3),
@@ -70,9 +83,8 @@ def test_the_gradient_across_tile_borders_is_that_elsewhere(model: Any) -> None:
         )
         tiled = np.concatenate([strip.values for strip in strips])
         whole = model.predict_on_batch(scaled(image)[np.newaxis])[0]
-        return ratio(tiled, overlap) / ratio(whole, overlap)
-
-    print(excess(0), excess(8), excess(16), excess(32))
+        found.append(ratio(tiled, overlap) / ratio(whole, overlap))
+    return float(np.mean(found)) - 1
 
 
 def ratio(values: np.ndarray, overlap: int) -> float:
@@ -89,9 +101,3 @@ def ratio(values: np.ndarray, overlap: int) -> float:
 def tile_starts(side: int, overlap: int) -> list[int]:
     count = 1 + -(-(side - TILE) // (TILE - overlap))
     return [round(i * (side - TILE) / (count - 1)) for i in range(count)]
-
-
-def test_what_was_trained_is_worth_looking_at(model: Any) -> None:
-    image, classes = scene(np.random.default_rng(10), SIZE)
-    whole = model.predict_on_batch(scaled(image)[np.newaxis])[0]
-    print((whole.argmax(axis=-1) == classes).mean(), (classes == 0).mean())

@@ -24,6 +24,7 @@ TRUTH_RESAMPLING = cv2.INTER_NEAREST
 CENTRED_RESAMPLING = cv2.INTER_NEAREST_EXACT
 
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
+ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,11 @@ class ClassTable:
     def read(self, path: Path) -> np.ndarray:
         """uint8 (H, W): the place of each pixel's class, NONE or UNDEFINED; DataLayoutError for codes of none."""
         plane = read_plane(path, colours=self.colours)
-        codes = plane if plane.ndim == 2 else plane.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-        meaning = np.full(codes.shape, UNKNOWN, dtype=np.uint8)
-        for place, values in [*enumerate(self.classes.values()), (NONE, self.background), (UNDEFINED, self.undefined)]:
-            for code in values:
-                meaning[codes == code] = place
-        unknown = codes[meaning == UNKNOWN]
+        meaning = np.empty(plane.shape[:2], dtype=np.uint8)
+        for top in range(0, len(plane), ROWS_AT_ONCE):  # codes of colours take more memory than the image
+            rows = slice(top, top + ROWS_AT_ONCE)
+            meaning[rows] = self._places(self._codes(plane[rows]))
+        unknown = self._codes(plane[meaning == UNKNOWN])
         if len(unknown):
             found, counts = np.unique(unknown, return_counts=True)
             shown = ", ".join(f"#{v:06x}" if self.colours else str(v) for v in found[np.argsort(-counts)][:5])
@@ -117,6 +117,20 @@ class ClassTable:
                 f"{', ...' if len(found) > 5 else ''}. Add them to classes, background or undefined."
             )
         return meaning
+
+    def _codes(self, pixels: np.ndarray) -> np.ndarray:
+        """Grey values as they are; int32 0xrrggbb of colours (..., 3)."""
+        if not self.colours:
+            return pixels
+        red, green, blue = (pixels[..., band].astype(np.int32) for band in range(3))
+        return np.asarray(red << 16 | green << 8 | blue)
+
+    def _places(self, codes: np.ndarray) -> np.ndarray:
+        places = np.full(codes.shape, UNKNOWN, dtype=np.uint8)
+        for place, values in [*enumerate(self.classes.values()), (NONE, self.background), (UNDEFINED, self.undefined)]:
+            for code in values:
+                places[codes == code] = place
+        return places
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""Scenes stand in for arrays: epochs see their crops, their content is that of the files, and they are never held."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold.competition import build
+from skyfold.data.cache import TrainingArrays
+from skyfold.data.crops import CropPlan, EpochCrops
+from skyfold.data.images import resize
+from skyfold.data.scene_arrays import SceneArrays, epoch_rows, scene_arrays, validation_rows
+from skyfold.errors import ConfigError
+from skyfold.inference.predict_scenes import scene_probabilities, strips_on_grid
+from skyfold.inference.tiles import Strip, Tiling
+from skyfold.training.network import Network
+from skyfold.types import Samples
+
+PLAN = CropPlan((16, 16), per_scene=4, scales=(0.5, 2.0), balanced=1.0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "files"
+    write_sample = build("cloud_cover").write_sample
+    assert write_sample is not None
+    write_sample(folder, train=3, validation=1, test=2, side=64)
+    return folder
+
+
+def opened(folder: Path, cache: Path, part: str = "train", **options: Any) -> SceneArrays:
+    return scene_arrays(build("cloud_cover", options, folder).load(folder, part), PLAN, cache=cache)
+
+
+def crops(arrays: SceneArrays, rows: list[int], epoch: int) -> EpochCrops:
+    found, numbers = epoch_rows(arrays, np.array(rows), seed=0, epoch=epoch)
+    assert isinstance(found, EpochCrops)
+    assert numbers.tolist() == list(range(4 * len(rows)))
+    return found
+
+
+def test_an_epoch_sees_all_crops_of_its_scenes_and_the_next_one_others(files: Path, tmp_path: Path) -> None:
+    arrays = opened(files, tmp_path)
+    assert arrays.input_shape == (16, 16, 3)
+    assert arrays.scenes is not None
+    first = crops(arrays, [3, 1], epoch=0)
+    assert list(first.scenes) == [arrays.scenes[3], arrays.scenes[1]]
+    again, other = crops(arrays, [3, 1], epoch=0), crops(arrays, [3, 1], epoch=1)
+    assert [again.crop(row) for row in range(8)] == [first.crop(row) for row in range(8)]
+    assert [other.crop(row) for row in range(8)] != [first.crop(row) for row in range(8)]
+
+
+def test_a_scene_that_is_drawn_twice_is_cropped_in_other_places(files: Path, tmp_path: Path) -> None:
+    twice = crops(opened(files, tmp_path), [2, 2], epoch=0)
+    assert [twice.crop(row) for row in range(4)] != [twice.crop(row) for row in range(4, 8)]
+
+
+def test_every_epoch_is_validated_on_the_same_crops_at_the_scale_of_the_scene(files: Path, tmp_path: Path) -> None:
+    arrays = opened(files, tmp_path)
+    (one, numbers), (other, _) = (validation_rows(arrays, np.array([0, 2])) for _ in range(2))
+    assert isinstance(one, EpochCrops)
+    assert isinstance(other, EpochCrops)
+    drawn = [one.crop(int(row)) for row in numbers]
+    assert [other.crop(int(row)) for row in numbers] == drawn
+    assert {(crop.height, crop.width) for crop in drawn} == {(16, 16)}
+    assert one.plan.balanced == 0  # a score says how much of all scenes is right
+    assert len({(crop.top, crop.left) for crop in drawn}) > 4
+
+
+def test_arrays_of_whole_images_are_learned_from_as_they_are() -> None:
+    whole = TrainingArrays(np.array(["a"]), np.zeros((1, 8, 8, 3), np.uint8), None)
+    rows = np.array([0])
+    for arrays, numbers in (epoch_rows(whole, rows, seed=0, epoch=5), validation_rows(whole, rows)):
+        assert arrays is whole
+        assert numbers is rows
+
+
+def test_content_is_that_of_the_files_and_of_what_their_colours_mean(files: Path, tmp_path: Path) -> None:
+    content = opened(files, tmp_path / "cache").content
+    moved = Path(shutil.copytree(files, tmp_path / "moved"))
+    label = moved / "labels" / "train" / "scene_0001.png"
+    os.utime(label, (1, 1))
+    assert opened(moved, tmp_path / "cache of moved").content == content
+    colours = {"background": "#000000", "thick_cloud": "#00ff00", "thin_cloud": "#ff0000", "shadow": "#0000ff"}
+    assert opened(files, tmp_path / "cache", colours=colours).content != content
+    shutil.copy(moved / "labels" / "train" / "scene_0000.png", tmp_path / "other.png")
+    shutil.copy(tmp_path / "other.png", label)
+    shutil.copy(moved / "images" / "train" / "scene_0000.png", moved / "images" / "train" / "scene_0001.png")
+    assert opened(moved, tmp_path / "cache of moved").content != content
+
+
+def test_scenes_to_predict_have_no_labels(files: Path, tmp_path: Path) -> None:
+    arrays = opened(files, tmp_path, part="test")
+    assert arrays.scenes is None
+    assert arrays.ids.tolist() == ["scene_0004", "scene_0005"]
+    assert [max(image.shape) for image in arrays.images] == [64, 64]
+
+
+def test_data_that_are_no_image_files_are_refused(tmp_path: Path) -> None:
+    samples = Samples(ids=np.array(["a"]), inputs=[np.zeros((8, 8, 3), np.uint8)], targets=None)
+    with pytest.raises(ConfigError, match=r"image\.crop: crops are cut from image files"):
+        scene_arrays(samples, PLAN, cache=tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    grid=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    step=st.integers(1, 20),
+)
+def test_strips_are_brought_to_the_grid_as_the_whole_would_be(
+    size: tuple[int, int], grid: tuple[int, int], step: int
+) -> None:
+    values = np.random.default_rng(0).random((*size, 4), dtype=np.float32)
+    strips = (Strip(top, values[top : top + step]) for top in range(0, size[0], step))
+    shrinks_or_grows = (np.less_equal(grid, size).all(), np.greater_equal(grid, size).all())
+    found = strips_on_grid(strips, grid)
+    assert found.shape == (*grid, 4)
+    if any(shrinks_or_grows):
+        np.testing.assert_allclose(found, resize(values, grid), atol=1e-5)
+    else:  # columns first, then rows, each as it needs it
+        np.testing.assert_allclose(found, resize(resize(values, (size[0], grid[1])), grid), atol=1e-5)
+
+
+class BigScene:
+    """31 megapixels that are made when they are read, so that memory is that of the prediction alone."""
+
+    shape = (5226, 6015, 3)
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return np.full((height, width, 3), 255 * (top // 128 % 2), np.uint8)
+
+
+def test_a_scene_of_31_megapixels_is_predicted_in_the_memory_of_a_row_of_tiles() -> None:
+    def logits(inputs: np.ndarray) -> np.ndarray:
+        assert inputs.shape == (16, 128, 128, 3)
+        return np.repeat(inputs[..., :1], 2, axis=-1)
+
+    network = cast(Network, SimpleNamespace(batch_size=16, logits=logits))
+    tracemalloc.start()
+    found = scene_probabilities(
+        network,
+        BigScene(),
+        members=[lambda: None, lambda: None],
+        scaling="unit",
+        flips=(),
+        tiling=Tiling((128, 128), 16),
+        grid=(64, 64),
+        on_tile=lambda: None,
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == (64, 64, 2)
+    row_of_tiles = 128 * 6015 * (3 + 3 * 2 * 4)
+    narrow = 5226 * 64 * 2 * 4
+    batch = 16 * 128 * 128 * 3 * 4
+    assert peak < 1.3 * (row_of_tiles + 2 * narrow + 6 * batch)
+    assert peak < 5226 * 6015 * 3  # less than the image alone
+
+
+def test_members_and_views_are_averaged() -> None:
+    """Two networks, 0.2 and 0.6 on the left of a tile, 0 on the right; and each seen in a mirror."""
+    level = [0.0]
+
+    def logits(inputs: np.ndarray) -> np.ndarray:
+        probability = np.full((*inputs.shape[:3], 1), 1e-9, np.float32)
+        probability[:, :, :8] = level[0]
+        return np.log(probability / (1 - probability))
+
+    def members() -> Iterator[Any]:
+        for value in (0.2, 0.6):
+            yield lambda value=value: level.__setitem__(0, value)
+
+    def predicted(flips: tuple[str, ...]) -> np.ndarray:
+        return scene_probabilities(
+            cast(Network, SimpleNamespace(batch_size=1, logits=logits)),
+            SimpleNamespace(shape=(16, 16, 3), read=lambda *window: np.zeros((16, 16, 3), np.uint8)),
+            members=list(members()),
+            scaling="unit",
+            flips=flips,
+            tiling=Tiling((16, 16), 0),
+            grid=(16, 16),
+            on_tile=lambda: None,
+        )
+
+    np.testing.assert_allclose(predicted(())[:, :8], 0.4, atol=1e-6)
+    np.testing.assert_allclose(predicted(())[:, 8:], 0.0, atol=1e-6)
+    np.testing.assert_allclose(predicted(("hflip",)), 0.2, atol=1e-6)
