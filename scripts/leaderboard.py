@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     data_argument(arguments)
     arguments.add_argument("--html", type=Path, metavar="FILE", help="write the table as a page, too")
     arguments.add_argument(
-        "--diff", nargs=2, metavar=("A", "B"), help="instead of the table, what differs between two runs or blends"
+        "--diff",
+        nargs=2,
+        metavar=("A", "B"),
+        help="instead of the table, what differs between two runs or blends: names, or folders that hold them",
     )
     given = arguments.parse_args(argv)
 
@@ -40,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.diff:
             from skyfold.leaderboard.compare import as_lines, compare
 
-            one, other = (workspace.run(name, run_name) for run_name in given.diff)
+            folders = [Path(entry) if (Path(entry) / "run.json").is_file() else None for entry in given.diff]
+            one, other = (
+                folder or workspace.run(name, entry) for folder, entry in zip(folders, given.diff, strict=True)
+            )
             print("\n".join(as_lines(compare(one, other))))
             return
         entries = leaderboard(name, workspace)

@@ -84,11 +84,14 @@ def test_what_differs_between_two_runs(tmp_path):
     found = compare(folder / "a", folder / "b")
     assert found.config == {"training.epochs": (5, 9)}
     assert found.same_folds
-    assert found.same_data
+    assert found.data == "the same"
     assert found.gain.value == pytest.approx(0.1)
     assert found.gain.low == pytest.approx(0.1)  # every image gains the same, so every draw does
     text = "\n".join(as_lines(found))
-    assert "a - b, cross-fitted, paired: +0.1000 (+0.1000 to +0.1000)" in text
+    assert text.startswith("mean_dice     a       b\n")
+    assert "\ncross-fitted  0.8000  0.7000\n" in text
+    assert "a - b: +0.1000 (+0.1000 to +0.1000), cross-fitted, paired, 95 %" in text
+    assert text.endswith("config           a  b\n---------------  -  -\ntraining.epochs  5  9")
     assert "folds: the same" in text
     assert compare(folder / "a", folder / "a").config == {}
     assert as_lines(compare(folder / "a", folder / "a"))[-1] == "config: the same"
@@ -108,15 +111,37 @@ def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
     assert "training images and masks: DIFFERENT" in text
 
 
+def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
+    for name, size in [("a", [32, 32]), ("b", [64, 64]), ("c", [32, 32])]:
+        store(tmp_path, name, cross_fitted=0.8)
+        path = tmp_path / "oof" / "sky" / name / "run.json"
+        write_json(path, {**read_json(path), "config": {"image": {"size": size}}, "data_hash": name})
+        rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
+    folder = tmp_path / "oof" / "sky"
+    assert compare(folder / "a", folder / "b").data == "seen at other sizes, [32, 32] and [64, 64]; not compared"
+    assert compare(folder / "a", folder / "c").data == "DIFFERENT"
+
+
 def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     store(tmp_path, "a", cross_fitted=0.8)
     store(tmp_path, "b", kind="blend", cross_fitted=0.8)
     for name in "ab":
         rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
+    made = {
+        "config": {"combine": "mean"},
+        "runs": [{"name": "a"}, {"name": "c"}],
+        "weights": [0.25, 0.75],
+        "gate": {"name": "classifier"},
+    }
+    write_json(tmp_path / "oof/sky/b/blend.json", made)
     lines = as_lines(compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b"))
+    assert "b: mean of a 0.25, c 0.75, gated by classifier" in lines
     assert lines[-1] == "config: not compared, they are of two kinds, masks and blend"
 
 
-def test_a_run_that_is_not_there_is_named(tmp_path):
+def test_a_run_that_is_not_there_is_named_beside_those_that_are(tmp_path):
+    store(tmp_path, "unet", cross_fitted=0.8)
+    with pytest.raises(OofMismatch, match=r"unett: no run here \(did you mean 'unet'.*There are: unet\."):
+        compare(tmp_path / "oof/sky/unet", tmp_path / "oof/sky/unett")
     with pytest.raises(OofMismatch, match=r"a: no run here"):
         compare(tmp_path / "a", tmp_path / "b")

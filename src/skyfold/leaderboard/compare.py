@@ -10,37 +10,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skyfold.errors import OofMismatch
+from skyfold.files import read_json
+from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval
 from skyfold.oof_store import RunInfo, read_info
 from skyfold.pipeline.evaluate import difference
+from skyfold.plugins import nearest
 from skyfold.types import JsonDict
 
-SCORES = ("at_half", "naive", "cross_fitted")
+SCORES = {"at_half": "at 0.5", "naive": "naive", "cross_fitted": "cross-fitted"}
 NAMES_NOTHING = {"name"}
+NOT_SET = "not set"  # a key at its default is not stored where it was added to configs later
+LONGEST = 60
 
 
 @dataclass(frozen=True)
 class Comparison:
     """config: dotted key -> (value of the first, of the second), where they differ; None: the key is absent.
 
-    kinds: of both, "masks", "presence" or "blend"; same_data, same_folds: whether they are; scores: of both, by name;
-    gain: first minus second, cross-fitted and paired, None for the reason in `not_paired`.
+    kinds: of both, "masks", "presence" or "blend"; data: whether they learned from the same images and masks, in words;
+    same_folds: whether they are; metrics: that each is scored by; scores: of both, by name; members: of a blend, what it
+    is made of, in words, else ''; gain: first minus second, cross-fitted and paired, None for the reason in
+    `not_paired`.
     """
 
     names: tuple[str, str]
     kinds: tuple[str, str]
     config: dict[str, tuple[object, object]]
-    same_data: bool
+    data: str
     same_folds: bool
+    metrics: tuple[str, str]
     scores: dict[str, tuple[float | None, float | None]]
+    members: tuple[str, str]
     gain: Interval | None
     not_paired: str
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Compare the run folders `first` and `second`; OofMismatch where there is no run."""
-    one, other = read_info(first), read_info(second)
-    metrics = [str(info.scores.get("metric", "mean_dice")) for info in (one, other)]
+    """Compare the run folders `first` and `second`; OofMismatch where there is no run, naming those that are there."""
+    one, other = (_info(folder) for folder in (first, second))
+    metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
     gain, reason = None, f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
     if metrics[0] == metrics[1]:
         try:
@@ -48,12 +57,14 @@ def compare(first: Path, second: Path) -> Comparison:
         except OofMismatch as error:
             reason = str(error)
     return Comparison(
-        names=(one.name, other.name),
+        names=_names(first, second, one.name, other.name),
         kinds=(one.kind, other.kind),
         config=_differing(one, other),
-        same_data=one.data_hash == other.data_hash or not (one.data_hash and other.data_hash),
+        data=_data(one, other),
         same_folds=one.folds_hash == other.folds_hash,
+        metrics=metrics,
         scores={name: (one.scores.get(name), other.scores.get(name)) for name in SCORES},
+        members=(_members(first), _members(second)),
         gain=gain,
         not_paired=reason,
     )
@@ -62,21 +73,73 @@ def compare(first: Path, second: Path) -> Comparison:
 def as_lines(comparison: Comparison) -> list[str]:
     """The comparison in words, most important first."""
     one, other = comparison.names
-    width = max(len("cross_fitted"), *(len(key) for key in comparison.config), 0)
-    lines = [f"{'':{width}}  {one}  |  {other}"]
-    for name, (mine, theirs) in comparison.scores.items():
-        lines.append(f"{name:{width}}  {_figure(mine)}  |  {_figure(theirs)}")
+    metric = comparison.metrics[0] if len(set(comparison.metrics)) == 1 else "score"
+    scores = [[SCORES[name], *map(_figure, both)] for name, both in comparison.scores.items()]
+    lines = aligned([[metric, one, other], *scores]).splitlines()
     if comparison.gain is not None:
         gain = comparison.gain
-        lines.append(f"{one} - {other}, cross-fitted, paired: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
+        lines.append(
+            f"{one} - {other}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), cross-fitted, paired, 95 %"
+        )
     else:
         lines.append(f"not compared image by image: {comparison.not_paired}")
     lines.append(f"folds: {'the same' if comparison.same_folds else 'DIFFERENT, the scores cannot be compared'}")
-    lines.append(f"training images and masks: {'the same' if comparison.same_data else 'DIFFERENT'}")
+    lines.append(f"training images and masks: {comparison.data}")
+    lines += [f"{name}: {words}" for name, words in zip(comparison.names, comparison.members, strict=True) if words]
     if comparison.kinds[0] != comparison.kinds[1]:
         return [*lines, f"config: not compared, they are of two kinds, {' and '.join(comparison.kinds)}"]
-    lines += [f"{key:{width}}  {_shown(a)}  |  {_shown(b)}" for key, (a, b) in comparison.config.items()]
-    return lines if comparison.config else [*lines, "config: the same"]
+    if not comparison.config:
+        return [*lines, "config: the same"]
+    rows = [[key, *map(_shown, values)] for key, values in comparison.config.items()]
+    return [*lines, "", *aligned([["config", one, other], *rows]).splitlines()]
+
+
+def _info(folder: Path) -> RunInfo:
+    if not (folder / "run.json").is_file() and folder.parent.is_dir():
+        there = sorted(path.parent.name for path in folder.parent.glob("*/run.json"))
+        if there:
+            raise OofMismatch(
+                f"{folder}: no run here{nearest(folder.name, there)}. There are: {', '.join(there)}. For one of another "
+                "data set or working folder, give its folder."
+            )
+    return read_info(folder)
+
+
+def _names(first: Path, second: Path, one: str, other: str) -> tuple[str, str]:
+    """As short as tells them apart."""
+    if one != other:
+        return one, other
+    with_data = f"{first.parent.name}/{one}", f"{second.parent.name}/{other}"
+    return with_data if with_data[0] != with_data[1] else (str(first), str(second))
+
+
+def _data(one: RunInfo, other: RunInfo) -> str:
+    """The digests are of images and masks as the network sees them, and tell nothing where that differs."""
+    if one.data_hash == other.data_hash:
+        return "the same" if one.data_hash else "not recorded of blends; look at their runs"
+    if not one.data_hash or not other.data_hash:
+        return "not recorded of a blend; look at its runs"
+    sizes = [(info.config.get("image") or {}).get("size") for info in (one, other)]
+    if sizes[0] != sizes[1]:
+        return f"seen at other sizes, {sizes[0]} and {sizes[1]}; not compared"
+    if one.classes != other.classes:
+        return f"of other classes, {', '.join(one.classes)} and {', '.join(other.classes)}; not compared"
+    return "DIFFERENT"
+
+
+def _members(folder: Path) -> str:
+    if not (folder / "blend.json").is_file():
+        return ""
+    made: JsonDict = read_json(folder / "blend.json")
+    config = made["config"]
+    weighed = config.get("merge") is None and config["combine"] != "stack"
+    runs = [
+        f"{run['name']} {weight:.2f}" if weighed else str(run["name"])
+        for run, weight in zip(made["runs"], made["weights"], strict=True)
+    ]
+    merge = f", merged by {config['merge']['rule']}" if config.get("merge") else ""
+    gate = f", gated by {made['gate']['name']}" if made["gate"] else ""
+    return f"{config['combine']} of {', '.join(runs)}{merge}{gate}"
 
 
 def _differing(one: RunInfo, other: RunInfo) -> dict[str, tuple[object, object]]:
@@ -100,5 +163,5 @@ def _figure(value: float | None) -> str:
 
 
 def _shown(value: object) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text = NOT_SET if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
