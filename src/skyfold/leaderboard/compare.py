@@ -28,9 +28,9 @@ LONGEST = 60
 class Comparison:
     """config: dotted key -> (value of the first, of the second), where they differ; None: the key is absent.
 
-    kinds: of both, "masks", "presence" or "blend"; data: whether they learned from the same images and masks, in words;
-    same_folds: whether they are; metrics: that each is scored by; scores: of both, by name; members: of a blend, what it
-    is made of, in words, else ''; gain: first minus second, cross-fitted and paired, None for the reason in
+    kinds: of both, "masks", "presence" or "blend"; data: whether they learned from the same images and masks, in
+    words; same_folds: whether they are; metrics: that each is scored by; scores: of both, by name; members: of a blend,
+    what it is made of, in words, else ''; gain: first minus second, cross-fitted and paired, None for the reason in
     `not_paired`.
     """
 
@@ -99,8 +99,8 @@ def _info(folder: Path) -> RunInfo:
         there = sorted(path.parent.name for path in folder.parent.glob("*/run.json"))
         if there:
             raise OofMismatch(
-                f"{folder}: no run here{nearest(folder.name, there)}. There are: {', '.join(there)}. For one of another "
-                "data set or working folder, give its folder."
+                f"{folder}: no run here{nearest(folder.name, there)}. There are: {', '.join(there)}. For one of "
+                "another data set or working folder, give its folder."
             )
     return read_info(folder)
 
