@@ -48,6 +48,8 @@ class Competition:
     provenance    provenance(folder) -> "official", "synthetic sample" or "other files": published figures may stand
                   beside ours where it is "official" alone; None: not known
     colours       of the classes, in their order, where each pixel has one class alone; None where classes may overlap
+    horizon       from the day a forecast is issued to the last frame it is asked for: folds that follow each other in
+                  time are kept so far apart; None where time plays no part
     """
 
     name: str
@@ -66,6 +68,7 @@ class Competition:
     parts: tuple[str, ...] = ("train", "test")
     provenance: Callable[[Path], str] | None = None
     colours: Mapping[str, Colour] | None = None
+    horizon: np.timedelta64 | None = None
 
 
 def grid_option(grid: object) -> IntPair:

@@ -1,0 +1,40 @@
+"""What the values of a frame of sea-ice concentration mean, and how a frame becomes one without flags."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+FULL_ICE = 250  # concentration x 250
+POLE_HOLE, COAST, LAND, MISSING = 251, 253, 254, 255
+FLAGS = {"pole hole": POLE_HOLE, "coast": COAST, "land": LAND, "missing": MISSING}
+RIM_CELLS = 2  # how far from the hole cells lie whose mean fills it
+
+
+def known_ice(codes: np.ndarray) -> np.ndarray:
+    """bool, where `codes` are a concentration and not a flag."""
+    return codes <= FULL_ICE
+
+
+def without_flags(codes: np.ndarray) -> np.ndarray:
+    """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs.
+
+    Land, coast and missing cells become 0; the hole that the sensor leaves at the pole becomes the mean of its rim,
+    two cells wide, rounded. Each frame by itself: nothing of a later one reaches an earlier one.
+    """
+    frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
+    rims: dict[bytes, np.ndarray] = {}
+    for frame, own in zip(frames, codes, strict=True):
+        hole = own == POLE_HOLE
+        if hole.any():
+            key = hole.tobytes()
+            if key not in rims:
+                rims[key] = _rim(hole)
+            around = rims[key] & known_ice(own)
+            frame[hole] = round(float(own[around].mean())) if around.any() else 0
+    return frames
+
+
+def _rim(hole: np.ndarray) -> np.ndarray:
+    rim: np.ndarray = ndimage.binary_dilation(hole, np.ones((3, 3)), iterations=RIM_CELLS) & ~hole
+    return rim

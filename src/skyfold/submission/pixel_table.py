@@ -1,0 +1,163 @@
+"""A table of forecasts as the contests want them: a row a frame, first what it is of, then one column a pixel."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skyfold.errors import InvalidSubmission, listing
+from skyfold.files import write_atomic
+from skyfold.types import ArraySequence, IntPair
+
+DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class PixelTable:
+    """key_column: of what a row is; labels: the rows of a sample, by its id, one a lead time; grid: (H, W), pixels row
+    by row; greatest: no value is above it; share_suspected: nothing above 1 in the whole table is refused.
+
+    Values are written with three decimals.
+    """
+
+    key_column: str
+    labels: Callable[[str], Sequence[str]]
+    grid: IntPair
+    greatest: float
+    share_suspected: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
+        """values[i]: (H, W, L) of sample ids[i]. Its L rows follow each other."""
+        keys = [label for name in ids.tolist() for label in self.labels(name)]
+        table = np.empty((len(keys), self.pixels))
+        row = 0
+        for i in range(len(ids)):
+            frames = np.moveaxis(np.asarray(values[i], dtype=np.float64), -1, 0).reshape(-1, self.pixels)
+            table[row : row + len(frames)] = np.round(frames, DECIMALS)
+            row += len(frames)
+        if row != len(keys):
+            raise InvalidSubmission(f"{row} frames for {len(keys)} rows; predict every lead time before submitting.")
+        return _frame(self.key_column, keys, table)
+
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> list[np.ndarray]:
+        """float32 (H, W, L) a sample. InvalidSubmission where the rows are not those of `ids`, in their order."""
+        if problems := self._key_problems(table, [label for name in ids.tolist() for label in self.labels(name)]):
+            raise InvalidSubmission(f"rows of forecasts:\n{listing(problems)}")
+        values = table.iloc[:, 1:].to_numpy(dtype=np.float32)
+        decoded, row = [], 0
+        for name in ids.tolist():
+            leads = len(self.labels(name))
+            frames = values[row : row + leads].reshape(leads, *self.grid)
+            decoded.append(np.ascontiguousarray(np.moveaxis(frames, 0, -1)))
+            row += leads
+        return decoded
+
+    def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
+        """What the contest would refuse or score as nonsense, each with its row (the first of values is row 1)."""
+        header = [str(column) for column in table.columns]
+        if header[0] != self.key_column:
+            return [f"header: the first column is '{header[0][:30]}', expected '{self.key_column}'. Name it so"]
+        if len(header) != self.pixels + 1:
+            return [
+                f"header: {len(header) - 1} columns of pixels, expected {self.pixels} for a grid of {self.grid[0]} x "
+                f"{self.grid[1]}. Write every pixel, row by row"
+            ]
+        problems = []
+        if sample is not None:
+            problems = self._key_problems(table, sample.iloc[:, 0].astype(str).tolist())
+            differing = [(own, wanted) for own, wanted in zip(header, sample.columns, strict=False) if own != wanted]
+            if len(sample.columns) != len(header) or differing:
+                problems.append("header: other columns than the sample submission. Take its header as it is")
+        values = table.iloc[:, 1:].to_numpy(dtype=np.float64)
+        for row, (key, own) in enumerate(zip(table.iloc[:, 0], values, strict=True), start=1):
+            if not np.isfinite(own).all():
+                pixel = int(np.flatnonzero(~np.isfinite(own))[0])
+                problems.append(f"row {row} ('{key}'): pixel {pixel} is NaN or infinite. Predict it again")
+            elif own.min() < 0 or own.max() > self.greatest:
+                pixel = int(np.flatnonzero((own < 0) | (own > self.greatest))[0])
+                problems.append(
+                    f"row {row} ('{key}'): pixel {pixel} is {own[pixel]:g}, expected 0 to {self.greatest:g}. Clip it"
+                )
+        if self.share_suspected and not problems and 0 < values.max(initial=0.0) <= 1:
+            problems.append(f"nothing is above 1: shares instead of 0 to {self.greatest:g}. Multiply them")
+        return problems
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The table at `path`, plain or .gz, values as float64.
+
+        InvalidSubmission names the line that is cut off or holds something other than numbers.
+        """
+        opened = gzip.open if path.suffix == ".gz" else open
+        try:
+            with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+                header = file.readline().rstrip("\r\n").split(",")
+                read = [
+                    self._line(path, number, text.rstrip("\r\n"), len(header))
+                    for number, text in enumerate(file, start=2)
+                    if text.strip()
+                ]
+        except (FileNotFoundError, IsADirectoryError):
+            raise InvalidSubmission(f"{path}: no such file.") from None
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+            raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
+        if not read:
+            raise InvalidSubmission(f"{path}: no rows under the header. Write it again.")
+        table = _frame(header[0].strip('"'), [key for key, _ in read], np.stack([values for _, values in read]))
+        table.columns = pd.Index([name.strip('"') for name in header])
+        return table
+
+    def write(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a CSV whole, or leave what is there."""
+        values = table.iloc[:, 1:].to_numpy(dtype=np.float64)
+
+        def write_lines(beside: Path) -> None:
+            with beside.open("w", encoding="utf-8", newline="") as file:
+                file.write(",".join(map(str, table.columns)) + "\n")
+                for key, own in zip(table.iloc[:, 0], values, strict=True):
+                    file.write(f"{key},{','.join(map(_text, own.tolist()))}\n")
+
+        write_atomic(path, write_lines)
+
+    def _line(self, path: Path, number: int, text: str, fields: int) -> tuple[str, np.ndarray]:
+        key, _, rest = text.partition(",")
+        parts = rest.split(",")
+        if len(parts) != fields - 1:
+            raise InvalidSubmission(
+                f"{path}: line {number} ('{key[:40]}'): {len(parts) + 1} fields, the header has {fields}. Was the file "
+                "cut off? Write it again."
+            )
+        try:
+            return key.strip('"'), np.array(parts, dtype=np.float64)
+        except ValueError as error:
+            raise InvalidSubmission(f"{path}: line {number} ('{key[:40]}'): not a number: {error}.") from None
+
+    def _key_problems(self, table: pd.DataFrame, wanted: list[str]) -> list[str]:
+        keys = table.iloc[:, 0].astype(str).tolist()
+        problems = [
+            f"row {row}: '{own}' where '{expected}' was expected. Keep the order of the sample submission"
+            for row, (own, expected) in enumerate(zip(keys, wanted, strict=False), start=1)
+            if own != expected
+        ]
+        if len(keys) != len(wanted):
+            problems.append(f"{len(keys)} rows, expected {len(wanted)}. Write one for each frame that is asked for")
+        return problems
+
+
+def _frame(key_column: str, keys: list[str], values: np.ndarray) -> pd.DataFrame:
+    table = pd.DataFrame(values, columns=[str(pixel) for pixel in range(values.shape[1])])
+    table.insert(0, key_column, np.array(keys, dtype=object))
+    return table
+
+
+def _text(value: float) -> str:
+    """Without a needless '.0': a forecast is mostly land and open water."""
+    return str(int(value)) if value.is_integer() else repr(value)
