@@ -17,9 +17,8 @@ from skyfold.data.cache import reduce_masks
 from skyfold.data.images import resize
 from skyfold.data.masks import UNDEFINED, ClassTable
 from skyfold.data.seeding import derived_seed
-from skyfold.data.windows import Windows, kept_array, open_labels, open_windows
+from skyfold.data.windows import Windows, for_each, kept_array, open_labels, open_windows
 from skyfold.errors import DataLayoutError
-from skyfold.progress import Progress
 from skyfold.types import ArraySequence, IntPair
 
 CELL = 64  # pixels; the side of the squares in which the pixels of a class are counted
@@ -115,22 +114,20 @@ class EpochCrops:
 def open_scenes(
     images: Sequence[Path], labels: Sequence[Path], table: ClassTable, *, cache: Path, bands: int = 3
 ) -> list[Scene]:
-    """Scenes to draw crops from; what must be decoded as a whole is, one scene at a time, and stays in `cache`.
+    """Scenes to draw crops from; what must be decoded as a whole is, two scenes at a time, and stays in `cache`.
 
     DataLayoutError names a file that is broken, or a label of another size than its image.
     """
-    scenes = []
-    with Progress("opening scenes", len(images), "scenes") as progress:
-        for path, label in zip(images, labels, strict=True):
-            image, meaning = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
-            if image.shape[:2] != meaning.shape[:2]:
-                (height, width), own = image.shape[:2], meaning.shape
-                raise DataLayoutError(f"{path}: {height}x{width} pixels, its label {own[0]}x{own[1]}.")
-            count = partial(count_classes, meaning, len(table.classes))
-            counts = kept_array(label, cache, f"counts {CELL} {table!r}", count)
-            scenes.append(Scene(image, meaning, counts))
-            progress.advance()
-    return scenes
+
+    def opened(path: Path, label: Path) -> Scene:
+        image, meaning = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
+        if image.shape[:2] != meaning.shape[:2]:
+            (height, width), own = image.shape[:2], meaning.shape
+            raise DataLayoutError(f"{path}: {height}x{width} pixels, its label {own[0]}x{own[1]}.")
+        count = partial(count_classes, meaning, len(table.classes))
+        return Scene(image, meaning, kept_array(label, cache, f"counts {CELL} {table!r}", count))
+
+    return for_each("opening scenes", "scenes", opened, images, labels)
 
 
 def count_classes(labels: Windows, classes: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,9 @@ from skyfold.data.batches import Rows
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, open_scenes
 from skyfold.data.images import ImageFiles
 from skyfold.data.masks import MaskFiles
-from skyfold.data.windows import Windows, kept_array, open_windows
+from skyfold.data.windows import Windows, for_each, kept_array, open_windows
 from skyfold.errors import ConfigError
 from skyfold.files import digest
-from skyfold.progress import Progress
 from skyfold.types import Samples
 
 VALIDATION_SEED = 0
@@ -53,7 +53,7 @@ class SceneArrays:
 
 
 def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArrays:
-    """Open every scene of `samples`; what cannot be read by windows is decoded into `cache`, one scene at a time.
+    """Open every scene of `samples`; what cannot be read by windows is decoded into `cache`, two scenes at a time.
 
     ConfigError where the samples are no image files with label images of the same size, DataLayoutError where a file
     is broken.
@@ -65,17 +65,10 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
             "Leave image.crop off."
         )
     paths = [*images.paths, *(labels.paths if labels else [])]
-    with Progress("reading scenes", len(paths), "files") as progress:
-        checksums = []
-        for path in paths:
-            checksums.append(_checksum(path, cache))
-            progress.advance()
+    checksums = for_each("reading scenes", "files", partial(_checksum, cache=cache), paths)
     if labels is None:
-        with Progress("opening scenes", len(paths), "scenes") as progress:
-            windows = []
-            for path in paths:
-                windows.append(open_windows(path, cache=cache, bands=images.bands))
-                progress.advance()
+        opened = partial(open_windows, cache=cache, bands=images.bands)
+        windows = for_each("opening scenes", "scenes", opened, paths)
         return SceneArrays(samples.ids, windows, None, plan, 0, digest(*checksums))
     scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands)
     content = digest(*checksums, repr(labels.table))

@@ -217,9 +217,8 @@ def run_folds(
     classes = len(competition.classes)
     family = plugins.load("models", config.model.family)
     # Before anything is written: what the config asks for may not fit these images.
-    teacher = (
-        find_teacher(config, run_folder.parent, folds, arrays_test and _reduced(arrays_test)) if config.pseudo else None
-    )
+    unlabelled = _reduced(arrays_test) if config.pseudo and arrays_test is not None else None
+    teacher = find_teacher(config, run_folder.parent, folds, unlabelled) if config.pseudo else None
     job: _Job | _Untrained = (
         _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
         if hasattr(family, "predict")
