@@ -22,6 +22,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.row_store import RowStore
 from skyfold.training import run_folds
 from skyfold.training.network import Network
+from skyfold.tuning.search_space import load_study
 from skyfold.workspace import Workspace
 
 GRID = (20, 24)
@@ -179,3 +180,18 @@ def test_a_family_that_learns_nothing_learns_nothing_from_crops() -> None:
     baseline = config(model={"family": "colour_threshold", "options": {"feature": "brightness"}})
     with pytest.raises(ConfigError, match=r"image\.crop: the family colour_threshold learns nothing"):
         run_folds.check(baseline)
+
+
+def test_how_crops_are_drawn_can_be_searched_and_how_tiles_overlap_cannot(tmp_path: Path) -> None:
+    """Trials are compared by validation on crops, which do not overlap."""
+
+    def searched(key: str) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(f"name: crops\nbase: run.yaml\nsearch:\n  {key}: {{kind: float, low: 0, high: 0.5}}\n")
+        return path
+
+    load_study(searched("image.crop.balanced"))
+    with pytest.raises(ConfigError, match=r"'image\.crop\.overlap' cannot be set here: validation"):
+        load_study(searched("image.crop.overlap"))
+    with pytest.raises(ConfigError, match=r"'image\.crop\.balance' \(did you mean 'image\.crop\.balanced'\?\)"):
+        load_study(searched("image.crop.balance"))

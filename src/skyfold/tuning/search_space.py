@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -304,12 +305,14 @@ def _is_open(key: str) -> bool:
 
 
 def _known_keys(kind: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
-    """Dotted keys of a run config, tables too."""
+    """Dotted keys of a run config, tables too, those that may be left out among them."""
     keys = []
     for name, field in kind.model_fields.items():
         keys.append(f"{prefix}{name}")
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+        optional = isinstance(field.annotation, UnionType)
+        for table in get_args(field.annotation) if optional else [field.annotation]:
+            if isinstance(table, type) and issubclass(table, BaseModel):
+                keys += _known_keys(table, f"{prefix}{name}.")
     return keys
 
 
