@@ -27,6 +27,7 @@ IMAGES = [
     "data.sea_ice_sample",
     "data.sample_folder",
     "data.history",
+    "data.known_outcome",
     "data.ice_files",
     "data.ice_frames",
     "data.ice_sample",

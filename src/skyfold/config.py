@@ -1,8 +1,8 @@
 """Config files: what may stand in them, and what is refused with the nearest known key.
 
 Four kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
-(`models`). Each may name another file as `base:`, whose keys it takes over unless it sets them itself (paths are
-relative to the file).
+(`models`). Beside them stand forecasts without a network (`load_forecasts`). Each may name another file as `base:`,
+whose keys it takes over unless it sets them itself (paths are relative to the file).
 """
 
 from __future__ import annotations
@@ -36,11 +36,21 @@ class FoldsConfig(Strict):
     """How the training samples are divided; written once to `oof/<data name>/folds.csv` and shared by all runs.
 
     near_duplicate_bits: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
+    years: the first and last of the years that forecasts are validated on, one fold each, fitted on the past alone; k
+    and seed then say nothing.
     """
 
     k: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
     near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
+    years: IntPair | None = None
+
+    @field_validator("years")
+    @classmethod
+    def _in_order(cls, years: IntPair | None) -> IntPair | None:
+        if years is not None and not years[0] <= years[1]:
+            raise ValueError("the first year and the last")
+        return years
 
 
 class DataConfig(Strict):
@@ -278,6 +288,7 @@ PREDICTION_KEYS = ("tta", "image.edges", "image.crop.overlap")
 LATER_KEYS = (
     "activation",
     "classes",
+    "data.folds.years",
     "image.crop",
     "mix",
     "pseudo",
@@ -547,6 +558,45 @@ class TableConfig(Strict):
     models: Annotated[tuple[TableRow, ...], Field(min_length=1)]
 
 
+class ForecastModel(Strict):
+    """One forecast. family: a module of `skyfold.forecasts`; options: of its `forecast`.
+
+    members: names of forecasts above it in the list, for a family that learns from theirs.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    family: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    members: tuple[str, ...] = ()
+
+
+class ForecastConfig(Strict):
+    """Forecasts made without a network, compared on the same dates; the last one is handed in.
+
+    scored: the first and last year of the table; None: all that the folds validate. against: the forecast that the
+    others are compared with year by year; None: the first.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    forecasts: Annotated[tuple[ForecastModel, ...], Field(min_length=1)]
+    scored: IntPair | None = None
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ForecastConfig:
+        names = [model.name for model in self.forecasts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"forecasts: each needs a name of its own, got {', '.join(names)}")
+        for place, model in enumerate(self.forecasts):
+            unknown = [member for member in model.members if member not in names[:place]]
+            if unknown:
+                raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
+        if self.against is not None and self.against not in names:
+            raise ValueError(f"against: there is no forecast '{self.against}'")
+        return self
+
+
 class DatasetConfig(Strict):
     """A data set alone: what prepare.py and score.py need."""
 
@@ -578,6 +628,17 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     if not isinstance(config, RunConfig):
         raise ConfigError(f"{path}: not the config of a training run (it has no 'model').")
     return config
+
+
+def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
+    """A config with `forecasts`; ConfigError as `load_config`."""
+    values = _read(path, seen=())
+    for override in overrides:
+        _override(values, override)
+    try:
+        return ForecastConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:\n{listing(_explain(ForecastConfig, error))}") from None
 
 
 def load_blend(path: Path) -> BlendConfig:

@@ -26,11 +26,11 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
             f"'{lost[0]}' is not in the data" if lost else f"'{new[0]}' is not in the file" if new else "order differs"
         )
         raise DataLayoutError(f"{path}: {len(folds.ids)} ids, the data has {len(ids)}; {what}. {remedy}")
-    made_with = _made_with(data, workspace)
-    if made_with is not None and made_with != data.folds.model_dump():
-        changed = [key for key, value in data.folds.model_dump().items() if made_with.get(key) != value]
+    made_with, settings = _made_with(data, workspace), data.folds.model_dump(mode="json")
+    changed = [key for key, value in settings.items() if made_with is not None and made_with.get(key) != value]
+    if made_with is not None and changed:
         said = ", ".join(f"{key} = {made_with.get(key)}" for key in changed)
-        wanted = ", ".join(f"{key} = {data.folds.model_dump()[key]}" for key in changed)
+        wanted = ", ".join(f"{key} = {settings[key]}" for key in changed)
         raise DataLayoutError(f"{path}: made with {said}; the config says {wanted}. {remedy}")
     return folds
 
@@ -38,7 +38,7 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
 def keep_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
     """Write folds.csv, and beside it the settings it was made with."""
     path = workspace.folds(data.folder)
-    write_json(path.with_suffix(".json"), data.folds.model_dump())
+    write_json(path.with_suffix(".json"), data.folds.model_dump(mode="json"))
     write_folds(path, folds)
 
 

@@ -18,6 +18,7 @@ from skyfold.data.ice_files import CADENCES, Cadence, IceSeries, read_series
 from skyfold.data.ice_frames import FULL_ICE, known_ice, without_flags
 from skyfold.data.ice_sample import write_sample
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
+from skyfold.files import digest
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
 from skyfold.plugins import nearest
 from skyfold.submission.pixel_table import PixelTable
@@ -186,6 +187,10 @@ class Histories:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.history(index).frames
+
+    @property
+    def content(self) -> str:
+        return digest(self.frames.tobytes(), self.rows.tobytes())
 
     def history(self, index: int) -> History:
         return History(self.frames, self.ahead, self.period).until(int(self.rows[index]))

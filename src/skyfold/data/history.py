@@ -6,6 +6,7 @@ A forecast is made from a `History` and nothing else, so that no frame after the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -62,6 +63,18 @@ class History:
     def until(self, last: int) -> History:
         """The same as it was known when frame `last` was the newest."""
         return History(self.frames[: last + 1], self.ahead, self.period)
+
+
+@runtime_checkable
+class HistorySource(Protocol):
+    """Inputs of samples that say what was known on the date of each."""
+
+    @property
+    def content(self) -> str:
+        """A digest of all that forecasts are made from."""
+        ...
+
+    def history(self, index: int) -> History: ...
 
 
 def per_lead(history: History) -> np.ndarray:

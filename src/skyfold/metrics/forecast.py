@@ -161,7 +161,7 @@ class MeanAbsoluteError(_Forecast):
 
     def score(self, stats: np.ndarray) -> float:
         _refuse_nothing(stats)
-        return float(_mean_error(_by_lead(stats).sum(axis=(0, 2))))
+        return mean_error_of(stats)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class EventSkill(_Forecast):
 
     def score(self, stats: np.ndarray) -> float:
         _refuse_nothing(stats)
-        return float(_skill(_by_lead(stats).sum(axis=(0, 2)), self.skill))
+        return skill_of(stats, self.skill)
 
 
 MAE_BY_F1 = ErrorBySkill(
@@ -191,6 +191,16 @@ MAE_BY_F1 = ErrorBySkill(
     pooled="each",
 )
 MAE_BY_CSI = ErrorBySkill(RAIN_RATE, threshold=0.1, name="mae_by_csi", skill="csi")
+
+
+def mean_error_of(stats: np.ndarray) -> float:
+    """The mean absolute error of any figure's `stats` (n, 5 L), samples and lead times pooled."""
+    return float(_mean_error(_by_lead(stats).sum(axis=(0, 2))))
+
+
+def skill_of(stats: np.ndarray, skill: Skill) -> float:
+    """F1 or CSI of any figure's `stats` (n, 5 L), samples and lead times pooled."""
+    return float(_skill(_by_lead(stats).sum(axis=(0, 2)), skill))
 
 
 def _checked(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.fold_files import folds_of, keep_folds
-from skyfold.folds import Folds, make_folds
+from skyfold.folds import Folds, make_folds, one_fold_a_year
 from skyfold.progress import Progress
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -55,6 +55,8 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
     path = workspace.folds(data.folder)
     if path.is_file():
         return folds_of(data, samples.ids, workspace), f"{path}: kept"
+    if data.folds.years is not None:
+        return _folds_of_years(data, competition, samples, workspace)
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
     note = ""
     if isinstance(samples.inputs, Resizable) and data.folds.near_duplicate_bits >= 0:
@@ -71,6 +73,22 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
     )
     keep_folds(data, folds, workspace)
     return folds, f"{path}: {folds.k} folds of {len(folds.ids)} samples{note}"
+
+
+def _folds_of_years(
+    data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace
+) -> tuple[Folds, str]:
+    assert data.folds.years is not None
+    if samples.times is None or competition.horizon is None:
+        raise ConfigError(f"data.folds.years: the samples of '{data.competition}' have no time. Give k instead.")
+    folds = one_fold_a_year(ids=samples.ids, times=samples.times, years=data.folds.years, gap=competition.horizon)
+    keep_folds(data, folds, workspace)
+    first, last = data.folds.years
+    never = int((folds.fold < 0).sum())
+    return folds, (
+        f"{workspace.folds(data.folder)}: {folds.k} folds, the years {first} to {last}, each fitted on what was known "
+        f"before it; {never} of {len(folds.ids)} samples are of other years and never validated"
+    )
 
 
 def presence_labels(samples: Samples, classes: int) -> np.ndarray:

@@ -1,0 +1,185 @@
+"""Make the forecasts of a config: for every validated date from what was known on it, and for the test date.
+
+Each is stored like a run, `oof/<data>/<name>/`, one float32 row (H, W, L) a date, flags not yet hidden. A family that
+learns is fitted for each fold on the dates the fold may see, and on what its members said on them; its forecasts are of
+the dates the table scores. A killed process goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from skyfold import oof_store, plugins
+from skyfold.competition import Competition, build
+from skyfold.config import ForecastConfig, ForecastModel
+from skyfold.data.history import HistorySource
+from skyfold.data.known_outcome import FittedForecast, KnownOutcome
+from skyfold.errors import ConfigError
+from skyfold.files import digest
+from skyfold.fold_files import folds_of
+from skyfold.folds import Folds
+from skyfold.progress import Progress
+from skyfold.row_store import RowStore
+from skyfold.types import Samples
+from skyfold.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ForecastData:
+    """What forecasts are made from; test is None where the competition has no test part."""
+
+    competition: Competition
+    samples: Samples
+    folds: Folds
+    test: Samples | None
+
+    def scored(self, config: ForecastConfig) -> np.ndarray:
+        """Rows of the table: validated, and of the years that `config.scored` names."""
+        rows = np.flatnonzero(self.folds.fold >= 0)
+        if config.scored is None:
+            return rows
+        assert self.samples.times is not None
+        years = self.samples.times[rows].astype("datetime64[Y]").astype(np.int64) + 1970
+        return rows[(years >= config.scored[0]) & (years <= config.scored[1])]
+
+
+def check(config: ForecastConfig) -> None:
+    """Refuse, before any data are read, a family or an option that there is not."""
+    for model in config.forecasts:
+        family = plugins.load("forecasts", model.family)
+        family.check(model.options)
+        if model.members and not hasattr(family, "fit"):
+            raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
+
+
+def open_forecast_data(config: ForecastConfig, workspace: Workspace) -> ForecastData:
+    """Read files and folds; ConfigError where there is nothing to forecast."""
+    folder = workspace.data(config.data.folder)
+    competition = build(config.data.competition, config.data.options, folder)
+    if competition.task != "forecast":
+        raise ConfigError(f"forecasts: '{competition.name}' asks for none; its task is {competition.task}.")
+    samples = competition.load(folder, "train")
+    folds = folds_of(config.data, samples.ids, workspace)
+    test = competition.load(folder, "test") if "test" in competition.parts else None
+    data = ForecastData(competition, samples, folds, test)
+    if not len(data.scored(config)):
+        raise ConfigError(f"scored: no fold validates a date of {config.scored}. See data.folds.")
+    return data
+
+
+def make_forecasts(config: ForecastConfig, workspace: Workspace, say: Callable[[str], None] = print) -> ForecastData:
+    """Make and store what is not there yet, in the order of the config."""
+    check(config)
+    data = open_forecast_data(config, workspace)
+    for model in config.forecasts:
+        seconds = _make(model, config, data, workspace)
+        if seconds is not None:
+            say(f"forecast {model.name}: {seconds:.1f} s a date")
+    return data
+
+
+def stored_forecasts(folder: Path, part: str = "oof") -> RowStore:
+    """The rows that `make_forecasts` wrote in a run's folder."""
+    return RowStore.open(folder / part)
+
+
+def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, workspace: Workspace) -> float | None:
+    """Seconds per date, None where nothing was to do."""
+    folder = workspace.run(config.data.folder, model.name)
+    members = [workspace.run(config.data.folder, name) for name in model.members]
+    source = _source(data.samples)
+    # Members are part of what a forecast is made from: one that changed makes it stale.
+    own = {**model.model_dump(mode="json"), "made_from": [oof_store.read_info(path).config_hash for path in members]}
+    info = oof_store.begin_run(
+        folder,
+        name=model.name,
+        kind="forecast",
+        classes=data.competition.classes,
+        unit=data.competition.unit,
+        config=own,
+        config_hash=digest(repr(sorted(own.items()))),
+        folds=data.folds,
+        data_hash=source.content,
+    )
+    shape = (*data.competition.grid, len(data.competition.classes))
+    family = plugins.load("forecasts", model.family)
+    learns = hasattr(family, "fit")
+    rows = data.scored(config) if learns else np.flatnonzero(data.folds.fold >= 0)
+    oof = oof_store.open_rows(folder, "oof", info, ids=data.samples.ids, shape=shape, dtype="float32")
+    made = _Maker(model, family, data, [stored_forecasts(path) for path in members])
+    todo = rows[~oof.done[rows]]
+    began = time.monotonic()
+    with Progress(f"{model.name}: forecasting", len(todo), "dates") as progress:
+        for fold in np.unique(data.folds.fold[todo]).tolist():
+            own_rows = todo[data.folds.fold[todo] == fold]
+            forecast = made.fitted(data.folds.split(fold).train)
+            for row in own_rows.tolist():
+                oof.write(np.array([row]), forecast(source, row, made.members)[None])
+                progress.advance()
+    seconds = (time.monotonic() - began) / len(todo) if len(todo) else None
+    oof.flush()
+    if data.test is not None:
+        ids = data.test.ids
+        test = oof_store.open_rows(
+            folder, "test", info, ids=ids, shape=shape, dtype="float32", content=_source(data.test).content
+        )
+        if not test.done.all():
+            forecast = made.fitted(np.arange(len(data.samples)))
+            said = [stored_forecasts(path, "test") for path in members]
+            for row in range(len(ids)):
+                test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
+            test.flush()
+    if seconds is not None:
+        oof_store.record_scores(folder, {"seconds_a_date": seconds})
+    return seconds
+
+
+class _Maker:
+    """How one model makes its forecasts; `members`: stored rows of its members, of the training samples."""
+
+    def __init__(self, model: ForecastModel, family: ModuleType, data: ForecastData, members: list[RowStore]) -> None:
+        self.model, self.family, self.data, self.members = model, family, data, members
+
+    def fitted(self, train: np.ndarray) -> Callable[[HistorySource, int, Sequence[RowStore]], np.ndarray]:
+        """forecast(source, row, members), fitted on the rows of `train` that all members cover."""
+        options = self.model.options
+        if not hasattr(self.family, "fit"):
+            return lambda source, row, members: self.family.forecast(source.history(row), **options)
+        for member in self.members:
+            train = train[member.done[train]]
+        if not len(train):
+            raise ConfigError(
+                f"forecasts: {self.model.name}: no earlier date that its members cover. Begin `scored` later, or "
+                "data.folds.years earlier."
+            )
+        fitted: FittedForecast = self.family.fit([self._outcome(row) for row in train.tolist()], **options)
+        return lambda source, row, members: fitted.forecast(source.history(row), _said(members, row, self._shape))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (*self.data.competition.grid, len(self.data.competition.classes))
+
+    def _outcome(self, row: int) -> KnownOutcome:
+        samples = self.data.samples
+        assert samples.targets is not None
+        valid = np.ones(self._shape, dtype=bool) if samples.valid is None else samples.valid[row]
+        truth = np.asarray(samples.targets[row], dtype=np.float32)
+        return KnownOutcome(_source(samples).history(row), _said(self.members, row, self._shape), truth, valid)
+
+
+def _said(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> np.ndarray:
+    """float32 (M, H, W, L)."""
+    return np.stack([member[row] for member in members]) if members else np.empty((0, *shape), dtype=np.float32)
+
+
+def _source(samples: Samples) -> HistorySource:
+    inputs = samples.inputs
+    if not isinstance(inputs, HistorySource):
+        raise ConfigError("forecasts: the inputs of this competition say nothing of what was known when.")
+    return inputs
