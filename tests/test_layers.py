@@ -26,6 +26,11 @@ IMAGES = [
     "data.vis_sar",
     "data.sea_ice_sample",
     "data.sample_folder",
+    "data.radar_files",
+    "data.rain_sample",
+    "data.rain_units",
+    "data.shared_frames",
+    "motion",
     "data.history",
     "data.known_outcome",
     "data.ice_files",
@@ -39,7 +44,7 @@ IMAGES = [
 KERAS = ["data", "models", "training", "inference"]
 TOP = ["tuning", "leaderboard", "pipeline", "cli"]
 LAYERS = [FOUNDATION, NUMPY, IMAGES, KERAS, TOP]
-TENSORFLOW = {"training/backend.py", "models/_framework.py"}
+TENSORFLOW = {"training/backend.py", "training/fused.py", "models/_framework.py"}
 KERAS_LIBRARIES = {"keras", "tensorflow", "segmentation_models", "efficientnet"}
 
 

@@ -1,0 +1,59 @@
+"""The last frame of rain carried along a field of motion, or along several whose results are then averaged.
+
+A frame left in its place is `persistence`; shifted as a whole, the motion "one_vector".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skyfold.data.history import History
+from skyfold.errors import ConfigError
+from skyfold.motion.fields import METHODS
+from skyfold.motion.semi_lagrangian import extrapolate
+from skyfold.plugins import nearest
+
+CLASSICAL = ("dis", "dis_fast", "dis_fine", "farneback")
+COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError on an unknown option, motion or combination, or where no motion is named."""
+    known = ["motions", "combine"]
+    for name in options:
+        if name not in known:
+            raise ConfigError(
+                f"forecast options: rain_extrapolation has no option '{name}'{nearest(name, known)}. "
+                f"Known: {', '.join(known)}."
+            )
+    motions = options.get("motions", ("dis",))
+    if isinstance(motions, str) or not isinstance(motions, Sequence) or not motions:
+        raise ConfigError(f"forecast options.motions: expected a list of methods, got {motions!r}.")
+    for name, values, table in (
+        ("motions", motions, METHODS),
+        ("combine", [options.get("combine", "mean")], COMBINATIONS),
+    ):
+        for value in values:
+            if value not in table:
+                raise ConfigError(
+                    f"forecast options.{name}: unknown {value!r}{nearest(str(value), list(table))}. "
+                    f"There are: {', '.join(table)}."
+                )
+
+
+def forecast(history: History, *, motions: Sequence[str] = ("dis",), combine: str = "mean") -> np.ndarray:
+    """float32 (H, W, L) of frames in mm/h, at least two. motions: names in `motion.fields.METHODS`, each carries the
+    last frame by itself; combine: "mean" or "median" of them, pixel by pixel.
+
+    ConfigError where a method needs a package that is not installed.
+    """
+    frames = np.asarray(history.frames, dtype=np.float32)
+    fields = [METHODS[name](frames) for name in motions]
+    leads = [
+        COMBINATIONS[combine]([extrapolate(frames[-1], field, steps=float(ahead)) for field in fields], axis=0)
+        for ahead in history.ahead
+    ]
+    return np.stack(leads, axis=-1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""How rain moves between radar frames, and where that carries it next."""

@@ -1,0 +1,89 @@
+"""The rain contest's table: a row a test file, a column a pixel, in raw reflectivity, all else being in mm/h."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skyfold.errors import InvalidSubmission, listing
+from skyfold.files import file_digest, write_json
+from skyfold.submission.pixel_table import PixelTable
+from skyfold.types import ArraySequence
+
+
+@dataclass(frozen=True)
+class RainTable:
+    """Keeps `SubmissionFormat`; forecasts are (H, W, 1) mm/h, or (H, W, L) where a file has several rows.
+
+    numbers: the table as it lies in the file; to_numbers: from mm/h to what stands there; to_rain: back, no data
+    (below 0) becoming 0.
+    """
+
+    numbers: PixelTable
+    to_numbers: Callable[[np.ndarray], np.ndarray]
+    to_rain: Callable[[np.ndarray], np.ndarray]
+
+    def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
+        """InvalidSubmission names a forecast of another shape, or with NaN or negative rain."""
+        raw = []
+        for i, name in enumerate(ids.tolist()):
+            rain = np.asarray(values[i])
+            expected = (*self.numbers.grid, len(self.numbers.labels(name)))
+            if rain.shape != expected:
+                raise InvalidSubmission(f"forecast of '{name}': expected {expected}, got {rain.shape}.")
+            if not (rain >= 0).all():
+                what = "NaN" if np.isnan(rain).any() else f"negative rain, {rain.min():g} mm/h. Clip it at 0"
+                raise InvalidSubmission(f"forecast of '{name}': {what}.")
+            raw.append(self.to_numbers(rain))
+        return self.numbers.encode(ids, raw)
+
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> list[np.ndarray]:
+        """float32 (H, W, L) mm/h a file; InvalidSubmission where the rows are not those of `ids`, in their order."""
+        return [self.to_rain(numbers) for numbers in self.numbers.decode(table, ids)]
+
+    def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
+        return self.numbers.problems(table, sample)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The table at `path`; InvalidSubmission lists what the contest would refuse."""
+        table = self.numbers.read(path)
+        if problems := self.problems(table, None):
+            raise InvalidSubmission(f"{path}: not a table of forecasts\n{listing(problems)}")
+        return table
+
+    def read_truth(self, path: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """ids, rain (H, W, L) in mm/h and where it is known (H, W) of a table in which numbers below 0 are no data."""
+        table = self.numbers.read(path)
+        values = table.iloc[:, 1:].to_numpy(copy=True)
+        table.iloc[:, 1:] = np.maximum(values, 0)
+        if problems := self.problems(table, None):
+            raise InvalidSubmission(f"{path}: not a table of rain\n{listing(problems)}")
+        ids = table.iloc[:, 0].to_numpy(dtype=str)
+        known = list((values >= 0).reshape(len(ids), *self.numbers.grid))
+        return ids, self.decode(table, ids), known
+
+    def write(
+        self, path: Path, ids: np.ndarray, values: ArraySequence, *, sample: Path | None, sidecar: Mapping[str, Any]
+    ) -> None:
+        """Write `path` (.csv) and beside it the same name with .json: `sidecar`, with the file's sha256 and rows added.
+
+        sample: the contest's own submission, whose header is taken over and whose rows are wanted. InvalidSubmission
+        lists what is wrong, and then nothing on disk has changed.
+        """
+        table = self.encode(ids, values)
+        official = None if sample is None else self.read(sample)
+        if official is not None and len(official.columns) == len(table.columns):
+            table.columns = official.columns
+        if problems := self.problems(table, official):
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            raise InvalidSubmission(f"the submission has {count}:\n{listing(problems)}")
+        self.numbers.write(path, table)
+        write_json(
+            path.with_suffix(".json"),
+            {**sidecar, "file": path.name, "rows": len(table), "sha256": file_digest(path)},
+        )

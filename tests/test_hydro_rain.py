@@ -1,0 +1,296 @@
+"""Files of the rain contest become sequences in mm/h, windows that share a frame share a fold, faults are named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyfold import competition
+from skyfold.competition import Competition
+from skyfold.competitions.hydro_rain import DAMS
+from skyfold.config import DataConfig
+from skyfold.data.shared_frames import shared_frame_groups
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.files import file_digest, read_json
+from skyfold.folds import read_folds
+from skyfold.leaderboard.score import score_submission
+from skyfold.metrics.points import at_points
+from skyfold.pipeline.prepare import prepare
+from skyfold.workspace import Workspace
+
+SETTINGS = {"train": 12, "test": 4, "train_events": 3, "test_events": 1, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "hydro_rain"
+    write(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(sample: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample, tmp_path / "copy"))
+
+
+def write(folder: Path, **settings: int) -> None:
+    write_sample = built().write_sample
+    assert write_sample is not None
+    write_sample(folder, **{**SETTINGS, **settings})
+
+
+def built(folder: Path | None = None, **options: Any) -> Competition:
+    return competition.build("hydro_rain", options, folder)
+
+
+def patches(path: Path, **arrays: np.ndarray) -> Path:
+    """A folder with six patches of two events; `arrays` replace what is in the file."""
+    rng = np.random.default_rng(0)
+    usual = {"x": rng.integers(0, 200, (6, 120, 120, 5), dtype=np.uint8), "event": np.array(["a", "b"] * 3)}
+    path.mkdir()
+    np.savez(path / "patches.npz", **{**usual, **arrays})  # type: ignore[arg-type]
+    return path
+
+
+def test_the_sample_has_the_contests_layout(sample: Path) -> None:
+    train, test = (sorted((sample / part).iterdir()) for part in ("train", "test"))
+    assert [len(train), len(test)] == [12, 4]
+    assert np.load(train[0]).shape == (120, 120, 5)
+    assert np.load(test[0]).shape == (120, 120, 4)
+    lines = (sample / "sample_submission.csv").read_text().splitlines()
+    assert [line.count(",") for line in lines] == [14400] * 5
+    assert lines[0].startswith("file_name,")
+    assert lines[1].startswith("test_00000.npy,0,")
+    said = built(sample).check(sample)
+    assert said.startswith("synthetic sample: 12 train files (rain in ")
+    assert said.endswith("3 groups of train files that share frames")
+
+
+def test_frames_come_first_and_in_mm_per_h(tmp_path: Path) -> None:
+    """Raw 2301 is 1 mm/h (Z = 200), 3901 is 10; -9999 is no data: no rain as an input, not scored as a target."""
+    for part, frames in (("train", 5), ("test", 4)):
+        (tmp_path / part).mkdir()
+        raw = np.zeros((120, 120, frames), np.int16)
+        raw[7, 9, 0], raw[7, 9, 3], raw[5, 5, 3] = 2301, 3901, -9999
+        if frames == 5:
+            raw[1, 2, 4], raw[3, 4, 4] = 2301, -9999
+        np.save(tmp_path / part / "one.npy", raw)
+    train, test = (built(tmp_path).load(tmp_path, part) for part in ("train", "test"))
+    for samples in (train, test):
+        inputs = samples.inputs[0]
+        assert inputs.shape == (4, 120, 120)
+        assert inputs.dtype == np.float32
+        np.testing.assert_allclose(inputs[[0, 3, 1], 7, 9], [1, 10, 0], rtol=1e-3)
+        assert inputs[3, 5, 5] == 0
+    assert train.targets is not None
+    assert train.valid is not None
+    assert test.targets is None
+    assert train.targets[0].shape == (120, 120, 1)
+    assert train.targets[0][1, 2, 0] == pytest.approx(1.0, rel=1e-3)
+    assert train.targets[0].sum() == train.targets[0][1, 2, 0]
+    assert np.argwhere(~train.valid[0]).tolist() == [[3, 4]]
+
+
+def test_windows_that_share_frames_share_a_fold(sample: Path, tmp_path: Path) -> None:
+    samples = built(sample).load(sample, "train")
+    assert samples.groups is not None
+    assert sorted(np.unique(samples.groups, return_counts=True)[1].tolist()) == [4, 4, 4]
+    data = DataConfig.model_validate({"competition": "hydro_rain", "folds": {"k": 3}})
+    prepare(data, Workspace(root=tmp_path, data_from=sample))
+    folds = read_folds(tmp_path / "oof" / "hydro_rain" / "folds.csv")
+    for group in np.unique(samples.groups):
+        assert len(set(folds.fold[samples.groups == group])) == 1
+    held_out = folds.split(0)
+    frames = {frame.tobytes() for i in held_out.train for frame in samples.inputs[i] if frame.any()}
+    assert samples.targets is not None
+    assert not [i for i in held_out.valid if samples.targets[i][..., 0].tobytes() in frames]
+
+
+def test_a_chain_of_shared_frames_is_one_group_and_dry_frames_join_nothing(tmp_path: Path) -> None:
+    rain = np.random.default_rng(0).integers(0, 4000, (40, 40, 9)).astype(np.int16)
+    dry = np.zeros((40, 40, 5), np.int16)
+    windows = {"a": rain[..., :5], "b": dry, "c": rain[..., 3:8], "d": rain[..., 7:] + 1, "e": dry, "f": rain[..., 6:]}
+    for name, window in windows.items():
+        np.save(tmp_path / name, window)
+    groups = shared_frame_groups(sorted(tmp_path.glob("*.npy")))
+    assert groups.tolist() == [0, 1, 0, 3, 4, 0]
+
+
+def test_the_test_part_comes_in_the_order_of_the_sample_submission(folder: Path) -> None:
+    table = folder / "sample_submission.csv"
+    header, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([header, *lines[::-1]]) + "\n")
+    assert built(folder).load(folder, "test").ids.tolist() == [f"test_{i:05d}.npy" for i in (3, 2, 1, 0)]
+    table.write_text("\n".join([header, *lines[1:]]) + "\n")
+    with pytest.raises(DataLayoutError, match=r"no row for 'test_00000.npy'"):
+        built(folder).load(folder, "test")
+    table.write_text("\n".join([header, *lines, lines[0].replace("test_00000", "other")]) + "\n")
+    with pytest.raises(DataLayoutError, match=r"row 'other.npy', but no such file in test/"):
+        built(folder).load(folder, "test")
+
+
+@pytest.mark.parametrize("unit", ["reflectivity", "mm/h"])
+def test_a_submission_is_written_read_and_scored_in_mm_per_h(sample: Path, tmp_path: Path, unit: str) -> None:
+    contest = built(sample, submission_unit=unit)
+    ids = contest.load(sample, "test").ids
+    rain = np.random.default_rng(0).gamma(0.3, 4.0, (4, 120, 120, 1)).astype(np.float32)
+    rain[rain < 0.05] = 0
+    path = tmp_path / "mine.csv"
+    contest.submission.write(path, ids, rain, sample=sample / "sample_submission.csv", sidecar={"by": "hand"})  # type: ignore[attr-defined]
+    assert read_json(tmp_path / "mine.json") == {
+        "by": "hand",
+        "file": "mine.csv",
+        "rows": 4,
+        "sha256": file_digest(path),
+    }
+    back = np.stack(list(contest.read_pred(path, ids)))
+    np.testing.assert_allclose(back, rain, rtol=1e-3, atol=6e-4)
+    truth = contest.read_truth(path)
+    assert score_submission(contest, path, truth, draws=2).score == 0.0
+
+
+def test_the_truth_of_the_sample_leaves_missing_data_out(folder: Path) -> None:
+    """The best there is, the truth itself, scores 0; a forecast of rain where there is no data changes nothing."""
+    path = folder / "test_truth.csv"
+    header, first, *rest = path.read_text().splitlines()
+    name, _, *numbers = first.split(",")
+    path.write_text("\n".join([header, ",".join([name, "-9999", *numbers]), *rest]) + "\n")
+    contest = built(folder)
+    truth = contest.read_truth(path)
+    assert truth.valid is not None
+    assert [int((~known).sum()) for known in truth.valid] == [1, 0, 0, 0]
+    rain = [target.copy() for target in truth.targets]
+    rain[0][0, 0] = 99.0
+    contest.submission.write(folder / "mine.csv", truth.ids, rain, sample=None, sidecar={})  # type: ignore[attr-defined]
+    assert score_submission(contest, folder / "mine.csv", path, draws=2).score == pytest.approx(0, abs=1e-4)
+
+
+def test_files_of_five_frames_and_patches_are_truth_too(sample: Path, tmp_path: Path) -> None:
+    truth = built(sample).read_truth(sample / "train")
+    assert truth.ids[0] == "train_00000.npy"
+    assert truth.targets[0].shape == (120, 120, 1)
+    coded = patches(tmp_path / "coded")
+    assert built(coded).read_truth(coded / "patches.npz").ids.tolist()[:2] == ["a_00000", "b_00001"]
+
+
+def test_patches_are_grouped_by_event(tmp_path: Path) -> None:
+    codes = np.zeros((6, 120, 120, 5), np.uint8)
+    codes[2, 3, 4] = [1, 254, 0, 0, 127]
+    coded = patches(tmp_path / "coded", x=codes)
+    contest = built(coded)
+    assert contest.parts == ("train",)
+    samples = contest.load(coded, "train")
+    assert samples.groups is not None
+    assert samples.groups.tolist() == ["a", "b"] * 3
+    np.testing.assert_allclose(samples.inputs[2][:, 3, 4], [0.05, 200, 0, 0])
+    assert samples.targets is not None
+    assert samples.targets[2][3, 4, 0] == pytest.approx(0.05 * 4000 ** (126 / 253))
+    assert contest.check(coded) == "other files: 6 patches of 2 rain events (a 3, b 3)"
+    with pytest.raises(ConfigError, match="has train alone"):
+        contest.load(coded, "test")
+
+
+def damaged(value: float, dtype: type = np.float32) -> np.ndarray:
+    rain = np.ones((6, 120, 120, 5), dtype)
+    rain[4, 0, 0, 0] = value
+    return rain
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": damaged(255, np.uint8)}, "x, patch 4: code 255"),
+        ({"x": damaged(-0.5)}, "x, patch 4: negative rain"),
+        ({"x": damaged(np.nan)}, "x, patch 4: NaN"),
+        ({"x": damaged(2301)}, "x, patch 4: rain above 1000 mm/h: is it raw reflectivity"),
+        ({"x": damaged(3, np.int16)}, "x: int16 values"),
+        (
+            {"x": np.zeros((6, 64, 120, 5), np.uint8)},
+            r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames\)",
+        ),
+        ({"event": np.array(["a"])}, "6 patches, but event has shape"),
+        ({"event": np.array([{}] * 6)}, "holds an array of objects"),
+    ],
+)
+def test_damaged_patches_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+    coded = patches(tmp_path / "coded", **arrays)
+    with pytest.raises(DataLayoutError, match=said):
+        built(coded).load(coded, "train")
+
+
+def test_broken_files_are_named_all_at_once(folder: Path) -> None:
+    train = folder / "train"
+    np.save(train / "train_00001.npy", np.zeros((120, 120, 4), np.int16))
+    unknown = np.zeros((120, 120, 5), np.float32)
+    unknown[3, 4, 1] = np.nan
+    np.save(train / "train_00002.npy", unknown)
+    np.save(train / "train_00003.npy", np.array([{"run": "me"}]), allow_pickle=True)
+    (train / "train_00004.npy").write_bytes((train / "train_00004.npy").read_bytes()[:5000])
+    np.save(train / "train_00005.npy", np.full((120, 120, 5), 30000, np.int16))
+    np.save(train / "train_00006.npy", np.full((120, 120, 5), "rain"))
+    with pytest.raises(DataLayoutError) as error:
+        built(folder).check(folder)
+    text = str(error.value)
+    assert "6 broken files" in text
+    assert "train_00001.npy: shape (120, 120, 4), expected (120, 120, 5)" in text
+    assert "train_00002.npy: row 3, column 4, frame 1: NaN" in text
+    assert "train_00003.npy: not an array of numbers; it would have to be unpickled" in text
+    assert "train_00004.npy: not a .npy file, or cut off" in text
+    assert "train_00005.npy: row 0, column 0, frame 0: 30000 is too much" in text
+    assert "train_00006.npy: <U4 values" in text
+
+
+def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataLayoutError, match=r"train: no such folder"):
+        built(tmp_path).load(tmp_path, "train")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataLayoutError, match=r"train: no \.npy file"):
+        built(tmp_path).load(tmp_path, "train")
+    with pytest.raises(ConfigError, match="part 'valid'"):
+        built(tmp_path).load(tmp_path, "valid")
+    with pytest.raises(ConfigError, match=r"submission_unit: unknown 'mm' \(did you mean 'mm/h'"):
+        built(submission_unit="mm")
+
+
+def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path) -> None:
+    form, ids = built(sample).submission, np.array(["test_00000.npy"])
+    rain = np.zeros((1, 120, 120, 1), np.float32)
+    for bad, said in ((np.nan, "'test_00000.npy': NaN"), (-1.0, "negative rain, -1 mm/h")):
+        rain[0, 5, 5] = bad
+        with pytest.raises(InvalidSubmission, match=said):
+            form.encode(ids, rain)
+    with pytest.raises(InvalidSubmission, match=r"expected \(120, 120, 1\), got \(60, 60, 1\)"):
+        form.encode(ids, np.zeros((1, 60, 60, 1)))
+    with pytest.raises(InvalidSubmission, match="1 rows, expected 4"):
+        form.write(
+            tmp_path / "few.csv", ids, np.zeros((1, 120, 120, 1)), sample=sample / "sample_submission.csv", sidecar={}
+        )  # type: ignore[attr-defined]
+    assert not (tmp_path / "few.csv").exists()
+
+
+def test_the_sample_depends_on_its_seed_alone_and_is_never_written_over_files(sample: Path, tmp_path: Path) -> None:
+    write(tmp_path / "same")
+    files = [path for path in sample.rglob("*") if path.is_file()]
+    assert all(file_digest(path) == file_digest(tmp_path / "same" / path.relative_to(sample)) for path in files)
+    with pytest.raises(DataLayoutError, match="holds other files already"):
+        write(tmp_path / "same", seed=1)
+    with pytest.raises(ConfigError, match=r"unknown sample setting 'side'"):
+        write(tmp_path / "new", side=8)
+
+
+def test_the_rain_over_the_dams_is_read_at_their_pixels() -> None:
+    maps = np.arange(2 * 120 * 120, dtype=np.float32).reshape(2, 120, 120, 1)
+    points = at_points(maps, DAMS)
+    assert points.shape == (2, 7, 1, 1)
+    assert points[0, 0].item() == 67 * 120 + 28
+    assert points[1, 6].item() == 120 * 120 + 87 * 120 + 56
+    metric = built().metric
+    wrong_elsewhere = maps + 5
+    for row, column in DAMS:
+        wrong_elsewhere[:, row, column] = maps[:, row, column]
+    low = {"target": at_points(maps / 1000, DAMS), "pred": at_points(wrong_elsewhere / 1000, DAMS)}
+    assert metric.score(metric.stats(**low)) == 0.0
