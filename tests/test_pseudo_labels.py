@@ -90,6 +90,7 @@ def begin(runs, *, kind="masks", of=None, turned=0):
         ({"kind": "presence"}, "kind presence. Name a run that segments"),
         ({"of": config(pseudo={"run": "first"})}, "learned from a teacher itself. Name that one, 'first'"),
         ({"of": config(image={"size": (8, 16)})}, r"sees images of \(8, 16\), 'student' of \(8, 12\)"),
+        ({"of": config(classes=("ice",))}, "the teacher 'teacher' learned ice, 'student' learns all classes"),
         ({}, "'teacher' has not finished fold 0"),
     ],
 )

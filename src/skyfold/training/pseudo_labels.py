@@ -22,7 +22,7 @@ from skyfold.errors import ConfigError
 from skyfold.folds import Folds
 from skyfold.oof_store import RunInfo, read_info
 from skyfold.row_store import RowStore
-from skyfold.training.fit_files import FitResult, finished_fit
+from skyfold.training.fit_files import FitResult, fit_of_run
 from skyfold.types import ArraySequence, JsonDict, Split
 
 
@@ -54,16 +54,23 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
             f"pseudo.run: the teacher '{name}' sees images of {config.image.size}, '{student.name}' of "
             f"{student.image.size} pixels. They must be of one size."
         )
+    if config.classes != student.classes:
+        learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
+        raise ConfigError(
+            f"pseudo.run: the teacher '{name}' learned {learned[0]}, '{student.name}' learns {learned[1]}. They must "
+            "be the same, in one order."
+        )
     if images is None:
         raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
     stamp = f"{config.fit_hash()} {folds.hash()}"
     fits = {fold: _finished(runs / name, config, stamp, fold) for fold in range(folds.k)}
-    return Teacher(runs / name, config, stamp, info.data_hash, images, fits)
+    return Teacher(runs / name, config, stamp, info.data_hash, info.weights_sha256, images, fits)
 
 
 def _finished(folder: Path, config: RunConfig, stamp: str, fold: int) -> list[FitResult]:
     seeds = config.training.seeds
-    found = [finished_fit(folder / "models", fold=fold, seed=seed, stamp=stamp) for seed in seeds]
+    models = folder / "models"
+    found = [fit_of_run(models, fold=fold, seed=seed, run_stamp=stamp) for seed in seeds]
     finished = [fit for fit in found if fit is not None]
     if len(finished) < len(seeds):
         raise ConfigError(f"pseudo.run: the teacher '{config.name}' has not finished fold {fold}. Train it first.")
@@ -81,19 +88,22 @@ class Predict(Protocol):
 @dataclass(frozen=True)
 class Teacher:
     """folder: of the run; config: what it was trained with; stamp: of its fits; data_hash: of what they learned from;
-    images: that it labels; fits: by fold, its networks that have not seen what the fold validates."""
+    weights_sha256: what they began with; images: that it labels; fits: by fold, its networks that have not seen what
+    the fold validates."""
 
     folder: Path
     config: RunConfig
     stamp: str
     data_hash: str
+    weights_sha256: str
     images: TrainingArrays
     fits: Mapping[int, list[FitResult]]
 
     @property
     def provenance(self) -> str:
         """Changes with anything that changes the labels."""
-        return f"{self.config.name} {self.config.hash()} {self.stamp} {self.data_hash} {self.images.content}"
+        start = f" {self.weights_sha256}" if self.weights_sha256 else ""
+        return f"{self.config.name} {self.config.hash()} {self.stamp} {self.data_hash} {self.images.content}{start}"
 
     @property
     def predicting(self) -> RunConfig:
