@@ -17,6 +17,7 @@ def mean_of_nearest(lists, halves, sums, count, total, queries, starts, k, answe
     farthest = features * 255
     many = np.zeros(farthest + 1, dtype=np.int64)
     values = np.zeros(farthest + 1)
+    edge = farthest
     for q in range(len(queries)):
         query = queries[q]
         own_sum = 0
@@ -27,7 +28,11 @@ def mean_of_nearest(lists, halves, sums, count, total, queries, starts, k, answe
                 first_half += query[f]
         many[:] = 0
         values[:] = 0.0
-        edge = farthest  # no example beyond it is among the k nearest
+        # No example beyond the edge is among the k nearest. Those of the query before are no farther away than that.
+        if q > 0:
+            for f in range(features):
+                edge += abs(np.int32(queries[q - 1, f]) - np.int32(query[f]))
+        edge = min(edge, farthest)
         within = 0  # examples up to the edge
         below, above = starts[q] - 1, starts[q]
         while below >= 0 or above < n:

@@ -108,4 +108,6 @@ def _stats(metric: ErrorBySkill, data: ForecastData, stored: RowStore, rows: np.
 
 
 def _scores(row: ForecastRow, metric: ErrorBySkill) -> JsonDict:
-    return {metric.name: row.score, "mae": row.error, metric.skill: row.skill}
+    """What is kept beside the run; a figure that is infinite, of a forecast without a hit, is left out."""
+    scores = {metric.name: row.score, "mae": row.error, metric.skill: row.skill}
+    return {name: value for name, value in scores.items() if np.isfinite(value)}

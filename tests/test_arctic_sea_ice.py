@@ -1,0 +1,242 @@
+"""The sea-ice contest from its files to a scored table, and nothing later than the issue date in any forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyfold import plugins
+from skyfold.competition import Competition, build
+from skyfold.config import ForecastConfig
+from skyfold.data.ice_frames import known_ice
+from skyfold.data.ice_sample import procedural_codes
+from skyfold.errors import ConfigError, InvalidSubmission
+from skyfold.folds import one_fold_a_year
+from skyfold.leaderboard.score import score_submission
+from skyfold.pipeline.forecast_runs import make_forecasts, stored_forecasts
+from skyfold.pipeline.forecast_table import as_text, forecast_table
+from skyfold.pipeline.prepare import prepare
+from skyfold.workspace import Workspace
+
+GRID = (16, 12)
+OPTIONS = {"grid": list(GRID)}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "ice"
+    build("arctic_sea_ice", OPTIONS).write_sample(folder, years=8)  # type: ignore[misc]
+    return folder
+
+
+@pytest.fixture
+def competition(sample) -> Competition:
+    return build("arctic_sea_ice", OPTIONS, sample)
+
+
+def test_a_sample_is_a_december_and_the_twelve_months_after_it(competition, sample):
+    samples = competition.load(sample, "train")
+    assert samples.ids.tolist() == [f"{year}-12" for year in range(1995, 2002)]
+    assert samples.times[0] == np.datetime64("1996-01")
+    assert samples.inputs[2].shape == (36, *GRID)
+    assert samples.targets is not None
+    assert samples.targets[2].shape == (*GRID, 12)
+    codes = procedural_codes(np.datetime64("1995-01") + np.arange(108), GRID, seed=0)
+    known = known_ice(codes[36:48]).transpose(1, 2, 0)
+    np.testing.assert_array_equal(samples.targets[2], np.where(known, codes[36:48].transpose(1, 2, 0), 0))
+    assert samples.valid is not None
+    np.testing.assert_array_equal(samples.valid[2], known)
+
+
+def test_the_test_sample_is_the_newest_december(competition, sample):
+    test = competition.load(sample, "test")
+    assert test.ids.tolist() == ["2002-12"]
+    assert test.targets is None
+    assert test.inputs[0].shape == (96, *GRID)
+
+
+def test_weeks_begin_after_a_gap_of_two(tmp_path):
+    weekly = build("arctic_sea_ice", {**OPTIONS, "cadence": "weekly"})
+    weekly.write_sample(tmp_path / "weeks", years=3)
+    samples = weekly.load(tmp_path / "weeks", "train")
+    assert samples.times[0] - np.datetime64(samples.ids[0]) == np.timedelta64(21, "D")
+    assert samples.inputs[0].shape[0] == 12
+    assert samples.inputs.history(0).ahead.tolist() == list(range(3, 15))  # type: ignore[attr-defined]
+    assert weekly.horizon == np.timedelta64(98, "D")
+    assert weekly.read_truth(tmp_path / "weeks" / "test_truth.csv").ids.tolist() == [
+        weekly.load(tmp_path / "weeks", "test").ids[0]
+    ]
+
+
+def test_a_year_is_fitted_on_what_was_over_when_it_began():
+    times = np.datetime64("1996-01") + 12 * np.arange(8)
+    ids = (times - 1).astype(str)
+    folds = one_fold_a_year(ids=ids, times=times, years=(2000, 2002), gap=np.timedelta64(12, "M"))
+    assert folds.fold.tolist() == [-1, -1, -1, -1, 0, 1, 2, -1]
+    # The forecast for 2000 is issued in December 1999; the one for 1999 has just come to its end.
+    assert folds.split(0).train.tolist() == [0, 1, 2, 3]
+    assert folds.split(2).train.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_forecasts_issued_every_month_keep_a_year_apart():
+    times = np.datetime64("1996-01") + np.arange(72)
+    folds = one_fold_a_year(ids=times.astype(str), times=times, years=(2000, 2001), gap=np.timedelta64(12, "M"))
+    validated = times[folds.split(1).valid]
+    assert (validated[0], validated[-1]) == (np.datetime64("2001-01"), np.datetime64("2001-12"))
+    last_target = times[folds.split(1).train] + 11
+    assert last_target.max() == np.datetime64("2000-12")
+
+
+def test_a_year_without_samples_is_refused():
+    times = np.datetime64("1996-01") + 12 * np.arange(3)
+    with pytest.raises(ConfigError, match="no sample is of 1999"):
+        one_fold_a_year(ids=times.astype(str), times=times, years=(1997, 1999), gap=np.timedelta64(12, "M"))
+
+
+def test_files_to_a_scored_submission(competition, sample, tmp_path):
+    test = competition.load(sample, "test")
+    forecast = plugins.load("forecasts", "mean_of_years").forecast(test.inputs.history(0), years=3)  # type: ignore[attr-defined]
+    table = competition.submission.encode(test.ids, [forecast])
+    assert table.shape == (12, 1 + GRID[0] * GRID[1])
+    assert table["month"].tolist()[::11] == ["2003-01", "2003-12"]
+    competition.submission.write(tmp_path / "mean.csv", table)  # type: ignore[attr-defined]
+    scored = score_submission(competition, tmp_path / "mean.csv", sample / "test_truth.csv").score
+    truth = competition.read_truth(sample / "test_truth.csv")
+    rounded = np.round(forecast.astype(np.float64), 3)
+    stats = competition.metric.stats(target=truth.targets[0][None], pred=rounded[None], valid=truth.valid[0][None])  # type: ignore[index]
+    assert scored == pytest.approx(competition.metric.score(stats))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # the interval of a figure that is infinite
+def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample):
+    assert score_submission(competition, sample / "sample_submission.csv", sample / "test_truth.csv").score == np.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda rows: rows[:-1], "11 rows, expected 12"),
+        (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "row 1: '2003-02' where '2003-01' was expected"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",nan", 1), *rows[2:]], r"row 1 \('2003-01'\): pixel 0 is NaN"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",-1", 1), *rows[2:]], "pixel 0 is -1, expected 0 to 250"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",251", 1), *rows[2:]], "pixel 0 is 251, expected 0 to 250"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",0.9", 1), *rows[2:]], "shares instead of 0 to 250"),
+        (lambda rows: [*rows[:-1], rows[-1][:-4]], r"line 13 \('2003-12'\).*cut off"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",x", 1), *rows[2:]], r"line 2 \('2003-01'\): not a number"),
+        (lambda rows: [row.rpartition(",")[0] for row in rows], "191 columns of pixels, expected 192"),
+    ],
+)
+def test_a_table_the_contest_would_refuse_is_refused_with_its_row(competition, sample, tmp_path, change, named):
+    rows = (sample / "sample_submission.csv").read_text().splitlines()
+    (tmp_path / "bad.csv").write_text("\n".join(change(rows)) + "\n")
+    with pytest.raises(InvalidSubmission, match=named):
+        score_submission(competition, tmp_path / "bad.csv", sample / "test_truth.csv")
+
+
+def test_decoding_gives_back_what_was_encoded(competition):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 250_000, (2, *GRID, 12)).astype(np.float32) / 1000
+    ids = np.array(["2002-12", "2003-12"])
+    table = competition.submission.encode(ids, values)
+    np.testing.assert_array_equal(competition.submission.decode(table, ids), values)
+    assert competition.submission.problems(table, None) == []
+
+
+def test_options_that_mean_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"'montly' \(did you mean 'monthly'\?\)"):
+        build("arctic_sea_ice", {"cadence": "montly"})
+    with pytest.raises(ConfigError, match="issued_in"):
+        build("arctic_sea_ice", {"issued_in": [13]})
+
+
+FORECASTS: list[dict[str, Any]] = [
+    {"name": "last_year", "family": "mean_of_years", "options": {"years": 1}},
+    {"name": "climatology", "family": "mean_of_years"},
+    {"name": "persistence", "family": "persistence"},
+    {"name": "trend", "family": "linear_trend"},
+    {"name": "damped_anomaly", "family": "damped_anomaly"},
+    {"name": "neighbours", "family": "nearest_neighbours", "options": {"k": 20, "lags": 3}},
+]
+
+
+def forecast_config(**changes: Any) -> ForecastConfig:
+    data = {"competition": "arctic_sea_ice", "name": "ice", "options": OPTIONS, "folds": {"years": [1999, 2002]}}
+    return ForecastConfig.model_validate(
+        {"name": "table", "data": data, "forecasts": FORECASTS, "against": "climatology", **changes}
+    )
+
+
+def overwrite_frames(folder: Path, after: str, seed: int) -> None:
+    """Noise in place of the concentration and flags of every later frame."""
+    rng = np.random.default_rng(seed)
+    later = [path for path in (folder / "monthly_train").glob("*.npy") if path.stem > after]
+    assert later
+    for path in later:
+        flags = rng.random((*GRID, 4)) < 0.1
+        np.save(path, np.concatenate([rng.integers(0, 251, (*GRID, 1)), flags], axis=-1).astype(np.uint8))
+
+
+def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
+    """Two histories that part after December 2000: all that is forecast until then is the same to the bit."""
+    rows = {}
+    config = forecast_config()
+    for seed in (0, 1):
+        workspace = Workspace(root=tmp_path / str(seed))
+        folder = workspace.data("ice")
+        build("arctic_sea_ice", OPTIONS).write_sample(folder, years=8)  # type: ignore[misc]
+        overwrite_frames(folder, after="200012", seed=seed)
+        prepare(config.data, workspace)
+        data = make_forecasts(config, workspace, say=lambda line: None)
+        assert data.samples.ids.tolist()[3:7] == ["1998-12", "1999-12", "2000-12", "2001-12"]
+        rows[seed] = {
+            model.name: stored_forecasts(workspace.run("ice", model.name)).values[3:7] for model in config.forecasts
+        }
+    for name in rows[0]:
+        assert rows[0][name][:3].tobytes() == rows[1][name][:3].tobytes(), name
+        assert rows[0][name][3].tobytes() != rows[1][name][3].tobytes(), name
+
+
+def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    config = forecast_config(scored=[2000, 2002])
+    prepare(config.data, workspace)
+    data = make_forecasts(config, workspace, say=lambda line: None)
+    table = {row.name: row for row in forecast_table(config, data, workspace)}
+    assert table["climatology"].difference.value == 0
+    assert len(table["trend"].per_date) == 3
+    assert table["trend"].score == pytest.approx(table["trend"].per_date.mean())
+    metric, samples = data.competition.metric, data.samples
+    assert samples.targets is not None
+    assert samples.valid is not None
+    stored = stored_forecasts(workspace.run("ice", "trend"))
+    by_hand = [
+        metric.score(metric.stats(target=samples.targets[i][None], pred=stored[i][None], valid=samples.valid[i][None]))
+        for i in (4, 5, 6)
+    ]
+    np.testing.assert_allclose(table["trend"].per_date, by_hand)
+    text = as_text(config, data, list(table.values()))
+    assert "2001-12" in text.splitlines()[0]
+    assert "1998-12" not in text.splitlines()[0]
+
+
+def test_forecasts_made_once_are_not_made_again(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    prepare(forecast_config().data, workspace)
+    said: list[str] = []
+    make_forecasts(forecast_config(), workspace, say=said.append)
+    assert len(said) == len(FORECASTS)
+    make_forecasts(forecast_config(), workspace, say=said.append)
+    assert len(said) == len(FORECASTS)
+
+
+def test_an_unknown_family_or_option_is_refused_before_data_are_read(tmp_path):
+    for forecast, named in [
+        ({"name": "a", "family": "mean_of_year"}, "did you mean 'mean_of_years'"),
+        ({"name": "a", "family": "mean_of_years", "options": {"year": 5}}, "did you mean 'years'"),
+        ({"name": "a", "family": "linear_trend", "options": {"years": 2}}, "3 or more, got 2"),
+    ]:
+        with pytest.raises(ConfigError, match=named):
+            make_forecasts(forecast_config(forecasts=[forecast], against=None), Workspace(root=tmp_path))
