@@ -194,6 +194,18 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
         run_job(path, Workspace(folder), say=lambda line: None)
 
 
+def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for name, text in CONFIGS.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "priority.yaml").write_text(CONFIGS["priority.yaml"].replace("shadow, ", ""))
+    with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
+        run_job(tmp_path / "table.yaml", Workspace(tmp_path), say=lambda line: None)
+    (tmp_path / "thick.yaml").write_text(CONFIGS["thick.yaml"].replace("thick_cloud", "thick_clouds"))
+    with pytest.raises(ConfigError, match=r"no class 'thick_clouds' \(did you mean 'thick_cloud'"):
+        run_job(tmp_path / "apart.yaml", Workspace(tmp_path), say=lambda line: None)
+    assert not list((tmp_path / "oof").rglob("run.json"))
+
+
 def test_log_odds_are_those_of_softmax() -> None:
     """Of exp(0), exp(ln 2), exp(ln 3): shares 1/6, 2/6, 3/6. Logits far apart stay numbers."""
     logits = np.log(np.array([[1.0, 2.0, 3.0]], np.float32)).reshape(1, 1, 1, 3)

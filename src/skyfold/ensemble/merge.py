@@ -94,14 +94,15 @@ class Merge:
 
 
 def class_sources(
-    members: Sequence[tuple[str, tuple[str, ...]]], classes: Sequence[str]
+    members: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]
 ) -> tuple[tuple[tuple[tuple[int, int], ...], ...], int | None]:
     """For each of `classes` the (member, plane) pairs that tell of it, and the place of the one that none tells of.
 
     members: name and classes of each run. ConfigError where two classes or more are told of by none.
     """
     sources = tuple(
-        tuple((member, own.index(name)) for member, (_, own) in enumerate(members) if name in own) for name in classes
+        tuple((member, list(own).index(name)) for member, (_, own) in enumerate(members) if name in own)
+        for name in classes
     )
     unknown = [k for k, pairs in enumerate(sources) if not pairs]
     if len(unknown) > 1:

@@ -26,7 +26,7 @@ from skyfold.oof_store import StoredRun
 from skyfold.pipeline.surfaces import SEARCHED, measure
 from skyfold.postprocess.selection import HALF, select
 from skyfold.progress import Progress
-from skyfold.types import JsonDict, Metric, Predictions, Samples
+from skyfold.types import JsonDict, Metric, Names, Predictions, Samples
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,10 @@ def fit_combination(
     """The combination that `config` asks for; ConfigError where the metric is none that can be searched, or the runs do
     not know the classes that they should."""
     metric = competition.metric
+    members = [(run.info.name, run.info.classes) for run in runs]
+    require_classes(config, members, competition.classes)
     if config.merge is not None:
-        return _merging(config, config.merge, runs, samples, folds, competition)
-    for run in runs:
-        if run.info.classes != competition.classes:
-            raise ConfigError(
-                f"runs: '{run.info.name}' learned {', '.join(run.info.classes)} of {', '.join(competition.classes)}. "
-                "Say how classes of several runs become one map: merge: {rule: largest}."
-            )
+        return _merging(merge_of(config, config.merge, members, competition.classes), runs, samples, folds, competition)
     if isinstance(config.weights, WeightsConfig):
         return _searched(config, config.weights, runs, samples, folds, metric)
     if config.combine == "vote":
@@ -71,26 +67,39 @@ def fit_combination(
     return FittedCombination(Combination(config.combine, config.weights), {})
 
 
-def _merging(
-    config: BlendConfig,
-    how: MergeConfig,
-    runs: Sequence[StoredRun],
-    samples: Samples,
-    folds: Folds,
-    competition: Competition,
-) -> FittedCombination:
-    """Every class goes by the level at which it alone scores best, where the rule goes by levels."""
-    classes = competition.classes
-    require_one_class(samples, classes, why="merge")
-    sources, rest = class_sources([(run.info.name, run.info.classes) for run in runs], classes)
-    weights = config.weights if isinstance(config.weights, tuple) else None
+def require_classes(config: BlendConfig, members: Sequence[tuple[str, Names]], classes: tuple[str, ...]) -> None:
+    """Pass where runs of these names and classes make a blend of all `classes`; else ConfigError."""
+    if config.merge is not None:
+        merge_of(config, config.merge, members, classes)
+        return
+    for name, own in members:
+        if tuple(own) != classes:
+            raise ConfigError(
+                f"runs: '{name}' learned {', '.join(own)} of {', '.join(classes)}. Say how classes of several runs "
+                "become one map: merge: {rule: largest}."
+            )
+
+
+def merge_of(
+    config: BlendConfig, how: MergeConfig, members: Sequence[tuple[str, Names]], classes: tuple[str, ...]
+) -> Merge:
+    """The merge that `config` asks for, without levels; ConfigError where the members do not know the classes."""
+    sources, rest = class_sources(members, classes)
     order = None
     if how.order is not None:
         rest, order = _precedence(how.order, classes, rest)
-    merge = Merge(how.rule, sources, rest, weights, order=order)
-    if how.rule == "largest":
+    return Merge(how.rule, sources, rest, config.weights if isinstance(config.weights, tuple) else None, order=order)
+
+
+def _merging(
+    merge: Merge, runs: Sequence[StoredRun], samples: Samples, folds: Folds, competition: Competition
+) -> FittedCombination:
+    """Every class goes by the level at which it alone scores best, where the rule goes by levels."""
+    classes, weights = competition.classes, merge.weights
+    require_one_class(samples, classes, why="merge")
+    if merge.rule == "largest":
         return FittedCombination(Combination("mean", weights, merge=merge), {})
-    known = tuple(k for k in range(len(classes)) if k != rest)
+    known = tuple(k for k in range(len(classes)) if k != merge.rest)
     rows = np.flatnonzero(folds.fold >= 0)
     oof = runs[0].oof
     alone = Predictions(oof.ids, _Probabilities(merge, runs, known), oof.covered, oof.unit)  # type: ignore[arg-type]

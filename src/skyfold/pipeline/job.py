@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, RunConfig, TableConfig, load_config
+from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, RunConfig, TableConfig, load_blend, load_config
+from skyfold.data.some_classes import with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.folds import read_folds
@@ -28,6 +29,7 @@ from skyfold.pipeline.blend import (
     read_blend,
     score_run,
 )
+from skyfold.pipeline.fit_combination import require_classes
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
 from skyfold.pipeline.table_job import run_table
@@ -57,6 +59,7 @@ def run_job(
     if not workspace.folds(config.data.folder).is_file():
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
             say(line)
+    _check_classes(config, path, trained, workspace)
     if isinstance(config, TableConfig):
         run_table(config, path, workspace, say)
         return
@@ -90,6 +93,20 @@ def _runs_of(config: AnyConfig, path: Path) -> list[RunConfig]:
     assert isinstance(config, BlendConfig)
     runs, gate = member_configs(config, path)
     return [*runs, *([gate] if gate else [])]
+
+
+def _check_classes(config: AnyConfig, path: Path, runs: list[RunConfig], workspace: Workspace) -> None:
+    """Refuse, before anything is trained, classes that are not there, and blends whose runs do not know all."""
+    competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
+    for run in runs:
+        with_classes(competition, run.classes)
+    blends = [(config, path)] if isinstance(config, BlendConfig) else []
+    if isinstance(config, TableConfig):
+        files = [path.parent / row.blend for row in config.models if row.blend is not None]
+        blends = [(load_blend(file), file) for file in files]
+    for blended, file in blends:
+        members = [(run.name, run.classes or competition.classes) for run in member_configs(blended, file)[0]]
+        require_classes(blended, members, competition.classes)
 
 
 def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
