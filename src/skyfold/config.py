@@ -186,11 +186,19 @@ class TrainingConfig(Strict):
         return seeds
 
 
+class InitConfig(Strict):
+    """A run whose weights another one starts from (see training/starting_weights.py); data: its own, where it is other."""
+
+    run: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+
+
 class ModelConfig(Strict):
     """family: a module of `skyfold.models`; options: the arguments of its `build`."""
 
     family: str
     options: dict[str, Any] = Field(default_factory=dict)
+    init_from: InitConfig | None = None
 
 
 class RampConfig(Strict):
@@ -281,16 +289,36 @@ class PseudoConfig(Strict):
         return self
 
 
+class HeadsConfig(Strict):
+    """Further losses while a network is trained (see training/heads.py), each weighed against the one of its masks.
+
+    presence_weight: of whether the image shows a class, said by the deepest maps; deep_weight: of the masks, said by
+    the `deep_maps` finest maps below the output's size, together.
+    """
+
+    presence_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    deep_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    deep_maps: Positive = 2
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> HeadsConfig:
+        if not self.presence_weight and not self.deep_weight:
+            raise ValueError("give presence_weight or deep_weight, above 0")
+        return self
+
+
 # Of a RunConfig: changed, a run predicts anew with the weights it has.
 PREDICTION_KEYS = ("tta", "image.edges", "image.crop.overlap")
 # Of a RunConfig, added when runs were stored already: at its default such a key is neither hashed nor stored, so that
 # those runs stay valid.
 LATER_KEYS = (
+    "heads",
     "activation",
     "classes",
     "data.folds.years",
     "image.crop",
     "mix",
+    "model.init_from",
     "pseudo",
     "training.accumulate",
     "training.average_epochs",
@@ -319,6 +347,7 @@ class RunConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     augment: tuple[AugmentConfig, ...] = ()
     mix: tuple[MixConfig, ...] = ()
+    heads: HeadsConfig | None = None
     pseudo: PseudoConfig | None = None
     tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
 
@@ -341,6 +370,19 @@ class RunConfig(Strict):
             raise ValueError("activation: softmax shares the pixels of masks among two classes or more; use sigmoid")
         if self.loss.name in ("cce", "cce_dice") and self.activation != "softmax":
             raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or take bce or bce_dice")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> RunConfig:
+        if self.heads and self.target != "masks":
+            raise ValueError(f"heads: they are for target: masks, not {self.target}; leave heads off")
+        return self
+
+    @model_validator(mode="after")
+    def _start_fits(self) -> RunConfig:
+        init = self.model.init_from
+        if init and init.run == self.name and (init.data or self.data.folder) == self.data.folder:
+            raise ValueError(f"model.init_from: {self.name} cannot start from itself; name a run trained before")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """A run's folder `oof/<data name>/<run>/`: what made it, its out-of-fold rows and its test rows.
 
-    run.json    name, target, classes, unit, grid, config and its hash, hash of the folds, scores
+    run.json    name, target, classes, unit, grid, config and its hash, hash of the folds, of pretrained weights, scores
     oof/        RowStore, a row a training sample, predicted by the models that did not see it
     test/       RowStore, a row a test sample, averaged over folds and seeds (absent where there is no test part)
 
@@ -23,10 +23,13 @@ from skyfold.folds import Folds
 from skyfold.row_store import RowStore
 from skyfold.types import JsonDict, Predictions
 
+_LATER_FIELD = "weights_sha256"  # added when runs were stored already; absent where it says nothing
+
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What stands in `run.json`; `kind` is "masks", "presence" (a classifier) or "blend"."""
+    """What stands in `run.json`; `kind` is "masks", "presence" (a classifier) or "blend"; weights_sha256: of the file
+    that the encoder began with, '' where there was none."""
 
     name: str
     kind: str
@@ -37,6 +40,7 @@ class RunInfo:
     folds_hash: str
     scores: JsonDict
     data_hash: str = ""
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def begin_run(
     config_hash: str,
     folds: Folds,
     data_hash: str = "",
+    weights_sha256: str = "",
     may_change: Sequence[str] = (),
     restart: bool = False,
 ) -> RunInfo:
@@ -67,7 +72,7 @@ def begin_run(
 
     may_change: dotted keys of the config that may have another value than before; the rows are then begun afresh.
     """
-    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash)
+    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash, weights_sha256)
     path = folder / "run.json"
     if path.is_file() and not restart:
         there = read_info(folder)
@@ -78,6 +83,7 @@ def begin_run(
             (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
             ("another folds.csv", there.folds_hash, info.folds_hash),
             ("other training images or masks", there.data_hash, data_hash),
+            ("another file of encoder weights", there.weights_sha256, weights_sha256),
         ]:
             if old != new:
                 raise OofMismatch(
@@ -118,7 +124,7 @@ def read_info(folder: Path) -> RunInfo:
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
     values: dict[str, Any] = read_json(path)
-    if not isinstance(values, dict) or set(values) != {field.name for field in fields(RunInfo)}:
+    if not isinstance(values, dict) or {*values, _LATER_FIELD} != {field.name for field in fields(RunInfo)}:
         raise DamagedFile(f"{path}: not what was written there. Begin the run afresh with --restart.")
     return RunInfo(**{**values, "classes": tuple(values["classes"])})
 
@@ -165,7 +171,8 @@ def _read_rows(folder: Path, info: RunInfo) -> Predictions:
 
 
 def _write_info(folder: Path, info: RunInfo) -> None:
-    write_json(folder / "run.json", {**vars(info), "classes": list(info.classes)})
+    values = {name: value for name, value in vars(info).items() if value or name != _LATER_FIELD}
+    write_json(folder / "run.json", {**values, "classes": list(info.classes)})
 
 
 def _changed(old: JsonDict, new: JsonDict) -> str:

@@ -25,6 +25,15 @@ def finished_fit(folder: Path, *, fold: int, seed: int, stamp: str) -> FitResult
     return FitFiles(folder, fold, seed).result(stamp)
 
 
+def fit_of_run(folder: Path, *, fold: int, seed: int, run_stamp: str) -> FitResult | None:
+    """The result of a finished fit of the run whose stamps begin so; what its fits depend on besides may follow."""
+    files = FitFiles(folder, fold, seed)
+    if not files.about.is_file():
+        return None
+    stamp = str(read_json(files.about)["stamp"])
+    return files.result(stamp) if f"{stamp} ".startswith(f"{run_stamp} ") else None
+
+
 class FitFiles:
     """The files of one fit in `folder`: `fold<f>_seed<s>.*`. Those of a fit that is finished have its weights."""
 

@@ -43,13 +43,15 @@ def fit_fold(
     fold: int,
     seed: int,
     stamp: str,
+    start: Callable[[], kept_weights.Weights] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` as `training.validate_every` says, and write
     `folder/fold<f>_seed<s>.*`.
 
-    The score of the result is that of the weights it ends with.
+    start: gives the weights it begins with, once the network is begun afresh; None: those drawn by the seed. The score
+    of the result is that of the weights it ends with.
     .csv and .png: the history; .json: the result; .weights.h5 last of all: where it is, the fit is finished (see
     `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`, and less often
     where that would cost more than a twentieth of the time; 0: after each epoch. on_epoch: called with epoch (from 1)
@@ -66,6 +68,8 @@ def fit_fold(
     kept: list[kept_weights.Weights] = []
     network.restart(seed=own_seed)
     found = checkpoint.read(paths.checkpoint, stamp=stamp)
+    if found is None and start is not None:
+        network.set_weights(start())
     if found is not None:
         network.set_state(found.state)
         history, kept = found.history, found.kept

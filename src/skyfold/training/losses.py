@@ -143,8 +143,19 @@ def surest_pixels_bce(target: Any, logits: Any, share: float, class_weights: Cla
     surest, _ = ops.top_k(by_class, max(1, round(share * pixels)))
     counted = ops.cast(surest > lowest / 2, surest.dtype)
     logit = ops.sum(surest * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+    return shown_bce(target, ops.reshape(logit, (-1, classes)), class_weights)
+
+
+def shown_bce(target: Any, logits: Any, class_weights: ClassWeights = None) -> Any:
+    """Cross-entropy of whether an image shows a class, said by logits (B, K) of it; target of masks.
+
+    Mean over classes and the images with counting pixels.
+    """
+    from keras import ops
+
+    mask, valid = _split(target)
     shown = ops.max(mask * valid, axis=(1, 2))  # (B, K)
-    costs = _weighted(_cross_entropy(shown, ops.reshape(logit, (-1, classes))), class_weights)
+    costs = _weighted(_cross_entropy(shown, logits), class_weights)
     has_pixels = ops.max(valid, axis=(1, 2))  # (B, 1)
     return ops.sum(ops.mean(costs, axis=-1) * has_pixels[:, 0]) / ops.maximum(ops.sum(has_pixels), 1.0)
 

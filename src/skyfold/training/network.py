@@ -16,16 +16,19 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
-from skyfold.training.losses import make_loss
+from skyfold.training.fused import fuse_batchnorm
+from skyfold.training.heads import with_heads
+from skyfold.training.losses import Loss, make_loss, shown_bce
 from skyfold.training.optimizers import make_optimizer
 
 State = dict[str, np.ndarray]
 
 
 class Network:
-    """The model of a config, compiled for its loss and optimizer.
+    """The model of a config, and what trains it: its layers with an optimizer and, with `heads`, more outputs.
 
-    input_shape (H, W, C); classes K. Starts the backend; networks made before in this process become unusable.
+    model: predicts, and is what is stored. input_shape (H, W, C); classes K. Starts the backend; networks made before
+    in this process become unusable.
     """
 
     def __init__(self, config: RunConfig, *, input_shape: tuple[int, int, int], classes: int) -> None:
@@ -42,17 +45,21 @@ class Network:
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
                 f"'{config.target}' needs {expected[1:]}. Choose a family of that kind, or the other target."
             )
+        fuse_batchnorm(self.model)
+        self._trained = self._to_train(self.model)
         self._optimizer = make_optimizer(
             config.optimizer, ema=config.training.ema, accumulate=config.training.accumulate
         )
-        self.model.compile(optimizer=self._optimizer, loss=self._loss, jit_compile=False)
-        self._optimizer.build(self.model.trainable_variables)
+        losses, weights = self._losses()
+        self.model.jit_compile = False
+        self._trained.compile(optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=False)
+        self._optimizer.build(self._trained.trainable_variables)
         self._zeros = _values(self._optimizer.variables)
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
 
     def restart(self, *, seed: int) -> None:
         """Weights as a model built under `seed` has them; the optimizer as if it had never stepped."""
-        self.set_weights(self._fresh_model(seed=seed).get_weights())
+        self._trained.set_weights(self._to_train(self._fresh_model(seed=seed)).get_weights())
         for variable, value in zip(self._optimizer.variables, self._zeros, strict=True):
             variable.assign(value)
 
@@ -60,13 +67,14 @@ class Network:
         """Set what dropout draws in the coming epoch, and forget the mean loss of the one before."""
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
-        self.model.reset_metrics()
+        self._trained.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
         """One batch; with `training.accumulate` the weights change at every so many-th. Returns the mean loss of the
-        epoch so far."""
+        epoch so far, that of heads included."""
         self._optimizer.learning_rate = learning_rate
-        return float(self.model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+        wanted = [targets] * len(self._trained.outputs) if self.config.heads else targets
+        return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
         """inputs float32 (batch_size, H, W, C). Returns float32 (batch_size, H, W, K) or (batch_size, K)."""
@@ -87,22 +95,42 @@ class Network:
         """The weights that predict: their moving average, if the config has one; BatchNorm's statistics as they are."""
         if not self.config.training.ema:
             return self.weights()
-        own = self.weights()
-        self._optimizer.finalize_variable_values(self.model.trainable_variables)
+        own = self._trained.get_weights()
+        self._optimizer.finalize_variable_values(self._trained.trainable_variables)
         averaged = self.weights()
-        self.set_weights(own)
+        self._trained.set_weights(own)
         return averaged
 
     def state(self) -> State:
         """All that training goes on from; the random state is set anew at each epoch."""
-        weights = {f"weight{i}": value for i, value in enumerate(self.weights())}
+        weights = {f"weight{i}": value for i, value in enumerate(_values(self._trained.weights))}
         optimizer = {f"optimizer{i}": value for i, value in enumerate(_values(self._optimizer.variables))}
         return {**weights, **optimizer}
 
     def set_state(self, state: State) -> None:
-        self.set_weights([state[f"weight{i}"] for i in range(len(self.model.weights))])
+        self._trained.set_weights([state[f"weight{i}"] for i in range(len(self._trained.weights))])
         for i, variable in enumerate(self._optimizer.variables):
             variable.assign(state[f"optimizer{i}"])
+
+    def _to_train(self, model: Any) -> Any:
+        """A network of its own around the layers of `model`, so that this one is stored without an optimizer."""
+        import keras
+
+        if self.config.heads is None:
+            return keras.Model(model.input, model.output, name=model.name)
+        return with_heads(model, self.config.heads, softmax=self.config.activation == "softmax")
+
+    def _losses(self) -> tuple[Loss | list[Loss], list[float] | None]:
+        """Of each output of the network that is trained, and their weights."""
+        heads = self.config.heads
+        if heads is None:
+            return self._loss, None
+        found = [(self._loss, 1.0)]
+        if heads.presence_weight:
+            found.append((shown_bce, heads.presence_weight))
+        deep = len(self._trained.outputs) - len(found)
+        found += [(self._loss, heads.deep_weight / deep)] * deep
+        return [loss for loss, _ in found], [weight for _, weight in found]
 
     def _fresh_model(self, *, seed: int) -> Any:
         backend.seed(seed)

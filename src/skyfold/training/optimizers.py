@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skyfold.config import OptimizerConfig
+from skyfold.training.fused import fused_adam
 
 
 def make_optimizer(config: OptimizerConfig, *, ema: float, accumulate: int) -> Any:
@@ -25,6 +26,8 @@ def make_optimizer(config: OptimizerConfig, *, ema: float, accumulate: int) -> A
     if config.name == "sgd":
         shared |= {"momentum": 0.9, "nesterov": True}
     kind = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}[config.name]
+    if config.name in ("adam", "adamw"):
+        kind = fused_adam(kind)
     if accumulate == 1:
         return kind(**shared)
     if ema:

@@ -34,6 +34,7 @@ from skyfold.training.fit_files import FitResult, finished_fit
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS, fit_fold
 from skyfold.training.losses import make_loss
 from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
+from skyfold.training.starting_weights import Start, find_start
 from skyfold.training.validation import MaskScore, PresenceScore, ValidationScore
 from skyfold.types import Split
 from skyfold.workspace import Workspace
@@ -143,6 +144,8 @@ def fit_scores(
     """
     if config.pseudo is not None:
         raise ConfigError("pseudo: a search fits without a teacher. Leave pseudo off, and set it for the best trial.")
+    if config.model.init_from is not None:
+        raise ConfigError("model.init_from: a search begins afresh. Leave it off, and set it for the best trial.")
     stamp = f"{config.fit_hash()} {data.folds.hash()}"
     job = _Job(config, data.competition, data.arrays["train"], folder, stamp, checkpoint_seconds, on_epoch)
     return {
@@ -219,6 +222,13 @@ def run_folds(
     # Before anything is written: what the config asks for may not fit these images.
     unlabelled = _reduced(arrays_test) if config.pseudo and arrays_test is not None else None
     teacher = find_teacher(config, run_folder.parent, folds, unlabelled) if config.pseudo else None
+    data_folders = run_folder.parent.parent
+    start = find_start(config, data_folders, folds, arrays_train.content) if config.model.init_from else None
+    if start is not None and resolved_scaling(start.config) != resolved_scaling(config):
+        raise ConfigError(
+            f"{start.what} has learned from images scaled as {resolved_scaling(start.config)}, not "
+            f"{resolved_scaling(config)}. Set image.scaling: {resolved_scaling(start.config)}."
+        )
     job: _Job | _Untrained = (
         _Untrained(config, partial(family.predict, classes=classes, **config.model.options))
         if hasattr(family, "predict")
@@ -227,8 +237,9 @@ def run_folds(
             competition,
             arrays_train,
             run_folder / "models",
-            " ".join([config.fit_hash(), folds.hash(), *([teacher.provenance] if teacher else [])]),
+            " ".join([config.fit_hash(), folds.hash(), *(known.provenance for known in (teacher, start) if known)]),
             checkpoint_seconds,
+            start=start,
         )
     )
     stored = teacher.recorded(config.stored()) if teacher else config.stored()
@@ -245,6 +256,7 @@ def run_folds(
         config_hash=config.hash(),
         folds=folds,
         data_hash=arrays_train.content,
+        weights_sha256=start.provenance if start else "",
         may_change=PREDICTION_KEYS,
         restart=restart,
     )
@@ -294,9 +306,11 @@ class _Job:
         stamp: str,
         checkpoint_seconds: float,
         on_epoch: OnEpoch | None = None,
+        start: Start | None = None,
     ) -> None:
         self.config, self.arrays, self.folder, self.stamp = config, arrays, folder, stamp
-        self.classes = len(competition.classes)
+        self.classes, self.start = len(competition.classes), start
+        self.class_names = competition.classes
         self.scaling = resolved_scaling(config)
         self.checkpoint_seconds, self.on_epoch = checkpoint_seconds, on_epoch
         self.score = validation_score(config, competition)
@@ -324,6 +338,9 @@ class _Job:
         split = self.split(folds, fold, seed)
         if self.pseudo is not None:
             rows, split = self.pseudo.added_to(_reduced(self.arrays), split, fold)
+        start = None
+        if self.start is not None:
+            start = partial(self.start.weights, self.network, self.class_names, fold=fold, seed=seed)
         return fit_fold(
             self.network,
             arrays=rows,
@@ -335,6 +352,7 @@ class _Job:
             fold=fold,
             seed=seed,
             stamp=self.stamp,
+            start=start,
             checkpoint_seconds=self.checkpoint_seconds,
             on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
         )
@@ -394,6 +412,8 @@ class _Untrained:
             raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.target}.")
         if config.pseudo is not None:
             raise ConfigError(f"pseudo: the family {config.model.family} learns nothing, from no labels. Leave it off.")
+        if config.model.init_from is not None:
+            raise ConfigError(f"model.init_from: the family {config.model.family} has no weights. Leave it off.")
         self.config, self.predict_images = config, predict
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:

@@ -1,0 +1,137 @@
+"""Heads of training: further losses on maps inside a network, which leave its weights file and predictions alone."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from skyfold.config import HeadsConfig, RunConfig
+from skyfold.errors import ConfigError
+from skyfold.models import plain_unet, segmentation_models
+from skyfold.training import backend
+from skyfold.training.heads import with_heads
+from skyfold.training.losses import shown_bce
+from skyfold.training.network import Network
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _backend():
+    backend.start(deterministic=True)
+
+
+BOTH = {"presence_weight": 0.5, "deep_weight": 0.4, "deep_maps": 2}
+
+
+def config(**changes):
+    values = {
+        "name": "a",
+        "data": {"competition": "any"},
+        "image": {"size": [32, 40]},
+        "model": {"family": "plain_unet", "options": {"filters": [4, 6, 8]}},
+        "training": {"batch_size": 2, "ema": 0.5},
+        "heads": BOTH,
+    }
+    return RunConfig.model_validate({**values, **changes})
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((2, 32, 40, 3)) > 0.5).astype(np.uint8)
+    return rng.random((2, 32, 40, 3), dtype=np.float32), targets
+
+
+def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
+    # 20 x 30 mirrored to 24 x 32: maps of 24 x 32 (4), 12 x 16 (6), 6 x 8 (8) and 3 x 4 (10 channels).
+    model = plain_unet.build(input_shape=(20, 30, 3), classes=2, filters=[4, 6, 8, 10])
+    trained = with_heads(model, HeadsConfig(**BOTH))
+    assert [output.shape for output in trained.outputs] == [
+        (None, 20, 30, 2),
+        (None, 2),
+        (None, 20, 30, 2),
+        (None, 20, 30, 2),
+    ]
+    kernels = {
+        layer.name: layer.kernel.shape for layer in trained.layers if layer.name.startswith("head") and layer.weights
+    }
+    assert kernels == {"head_presence": (10, 2), "head_deep1": (1, 1, 6, 2), "head_deep2": (1, 1, 8, 2)}
+    assert {id(weight) for weight in trained.weights} > {id(weight) for weight in model.weights}
+    with pytest.raises(ConfigError, match="maps of 3 sizes below its output's, 4 are wanted"):
+        with_heads(model, HeadsConfig(deep_weight=1.0, deep_maps=4))
+
+
+def test_a_network_within_a_network_is_run_once():
+    model = segmentation_models.build(
+        input_shape=(40, 64, 3), classes=2, decoder="unet", encoder="resnet18", encoder_weights="none"
+    )
+    trained = with_heads(model, HeadsConfig(presence_weight=1.0, deep_weight=1.0, deep_maps=1))
+    assert len(trained.weights) == len(model.weights) + 4
+    assert {
+        layer.name: layer.kernel.shape[-2] for layer in trained.layers if layer.name in ("head_presence", "head_deep1")
+    } == {
+        "head_presence": 512,  # of ResNet18
+        "head_deep1": 32,  # of the decoder at half the size
+    }
+    image = np.random.default_rng(0).random((1, 40, 64, 3), dtype=np.float32)
+    logits, *_ = trained(image)
+    np.testing.assert_allclose(logits, model(image), atol=1e-5)
+
+
+def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
+    inputs, targets = batch()
+    network, plain = (Network(config(heads=heads), input_shape=(32, 40, 3), classes=2) for heads in (BOTH, None))
+    network.restart(seed=3)
+    for one, two in zip(network.weights(), (plain.restart(seed=3), plain.weights())[1], strict=True):
+        np.testing.assert_array_equal(one, two)  # heads draw no number that the model draws
+    network.begin_epoch(seed=1)
+    outputs = network._trained(inputs, training=True)
+    target = keras.ops.convert_to_tensor(targets, "float32")
+    own, presence, *deep = (
+        float(loss(target, logits))
+        for loss, logits in zip([network._loss, shown_bce, network._loss, network._loss], outputs, strict=True)
+    )
+    network.restart(seed=3)
+    network.begin_epoch(seed=1)
+    total = network.train(inputs, targets, learning_rate=1e-3)
+    assert total == pytest.approx(own + 0.5 * presence + 0.2 * sum(deep), rel=1e-5)
+    network.model.save_weights(tmp_path / "a.weights.h5")
+    plain.model.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_allclose(plain.logits(inputs), network.logits(inputs), atol=1e-5)
+
+
+def test_a_network_with_heads_goes_on_bit_for_bit():
+    inputs, targets = batch()
+    ends = []
+    for stopped in (False, True):
+        network = Network(config(), input_shape=(32, 40, 3), classes=2)
+        network.restart(seed=1)
+        network.begin_epoch(seed=0)
+        for step in range(3):
+            network.train(inputs, targets, learning_rate=1e-2)
+            averaged = network.averaged_weights()
+            if stopped and step == 1:
+                state = network.state()
+                network = Network(config(), input_shape=(32, 40, 3), classes=2)
+                network.set_state(state)
+                network.begin_epoch(seed=0)
+        ends.append([*network.state().values(), *averaged])
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_whether_an_image_shows_a_class_by_hand():
+    # Image 1 shows class 0 in a pixel that counts and class 1 in one that does not; image 2 has no pixel that counts.
+    target = np.zeros((2, 1, 2, 3), np.float32)
+    target[0, 0, 0], target[0, 0, 1], target[1, 0, 0] = (1, 0, 1), (0, 1, 0), (1, 1, 0)
+    logits = np.array([[np.log(3), 0.0], [5.0, 5.0]], np.float32)
+    loss = shown_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits))
+    assert float(loss) == pytest.approx((np.log(4 / 3) + np.log(2)) / 2, rel=1e-5)
+
+
+def test_heads_that_say_nothing_or_have_no_masks_are_refused():
+    with pytest.raises(ValidationError, match="give presence_weight or deep_weight"):
+        HeadsConfig()
+    with pytest.raises(ValidationError, match="they are for target: masks"):
+        config(target="presence")
+    assert config(heads=None).hash() != config().hash()

@@ -1,0 +1,166 @@
+"""Runs that start from another run's weights: which of them, what does not fit, and what would leak."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+import skyfold.models
+from skyfold.config import RunConfig
+from skyfold.data.cache import TrainingArrays
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.folds import Folds
+from skyfold.metrics.segmentation import MeanDice
+from skyfold.oof_store import read_info
+from skyfold.training import run_folds
+from skyfold.training.fit_files import FitFiles
+from skyfold.training.network import Network
+from skyfold.training.starting_weights import find_start
+
+SIZE, N = (8, 12), 8
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny_family():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
+        yield
+
+
+def config(name, data, init=None, **changes):
+    values = {
+        "name": name,
+        "data": {"competition": "any", "name": data},
+        "image": {"size": SIZE},
+        "model": {"family": "tiny_net", "options": {"filters": 3}, "init_from": init},
+        "training": {"epochs": 1, "batch_size": 4, "seeds": [0, 1]},
+    }
+    return RunConfig.model_validate({**values, **changes})
+
+
+def images(seed=0, bands=3):
+    inputs = np.random.default_rng(seed).integers(0, 256, (N, *SIZE, bands), dtype=np.uint8)
+    targets = np.stack([inputs[..., 0] > 128, inputs[..., 0] < 60, inputs[..., 0] >= 0], axis=-1).astype(np.uint8)
+    return TrainingArrays(np.array([f"{i}" for i in range(N)]), inputs, targets, content=f"images {seed}")
+
+
+def folds(turned=0):
+    return Folds(ids=images().ids, fold=(np.arange(N) + turned) % 2, groups=np.arange(N))
+
+
+def train(root, config, *, arrays=None, classes=("bright", "dark"), of=None):
+    competition = SimpleNamespace(classes=classes, grid=SIZE, unit="probability", metric=MeanDice())
+    folder = root / config.data.folder / config.name
+    run_folds.run_folds(config, competition, arrays or images(), None, of or folds(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A run `first` on the data set `light`, and one on `dark` that started from it."""
+    root = tmp_path_factory.mktemp("oof")
+    train(root, config("first", "light"))
+    train(root, config("second", "dark", {"run": "first", "data": "light"}), arrays=images(1))
+    return root
+
+
+def stored(network, path):
+    network.model.load_weights(path)
+    return network.weights()
+
+
+def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_first(root):
+    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    for data, fold, expected in [("light", 1, "fold1"), ("light", 0, "fold0"), ("grey", 1, "fold0")]:
+        start = find_start(config("third", data, {"run": "first", "data": "light"}), root, folds(), f"images of {data}")
+        weights = start.weights(network, ("bright", "dark"), fold=fold, seed=1)
+        for found, wanted in zip(
+            weights, stored(network, root / f"light/first/models/{expected}_seed1.weights.h5"), strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
+    more = config("third", "grey", {"run": "first", "data": "light"}, training={"seeds": [1, 7]})
+    files = find_start(more, root, folds(), "").files
+    assert {at: path.name for at, path in files.items()} == {
+        (0, 1): "fold0_seed1.weights.h5",
+        (0, 7): "fold0_seed0.weights.h5",
+    }
+
+
+def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path, monkeypatch):
+    seen = []
+    fit_fold = run_folds.fit_fold
+
+    def watched(network, *, start, **options):
+        network.restart(seed=9)
+        seen.append(start())
+        return fit_fold(network, start=start, **options)
+
+    monkeypatch.setattr(run_folds, "fit_fold", watched)
+    folder = train(root, config("third", "dark", {"run": "first", "data": "light"}), arrays=images(1))
+    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1, 0, 1)]
+    for path, weights in zip(paths, seen, strict=True):
+        for found, wanted in zip(weights, stored(network, path), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    recorded = read_info(folder).weights_sha256
+    assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths[:2])
+
+
+def test_other_classes_leave_the_last_layer_as_it_is(root):
+    network = Network(config("any", "dark"), input_shape=(*SIZE, 3), classes=1)
+    network.restart(seed=5)
+    fresh = network.weights()
+    start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
+    found = start.weights(network, ("cloud",), fold=0, seed=0)
+    same = [np.array_equal(one, two) for one, two in zip(found, fresh, strict=True)]
+    of_head = [weight.shape[-1] == 1 for weight in found]
+    assert same == of_head
+    assert sum(of_head) == 2
+
+
+def test_what_does_not_fit_is_explained(root):
+    start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
+    wide = config("third", "dark", model={"family": "tiny_net", "options": {"filters": 5}})
+    with pytest.raises(ConfigError, match=r"kernel is of shape \(3, 3, 3, 3\), this network's of \(3, 3, 3, 5\)"):
+        start.weights(Network(wide, input_shape=(*SIZE, 3), classes=2), ("bright", "dark"), fold=0, seed=0)
+    four = Network(config("third", "dark"), input_shape=(*SIZE, 4), classes=2)
+    with pytest.raises(ConfigError, match="do not fit images of 4 bands"):
+        start.weights(four, ("bright", "dark"), fold=0, seed=0)
+    given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "scaling": "symmetric"})
+    with pytest.raises(ConfigError, match=r"scaled as unit, not symmetric. Set image.scaling: unit"):
+        train(root, given, arrays=images(1))
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "content"),
+    [
+        ({"run": "first"}, "light", "images 0"),  # its networks saw rows that these folds validate
+        ({"run": "first", "data": "light"}, "renamed", "images 0"),  # the same images by another name
+    ],
+)
+def test_a_run_of_the_same_data_with_other_folds_is_refused(root, source, data, content):
+    find_start(config("third", data, source), root, folds(), content)
+    with pytest.raises(ConfigError, match="with other folds"):
+        find_start(config("third", data, source), root, folds(turned=1), content)
+
+
+def test_a_run_that_has_seen_the_data_by_way_of_others_is_refused(root):
+    with pytest.raises(ConfigError, match=r"'first' has learned from light .* or by way of other data"):
+        find_start(config("third", "light", {"run": "second", "data": "dark"}), root, folds(), "images 0")
+
+
+def test_what_is_not_there_or_not_finished_is_refused(root):
+    with pytest.raises(OofMismatch, match="none"):
+        find_start(config("third", "dark", {"run": "none", "data": "light"}), root, folds(), "")
+    with pytest.raises(ValidationError, match="cannot start from itself"):
+        config("first", "light", {"run": "first"})
+    unfinished = FitFiles(root / "light/first/models", 1, 0).weights
+    hidden = unfinished.rename(unfinished.with_suffix(".hidden"))
+    with pytest.raises(ConfigError, match=r"has not finished fold 1 with seed 0\. Train it first"):
+        find_start(config("third", "light", {"run": "first"}), root, folds(), "images 0")
+    hidden.rename(unfinished)
