@@ -50,6 +50,7 @@ class Competition:
     colours       of the classes, in their order, where each pixel has one class alone; None where classes may overlap
     horizon       from the day a forecast is issued to the last frame it is asked for: folds that follow each other in
                   time are kept so far apart; None where time plays no part
+    points        (row, column) of the places that matter most, whose forecast is written out and scored by itself, too
     """
 
     name: str
@@ -69,6 +70,7 @@ class Competition:
     provenance: Callable[[Path], str] | None = None
     colours: Mapping[str, Colour] | None = None
     horizon: np.timedelta64 | None = None
+    points: tuple[IntPair, ...] = ()
 
 
 def grid_option(grid: object) -> IntPair:

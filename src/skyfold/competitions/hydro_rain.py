@@ -71,6 +71,7 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
         write_sample=partial(rain_sample.write_sample, table=table.numbers),
         parts=("train",) if coded else ("train", "test"),
         provenance=_provenance,
+        points=DAMS,
     )
 
 

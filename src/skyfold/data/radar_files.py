@@ -15,8 +15,10 @@ from typing import Literal
 import numpy as np
 
 from skyfold.data.history import History
+from skyfold.data.images import files_stamp
 from skyfold.data.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.errors import DataLayoutError
+from skyfold.files import digest
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
@@ -41,6 +43,11 @@ class RawFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def content(self) -> str:
+        """A digest of the names, sizes and times of the files."""
+        return files_stamp(self.paths)
+
     def history(self, index: int) -> History:
         return History(self[index], NEXT_FRAME)
 
@@ -63,6 +70,10 @@ class PatchRows:
 
     def __len__(self) -> int:
         return len(self.patches)
+
+    @property
+    def content(self) -> str:
+        return digest(self.patches.tobytes())
 
     def history(self, index: int) -> History:
         return History(self[index], NEXT_FRAME)

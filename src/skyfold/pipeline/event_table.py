@@ -1,0 +1,153 @@
+"""The table of rain forecasts: the contest's figure of each, event by event, and what a blur would hide.
+
+A blurred forecast errs less and says nothing of where it pours. So beside MAE / CSI stand the error where it rained,
+the skill at heavier rain, and the figure at the competition's points alone, the dams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skyfold.config import ForecastConfig
+from skyfold.leaderboard.table import aligned
+from skyfold.metrics.bootstrap import Interval, paired_difference
+from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill, EventSkill, MeanAbsoluteError
+from skyfold.metrics.points import at_points
+from skyfold.oof_store import read_info, record_scores
+from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
+from skyfold.row_store import RowStore
+from skyfold.workspace import Workspace
+
+WET = 0.1  # mm/h
+HEAVIER = (1.0, 5.0)  # mm/h
+CHUNK_ROWS = 64
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """One forecast, all samples pooled but where said.
+
+    per_event   (E,) the contest's figure of each event
+    ratio       mean over events of the figure, over that of the forecast it is compared with
+    difference  its figure less the other's, with an interval over events
+    better      on how many events it is below the other
+    wet_error   mean absolute error where at least 0.1 mm/h fell; heavier: CSI at 1 and 5 mm/h
+    over_dams   the contest's figure of the dams' pixels alone; seconds: to make one forecast; None: not known
+    """
+
+    name: str
+    score: float
+    per_event: np.ndarray
+    ratio: float
+    difference: Interval
+    better: int
+    wet_error: float
+    heavier: tuple[float, ...]
+    over_dams: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """stats of a forecast, a row a sample: of the contest's metric, over wet pixels, at heavier rain, over the dams."""
+
+    contest: np.ndarray
+    wet: np.ndarray
+    heavier: tuple[np.ndarray, ...]
+    dams: np.ndarray
+
+
+def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> tuple[list[str], list[EventRow]]:
+    """Events, and every stored forecast scored on them in the order of the config; the scores are recorded."""
+    metric = data.competition.metric
+    assert isinstance(metric, ErrorBySkill)
+    assert data.samples.groups is not None
+    rows = data.scored(config)
+    group_of = data.samples.groups[rows].astype(str)
+    events = sorted(set(group_of.tolist()))
+    sums = {
+        model.name: _sums(metric, data, stored_forecasts(workspace.run(config.data.folder, model.name)), rows)
+        for model in config.forecasts
+    }
+    against = sums[config.against or config.forecasts[0].name].contest
+    base = _per_event(metric, against, group_of, events)
+    table = []
+    for name, own in sums.items():
+        folder = workspace.run(config.data.folder, name)
+        per_event = _per_event(metric, own.contest, group_of, events)
+        table.append(
+            EventRow(
+                name=name,
+                score=metric.score(own.contest),
+                per_event=per_event,
+                ratio=float((per_event / base).mean()),
+                difference=paired_difference(metric, own.contest, against, groups=group_of),
+                better=int((per_event < base).sum()),
+                wet_error=_wet().score(own.wet),
+                heavier=tuple(_at(level).score(stats) for level, stats in zip(HEAVIER, own.heavier, strict=True)),
+                over_dams=metric.score(own.dams),
+                seconds=read_info(folder).scores.get("seconds_a_date"),
+            )
+        )
+        record_scores(folder, {metric.name: table[-1].score, "ratio": table[-1].ratio})
+    return events, table
+
+
+def as_text(config: ForecastConfig, events: Sequence[str], table: Sequence[EventRow]) -> str:
+    """Aligned columns: the contest's figure by event, what it is of the other's, and what stands beside."""
+    against = config.against or config.forecasts[0].name
+    head = ["forecast", *events, f"of {against}", "better", "all", "MAE wet"]
+    head += [f"CSI {level:g}" for level in HEAVIER] + ["dams", "ms"]
+    lines = [head]
+    for row in table:
+        lines.append(
+            [
+                row.name,
+                *(f"{figure:.3f}" for figure in row.per_event),
+                f"{row.ratio:.3f}",
+                f"{row.better}/{len(events)}",
+                f"{row.score:.3f}",
+                f"{row.wet_error:.3f}",
+                *(f"{skill:.3f}" for skill in row.heavier),
+                f"{row.over_dams:.3f}",
+                "" if row.seconds is None else f"{1000 * row.seconds:.1f}",
+            ]
+        )
+    return aligned(lines)
+
+
+def _sums(metric: ErrorBySkill, data: ForecastData, stored: RowStore, rows: np.ndarray) -> _Sums:
+    samples, points = data.samples, data.competition.points
+    assert samples.targets is not None
+    parts = []
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = rows[start : start + CHUNK_ROWS].tolist()
+        target = np.stack([samples.targets[row] for row in chunk])
+        valid = None if samples.valid is None else np.stack([samples.valid[row] for row in chunk])
+        pred = np.stack([stored[row] for row in chunk])
+        at_dams = {"target": at_points(target, points), "pred": at_points(pred, points)}
+        parts.append(
+            (
+                metric.stats(target=target, pred=pred, valid=valid),
+                _wet().stats(target=target, pred=pred, valid=valid),
+                *(_at(level).stats(target=target, pred=pred, valid=valid) for level in HEAVIER),
+                metric.stats(**at_dams, valid=None if valid is None else at_points(valid, points)),
+            )
+        )
+    contest, wet, *heavier, dams = (np.concatenate(stats) for stats in zip(*parts, strict=True))
+    return _Sums(contest, wet, tuple(heavier), dams)
+
+
+def _per_event(metric: ErrorBySkill, stats: np.ndarray, group_of: np.ndarray, events: Sequence[str]) -> np.ndarray:
+    return np.array([metric.score(stats[group_of == event]) for event in events])
+
+
+def _wet() -> MeanAbsoluteError:
+    return MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET)
+
+
+def _at(level: float) -> EventSkill:
+    return replace(EventSkill(RAIN_RATE, threshold=level), name=f"csi_at_{level:g}")

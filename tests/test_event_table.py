@@ -1,0 +1,105 @@
+"""From the sample's files to a table of events: forecasts made, fitted without the event they score, compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyfold.config import ForecastConfig
+from skyfold.pipeline.event_table import EventRow, as_text, event_table
+from skyfold.pipeline.forecast_runs import ForecastData, make_forecasts, stored_forecasts
+from skyfold.pipeline.prepare import prepare
+from skyfold.workspace import Workspace
+
+CONFIG = ForecastConfig.model_validate(
+    {
+        "name": "table",
+        "data": {
+            "competition": "hydro_rain",
+            "folds": {"k": 3},
+            "sample": {"train": 12, "test": 2, "train_events": 3, "test_events": 1},
+        },
+        "against": "persistence",
+        "forecasts": [
+            {"name": "persistence", "family": "persistence"},
+            {"name": "dis", "family": "rain_extrapolation"},
+            {"name": "farneback", "family": "rain_extrapolation", "options": {"motions": ["farneback"]}},
+            {"name": "blend", "family": "rain_blend", "options": {"every": 1}, "members": ["dis", "farneback"]},
+        ],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[ForecastData, Workspace]:
+    workspace = Workspace(root=tmp_path_factory.mktemp("work"))
+    prepare(CONFIG.data, workspace, sample=True)
+    return make_forecasts(CONFIG, workspace, say=lambda line: None), workspace
+
+
+@pytest.fixture(scope="module")
+def table(made: tuple[ForecastData, Workspace]) -> tuple[list[str], list[EventRow]]:
+    return event_table(CONFIG, *made)
+
+
+def test_moving_rain_is_forecast_better_than_by_leaving_it_on_every_event(table: tuple[list[str], list[EventRow]]):
+    events, (still, dis, _, blend) = table
+    assert len(events) == 3
+    assert still.ratio == 1.0
+    assert (still.better, still.difference.value) == (0, 0.0)
+    assert dis.better == blend.better == 3
+    assert dis.ratio < 0.8
+    assert blend.ratio < 0.8
+    assert dis.heavier[0] > still.heavier[0]
+    assert dis.over_dams < still.over_dams
+
+
+def test_figures_of_the_table_worked_out_slowly(made: tuple[ForecastData, Workspace], table) -> None:
+    """MAE / CSI of one event, and the error where it rained, from all pixels at once."""
+    data, workspace = made
+    events, rows = table
+    groups = data.samples.groups
+    assert groups is not None
+    chosen = np.flatnonzero(groups.astype(str) == events[1])
+    assert data.samples.targets is not None
+    assert data.samples.valid is not None
+    known = np.stack([data.samples.valid[i] for i in chosen])
+    truth = np.stack([data.samples.targets[i] for i in chosen])[known]
+    pred = stored_forecasts(workspace.run("hydro_rain", "dis")).values[chosen][known]
+    hits, either = ((truth >= 0.1) & (pred >= 0.1)).sum(), ((truth >= 0.1) | (pred >= 0.1)).sum()
+    assert rows[1].per_event[1] == pytest.approx(np.abs(truth - pred).mean() / (hits / either), rel=1e-5)
+    assert rows[1].wet_error > np.abs(truth - pred).mean()
+
+
+def test_the_table_names_events_and_figures(table: tuple[list[str], list[EventRow]]) -> None:
+    text = as_text(CONFIG, *table).splitlines()
+    assert text[0].split()[0] == "forecast"
+    assert "of persistence" in text[0]
+    assert [line.split()[0] for line in text[2:]] == ["persistence", "dis", "farneback", "blend"]
+    assert "1.000" in text[2]
+    assert "0/3" in text[2]
+
+
+def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[ForecastData, Workspace], tmp_path: Path) -> None:
+    """The fifth frames of the windows of fold 0 are overwritten with noise; what is forecast for them stays."""
+    data, workspace = made
+    folder = tmp_path / "noisy" / "data" / "hydro_rain"
+    (folder / "train").mkdir(parents=True)
+    held_out = set(data.samples.ids[data.folds.fold == 0].tolist())
+    rng = np.random.default_rng(0)
+    for path in sorted((workspace.data("hydro_rain") / "train").iterdir()):
+        window = np.load(path)
+        if path.name in held_out:
+            window[..., -1] = rng.integers(0, 4000, window.shape[:2])
+        np.save(folder / "train" / path.name, window)
+    (folder / "test").mkdir()
+    for path in (workspace.data("hydro_rain") / "test").iterdir():
+        (folder / "test" / path.name).write_bytes(path.read_bytes())
+    noisy = Workspace(root=tmp_path / "noisy")
+    noisy.oof("hydro_rain").mkdir(parents=True)
+    noisy.folds("hydro_rain").write_bytes(workspace.folds("hydro_rain").read_bytes())
+    make_forecasts(CONFIG, noisy, say=lambda line: None)
+    for name in ("dis", "blend"):
+        rows = data.folds.fold == 0
+        clean, other = (stored_forecasts(place.run("hydro_rain", name)).values[rows] for place in (workspace, noisy))
+        np.testing.assert_array_equal(clean, other)
