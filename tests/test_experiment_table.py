@@ -8,16 +8,18 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from skyfold.config import PublishedFigures, TableConfig, load_config
+from skyfold.config import PublishedFigures, RunConfig, TableConfig, load_config
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
 from skyfold.leaderboard.experiment_table import ExperimentTable, as_text, experiment_table
 from skyfold.metrics.segmentation import dice_score, iou_score
 from skyfold.pipeline.job import run_job
+from skyfold.training import run_folds
 from skyfold.workspace import Workspace
 
 CONFIGS = {
@@ -67,13 +69,39 @@ def written(folder: Path) -> Path:
     return folder / "table.yaml"
 
 
+class Killed(BaseException):
+    """What no handler of ours catches."""
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A working folder in which run.py has done the whole table, and what it said."""
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
+    """A working folder in which run.py was killed after the first model; its weights, and when they were written."""
     folder = tmp_path_factory.mktemp("work")
+
+    def train_or_die(config: RunConfig, *arguments: Any, **options: Any) -> run_folds.RunResult:
+        if config.name == "bagging":
+            raise Killed
+        return train(config, *arguments, **options)
+
+    train = run_folds.train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folds, "train", train_or_die)
+        with pytest.raises(Killed):
+            run_job(written(folder), Workspace(folder), say=lambda line: None)
+    return folder, weights_in(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(broken_off: tuple[Path, dict[Path, int]]) -> tuple[Path, list[str]]:
+    """The folder after the same command has done the rest of the table, and what it said."""
+    folder, _ = broken_off
     said: list[str] = []
-    run_job(written(folder), Workspace(folder), say=said.append)
+    run_job(folder / "table.yaml", Workspace(folder), say=said.append)
     return folder, said
+
+
+def weights_in(folder: Path) -> dict[Path, int]:
+    return {path: os.stat(path).st_mtime_ns for path in (folder / "oof").rglob("*.weights.h5")}
 
 
 def table_in(folder: Path) -> ExperimentTable:
@@ -130,6 +158,7 @@ def test_the_sample_is_called_what_it_is_and_no_published_figure_stands_beside_i
     for model in ("From scratch", "Bagging", "Optuna"):
         assert f"\n{model} " in text
     assert "0.733" not in text
+    assert "\nmean_iou, cross-fitted\nmodel         cross-fitted  95 % interval     minus the first" in text
     assert "published figures stand beside these on the contest's own files alone" in text
 
 
@@ -143,14 +172,25 @@ def test_published_figures_stand_beside_the_official_files(finished: tuple[Path,
     assert "synthetic" not in "\n".join(lines)
 
 
+def test_a_table_that_was_killed_goes_on_with_the_next_model(
+    broken_off: tuple[Path, dict[Path, int]], finished: tuple[Path, list[str]]
+) -> None:
+    folder, before = broken_off
+    assert {path.parent.parent.name for path in before} == {"unet"}
+    now = weights_in(folder)
+    assert {path: now[path] for path in before} == before
+    assert len(now) > len(before)
+    assert finished[1][0] == "model From scratch"
+
+
 def test_what_is_done_is_not_done_again_and_the_leaderboard_shows_the_same_table(
     finished: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, said = finished
-    weights = {path: os.stat(path).st_mtime_ns for path in (folder / "oof").rglob("*.weights.h5")}
+    weights = weights_in(folder)
     again: list[str] = []
     run_job(folder / "table.yaml", Workspace(folder), say=again.append)
-    assert weights == {path: os.stat(path).st_mtime_ns for path in (folder / "oof").rglob("*.weights.h5")}
+    assert weights == weights_in(folder)
     assert again[-1] == said[-1]
     monkeypatch.chdir(folder)
     capsys.readouterr()
