@@ -7,6 +7,8 @@ import pytest
 
 from skyfold.config import ForecastConfig
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
+from skyfold.pipeline.forecast_job import hand_in
+from skyfold.pipeline.forecast_job import test_lines as lines_of_test
 from skyfold.pipeline.forecast_runs import ForecastData, make_forecasts, stored_forecasts
 from skyfold.pipeline.prepare import prepare
 from skyfold.workspace import Workspace
@@ -103,3 +105,22 @@ def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[ForecastDat
         rows = data.folds.fold == 0
         clean, other = (stored_forecasts(place.run("hydro_rain", name)).values[rows] for place in (workspace, noisy))
         np.testing.assert_array_equal(clean, other)
+
+
+def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[ForecastData, Workspace]) -> None:
+    data, workspace = made
+    submission = hand_in(CONFIG, data, workspace)
+    assert data.test is not None
+    stored = stored_forecasts(workspace.run("hydro_rain", "blend"), "test").values
+    pred = np.stack([data.competition.read_pred(submission, data.test.ids)[i] for i in range(2)])
+    np.testing.assert_allclose(pred, stored, rtol=1e-3, atol=0.04)  # what is below 0 dBZ is handed in as no rain
+    header, first, *_ = (submission.parent / "table_points.csv").read_text().splitlines()
+    assert header == "id,lead,67_28,64_46,69_57,66_62,64_68,71_70,87_56"
+    assert first.startswith("test_00000.npy,+10 min,")
+    assert [float(value) for value in first.split(",")[2:]] == pytest.approx(
+        [float(stored[0, row, column, 0]) for row, column in data.competition.points], abs=5e-4
+    )
+    scored, dams = lines_of_test(CONFIG, data, submission, workspace.data("hydro_rain") / "test_truth.csv")
+    assert scored.startswith("test: mae_by_csi 0.")
+    assert scored.endswith("over 2 samples")
+    assert dams.startswith("test, 7 points: ")

@@ -20,6 +20,8 @@ from skyfold.folds import read_folds
 from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline.prepare import prepare
+from skyfold.submission.rain_table import RainTable
+from skyfold.submission.write_forecast import write_forecast
 from skyfold.workspace import Workspace
 
 SETTINGS = {"train": 12, "test": 4, "train_events": 3, "test_events": 1, "seed": 0}
@@ -45,6 +47,11 @@ def write(folder: Path, **settings: int) -> None:
 
 def built(folder: Path | None = None, **options: Any) -> Competition:
     return competition.build("hydro_rain", options, folder)
+
+
+def table_of(contest: Competition) -> RainTable:
+    assert isinstance(contest.submission, RainTable)
+    return contest.submission
 
 
 def patches(path: Path, **arrays: np.ndarray) -> Path:
@@ -140,7 +147,7 @@ def test_a_submission_is_written_read_and_scored_in_mm_per_h(sample: Path, tmp_p
     rain = np.random.default_rng(0).gamma(0.3, 4.0, (4, 120, 120, 1)).astype(np.float32)
     rain[rain < 0.05] = 0
     path = tmp_path / "mine.csv"
-    contest.submission.write(path, ids, rain, sample=sample / "sample_submission.csv", sidecar={"by": "hand"})  # type: ignore[attr-defined]
+    write_forecast(path, ids, rain, table_of(contest), sample / "sample_submission.csv", {"by": "hand"})
     assert read_json(tmp_path / "mine.json") == {
         "by": "hand",
         "file": "mine.csv",
@@ -165,7 +172,7 @@ def test_the_truth_of_the_sample_leaves_missing_data_out(folder: Path) -> None:
     assert [int((~known).sum()) for known in truth.valid] == [1, 0, 0, 0]
     rain = [target.copy() for target in truth.targets]
     rain[0][0, 0] = 99.0
-    contest.submission.write(folder / "mine.csv", truth.ids, rain, sample=None, sidecar={})  # type: ignore[attr-defined]
+    write_forecast(folder / "mine.csv", truth.ids, rain, table_of(contest), None, {})
     assert score_submission(contest, folder / "mine.csv", path, draws=2).score == pytest.approx(0, abs=1e-4)
 
 
@@ -257,7 +264,7 @@ def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
 
 
 def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path) -> None:
-    form, ids = built(sample).submission, np.array(["test_00000.npy"])
+    form, ids = table_of(built(sample)), np.array(["test_00000.npy"])
     rain = np.zeros((1, 120, 120, 1), np.float32)
     for bad, said in ((np.nan, "'test_00000.npy': NaN"), (-1.0, "negative rain, -1 mm/h")):
         rain[0, 5, 5] = bad
@@ -266,9 +273,9 @@ def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path)
     with pytest.raises(InvalidSubmission, match=r"expected \(120, 120, 1\), got \(60, 60, 1\)"):
         form.encode(ids, np.zeros((1, 60, 60, 1)))
     with pytest.raises(InvalidSubmission, match="1 rows, expected 4"):
-        form.write(
-            tmp_path / "few.csv", ids, np.zeros((1, 120, 120, 1)), sample=sample / "sample_submission.csv", sidecar={}
-        )  # type: ignore[attr-defined]
+        write_forecast(
+            tmp_path / "few.csv", ids, np.zeros((1, 120, 120, 1)), form, sample / "sample_submission.csv", {}
+        )
     assert not (tmp_path / "few.csv").exists()
 
 

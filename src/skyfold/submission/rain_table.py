@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
-from skyfold.files import file_digest, write_json
 from skyfold.submission.pixel_table import PixelTable
 from skyfold.types import ArraySequence
 
@@ -67,23 +65,6 @@ class RainTable:
         known = list((values >= 0).reshape(len(ids), *self.numbers.grid))
         return ids, self.decode(table, ids), known
 
-    def write(
-        self, path: Path, ids: np.ndarray, values: ArraySequence, *, sample: Path | None, sidecar: Mapping[str, Any]
-    ) -> None:
-        """Write `path` (.csv) and beside it the same name with .json: `sidecar`, with the file's sha256 and rows added.
-
-        sample: the contest's own submission, whose header is taken over and whose rows are wanted. InvalidSubmission
-        lists what is wrong, and then nothing on disk has changed.
-        """
-        table = self.encode(ids, values)
-        official = None if sample is None else self.read(sample)
-        if official is not None and len(official.columns) == len(table.columns):
-            table.columns = official.columns
-        if problems := self.problems(table, official):
-            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-            raise InvalidSubmission(f"the submission has {count}:\n{listing(problems)}")
+    def write(self, path: Path, table: pd.DataFrame) -> None:
+        """As `PixelTable.write`."""
         self.numbers.write(path, table)
-        write_json(
-            path.with_suffix(".json"),
-            {**sidecar, "file": path.name, "rows": len(table), "sha256": file_digest(path)},
-        )

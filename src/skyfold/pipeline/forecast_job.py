@@ -1,0 +1,97 @@
+"""All stages of a config of forecasts in order: prepare, forecast, compare, hand in, score; what is done is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from skyfold.config import ForecastConfig, load_forecasts
+from skyfold.errors import ConfigError
+from skyfold.leaderboard.score import score_submission
+from skyfold.metrics.points import at_points
+from skyfold.pipeline import event_table, forecast_table
+from skyfold.pipeline.forecast_runs import ForecastData, check, make_forecasts, stored_forecasts
+from skyfold.pipeline.prepare import prepare
+from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
+from skyfold.types import ArraySequence
+from skyfold.workspace import Workspace
+
+TRUTH_FILE = "test_truth.csv"
+
+
+def run_forecasts(
+    path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
+) -> None:
+    """Do all that the config at `path` asks for; the sample is written first where it asks for one and has no data."""
+    config = load_forecasts(path, overrides)
+    check(config)
+    name = config.data.folder
+    if not workspace.folds(name).is_file():
+        missing = not workspace.data(name).exists()
+        for line in prepare(config.data, workspace, sample=bool(config.data.sample) and missing):
+            say(line)
+    data = make_forecasts(config, workspace, say)
+    say(table_text(config, data, workspace))
+    if data.test is not None:
+        submission = hand_in(config, data, workspace)
+        say(f"submission: {submission}")
+        truth = workspace.data(name) / TRUTH_FILE
+        if truth.is_file():
+            for line in test_lines(config, data, submission, truth):
+                say(line)
+
+
+def table_text(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> str:
+    """Event by event where samples belong to events, else date by date."""
+    if data.samples.groups is not None:
+        return event_table.as_text(config, *event_table.event_table(config, data, workspace))
+    return forecast_table.as_text(config, data, forecast_table.forecast_table(config, data, workspace))
+
+
+def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> Path:
+    """Write the submission of the last forecast, and what it says of the competition's points beside it.
+
+    ConfigError where the competition has no test part. Cells known to be flagged are handed in as 0.
+    """
+    if data.test is None:
+        raise ConfigError(f"data set '{config.data.folder}' has no test part; there is nothing to hand in.")
+    competition = data.competition
+    last = config.forecasts[-1]
+    stored = stored_forecasts(workspace.run(config.data.folder, last.name), "test")
+    shown = [_unhidden(stored[row], data.test.valid, row) for row in range(len(data.test))]
+    path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
+    sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds_hash": data.folds.hash()}
+    sample = competition.sample_table(workspace.data(config.data.folder))
+    form = cast(ForecastTable, competition.submission)
+    write_forecast(path, data.test.ids, shown, form, sample, sidecar)
+    if competition.points:
+        beside = path.with_name(f"{config.name}_points.csv")
+        write_points(beside, data.test.ids, shown, competition.points, competition.classes)
+    return path
+
+
+def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, truth: Path) -> list[str]:
+    """The contest's figure of the submission against the kept-aside truth, over all cells and at the points alone."""
+    competition = data.competition
+    known = competition.read_truth(truth)
+    scored = score_submission(competition, submission, known)
+    lines = [f"test: {competition.metric.name} {scored.score:.4f} ({scored.interval.low:.4f} to "]
+    lines[0] += f"{scored.interval.high:.4f}) over {scored.images} samples"
+    if competition.points:
+        pred = competition.read_pred(submission, known.ids)
+        target, said = (np.stack([values[i] for i in range(len(known.ids))]) for values in (known.targets, pred))
+        valid = None if known.valid is None else np.stack([known.valid[i] for i in range(len(known.ids))])
+        stats = competition.metric.stats(
+            target=at_points(target, competition.points),
+            pred=at_points(said, competition.points),
+            valid=None if valid is None else at_points(valid, competition.points),
+        )
+        lines.append(f"test, {len(competition.points)} points: {competition.metric.score(stats):.4f}")
+    return lines
+
+
+def _unhidden(forecast: np.ndarray, valid: ArraySequence | None, row: int) -> np.ndarray:
+    return forecast if valid is None else np.where(valid[row], forecast, np.float32(0))
