@@ -5,17 +5,21 @@ from pathlib import Path
 import pytest
 
 from skyfold import plugins
-from skyfold.config import BlendConfig, RunConfig, load_config
+from skyfold.config import BlendConfig, RunConfig, load_config, load_forecasts
+from skyfold.pipeline import forecast_runs
 from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PATHS = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("tune"))
 SHARED = {"training.yaml", "demo_training.yaml"}  # tables that others take over, not configs of their own
+FORECASTS = [path for path in PATHS if "\nforecasts:" in path.read_text()]
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in PATHS if p.name not in SHARED], ids=lambda path: f"{path.parent.name}/{path.name}"
+    "path",
+    [p for p in PATHS if p.name not in SHARED and p not in FORECASTS],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_config_is_sound(path):
     config = load_config(path)
@@ -27,3 +31,11 @@ def test_config_is_sound(path):
         runs, gate = member_configs(config, path)
         assert {run.target for run in runs} == {"masks"}
         assert gate is None or gate.target == "presence"
+
+
+@pytest.mark.parametrize("path", FORECASTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_forecasts_are_sound(path):
+    config = load_forecasts(path)
+    assert config.data.competition in plugins.names("competitions")
+    forecast_runs.check(config)
+    assert path.stem == config.name
