@@ -52,15 +52,15 @@ def inner_of(model: Any) -> Any:
 
 
 def encoder_weights(model: Any) -> dict[str, list[np.ndarray]]:
-    """By layer, of the layers up to the deepest features."""
+    """By layer, of those up to the deepest features that have any: the others are named anew in each network."""
     layers = inner_of(model).layers
     last = next(place for place, layer in enumerate(layers) if layer.name == "relu1")
-    return {layer.name: layer.get_weights() for layer in layers[: last + 1]}
+    return {layer.name: layer.get_weights() for layer in layers[:last] if layer.weights}
 
 
 def test_the_first_kernel_is_adapted_and_all_other_weights_are_the_published_ones(published: Path) -> None:
     three, four = encoder_weights(network(3, str(published))), encoder_weights(network(4, str(published)))
-    assert three.keys() == four.keys()
+    assert three.keys() == four.keys() >= {"bn_data", "conv0"}
     for name, weights in three.items():
         for own, wide in zip(weights, four[name], strict=True):
             if name == "conv0":

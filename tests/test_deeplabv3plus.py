@@ -82,6 +82,18 @@ def test_padding_layers_and_unpadded_windows_give_exact_strides():
             assert tuple(found.shape[1:3]) == (96 // own, 64 // own)
 
 
+def test_the_deepest_map_is_what_the_encoder_returns_and_not_a_wider_one_within():
+    import keras
+
+    image = x = keras.Input((64, 64, 3))
+    for index in range(5):
+        x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name=f"step{index}")(x)
+        x = keras.layers.Conv2D(16, 1, name=f"expanded{index}")(x)
+        x = keras.layers.Conv2D(4, 1, name=f"projected{index}")(x)
+    maps = _strides.maps_by_stride(keras.Model(image, x), image, output_stride=32, with_weights=False)
+    assert {stride: found.shape[-1] for stride, found in maps.items()} == {2: 16, 4: 16, 8: 16, 16: 16, 32: 4}
+
+
 def test_pooling_that_would_need_dilation_is_refused():
     import keras
 

@@ -66,6 +66,7 @@ def test_as_many_parameters_as_published(encoder, segmentation, classification):
 
 def test_grey_image_answers_as_three_equal_bands_with_weights_from_a_file(tmp_path):
     file = tmp_path / f"{TINY}.weights.h5"
+    backend.seed(0)
     _encoders.hrnet_body(TINY, bands=3).save_weights(file)
 
     def maps(bands):
@@ -77,8 +78,9 @@ def test_grey_image_answers_as_three_equal_bands_with_weights_from_a_file(tmp_pa
 
     grey = np.random.default_rng(0).random((1, 64, 96, 1), dtype=np.float32)
     for one, three in zip(maps(1)(grey), maps(3)(np.repeat(grey, 3, axis=-1)), strict=True):
-        np.testing.assert_allclose(one, three, rtol=1e-3, atol=1e-4)
-        assert np.ptp(np.asarray(one)) > 0
+        deviation = np.asarray(three).std()
+        assert deviation > 0
+        np.testing.assert_allclose(one, three, rtol=1e-3, atol=1e-3 * deviation)
 
 
 def test_weights_learned_on_four_bands_serve_four_bands(tmp_path):
@@ -92,9 +94,9 @@ def test_weights_learned_on_four_bands_serve_four_bands(tmp_path):
 def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path):
     file = tmp_path / "other.weights.h5"
     _encoders.hrnet_body("hrnet_w6_small", bands=3).save_weights(file)
-    with pytest.raises(ConfigError, match=rf"do not fit {TINY} \(.*shape.*\)") as refusal:
+    expected = r"layer 'stage2_in1_conv' expects \(3, 3, 256, 4\), the file has \(3, 3, 256, 6\)"
+    with pytest.raises(ConfigError, match=rf"other.weights.h5 do not fit {TINY} \({expected}\)"):
         hrnet.build(input_shape=(32, 32, 3), classes=1, encoder=TINY, encoder_weights=str(file))
-    assert "other.weights.h5" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every config that is shipped can be read, asks for what there is, and names files that are there."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ def test_config_is_sound(path):
     config = load_config(path)
     assert config.data.competition in plugins.names("competitions")
     if isinstance(config, RunConfig):
+        if config.model.options.get("encoder_weights") == "ukis_csmask" and find_spec("ukis_csmask") is None:
+            pytest.skip("needs the extra: pip install skyfold[weights]")
         check(config)
         assert path.stem in (config.name, f"demo_{config.name}")
     if isinstance(config, BlendConfig):

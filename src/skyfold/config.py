@@ -112,7 +112,7 @@ class ImageConfig(Strict):
     """
 
     size: IntPair
-    scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "per_image", "encoder"] = "unit"
+    scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "reflectance", "per_image", "encoder"] = "unit"
     edges: GuideConfig | None = None
     crop: CropConfig | None = None
 

@@ -5,6 +5,8 @@ byte       0 .. 255, for encoders whose first layer normalises (ResNet, ResNeXt 
 symmetric  -1 .. 1 (Inception, MobileNet)
 imagenet   unit, minus ImageNet's mean, over its deviation, a band (EfficientNet, SE-ResNet50 and larger)
 caffe      byte, bands in the order BGR, minus ImageNet's mean (VGG)
+reflectance  unit, minus the mean over its deviation, a band (red, green, blue, near infrared), of the satellite scenes
+           that ukis-csmask was trained on; bytes are 255 x the reflectance at the top of the atmosphere
 per_image  each image's bands with mean 0 and deviation 1
 """
 
@@ -12,17 +14,21 @@ from __future__ import annotations
 
 import numpy as np
 
-SCALINGS = ("unit", "byte", "symmetric", "imagenet", "caffe", "per_image")
+SCALINGS = ("unit", "byte", "symmetric", "imagenet", "caffe", "reflectance", "per_image")
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+# From the statistics beside the package's model for four bands at the top of the atmosphere (model_4b_l1c.json).
+_REFLECTANCE_MEAN = (0.2698015, 0.2556644, 0.2755225, 0.3343122)
+_REFLECTANCE_DEVIATION = (0.2537152, 0.2275747, 0.2448800, 0.2321379)
 
 
 def scaled(images: np.ndarray, scaling: str) -> np.ndarray:
     """images uint8 (n, H, W, C). Returns float32 of the same shape.
 
-    ImageNet's figures exist for three bands; a band beyond them takes their mean, a single or double band too.
+    ImageNet's figures exist for three bands, those of reflectance for four; a band beyond them takes their mean, a
+    single or double band too.
     A band without contrast becomes 0 under `per_image`.
     """
     values = images.astype(np.float32)
@@ -41,12 +47,15 @@ def scaled(images: np.ndarray, scaling: str) -> np.ndarray:
     if scaling == "imagenet":
         bands = values.shape[-1]
         return (values - _per_band(_IMAGENET_MEAN, bands)) / _per_band(_IMAGENET_DEVIATION, bands)
+    if scaling == "reflectance":
+        bands = values.shape[-1]
+        return (values - _per_band(_REFLECTANCE_MEAN, bands)) / _per_band(_REFLECTANCE_DEVIATION, bands)
     if scaling != "unit":
         raise ValueError(f"unknown scaling '{scaling}'; there are {', '.join(SCALINGS)}")
     return values
 
 
-def _per_band(figures: tuple[float, float, float], bands: int) -> np.ndarray:
-    mean = sum(figures) / 3
-    chosen = [*figures, *[mean] * (bands - 3)] if bands >= 3 else [mean] * bands
+def _per_band(figures: tuple[float, ...], bands: int) -> np.ndarray:
+    mean = sum(figures) / len(figures)
+    chosen = [*figures[:bands], *[mean] * (bands - len(figures))] if bands >= 3 else [mean] * bands
     return np.asarray(chosen, dtype=np.float32)

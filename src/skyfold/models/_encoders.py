@@ -5,12 +5,13 @@ From `keras.applications`, from segmentation-models (ResNet18 and 34), and HRNet
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from skyfold.errors import ConfigError
-from skyfold.models import _hrnet
+from skyfold.models import _csmask, _hrnet
 from skyfold.models._weights import check_source, with_weights
 from skyfold.plugins import nearest
 
@@ -94,7 +95,10 @@ def check_encoder(options: Mapping[str, Any], *, default: str) -> None:
             f"{WEIGHTS_KEY}: no ImageNet weights of {name} are published for Keras. Set it to none, or to a "
             ".weights.h5 file."
         )
-    check_source(weights, key=WEIGHTS_KEY, what=name)
+    if weights == _csmask.SOURCE:
+        _csmask.check(name, key=WEIGHTS_KEY)
+    else:
+        check_source(weights, key=WEIGHTS_KEY, what=name)
     wanted = options.get("output_stride")
     possible = (4,) if is_hrnet else ENCODERS[name].output_strides
     if wanted is not None and wanted not in possible:
@@ -105,29 +109,26 @@ def check_encoder(options: Mapping[str, Any], *, default: str) -> None:
 
 
 def encoder_scaling(options: Mapping[str, Any], *, default: str) -> str:
-    """How images are scaled for the encoder of `options`; HRNet, without published weights, takes the usual one."""
+    """How images are scaled for the encoder and weights of `options`; HRNet, without published weights, takes the usual
+    one."""
     name = str(options.get("encoder", default))
+    if options.get("encoder_weights") == _csmask.SOURCE:
+        return _csmask.SCALING
     return ENCODERS[name].scaling if name in ENCODERS else "imagenet"
 
 
 def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | None = None) -> Maps:
     """Apply the encoder to `image` (B, H, W, C), sides multiples of 32, any number of bands.
 
-    weights: imagenet, none, a file or a folder; adapted to the bands. output_stride: of the deepest maps; None: 32 (of
-    HRNet: always 4). ConfigError where weights cannot be had.
+    weights: imagenet, none, ukis_csmask, a file or a folder; adapted to the bands. output_stride: of the deepest maps;
+    None: 32 (of HRNet: always 4). ConfigError where weights cannot be had.
     """
     plan = _hrnet.plan_of(name)
     if plan is not None:
         return _hrnet_maps(image, name, plan, weights)
     from skyfold.models._strides import maps_by_stride
 
-    source = with_weights(
-        lambda bands, given: _source(ENCODERS[name], bands, given),
-        bands=image.shape[-1],
-        source=weights,
-        what=name,
-        key=WEIGHTS_KEY,
-    )
+    source = _with_weights(name, bands=image.shape[-1], weights=weights)
     stride = output_stride or 32
     by_stride = maps_by_stride(source, image, output_stride=stride, with_weights=weights != "none")
     return Maps(by_stride, by_stride[32], stride, by_stride[4])
@@ -144,6 +145,18 @@ def hrnet_body(name: str, *, bands: int) -> Any:
     return keras.Model(image, [*by_stride.values(), outlines], name=name)
 
 
+def _with_weights(name: str, *, bands: int, weights: str) -> Any:
+    if weights == _csmask.SOURCE:
+        return _csmask.encoder(bands, key=WEIGHTS_KEY)
+    return with_weights(
+        lambda count, given: _source(ENCODERS[name], count, given),
+        bands=bands,
+        source=weights,
+        what=name,
+        key=WEIGHTS_KEY,
+    )
+
+
 def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
     shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
     if encoder.package == "segmentation_models":
@@ -152,8 +165,10 @@ def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
         return _framework.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
     import keras
 
-    constructor = getattr(keras.applications, encoder.constructor)
-    return constructor(include_top=False, weights=weights, input_shape=shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
+        constructor = getattr(keras.applications, encoder.constructor)
+        return constructor(include_top=False, weights=weights, input_shape=shape)
 
 
 def _hrnet_maps(image: Any, name: str, plan: _hrnet.Plan, weights: str) -> Maps:

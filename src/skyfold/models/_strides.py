@@ -33,8 +33,9 @@ def maps_by_stride(source: Any, image: Any, *, output_stride: int, with_weights:
     """Apply the layers of `source`, made anew, to `image` (B, H, W, C), sides multiples of 32, scaled as its weights
     want it (its own Rescaling and Normalization layers are left out).
 
-    Returns for each stride 2, 4, ... 32 the widest map that has it, the last of those; beyond `output_stride` the maps
-    keep that resolution. with_weights: give the new layers the weights of the old; else they begin at random.
+    Returns for each stride 2, 4, 8 and 16 the widest map that has it, the last of those, and for 32 what `source`
+    returns; beyond `output_stride` the maps keep that resolution. with_weights: give the new layers the weights of the
+    old; else they begin at random.
     ValueError where a pooling would have to be dilated, which Keras cannot.
     """
     made = {id(source.inputs[0]): _Map(image, 1, 1)}
@@ -49,7 +50,7 @@ def maps_by_stride(source: Any, image: Any, *, output_stride: int, with_weights:
             best = found.get(result.stride)
             if best is None or result.tensor.shape[-1] >= best.shape[-1]:
                 found[result.stride] = result.tensor
-    return {stride: found[stride] for stride in (2, 4, 8, 16, 32)}
+    return {**{stride: found[stride] for stride in (2, 4, 8, 16)}, 32: made[id(source.outputs[0])].tensor}
 
 
 def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: bool) -> _Map:

@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from skyfold.errors import ConfigError
+from skyfold.models import _csmask
 from skyfold.models._bands import adapted
+from skyfold.models._misfit import misfit
 
 _AFTER_NAME = ("", "weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
 
@@ -20,6 +22,10 @@ _AFTER_NAME = ("", "weights", "notop", "imagenet", "noisystudent")  # how names 
 def check_source(source: object, *, key: str, what: str) -> None:
     """`source` is "imagenet", "none", an existing `.h5` file, or a folder with one of the encoder `what`; else
     ConfigError."""
+    if source == _csmask.SOURCE:
+        raise ConfigError(
+            f"{key}: {source} is taken by the families deeplabv3plus, fpn and unet, with encoder: {_csmask.ENCODER}."
+        )
     if source not in ("imagenet", "none"):
         weights_file(source, key=key, what=what)
 
@@ -51,19 +57,33 @@ def weights_file(source: object, *, key: str, what: str) -> Path:
 
 
 def weights_digest(family: ModuleType, options: Mapping[str, Any]) -> str:
-    """sha256 of the file that `encoder_weights` names; '' where there is none, or Keras fetches the weights itself."""
-    source = options.get("encoder_weights", "none")
-    if source in ("imagenet", "none"):
+    """sha256 of the file that `encoder_weights` names; '' where there is none, or Keras fetches the weights itself.
+
+    ConfigError as `weights_file`.
+    """
+    source, key = options.get("encoder_weights", "imagenet"), "model.options.encoder_weights"
+    arguments = signature(family.build).parameters if hasattr(family, "build") else {}
+    if "encoder" not in arguments or source in ("imagenet", "none"):
         return ""
-    what = str(options.get("encoder", signature(family.build).parameters["encoder"].default))
-    with weights_file(source, key="model.options.encoder_weights", what=what).open("rb") as file:
+    what = str(options.get("encoder", arguments["encoder"].default))
+    path = _csmask.weights_file(key=key) if source == _csmask.SOURCE else weights_file(source, key=key, what=what)
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def with_weights(build: Callable[[int, str | None], Any], *, bands: int, source: str, what: str, key: str) -> Any:
+def with_weights(
+    build: Callable[[int, str | None], Any],
+    *,
+    bands: int,
+    source: str,
+    what: str,
+    key: str,
+    encoder: Callable[[int], Any] | None = None,
+) -> Any:
     """The network of `build(bands, weights)`, with the weights of `source`: those learned on as many bands as they are,
     those learned on three adapted to them.
 
+    encoder: of so many bands, at random, where `build` makes more than the layers that the file is of.
     ConfigError where ImageNet weights cannot be downloaded, or a file does not fit.
     """
     if source == "none":
@@ -81,9 +101,10 @@ def with_weights(build: Callable[[int, str | None], Any], *, bands: int, source:
                 f"where there is internet (Keras keeps them in ~/.keras/models), give the path of the file there as "
                 f"{key}, or set it to none."
             ) from error
+        found = _misfit(Path(given), encoder or (lambda count: build(count, None)))
         raise ConfigError(
-            f"{key}: the weights in {given} do not fit {what} ({_reason(error)}). They must be those of this very "
-            f"encoder without its top layers ('notop', 'no_top'), learned on 3 bands{_or(bands)}."
+            f"{key}: the weights in {given} do not fit {what} ({found or _reason(error)}). They must be those of this "
+            f"very encoder without its top layers ('notop', 'no_top'), learned on 3 bands{_or(bands)}."
         ) from error
     if bands == 3:
         return pretrained
@@ -93,6 +114,14 @@ def with_weights(build: Callable[[int, str | None], Any], *, bands: int, source:
         [adapted(weight, shape) for weight, shape in zip(pretrained.get_weights(), shapes, strict=True)]
     )
     return network
+
+
+def _misfit(file: Path, encoder: Callable[[int], Any]) -> str:
+    """'' where the file cannot even be read."""
+    try:
+        return misfit(file, encoder(3))
+    except OSError:
+        return ""
 
 
 def _reason(error: Exception) -> str:

@@ -106,7 +106,12 @@ def build(
         )
 
     inner = with_weights(
-        network, bands=bands, source=encoder_weights, what=encoder, key="model.options.encoder_weights"
+        network,
+        bands=bands,
+        source=encoder_weights,
+        what=encoder,
+        key="model.options.encoder_weights",
+        encoder=lambda count: _framework.segmentation_models_encoder(encoder, input_shape=(*size, count), weights=None),
     )
     set_batchnorm_momentum(inner, batchnorm_momentum)
     image = keras.Input(input_shape, name="image")

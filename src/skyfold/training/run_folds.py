@@ -27,6 +27,7 @@ from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
 from skyfold.inference.predict import chunks, mean_probabilities, on_grid
 from skyfold.inference.predict_scenes import tiling_of, write_scenes
+from skyfold.models._weights import weights_digest
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
 from skyfold.training.bootstrap import bootstrapped
@@ -176,7 +177,7 @@ def check(config: RunConfig) -> None:
 def resolved_scaling(config: RunConfig) -> str:
     """The scaling in `data.scaling.SCALINGS` that the config asks for.
 
-    ConfigError where ImageNet weights would see other numbers than they were made for.
+    ConfigError where pretrained weights would see other numbers than they were made for.
     """
     family = plugins.load("models", config.model.family)
     if not hasattr(family, "input_scaling"):
@@ -188,9 +189,10 @@ def resolved_scaling(config: RunConfig) -> str:
         return config.image.scaling
     own: str = family.input_scaling(config.model.options)
     chosen = own if config.image.scaling == "encoder" else config.image.scaling
-    if config.model.options.get("encoder_weights", "imagenet") == "imagenet" and chosen != own:
+    weights = config.model.options.get("encoder_weights", "imagenet")
+    if weights in ("imagenet", "ukis_csmask") and chosen != own:
         raise ConfigError(
-            f"image.scaling: {chosen} does not suit the ImageNet weights of this encoder, which were made with "
+            f"image.scaling: {chosen} does not suit the {weights} weights of this encoder, which were made with "
             f"{own}. Set image.scaling: encoder."
         )
     return chosen
@@ -256,7 +258,7 @@ def run_folds(
         config_hash=config.hash(),
         folds=folds,
         data_hash=arrays_train.content,
-        weights_sha256=start.provenance if start else "",
+        weights_sha256=start.provenance if start else weights_digest(family, config.model.options),
         may_change=PREDICTION_KEYS,
         restart=restart,
     )

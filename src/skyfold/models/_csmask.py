@@ -1,0 +1,111 @@
+"""The encoder of the package ukis-csmask, which has learned clouds from satellite scenes, read into Keras.
+
+The package (Apache-2.0, German Aerospace Center; Wieland et al., doi.org/10.1016/j.rse.2019.05.022) ships a U-Net on
+EfficientNet-B4 as ONNX. It saw reflectance at the top of the atmosphere, 0 to 1, at about 30 m a pixel, in the bands
+blue, green, red and near infrared, each less its mean and over its deviation (data/scaling.py: reflectance).
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import ConfigError
+from skyfold.models._bands import adapted
+
+SOURCE = "ukis_csmask"
+ENCODER = "efficientnetb4"
+SCALING = "reflectance"
+_FILE = "model_4b_l1c.onnx"
+_SIDE = 380  # of the images that its paddings were computed for
+_RED_FIRST = [2, 1, 0, 3]
+_LEARNED_BANDS = 4
+_PARTS = {  # of a block, by the name of the layer in Keras
+    "expand_conv": "_expand_conv",
+    "expand_bn": "_bn0",
+    "dwconv": "_depthwise_conv",
+    "bn": "_bn1",
+    "se_reduce": "_se_reduce",
+    "se_expand": "_se_expand",
+    "project_conv": "_project_conv",
+    "project_bn": "_bn2",
+}
+
+
+def check(encoder: str, *, key: str) -> None:
+    """ConfigError where the weights cannot be had for this encoder, or at all."""
+    if encoder != ENCODER:
+        raise ConfigError(f"{key}: {SOURCE} has the weights of {ENCODER} alone, not of {encoder}.")
+    weights_file(key=key)
+
+
+def weights_file(*, key: str) -> Path:
+    """The ONNX file in the installed package; ConfigError where it is not there."""
+    spec = find_spec(SOURCE)
+    if spec is None or find_spec("onnx") is None:
+        raise ConfigError(
+            f"{key}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install skyfold[weights]."
+        )
+    path = Path(str(spec.origin)).parent / _FILE
+    if not path.is_file():
+        raise ConfigError(f"{key}: the installed ukis-csmask has no {path}. Version 1.0.0 has it.")
+    return path
+
+
+def encoder(bands: int, *, key: str) -> Any:
+    """keras.applications.EfficientNetB4 without top for images of `bands` bands, red, green, blue, near infrared first.
+
+    What lies behind the last block (top_conv, top_bn) is not in the package and begins at random.
+    """
+    import keras
+
+    # Made for 380 pixels, the layer block3a_dwconv_pad pads alike on both sides, as the learned network did.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
+        network = keras.applications.EfficientNetB4(include_top=False, weights=None, input_shape=(_SIDE, _SIDE, bands))
+    weights = _read(weights_file(key=key))
+    blocks = [layer.name.removesuffix("_dwconv") for layer in network.layers if layer.name.endswith("_dwconv")]
+    prefixes = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
+    for index, block in enumerate(blocks):
+        prefixes |= {f"{block}_{part}": f"_blocks.{index}.{name}" for part, name in _PARTS.items()}
+    for layer in network.layers:
+        if layer.name in prefixes:
+            layer.set_weights(_of_layer(layer, weights, f"model.encoder.{prefixes[layer.name]}", bands))
+    return network
+
+
+def for_bands(kernel: np.ndarray, bands: int) -> np.ndarray:
+    """kernel (kh, kw, 4, F) for blue, green, red and near infrared. Returns (kh, kw, bands, F), red first.
+
+    A scene alike in all bands is answered alike. Of three bands each takes a third of what the infrared had; fewer
+    share the mean of those three; to more, see `adapted`.
+    """
+    ordered = kernel[:, :, _RED_FIRST]
+    if bands < _LEARNED_BANDS:
+        ordered = ordered[:, :, :3] + ordered[:, :, 3:] / 3
+    return adapted(ordered, (*kernel.shape[:2], bands, kernel.shape[3]), learned=ordered.shape[2])
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    """By PyTorch's names; they are kept in 16 bits."""
+    import onnx
+
+    tensors = onnx.load(file).graph.initializer
+    return {tensor.name: onnx.numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors}
+
+
+def _of_layer(layer: Any, weights: dict[str, np.ndarray], prefix: str, bands: int) -> list[np.ndarray]:
+    """In the order and layout of Keras: kernels as (kh, kw, in, out), depthwise (kh, kw, in, 1)."""
+    import keras
+
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [weights[f"{prefix}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")]
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    kernel = weights[f"{prefix}.weight"].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+    if layer.name == "stem_conv":
+        kernel = for_bands(kernel, bands)
+    return [kernel, *([weights[f"{prefix}.bias"]] if layer.use_bias else [])]

@@ -1,0 +1,163 @@
+"""Weights from a file: what a run began with is recorded, and a file that does not fit is explained by its layer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import skyfold.models
+from skyfold import plugins
+from skyfold.config import RunConfig
+from skyfold.data.cache import TrainingArrays
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.folds import Folds
+from skyfold.metrics.segmentation import MeanDice
+from skyfold.models import _framework, efficientnet_classifier, segmentation_models
+from skyfold.models._misfit import misfit
+from skyfold.oof_store import begin_run, read_info
+from skyfold.training import backend
+from skyfold.training.run_folds import run_folds
+
+SIZE = (16, 24)
+IDS = np.array(["a", "b", "c", "d"])
+FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, 1]), groups=np.arange(4))
+
+
+@pytest.fixture(autouse=True)
+def _started(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parent / "families"
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights of the tiny encoder for three bands, in a folder of their own."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    backend.seed(7)
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(folder / "tiny.weights.h5")
+    return folder
+
+
+def save_as_keras2(file: Path, network: Any) -> None:
+    """The layout in which ImageNet's weights are published."""
+    from keras.src.legacy.saving import legacy_h5_format
+
+    with h5py.File(file, "w") as opened:
+        legacy_h5_format.save_weights_to_hdf5_group(opened, network)
+
+
+def train(run: Path, weights: Path, *, restart: bool = False) -> None:
+    config = RunConfig.model_validate(
+        {
+            "name": "tiny",
+            "data": {"competition": "any"},
+            "image": {"size": SIZE},
+            "model": {"family": "tiny_encoder", "options": {"encoder_weights": str(weights)}},
+            "training": {"epochs": 1, "batch_size": 2},
+        }
+    )
+    inputs = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
+    arrays = TrainingArrays(IDS, inputs, np.ones((4, *SIZE, 2), np.uint8))
+    competition = SimpleNamespace(classes=("cloud",), grid=SIZE, unit="probability", metric=MeanDice())
+    run_folds(config, competition, arrays, None, FOLDS, run, restart=restart)
+
+
+def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path: Path, weights: Path) -> None:
+    run, file = tmp_path / "run", weights / "tiny.weights.h5"
+    train(run, weights)
+    recorded = json.loads((run / "run.json").read_text())["weights_sha256"]
+    assert recorded == hashlib.sha256(file.read_bytes()).hexdigest()
+    train(run, weights)
+    backend.seed(8)
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(file)
+    with pytest.raises(OofMismatch, match=r"begun with another file of encoder weights.*--restart"):
+        train(run, weights)
+    train(run, weights, restart=True)
+    assert read_info(run).weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest() != recorded
+
+
+def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> None:
+    begin_run(
+        tmp_path,
+        name="old",
+        kind="masks",
+        classes=("cloud",),
+        unit="probability",
+        config={},
+        config_hash="",
+        folds=FOLDS,
+    )
+    assert "weights_sha256" not in json.loads((tmp_path / "run.json").read_text())
+    assert read_info(tmp_path).weights_sha256 == ""
+
+
+def network(*, filters: int = 4, last: str = "out") -> Any:
+    import keras
+
+    image = x = keras.Input((8, 8, 3))
+    x = keras.layers.ReLU()(keras.layers.Conv2D(filters, 3, name="in")(x))
+    return keras.Model(image, keras.layers.BatchNormalization(name=last)(x))
+
+
+@pytest.mark.parametrize("keras2", [False, True])
+def test_the_first_layer_that_differs_is_named_with_both_shapes(tmp_path: Path, keras2: bool) -> None:
+    file = tmp_path / "a.weights.h5"
+    if keras2:
+        save_as_keras2(file, network())
+    else:
+        network().save_weights(file)
+    wider = "layer 'in' expects (3, 3, 3, 5) and (5,), the file has (3, 3, 3, 4) and (4,)"
+    assert misfit(file, network(filters=5)) == wider
+    assert misfit(file, network(last="end")) == "the file has no layer 'end'"
+    assert misfit(file, network()) == ""
+
+
+def test_layers_that_the_encoder_has_not_are_named_and_foreign_ones_are_not_compared(tmp_path: Path) -> None:
+    import keras
+
+    whole = network()
+    whole.save_weights(tmp_path / "a.weights.h5")
+    part = keras.Model(whole.input, whole.get_layer("in").output)
+    assert misfit(tmp_path / "a.weights.h5", part) == "the file has a layer 'out', which the encoder has not"
+    image = keras.Input((4,))
+    other = keras.Model(image, keras.layers.Dense(3, name="dense_of_its_own")(image))
+    assert misfit(tmp_path / "a.weights.h5", other) == ""
+
+
+def resnet18() -> Any:
+    return _framework.segmentation_models_encoder("resnet18", input_shape=(32, 32, 3), weights=None)
+
+
+def efficientnetb0() -> Any:
+    return _framework.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("family", "encoder", "layer"),
+    [(segmentation_models, resnet18, "conv0"), (efficientnet_classifier, efficientnetb0, "stem_conv")],
+)
+def test_families_of_the_packages_say_which_layer_of_a_file_does_not_fit(
+    tmp_path: Path, family: Any, encoder: Any, layer: str
+) -> None:
+    file, wide = tmp_path / f"{encoder.__name__}_notop.h5", (9, 9, 3, 7)
+    save_as_keras2(file, encoder())
+    with h5py.File(file, "a") as opened:
+        name = opened[layer].attrs["weight_names"][0]
+        own = opened[layer][name].shape
+        del opened[layer][name]
+        opened[layer][name] = np.zeros(wide, np.float32)
+    with pytest.raises(ConfigError) as refusal:
+        family.build(input_shape=(32, 32, 3), classes=1, encoder_weights=str(tmp_path))
+    message = str(refusal.value)
+    assert f"{file} do not fit {encoder.__name__} (layer '{layer}' expects {own}, the file has {wide})" in message
+    assert "learned on 3 bands" in message
