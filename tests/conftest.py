@@ -1,0 +1,17 @@
+"""What has to be set once in each process of tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reproducible_tensorflow():
+    """Which file a worker tests first is chance, so TensorFlow's threads are set before any; alone, where it is used."""
+    if "PYTEST_XDIST_WORKER" in os.environ or "keras" in sys.modules:
+        from skyfold.training import backend
+
+        backend.start(deterministic=True)
