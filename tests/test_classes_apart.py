@@ -192,6 +192,11 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
     )
     with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
         run_job(path, Workspace(folder), say=lambda line: None)
+    path.write_text(
+        "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\nweights: [0, 1]\nmerge: {rule: largest}\n"
+    )
+    with pytest.raises(ConfigError, match="all runs that learned thick_cloud have weight 0"):
+        run_job(path, Workspace(folder), say=lambda line: None)
 
 
 def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:

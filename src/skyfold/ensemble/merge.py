@@ -88,7 +88,7 @@ class Merge:
                 taken |= claims[..., k] > 0
         if self.rest is not None:
             strongest = claims[..., others].max(axis=-1)
-            # Half a step below one half nothing is claimed: of bytes, 127 is not and 128 is.
+            # A byte of 127 claims nothing, one of 128 does; a stretched 127 may come a little nearer to one half.
             claims[..., self.rest] = np.where(strongest > HALF - 0.25, 0.0, FULL - strongest)
         return claims
 

@@ -88,7 +88,11 @@ def merge_of(
     order = None
     if how.order is not None:
         rest, order = _precedence(how.order, classes, rest)
-    return Merge(how.rule, sources, rest, config.weights if isinstance(config.weights, tuple) else None, order=order)
+    weights = config.weights if isinstance(config.weights, tuple) else None
+    for name, pairs in zip(classes, sources, strict=True):
+        if weights and pairs and not sum(weights[member] for member, _ in pairs):
+            raise ConfigError(f"weights: all runs that learned {name} have weight 0. Leave them out.")
+    return Merge(how.rule, sources, rest, weights, order=order)
 
 
 def _merging(
