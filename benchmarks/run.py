@@ -34,6 +34,7 @@ TOPICS = {
     "bagging": "Bagging",
     "weights": "Weights of a blend",
     "image_cache": "Image cache",
+    "tiles": "Tiles of big scenes",
 }
 
 
