@@ -5,6 +5,7 @@
     python benchmarks/acceptance.py --table understanding_clouds
     python benchmarks/acceptance.py --table segmentation    (networks, tiles, and every run of the three cloud sets)
     python benchmarks/acceptance.py --table core            (measures the speed of the numerical core, as run.py does)
+    python benchmarks/acceptance.py --table training        (measures training and predicting beside PyTorch)
 
 A figure that is not reached stays in the table, and so does one whose run was not kept: "not run".
 """
@@ -252,12 +253,18 @@ def as_markdown(figures: Sequence[Figure]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--table", choices=sorted({*TABLES, "core"}), required=True)
+    arguments.add_argument("--table", choices=sorted({*TABLES, "core", "training"}), required=True)
     given = arguments.parse_args(argv)
     if given.table == "core":
         import run
 
         print(run.as_markdown([line for lines in run.measure().values() for line in lines]))
+    elif given.table == "training":
+        from speed import training
+
+        import run
+
+        print(run.as_markdown(training.lines(quick=False)))
     else:
         print(as_markdown(TABLES[given.table]()))
     return 0

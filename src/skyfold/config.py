@@ -162,7 +162,7 @@ class TrainingConfig(Strict):
     accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
     keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
     last `average_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
-    for each seed, so that averaging over seeds is bagging.
+    for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided.
     """
 
     epochs: Positive = 20
@@ -176,6 +176,7 @@ class TrainingConfig(Strict):
     bootstrap: bool = False
     keep: Literal["best", "last", "average"] = "best"
     average_epochs: Positive = 5
+    devices: Positive | Literal["all"] = 1
     deterministic: bool = True
 
     @field_validator("seeds")
@@ -187,7 +188,10 @@ class TrainingConfig(Strict):
 
 
 class InitConfig(Strict):
-    """A run whose weights another one starts from (see training/starting_weights.py); data: its own, where it is other."""
+    """A run whose weights another one starts from (see training/starting_weights.py).
+
+    data: the data set that it was trained on, where it is another one.
+    """
 
     run: Annotated[str, Field(pattern=NAME_PATTERN)]
     data: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
@@ -323,6 +327,7 @@ LATER_KEYS = (
     "training.accumulate",
     "training.average_epochs",
     "training.bootstrap",
+    "training.devices",
     "training.validate_every",
 )
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 from skyfold.errors import ConfigError
 
@@ -71,12 +72,42 @@ def _start_up_lines_hidden() -> Iterator[None]:
             os.close(kept)
 
 
-def prepare(*, precision: str) -> None:
-    """Forget the networks of before, and set the precision of those to come (weights stay float32)."""
+def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: int = 1) -> None:
+    """Forget the networks of before, and set the precision of those to come (weights stay float32).
+
+    devices: among how many their batches, of `batch_size`, are divided. ConfigError where there are not so many, where
+    the batch cannot be divided evenly, or where Keras cannot do it with this backend.
+    """
     import keras
 
     keras.utils.clear_session()
     keras.config.set_dtype_policy(_POLICIES[precision])  # clear_session has set it back
+    if keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(_divided(keras.distribution.list_devices(), devices, batch_size))
+    elif devices != 1:
+        raise ConfigError(
+            f"training.devices: {devices} needs the JAX backend, here it is {keras.backend.backend()}. Install jax and "
+            "set the environment variable KERAS_BACKEND=jax, or leave devices at 1."
+        )
+
+
+def compiles_whole_steps() -> bool:
+    """Whether Keras hands a whole step to XLA, as JAX needs it; TensorFlow's own kernels are faster on a CPU."""
+    import keras
+
+    return bool(keras.backend.backend() == "jax")
+
+
+def _divided(there: list[str], wanted: int | Literal["all"], batch_size: int) -> Any:
+    """A division of batches among devices; None for one device."""
+    import keras
+
+    count = len(there) if wanted == "all" else wanted
+    if count > len(there):
+        raise ConfigError(f"training.devices: {count} are wanted, there are {len(there)}: {', '.join(there)}.")
+    if batch_size % count:
+        raise ConfigError(f"training.batch_size: {batch_size} images cannot be divided evenly among {count} devices.")
+    return keras.distribution.DataParallel(devices=there[:count]) if count > 1 else None
 
 
 def seed(value: int) -> None:

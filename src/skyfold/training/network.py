@@ -33,7 +33,8 @@ class Network:
 
     def __init__(self, config: RunConfig, *, input_shape: tuple[int, int, int], classes: int) -> None:
         backend.start(deterministic=config.training.deterministic)
-        backend.prepare(precision=config.training.precision)
+        training = config.training
+        backend.prepare(precision=training.precision, devices=training.devices, batch_size=training.batch_size)
         self.config = config
         self.batch_size = config.training.batch_size
         self._input_shape, self._classes = input_shape, classes
@@ -51,8 +52,10 @@ class Network:
             config.optimizer, ema=config.training.ema, accumulate=config.training.accumulate
         )
         losses, weights = self._losses()
-        self.model.jit_compile = False
-        self._trained.compile(optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=False)
+        self.model.jit_compile = backend.compiles_whole_steps()
+        self._trained.compile(
+            optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile
+        )
         self._optimizer.build(self._trained.trainable_variables)
         self._zeros = _values(self._optimizer.variables)
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]

@@ -1,0 +1,189 @@
+"""One candidate of training.py: `_training_worker.py NAME SIDE BATCH`, in a Python that has its library.
+
+Prints how many numbers are trained, then answers each line it reads with one number: `train N` and `predict N` with the
+seconds of N batches, `memory` with the greatest memory so far in MB.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+CLASSES = 4
+DECODER = (256, 128, 64, 32, 16)
+WARM_UP = 3  # batches: tracing, compiling, choosing of kernels
+Act = Callable[[], object]
+
+
+def main(name: str, side: int, batch: int) -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    rng = np.random.default_rng(0)
+    images = rng.random((batch, side, side, 3), dtype=np.float32)
+    masks = (rng.random((batch, side, side, CLASSES)) > 0.7).astype(np.uint8)
+    count, train, predict = (_torch if name.startswith("torch") else _keras)(name, images, masks)
+    for act in (train, predict):
+        for _ in range(WARM_UP):
+            act()
+    with os.fdopen(answers, "w") as said:
+        print(count, file=said, flush=True)
+        for line in sys.stdin:
+            work, *steps = line.split()
+            print(
+                _memory() if work == "memory" else _timed(train if work == "train" else predict, int(steps[0])),
+                file=said,
+            )
+            said.flush()
+
+
+def _timed(act: Act, steps: int) -> float:
+    start = time.perf_counter()
+    for _ in range(steps):
+        act()
+    return time.perf_counter() - start
+
+
+def _memory() -> float:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def _keras(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
+    from skyfold.config import RunConfig
+    from skyfold.training.network import Network
+
+    batch, side = images.shape[:2]
+    config = RunConfig.model_validate(
+        {
+            "name": "speed",
+            "data": {"competition": "none"},
+            "image": {"size": [side, side]},
+            "model": {"family": "segmentation_models", "options": {"encoder": "resnet18", "encoder_weights": "none"}},
+            "loss": {"name": "bce_dice"},
+            "training": {"batch_size": batch, "precision": name.split()[-1]},
+        }
+    )
+    network = Network(config, input_shape=images.shape[1:], classes=CLASSES)
+    network.restart(seed=0)
+    targets = np.concatenate([masks, np.ones_like(masks[..., :1])], axis=-1)
+    count = sum(int(np.prod(weight.shape)) for weight in network.model.trainable_variables)
+    return count, lambda: network.train(images, targets, learning_rate=1e-3), lambda: network.logits(images)
+
+
+def _torch(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
+    import torch
+
+    compiled = "compiled" in name
+    model = _torch_unet()
+    layout = torch.channels_last if compiled else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=compiled)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    target = torch.from_numpy(masks).permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
+    run: Any = torch.compile(model) if compiled else model
+    precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled=compiled)
+
+    def loss_of(logits: Any) -> Any:
+        logits = logits.float()
+        probability = torch.sigmoid(logits)
+        overlap, total = (probability * target).sum((0, 2, 3)), (probability + target).sum((0, 2, 3))
+        dice = (1 - (2 * overlap + 1) / (total + 1)).mean()
+        return 0.5 * torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + 0.5 * dice
+
+    def train() -> float:
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        with precision:
+            logits = run(x)
+        loss = loss_of(logits)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    def predict() -> Any:
+        model.eval()
+        with torch.no_grad(), precision:
+            return run(x).float().numpy()
+
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad), train, predict
+
+
+def _torch_unet() -> Any:
+    """The network of segmentation-models: a pre-activated ResNet18, two convolutions at each size of the decoder."""
+    import torch
+    from torch import nn
+
+    def norm(channels: int) -> Any:
+        return nn.BatchNorm2d(channels, eps=2e-5, momentum=0.01)
+
+    def conv(before: int, after: int, size: int = 3, stride: int = 1) -> Any:
+        return nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
+
+    class Unit(nn.Module):
+        def __init__(self, before: int, after: int, stride: int, joined: bool) -> None:
+            super().__init__()
+            self.norm1, self.conv1 = norm(before), conv(before, after, 3, stride)
+            self.norm2, self.conv2 = norm(after), conv(after, after)
+            self.shortcut = conv(before, after, 1, stride) if joined else None
+
+        def forward(self, x: Any) -> tuple[Any, Any]:
+            active = torch.relu(self.norm1(x))
+            kept = x if self.shortcut is None else self.shortcut(active)
+            return self.conv2(torch.relu(self.norm2(self.conv1(active)))) + kept, active
+
+    class Unet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm_data = norm(3)
+            self.norm_data.weight.requires_grad = False  # it shifts, and does not scale
+            self.conv0, self.norm0 = conv(3, 64, 7, 2), norm(64)
+            widths = (64, 64, 128, 256, 512)
+            self.units = nn.ModuleList(
+                Unit(
+                    widths[stage] if number == 0 else widths[stage + 1],
+                    widths[stage + 1],
+                    1 + (number == 0 < stage),
+                    number == 0,
+                )
+                for stage in range(4)
+                for number in range(2)
+            )
+            self.norm_last = norm(512)
+            self.decoder = nn.ModuleList()
+            before = 512
+            for filters, skipped in zip(DECODER, (256, 128, 64, 64, 0), strict=True):
+                block = [
+                    conv(before + skipped, filters),
+                    norm(filters),
+                    nn.ReLU(),
+                    conv(filters, filters),
+                    norm(filters),
+                ]
+                self.decoder.append(nn.Sequential(*block, nn.ReLU()))
+                before = filters
+            self.head = nn.Conv2d(before, CLASSES, 3, padding=1)
+
+        def forward(self, x: Any) -> Any:
+            x = torch.relu(self.norm0(self.conv0(self.norm_data(x))))
+            skipped = [x]
+            x = torch.nn.functional.max_pool2d(x, 3, 2, padding=1)
+            for index, unit in enumerate(self.units):
+                x, active = unit(x)
+                if index in (2, 4, 6):
+                    skipped.append(active)
+            x = torch.relu(self.norm_last(x))
+            for block in self.decoder:
+                x = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+                x = block(torch.cat([x, skipped.pop()], 1) if skipped else x)
+            return self.head(x)
+
+    return Unet()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,40 @@
+"""Trains a tiny network with the JAX backend on so many of this process's devices: `devices_child.py DEVICES RESULT`.
+
+Writes its weights before and after three steps, its predictions, and on how many devices its weights lie.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from skyfold.config import RunConfig
+from skyfold.training.network import Network
+
+
+def main(devices: str, result: str) -> None:
+    config = RunConfig.model_validate(
+        {
+            "name": "divided",
+            "data": {"competition": "any"},
+            "image": {"size": [16, 16]},
+            "model": {"family": "plain_unet", "options": {"filters": [2, 4]}},
+            "training": {"batch_size": 4, "ema": 0.5, "devices": int(devices)},
+        }
+    )
+    network = Network(config, input_shape=(16, 16, 3), classes=2)
+    network.restart(seed=1)
+    rng = np.random.default_rng(0)
+    images, targets = rng.random((4, 16, 16, 3), dtype=np.float32), rng.random((4, 16, 16, 3)) > 0.5
+    start = network.weights()
+    network.begin_epoch(seed=0)
+    losses = [network.train(images, targets.astype(np.uint8), learning_rate=0.01) for _ in range(3)]
+    spread = {len(variable.value.sharding.device_set) for variable in network.model.weights}
+    arrays = {f"start{i}": value for i, value in enumerate(start)}
+    arrays |= {f"end{i}": value for i, value in enumerate(network.averaged_weights())}
+    np.savez(result, losses=losses, logits=network.logits(images), spread=sorted(spread), **arrays)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
