@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -50,10 +51,10 @@ def predict_scene(
 ) -> Iterator[Strip]:
     """Predict `scene` tile by tile; its rows come in strips, from top to bottom, each row once.
 
-    predict: gets always `batch_size` tiles of `tiling.size`, so that a network is traced once; the last batch of a row
-    of tiles repeats its first tile. on_tile: called after each of the `tile_count` tiles. A scene smaller than a tile
-    is continued by mirroring, and cut to its size again. In memory are one row of tiles of the scene and at most three
-    of the prediction: h x W x (C + 12 K) bytes, besides a batch.
+    predict: gets always `batch_size` tiles of `tiling.size`, so that a network is traced once; the last batch of a
+    scene repeats its first tile. on_tile: called after each of the `tile_count` tiles. A scene smaller than a tile is
+    continued by mirroring, and cut to its size again. In memory are one row of tiles of the scene and at most three of
+    the prediction: h x W x (C + 12 K) bytes, besides a batch.
 
     Where the model says the same from every tile, or one tile covers all, the result is the model's, bit for bit.
     """
@@ -62,8 +63,9 @@ def predict_scene(
     columns = _Axis.of(width, tiling.size[1], tiling.overlap)
     band: np.ndarray | None = None  # the running mean of the rows from `done` on
     done = 0
-    for i, top in enumerate(rows.starts):
-        for j, tile in enumerate(_predicted_row(scene, predict, tiling, top, columns.starts, batch_size)):
+    tiles = _predicted(_tiles(scene, tiling, rows.starts, columns.starts), predict, batch_size)
+    for i in range(len(rows.starts)):
+        for j, tile in enumerate(islice(tiles, len(columns.starts))):
             if band is None:
                 band = np.zeros((rows.tile, columns.length, tile.shape[-1]), dtype=np.float32)
             left = columns.starts[j]
@@ -86,20 +88,22 @@ def tile_count(scene: Windows, tiling: Tiling) -> int:
     return rows * columns
 
 
-def _predicted_row(
-    scene: Windows, predict: Predict, tiling: Tiling, top: int, lefts: list[int], batch_size: int
-) -> Iterator[np.ndarray]:
-    """The tiles of one row, predicted in batches: float32 (h, w, K) each."""
+def _tiles(scene: Windows, tiling: Tiling, tops: list[int], lefts: list[int]) -> Iterator[np.ndarray]:
+    """The tiles of a scene, row by row: uint8 (h, w, C) each."""
     height, width, _ = scene.shape
     tile_height, tile_width = tiling.size
-    # All columns at once: a striped file holds whole rows, which would otherwise be decoded anew for each tile.
-    image = scene.read(top, 0, min(tile_height, height - top), width)
     missing = ((0, max(0, tile_height - height)), (0, max(0, tile_width - width)), (0, 0))
-    image = np.pad(image, missing, mode="symmetric")
-    for start in range(0, len(lefts), batch_size):
-        chosen = lefts[start : start + batch_size]
-        filled = chosen + chosen[:1] * (batch_size - len(chosen))
-        yield from predict(np.stack([image[:, left : left + tile_width] for left in filled]))[: len(chosen)]
+    for top in tops:
+        # All columns at once: a striped file holds whole rows, which would otherwise be decoded anew for each tile.
+        image = np.pad(scene.read(top, 0, min(tile_height, height - top), width), missing, mode="symmetric")
+        for left in lefts:
+            yield image[:, left : left + tile_width].copy()
+
+
+def _predicted(tiles: Iterator[np.ndarray], predict: Predict, batch_size: int) -> Iterator[np.ndarray]:
+    """What `predict` says of each tile, in their order: float32 (h, w, K)."""
+    while chosen := list(islice(tiles, batch_size)):
+        yield from predict(np.stack(chosen + chosen[:1] * (batch_size - len(chosen))))[: len(chosen)]
 
 
 @dataclass(frozen=True)
