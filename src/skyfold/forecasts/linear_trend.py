@@ -35,7 +35,7 @@ def forecast(history: History, *, years: int = 30, greatest: float = 250.0) -> n
 def extrapolation_weights(years: int) -> np.ndarray:
     """What each year, oldest first, adds to the value of the line one year on: float32 (years,).
 
-    >>> extrapolation_weights(3).round(3).tolist()
+    >>> extrapolation_weights(3).astype(float).round(3).tolist()
     [-0.667, 0.333, 1.333]
     """
     time = np.arange(years) - (years - 1) / 2
