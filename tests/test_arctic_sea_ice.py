@@ -159,6 +159,8 @@ FORECASTS: list[dict[str, Any]] = [
     {"name": "trend", "family": "linear_trend"},
     {"name": "damped_anomaly", "family": "damped_anomaly"},
     {"name": "neighbours", "family": "nearest_neighbours", "options": {"k": 20, "lags": 3}},
+    {"name": "blend", "family": "edge_blend"},
+    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True}},
 ]
 
 

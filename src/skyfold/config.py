@@ -1,8 +1,8 @@
 """Config files: what may stand in them, and what is refused with the nearest known key.
 
-Four kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
-(`models`). Beside them stand forecasts without a network (`load_forecasts`). Each may name another file as `base:`,
-whose keys it takes over unless it sets them itself (paths are relative to the file).
+Five kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
+(`models`), forecasts without a network (`forecasts`). Each may name another file as `base:`, whose keys it takes over
+unless it sets them itself (paths are relative to the file).
 """
 
 from __future__ import annotations
@@ -650,7 +650,7 @@ class DatasetConfig(Strict):
     data: DataConfig
 
 
-AnyConfig = RunConfig | BlendConfig | TableConfig | DatasetConfig
+AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
@@ -658,9 +658,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     values = _read(path, seen=())
     for override in overrides:
         _override(values, override)
-    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig]] = {
+    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig | ForecastConfig]] = {
         "runs": BlendConfig,
         "models": TableConfig,
+        "forecasts": ForecastConfig,
         "model": RunConfig,
     }
     kind = next((kind for key, kind in kinds.items() if key in values), DatasetConfig)
@@ -678,14 +679,10 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
-    """A config with `forecasts`; ConfigError as `load_config`."""
-    values = _read(path, seen=())
-    for override in overrides:
-        _override(values, override)
-    try:
-        return ForecastConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}:\n{listing(_explain(ForecastConfig, error))}") from None
+    config = load_config(path, overrides)
+    if not isinstance(config, ForecastConfig):
+        raise ConfigError(f"{path}: not a config of forecasts (it has no 'forecasts').")
+    return config
 
 
 def load_blend(path: Path) -> BlendConfig:

@@ -10,7 +10,7 @@ import numpy as np
 from skyfold.data.history import History
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same date is the same object, so that what is made of it can be kept
 class KnownOutcome:
     """One earlier date.
 

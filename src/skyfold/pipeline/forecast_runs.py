@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -32,12 +32,16 @@ from skyfold.workspace import Workspace
 
 @dataclass(frozen=True)
 class ForecastData:
-    """What forecasts are made from; test is None where the competition has no test part."""
+    """What forecasts are made from; test is None where the competition has no test part.
+
+    outcomes: those read so far, by row, without members.
+    """
 
     competition: Competition
     samples: Samples
     folds: Folds
     test: Samples | None
+    outcomes: dict[int, KnownOutcome] = field(default_factory=dict)
 
     def scored(self, config: ForecastConfig) -> np.ndarray:
         """Rows of the table: validated, and of the years that `config.scored` names."""
@@ -166,6 +170,14 @@ class _Maker:
         return (*self.data.competition.grid, len(self.data.competition.classes))
 
     def _outcome(self, row: int) -> KnownOutcome:
+        """Kept, where it is of no members: later folds, and other families, learn from the same dates."""
+        if self.members:
+            return self._read_outcome(row)
+        if row not in self.data.outcomes:
+            self.data.outcomes[row] = self._read_outcome(row)
+        return self.data.outcomes[row]
+
+    def _read_outcome(self, row: int) -> KnownOutcome:
         samples = self.data.samples
         assert samples.targets is not None
         valid = np.ones(self._shape, dtype=bool) if samples.valid is None else samples.valid[row]

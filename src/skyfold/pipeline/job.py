@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, RunConfig, TableConfig, load_blend, load_config
+from skyfold.config import (
+    AnyConfig,
+    BlendConfig,
+    DatasetConfig,
+    ForecastConfig,
+    RunConfig,
+    TableConfig,
+    load_blend,
+    load_config,
+)
 from skyfold.data.some_classes import with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import write_json
@@ -30,6 +39,7 @@ from skyfold.pipeline.blend import (
     score_run,
 )
 from skyfold.pipeline.fit_combination import require_classes
+from skyfold.pipeline.forecast_job import run_forecasts
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
 from skyfold.pipeline.table_job import run_table
@@ -45,11 +55,15 @@ def run_job(
 ) -> None:
     """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes.
 
-    Of a table of models: search where a row asks for it, and say the table.
+    Of a table of models: search where a row asks for it, and say the table. Forecasts without a network: see
+    `run_forecasts`.
     """
     from skyfold.training.run_folds import check, train
 
     config = load_config(path, overrides)
+    if isinstance(config, ForecastConfig):
+        run_forecasts(path, workspace, say, overrides)
+        return
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
     trained = _runs_of(config, path)

@@ -1,0 +1,141 @@
+"""Blends by least absolute deviation, and the side of the 15 % edge on which a forecast is worth most."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyfold.data.history import History
+from skyfold.data.ice_frames import known_ice, without_flags
+from skyfold.data.ice_sample import procedural_codes
+from skyfold.data.known_outcome import KnownOutcome
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.forecasts import edge_blend, mean_of_years
+from skyfold.forecasts._cell_features import NAMES, cell_features
+from skyfold.forecasts._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
+from skyfold.forecasts._least_deviation import applied, least_deviation
+from skyfold.metrics.forecast import MAE_BY_F1
+
+GRID = (40, 30)
+AHEAD = np.arange(1, 13)
+CODES = procedural_codes(np.datetime64("1995-01") + np.arange(12 * 14), GRID, seed=2)
+
+
+def outcome(year: int) -> KnownOutcome:
+    """The forecast of `year`, counted from 0, issued at the end of the year before."""
+    wanted = CODES[12 * year : 12 * year + 12].transpose(1, 2, 0)
+    valid = known_ice(wanted)
+    truth = np.where(valid, wanted, 0).astype(np.float32)
+    return KnownOutcome(history(year), np.empty((0, *GRID, 12), dtype=np.float32), truth, valid)
+
+
+def history(year: int) -> History:
+    return History(without_flags(CODES[: 12 * year]), AHEAD, 12)
+
+
+def score(forecast: np.ndarray, year: int) -> float:
+    of = outcome(year)
+    return MAE_BY_F1.score(MAE_BY_F1.stats(target=of.truth[None], pred=forecast[None], valid=of.valid[None]))
+
+
+def test_the_constant_of_least_deviation_is_the_median():
+    target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
+    weights = least_deviation(np.zeros((5, 1), dtype=np.float32), target)
+    assert applied(weights, np.zeros((1, 1), dtype=np.float32))[0] == pytest.approx(3, abs=1)
+
+
+def test_least_deviation_is_not_moved_by_a_few_wild_values():
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0, 250, (4000, 2)).astype(np.float32)
+    target = features @ np.array([0.7, 0.2], dtype=np.float32) + 5
+    target[::10] = 250  # least squares would say 31 in place of 5
+    np.testing.assert_allclose(least_deviation(features, target), [0.7, 0.2, 5], atol=0.2)
+
+
+def test_worth_is_what_one_more_hit_or_false_alarm_changes():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 251, 4000).astype(np.float32)
+    forecast = np.clip(truth + rng.normal(scale=30, size=4000), 0, 250).astype(np.float32)
+
+    def figure(hits: float, misses: float, alarms: float, error: float) -> float:
+        return error / (2 * hits / (2 * hits + misses + alarms))
+
+    counts = (truth > 12.5) & (truth < 125)
+    hits = float((counts & (truth >= 37.5) & (forecast >= 37.5)).sum())
+    misses = float((counts & (truth >= 37.5) & (forecast < 37.5)).sum())
+    alarms = float((counts & (truth < 37.5) & (forecast >= 37.5)).sum())
+    error = float(np.abs(truth - forecast).sum())
+    worth = worth_of(forecast, truth)
+    same = figure(hits, misses, alarms, error)
+    # A hit that costs what it is worth changes nothing, to first order; so does a false alarm that gains so much.
+    assert figure(hits + 1, misses - 1, alarms, error + worth.hit) == pytest.approx(same, rel=1e-4)
+    assert figure(hits, misses, alarms + 1, error - worth.alarm) == pytest.approx(same, rel=1e-4)
+
+
+def groups(*chances: dict[int, float]) -> np.ndarray:
+    from skyfold.forecasts._edge_decision import FORECAST_STEPS, KINDS
+
+    counts = np.zeros(((len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)), 251))
+    for group, chance in enumerate(chances):
+        for value, share in chance.items():
+            counts[group * int(np.prod(KINDS)), value] = 1e9 * share
+    return counts
+
+
+def test_a_cell_belongs_above_the_edge_where_a_hit_is_worth_the_error():
+    # Median 0. At 38 the error is 0.7 x 38 + 0.3 x 22 = 33.2, at 0 it is 18: a hit gains 0.3 x its worth.
+    counts = groups({0: 0.7, 60: 0.3})
+    assert not says_ice(counts, Worth(hit=45, alarm=30))[0]
+    assert says_ice(counts, Worth(hit=75, alarm=30))[0]
+
+
+def test_a_cell_belongs_below_the_edge_where_false_alarms_are_likely():
+    # Median 40, so that without regard to F1 it is ice; but 0.45 of the truth lies between 12.5 and 37.5.
+    counts = groups({36: 0.45, 40: 0.55})
+    assert says_ice(counts, Worth(hit=0, alarm=0))[0]
+    assert not says_ice(counts, Worth(hit=10, alarm=30))[0]
+
+
+def test_forecasts_are_moved_to_the_edge_and_no_farther():
+    moved = on_the_right_side(np.array([10, 60, 10, 60.0]), np.array([True, True, False, False]))
+    np.testing.assert_allclose(moved, [37.5, 60, 10, BELOW_EDGE], rtol=1e-6)
+
+
+def test_features_are_finite_and_of_open_cells_alone():
+    features = cell_features(history(12))
+    assert np.isfinite(features.values).all()
+    assert features.values.shape == (len(features.cells), len(NAMES))
+    land = (CODES[0] > 251).ravel()
+    assert not land[features.cells].any()
+
+
+@pytest.mark.parametrize("boosted", [False, True])
+def test_the_blend_has_learned_from_its_dates_and_beats_last_year_on_a_new_one(boosted):
+    fitted = edge_blend.fit([outcome(year) for year in range(5, 12)], boosted=boosted)
+    forecast = fitted.forecast(history(12), np.empty((0, *GRID, 12)))
+    assert forecast.shape == (*GRID, 12)
+    assert forecast.dtype == np.float32
+    assert 0 <= forecast.min() <= forecast.max() <= 250
+    assert score(forecast, 12) < score(mean_of_years.forecast(history(12), years=1), 12)
+    learned = [score(fitted.forecast(history(year), np.empty(0)), year) for year in range(5, 12)]
+    simple = [score(mean_of_years.forecast(history(year), years=5), year) for year in range(5, 12)]
+    assert np.mean(learned) < np.mean(simple)
+
+
+def test_fitting_twice_gives_the_same_bytes():
+    known = [outcome(year) for year in (9, 10)]
+    forecasts = [edge_blend.fit(known, boosted=True).forecast(history(11), np.empty(0)) for _ in range(2)]
+    assert forecasts[0].tobytes() == forecasts[1].tobytes()
+
+
+def test_dates_without_a_past_are_not_fitted_on():
+    with pytest.raises(DataLayoutError, match="none of 2 earlier dates has 3 years before it"):
+        edge_blend.fit([outcome(1), outcome(2)])
+
+
+def test_options_are_checked():
+    edge_blend.check({"boosted": True, "years": 14})
+    with pytest.raises(ConfigError, match="true or false"):
+        edge_blend.check({"boosted": 1})
+    with pytest.raises(ConfigError, match="did you mean 'years'"):
+        edge_blend.check({"year": 1})
