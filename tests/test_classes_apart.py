@@ -123,6 +123,8 @@ def test_one_command_compares_them_by_miou(finished: tuple[Path, list[str]]) -> 
         assert line.figures is not None
         assert line.figures.cross_fitted is not None
     assert said[-1] == as_text(table)
+    assert said[-1].startswith("tiny_cover: synthetic sample, 12 samples")
+    assert "published" not in said[-1]
     assert "\nglobal_iou, cross-fitted\nmodel        cross-fitted  95 % interval" in said[-1]
 
 

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from skyfold.config import BlendConfig, DatasetConfig, RunConfig, load_blend, load_config, load_run
+from skyfold.config import BlendConfig, DataConfig, DatasetConfig, RunConfig, load_blend, load_config, load_run
 from skyfold.errors import ConfigError
 
 RUN = """
@@ -130,3 +130,12 @@ def test_missing_file_and_wrong_kind(tmp_path):
         load_config(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="no 'runs'"):
         load_blend(write(tmp_path, "run.yaml", RUN))
+
+
+def test_a_stored_blend_stays_that_of_its_config_when_keys_are_added():
+    """`blend.json` keeps the config as it was; keys that came later may not stand in it at their defaults."""
+    stored = BlendConfig(name="b", data=DataConfig(competition="sky"), runs=("a.yaml",)).model_dump(mode="json")
+    assert set(stored) == {
+        "name", "data", "runs", "gate", "combine", "weights", "postprocess", "bootstrap", "seed",
+    }  # fmt: skip
+    assert set(stored["data"]["folds"]) == {"k", "seed", "near_duplicate_bits"}

@@ -43,7 +43,7 @@ class FoldsConfig(Strict):
     k: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
     near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
-    years: IntPair | None = None
+    years: IntPair | None = Field(default=None, exclude_if=lambda years: years is None)
 
     @field_validator("years")
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.config import BlendConfig, PublishedFigures, RunConfig, TableConfig, TableRow, load_blend, load_run
+from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval
@@ -92,10 +93,9 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
         except (OofMismatch, ConfigError) as error:
             note = str(error)
         lines.append(Line(row.model, figures, note, row.published, gain))
-    known = context.competition.provenance
     return ExperimentTable(
         data=config.data.folder,
-        provenance="other files" if known is None else known(workspace.data(config.data.folder)),
+        provenance=_provenance(context, workspace.data(config.data.folder)),
         metric=context.competition.metric.name,
         folds=context.folds.k,
         samples=len(context.samples),
@@ -149,9 +149,15 @@ def as_text(table: ExperimentTable) -> str:
         text += ["", f"{table.metric}, cross-fitted", aligned([CROSS_FITTED, *map(_cross_fitted, table.lines)]), ""]
     if official:
         text.append("published: one split of the authors' own, one fit a model; minutes on their machine")
-    else:
+    elif any(line.published for line in table.lines):
         text.append("published figures stand beside these on the contest's own files alone")
-    return "\n".join(text)
+    return "\n".join(text).rstrip()
+
+
+def _provenance(context: Context, folder: Path) -> str:
+    if context.competition.provenance is not None:
+        return context.competition.provenance(folder)
+    return "synthetic sample" if (folder / ABOUT).is_file() else "other files"
 
 
 def _stored(row: TableRow, file: Path, config: TableConfig, workspace: Workspace) -> Path | None:
