@@ -35,6 +35,7 @@ TOPICS = {
     "weights": "Weights of a blend",
     "image_cache": "Image cache",
     "tiles": "Tiles of big scenes",
+    "rain": "Rain ten minutes ahead",
 }
 
 

@@ -132,12 +132,12 @@ def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.Monk
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without_pysteps)
-    with pytest.raises(ConfigError, match="pip install pysteps"):
+    with pytest.raises(ConfigError, match=r"pip install skyfold\[pysteps\]"):
         METHODS["pysteps"](frames)
 
 
 def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:
-    pytest.importorskip("pysteps", reason="pysteps is not installed: pip install pysteps")
+    pytest.importorskip("pysteps", reason="pysteps is not installed: pip install skyfold[pysteps]")
     motion = METHODS["pysteps"](frames)
     assert motion.shape == (64, 64, 2)
     np.testing.assert_allclose(np.median(motion[frames[-1] > 1], axis=0), [2.0, -1.0], atol=0.5)

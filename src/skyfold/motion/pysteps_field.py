@@ -22,9 +22,16 @@ def lucas_kanade(frames: np.ndarray) -> np.ndarray:
         with contextlib.redirect_stdout(io.StringIO()):  # it says on import where its settings lie
             from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found]
     except ImportError:
-        raise ConfigError("the motion 'pysteps' needs a package that is not installed: pip install pysteps.") from None
+        raise ConfigError(
+            "the motion 'pysteps' needs a package that is not installed: pip install skyfold[pysteps]."
+        ) from None
     wide = np.pad(frames.astype(np.float64), ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
-    with np.errstate(divide="ignore"):
-        decibels = np.where(wide < LEAST_RAIN, DRY_DB, 10.0 * np.log10(wide))
-    motion = np.moveaxis(dense_lucaskanade(decibels), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
+    motion = np.moveaxis(dense_lucaskanade(in_decibels(wide)), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
     return np.ascontiguousarray(motion, dtype=np.float32)
+
+
+def in_decibels(rain: np.ndarray) -> np.ndarray:
+    """mm/h to dB, what is below 0.1 mm/h being -15."""
+    with np.errstate(divide="ignore"):
+        decibels: np.ndarray = np.where(rain < LEAST_RAIN, DRY_DB, 10.0 * np.log10(rain))
+    return decibels
