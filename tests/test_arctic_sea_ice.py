@@ -159,8 +159,10 @@ FORECASTS: list[dict[str, Any]] = [
     {"name": "trend", "family": "linear_trend"},
     {"name": "damped_anomaly", "family": "damped_anomaly"},
     {"name": "neighbours", "family": "nearest_neighbours", "options": {"k": 20, "lags": 3}},
+]
+LEARNED: list[dict[str, Any]] = [
     {"name": "blend", "family": "edge_blend"},
-    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True}},
+    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "years": 2}},
 ]
 
 
@@ -184,7 +186,7 @@ def overwrite_frames(folder: Path, after: str, seed: int) -> None:
 def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
     """Two histories that part after December 2000: all that is forecast until then is the same to the bit."""
     rows = {}
-    config = forecast_config()
+    config = forecast_config(forecasts=[*FORECASTS, *LEARNED])
     for seed in (0, 1):
         workspace = Workspace(root=tmp_path / str(seed))
         folder = workspace.data("ice")
