@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def reproducible_tensorflow():
-    """Which file a worker tests first is chance, so TensorFlow's threads are set before any; alone, where it is used."""
+    """Which file a worker tests first is chance, so TensorFlow's threads are set before any; else where it is used."""
     if "PYTEST_XDIST_WORKER" in os.environ or "keras" in sys.modules:
         from skyfold.training import backend
 
