@@ -102,8 +102,8 @@ def test_keras_sees_what_onnxruntime_sees() -> None:
 @installed
 def test_a_scene_alike_in_all_bands_is_seen_alike_in_three_bands_and_four() -> None:
     grey = scene(1)
-    three, four, one, six = (in_keras(grey.repeat(bands, axis=-1), ["block3d_add"])[0] for bands in (3, 4, 1, 6))
-    for other in (three, one, six):
+    three, four, one = (in_keras(grey.repeat(bands, axis=-1), ["block3d_add"])[0] for bands in (3, 4, 1))
+    for other in (three, one):
         np.testing.assert_allclose(other, four, atol=1e-3 * four.std())
 
 

@@ -61,7 +61,7 @@ def test_loss_falls_on_eight_samples(family):
         assert not np.array_equal(weight, old), f"{weight.path} does not learn"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["deeplabv3plus", "unet", "fpn"])
 def test_saved_model_and_saved_weights_give_the_same_logits(family, tmp_path):
     import keras
 

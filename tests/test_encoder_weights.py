@@ -101,6 +101,30 @@ def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> No
     assert read_info(tmp_path).weights_sha256 == ""
 
 
+def test_weights_learned_on_four_bands_serve_four_and_those_of_three_are_adapted(tmp_path: Path, weights: Path) -> None:
+    tiny = plugins.load("models", "tiny_encoder")
+
+    def kernel(bands: int, source: Path) -> np.ndarray:
+        model = tiny.build(input_shape=(*SIZE, bands), classes=1, encoder_weights=str(source))
+        return np.asarray(model.get_layer("stem").kernel)
+
+    learned = tiny.encoder(4)
+    learned.save_weights(tmp_path / "tiny.weights.h5")
+    np.testing.assert_array_equal(kernel(4, tmp_path), learned.get_layer("stem").kernel)
+    np.testing.assert_allclose(kernel(5, weights)[:, :, :3], 0.6 * kernel(3, weights), rtol=1e-6)
+    with pytest.raises(
+        ConfigError, match=r"layer 'stem' expects \(3, 3, 3, 4\) and \(4,\), the file has \(3, 3, 4, 4\)"
+    ):
+        kernel(3, tmp_path)
+
+
+def test_a_file_that_holds_no_weights_is_refused_with_what_it_should_be(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.weights.h5"
+    file.write_bytes(b"a page that says 404")
+    with pytest.raises(ConfigError, match=r"tiny.weights.h5 do not fit tiny \(.*\). They must be those of this very"):
+        plugins.load("models", "tiny_encoder").build(input_shape=(*SIZE, 3), classes=1, encoder_weights=str(file))
+
+
 def network(*, filters: int = 4, last: str = "out") -> Any:
     import keras
 

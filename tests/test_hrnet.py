@@ -83,22 +83,6 @@ def test_grey_image_answers_as_three_equal_bands_with_weights_from_a_file(tmp_pa
         np.testing.assert_allclose(one, three, rtol=1e-3, atol=1e-3 * deviation)
 
 
-def test_weights_learned_on_four_bands_serve_four_bands(tmp_path):
-    body = _encoders.hrnet_body(TINY, bands=4)
-    body.save_weights(tmp_path / f"{TINY}.weights.h5")
-    model = hrnet.build(input_shape=(32, 32, 4), classes=1, encoder=TINY, encoder_weights=str(tmp_path))
-    kernel = body.get_layer("stem1_conv").get_weights()[0]
-    np.testing.assert_array_equal(model.get_layer("stem1_conv").get_weights()[0], kernel)
-
-
-def test_weights_of_another_width_are_refused_with_both_shapes(tmp_path):
-    file = tmp_path / "other.weights.h5"
-    _encoders.hrnet_body("hrnet_w6_small", bands=3).save_weights(file)
-    expected = r"layer 'stage2_in1_conv' expects \(3, 3, 256, 4\), the file has \(3, 3, 256, 6\)"
-    with pytest.raises(ConfigError, match=rf"other.weights.h5 do not fit {TINY} \({expected}\)"):
-        hrnet.build(input_shape=(32, 32, 3), classes=1, encoder=TINY, encoder_weights=str(file))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
