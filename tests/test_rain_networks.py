@@ -182,3 +182,8 @@ def test_wrong_options_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             family.check(options)  # type: ignore[attr-defined]
+
+
+def test_a_single_image_is_no_sequence() -> None:
+    with pytest.raises(ConfigError, match=r"trajgru reads sequences of frames .* not images \(16, 16, 3\)"):
+        trajgru.build(input_shape=(16, 16, 3))

@@ -52,6 +52,8 @@ def build(
     forecaster goes on from its states, coarsest first, for as many steps as there are lead times.
     """
     check({"filters": list(filters), "links": list(links), "motion_filters": motion_filters})
+    if len(input_shape) != 4:
+        raise ConfigError(f"model.family: trajgru reads sequences of frames (T, H, W, C), not images {input_shape}.")
     steps, height, width, bands = input_shape
     size = _padding.padded_size((height, width), multiple=2 ** len(filters))
     frames = keras.Input(input_shape, name="frames")
