@@ -30,22 +30,45 @@ def make_loss(name: str, options: Mapping[str, Any], *, target: str, classes: in
     an option does not take; presence has cross-entropy (bce) and focal.
     """
     kinds = MASK_LOSSES if target == "masks" else PRESENCE_LOSSES
+
+    def check_value(key: str, value: Any) -> None:
+        _check_option(key, value, classes)
+
+    return named_loss(name, options, kinds, purpose=target, check_value=check_value)
+
+
+def named_loss(
+    name: str,
+    options: Mapping[str, Any],
+    kinds: Mapping[str, Callable[..., Any]],
+    *,
+    purpose: str,
+    check_value: Callable[[str, Any], None],
+) -> Loss:
+    """The loss of this name among `kinds`, with its options; the options of a kind are its arguments after the second.
+
+    check_value: refuses values of an option by ConfigError. ConfigError on a name or option that is not known, and
+    where an option without a default is left out.
+    """
     if name not in kinds:
         raise ConfigError(
-            f"loss.name: no loss '{name}' for {target}{nearest(name, list(kinds))}. There are: {', '.join(kinds)}."
+            f"loss.name: no loss '{name}' for {purpose}{nearest(name, list(kinds))}. There are: {', '.join(kinds)}."
         )
     kind = kinds[name]
-    accepted = [key for key in inspect.signature(kind).parameters if key not in ("target", "logits")]
+    accepted = dict(list(inspect.signature(kind).parameters.items())[2:])
     for key, value in options.items():
         if key not in accepted:
             raise ConfigError(
-                f"loss.options: {name} has no option '{key}'{nearest(key, accepted)}. "
+                f"loss.options: {name} has no option '{key}'{nearest(key, list(accepted))}. "
                 f"Known: {', '.join(accepted) or 'none'}."
             )
-        _check_option(key, value, classes)
+        check_value(key, value)
+    for key, parameter in accepted.items():
+        if parameter.default is parameter.empty and key not in options:
+            raise ConfigError(f"loss.options: {name} wants '{key}' to be set.")
 
-    def loss(target: Any, logits: Any) -> Any:
-        return kind(target, logits, **options)
+    def loss(target: Any, output: Any) -> Any:
+        return kind(target, output, **options)
 
     loss.__name__ = name
     return loss
