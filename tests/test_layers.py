@@ -37,6 +37,7 @@ IMAGES = [
     "data.ice_frames",
     "data.ice_sample",
     "forecasts",
+    "views",
     "data.some_classes",
     "competition",
     "competitions",

@@ -40,5 +40,5 @@ def test_config_is_sound(path):
 def test_forecasts_are_sound(path):
     config = load_forecasts(path)
     assert config.data.competition in plugins.names("competitions")
-    forecast_runs.check(config)
+    forecast_runs.check(config, forecast_runs.network_runs(config, path))
     assert path.stem == config.name

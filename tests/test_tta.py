@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.inference import tta
-from skyfold.inference.predict import chunks, mean_probabilities, on_grid, sigmoid
+from skyfold.inference.predict import chunks, mean_predictions, on_grid, sigmoid
 
 
 @given(st.permutations(["hflip", "vflip", "rot90"]), st.integers(0, 3), st.integers(1, 5), st.integers(1, 5))
@@ -73,7 +73,7 @@ class Images:
 
 def predicted(network, images, flips, members=(lambda: None,)):
     rows = np.arange(len(images.inputs))
-    return mean_probabilities(network, images, rows, members=members, scaling="unit", flips=flips)
+    return mean_predictions(network, images, rows, members=members, scaling="unit", flips=flips, meaning=sigmoid)
 
 
 def test_a_symmetric_network_is_not_changed_by_views():

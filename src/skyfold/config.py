@@ -1,7 +1,7 @@
 """Config files: what may stand in them, and what is refused with the nearest known key.
 
 Five kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
-(`models`), forecasts without a network (`forecasts`). Each may name another file as `base:`, whose keys it takes over
+(`models`), forecasts beside each other (`forecasts`). Each may name another file as `base:`, whose keys it takes over
 unless it sets them itself (paths are relative to the file).
 """
 
@@ -128,6 +128,13 @@ class ImageConfig(Strict):
         if self.crop and self.edges:
             raise ValueError("edges: tiles see the image at its own scale; leave edges off, or crop")
         return self
+
+
+class ViewConfig(Strict):
+    """How a network sees what is known on a date. name: a module of `skyfold.views`; options: of its `build`."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class LossConfig(Strict):
@@ -329,11 +336,15 @@ LATER_KEYS = (
     "training.bootstrap",
     "training.devices",
     "training.validate_every",
+    "view",
 )
+# Transforms that take numbers of any size and unit: what a forecast sees is no picture.
+FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
 
 
 class RunConfig(Strict):
-    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify.
+    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify,
+    "forecast" to say the frames to come, seen by a `view` in the place of an `image`.
 
     classes: those that the run learns, of the competition's; none named: all. activation: "softmax" shares each pixel
     among the classes, where it has one of them; "sigmoid" asks of each class whether it is there.
@@ -341,10 +352,11 @@ class RunConfig(Strict):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     data: DataConfig
-    target: Literal["masks", "presence"] = "masks"
+    target: Literal["masks", "presence", "forecast"] = "masks"
     classes: tuple[str, ...] = ()
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
-    image: ImageConfig
+    image: ImageConfig | None = None
+    view: ViewConfig | None = None
     model: ModelConfig
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -356,11 +368,43 @@ class RunConfig(Strict):
     pseudo: PseudoConfig | None = None
     tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
 
+    @property
+    def images(self) -> ImageConfig:
+        """`image`, which every run but a forecast has."""
+        assert self.image is not None
+        return self.image
+
+    @model_validator(mode="after")
+    def _image_or_view(self) -> RunConfig:
+        forecasts = self.target == "forecast"
+        if forecasts and (self.view is None or self.image is not None):
+            raise ValueError("target: forecast sees frames through a view; write view: {name: ...}, and no image")
+        if not forecasts and (self.image is None or self.view is not None):
+            raise ValueError(f"target: {self.target} sees images; write image: {{size: [height, width]}}, and no view")
+        if forecasts:
+            looks = {"keep: best": self.training.keep == "best", "patience": self.training.patience}
+            for key, given in {**looks, "schedule plateau": self.schedule.name == "plateau"}.items():
+                if given:
+                    raise ValueError(
+                        f"training: {key} goes by what came after the forecast, which no forecast may know; use keep: "
+                        "last or average, no patience, and another schedule"
+                    )
+            for key in ("classes", "mix", "pseudo"):
+                if getattr(self, key):
+                    raise ValueError(f"{key}: it is for images; a forecast leaves it off")
+            for entry in self.augment:
+                if entry.name not in FLIPS_AND_TURNS:
+                    raise ValueError(
+                        f"augment: {entry.name} is for pictures; frames are numbers with a unit, and can be turned: "
+                        f"{', '.join(FLIPS_AND_TURNS)}"
+                    )
+        return self
+
     @model_validator(mode="after")
     def _views_fit(self) -> RunConfig:
         if len(set(self.tta)) != len(self.tta) or ("d4" in self.tta and len(self.tta) > 1):
             raise ValueError(f"tta: give each name once, and d4 (all 8 flips and quarter turns) alone; got {self.tta}")
-        height, width = self.image.size
+        height, width = self.image.size if self.image else (1, 1)
         turning = [name for name in self.tta if name in ("rot90", "d4")]
         if turning and height != width:
             raise ValueError(
@@ -400,15 +444,17 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _edges_of_maps(self) -> RunConfig:
-        if self.target == "presence" and self.image.edges:
+        if self.target == "presence" and self.images.edges:
             raise ValueError("target: presence predicts no maps that could follow edges; leave image.edges off")
         return self
 
     @model_validator(mode="after")
     def _crops_of_maps(self) -> RunConfig:
-        if self.image.crop and self.target != "masks":
+        if not self.image or not self.image.crop:
+            return self
+        if self.target != "masks":
             raise ValueError(f"image.crop: target: {self.target} is said of a whole image; leave image.crop off")
-        if self.image.crop and self.pseudo:
+        if self.pseudo:
             raise ValueError("image.crop: a teacher labels reduced images, not crops; leave pseudo or image.crop off")
         return self
 
@@ -443,6 +489,8 @@ class RunConfig(Strict):
         table: Any = self
         for part in tables:
             table = getattr(table, part)
+        if table is None:
+            return False
         return bool(getattr(table, name) == type(table).model_fields[name].default)
 
 
@@ -606,19 +654,29 @@ class TableConfig(Strict):
 
 
 class ForecastModel(Strict):
-    """One forecast. family: a module of `skyfold.forecasts`; options: of its `forecast`.
+    """One forecast, of a family or of a network.
 
-    members: names of forecasts above it in the list, for a family that learns from theirs.
+    family: a module of `skyfold.forecasts`; options: of its `forecast`. members: names of forecasts above it in the
+    list, for a family that learns from theirs. run: the config of a network with `target: forecast`, of the same name.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    family: str
+    family: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
+    run: str | None = Field(default=None, exclude_if=lambda run: run is None)
+
+    @model_validator(mode="after")
+    def _family_or_run(self) -> ForecastModel:
+        if (self.family is None) == (self.run is None):
+            raise ValueError(f"{self.name}: give a family, or a run")
+        if self.run is not None and (self.options or self.members):
+            raise ValueError(f"{self.name}: options and members are of a family; a run has a config of its own")
+        return self
 
 
 class ForecastConfig(Strict):
-    """Forecasts made without a network, compared on the same dates; the last one is handed in.
+    """Forecasts of families and networks, compared on the same dates; the last one is handed in.
 
     scored: the first and last year of the table; None: all that the folds validate. against: the forecast that the
     others are compared with year by year; None: the first.

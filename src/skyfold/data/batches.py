@@ -33,7 +33,8 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs float32 (B, H, W, C); targets uint8 (B, H, W, K + 1), or (B, K) for presence; rows int64 (count,).
+    """inputs float32 (B, H, W, C); targets uint8 (B, H, W, K + 1), (B, K) for presence, or float32 (B, H, W, 2 L) for
+    forecasts; rows int64 (count,).
 
     A batch has always B entries, so that a network is traced once; entries beyond `count` repeat the first.
     """
@@ -52,7 +53,7 @@ def training_batches(
     rows: np.ndarray,
     *,
     batch_size: int,
-    scaling: str,
+    scaling: str | None,
     presence: bool,
     augmenter: Augmenter,
     seed: int,
@@ -90,7 +91,7 @@ def training_batches(
 
 
 def prediction_batches(
-    arrays: Rows, rows: np.ndarray, *, batch_size: int, scaling: str, presence: bool = False
+    arrays: Rows, rows: np.ndarray, *, batch_size: int, scaling: str | None, presence: bool = False
 ) -> Iterator[Batch]:
     """`rows` in their order, unchanged; with targets where the arrays have them."""
     steps = steps_per_epoch(len(rows), batch_size)

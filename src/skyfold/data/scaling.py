@@ -24,13 +24,15 @@ _REFLECTANCE_MEAN = (0.2698015, 0.2556644, 0.2755225, 0.3343122)
 _REFLECTANCE_DEVIATION = (0.2537152, 0.2275747, 0.2448800, 0.2321379)
 
 
-def scaled(images: np.ndarray, scaling: str) -> np.ndarray:
-    """images uint8 (n, H, W, C). Returns float32 of the same shape.
+def scaled(images: np.ndarray, scaling: str | None) -> np.ndarray:
+    """images uint8 (n, H, W, C). Returns float32 of the same shape; scaling None: the numbers as they are.
 
     ImageNet's figures exist for three bands, those of reflectance for four; a band beyond them takes their mean, a
     single or double band too.
     A band without contrast becomes 0 under `per_image`.
     """
+    if scaling is None:
+        return images.astype(np.float32, copy=False)
     values = images.astype(np.float32)
     if scaling == "byte":
         return values

@@ -1,4 +1,4 @@
-"""Probabilities for images, averaged over trained weights, flips and turns, on the competition's grid."""
+"""Predictions, averaged over trained weights, flips and turns; probabilities on the competition's grid."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 LoadWeights = Callable[[], object]
 
 
-def mean_probabilities(
+def mean_predictions(
     network: Network,
     arrays: Rows,
     rows: np.ndarray,
     *,
     members: Sequence[LoadWeights],
-    scaling: str,
+    scaling: str | None,
     flips: Sequence[str] = (),
+    meaning: Callable[[np.ndarray], np.ndarray] | None,
 ) -> np.ndarray:
     """float32 (n, h, w, K), or (n, K) for presence: the mean over members and views, at the size the network sees.
 
-    members: each puts its weights into `network`; flips: names of `tta.views`.
+    members: each puts its weights into `network`; flips: names of `tta.views`; meaning: of what the network says, which
+    is averaged (`sigmoid` for probabilities); None: as it is.
     """
     views = tta.views(flips)
     total: np.ndarray | None = None
@@ -42,7 +44,7 @@ def mean_probabilities(
                 logits = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
                 if total is None:
                     total = np.zeros((len(rows), *logits.shape[1:]), dtype=np.float32)
-                total[start : start + batch.count] += tta.undo(sigmoid(logits), view)
+                total[start : start + batch.count] += tta.undo(logits if meaning is None else meaning(logits), view)
             start += batch.count
     assert total is not None, "no members, or no rows"
     return total / np.float32(len(members) * len(views))

@@ -8,12 +8,19 @@ from typing import cast
 
 import numpy as np
 
-from skyfold.config import ForecastConfig, load_forecasts
+from skyfold.config import ForecastConfig, ForecastModel, RunConfig, load_forecasts
 from skyfold.errors import ConfigError
 from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline import event_table, forecast_table
-from skyfold.pipeline.forecast_runs import ForecastData, check, make_forecasts, stored_forecasts
+from skyfold.pipeline.forecast_runs import (
+    ForecastData,
+    check,
+    make_forecasts,
+    network_runs,
+    open_forecast_data,
+    stored_forecasts,
+)
 from skyfold.pipeline.prepare import prepare
 from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
 from skyfold.types import ArraySequence
@@ -27,13 +34,14 @@ def run_forecasts(
 ) -> None:
     """Do all that the config at `path` asks for; the sample is written first where it asks for one and has no data."""
     config = load_forecasts(path, overrides)
-    check(config)
+    networks = network_runs(config, path)
+    check(config, networks)
     name = config.data.folder
     if not workspace.folds(name).is_file():
         missing = not workspace.data(name).exists()
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and missing):
             say(line)
-    data = make_forecasts(config, workspace, say)
+    data = make_forecasts(config, workspace, say, networks)
     say(table_text(config, data, workspace))
     if data.test is not None:
         submission = hand_in(config, data, workspace)
@@ -49,6 +57,12 @@ def table_text(config: ForecastConfig, data: ForecastData, workspace: Workspace)
     if data.samples.groups is not None:
         return event_table.as_text(config, *event_table.event_table(config, data, workspace))
     return forecast_table.as_text(config, data, forecast_table.forecast_table(config, data, workspace))
+
+
+def table_of_run(run: RunConfig, path: Path, workspace: Workspace) -> str:
+    """The table of a trained network alone, whose config is at `path`."""
+    config = ForecastConfig(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=path.name),))
+    return table_text(config, open_forecast_data(config, workspace), workspace)
 
 
 def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> Path:

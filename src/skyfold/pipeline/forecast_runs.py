@@ -2,13 +2,13 @@
 
 Each is stored like a run, `oof/<data>/<name>/`, one float32 row (H, W, L) a date, flags not yet hidden. A family that
 learns is fitted for each fold on the dates the fold may see, and on what its members said on them; its forecasts are of
-the dates the table scores. A killed process goes on where it stopped.
+the dates the table scores. A network is trained as any run. A killed process goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ import numpy as np
 
 from skyfold import oof_store, plugins
 from skyfold.competition import Competition, build
-from skyfold.config import ForecastConfig, ForecastModel
+from skyfold.config import ForecastConfig, ForecastModel, RunConfig, load_run
 from skyfold.data.history import HistorySource
 from skyfold.data.known_outcome import FittedForecast, KnownOutcome
 from skyfold.errors import ConfigError
@@ -53,9 +53,35 @@ class ForecastData:
         return rows[(years >= config.scored[0]) & (years <= config.scored[1])]
 
 
-def check(config: ForecastConfig) -> None:
-    """Refuse, before any data are read, a family or an option that there is not."""
+def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
+    """Configs of the networks that `config`, read from `path`, names; ConfigError where one is of something else."""
+    runs = {}
     for model in config.forecasts:
+        if model.run is None:
+            continue
+        file = path.parent / model.run
+        run = load_run(file)
+        for what, own, wanted in (
+            ("name", run.name, model.name),
+            ("target", run.target, "forecast"),
+            ("data", run.data.folder, config.data.folder),
+        ):
+            if own != wanted:
+                raise ConfigError(f"forecasts: {model.name}: {file} has {what}: {own}, not {wanted}.")
+        runs[model.name] = run
+    return runs
+
+
+def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
+    """Refuse, before any data are read, a family or an option that there is not."""
+    if networks:
+        from skyfold.training.run_folds import check as check_run
+
+        for run in networks.values():
+            check_run(run)
+    for model in config.forecasts:
+        if model.family is None:
+            continue
         family = plugins.load("forecasts", model.family)
         family.check(model.options)
         if model.members and not hasattr(family, "fit"):
@@ -77,11 +103,21 @@ def open_forecast_data(config: ForecastConfig, workspace: Workspace) -> Forecast
     return data
 
 
-def make_forecasts(config: ForecastConfig, workspace: Workspace, say: Callable[[str], None] = print) -> ForecastData:
-    """Make and store what is not there yet, in the order of the config."""
-    check(config)
+def make_forecasts(
+    config: ForecastConfig,
+    workspace: Workspace,
+    say: Callable[[str], None] = print,
+    networks: Mapping[str, RunConfig] | None = None,
+) -> ForecastData:
+    """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
+    check(config, networks or {})
     data = open_forecast_data(config, workspace)
     for model in config.forecasts:
+        if model.run is not None:
+            assert networks is not None
+            say(f"run {model.name}")
+            _train(networks[model.name], workspace)
+            continue
         seconds = _make(model, config, data, workspace)
         if seconds is not None:
             say(f"forecast {model.name}: {seconds:.1f} s a date")
@@ -91,6 +127,12 @@ def make_forecasts(config: ForecastConfig, workspace: Workspace, say: Callable[[
 def stored_forecasts(folder: Path, part: str = "oof") -> RowStore:
     """The rows that `make_forecasts` wrote in a run's folder."""
     return RowStore.open(folder / part)
+
+
+def _train(run: RunConfig, workspace: Workspace) -> None:
+    from skyfold.training.run_folds import train
+
+    train(run, workspace)
 
 
 def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, workspace: Workspace) -> float | None:
@@ -112,6 +154,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
         data_hash=source.content,
     )
     shape = (*data.competition.grid, len(data.competition.classes))
+    assert model.family is not None
     family = plugins.load("forecasts", model.family)
     learns = hasattr(family, "fit")
     rows = data.scored(config) if learns else np.flatnonzero(data.folds.fold >= 0)

@@ -39,7 +39,7 @@ from skyfold.pipeline.blend import (
     score_run,
 )
 from skyfold.pipeline.fit_combination import require_classes
-from skyfold.pipeline.forecast_job import run_forecasts
+from skyfold.pipeline.forecast_job import run_forecasts, table_of_run
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
 from skyfold.pipeline.table_job import run_table
@@ -81,6 +81,9 @@ def run_job(
         say(f"run {run.name}")
         train(run, workspace)
     if isinstance(config, RunConfig):
+        if config.target == "forecast":
+            say(table_of_run(config, path, workspace))
+            return
         if config.target == "masks":
             score_run(workspace.run(config.data.folder, config.name), open_context(config.data, workspace))
         say(as_text(leaderboard(config.data.folder, workspace)))

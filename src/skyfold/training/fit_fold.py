@@ -37,7 +37,7 @@ def fit_fold(
     arrays: Rows | SceneArrays,
     split: Split,
     score: ValidationScore,
-    scaling: str,
+    scaling: str | None,
     augmenter: Augmenter,
     folder: Path,
     fold: int,
@@ -180,7 +180,7 @@ def _validated(
     arrays: Rows,
     rows: np.ndarray,
     score: ValidationScore,
-    scaling: str,
+    scaling: str | None,
 ) -> tuple[float, float]:
     """Mean loss and score of `weights`; the network keeps its own."""
     own = network.weights()
@@ -191,7 +191,7 @@ def _validated(
 
 
 def _measured(
-    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str
+    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str | None
 ) -> tuple[float, float]:
     """Mean loss and score of the weights that the network has."""
     presence = network.config.target == "presence"

@@ -24,11 +24,15 @@ ClassWeights = Sequence[float] | None
 
 
 def make_loss(name: str, options: Mapping[str, Any], *, target: str, classes: int | None = None) -> Loss:
-    """The loss `name` with its options, as `loss(target, logits)`. target: "masks" or "presence".
+    """The loss `name` with its options, as `loss(target, logits)`. target: "masks", "presence" or "forecast".
 
     classes: how many there are, where it is known by now. ConfigError on unknown names and options, and on values that
     an option does not take; presence has cross-entropy (bce) and focal.
     """
+    if target == "forecast":
+        from skyfold.training.forecast_losses import make_forecast_loss
+
+        return make_forecast_loss(name, options)
     kinds = MASK_LOSSES if target == "masks" else PRESENCE_LOSSES
 
     def check_value(key: str, value: Any) -> None:

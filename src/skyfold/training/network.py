@@ -40,7 +40,7 @@ class Network:
         self._input_shape, self._classes = input_shape, classes
         self._loss = make_loss(config.loss.name, config.loss.options, target=config.target, classes=classes)
         self.model = self._fresh_model(seed=0)
-        expected = (None, *input_shape[:2], classes) if config.target == "masks" else (None, classes)
+        expected = (None, classes) if config.target == "presence" else (None, *input_shape[:2], classes)
         if tuple(self.model.output_shape) != expected:
             raise ConfigError(
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
@@ -80,7 +80,8 @@ class Network:
         return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """inputs float32 (batch_size, H, W, C). Returns float32 (batch_size, H, W, K) or (batch_size, K)."""
+        """inputs float32 (batch_size, H, W, C). Returns float32 (batch_size, H, W, K) or (batch_size, K); of a network
+        for forecasts the values themselves, with lead times in the place of classes."""
         return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)
 
     def loss(self, targets: np.ndarray, logits: np.ndarray) -> float:

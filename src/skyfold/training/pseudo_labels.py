@@ -49,10 +49,10 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
             f"'{info.config['pseudo']['run']}'."
         )
     config = RunConfig.model_validate(info.config)
-    if config.image.size != student.image.size:
+    if config.images.size != student.images.size:
         raise ConfigError(
-            f"pseudo.run: the teacher '{name}' sees images of {config.image.size}, '{student.name}' of "
-            f"{student.image.size} pixels. They must be of one size."
+            f"pseudo.run: the teacher '{name}' sees images of {config.images.size}, '{student.name}' of "
+            f"{student.images.size} pixels. They must be of one size."
         )
     if config.classes != student.classes:
         learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
@@ -108,7 +108,7 @@ class Teacher:
     @property
     def predicting(self) -> RunConfig:
         """The config that it labels by: at the size the network sees, where there are no edges to follow yet."""
-        return self.config.model_copy(update={"image": self.config.image.model_copy(update={"edges": None})})
+        return self.config.model_copy(update={"image": self.config.images.model_copy(update={"edges": None})})
 
     def recorded(self, stored: JsonDict) -> JsonDict:
         """The stored config of a student with the provenance of its labels."""
@@ -131,7 +131,7 @@ class Teacher:
             fold: RowStore.open_or_create(
                 self.folder / "pseudo" / f"fold{fold}",
                 ids=self.images.ids,
-                shape=(*self.config.image.size, classes),
+                shape=(*self.config.images.size, classes),
                 dtype="uint8",
                 stamp=self.provenance,
             )

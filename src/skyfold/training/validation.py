@@ -51,6 +51,17 @@ class MaskScore:
 
 
 @dataclass(frozen=True)
+class ErrorScore:
+    """Mean absolute error of forecasts over the cells that count, by their weights, in what the view says of them."""
+
+    name: str = "mean absolute error"
+    greater_is_better: bool = False
+
+    def begin(self) -> Collected:
+        return _CollectedErrors()
+
+
+@dataclass(frozen=True)
 class PresenceScore:
     """Mean over classes of the average precision; a class that no row, or every row, shows has none and is left out."""
 
@@ -75,6 +86,21 @@ class _CollectedMasks:
 
     def score(self) -> float:
         return float(self._metric.score(np.concatenate(self._stats)))
+
+
+class _CollectedErrors:
+    def __init__(self) -> None:
+        self._error = self._weight = 0.0
+
+    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
+        leads = logits.shape[-1]
+        weights = targets[..., leads:].astype(np.float64)
+        counted = weights > 0
+        self._error += float((np.abs(targets[..., :leads] - logits)[counted] * weights[counted]).sum())
+        self._weight += float(weights.sum())
+
+    def score(self) -> float:
+        return self._error / self._weight if self._weight else 0.0
 
 
 class _CollectedPresence:

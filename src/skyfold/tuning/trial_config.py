@@ -101,7 +101,7 @@ def check_space(recipe: Recipe) -> None:
                 if hasattr(plugins.load("models", config.model.family), "predict"):
                     raise ConfigError(f"model.family: {config.model.family} is not trained, there is nothing to tune.")
                 if repr(config.augment) not in augments:
-                    Augmenter(config.augment, size=config.image.size, bands=3, planes=2)
+                    Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
                     augments.add(repr(config.augment))
             except ConfigError as error:
                 said = str(error).replace(f"{path}:\n", "").replace("  - ", "").strip()

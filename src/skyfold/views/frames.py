@@ -1,0 +1,32 @@
+"""Frames of rain as they were, on a logarithmic scale: the network has to find out itself how they move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skyfold.data.history import History
+from skyfold.data.rain_units import log_rain
+from skyfold.errors import ConfigError
+from skyfold.plugins import nearest
+from skyfold.views._view import RainView
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError: there are no options."""
+    for name in options:
+        raise ConfigError(f"view.options: frames has no option '{name}'{nearest(name, [])}. Known: none.")
+
+
+def build() -> Frames:
+    check({})
+    return Frames()
+
+
+class Frames(RainView):
+    """Inputs float32 (H, W, T), oldest first."""
+
+    def inputs(self, history: History) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(log_rain(history.frames), 0, -1))

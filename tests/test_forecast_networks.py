@@ -1,0 +1,173 @@
+"""Networks for forecasts go the way of every run: trained fold by fold, stored, compared, blended, handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from skyfold.config import RunConfig
+from skyfold.data import rain_units
+from skyfold.data.history import History
+from skyfold.data.rain_units import log_rain
+from skyfold.errors import ConfigError
+from skyfold.pipeline.forecast_job import run_forecasts
+from skyfold.pipeline.forecast_runs import network_runs, stored_forecasts
+from skyfold.pipeline.job import run_job
+from skyfold.pipeline.prepare import prepare
+from skyfold.training.run_folds import check, train
+from skyfold.views import carried, frames
+from skyfold.workspace import Workspace
+
+DATA = {
+    "competition": "hydro_rain",
+    "folds": {"k": 3},
+    "sample": {"train": 12, "test": 2, "train_events": 3, "test_events": 1},
+}
+NETWORK = {
+    "name": "network",
+    "data": DATA,
+    "target": "forecast",
+    "view": {"name": "carried"},
+    "model": {"family": "rain_unet", "options": {"filters": [4, 8]}},
+    "loss": {"name": "mae"},
+    "augment": [{"name": "D4", "p": 1.0}],
+    "training": {"epochs": 2, "batch_size": 4, "keep": "last"},
+    "optimizer": {"learning_rate": 1e-3},
+}
+
+
+def network(**changes: object) -> RunConfig:
+    return RunConfig.model_validate({**NETWORK, **changes})
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(root=tmp_path_factory.mktemp("work"))
+    prepare(network().data, workspace, sample=True)
+    return workspace
+
+
+def rows_of(workspace: Workspace, run: str = "network", part: str = "oof") -> np.ndarray:
+    return np.array(stored_forecasts(workspace.run("hydro_rain", run), part).values)
+
+
+def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Workspace) -> None:
+    forecasts = [
+        {"name": "dis", "family": "rain_extrapolation"},
+        {"name": "network", "run": "network.yaml"},
+        {"name": "blend", "family": "rain_blend", "options": {"every": 1}, "members": ["dis", "network"]},
+    ]
+    table = {"name": "table", "data": DATA, "against": "dis", "forecasts": forecasts}
+    for name, values in (("network", NETWORK), ("table", table)):
+        (workspace.root / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    said: list[str] = []
+    run_forecasts(workspace.root / "table.yaml", workspace, said.append)
+    lines = "\n".join(said).splitlines()
+    assert [line.split()[0] for line in lines if line.split()[0] in ("dis", "network", "blend")] == [
+        "dis",
+        "network",
+        "blend",
+    ]
+    assert any(line.startswith("submission:") for line in lines)
+    stored, extrapolated = rows_of(workspace), rows_of(workspace, "dis")
+    assert (stored >= 0).all()
+    difference = np.abs(stored - extrapolated).mean()
+    assert 0 < difference < 0.5 * extrapolated.mean(), "two epochs correct the extrapolation, they do not replace it"
+    said.clear()
+    run_job(workspace.root / "network.yaml", workspace, said.append)
+    assert any(line.startswith("network ") for line in "\n".join(said).splitlines())
+
+
+def test_fold_after_fold_ends_with_the_same_bytes(workspace: Workspace) -> None:
+    whole, parts = network(name="whole"), network(name="parts")
+    assert train(whole, workspace).complete
+    assert not train(parts, workspace, only_folds=[1]).complete
+    assert train(parts, workspace).complete
+    for part in ("oof", "test"):
+        np.testing.assert_array_equal(rows_of(workspace, "parts", part), rows_of(workspace, "whole", part))
+
+
+def test_what_came_after_a_forecast_changes_no_bit_of_it(workspace: Workspace, tmp_path: Path) -> None:
+    """The wanted frames of the event that fold 0 validates become noise; what fold 0 says of them stays."""
+    plain = network(name="plain")
+    train(plain, workspace, only_folds=[0])
+    noisy = Workspace(root=tmp_path)
+    prepare(plain.data, noisy, sample=True)
+    noisy.folds("hydro_rain").write_bytes(workspace.folds("hydro_rain").read_bytes())
+    store = stored_forecasts(workspace.run("hydro_rain", "plain"))
+    rng = np.random.default_rng(0)
+    for name in store.ids[store.done].tolist():
+        path = noisy.data("hydro_rain") / "train" / name
+        raw = np.load(path)
+        raw[..., -1] = rng.integers(0, 4000, raw.shape[:2])
+        np.save(path, raw)
+    train(plain, noisy, only_folds=[0])
+    assert store.done.sum() >= 3
+    np.testing.assert_array_equal(rows_of(noisy, "plain")[store.done], rows_of(workspace, "plain")[store.done])
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"view": None}, "view"),
+        ({"image": {"size": [120, 120]}}, "no image"),
+        ({"training": {"keep": "best"}}, "keep: best"),
+        ({"training": {"keep": "last", "patience": 2}}, "patience"),
+        ({"schedule": {"name": "plateau"}}, "plateau"),
+        ({"augment": [{"name": "RandomBrightnessContrast"}]}, "RandomBrightnessContrast"),
+        ({"mix": [{"name": "cutmix"}]}, "mix"),
+        ({"target": "masks"}, "image"),
+    ],
+)
+def test_what_a_forecast_cannot_use_is_refused_by_name(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        network(**changes)
+
+
+def test_unknown_views_losses_and_networks_are_refused_before_any_data_are_read() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'carried'"):
+        check(network(view={"name": "caried"}))
+    with pytest.raises(ConfigError, match=r"view\.options\.motion: unknown 'diss'.*dis"):
+        check(network(view={"name": "carried", "options": {"motion": "diss"}}))
+    with pytest.raises(ConfigError, match="no loss 'bce_dice' for forecasts"):
+        check(network(loss={"name": "bce_dice"}))
+
+
+def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
+    from skyfold.config import ForecastConfig
+
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(NETWORK))
+    for named, name, data in (("name: network", "other", DATA), ("data: hydro_rain", "network", {**DATA, "name": "b"})):
+        config = ForecastConfig.model_validate(
+            {"name": "t", "data": data, "forecasts": [{"name": name, "run": "network.yaml"}]}
+        )
+        with pytest.raises(ConfigError, match=named):
+            network_runs(config, tmp_path / "t.yaml")
+    with pytest.raises(ValidationError, match="give a family, or a run"):
+        ForecastConfig.model_validate({"name": "t", "data": DATA, "forecasts": [{"name": "both"}]})
+
+
+@pytest.mark.parametrize("build", [frames.build, carried.build])
+def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(build: Callable[[], carried.Carried]) -> None:
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
+    history, view = History(rain[:4], np.array([1])), build()
+    assert view.inputs(history).shape == (24, 20, 4)
+    valid = rng.random((24, 20, 1)) < 0.8
+    truth = np.where(valid, rain[4][..., None], np.nan)
+    target = view.target(history, truth, valid)
+    assert np.isfinite(target).all()
+    np.testing.assert_array_equal(target[..., 1:] > 0, valid)
+    np.testing.assert_allclose(view.forecast(target[..., :1], history)[valid], truth[valid], rtol=1e-5)
+
+
+def test_frames_are_shown_oldest_first_on_the_logarithmic_scale() -> None:
+    rain = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 8, 8), dtype=np.float32)
+    seen = frames.build().inputs(History(rain, np.array([1])))
+    np.testing.assert_allclose(seen[0, 0], log_rain(np.arange(4)))
+    assert rain_units.LOG_FLOOR == 0.1
