@@ -1,4 +1,4 @@
-"""Show every run and blend of a data set with its scores, best first; of a table of models, the table."""
+"""Show every run, blend or forecast of a data set with its scores, best first; of a table of models, the table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--diff",
         nargs=2,
         metavar=("A", "B"),
-        help="instead of the table, what differs between two runs or blends: names, or folders that hold them",
+        help="instead of the table, what differs between two runs, blends or forecasts: names, or folders that hold them",
     )
     given = arguments.parse_args(argv)
 

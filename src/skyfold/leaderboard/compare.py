@@ -11,6 +11,7 @@ from pathlib import Path
 
 from skyfold.errors import OofMismatch
 from skyfold.files import read_json
+from skyfold.leaderboard.forecast_sums import better_in, paired_by_case, read_sums
 from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval
 from skyfold.oof_store import RunInfo, read_info
@@ -28,10 +29,10 @@ LONGEST = 60
 class Comparison:
     """config: dotted key -> (value of the first, of the second), where they differ; None: the key is absent.
 
-    kinds: of both, "masks", "presence" or "blend"; data: whether they learned from the same images and masks, in
-    words; same_folds: whether they are; metrics: that each is scored by; scores: of both, by name; members: of a blend,
-    what it is made of, in words, else ''; gain: first minus second, cross-fitted and paired, None for the reason in
-    `not_paired`.
+    kinds: of both, "masks", "presence", "blend" or "forecast"; data: whether they learned from the same images and
+    masks, or were made from the same frames, in words; same_folds: whether they are; metrics: that each is scored by;
+    scores: of both, by name; members: of a blend, what it is made of, in words, else ''; gain: first minus second,
+    paired, None for the reason in `not_paired`; paired: what is paired, in words.
     """
 
     names: tuple[str, str]
@@ -44,11 +45,14 @@ class Comparison:
     members: tuple[str, str]
     gain: Interval | None
     not_paired: str
+    paired: str = "cross-fitted, paired"
 
 
 def compare(first: Path, second: Path) -> Comparison:
     """Compare the run folders `first` and `second`; OofMismatch where there is no run, naming those that are there."""
     one, other = (_info(folder) for folder in (first, second))
+    if one.kind == other.kind == "forecast":
+        return _forecasts(first, second, one, other)
     metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
     gain, reason = None, f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
     if metrics[0] == metrics[1]:
@@ -74,17 +78,20 @@ def as_lines(comparison: Comparison) -> list[str]:
     """The comparison in words, most important first."""
     one, other = comparison.names
     metric = comparison.metrics[0] if len(set(comparison.metrics)) == 1 else "score"
-    scores = [[SCORES[name], *map(_figure, both)] for name, both in comparison.scores.items()]
+    scores = [[SCORES.get(name, name), *map(_figure, both)] for name, both in comparison.scores.items()]
     lines = aligned([[metric, one, other], *scores]).splitlines()
     if comparison.gain is not None:
         gain = comparison.gain
         lines.append(
-            f"{one} - {other}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), cross-fitted, paired, 95 %"
+            f"{one} - {other}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), {comparison.paired}, 95 %"
         )
+    elif comparison.kinds == ("forecast", "forecast"):
+        lines.append(f"not compared date by date: {comparison.not_paired}")
     else:
         lines.append(f"not compared image by image: {comparison.not_paired}")
     lines.append(f"folds: {'the same' if comparison.same_folds else 'DIFFERENT, the scores cannot be compared'}")
-    lines.append(f"training images and masks: {comparison.data}")
+    made_from = "frames" if "forecast" in comparison.kinds else "training images and masks"
+    lines.append(f"{made_from}: {comparison.data}")
     lines += [f"{name}: {words}" for name, words in zip(comparison.names, comparison.members, strict=True) if words]
     if comparison.kinds[0] != comparison.kinds[1]:
         return [*lines, f"config: not compared, they are of two kinds, {' and '.join(comparison.kinds)}"]
@@ -92,6 +99,34 @@ def as_lines(comparison: Comparison) -> list[str]:
         return [*lines, "config: the same"]
     rows = [[key, *map(_shown, values)] for key, values in comparison.config.items()]
     return [*lines, "", *aligned([["config", one, other], *rows]).splitlines()]
+
+
+def _forecasts(first: Path, second: Path, one: RunInfo, other: RunInfo) -> Comparison:
+    gain, reason, paired = None, "", ""
+    metrics = ("score", "score")
+    scores: dict[str, tuple[float | None, float | None]] = {}
+    try:
+        ours, theirs = read_sums(first), read_sums(second)
+        metrics = ours.metric.name, theirs.metric.name
+        own, others = (float(sums.metric.score(sums.contest)) for sums in (ours, theirs))
+        scores = {"out of fold, less is better": (own, others)}
+        gain = paired_by_case(ours, theirs)
+        paired = f"paired, better in {better_in(ours, theirs)} of {len(ours.cases)} dates or events"
+    except OofMismatch as error:
+        reason = str(error)
+    return Comparison(
+        names=_names(first, second, one.name, other.name),
+        kinds=(one.kind, other.kind),
+        config=_differing(one, other),
+        data=_data(one, other),
+        same_folds=one.folds_hash == other.folds_hash,
+        metrics=metrics,
+        scores=scores,
+        members=("", ""),
+        gain=gain,
+        not_paired=reason,
+        paired=paired,
+    )
 
 
 def _info(folder: Path) -> RunInfo:

@@ -1,22 +1,46 @@
-"""The local leaderboard: every run and blend of a data set with its scores, best cross-fitted first."""
+"""The local leaderboard: every run and blend of a data set with its scores, best first."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json
+from skyfold.leaderboard.forecasts import forecast_entries
 from skyfold.oof_store import read_info
 from skyfold.workspace import Workspace
 
-COLUMNS = ["name", "kind", "CV at 0.5", "naive", "cross-fitted", "95 % interval", "test", "submission"]
+
+class Row(Protocol):
+    """What every entry has: COLUMNS name its cells, NOTE says what they mean."""
+
+    COLUMNS: ClassVar[list[str]]
+    NOTE: ClassVar[str]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    def cells(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)
 class Entry:
     """One row. Scores are None where they were not computed, `test` where no truth file was scored against."""
+
+    COLUMNS: ClassVar[list[str]] = [
+        "name", "kind", "CV at 0.5", "naive", "cross-fitted", "95 % interval", "test", "submission",
+    ]  # fmt: skip
+    NOTE: ClassVar[str] = (
+        "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
+        "Naive: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
+    )
 
     name: str
     kind: str
@@ -33,8 +57,8 @@ class Entry:
         return [self.name, self.kind, *figures, self.submission]
 
 
-def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
-    """Entries of data set `name`, best cross-fitted score first, then the baselines.
+def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
+    """Entries of data set `name`, best cross-fitted score first, then the baselines; of forecasts, the least first.
 
     DataLayoutError where nothing was trained yet.
     """
@@ -44,6 +68,8 @@ def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
         raise DataLayoutError(
             f"{folder}: no runs here. Train one with scripts/train.py CONFIG, or name another data set."
         )
+    if any(_kind(run) == "forecast" for run in runs):
+        return forecast_entries(runs, workspace.submissions(name))
     entries: list[Entry] = []
     for run in runs:
         try:
@@ -53,9 +79,9 @@ def leaderboard(name: str, workspace: Workspace) -> list[Entry]:
     return sorted(entries, key=_rank, reverse=True)
 
 
-def as_text(entries: list[Entry]) -> str:
+def as_text(entries: Sequence[Row]) -> str:
     """The table in aligned columns."""
-    return aligned([COLUMNS, *(entry.cells() for entry in entries)])
+    return aligned([entries[0].COLUMNS, *(entry.cells() for entry in entries)])
 
 
 def aligned(rows: list[list[str]]) -> str:
@@ -66,9 +92,9 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def as_html(name: str, entries: list[Entry]) -> str:
+def as_html(name: str, entries: Sequence[Row]) -> str:
     """The table as one self-contained page."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in entries[0].COLUMNS)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in entry.cells()) + "</tr>" for entry in entries
     )
@@ -78,15 +104,19 @@ def as_html(name: str, entries: list[Entry]) -> str:
         "th,td{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #dde3e9}"
         "td:nth-child(n+3):nth-child(-n+7){font-variant-numeric:tabular-nums}th{background:#f3f6f9}"
     )
-    note = (
-        "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
-        "Naive: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
-    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
         f"<style>{style}</style><h1>{html.escape(name)}</h1><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
-        f"</table><p>{html.escape(note)}</p></html>\n"
+        f"</table><p>{html.escape(entries[0].NOTE)}</p></html>\n"
     )
+
+
+def _kind(folder: Path) -> str:
+    """'' of a run that cannot be read."""
+    try:
+        return read_info(folder).kind
+    except DamagedFile:
+        return ""
 
 
 def _run_entry(folder: Path) -> Entry:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skyfold.config import ForecastConfig
+from skyfold.leaderboard.forecast_sums import ForecastSums, by_case, write_sums
 from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill, EventSkill, MeanAbsoluteError
@@ -61,7 +62,7 @@ class _Sums:
 
 
 def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> tuple[list[str], list[EventRow]]:
-    """Events, and every stored forecast scored on them in the order of the config; the scores are recorded."""
+    """Events, and every stored forecast scored on them in the order of the config; scores and sums are kept."""
     metric = data.competition.metric
     assert isinstance(metric, ErrorBySkill)
     assert data.samples.groups is not None
@@ -93,6 +94,8 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
             )
         )
         record_scores(folder, {metric.name: table[-1].score, "ratio": table[-1].ratio})
+        figures = {name: by_case(stats, group_of, events) for name, stats in _named(metric, own).items()}
+        write_sums(folder, ForecastSums(np.array(events), data.competition.classes, figures))
     return events, table
 
 
@@ -141,12 +144,17 @@ def _sums(metric: ErrorBySkill, data: ForecastData, stored: RowStore, rows: np.n
     return _Sums(contest, wet, tuple(heavier), dams)
 
 
+def _named(metric: ErrorBySkill, sums: _Sums) -> dict[str, np.ndarray]:
+    heavier = {_at(level).name: stats for level, stats in zip(HEAVIER, sums.heavier, strict=True)}
+    return {metric.name: sums.contest, _wet().name: sums.wet, **heavier, f"{metric.name}_at_points": sums.dams}
+
+
 def _per_event(metric: ErrorBySkill, stats: np.ndarray, group_of: np.ndarray, events: Sequence[str]) -> np.ndarray:
     return np.array([metric.score(stats[group_of == event]) for event in events])
 
 
 def _wet() -> MeanAbsoluteError:
-    return MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET)
+    return MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET, name="mae_where_wet")
 
 
 def _at(level: float) -> EventSkill:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.config import ForecastConfig
+from skyfold.leaderboard.forecast_sums import ForecastSums, write_sums
 from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
@@ -33,7 +34,7 @@ class ForecastRow:
 
 
 def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> list[ForecastRow]:
-    """Score every stored forecast on the dates of the table, in the order of the config, and record the scores."""
+    """Score every stored forecast on the dates of the table, in the order of the config; keep scores and sums."""
     metric = data.competition.metric
     assert isinstance(metric, ErrorBySkill)
     rows = data.scored(config)
@@ -59,6 +60,7 @@ def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Worksp
             )
         )
         record_scores(folder, _scores(table[-1], metric))
+        write_sums(folder, ForecastSums(data.samples.ids[rows], data.competition.classes, {metric.name: own}))
     return table
 
 

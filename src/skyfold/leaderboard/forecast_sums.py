@@ -1,0 +1,103 @@
+"""The sums a forecast's figures are made of, kept beside its rows: a line a case, figure and lead time.
+
+A case is a date on which a forecast was issued, or an event. What is scored together, compared in pairs or drawn for an
+interval needs these sums alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skyfold.errors import DamagedFile, OofMismatch
+from skyfold.files import write_text
+from skyfold.metrics.bootstrap import Interval, paired_difference
+from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1, SUMS, ErrorBySkill
+
+FILE = "sums.csv"
+PARTS = ("error", "cells", "hits", "misses", "false_alarms")  # in the order of a forecast metric's `stats`
+CONTESTS: Mapping[str, ErrorBySkill] = {metric.name: metric for metric in (MAE_BY_F1, MAE_BY_CSI)}
+
+
+@dataclass(frozen=True)
+class ForecastSums:
+    """cases: (n,) str; leads: names of the L lead times; figures: name -> float64 (n, 5 L), as `metric.stats`.
+
+    The contest's own figure comes first.
+    """
+
+    cases: np.ndarray
+    leads: tuple[str, ...]
+    figures: Mapping[str, np.ndarray]
+
+    @property
+    def metric(self) -> ErrorBySkill:
+        """The contest's."""
+        return CONTESTS[next(iter(self.figures))]
+
+    @property
+    def contest(self) -> np.ndarray:
+        return self.figures[self.metric.name]
+
+
+def by_case(stats: np.ndarray, case_of: np.ndarray, cases: Sequence[str]) -> np.ndarray:
+    """stats (n, S) of samples, case_of (n,). Returns (len(cases), S), summed over the samples of each case."""
+    return np.stack([stats[case_of == case].sum(axis=0) for case in cases])
+
+
+def write_sums(folder: Path, sums: ForecastSums) -> Path:
+    """Write them into a run's folder."""
+    tables = []
+    for name, stats in sums.figures.items():
+        parts = np.moveaxis(stats.reshape(len(stats), SUMS, -1), 1, 2)  # case, lead, part
+        table = pd.DataFrame(parts.reshape(-1, SUMS), columns=list(PARTS))
+        table.insert(0, "case", np.repeat(sums.cases.astype(str), len(sums.leads)))
+        table.insert(1, "figure", name)
+        table.insert(2, "lead", list(sums.leads) * len(stats))
+        tables.append(table)
+    text = io.StringIO()
+    pd.concat(tables).to_csv(text, index=False, float_format="%.12g")
+    write_text(folder / FILE, text.getvalue())
+    return folder / FILE
+
+
+def read_sums(folder: Path) -> ForecastSums:
+    """What `write_sums` wrote. OofMismatch where the run in `folder` was not scored yet, DamagedFile where cut off."""
+    path = folder / FILE
+    if not path.is_file():
+        raise OofMismatch(f"{path}: not scored yet. Run scripts/run.py with a config whose `forecasts` name this one.")
+    damaged = DamagedFile(f"{path}: not what was written there. Delete it and run scripts/run.py again.")
+    try:
+        table = pd.read_csv(path, dtype={"case": str, "figure": str, "lead": str}, keep_default_na=False)
+        names, leads, cases = (list(dict.fromkeys(table[name])) for name in ("figure", "lead", "case"))
+        parts = table[list(PARTS)].to_numpy(dtype=np.float64).reshape(len(names), len(cases), len(leads), SUMS)
+    except (ValueError, KeyError):
+        raise damaged from None
+    if not names or names[0] not in CONTESTS:
+        raise damaged
+    stats = np.moveaxis(parts, 3, 2).reshape(len(names), len(cases), -1)
+    return ForecastSums(np.array(cases), tuple(leads), dict(zip(names, stats, strict=True)))
+
+
+def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
+    """The contest's figure of `ours` less that of `theirs`, with its interval over cases.
+
+    OofMismatch where the two are not of the same cases, or scored by different metrics.
+    """
+    if ours.metric != theirs.metric:
+        raise OofMismatch(f"one is scored by {ours.metric.name}, the other by {theirs.metric.name}")
+    if not np.array_equal(ours.cases, theirs.cases):
+        alone = sorted(set(ours.cases.tolist()) ^ set(theirs.cases.tolist()))
+        what = f", '{alone[0]}' is of one alone" if alone else ", their order differs"
+        raise OofMismatch(f"not the same dates or events{what}. Score both with one config of scripts/run.py")
+    return paired_difference(ours.metric, ours.contest, theirs.contest)
+
+
+def better_in(ours: ForecastSums, theirs: ForecastSums) -> int:
+    """The number of cases in which `ours` is below `theirs`, of the same cases."""
+    return int((ours.metric.per_row(ours.contest) < theirs.metric.per_row(theirs.contest)).sum())
