@@ -17,7 +17,7 @@ from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.row_store import RowStore
-from skyfold.training import run_folds
+from skyfold.training import fold_jobs, run_folds
 from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
 from skyfold.types import Split
 
@@ -124,13 +124,13 @@ def test_configs_that_make_no_sense_are_refused(changes, message):
 def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp_path, monkeypatch):
     monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
     learned = {}
-    fit_fold = run_folds.fit_fold
+    fit_fold = fold_jobs.fit_fold
 
     def watched(network, *, arrays, split, fold, **options):
         learned[network.config.name, fold] = np.array([arrays.targets[row] for row in split.train]), split
         return fit_fold(network, arrays=arrays, split=split, fold=fold, **options)
 
-    monkeypatch.setattr(run_folds, "fit_fold", watched)
+    monkeypatch.setattr(fold_jobs, "fit_fold", watched)
 
     def run(of, unlabelled=1, **options):
         test = images(UNLABELLED, seed=unlabelled)
