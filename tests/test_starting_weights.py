@@ -14,6 +14,7 @@ import skyfold.models
 from skyfold.config import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
+from skyfold.files import read_json
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.oof_store import read_info
@@ -109,6 +110,23 @@ def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path
             np.testing.assert_array_equal(found, wanted)
     recorded = read_info(folder).weights_sha256
     assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths[:2])
+
+
+def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
+    """What a network is worth on data that it has not seen: fold 0's, since the data are others."""
+    given = config("untouched", "dark", {"run": "first", "data": "light"}, training={"epochs": 0})
+    folder = train(root, given, arrays=images(1))
+    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    before = stored(network, root / "light/first/models/fold0_seed0.weights.h5")
+    for fold in (0, 1):
+        about = read_json(folder / f"models/fold{fold}_seed0.json")
+        assert (about["epochs"], about["best_epoch"]) == (0, 0)
+        assert 0 <= about["score"] <= 1
+        after = stored(network, folder / f"models/fold{fold}_seed0.weights.h5")
+        for found, wanted in zip(after, before, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValidationError, match="epochs: 0 leaves a network as it began"):
+        config("untouched", "dark", training={"epochs": 0})
 
 
 def test_other_classes_leave_the_last_layer_as_it_is(root):

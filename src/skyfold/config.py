@@ -169,10 +169,11 @@ class TrainingConfig(Strict):
     accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
     keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
     last `average_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
-    for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided.
+    for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided. epochs: 0
+    predicts with the weights of `model.init_from` as they are.
     """
 
-    epochs: Positive = 20
+    epochs: Annotated[int, Field(ge=0)] = 20
     batch_size: Positive = 16
     accumulate: Positive = 1
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -430,6 +431,8 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _start_fits(self) -> RunConfig:
         init = self.model.init_from
+        if not self.training.epochs and not init:
+            raise ValueError("training.epochs: 0 leaves a network as it began; name a trained run in model.init_from")
         if init and init.run == self.name and (init.data or self.data.folder) == self.data.folder:
             raise ValueError(f"model.init_from: {self.name} cannot start from itself; name a run trained before")
         return self

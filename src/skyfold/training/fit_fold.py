@@ -125,12 +125,14 @@ def fit_fold(
                 pause.written(started=written)
             if on_epoch is not None and looked:
                 on_epoch(epoch + 1, row["val_score"])
-    network.set_weights(kept_weights.mean_weights(kept))
+    if history:
+        network.set_weights(kept_weights.mean_weights(kept))
     ended_with = len(history) - 1
-    if training.keep == "best":
+    if training.keep == "best" and history:
         ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
-    final_score = history[ended_with]["val_score"]
-    if training.keep == "average":
+    if history and training.keep != "average":
+        final_score = history[ended_with]["val_score"]
+    else:
         _, final_score = _measured(network, *checked, score, scaling)
     paths.unfinish()
     write_history(paths.history, history)
