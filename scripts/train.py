@@ -22,13 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         from skyfold.config import load_run
         from skyfold.pipeline.blend import open_context, score_run
+        from skyfold.pipeline.forecast_job import table_of_run
         from skyfold.training.run_folds import train
         from skyfold.workspace import Workspace
 
         config, workspace = load_run(given.config, given.overrides), Workspace(data_from=given.data)
         result = train(config, workspace, only_folds=given.fold, restart=given.restart)
+        seen = f" at {config.image.size[0]}x{config.image.size[1]}" if config.image else ", mean absolute error"
         for fold, score in result.scores.items():
-            print(f"fold {fold}: validation score {score:.4f} at {config.image.size[0]}x{config.image.size[1]}")
+            print(f"fold {fold}: validation score {score:.4f}{seen}")
+        if result.complete and config.target == "forecast":
+            print(table_of_run(config, given.config, workspace))
         if result.complete and config.target == "masks":
             scores = score_run(result.folder, open_context(config.data, workspace))
             print(

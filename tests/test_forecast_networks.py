@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from skyfold.training.run_folds import check, train
 from skyfold.views import carried, frames
 from skyfold.workspace import Workspace
 
+ROOT = Path(__file__).parents[1]
 DATA = {
     "competition": "hydro_rain",
     "folds": {"k": 3},
@@ -81,6 +84,10 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     said.clear()
     run_job(workspace.root / "network.yaml", workspace, said.append)
     assert any(line.startswith("network ") for line in "\n".join(said).splitlines())
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "network.yaml"]
+    shown = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=True).stdout
+    assert [line.split(":")[0] for line in shown.splitlines()[:3]] == ["fold 0", "fold 1", "fold 2"]
+    assert said[-1] in shown
 
 
 def test_fold_after_fold_ends_with_the_same_bytes(workspace: Workspace) -> None:
