@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from skyfold.metrics.forecast import MAE_BY_F1
 
 GRID = (40, 30)
 AHEAD = np.arange(1, 13)
+NO_MEMBERS = np.empty((0, *GRID, 12), dtype=np.float32)
 CODES = procedural_codes(np.datetime64("1995-01") + np.arange(12 * 14), GRID, seed=2)
 
 
@@ -26,7 +29,7 @@ def outcome(year: int) -> KnownOutcome:
     wanted = CODES[12 * year : 12 * year + 12].transpose(1, 2, 0)
     valid = known_ice(wanted)
     truth = np.where(valid, wanted, 0).astype(np.float32)
-    return KnownOutcome(history(year), np.empty((0, *GRID, 12), dtype=np.float32), truth, valid)
+    return KnownOutcome(history(year), NO_MEMBERS, truth, valid)
 
 
 def history(year: int) -> History:
@@ -102,7 +105,7 @@ def test_forecasts_are_moved_to_the_edge_and_no_farther():
 
 
 def test_features_are_finite_and_of_open_cells_alone():
-    features = cell_features(history(12))
+    features = cell_features(history(12), NO_MEMBERS)
     assert np.isfinite(features.values).all()
     assert features.values.shape == (len(features.cells), len(NAMES))
     land = (CODES[0] > 251).ravel()
@@ -112,19 +115,35 @@ def test_features_are_finite_and_of_open_cells_alone():
 @pytest.mark.parametrize("boosted", [False, True])
 def test_the_blend_has_learned_from_its_dates_and_beats_last_year_on_a_new_one(boosted):
     fitted = edge_blend.fit([outcome(year) for year in range(5, 12)], boosted=boosted)
-    forecast = fitted.forecast(history(12), np.empty((0, *GRID, 12)))
+    forecast = fitted.forecast(history(12), NO_MEMBERS)
     assert forecast.shape == (*GRID, 12)
     assert forecast.dtype == np.float32
     assert 0 <= forecast.min() <= forecast.max() <= 250
     assert score(forecast, 12) < score(mean_of_years.forecast(history(12), years=1), 12)
-    learned = [score(fitted.forecast(history(year), np.empty(0)), year) for year in range(5, 12)]
+    learned = [score(fitted.forecast(history(year), NO_MEMBERS), year) for year in range(5, 12)]
     simple = [score(mean_of_years.forecast(history(year), years=5), year) for year in range(5, 12)]
     assert np.mean(learned) < np.mean(simple)
 
 
+@pytest.mark.parametrize("boosted", [False, True])
+def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
+    """One member is the truth and some noise, the other noise alone."""
+    rng = np.random.default_rng(3)
+
+    def told(year: int) -> KnownOutcome:
+        known = outcome(year)
+        right = np.clip(known.truth + rng.normal(scale=8, size=known.truth.shape), 0, 250)
+        return replace(known, members=np.stack([right, rng.uniform(0, 250, right.shape)]).astype(np.float32))
+
+    fitted = edge_blend.fit([told(year) for year in range(6, 12)], boosted=boosted)
+    alone = edge_blend.fit([outcome(year) for year in range(6, 12)], boosted=boosted)
+    forecast = fitted.forecast(history(12), told(12).members)
+    assert score(forecast, 12) < 0.7 * score(alone.forecast(history(12), NO_MEMBERS), 12)
+
+
 def test_fitting_twice_gives_the_same_bytes():
     known = [outcome(year) for year in (9, 10)]
-    forecasts = [edge_blend.fit(known, boosted=True).forecast(history(11), np.empty(0)) for _ in range(2)]
+    forecasts = [edge_blend.fit(known, boosted=True).forecast(history(11), NO_MEMBERS) for _ in range(2)]
     assert forecasts[0].tobytes() == forecasts[1].tobytes()
 
 

@@ -126,7 +126,8 @@ def _drawn(date: Cells, wanted: np.ndarray, most: int, rng: np.random.Generator)
 
 def _columns(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
     differences = [features.column(name) - forecast for name in ("mean_5", "trend_long")]
-    return np.column_stack([features.columns(NAMES), forecast, *differences])
+    beyond = features.members - forecast[:, None]
+    return np.column_stack([features.columns(NAMES), forecast, *differences, beyond])
 
 
 def _leaf(target: np.ndarray) -> int:

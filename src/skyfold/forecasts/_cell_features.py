@@ -25,15 +25,17 @@ SHRINKAGE = 2500.0
 
 @dataclass(frozen=True)
 class CellFeatures:
-    """cells, leads: (A,) flat index of the cell and index of the lead time; values: float16 (A, F), as `NAMES`."""
+    """cells, leads: (A,) flat index of the cell and index of the lead time; values: float16 (A, F), as `NAMES`;
+    members: float32 (A, M), what other forecasts say there."""
 
     cells: np.ndarray
     leads: np.ndarray
     values: np.ndarray
+    members: np.ndarray
 
     def of(self, cells: np.ndarray) -> CellFeatures:
         """Those of some cells alone; cells: indices, or bool (A,)."""
-        return CellFeatures(self.cells[cells], self.leads[cells], self.values[cells])
+        return CellFeatures(self.cells[cells], self.leads[cells], self.values[cells], self.members[cells])
 
     def column(self, name: str) -> np.ndarray:
         column: np.ndarray = self.values[:, NAMES.index(name)].astype(np.float32)
@@ -45,8 +47,8 @@ class CellFeatures:
         return columns
 
 
-def cell_features(history: History) -> CellFeatures:
-    """DataLayoutError where a wanted frame has fewer than 3 earlier years."""
+def cell_features(history: History, members: np.ndarray) -> CellFeatures:
+    """members: float32 (M, H, W, L). DataLayoutError where a wanted frame has fewer than 3 earlier years."""
     parts = []
     for lead in range(history.leads):
         described, is_open = _describe(history, lead)
@@ -54,7 +56,9 @@ def cell_features(history: History) -> CellFeatures:
         values = np.stack([described[name].ravel()[cells] for name in NAMES], axis=1).astype(np.float16)
         parts.append((cells, np.full(len(cells), lead, dtype=np.int16), values))
     cells, leads, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return CellFeatures(cells, leads, values)
+    row, column = np.unravel_index(cells, history.shape)
+    said = members[:, row, column, leads]
+    return CellFeatures(cells, leads, values, np.ascontiguousarray(said.T))
 
 
 def settled_forecast(history: History) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Simple forecasts blended by least absolute deviation, boosted if wanted, moved to the right side of the 15 % edge.
 
-For each lead time the weights of last years, means, trends and departures that had the least absolute error on earlier
-dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of the edge
+For each lead time the weights of last years, means, trends, departures and members that had the least absolute error
+on earlier dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of the edge
 the forecast should lie. All of it is learned from earlier dates and what came after them.
 """
 
@@ -73,15 +73,15 @@ def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = Fa
 
 @dataclass(frozen=True)
 class EdgeBlend:
-    """weights: (L, F + 1) of `_departures` and a constant; left_over: what boosting adds; side: of the edge."""
+    """weights: (L, F + M + 1) of `_departures` and a constant; left_over: what boosting adds; side: of the edge."""
 
     weights: np.ndarray
     left_over: LeftOver | None
     side: Side
 
     def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
-        """float32 (H, W, L); members say nothing to it."""
-        features = cell_features(history)
+        """float32 (H, W, L)."""
+        features = cell_features(history, members)
         own = _blended(self.weights, features)
         if self.left_over is not None:
             own = self.left_over.half_way(features, own)
@@ -93,7 +93,7 @@ class EdgeBlend:
 @lru_cache(maxsize=32)
 def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
     """Features and truth (A,) of the open cells whose truth is known; kept, since later fits learn from them again."""
-    features = cell_features(outcome.history)
+    features = cell_features(outcome.history, outcome.members)
     row, column = np.unravel_index(features.cells, outcome.history.shape)
     known = outcome.valid[row, column, features.leads]
     return features.of(known), outcome.truth[row, column, features.leads][known]
@@ -121,6 +121,6 @@ def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
 
 
 def _departures(features: CellFeatures) -> np.ndarray:
-    """float32 (A, F), what the simple forecasts say beyond the base."""
-    beyond = features.columns(VALUES) - features.column(BASE)[:, None]
-    return np.concatenate([beyond, features.columns(DEPARTURES)], axis=1)
+    """float32 (A, F + M), what the simple forecasts and the members say beyond the base."""
+    said = np.concatenate([features.columns(VALUES), features.members], axis=1)
+    return np.concatenate([said - features.column(BASE)[:, None], features.columns(DEPARTURES)], axis=1)

@@ -192,6 +192,7 @@ class _Maker:
 
     def __init__(self, model: ForecastModel, family: ModuleType, data: ForecastData, members: list[RowStore]) -> None:
         self.model, self.family, self.data, self.members = model, family, data, members
+        self.outcomes: dict[int, KnownOutcome] = {}
 
     def fitted(self, train: np.ndarray) -> Callable[[HistorySource, int, Sequence[RowStore]], np.ndarray]:
         """forecast(source, row, members), fitted on the rows of `train` that all members cover."""
@@ -213,12 +214,11 @@ class _Maker:
         return (*self.data.competition.grid, len(self.data.competition.classes))
 
     def _outcome(self, row: int) -> KnownOutcome:
-        """Kept, where it is of no members: later folds, and other families, learn from the same dates."""
-        if self.members:
-            return self._read_outcome(row)
-        if row not in self.data.outcomes:
-            self.data.outcomes[row] = self._read_outcome(row)
-        return self.data.outcomes[row]
+        """Kept, since later folds learn from the same dates; without members, for other families too."""
+        kept = self.outcomes if self.members else self.data.outcomes
+        if row not in kept:
+            kept[row] = self._read_outcome(row)
+        return kept[row]
 
     def _read_outcome(self, row: int) -> KnownOutcome:
         samples = self.data.samples
