@@ -1,8 +1,8 @@
 """Simple forecasts blended by least absolute deviation, boosted if wanted, moved to the right side of the 15 % edge.
 
 For each lead time the weights of last years, means, trends, departures and members that had the least absolute error
-on earlier dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of the edge
-the forecast should lie. All of it is learned from earlier dates and what came after them.
+on earlier dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of
+the edge the forecast should lie. All of it is learned from earlier dates and what came after them.
 """
 
 from __future__ import annotations
