@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skyfold.config import ForecastConfig
+from skyfold.data.history import HistorySource
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
 from skyfold.pipeline.forecast_job import hand_in
 from skyfold.pipeline.forecast_job import test_lines as lines_of_test
@@ -124,3 +125,10 @@ def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[
     assert scored.startswith("test: mae_by_csi 0.")
     assert scored.endswith("over 2 samples")
     assert dams.startswith("test, 7 points: ")
+
+
+def test_what_forecasts_are_made_from_is_digested_once(made: tuple[ForecastData, Workspace]) -> None:
+    """Its digest is asked for with every row, and reads all files."""
+    inputs = made[0].samples.inputs
+    assert isinstance(inputs, HistorySource)
+    assert inputs.content is inputs.content

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,7 @@ class Histories:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.history(index).frames
 
-    @property
+    @cached_property
     def content(self) -> str:
         return digest(self.frames.tobytes(), self.rows.tobytes())
 

@@ -71,7 +71,7 @@ class HistorySource(Protocol):
 
     @property
     def content(self) -> str:
-        """A digest of all that forecasts are made from."""
+        """A digest of all that forecasts are made from. Kept once computed: `isinstance` asks for it, too."""
         ...
 
     def history(self, index: int) -> History: ...

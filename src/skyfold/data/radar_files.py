@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,7 @@ class RawFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    @property
+    @cached_property
     def content(self) -> str:
         """A digest of the names, sizes and times of the files."""
         return files_stamp(self.paths)
@@ -71,7 +72,7 @@ class PatchRows:
     def __len__(self) -> int:
         return len(self.patches)
 
-    @property
+    @cached_property
     def content(self) -> str:
         return digest(self.patches.tobytes())
 
