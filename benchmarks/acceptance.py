@@ -4,6 +4,7 @@
     python benchmarks/acceptance.py --table l8biome_rgb     (scores the third-party masks too, where the data is there)
     python benchmarks/acceptance.py --table understanding_clouds
     python benchmarks/acceptance.py --table segmentation    (networks, tiles, and every run of the three cloud sets)
+    python benchmarks/acceptance.py --table arctic_sea_ice  (and hydro_rain; measures their speed too, minutes)
     python benchmarks/acceptance.py --table core            (measures the speed of the numerical core, as run.py does)
     python benchmarks/acceptance.py --table training        (measures training and predicting beside PyTorch)
 
@@ -15,11 +16,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from figures import RESULTS, Figure, as_markdown
+from forecast_figures import arctic_sea_ice, hydro_rain
 
 from skyfold.competition import build
 from skyfold.config import TableConfig, load_blend, load_config
@@ -30,38 +32,8 @@ from skyfold.metrics.mean_of_maps import MeanOfMaps
 from skyfold.pipeline.evaluate import difference
 from skyfold.workspace import Workspace
 
-RESULTS = Path(__file__).parent / "results"
 CONFIGS = Path(__file__).parent.parent / "configs"
 SHARED = {"data", "training"}  # configs that are no run and no blend
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line: what was measured, what is wanted (None: shown for comparison), and the 95 % interval.
-
-    at_most: the wanted figure is not to be exceeded; else it is to be reached.
-    """
-
-    what: str
-    measured: float | None
-    wanted: float | None = None
-    interval: tuple[float, float] | None = None
-    note: str = ""
-    at_most: bool = False
-
-    def cells(self) -> list[str]:
-        measured = "not run" if self.measured is None else f"{self.measured:.4f}"
-        wanted = "" if self.wanted is None else f"{'<=' if self.at_most else '>='} {self.wanted:.4f}"
-        interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
-        verdict = ""
-        if self.wanted is not None:
-            verdict = "met" if self._is_met(self.wanted) else "missed"
-        return [self.what, wanted, measured, interval, verdict, self.note]
-
-    def _is_met(self, wanted: float) -> bool:
-        if self.measured is None:
-            return False
-        return self.measured <= wanted if self.at_most else self.measured >= wanted
 
 
 def kept_rows(data: str, run: str, column: str) -> np.ndarray | None:
@@ -234,21 +206,15 @@ TABLES: dict[str, Callable[[], list[Figure]]] = {
     "wsiseg": wsiseg,
     "l8biome_rgb": l8biome_rgb,
     "segmentation": segmentation,
+    "arctic_sea_ice": arctic_sea_ice,
+    "hydro_rain": hydro_rain,
 }
+SPEED = {"arctic_sea_ice": "ice", "hydro_rain": "rain"}  # what of benchmarks/run.py stands below a table
 
 
 def _mean(data: str, run: str) -> float:
     rows = kept_rows(data, run, "cross_fitted")
     return -1.0 if rows is None else float(rows.mean())
-
-
-def as_markdown(figures: Sequence[Figure]) -> str:
-    head = ["figure", "wanted", "measured", "95 % interval", "", "note"]
-    rows = [head, *(figure.cells() for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -267,6 +233,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(run.as_markdown(training.lines(quick=False)))
     else:
         print(as_markdown(TABLES[given.table]()))
+        if topic := SPEED.get(given.table):
+            import run
+
+            print("\n" + run.as_markdown(run.measure([topic])[topic]))
     return 0
 
 

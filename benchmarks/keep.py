@@ -1,6 +1,8 @@
-"""Keep what a run came to: config, scores and scores per image, small enough for git, under benchmarks/results/.
+"""Keep what a run came to under benchmarks/results/, small enough for git: config, scores, and scores per image.
 
-python benchmarks/keep.py wsiseg            # every run and blend of oof/wsiseg
+Of a forecast: sums per date, or per event.
+
+python benchmarks/keep.py wsiseg            # every run, blend and forecast of oof/wsiseg
 python benchmarks/keep.py wsiseg blend ...  # these alone
 """
 
@@ -15,7 +17,7 @@ from pathlib import Path
 from skyfold.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
-KEPT = ("run.json", "blend.json", "rows.csv")
+KEPT = ("run.json", "blend.json", "rows.csv", "sums.csv")
 MOST_BYTES = 1_000_000
 
 

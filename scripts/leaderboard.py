@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--diff",
         nargs=2,
         metavar=("A", "B"),
-        help="instead of the table, what differs between two runs, blends or forecasts: names, or folders that hold them",
+        help="instead of the table, what differs between two entries of it: names, or folders that hold them",
     )
     given = arguments.parse_args(argv)
 
