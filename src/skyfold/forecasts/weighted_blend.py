@@ -1,0 +1,107 @@
+"""A weighted mean of members whose weights, per lead time and region, erred least on other dates or events.
+
+Without `event` the weights have the least mean absolute error. With it they have the least error / skill, the contests'
+figure. A region is a block of the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skyfold.data.history import History
+from skyfold.data.known_outcome import KnownOutcome
+from skyfold.ensemble.forecast_weights import Event, fit_forecast_weights
+from skyfold.errors import ConfigError
+from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
+from skyfold.plugins import nearest
+from skyfold.types import IntPair
+
+
+def _just_below(threshold: float) -> float:
+    """An `Event` is above its threshold, a metric's at or above it."""
+    return float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+
+
+EVENTS = {
+    "rain": Event(_just_below(MAE_BY_CSI.threshold), "csi"),
+    "ice": Event(_just_below(MAE_BY_F1.threshold), "f1", MAE_BY_F1.counted or (-np.inf, np.inf)),
+}
+OPTIONS = ("event", "blocks", "every")
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError on an unknown option or value."""
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise ConfigError(
+                f"forecast options: weighted_blend has no option '{name}'{nearest(name, list(OPTIONS))}. "
+                f"Known: {', '.join(OPTIONS)}."
+            )
+        if name == "event":
+            if value is not None and value not in EVENTS:
+                raise ConfigError(f"forecast options.event: unknown {value!r}. There are: {', '.join(EVENTS)}.")
+            continue
+        counts = value if name == "blocks" and isinstance(value, list | tuple) else [value]
+        if len(counts) != (2 if name == "blocks" else 1) or not all(type(n) is int and n > 0 for n in counts):
+            wanted = "two positive whole numbers, rows and columns" if name == "blocks" else "a positive whole number"
+            raise ConfigError(f"forecast options.{name}: expected {wanted}, got {value!r}.")
+
+
+def fit(
+    outcomes: Sequence[KnownOutcome],
+    *,
+    event: str | None = None,
+    blocks: Sequence[int] = (1, 1),
+    every: int = 1,
+) -> WeightedBlend:
+    """event: a name in `EVENTS`; blocks: (rows, columns) of regions; every: one in so many outcomes is learned from.
+
+    ConfigError where there are no members.
+    """
+    chosen = outcomes[::every]
+    if not len(chosen[0].members):
+        raise ConfigError("forecasts: weighted_blend blends its members; name some in members.")
+    said = np.moveaxis(np.stack([outcome.members for outcome in chosen]), 1, 0)  # (M, N, H, W, L)
+    arrays = list(np.ascontiguousarray(np.moveaxis(said, -1, 2)))
+    truth = np.stack([_known(outcome) for outcome in chosen])
+    regions = block_map(chosen[0].history.shape, (blocks[0], blocks[1]))
+    fitted = fit_forecast_weights(
+        arrays, np.moveaxis(truth, -1, 1), regions, event=EVENTS[event] if event else None, gap=1e-4, most_passes=60
+    )
+    # Where a region was never known its members weigh alike.
+    unknown = np.isnan(fitted.error)[..., None]
+    return WeightedBlend(np.where(unknown, 1.0 / len(arrays), fitted.weights), regions)
+
+
+@dataclass(frozen=True)
+class WeightedBlend:
+    """weights: (L, R, M); regions: int (H, W)."""
+
+    weights: np.ndarray
+    regions: np.ndarray
+
+    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+        """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
+        of_cell = self.weights[:, self.regions].astype(np.float32)  # (L, H, W, M)
+        blended: np.ndarray = np.einsum("lhwm,mhwl->hwl", of_cell, members)
+        return blended
+
+
+def block_map(shape: IntPair, blocks: IntPair) -> np.ndarray:
+    """int64 (H, W): which of rows x columns blocks, as equal as can be, a cell lies in.
+
+    >>> block_map((2, 4), (1, 2)).tolist()
+    [[0, 0, 1, 1], [0, 0, 1, 1]]
+    """
+    row, column = (np.arange(side) * count // side for side, count in zip(shape, blocks, strict=True))
+    return row[:, None] * blocks[1] + column[None]
+
+
+def _known(outcome: KnownOutcome) -> np.ndarray:
+    """float32 (H, W, L): the truth, NaN where flagged."""
+    valid = outcome.valid if outcome.valid.ndim == outcome.truth.ndim else outcome.valid[..., None]
+    return np.where(valid, outcome.truth, np.float32(np.nan))

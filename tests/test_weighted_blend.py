@@ -1,0 +1,75 @@
+"""Weights of members, by lead time and region, learned from outcomes that are not forecast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyfold.data.history import History
+from skyfold.data.known_outcome import KnownOutcome
+from skyfold.errors import ConfigError
+from skyfold.forecasts import weighted_blend
+from skyfold.forecasts.weighted_blend import block_map
+
+GRID, LEADS = (8, 12), 2
+
+
+def outcome(seed: int) -> KnownOutcome:
+    """Two members: the first is right at lead 0 and in the left half of lead 1, the second in the right half of it."""
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0, 100, (*GRID, LEADS)).astype(np.float32)
+    wrong = rng.uniform(0, 100, (2, *GRID, LEADS)).astype(np.float32)
+    members = np.stack([truth, wrong[1]])
+    members[0, :, 6:, 1], members[1, :, 6:, 1] = wrong[0, :, 6:, 1], truth[:, 6:, 1]
+    valid = rng.random((*GRID, LEADS)) < 0.9
+    return KnownOutcome(
+        History(np.zeros((3, *GRID), np.float32), np.array([1, 2])), members, np.where(valid, truth, np.nan), valid
+    )
+
+
+@pytest.mark.parametrize("event", [None, "rain", "ice"])
+def test_each_region_and_lead_time_goes_by_the_member_that_is_right_there(event):
+    fitted = weighted_blend.fit([outcome(seed) for seed in range(4)], blocks=(1, 2), event=event)
+    expected = np.array([[[1, 0], [1, 0]], [[1, 0], [0, 1]]])
+    np.testing.assert_allclose(fitted.weights, expected, atol=1e-3)
+    new = outcome(9)
+    forecast = fitted.forecast(new.history, new.members)
+    assert forecast.dtype == np.float32
+    np.testing.assert_allclose(forecast[new.valid], new.truth[new.valid], atol=0.2)
+
+
+def test_without_regions_a_lead_time_has_one_weight_everywhere():
+    fitted = weighted_blend.fit([outcome(seed) for seed in range(4)])
+    assert fitted.weights.shape == (LEADS, 1, 2)
+    assert fitted.weights[0, 0, 0] > 0.99
+    assert 0.2 < fitted.weights[1, 0, 0] < 0.8
+
+
+def test_a_region_without_any_truth_takes_the_mean():
+    dark = [outcome(seed) for seed in range(2)]
+    for one in dark:
+        one.valid[:, 6:] = False
+    fitted = weighted_blend.fit(dark, blocks=(1, 2))
+    np.testing.assert_array_equal(fitted.weights[:, 1], 0.5)
+
+
+def test_blocks_are_as_equal_as_can_be():
+    found = block_map((5, 7), (2, 3))
+    assert [int((found == block).sum()) for block in range(6)] == [9, 6, 6, 6, 4, 4]
+
+
+def test_options_are_checked():
+    weighted_blend.check({"event": "ice", "blocks": [4, 4], "every": 2})
+    for options, named in (
+        ({"blok": 1}, "did you mean 'blocks'"),
+        ({"event": "snow"}, "There are: rain, ice"),
+        ({"blocks": 4}, "rows and columns"),
+        ({"every": 0}, "positive whole number"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            weighted_blend.check(options)
+    nothing = KnownOutcome(
+        History(np.zeros((1, *GRID)), np.array([1])), np.empty((0, *GRID, 1)), np.zeros((*GRID, 1)), np.ones(GRID, bool)
+    )
+    with pytest.raises(ConfigError, match="name some in members"):
+        weighted_blend.fit([nothing])
