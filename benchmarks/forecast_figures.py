@@ -82,8 +82,8 @@ def arctic_sea_ice() -> list[Figure]:
     years = better_in(kept[best], against) if best and against else None
     note = f"best of {len(kept)}: {best}" if best else ""
     found = _interval(kept[best]) if best else None
-    figures.append(Figure("blend: MAE / F1", _value(found), ICE_WANTED, _range(found), note, at_most=True))
-    what = "blend: years of 10 below the mean of 5 years"
+    figures.append(Figure("the best blend: MAE / F1", _value(found), ICE_WANTED, _range(found), note, at_most=True))
+    what = "the best blend: years of 10 below the mean of 5 years"
     return [*figures, Figure(what, None if years is None else float(years), float(ICE_YEARS), note=note)]
 
 
