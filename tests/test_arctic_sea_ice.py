@@ -96,6 +96,14 @@ def test_a_year_without_samples_is_refused():
         one_fold_a_year(ids=times.astype(str), times=times, years=(1997, 1999), gap=np.timedelta64(12, "M"))
 
 
+def test_a_year_may_have_nothing_to_be_fitted_on():
+    times = np.datetime64("2017-12-11") + 7 * np.arange(5)
+    folds = one_fold_a_year(ids=times.astype(str), times=times, years=(2017, 2018), gap=np.timedelta64(98, "D"))
+    assert folds.fold.tolist() == [0, 0, 0, 1, 1]
+    assert not len(folds.split(0).train)
+    assert not len(folds.split(1).train)
+
+
 def test_files_to_a_scored_submission(competition, sample, tmp_path):
     test = competition.load(sample, "test")
     forecast = plugins.load("forecasts", "mean_of_years").forecast(test.inputs.history(0), years=3)  # type: ignore[attr-defined]

@@ -101,9 +101,9 @@ def forward_in_time(*, ids: np.ndarray, times: np.ndarray, k: int, gap: np.timed
 def one_fold_a_year(*, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64) -> Folds:
     """One fold for each of `years`, first to last: the samples whose time lies in it, fitted on the past alone.
 
-    Fold f is fitted on the samples at least `gap` (more than 0) before its first one. Samples of other years are never
-    validated (fold -1). Samples of one time are a group. ConfigError where a year has no sample, or the gap leaves
-    nothing to fit its fold on.
+    Fold f is fitted on the samples at least `gap` (more than 0) before its first one; there may be none, which leaves
+    forecasts that are not fitted. Samples of other years are never validated (fold -1). Samples of one time are a
+    group. ConfigError where a year has no sample.
     """
     _, moment_of = np.unique(times, return_inverse=True)
     year_of = times.astype("datetime64[Y]").astype(np.int64) + 1970
@@ -115,8 +115,6 @@ def one_fold_a_year(*, ids: np.ndarray, times: np.ndarray, years: tuple[int, int
         if not (fold == f).any():
             raise ConfigError(f"data.folds.years: no sample is of {first + f}. Validate years that the data hold.")
         trained_before.append(times[fold == f].min() - gap + one_unit)  # "at least" counts the edge in
-    if not times.min() < trained_before[0]:
-        raise ConfigError(f"a gap of {gap} leaves no sample to fit {first} on. Begin the validated years later.")
     return Folds(ids=ids, fold=fold, groups=moment_of, times=times, trained_before=np.array(trained_before))
 
 

@@ -121,8 +121,10 @@ class TrainedJob:
         )
 
     def split(self, folds: Folds, fold: int, seed: int) -> Split:
-        """The rows of one fit."""
+        """The rows of one fit; ConfigError where nothing was over when the fold began."""
         split = folds.split(fold)
+        if not len(split.train):
+            raise ConfigError(f"fold {fold}: no sample to fit it on. Begin the validated years (data.folds) later.")
         return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bootstrap else split
 
     def predict(
