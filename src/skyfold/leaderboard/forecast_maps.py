@@ -1,0 +1,209 @@
+"""Maps of a forecast: beside the truth with the error, for each lead time; and as an animation of the sequence.
+
+Scales are fixed by the unit, so that two pictures can be laid side by side. Cells that do not count are grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold.files import write_atomic
+from skyfold.metrics.forecast import CONCENTRATION, RAIN_RATE, ErrorBySkill
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+
+GREY = "#b9b9b4"
+EDGE, EDGE_ON_ERROR = "#e4572e", "#3c3c3c"
+MOST_COLUMNS = 6
+WIDTH, BAR_HEIGHT = 1.9, 0.1  # inches of a map of the sheet, and of the bars below
+FRAME_MILLISECONDS, LAST_MILLISECONDS = 450, 1800
+GIF_COLOURS = 128
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values of a unit are drawn. least: nothing is drawn below it; greatest: of the scale, more looks alike;
+    linear_error: errors up to it are on a linear scale, larger ones on a logarithmic one (None: all linear)."""
+
+    colours: str
+    error_colours: str
+    least: float
+    greatest: float
+    ticks: tuple[float, ...]
+    greatest_error: float
+    error_ticks: tuple[float, ...]
+    linear_error: float | None = None
+
+    def norm(self) -> Normalize:
+        from matplotlib.colors import LogNorm, Normalize
+
+        return LogNorm(self.least, self.greatest) if self.least else Normalize(0, self.greatest)
+
+    def error_norm(self) -> Normalize:
+        from matplotlib.colors import Normalize, SymLogNorm
+
+        most = self.greatest_error
+        if self.linear_error is None:
+            return Normalize(-most, most)
+        return SymLogNorm(self.linear_error, vmin=-most, vmax=most)
+
+
+SCALES = {
+    CONCENTRATION.name: Scale(
+        "Blues_r", "RdBu", 0.0, 250.0, (0, 50, 100, 150, 200, 250), 125.0, (-125, -62.5, 0, 62.5, 125)
+    ),
+    RAIN_RATE.name: Scale(
+        "viridis", "BrBG", 0.1, 50.0, (0.1, 0.3, 1, 3, 10, 30), 20.0, (-10, -1, 0, 1, 10), linear_error=0.3
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DrawnForecast:
+    """One forecast to draw. forecast, truth: (H, W, L); valid: bool, the same; known: (T, H, W), the last frames that
+    were known; leads, frames: what the L wanted frames and the T known ones are called."""
+
+    forecast: np.ndarray
+    truth: np.ndarray
+    valid: np.ndarray
+    known: np.ndarray
+    leads: tuple[str, ...]
+    frames: tuple[str, ...]
+
+
+def draw_sheet(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: str) -> None:
+    """Write a PNG: forecast, truth and error below each other, a column a lead time, six side by side at most.
+
+    The line in the maps is the edge of the event in the truth. Above each column stand its error and its skill.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scale = SCALES[metric.unit.name]
+    grid: Any  # matplotlib types a part of it as a list
+    height, width, leads = drawn.forecast.shape
+    beside = leads == 1  # one lead time: forecast, truth and error in a row
+    columns = 3 if beside else min(leads, MOST_COLUMNS)
+    rows = 1 if beside else 3 * -(-leads // columns)
+    map_width = 2 * WIDTH if beside else WIDTH
+    map_height = map_width * height / width
+    figure = Figure(figsize=(columns * map_width + 0.4, rows * (map_height + 0.17) + 1.4), layout="constrained")
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[map_height] * rows + [BAR_HEIGHT])
+    sums = metric.stats(target=drawn.truth[None], pred=drawn.forecast[None], valid=drawn.valid[None])
+    shown: dict[str, Any] = {}
+    for lead in range(leads):
+        truth, valid = drawn.truth[..., lead], drawn.valid[..., lead]
+        maps = {"forecast": drawn.forecast[..., lead], "truth": truth, "error": drawn.forecast[..., lead] - truth}
+        for part, (label, values) in enumerate(maps.items()):
+            place = (0, part) if beside else (3 * (lead // columns) + part, lead % columns)
+            axis = figure.add_subplot(grid[place])
+            shown[label] = _map(axis, values, valid, scale, of_error=label == "error")
+            _edge(axis, truth, valid, metric.threshold, EDGE_ON_ERROR if label == "error" else EDGE)
+            if beside:
+                axis.set_title(f"error: {_figures(sums, lead, metric)}" if label == "error" else label, fontsize=9)
+            elif label == "forecast":
+                axis.set_title(f"{drawn.leads[lead]}\n{_figures(sums, lead, metric)}", fontsize=8)
+            if not beside and lead % columns == 0:
+                axis.set_ylabel(label, fontsize=9)
+    half = max(1, columns // 2)
+    for label, place, ticks in (
+        ("truth", grid[rows, :half], scale.ticks),
+        ("error", grid[rows, half:], scale.error_ticks),
+    ):
+        what = metric.unit.name if label == "truth" else f"forecast - truth, {metric.unit.name}"
+        extend = "max" if label == "truth" else "both"
+        bar = figure.colorbar(shown[label], cax=figure.add_subplot(place), orientation="horizontal", extend=extend)
+        _finish(bar, what, ticks)
+    figure.suptitle(title, fontsize=10)
+    write_atomic(path, lambda file: FigureCanvasAgg(figure).print_figure(file, dpi=100))
+
+
+def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: str) -> None:
+    """Write a GIF: the known frames, then what came beside what was forecast, frame by frame."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    scale = SCALES[metric.unit.name]
+    height, width = drawn.forecast.shape[:2]
+    figure = Figure(figsize=(6.4, 3.0 * height / width + 1.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    canvas = FigureCanvasAgg(figure)
+    land: np.ndarray = np.any(drawn.valid, axis=-1)
+    steps = [(f"known: {name}", frame, frame, land) for name, frame in zip(drawn.frames, drawn.known, strict=True)]
+    for lead, name in enumerate(drawn.leads):
+        steps.append((name, drawn.truth[..., lead], drawn.forecast[..., lead], drawn.valid[..., lead]))
+    heading = figure.suptitle("", fontsize=9)
+    images: list[Image.Image] = []
+    for name, came, forecast, valid in steps:
+        for axis, values, what in ((left, came, "what came"), (right, forecast, "forecast")):
+            axis.clear()
+            shown = _map(axis, values, valid, scale)
+            _edge(axis, came, valid, metric.threshold, EDGE)
+            axis.set_title(what if not name.startswith("known") else "known", fontsize=9)
+        if not images:
+            bar = figure.colorbar(shown, ax=[left, right], location="bottom", shrink=0.6, aspect=45, extend="max")
+            _finish(bar, metric.unit.name, scale.ticks)
+        heading.set_text(f"{title}\n{name}")
+        canvas.draw()
+        figure.set_layout_engine("none")  # as the first frame was laid out, so that the maps stay where they are
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    palette = images[-1].quantize(GIF_COLOURS)
+    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    milliseconds = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
+    write_atomic(
+        path,
+        lambda beside: frames[0].save(
+            beside, format="GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0
+        ),
+    )
+
+
+def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_error: bool = False) -> Any:
+    hidden = ~valid if of_error else ~valid | (values < scale.least)
+    axis.set_facecolor("white")
+    axis.imshow(np.where(valid, np.nan, 1.0), cmap=_one_colour(GREY), vmin=0, vmax=1, interpolation="nearest")
+    shown = axis.imshow(
+        np.ma.masked_array(values, hidden),
+        cmap=scale.error_colours if of_error else scale.colours,
+        norm=scale.error_norm() if of_error else scale.norm(),
+        interpolation="nearest",
+    )
+    axis.set_xticks([])
+    axis.set_yticks([])
+    return shown
+
+
+def _one_colour(colour: str) -> Any:
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([colour])
+
+
+def _edge(axis: Axes, truth: np.ndarray, valid: np.ndarray, threshold: float, colour: str) -> None:
+    """Not along coasts, behind which nothing is known."""
+    came = (truth >= threshold)[valid]
+    if came.any() and not came.all():
+        axis.contour(np.ma.masked_array(truth, ~valid), levels=[threshold], colors=colour, linewidths=0.6)
+
+
+def _finish(bar: Any, label: str, ticks: Sequence[float]) -> None:
+    bar.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])
+    bar.ax.minorticks_off()
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7.5)
+
+
+def _figures(sums: np.ndarray, lead: int, metric: ErrorBySkill) -> str:
+    error, cells, hits, misses, alarms = sums.reshape(5, -1)[:, lead]
+    factor = 2 if metric.skill == "f1" else 1
+    whole = factor * hits + misses + alarms
+    skill = 1.0 if whole == 0 else factor * hits / whole
+    return f"MAE {error / max(cells, 1):.2f}, {metric.skill.upper()} {skill:.2f}"
