@@ -1,0 +1,33 @@
+"""A coarser look at maps of sea ice, so that a network of them trains on a laptop: means of n x n cells, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyfold.types import IntPair
+
+
+def reduced_size(size: IntPair, cells: int) -> IntPair:
+    """How many means of `cells` x `cells` cells there are down and across; those at the far edges may lack cells.
+
+    >>> reduced_size((448, 305), 2)
+    (224, 153)
+    """
+    height, width = (-(-side // cells) for side in size)
+    return height, width
+
+
+def averaged(maps: np.ndarray, cells: int) -> np.ndarray:
+    """float32 (H, W, K) -> (h, w, K), means of `cells` x `cells`; the last row and column stand in for lacking ones."""
+    if cells == 1:
+        return maps
+    height, width = reduced_size(maps.shape[:2], cells)
+    lacking = (height * cells - maps.shape[0], width * cells - maps.shape[1])
+    whole = np.pad(maps, [(0, lacking[0]), (0, lacking[1]), (0, 0)], mode="edge") if any(lacking) else maps
+    mean: np.ndarray = whole.reshape(height, cells, width, cells, -1).mean(axis=(1, 3))
+    return mean
+
+
+def enlarged(maps: np.ndarray, cells: int, size: IntPair) -> np.ndarray:
+    """(h, w, K) -> (H, W, K) of `size`: each mean at all its cells."""
+    return maps.repeat(cells, axis=0).repeat(cells, axis=1)[: size[0], : size[1]]

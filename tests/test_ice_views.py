@@ -1,0 +1,203 @@
+"""How networks see sea ice: values worked by hand, nothing of later frames, and the truth comes back as itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyfold.competitions.arctic_sea_ice import Histories
+from skyfold.data.history import History
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.views import anomalies, recent_frames
+from skyfold.views._ice_view import averaged, enlarged
+from skyfold.views._view import View
+
+AHEAD = np.array([1, 2])
+
+
+def season(shape: tuple[int, int], years: int = 8, seed: int = 0) -> np.ndarray:
+    """uint8 (12 years, H, W): values from 0 to 250, some cells without ice, some always full."""
+    frames = np.random.default_rng(seed).integers(0, 251, (12 * years, *shape), dtype=np.uint8)
+    frames[:, :6, :6] = 0
+    frames[:, -6:, -6:] = 250
+    return frames
+
+
+def test_what_earlier_years_say_of_one_cell() -> None:
+    """Two seasons a year, six years; the wanted frame is of the first season: 0 50 100 50 100 150 so far."""
+    frames = np.array([0, 0, 50, 50, 100, 100, 50, 150, 100, 200, 150, 250], np.uint8).reshape(-1, 1, 1)
+    said = anomalies.build().inputs(History(frames, np.array([1]), 2))[0, 0]
+    assert said.dtype == np.float32
+    expected = {
+        "base": 90 / 250,  # the mean of 150 100 50 100 50
+        "year_1": 0.6,
+        "year_2": 0.1,
+        "year_3": -0.4,
+        "mean_10": -0.15,  # of all six: 75
+        "mean_long": -0.15,
+        "median_5": 0.1,
+        "least_5": -0.4,
+        "most_5": 0.6,
+        "trend_10": 0.7,  # 75 + 3.5 years x 425 / 17.5 = 160
+        "trend_long": 0.7,
+        # The season before: 200 150 100 50 0 in the years of 150 100 50 100 50. Slope 10000 / (25000 + 2500), and the
+        # newest, 250, departs by 150 from their mean.
+        "damped": 1.5 * 10000 / 27500,
+        "season_departs": (125 + 90 + 150) / 300,  # 200 from 75, 150 from 60, 250 from 100
+        "spread": np.sqrt(13750 / 6) / 100,
+        "share_of_ice": 5 / 6,
+        "open": 1,
+        "last_departs": 1.5,
+        "month_before_departs": 0.9,
+        "three_before_departs": 0.5,  # 100 from the mean of 50 100 50 0
+        "ever_ice": 1,
+    }
+    assert list(expected) == [*anomalies.BY_LEAD, *anomalies.FOR_ALL]
+    np.testing.assert_allclose(said, list(expected.values()), atol=1e-6)
+
+
+def test_maps_stand_lead_by_lead_and_cells_without_ice_say_nothing() -> None:
+    history = History(season((14, 15)), AHEAD, 12)
+    said = anomalies.build().inputs(history)
+    count = len(anomalies.BY_LEAD)
+    assert said.shape == (14, 15, 2 * count + len(anomalies.FOR_ALL))
+    for lead in range(2):
+        np.testing.assert_allclose(250 * said[..., lead * count], history.same_season(lead, 5).mean(axis=0), atol=1e-4)
+    assert (said[:6, :6] == 0).all()
+    assert (said[-3:, -3:, count - 1] == 0).all(), "full ice all around is settled"
+    assert (said[7, 7, [count - 1, 2 * count - 1]] == 1).all()
+
+
+def test_one_year_is_enough() -> None:
+    said = anomalies.build(reduce=2).inputs(History(season((8, 8), years=1), AHEAD, 12))
+    assert np.isfinite(said).all()
+    names = [*anomalies.BY_LEAD] * 2
+    departs = [k for k, name in enumerate(names) if name.startswith(("year", "mean", "trend", "damped", "spread"))]
+    assert (said[..., departs] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        anomalies.build(),
+        anomalies.build(reduce=3),
+        recent_frames.build(years=2),
+        recent_frames.build(years=9, reduce=2, decodes=True),
+    ],
+)
+def test_frames_after_the_date_change_nothing(view: View) -> None:
+    frames = season((14, 15))
+    noise = np.random.default_rng(9).integers(0, 251, frames.shape, dtype=np.uint8)
+    last = 70
+    later = frames.copy()
+    later[last + 1 :] = noise[last + 1 :]
+    truth, valid = np.full((14, 15, 2), 80, np.float32), np.ones((14, 15, 2), bool)
+    seen = []
+    for known in (frames, later):
+        history = Histories(known, np.array([last]), AHEAD, 12).history(0)
+        output = np.full_like(view.target(history, truth, valid)[..., :2], 0.3)
+        seen.append((view.inputs(history), view.target(history, truth, valid), view.forecast(output, history)))
+    for first, second in zip(*seen, strict=True):
+        assert first.tobytes() == second.tobytes()
+
+
+def test_a_network_that_says_the_target_forecasts_the_truth_where_cells_count() -> None:
+    history = History(season((14, 15)), AHEAD, 12)
+    view = anomalies.build()
+    truth = np.random.default_rng(1).integers(0, 251, (14, 15, 2)).astype(np.float32)
+    valid = np.random.default_rng(2).random((14, 15, 2)) < 0.7
+    target = view.target(history, truth, valid)
+    assert target.dtype == np.float32
+    counts = target[..., 2:] == 1
+    assert 0.2 < counts.mean() < 0.7
+    forecast = view.forecast(target[..., :2], history)
+    np.testing.assert_allclose(forecast[counts], truth[counts], atol=1e-3)
+    five = np.median(history.same_season(0, 5), axis=0)
+    np.testing.assert_array_equal(forecast[:3, :3, 0], five[:3, :3])  # settled: no ice
+    np.testing.assert_array_equal(forecast[-3:, -3:, 0], five[-3:, -3:])
+    np.testing.assert_array_equal(view.target(history, np.where(valid, truth, 7777), valid), target)
+
+
+def test_dates_with_few_years_before_them_teach_nothing() -> None:
+    history = History(season((14, 15), years=3)[:25], np.array([11, 12]), 12)  # frames 35 and 36, the first of frame 0
+    truth = np.full((14, 15, 2), 80, np.float32)
+    valid = np.ones(truth.shape, bool)
+    two, three = (anomalies.build(least_years=years).target(history, truth, valid) for years in (2, 3))
+    assert (two[..., 2] == two[..., 3]).all()
+    assert two[..., 2].any()
+    assert not three[..., 2].any(), "two years before frame 35"
+    np.testing.assert_array_equal(three[..., 3], two[..., 3])
+
+
+def test_reduced_a_correction_goes_to_all_its_cells() -> None:
+    history = History(season((13, 15)), AHEAD, 12)
+    view = anomalies.build(reduce=2)
+    base = anomalies.build().inputs(history)[..., :: len(anomalies.BY_LEAD)][..., :2].astype(np.float64) * 250
+    truth = np.minimum(base + 10, 250).astype(np.float32)
+    target = view.target(history, truth, np.ones(truth.shape, bool))
+    assert target.shape == (7, 8, 4)
+    assert view.inputs(history).shape[:2] == (7, 8)
+    forecast = view.forecast(target[..., :2], history)
+    uncut = averaged(truth - base, 2) > 9.99  # nowhere up to 250 alone
+    whole = (uncut & (target[..., 2:] == 1)).repeat(2, axis=0).repeat(2, axis=1)[:13, :15]
+    assert whole.mean() > 0.3
+    np.testing.assert_allclose(forecast[whole], truth[whole], atol=1e-3)
+
+
+def test_recent_frames_are_shares_of_full_ice_oldest_first() -> None:
+    """Three frames a year; the frame before the first is that of its season in the first year: 7 is frame -1."""
+    frames = np.array([5, 6, 7, 8, 50, 250, 0], np.uint8).reshape(-1, 1, 1)
+    seen = recent_frames.build(years=3).inputs(History(frames, np.array([1]), 3))[0, 0]
+    np.testing.assert_allclose(250 * seen, [6, 7, 5, 6, 7, 8, 50, 250, 0], rtol=1e-6)
+    assert seen.dtype == np.float32
+
+
+def test_a_network_of_frames_that_says_the_target_forecasts_the_truth() -> None:
+    history = History(season((13, 14)), AHEAD, 12)
+    truth = np.random.default_rng(1).integers(0, 251, (13, 14, 2)).astype(np.float32)
+    valid = np.random.default_rng(2).random((13, 14, 2)) < 0.7
+    view = recent_frames.build()
+    target = view.target(history, truth, valid)
+    np.testing.assert_array_equal(target[..., 2:], valid)
+    np.testing.assert_allclose(view.forecast(target[..., :2], history)[valid], truth[valid], atol=1e-4)
+    coarse = recent_frames.build(reduce=2)
+    target = coarse.target(history, truth, valid)
+    assert target.shape == (7, 7, 4)
+    first = truth[:2, :2, 0][valid[:2, :2, 0]]
+    np.testing.assert_allclose(target[0, 0, [0, 2]], [first.mean() / 250, len(first) / 4], rtol=1e-6)
+    assert coarse.forecast(target[..., :2], history).shape == (13, 14, 2)
+    np.testing.assert_array_equal(coarse.target(history, np.where(valid, truth, 255), valid), target)
+
+
+def test_decoded_frames_are_the_last_ones() -> None:
+    history = History(season((6, 7)), AHEAD, 12)
+    view = recent_frames.build(years=1, decodes=True)
+    target = view.target(history, np.zeros((6, 7, 2), np.float32), np.zeros((6, 7, 2), bool))
+    np.testing.assert_allclose(view.forecast(target[..., :2], history)[..., 1], history.frames[-1], atol=1e-4)
+    np.testing.assert_array_equal(view.inputs(history)[..., -2:], target[..., :2])
+    assert (target[..., 2:] == 1).all()
+
+
+def test_means_of_cells_and_back() -> None:
+    maps = np.arange(6, dtype=np.float32).reshape(2, 3, 1)  # 0 1 2 over 3 4 5; the column of 2 and 5 stands twice
+    np.testing.assert_array_equal(averaged(maps, 2)[..., 0], [[2, 3.5]])
+    np.testing.assert_array_equal(enlarged(averaged(maps, 2), 2, (2, 3))[..., 0], [[2, 2, 3.5], [2, 2, 3.5]])
+
+
+def test_wrong_options_are_refused() -> None:
+    for view, options, said in (
+        (anomalies, {"redcue": 2}, r"anomalies has no option 'redcue' \(did you mean 'reduce'"),
+        (anomalies, {"reduce": 0}, "view.options.reduce: anomalies wants a whole number of 1 or more, got 0"),
+        (anomalies, {"reduce": True}, "got True"),
+        (recent_frames, {"year": 2}, r"recent_frames has no option 'year' \(did you mean 'years'"),
+        (recent_frames, {"years": 0}, "view.options.years: recent_frames wants a whole number of 1 or more, got 0"),
+        (recent_frames, {"decodes": 1}, "view.options.decodes: recent_frames wants true or false, got 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            view.check(options)
+    with pytest.raises(DataLayoutError, match="whole years, but these frames have no season"):
+        recent_frames.build().inputs(History(season((8, 8)), AHEAD, None))
+    with pytest.raises(DataLayoutError, match="whole years of 12 frames, and 11 are known"):
+        recent_frames.build().inputs(History(season((8, 8))[:11], AHEAD, 12))
+    with pytest.raises(DataLayoutError, match="these frames have no season"):
+        anomalies.build().inputs(History(season((8, 8)), AHEAD, None))
