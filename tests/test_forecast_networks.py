@@ -139,8 +139,8 @@ def test_what_a_forecast_cannot_use_is_refused_by_name(changes: dict[str, object
 def test_unknown_views_losses_and_networks_are_refused_before_any_data_are_read() -> None:
     with pytest.raises(ConfigError, match="did you mean 'carried'"):
         check(network(view={"name": "caried"}))
-    with pytest.raises(ConfigError, match=r"view\.options\.motion: unknown 'diss'.*dis"):
-        check(network(view={"name": "carried", "options": {"motion": "diss"}}))
+    with pytest.raises(ConfigError, match=r"view\.options\.motions: unknown 'diss'.*dis"):
+        check(network(view={"name": "carried", "options": {"motions": ["diss"]}}))
     with pytest.raises(ConfigError, match="no loss 'bce_dice' for forecasts"):
         check(network(loss={"name": "bce_dice"}))
 
@@ -171,6 +171,18 @@ def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(build: Callable[[], 
     assert np.isfinite(target).all()
     np.testing.assert_array_equal(target[..., 1:] > 0, valid)
     np.testing.assert_allclose(view.forecast(target[..., :1], history)[valid], truth[valid], rtol=1e-5)
+
+
+def test_frames_are_carried_along_each_motion_the_last_one_last() -> None:
+    rng = np.random.default_rng(1)
+    rain = np.repeat(rng.gamma(1.0, 3.0, (1, 24, 20)), 4, axis=0).astype(np.float32)
+    rain = np.stack([np.roll(frame, shift, axis=1) for shift, frame in enumerate(rain)])
+    history = History(rain, np.array([1]))
+    alone = [carried.build(motions=[name]).inputs(history) for name in ("dis", "one_vector")]
+    np.testing.assert_array_equal(
+        carried.build(motions=["dis", "one_vector"]).inputs(history), np.concatenate(alone, axis=-1)
+    )
+    assert not np.array_equal(*alone)
 
 
 def test_frames_are_shown_oldest_first_on_the_logarithmic_scale() -> None:

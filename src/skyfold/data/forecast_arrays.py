@@ -12,7 +12,7 @@ from skyfold.errors import ConfigError
 from skyfold.types import ArraySequence, Samples
 from skyfold.views._view import View
 
-MOST_BYTES = 1 << 30  # of arrays that are kept, so that an epoch need not make them anew
+MOST_BYTES = 2 << 30  # of arrays that are kept, so that an epoch need not make them anew
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Frames of rain carried to the time of the forecast, on a logarithmic scale: the network corrects an extrapolation.
 
-All frames are carried along one field of motion. Where rain neither grows nor decays and the motion is right they are
-alike.
+All frames are carried along one field of motion, or along each of several. Where rain neither grows nor decays and the
+motion is right they are alike; where motions differ they say how sure they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,32 +24,35 @@ from skyfold.views._view import RainView
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or method."""
     for name, value in options.items():
-        if name != "motion":
-            hint = nearest(name, ["motion"])
-            raise ConfigError(f"view.options: carried has no option '{name}'{hint}. Known: motion.")
-        if value not in METHODS:
-            raise ConfigError(
-                f"view.options.motion: unknown {value!r}{nearest(str(value), list(METHODS))}. "
-                f"There are: {', '.join(METHODS)}."
-            )
+        if name != "motions":
+            hint = nearest(name, ["motions"])
+            raise ConfigError(f"view.options: carried has no option '{name}'{hint}. Known: motions.")
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"view.options.motions: expected a list of methods, got {value!r}.")
+        for method in value:
+            if method not in METHODS:
+                raise ConfigError(
+                    f"view.options.motions: unknown {method!r}{nearest(str(method), list(METHODS))}. "
+                    f"There are: {', '.join(METHODS)}."
+                )
 
 
-def build(*, motion: str = "dis") -> Carried:
-    """motion: a name in `motion.fields.METHODS`."""
-    check({"motion": motion})
-    return Carried(motion)
+def build(*, motions: Sequence[str] = ("dis",)) -> Carried:
+    """motions: names in `motion.fields.METHODS`; what a network corrects is the last frame carried along the last."""
+    check({"motions": list(motions)})
+    return Carried(tuple(motions))
 
 
 @dataclass(frozen=True)
 class Carried(RainView):
-    """Inputs float32 (H, W, T), oldest first, one lead time ahead."""
+    """Inputs float32 (H, W, M x T), one lead time ahead: the T frames along the first motion, oldest first, then on."""
 
-    motion: str
+    motions: tuple[str, ...]
 
     def inputs(self, history: History) -> np.ndarray:
         if history.leads != 1:
             raise ConfigError(f"view: carried brings frames to one time, not to {history.leads}. Use frames.")
         frames = np.asarray(history.frames, dtype=np.float32)
-        field = METHODS[self.motion](frames)
-        moved = carried(log_rain(frames), field, ahead=float(history.ahead[0]))
-        return np.ascontiguousarray(np.moveaxis(moved, 0, -1))
+        logs, ahead = log_rain(frames), float(history.ahead[0])
+        moved = [carried(logs, METHODS[name](frames), ahead=ahead) for name in self.motions]
+        return np.ascontiguousarray(np.moveaxis(np.concatenate(moved), 0, -1))
