@@ -75,7 +75,10 @@ def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) 
     for panel, label in zip(panels, names, strict=True):
         panel.set_title(label, fontsize=9)
         short = [name.removesuffix(" months").removesuffix(" weeks") for name in labels]
-        panel.set_xticks(range(len(labels)), short, fontsize=8, rotation=0 if max(map(len, short)) < 6 else 30)
+        wide = max(map(len, short)) >= 6
+        panel.set_xticks(
+            range(len(labels)), short, fontsize=8, rotation=20 if wide else 0, ha="right" if wide else "center"
+        )
         panel.grid(axis="y", color="#e6e6e3", lw=0.7)
         panel.set_axisbelow(True)
         if len(first.leads) > 1:

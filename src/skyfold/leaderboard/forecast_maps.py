@@ -24,7 +24,6 @@ EDGE, EDGE_ON_ERROR = "#e4572e", "#3c3c3c"
 MOST_COLUMNS = 6
 WIDTH, BAR_HEIGHT = 1.9, 0.1  # inches of a map of the sheet, and of the bars below
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 450, 1800
-GIF_COLOURS = 128
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title
         canvas.draw()
         figure.set_layout_engine("none")  # as the first frame was laid out, so that the maps stay where they are
         images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-    palette = images[-1].quantize(GIF_COLOURS)
+    palette = images[-1].quantize(256, method=Image.Quantize.MAXCOVERAGE)  # of the whole bar, not of the map alone
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     milliseconds = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
     write_atomic(

@@ -75,7 +75,7 @@ def _measured(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The figure of each row, and the counts for the reliability with the edges of their bins."""
     scale = SCALES[metric.unit.name]
-    least = scale.least or scale.greatest / BINS
+    least = scale.least / 10 or scale.greatest / BINS
     edges = np.geomspace(least, scale.greatest, BINS) if scale.least else np.linspace(least, scale.greatest, BINS)[:-1]
     scores, counts = [], np.zeros((2, len(edges) + 1), dtype=np.int64)
     for row in rows.tolist():
