@@ -26,7 +26,7 @@ from skyfold.files import write_text
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 TRIED = HERE / "tried.md"  # written by hand: why a figure is missed
-PACKAGES = ("numpy", "numba", "opencv-python-headless", "pandas", "pycocotools", "rlemasklib")
+PACKAGES = ("numpy", "numba", "opencv-python-headless", "pandas", "pycocotools", "rlemasklib", "scikit-learn")
 TOPICS = {
     "rle": "Run-length text",
     "scoring": "Scoring a submission",
@@ -36,6 +36,7 @@ TOPICS = {
     "image_cache": "Image cache",
     "tiles": "Tiles of big scenes",
     "rain": "Rain ten minutes ahead",
+    "ice": "Sea ice a year ahead",
 }
 
 
