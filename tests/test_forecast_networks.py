@@ -12,17 +12,23 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from skyfold.competition import build
+from skyfold.competitions.arctic_sea_ice import Histories
 from skyfold.config import RunConfig
 from skyfold.data import rain_units
+from skyfold.data.forecast_arrays import forecast_arrays
 from skyfold.data.history import History
 from skyfold.data.rain_units import log_rain
 from skyfold.errors import ConfigError
+from skyfold.folds import Folds
 from skyfold.pipeline.forecast_job import run_forecasts
 from skyfold.pipeline.forecast_runs import network_runs, stored_forecasts
 from skyfold.pipeline.job import run_job
 from skyfold.pipeline.prepare import prepare
+from skyfold.training.fold_jobs import TrainedJob
 from skyfold.training.run_folds import check, train
-from skyfold.views import carried, frames
+from skyfold.types import Samples
+from skyfold.views import anomalies, carried, frames
 from skyfold.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -159,11 +165,11 @@ def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
         ForecastConfig.model_validate({"name": "t", "data": DATA, "forecasts": [{"name": "both"}]})
 
 
-@pytest.mark.parametrize("build", [frames.build, carried.build])
-def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(build: Callable[[], carried.Carried]) -> None:
+@pytest.mark.parametrize("make", [frames.build, carried.build])
+def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make: Callable[[], carried.Carried]) -> None:
     rng = np.random.default_rng(0)
     rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
-    history, view = History(rain[:4], np.array([1])), build()
+    history, view = History(rain[:4], np.array([1])), make()
     assert view.inputs(history).shape == (24, 20, 4)
     valid = rng.random((24, 20, 1)) < 0.8
     truth = np.where(valid, rain[4][..., None], np.nan)
@@ -190,3 +196,26 @@ def test_frames_are_shown_oldest_first_on_the_logarithmic_scale() -> None:
     seen = frames.build().inputs(History(rain, np.array([1])))
     np.testing.assert_allclose(seen[0, 0], log_rain(np.arange(4)))
     assert rain_units.LOG_FLOOR == 0.1
+
+
+@pytest.mark.parametrize(("newest", "expected"), [(None, ["2001", "2002", "2003"]), (2, ["2002", "2003"])])
+def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | None, expected: list[str]) -> None:
+    years = [2003, 2001, 2000, 2002, 2004]
+    times = np.array([str(year) for year in years], dtype="datetime64[Y]")
+    folds = Folds(
+        ids=times.astype(str),
+        fold=np.array([-1, -1, -1, -1, 0]),
+        groups=np.arange(5),
+        times=times,
+        trained_before=times[-1:],
+    )
+    # The frames begin with 1999, so that 2000 has one year before it: too few to teach.
+    last = np.array([12 * (year - 1999) - 1 for year in years])
+    histories = Histories(np.zeros((5 * 12, 8, 8), dtype=np.uint8), last, np.arange(1, 13), 12)
+    samples = Samples(ids=folds.ids, inputs=histories, times=times)
+    view = {"name": "anomalies", "options": {"least_years": 2}, "newest": newest}
+    config = network(data={"competition": "arctic_sea_ice", "options": {"grid": [8, 8]}}, view=view, augment=[])
+    contest = build("arctic_sea_ice", {"grid": [8, 8]})
+    arrays = forecast_arrays(samples, anomalies.build(least_years=2))
+    job = TrainedJob(config, contest, arrays, Path("nowhere"), "", 0)
+    assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected

@@ -131,10 +131,14 @@ class ImageConfig(Strict):
 
 
 class ViewConfig(Strict):
-    """How a network sees what is known on a date. name: a module of `skyfold.views`; options: of its `build`."""
+    """How a network sees what is known on a date. name: a module of `skyfold.views`; options: of its `build`.
+
+    newest: a fold learns from so many of its last dates alone, the last 15 years, say; None: from all.
+    """
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+    newest: Positive | None = None
 
 
 class LossConfig(Strict):

@@ -65,6 +65,8 @@ class Augmenter:
         return self._local.pipeline
 
     def _try(self, size: IntPair, bands: int, planes: int) -> None:
+        import cv2
+
         image = np.random.default_rng(0).integers(0, 256, (*size, bands), dtype=np.uint8)
         target = np.ones((*size, planes), dtype=np.uint8)
         ends = [
@@ -79,7 +81,7 @@ class Augmenter:
             try:
                 transform.set_random_seed(0)
                 changed = transform(image=image, mask=target)
-            except (ValueError, TypeError, IndexError, KeyError) as error:
+            except (ValueError, TypeError, IndexError, KeyError, cv2.error) as error:
                 raise ConfigError(f"augment.{index}: {entry.name} fails on images of {bands} bands: {error}") from None
             if changed["image"].shape != image.shape or changed["mask"].shape != target.shape:
                 became = "x".join(str(side) for side in changed["image"].shape[:2])

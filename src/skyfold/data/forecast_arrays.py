@@ -10,7 +10,7 @@ import numpy as np
 from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
 from skyfold.types import ArraySequence, Samples
-from skyfold.views._view import View
+from skyfold.views._view import SelectiveView, View
 
 MOST_BYTES = 2 << 30  # of arrays that are kept, so that an epoch need not make them anew
 
@@ -39,6 +39,13 @@ class ForecastArrays:
         """(h, w, C)."""
         height, width, bands = self.inputs[0].shape
         return height, width, bands
+
+    def taught(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
+        """Those of `rows`, in the order of time, that there is something to learn from; the newest alone, if wanted."""
+        view = self.view
+        if isinstance(view, SelectiveView):
+            rows = rows[[view.teaches(self.source.history(row)) for row in rows.tolist()]]
+        return rows if newest is None else rows[-newest:]
 
 
 def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:

@@ -123,9 +123,20 @@ class TrainedJob:
     def split(self, folds: Folds, fold: int, seed: int) -> Split:
         """The rows of one fit; ConfigError where nothing was over when the fold began."""
         split = folds.split(fold)
+        if isinstance(self.arrays, ForecastArrays):
+            assert self.config.view is not None
+            split = Split(self._taught(self.arrays, split.train, folds, self.config.view.newest), split.valid)
         if not len(split.train):
             raise ConfigError(f"fold {fold}: no sample to fit it on. Begin the validated years (data.folds) later.")
         return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bootstrap else split
+
+    @staticmethod
+    def _taught(arrays: ForecastArrays, rows: np.ndarray, folds: Folds, newest: int | None) -> np.ndarray:
+        if folds.times is not None:
+            rows = rows[np.argsort(folds.times[rows], kind="stable")]
+        elif newest is not None:
+            raise ConfigError("view.newest: these data have no order in time. Leave it off.")
+        return arrays.taught(rows, newest)
 
     def predict(
         self,

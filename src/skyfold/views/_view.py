@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,15 @@ class View(Protocol):
 
     def forecast(self, output: np.ndarray, history: History) -> np.ndarray:
         """output float32 (h, w, L). Returns float32 (H, W, L) in the competition's unit."""
+        ...
+
+
+@runtime_checkable
+class SelectiveView(View, Protocol):
+    """A view from whose dates not all are learned from."""
+
+    def teaches(self, history: History) -> bool:
+        """Whether there is anything to learn from what came after this date."""
         ...
 
 

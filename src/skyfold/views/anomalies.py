@@ -90,8 +90,7 @@ class Anomalies:
 
     def target(self, history: History, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The base plus the mean departure of the cells that count; a cell's weight is the share of them."""
-        told = np.array([history.years_known(lead) >= self.least_years for lead in range(history.leads)])
-        base, counts = _base(history), valid & _open(history) & told
+        base, counts = _base(history), valid & _open(history) & self._told(history)
         share = averaged(counts.astype(np.float32), self.reduce)
         departs = averaged(np.where(counts, truth - base, 0).astype(np.float32), self.reduce)
         wanted = averaged(base, self.reduce) + departs / np.where(share > 0, share, 1)
@@ -104,6 +103,13 @@ class Anomalies:
         correction = output * FULL - averaged(base, self.reduce)
         corrected = np.clip(base + enlarged(correction, self.reduce, history.shape), 0, FULL)
         return np.where(_open(history), corrected, _settled(history)).astype(np.float32)
+
+    def teaches(self, history: History) -> bool:
+        return bool(self._told(history).any())
+
+    def _told(self, history: History) -> np.ndarray:
+        """bool (L,): where enough years are known for what came to be learned from."""
+        return np.array([history.years_known(lead) >= self.least_years for lead in range(history.leads)])
 
 
 def _of_lead(history: History, lead: int) -> dict[str, np.ndarray]:
