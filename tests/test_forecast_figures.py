@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from skyfold.files import write_json
-from skyfold.leaderboard.forecast_sums import ForecastSums, write_sums
+from skyfold.files import read_json, write_json
+from skyfold.leaderboard.forecast_sums import ForecastSums, read_sums, write_sums
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EVENTS = ("bom2_20180616", "fmi_20160928", "knmi_20100826", "mch_20150515", "mch_20170131", "mrms_20190610")
@@ -84,3 +84,14 @@ def test_the_share_of_pysteps_is_a_mean_over_events(figures: ModuleType, tmp_pat
     assert table["blend, knmi_20100826: of pysteps"][2:5] == ["0.8000", "", "met"]
     beside = "paired by event; below in 5 of 6; MAE wet 0.330, CSI 1 1.000, CSI 5 1.000; 0.5 s a date"  # 1.98 / 6
     assert table["blend - pysteps: MAE / CSI, all pooled"][5] == beside
+
+
+@pytest.mark.parametrize("data", ["seaice", "radar"])
+def test_what_is_kept_in_the_repository_is_whole_and_small(data: str) -> None:
+    folders = [path.parent for path in (BENCHMARKS / "results" / data).glob("*/run.json")]
+    assert len(folders) >= 10
+    for folder in folders:
+        kept = read_sums(folder)
+        recorded = read_json(folder / "run.json")["scores"][kept.metric.name]
+        assert kept.metric.score(kept.contest) == pytest.approx(recorded, rel=1e-6)
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 100_000
