@@ -190,6 +190,12 @@ def test_the_pole_hole_is_filled_with_the_mean_of_its_rim_and_flags_become_zero(
     assert filled[1, 4, 4] == round((22 * 200 + 152) / 23)
     assert filled[0, 0, 0] == 0
     assert filled[1, 2, 2] == 0
+    assert without_flags(codes, "median")[1, 4, 4] == 200
+
+
+def test_what_fills_the_hole_is_one_of_two():
+    with pytest.raises(ConfigError, match=r"data\.options\.pole: unknown 'mode'. There are: mean, median"):
+        build("arctic_sea_ice", {"pole": "mode"})
 
 
 def test_since_and_until_are_read_as_dates():

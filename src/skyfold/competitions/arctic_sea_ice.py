@@ -16,7 +16,7 @@ import numpy as np
 from skyfold.competition import Competition, Truth, grid_option
 from skyfold.data.history import History
 from skyfold.data.ice_files import CADENCES, Cadence, IceSeries, read_series
-from skyfold.data.ice_frames import FULL_ICE, known_ice, without_flags
+from skyfold.data.ice_frames import FULL_ICE, POLE_FILLS, known_ice, without_flags
 from skyfold.data.ice_sample import write_sample
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
@@ -41,21 +41,27 @@ def build(
     issued_in: Sequence[int] | None = None,
     since: str | None = None,
     until: str | None = None,
+    pole: str = "mean",
 ) -> Competition:
     """cadence: "monthly" (the twelve months after the last) or "weekly" (twelve weeks after a gap of two).
 
     grid          (H, W) of the files; another one than the contest's for a sample
     issued_in     calendar months of the last known frame; None: December alone where monthly, every week where weekly
     since, until  the first and last frame to take ("1988-01", or "2017-09-04" where weekly); None: all there are
+    pole          of the rim of the sensor's hole at the pole, what fills the hole in inputs: "mean" or "median"
     """
     if cadence not in CADENCES:
         raise ConfigError(
             f"data.options.cadence: '{cadence}'{nearest(str(cadence), list(CADENCES))}. There are: "
             f"{', '.join(CADENCES)}."
         )
+    if pole not in POLE_FILLS:
+        raise ConfigError(f"data.options.pole: unknown {pole!r}. There are: {', '.join(POLE_FILLS)}.")
     steps = CADENCES[cadence]
     months = ISSUED_IN[cadence] if issued_in is None else _months(issued_in)
-    files = Layout(steps, grid_option(list(grid)), months, _time(steps, "since", since), _time(steps, "until", until))
+    files = Layout(
+        steps, grid_option(list(grid)), months, _time(steps, "since", since), _time(steps, "until", until), pole
+    )
     return Competition(
         name="arctic_sea_ice",
         task="forecast",
@@ -84,6 +90,7 @@ class Layout:
     issued_in: tuple[int, ...] | None
     since: np.datetime64 | None
     until: np.datetime64 | None
+    pole: str
 
     @property
     def ahead(self) -> np.ndarray:
@@ -111,7 +118,7 @@ class Layout:
                 f"forecast could be issued for {part}. It takes {KNOWN_FRAMES} known frames"
                 f"{f' and {int(self.ahead[-1])} behind them' if part == 'train' else ''}."
             )
-        frames = without_flags(series.codes)
+        frames = without_flags(series.codes, self.pole)
         rows = np.array(issued)
         known = part == "train"
         return Samples(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
 FULL_ICE = 250  # concentration x 250
 POLE_HOLE, COAST, LAND, MISSING = 251, 253, 254, 255
 FLAGS = {"pole hole": POLE_HOLE, "coast": COAST, "land": LAND, "missing": MISSING}
-RIM_CELLS = 2  # how far from the hole cells lie whose mean fills it
+RIM_CELLS = 2  # how far from the hole cells lie that fill it
+POLE_FILLS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 
 
 def known_ice(codes: np.ndarray) -> np.ndarray:
@@ -16,11 +19,12 @@ def known_ice(codes: np.ndarray) -> np.ndarray:
     return codes <= FULL_ICE
 
 
-def without_flags(codes: np.ndarray) -> np.ndarray:
+def without_flags(codes: np.ndarray, pole: str = "mean") -> np.ndarray:
     """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs.
 
-    Land, coast and missing cells become 0; the hole that the sensor leaves at the pole becomes the mean of its rim,
-    two cells wide, rounded. Each frame by itself: nothing of a later one reaches an earlier one.
+    Land, coast and missing cells become 0; the hole that the sensor leaves at the pole becomes the mean (or what `pole`
+    names in `POLE_FILLS`) of its rim, two cells wide, rounded. Each frame by itself: nothing of a later one reaches an
+    earlier one.
     """
     frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
     rims: dict[bytes, np.ndarray] = {}
@@ -31,7 +35,7 @@ def without_flags(codes: np.ndarray) -> np.ndarray:
             if key not in rims:
                 rims[key] = _rim(hole)
             around = rims[key] & known_ice(own)
-            frame[hole] = round(float(own[around].mean())) if around.any() else 0
+            frame[hole] = round(float(POLE_FILLS[pole](own[around]))) if around.any() else 0
     return frames
 
 
