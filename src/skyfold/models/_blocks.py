@@ -36,6 +36,15 @@ def check_count_list(options: Mapping[str, Any], name: str, *, length: int) -> N
         raise ConfigError(f"model.options.{name}: {value!r} is not a list of {length} whole numbers from 1.")
 
 
+def check_some_counts(options: Mapping[str, Any], name: str, *, at_least: int = 1) -> None:
+    """ConfigError where this option is given and is no list of `at_least` or more whole numbers from 1."""
+    if name not in options:
+        return
+    value = options[name]
+    if not isinstance(value, list | tuple) or len(value) < at_least or not all(map(_is_count, value)):
+        raise ConfigError(f"model.options.{name}: {value!r} is not a list of {at_least} or more whole numbers from 1.")
+
+
 def check_dropout(options: Mapping[str, Any]) -> None:
     value = options.get("dropout", 0.0)
     if not isinstance(value, int | float) or not 0 <= value < 1:
