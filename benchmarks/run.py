@@ -1,6 +1,6 @@
 """Measure the numerical core against its peers on this machine and write docs/benchmarks.md.
 
-    python benchmarks/run.py                 every topic; about a quarter of an hour on two cores
+    python benchmarks/run.py                 every topic; about twenty minutes on two cores
     python benchmarks/run.py --topic rle     this topic alone, printed and not written
     python benchmarks/run.py --quick         tiny sizes in a minute, printed and not written: does it run at all?
 
@@ -13,6 +13,7 @@ import argparse
 import datetime
 import importlib
 import importlib.metadata
+import math
 import os
 import platform
 import sys
@@ -36,6 +37,7 @@ TOPICS = {
     "image_cache": "Image cache",
     "tiles": "Tiles of big scenes",
     "rain": "Rain ten minutes ahead",
+    "rain_networks": "Training of the networks of rain",
     "ice": "Sea ice a year ahead",
 }
 
@@ -101,6 +103,8 @@ def _cells(line: Line) -> list[str]:
 
 
 def _short(value: float) -> str:
+    if math.isnan(value):
+        return "-"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -20,6 +20,8 @@ from statistics import median
 
 from timing import Line, spoken
 
+from speed._worker import Worker
+
 WORKER = Path(__file__).parent / "_training_worker.py"
 OURS = ("keras bfloat16", "keras float32")
 PEERS = ("torch compiled bfloat16", "torch eager float32")
@@ -29,7 +31,7 @@ WANTED = {("train", "keras bfloat16", "torch compiled bfloat16"): 1.0}
 def lines(*, quick: bool) -> list[Line]:
     side, batch, steps, rounds = (64, 2, 1, 1) if quick else (256, 4, 5, 7)
     names = [*OURS, *(PEERS if _torch_python() else ())]
-    workers = {name: Worker(name, side, batch) for name in names}
+    workers = {name: _worker(name, side, batch) for name in names}
     try:
         assert len({worker.weights for worker in workers.values()}) == 1, "these are not the same network"
         seconds: dict[tuple[str, str], list[float]] = {}
@@ -59,34 +61,10 @@ def lines(*, quick: bool) -> list[Line]:
     return found
 
 
-class Worker:
-    """A process that has a network, and trains it or predicts with it when it is asked."""
-
-    def __init__(self, name: str, side: int, batch: int) -> None:
-        python = _torch_python() if name.startswith("torch") else sys.executable
-        assert python is not None
-        self._process = subprocess.Popen(
-            [python, str(WORKER), name, str(side), str(batch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.weights = int(self._answer())
-
-    def ask(self, question: str) -> float:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{question}\n")
-        self._process.stdin.flush()
-        return float(self._answer())
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{' '.join(map(str, self._process.args))} ended early; its error stands above")  # type: ignore[arg-type]
-        return line
+def _worker(name: str, side: int, batch: int) -> Worker:
+    python = _torch_python() if name.startswith("torch") else sys.executable
+    assert python is not None
+    return Worker([python, str(WORKER), name, str(side), str(batch)])
 
 
 def _torch_python() -> str | None:

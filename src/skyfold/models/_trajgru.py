@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from skyfold.models._encoder_forecaster import leaky
@@ -74,11 +73,11 @@ def warp(maps: Any, motion: Any) -> Any:
     links and the four pixels around each place; `map_coordinates` would take 16 of single numbers for each link.
     """
     _, height, width, channels = maps.shape
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)[..., np.newaxis]
-    x = ops.expand_dims(ops.cast(motion[..., 0], "float32") + columns, -1)
-    y = ops.expand_dims(ops.cast(motion[..., 1], "float32") + rows, -1)
-    column = ops.floor(ops.stop_gradient(x)) + np.array([0, 1, 0, 1], np.float32)  # (B, h, w, L, 4)
-    row = ops.floor(ops.stop_gradient(y)) + np.array([0, 0, 1, 1], np.float32)
+    motion = ops.expand_dims(ops.cast(motion, "float32"), -1)
+    x = motion[..., 0, :] + ops.reshape(ops.arange(width, dtype="float32"), (-1, 1, 1))
+    y = motion[..., 1, :] + ops.reshape(ops.arange(height, dtype="float32"), (-1, 1, 1, 1))
+    column = ops.floor(ops.stop_gradient(x)) + ops.convert_to_tensor([0.0, 1.0, 0.0, 1.0])  # (B, h, w, L, 4)
+    row = ops.floor(ops.stop_gradient(y)) + ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
     inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
     weight = (1 - ops.abs(y - row)) * (1 - ops.abs(x - column)) * ops.cast(inside, "float32")
     place = ops.cast(ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1), "int32")
