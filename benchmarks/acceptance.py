@@ -66,9 +66,10 @@ def gain(what: str, data: str, run: str, baseline: str) -> Figure:
 
 
 def segmentation_runs(data: str, baseline: str, single: float | None, blend: float | None) -> list[Figure]:
-    """Every kept run of `data`, cross-fitted: the best single against `single`, the blend against `blend`."""
+    """Every kept run of `data`, cross-fitted: the best single against `single`, the best blend against `blend`."""
     kept = sorted(path.parent.name for path in (RESULTS / data).glob("*/rows.csv"))
-    singles = [name for name in kept if name not in {baseline, "blend"}]
+    blends = [name for name in kept if (RESULTS / data / name / "blend.json").is_file()]
+    singles = [name for name in kept if name not in {baseline, *blends}]
     figures = [kept_figure(f"classical baseline {baseline}, cross-fitted", data, baseline, "cross_fitted")]
     best = max(singles, key=lambda name: _mean(data, name), default="")
     for name in singles:
@@ -76,10 +77,22 @@ def segmentation_runs(data: str, baseline: str, single: float | None, blend: flo
         wanted = single if name == best else None
         note = "best single" if name == best else ""
         figures.append(kept_figure(f"{name}, cross-fitted", data, name, "cross_fitted", wanted, note))
-    figures.append(kept_figure("blend, naive", data, "blend", "naive"))
-    figures.append(kept_figure("blend, cross-fitted", data, "blend", "cross_fitted", blend))
-    figures.append(gain("blend - best single", data, "blend", best))
-    figures.append(gain("blend - classical baseline", data, "blend", baseline))
+    best_blend = max(blends, key=lambda name: _mean(data, name), default="blend")
+    for name in blends or ["blend"]:
+        is_best = name == best_blend
+        figures.append(kept_figure(f"{name}, naive", data, name, "naive"))
+        figures.append(
+            kept_figure(
+                f"{name}, cross-fitted",
+                data,
+                name,
+                "cross_fitted",
+                blend if is_best else None,
+                "best blend" if is_best else "",
+            )
+        )
+        figures.append(gain(f"{name} - best single", data, name, best))
+        figures.append(gain(f"{name} - classical baseline", data, name, baseline))
     return figures
 
 
