@@ -15,6 +15,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("mae", {}),
     ("logcosh", {"scale": 0.5}),
     ("weighted_mae", {}),
+    ("share_bce", {}),
     ("mae_csi", {"threshold": 0.7}),
     ("mae_csi", {"threshold": 0.7, "score": "f1", "score_weight": 1.0}),
 ]
@@ -58,6 +59,13 @@ def test_logcosh_by_hand() -> None:
     assert value("logcosh", target, output_of([501])) == pytest.approx(500 - np.log(2), rel=1e-6)
 
 
+def test_cross_entropy_of_shares_by_hand() -> None:
+    # Truth 1/4, forecast 1/2: ln 2. Truth 1/4, forecast 1/4: -(ln(1/4) + 3 ln(3/4)) / 4. Weights 1 and 3.
+    expected = (np.log(2) - 3 * (np.log(1 / 4) + 3 * np.log(3 / 4)) / 4) / 4
+    assert value("share_bce", target_of([0.25, 0.25], [1, 3]), output_of([0.5, 0.25])) == pytest.approx(expected)
+    assert 10 < value("share_bce", target_of([1], [1]), output_of([0])) < 20
+
+
 def test_weighted_mae_by_hand() -> None:
     # True values 0, 3, 20, -5 with growth 1/2: factors 1, 5/2, 11 clipped to 4, and 1. Errors 1, 2, 1, 1.
     target = target_of([0, 3, 20, -5], [1, 1, 1, 1])
@@ -94,6 +102,8 @@ def test_no_event_and_none_forecast_costs_nothing() -> None:
 def test_a_cell_of_weight_0_has_no_say_whatever_stands_there(name: str, options: dict[str, Any], flag: float) -> None:
     rng = np.random.default_rng(0)
     truth, output = (rng.normal(1, 1, (2, 6, 5, 3)).astype(np.float32) for _ in range(2))
+    if name == "share_bce":
+        truth, output = 1 / (1 + np.exp(-truth)), 1 / (1 + np.exp(-output))
     weights = rng.choice([0, 0.5, 2], truth.shape).astype(np.float32)
     own = value(name, np.concatenate([truth, weights], -1), output, **options)
     flagged = np.concatenate([np.where(weights > 0, truth, flag), weights], -1).astype(np.float32)
@@ -120,8 +130,11 @@ def test_gradients_are_finite_and_nothing_costs_nothing(name: str, options: dict
 @pytest.mark.parametrize(("name", "options"), SETTINGS)
 def test_a_better_forecast_costs_less(name: str, options: dict[str, Any]) -> None:
     truth = np.random.default_rng(2).gamma(1, 1, (2, 8, 8, 2)).astype(np.float32)
+    if name == "share_bce":
+        truth /= truth.max()
     target = np.concatenate([truth, np.ones_like(truth)], -1)
-    costs = [value(name, target, share * truth, **options) for share in (-0.5, 0.0, 0.5, 0.9)]
+    worse = (0.01, 0.1, 0.5, 0.9) if name == "share_bce" else (-0.5, 0.0, 0.5, 0.9)
+    costs = [value(name, target, share * truth, **options) for share in worse]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) == 4
 

@@ -38,7 +38,8 @@ def config(name, data, init=None, **changes):
         "name": name,
         "data": {"competition": "any", "name": data},
         "image": {"size": SIZE},
-        "model": {"family": "tiny_net", "options": {"filters": 3}, "init_from": init},
+        # run.json sorts its keys: the run is found although it wrote its options in another order.
+        "model": {"family": "tiny_net", "options": {"filters": 3, "dropout": 0.2}, "init_from": init},
         "training": {"epochs": 1, "batch_size": 4, "seeds": [0, 1]},
     }
     return RunConfig.model_validate({**values, **changes})

@@ -25,13 +25,16 @@ def finished_fit(folder: Path, *, fold: int, seed: int, stamp: str) -> FitResult
     return FitFiles(folder, fold, seed).result(stamp)
 
 
-def fit_of_run(folder: Path, *, fold: int, seed: int, run_stamp: str) -> FitResult | None:
-    """The result of a finished fit of the run whose stamps begin so; what its fits depend on besides may follow."""
+def fit_of_run(folder: Path, *, fold: int, seed: int, folds_hash: str) -> FitResult | None:
+    """The result of a finished fit of the run whose folder it is, made with these folds.
+
+    A folder holds fits of one config alone: a run of another is refused there, or begun afresh.
+    """
     files = FitFiles(folder, fold, seed)
     if not files.about.is_file():
         return None
     stamp = str(read_json(files.about)["stamp"])
-    return files.result(stamp) if f"{stamp} ".startswith(f"{run_stamp} ") else None
+    return files.result(stamp) if stamp.split()[1:2] == [folds_hash] else None
 
 
 class FitFiles:

@@ -15,6 +15,7 @@ from skyfold.errors import ConfigError
 from skyfold.training.losses import Loss, named_loss
 
 SCORES = ("csi", "f1")
+LEAST_SHARE = 1e-6  # shares are kept so far from 0 and 1, whose logarithms are not finite
 
 
 def make_forecast_loss(name: str, options: Mapping[str, Any]) -> Loss:
@@ -81,11 +82,24 @@ def mae_csi(
     return _mean(ops.abs(output - truth), weights) + score_weight * missed
 
 
+def share_bce(target: Any, output: Any) -> Any:
+    """Binary cross-entropy of shares, all from 0 to 1: least where the output is the truth, though not 0 there.
+
+    Its gradient does not vanish where a last sigmoid is far on the wrong side, as that of the mean error does.
+    """
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    output = ops.clip(output, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    return _mean(-truth * ops.log(output) - (1.0 - truth) * ops.log(1.0 - output), weights)
+
+
 FORECAST_LOSSES: dict[str, Callable[..., Any]] = {
     "mae": mae,
     "logcosh": logcosh,
     "weighted_mae": weighted_mae,
     "mae_csi": mae_csi,
+    "share_bce": share_bce,
 }
 
 

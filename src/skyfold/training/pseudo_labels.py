@@ -63,14 +63,14 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
     if images is None:
         raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
     stamp = f"{config.fit_hash()} {folds.hash()}"
-    fits = {fold: _finished(runs / name, config, stamp, fold) for fold in range(folds.k)}
+    fits = {fold: _finished(runs / name, config, info.folds_hash, fold) for fold in range(folds.k)}
     return Teacher(runs / name, config, stamp, info.data_hash, info.weights_sha256, images, fits)
 
 
-def _finished(folder: Path, config: RunConfig, stamp: str, fold: int) -> list[FitResult]:
+def _finished(folder: Path, config: RunConfig, folds_hash: str, fold: int) -> list[FitResult]:
     seeds = config.training.seeds
     models = folder / "models"
-    found = [fit_of_run(models, fold=fold, seed=seed, run_stamp=stamp) for seed in seeds]
+    found = [fit_of_run(models, fold=fold, seed=seed, folds_hash=folds_hash) for seed in seeds]
     finished = [fit for fit in found if fit is not None]
     if len(finished) < len(seeds):
         raise ConfigError(f"pseudo.run: the teacher '{config.name}' has not finished fold {fold}. Train it first.")

@@ -50,7 +50,7 @@ def find_start(config: RunConfig, data_folders: Path, folds: Folds, data_hash: s
                 data_folders / data / init.run / "models",
                 fold=fold,
                 seed=theirs,
-                run_stamp=f"{source.fit_hash()} {info.folds_hash}",
+                folds_hash=info.folds_hash,
             )
             if found is None:
                 raise ConfigError(f"{what} has not finished fold {fold} with seed {theirs}. Train it first.")
