@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +220,9 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
     arrays = forecast_arrays(samples, anomalies.build(least_years=2))
     job = TrainedJob(config, contest, arrays, Path("nowhere"), "", 0)
     assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected
+    told = TrainedJob(config, contest, forecast_arrays(samples, anomalies.build(least_years=9)), Path("nowhere"), "", 0)
+    with pytest.raises(ConfigError, match="fold 0: no sample to fit it on"):
+        told.split(folds, 0, 0)
+    if newest is not None:
+        with pytest.raises(ConfigError, match=r"view\.newest: these data have no order in time"):
+            job.split(replace(folds, times=None, trained_before=None), 0, 0)
