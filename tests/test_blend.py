@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
-from skyfold.config import load_blend
+from skyfold.config_files import load_blend
 from skyfold.ensemble import uncertain_pixels
 from skyfold.errors import OofMismatch
 from skyfold.oof_align import require_aligned

@@ -12,7 +12,8 @@ import pytest
 
 import skyfold.models
 from skyfold.competition import build
-from skyfold.config import RunConfig, TableConfig, load_config
+from skyfold.config import RunConfig, TableConfig
+from skyfold.config_files import load_config
 from skyfold.data.some_classes import require_one_class, with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import read_json

@@ -4,7 +4,8 @@ import textwrap
 
 import pytest
 
-from skyfold.config import BlendConfig, DataConfig, DatasetConfig, RunConfig, load_blend, load_config, load_run
+from skyfold.config import BlendConfig, DataConfig, DatasetConfig, RunConfig
+from skyfold.config_files import load_blend, load_config, load_run
 from skyfold.errors import ConfigError
 
 RUN = """

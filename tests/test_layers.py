@@ -10,7 +10,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "skyfold"
 FOUNDATION = ["errors", "types", "files", "plugins", "progress", "workspace", "row_store", "compiled"]
-NUMPY = ["config", "folds", "metrics", "submission", "ensemble", "postprocess", "oof_store", "oof_align", "fold_files"]
+NUMPY = [
+    "config",
+    "config_faults",
+    "config_files",
+    "folds",
+    "metrics",
+    "submission",
+    "ensemble",
+    "postprocess",
+    "oof_store",
+    "oof_align",
+    "fold_files",
+]
 IMAGES = [
     "data.images",
     "data.masks",

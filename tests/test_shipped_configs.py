@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from skyfold import plugins
-from skyfold.config import BlendConfig, RunConfig, load_config, load_forecasts
+from skyfold.config import BlendConfig, RunConfig
+from skyfold.config_files import load_config, load_forecasts
 from skyfold.pipeline import forecast_runs
 from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check

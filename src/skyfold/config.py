@@ -1,4 +1,4 @@
-"""Config files: what may stand in them, and what is refused with the nearest known key.
+"""What may stand in a config, and what is refused (`config_files` reads them).
 
 Five kinds, told apart by their keys: a data set (`data` alone), a run (`model`), a blend (`runs`), a table of models
 (`models`), forecasts beside each other (`forecasts`). Each may name another file as `base:`, whose keys it takes over
@@ -7,18 +7,13 @@ unless it sets them itself (paths are relative to the file).
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from skyfold.errors import ConfigError, listing
+from skyfold.config_faults import explain
 from skyfold.files import digest
-from skyfold.plugins import nearest
 from skyfold.types import IntPair
 
 Positive = Annotated[int, Field(gt=0)]
@@ -607,7 +602,7 @@ class BlendConfig(Strict):
         try:
             weights: tuple[float, ...] | WeightsConfig | None = TypeAdapter(kind).validate_python(given)
         except ValidationError as error:
-            raise ValueError("; ".join(_explain(WeightsConfig, error))) from None
+            raise ValueError("; ".join(explain(WeightsConfig, error))) from None
         return weights
 
     @model_validator(mode="after")
@@ -718,45 +713,6 @@ class DatasetConfig(Strict):
 AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
-    """Read a config of any kind; ConfigError names the file, the key, and the nearest known one."""
-    values = _read(path, seen=())
-    for override in overrides:
-        _override(values, override)
-    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig | ForecastConfig]] = {
-        "runs": BlendConfig,
-        "models": TableConfig,
-        "forecasts": ForecastConfig,
-        "model": RunConfig,
-    }
-    kind = next((kind for key, kind in kinds.items() if key in values), DatasetConfig)
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}:\n{listing(_explain(kind, error))}") from None
-
-
-def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    config = load_config(path, overrides)
-    if not isinstance(config, RunConfig):
-        raise ConfigError(f"{path}: not the config of a training run (it has no 'model').")
-    return config
-
-
-def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
-    config = load_config(path, overrides)
-    if not isinstance(config, ForecastConfig):
-        raise ConfigError(f"{path}: not a config of forecasts (it has no 'forecasts').")
-    return config
-
-
-def load_blend(path: Path) -> BlendConfig:
-    config = load_config(path)
-    if not isinstance(config, BlendConfig):
-        raise ConfigError(f"{path}: not the config of a blend (it has no 'runs').")
-    return config
-
-
 def _between(start: Any, end: Any, share: float) -> Any:
     """What lies `share` of the way between two numbers, or between the numbers of two lists or tables."""
     if isinstance(end, dict):
@@ -774,77 +730,3 @@ def _alike(start: Any, end: Any) -> bool:
     if isinstance(start, list | tuple) and isinstance(end, list | tuple):
         return len(start) == len(end) and all(_alike(one, other) for one, other in zip(start, end, strict=True))
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in (start, end))
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: 'base' leads back to this file.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such config file{f', which {seen[-1]} names' if seen else ''}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        what = "nothing" if values is None else type(values).__name__
-        raise ConfigError(f"{path}: expected keys and values, got {what}.")
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    return _merge(_read(path.parent / str(base), (*seen, path.resolve())), values)
-
-
-def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(base)
-    for key, value in own.items():
-        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both_tables else value
-    return merged
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {override}: write it as key=value, for instance training.epochs=5.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {override}: '{parent}' is a value, not a table of keys.")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not valid YAML.") from None
-
-
-def _explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
-    messages = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(kind, problem["loc"][:-1])
-            hint = nearest(str(problem["loc"][-1]), known)
-            messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
-        else:
-            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}.")
-    return messages
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        if isinstance(part, str):  # else a place in a list
-            kind = _model_in(kind.model_fields[part].annotation) or kind
-    return sorted(kind.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, alone, in a list, or as one of several kinds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.config import BlendConfig, PublishedFigures, RunConfig, TableConfig, TableRow, load_blend, load_run
+from skyfold.config import BlendConfig, PublishedFigures, RunConfig, TableConfig, TableRow
+from skyfold.config_files import load_blend, load_run
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.table import aligned

@@ -17,7 +17,8 @@ import numpy as np
 
 from skyfold import oof_store, plugins
 from skyfold.competition import Competition, build
-from skyfold.config import ForecastConfig, ForecastModel, RunConfig, load_run
+from skyfold.config import ForecastConfig, ForecastModel, RunConfig
+from skyfold.config_files import load_run
 from skyfold.data.history import HistorySource
 from skyfold.data.known_outcome import FittedForecast, KnownOutcome
 from skyfold.errors import ConfigError

@@ -9,16 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import (
-    AnyConfig,
-    BlendConfig,
-    DatasetConfig,
-    ForecastConfig,
-    RunConfig,
-    TableConfig,
-    load_blend,
-    load_config,
-)
+from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, ForecastConfig, RunConfig, TableConfig
+from skyfold.config_files import load_blend, load_config
 from skyfold.data.some_classes import with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import write_json

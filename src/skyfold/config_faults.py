@@ -1,0 +1,43 @@
+"""What is wrong with a config, in words: each fault with its key, and an unknown key with the nearest known one."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from skyfold.plugins import nearest
+
+
+def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """What is wrong with the values of a config of this kind, a line a fault."""
+    messages = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(kind, problem["loc"][:-1])
+            hint = nearest(str(problem["loc"][-1]), known)
+            messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
+        else:
+            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}.")
+    return messages
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, str):  # else a place in a list
+            kind = _model_in(kind.model_fields[part].annotation) or kind
+    return sorted(kind.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, alone, in a list, or as one of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -1,0 +1,95 @@
+"""Reads config files: `base:` files and overrides put together, and every fault named with its file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, ForecastConfig, RunConfig, TableConfig
+from skyfold.config_faults import explain
+from skyfold.errors import ConfigError, listing
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Read a config of any kind; ConfigError names the file, the key, and the nearest known one."""
+    values = _read(path, seen=())
+    for override in overrides:
+        _override(values, override)
+    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig | ForecastConfig]] = {
+        "runs": BlendConfig,
+        "models": TableConfig,
+        "forecasts": ForecastConfig,
+        "model": RunConfig,
+    }
+    kind = next((kind for key, kind in kinds.items() if key in values), DatasetConfig)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}:\n{listing(explain(kind, error))}") from None
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    config = load_config(path, overrides)
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{path}: not the config of a training run (it has no 'model').")
+    return config
+
+
+def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
+    config = load_config(path, overrides)
+    if not isinstance(config, ForecastConfig):
+        raise ConfigError(f"{path}: not a config of forecasts (it has no 'forecasts').")
+    return config
+
+
+def load_blend(path: Path) -> BlendConfig:
+    config = load_config(path)
+    if not isinstance(config, BlendConfig):
+        raise ConfigError(f"{path}: not the config of a blend (it has no 'runs').")
+    return config
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: 'base' leads back to this file.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such config file{f', which {seen[-1]} names' if seen else ''}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        what = "nothing" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected keys and values, got {what}.")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return _merge(_read(path.parent / str(base), (*seen, path.resolve())), values)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in own.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: write it as key=value, for instance training.epochs=5.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: '{parent}' is a value, not a table of keys.")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML.") from None
