@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from skyfold.errors import ConfigError
@@ -22,6 +23,14 @@ def load(package: str, name: str) -> ModuleType:
     if name not in known:
         raise ConfigError(f"{package}: there is no '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
     return importlib.import_module(f"skyfold.{package}.{name}")
+
+
+def check_known(options: Iterable[str], known: Sequence[str], *, where: str) -> None:
+    """ConfigError on an option that is not known, with the nearest that is. where: "view.options: frames", say."""
+    for name in options:
+        if name not in known:
+            there_are = f"Known: {', '.join(known)}." if known else "It has none."
+            raise ConfigError(f"{where} has no option '{name}'{nearest(name, list(known))}. {there_are}")
 
 
 def nearest(name: str, known: list[str]) -> str:

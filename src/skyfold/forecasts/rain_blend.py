@@ -17,7 +17,7 @@ from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
 from skyfold.forecasts.rain_extrapolation import COMBINATIONS
 from skyfold.metrics.forecast import MAE_BY_CSI
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 from skyfold.postprocess.candidates import measure
 from skyfold.postprocess.event_edge import EventEdge, edge_grid
 from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
@@ -28,12 +28,8 @@ AS_IT_IS = Smoothing(0.0, 1.0)
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or value."""
+    check_known(options, OPTIONS, where="forecast options: rain_blend")
     for name, value in options.items():
-        if name not in OPTIONS:
-            raise ConfigError(
-                f"forecast options: rain_blend has no option '{name}'{nearest(name, list(OPTIONS))}. "
-                f"Known: {', '.join(OPTIONS)}."
-            )
         if name == "combine" and value not in COMBINATIONS:
             raise ConfigError(f"forecast options.combine: unknown {value!r}. There are: {', '.join(COMBINATIONS)}.")
         if name in ("smooth", "edge") and not isinstance(value, bool):

@@ -14,7 +14,7 @@ from skyfold.data.history import History
 from skyfold.errors import ConfigError
 from skyfold.motion.fields import METHODS
 from skyfold.motion.semi_lagrangian import extrapolate
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known, nearest
 
 CLASSICAL = ("dis", "dis_fast", "dis_fine", "farneback")
 COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
@@ -22,13 +22,7 @@ COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median":
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, motion or combination, or where no motion is named."""
-    known = ["motions", "combine"]
-    for name in options:
-        if name not in known:
-            raise ConfigError(
-                f"forecast options: rain_extrapolation has no option '{name}'{nearest(name, known)}. "
-                f"Known: {', '.join(known)}."
-            )
+    check_known(options, ("motions", "combine"), where="forecast options: rain_extrapolation")
     motions = options.get("motions", ("dis",))
     if isinstance(motions, str) or not isinstance(motions, Sequence) or not motions:
         raise ConfigError(f"forecast options.motions: expected a list of methods, got {motions!r}.")

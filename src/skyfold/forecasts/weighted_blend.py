@@ -17,7 +17,7 @@ from skyfold.data.known_outcome import KnownOutcome
 from skyfold.ensemble.forecast_weights import Event, fit_forecast_weights
 from skyfold.errors import ConfigError
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 from skyfold.types import IntPair
 
 
@@ -35,12 +35,8 @@ OPTIONS = ("event", "blocks", "every")
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or value."""
+    check_known(options, OPTIONS, where="forecast options: weighted_blend")
     for name, value in options.items():
-        if name not in OPTIONS:
-            raise ConfigError(
-                f"forecast options: weighted_blend has no option '{name}'{nearest(name, list(OPTIONS))}. "
-                f"Known: {', '.join(OPTIONS)}."
-            )
         if name == "event":
             if value is not None and value not in EVENTS:
                 raise ConfigError(f"forecast options.event: unknown {value!r}. There are: {', '.join(EVENTS)}.")

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skyfold import plugins
 from skyfold.errors import ConfigError
-from skyfold.plugins import nearest
 
 
 def check_known(options: Mapping[str, Any], known: Sequence[str], *, family: str) -> None:
     """ConfigError on an option that the family has not, with the nearest it has."""
-    for name in options:
-        if name not in known:
-            raise ConfigError(
-                f"model.options: {family} has no option '{name}'{nearest(name, list(known))}. "
-                f"Known: {', '.join(known)}."
-            )
+    plugins.check_known(options, known, where=f"model.options: {family}")
 
 
 def check_counts(options: Mapping[str, Any], *names: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skyfold.errors import ConfigError
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 
 _OPTIONS = ["filters"]
 _FILTERS = (28, 56, 84)
@@ -18,11 +18,7 @@ _FILTERS = (28, 56, 84)
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or filters that are not two or more positive whole numbers."""
-    for name in options:
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"model.options: rain_unet has no option '{name}'{nearest(name, _OPTIONS)}. Known: filters."
-            )
+    check_known(options, _OPTIONS, where="model.options: rain_unet")
     filters = options.get("filters", _FILTERS)
     whole = isinstance(filters, list | tuple) and all(type(count) is int and count > 0 for count in filters)
     if not whole or len(filters) < 2:

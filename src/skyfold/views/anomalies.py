@@ -18,7 +18,7 @@ from scipy import ndimage
 from skyfold.data.history import History
 from skyfold.errors import ConfigError
 from skyfold.forecasts.linear_trend import extrapolation_weights
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 from skyfold.views._ice_view import averaged, enlarged, reduced_size
 
 _OPTIONS = ["reduce", "least_years"]
@@ -42,12 +42,8 @@ BEFORE = (0, 1, 3)  # frames before the last one whose departures are in `FOR_AL
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or one that is no whole number from 1 on."""
+    check_known(options, _OPTIONS, where="view.options: anomalies")
     for name, value in options.items():
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"view.options: anomalies has no option '{name}'{nearest(name, _OPTIONS)}. "
-                f"Known: {', '.join(_OPTIONS)}."
-            )
         if type(value) is not int or value < 1:
             raise ConfigError(f"view.options.{name}: anomalies wants a whole number of 1 or more, got {value!r}.")
 

@@ -17,16 +17,14 @@ from skyfold.data.rain_units import log_rain
 from skyfold.errors import ConfigError
 from skyfold.motion.fields import METHODS
 from skyfold.motion.semi_lagrangian import carried
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known, nearest
 from skyfold.views._view import RainView
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or method."""
-    for name, value in options.items():
-        if name != "motions":
-            hint = nearest(name, ["motions"])
-            raise ConfigError(f"view.options: carried has no option '{name}'{hint}. Known: motions.")
+    check_known(options, ("motions",), where="view.options: carried")
+    for value in options.values():
         if not isinstance(value, list | tuple) or not value:
             raise ConfigError(f"view.options.motions: expected a list of methods, got {value!r}.")
         for method in value:

@@ -9,15 +9,13 @@ import numpy as np
 
 from skyfold.data.history import History
 from skyfold.data.rain_units import log_rain
-from skyfold.errors import ConfigError
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 from skyfold.views._view import RainView
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError: there are no options."""
-    for name in options:
-        raise ConfigError(f"view.options: frames has no option '{name}'{nearest(name, [])}. Known: none.")
+    check_known(options, (), where="view.options: frames")
 
 
 def build() -> Frames:

@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.data.history import History
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.plugins import nearest
+from skyfold.plugins import check_known
 from skyfold.views._ice_view import averaged, enlarged
 
 _OPTIONS = ["years", "reduce", "decodes"]
@@ -19,12 +19,8 @@ FULL = 250.0
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, counts that are no whole numbers from 1 on, a flag that is none."""
+    check_known(options, _OPTIONS, where="view.options: recent_frames")
     for name, value in options.items():
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"view.options: recent_frames has no option '{name}'{nearest(name, _OPTIONS)}. "
-                f"Known: {', '.join(_OPTIONS)}."
-            )
         if name == "decodes":
             if not isinstance(value, bool):
                 raise ConfigError(f"view.options.decodes: recent_frames wants true or false, got {value!r}.")
