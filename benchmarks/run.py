@@ -43,11 +43,12 @@ TOPICS = {
 
 
 def measure(topics: Sequence[str] = tuple(TOPICS), *, quick: bool = False) -> dict[str, list[Line]]:
-    """The lines of each topic, in order, as measured now."""
+    """The lines of each topic, in order, as measured now; each topic is printed when it is done."""
     found = {}
     for topic in topics:
         print(f"measuring: {topic}", file=sys.stderr)
         found[topic] = importlib.import_module(f"speed.{topic}").lines(quick=quick)
+        print(f"\n{TOPICS[topic]}\n\n{as_markdown(found[topic])}", flush=True)
     return found
 
 
@@ -121,8 +122,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
     given = arguments.parse_args(argv)
     found = measure(given.topic or tuple(TOPICS), quick=given.quick)
-    for topic, lines in found.items():
-        print(f"\n{TOPICS[topic]}\n\n{as_markdown(lines)}")
     if given.topic is None and not given.quick:
         write_text(PAGE, page(found))
         print(f"written: {PAGE}")

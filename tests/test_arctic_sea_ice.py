@@ -14,7 +14,7 @@ from skyfold.config import ForecastConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
 from skyfold.errors import ConfigError, InvalidSubmission
-from skyfold.folds import one_fold_a_year
+from skyfold.folds import folds_of_years
 from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.forecast_runs import make_forecasts, stored_forecasts
 from skyfold.pipeline.forecast_table import as_text, forecast_table
@@ -74,16 +74,25 @@ def test_weeks_begin_after_a_gap_of_two(tmp_path):
 def test_a_year_is_fitted_on_what_was_over_when_it_began():
     times = np.datetime64("1996-01") + 12 * np.arange(8)
     ids = (times - 1).astype(str)
-    folds = one_fold_a_year(ids=ids, times=times, years=(2000, 2002), gap=np.timedelta64(12, "M"))
+    folds = folds_of_years(ids=ids, times=times, years=(2000, 2002), gap=np.timedelta64(12, "M"))
     assert folds.fold.tolist() == [-1, -1, -1, -1, 0, 1, 2, -1]
     # The forecast for 2000 is issued in December 1999; the one for 1999 has just come to its end.
     assert folds.split(0).train.tolist() == [0, 1, 2, 3]
     assert folds.split(2).train.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_years_that_share_a_fold_are_fitted_before_the_first_of_them():
+    times = np.datetime64("1996-01") + 12 * np.arange(8)
+    gap = np.timedelta64(12, "M")
+    folds = folds_of_years(ids=times.astype(str), times=times, years=(1999, 2003), gap=gap, years_a_fold=3)
+    assert folds.fold.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1]
+    assert folds.split(0).train.tolist() == [0, 1, 2]
+    assert folds.split(1).train.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_forecasts_issued_every_month_keep_a_year_apart():
     times = np.datetime64("1996-01") + np.arange(72)
-    folds = one_fold_a_year(ids=times.astype(str), times=times, years=(2000, 2001), gap=np.timedelta64(12, "M"))
+    folds = folds_of_years(ids=times.astype(str), times=times, years=(2000, 2001), gap=np.timedelta64(12, "M"))
     validated = times[folds.split(1).valid]
     assert (validated[0], validated[-1]) == (np.datetime64("2001-01"), np.datetime64("2001-12"))
     last_target = times[folds.split(1).train] + 11
@@ -93,12 +102,12 @@ def test_forecasts_issued_every_month_keep_a_year_apart():
 def test_a_year_without_samples_is_refused():
     times = np.datetime64("1996-01") + 12 * np.arange(3)
     with pytest.raises(ConfigError, match="no sample is of 1999"):
-        one_fold_a_year(ids=times.astype(str), times=times, years=(1997, 1999), gap=np.timedelta64(12, "M"))
+        folds_of_years(ids=times.astype(str), times=times, years=(1997, 1999), gap=np.timedelta64(12, "M"))
 
 
 def test_a_year_may_have_nothing_to_be_fitted_on():
     times = np.datetime64("2017-12-11") + 7 * np.arange(5)
-    folds = one_fold_a_year(ids=times.astype(str), times=times, years=(2017, 2018), gap=np.timedelta64(98, "D"))
+    folds = folds_of_years(ids=times.astype(str), times=times, years=(2017, 2018), gap=np.timedelta64(98, "D"))
     assert folds.fold.tolist() == [0, 0, 0, 1, 1]
     assert not len(folds.split(0).train)
     assert not len(folds.split(1).train)

@@ -27,7 +27,7 @@ FRAMES = 4
 
 
 def lines(*, quick: bool) -> list[Line]:
-    side, batch, steps, rounds = (32, 2, 1, 1) if quick else (120, 8, 2, 5)
+    side, batch, steps, rounds = (32, 2, 1, 1) if quick else (120, 8, 1, 5)
     pythons = {backend: python for backend in BACKENDS if (python := _python(backend))}
     found = []
     for network in NETWORKS:

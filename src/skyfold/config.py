@@ -32,13 +32,15 @@ class FoldsConfig(Strict):
 
     near_duplicate_bits: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
     years: the first and last of the years that forecasts are validated on, one fold each, fitted on the past alone; k
-    and seed then say nothing.
+    and seed then say nothing. years_a_fold: so many years share a fold, and are forecast by what was fitted before the
+    first of them.
     """
 
     k: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
     near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
     years: IntPair | None = Field(default=None, exclude_if=lambda years: years is None)
+    years_a_fold: Positive = Field(default=1, exclude_if=lambda count: count == 1)
 
     @field_validator("years")
     @classmethod
@@ -46,6 +48,12 @@ class FoldsConfig(Strict):
         if years is not None and not years[0] <= years[1]:
             raise ValueError("the first year and the last")
         return years
+
+    @model_validator(mode="after")
+    def _of_years(self) -> FoldsConfig:
+        if self.years is None and self.years_a_fold > 1:
+            raise ValueError("years_a_fold: folds are of years where `years` says which; give it, or leave this off")
+        return self
 
 
 class DataConfig(Strict):
@@ -327,6 +335,7 @@ LATER_KEYS = (
     "activation",
     "classes",
     "data.folds.years",
+    "data.folds.years_a_fold",
     "image.crop",
     "mix",
     "model.init_from",

@@ -98,8 +98,11 @@ def forward_in_time(*, ids: np.ndarray, times: np.ndarray, k: int, gap: np.timed
     return Folds(ids=ids, fold=stretch[moment_of] - 1, groups=moment_of, times=times, trained_before=trained_before)
 
 
-def one_fold_a_year(*, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64) -> Folds:
-    """One fold for each of `years`, first to last: the samples whose time lies in it, fitted on the past alone.
+def folds_of_years(
+    *, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64, years_a_fold: int = 1
+) -> Folds:
+    """One fold for each of `years`, first to last, or for each `years_a_fold` of them: the samples whose time lies in
+    it, fitted on the past alone.
 
     Fold f is fitted on the samples at least `gap` (more than 0) before its first one; there may be none, which leaves
     forecasts that are not fitted. Samples of other years are never validated (fold -1). Samples of one time are a
@@ -108,13 +111,13 @@ def one_fold_a_year(*, ids: np.ndarray, times: np.ndarray, years: tuple[int, int
     _, moment_of = np.unique(times, return_inverse=True)
     year_of = times.astype("datetime64[Y]").astype(np.int64) + 1970
     first, last = years
-    fold = np.where((year_of >= first) & (year_of <= last), year_of - first, -1)
+    for year in range(first, last + 1):
+        if year not in year_of:
+            raise ConfigError(f"data.folds.years: no sample is of {year}. Validate years that the data hold.")
+    fold = np.where((year_of >= first) & (year_of <= last), (year_of - first) // years_a_fold, -1)
     one_unit = np.ones((), dtype=(times[:1] - times[:1]).dtype)[()]
-    trained_before = []
-    for f in range(last - first + 1):
-        if not (fold == f).any():
-            raise ConfigError(f"data.folds.years: no sample is of {first + f}. Validate years that the data hold.")
-        trained_before.append(times[fold == f].min() - gap + one_unit)  # "at least" counts the edge in
+    starts = [times[fold == f].min() for f in range(fold.max() + 1)]
+    trained_before = [start - gap + one_unit for start in starts]  # "at least" counts the edge in
     return Folds(ids=ids, fold=fold, groups=moment_of, times=times, trained_before=np.array(trained_before))
 
 

@@ -12,7 +12,7 @@ from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.fold_files import folds_of, keep_folds
-from skyfold.folds import Folds, make_folds, one_fold_a_year
+from skyfold.folds import Folds, folds_of_years, make_folds
 from skyfold.progress import Progress
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -81,7 +81,13 @@ def _folds_of_years(
     assert data.folds.years is not None
     if samples.times is None or competition.horizon is None:
         raise ConfigError(f"data.folds.years: the samples of '{data.competition}' have no time. Give k instead.")
-    folds = one_fold_a_year(ids=samples.ids, times=samples.times, years=data.folds.years, gap=competition.horizon)
+    folds = folds_of_years(
+        ids=samples.ids,
+        times=samples.times,
+        years=data.folds.years,
+        gap=competition.horizon,
+        years_a_fold=data.folds.years_a_fold,
+    )
     keep_folds(data, folds, workspace)
     first, last = data.folds.years
     never = int((folds.fold < 0).sum())
