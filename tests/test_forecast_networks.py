@@ -27,6 +27,7 @@ from skyfold.pipeline.forecast_runs import network_runs, stored_forecasts
 from skyfold.pipeline.job import run_job
 from skyfold.pipeline.prepare import prepare
 from skyfold.training.fold_jobs import TrainedJob
+from skyfold.training.history import read_history
 from skyfold.training.run_folds import check, train
 from skyfold.types import Samples
 from skyfold.views import anomalies, carried, frames
@@ -84,6 +85,11 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
         "blend",
     ]
     assert any(line.startswith("submission:") for line in lines)
+    head = next(line for line in lines if " better " in line)
+    assert "validation loss" in head
+    histories = [read_history(path) for path in workspace.run("hydro_rain", "network").glob("models/*.csv")]
+    val_loss = sum(history[-1]["val_loss"] for history in histories) / 3
+    assert f"{val_loss:.5f}" in next(line for line in lines if line.startswith("network "))
     stored, extrapolated = rows_of(workspace), rows_of(workspace, "dis")
     assert (stored >= 0).all()
     difference = np.abs(stored - extrapolated).mean()

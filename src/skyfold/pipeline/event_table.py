@@ -20,6 +20,7 @@ from skyfold.metrics.points import at_points
 from skyfold.oof_store import read_info, record_scores
 from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
 from skyfold.row_store import RowStore
+from skyfold.training.fit_files import FitSummary, summary_of_fits, training_columns
 from skyfold.workspace import Workspace
 
 WET = 0.1  # mm/h
@@ -37,6 +38,7 @@ class EventRow:
     better      on how many events it is below the other
     wet_error   mean absolute error where at least 0.1 mm/h fell; heavier: CSI at 1 and 5 mm/h
     over_dams   the contest's figure of the dams' pixels alone; seconds: to make one forecast; None: not known
+    training    of a network, else None
     """
 
     name: str
@@ -49,6 +51,7 @@ class EventRow:
     heavier: tuple[float, ...]
     over_dams: float
     seconds: float | None
+    training: FitSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,12 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
                 heavier=tuple(_at(level).score(stats) for level, stats in zip(HEAVIER, own.heavier, strict=True)),
                 over_dams=metric.score(own.dams),
                 seconds=read_info(folder).scores.get("seconds_a_date"),
+                training=summary_of_fits(folder / "models", folds=data.folds),
             )
         )
-        record_scores(folder, {metric.name: table[-1].score, "ratio": table[-1].ratio})
+        training = table[-1].training
+        known = {} if training is None else {"val_loss": training.val_loss, "minutes": training.minutes}
+        record_scores(folder, {metric.name: table[-1].score, "ratio": table[-1].ratio, **known})
         figures = {name: by_case(stats, group_of, events) for name, stats in _named(metric, own).items()}
         write_sums(folder, ForecastSums(np.array(events), data.competition.classes, figures))
     return events, table
@@ -104,8 +110,9 @@ def as_text(config: ForecastConfig, events: Sequence[str], table: Sequence[Event
     against = config.against or config.forecasts[0].name
     head = ["forecast", *events, f"of {against}", "better", "all", "MAE wet"]
     head += [f"CSI {level:g}" for level in HEAVIER] + ["dams", "ms"]
-    lines = [head]
-    for row in table:
+    training = training_columns([row.training for row in table])
+    lines = [head + [column[0] for column in training]]
+    for number, row in enumerate(table, start=1):
         lines.append(
             [
                 row.name,
@@ -117,6 +124,7 @@ def as_text(config: ForecastConfig, events: Sequence[str], table: Sequence[Event
                 *(f"{skill:.3f}" for skill in row.heavier),
                 f"{row.over_dams:.3f}",
                 "" if row.seconds is None else f"{1000 * row.seconds:.1f}",
+                *(column[number] for column in training),
             ]
         )
     return aligned(lines)

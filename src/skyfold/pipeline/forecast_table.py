@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +14,9 @@ from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
 from skyfold.oof_store import read_info, record_scores
 from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
 from skyfold.row_store import RowStore
-from skyfold.training.fit_files import FitFiles, fit_of_run
-from skyfold.training.history import read_history
+from skyfold.training.fit_files import FitSummary, summary_of_fits, training_columns
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
-
-TRAINING = ["validation loss", "minutes"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +33,7 @@ class ForecastRow:
     difference: Interval
     better: int
     seconds: float | None
-    training: Training | None = None
-
-
-@dataclass(frozen=True)
-class Training:
-    """val_loss: mean over the fits of a network, on the dates their folds validate; minutes: of all fits together."""
-
-    val_loss: float
-    minutes: float
+    training: FitSummary | None = None
 
 
 def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> list[ForecastRow]:
@@ -59,7 +46,6 @@ def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Worksp
         for model in config.forecasts
     }
     against = stats[config.against or config.forecasts[0].name]
-    networks = {model.name for model in config.forecasts if model.run is not None}
     table = []
     for name, own in stats.items():
         folder = workspace.run(config.data.folder, name)
@@ -74,7 +60,7 @@ def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Worksp
                 difference=difference,
                 better=int((metric.per_row(own) < metric.per_row(against)).sum()),
                 seconds=read_info(folder).scores.get("seconds_a_date"),
-                training=_training(folder, data) if name in networks else None,
+                training=summary_of_fits(folder / "models", folds=data.folds),
             )
         )
         record_scores(folder, _scores(table[-1], metric))
@@ -88,7 +74,7 @@ def as_text(config: ForecastConfig, data: ForecastData, table: list[ForecastRow]
     assert isinstance(metric, ErrorBySkill)
     against = config.against or config.forecasts[0].name
     dates = [str(date) for date in data.samples.ids[data.scored(config)].tolist()]
-    trained = TRAINING if any(row.training for row in table) else []
+    training = training_columns([row.training for row in table])
     head = [
         "forecast",
         metric.name,
@@ -97,11 +83,11 @@ def as_text(config: ForecastConfig, data: ForecastData, table: list[ForecastRow]
         f"less {against} (95 %)",
         "better",
         "s a date",
-        *trained,
+        *(column[0] for column in training),
         *dates,
     ]
     lines = [head]
-    for row in table:
+    for number, row in enumerate(table, start=1):
         gain = row.difference
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         lines.append(
@@ -113,7 +99,7 @@ def as_text(config: ForecastConfig, data: ForecastData, table: list[ForecastRow]
                 f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
                 f"{row.better}/{len(dates)}",
                 seconds,
-                *(_cells(row.training) if trained else []),
+                *(column[number] for column in training),
                 *(f"{figure:.2f}" for figure in row.per_date),
             ]
         )
@@ -128,23 +114,6 @@ def _stats(metric: ErrorBySkill, data: ForecastData, stored: RowStore, rows: np.
         valid = None if samples.valid is None else samples.valid[row][None]
         parts.append(metric.stats(target=samples.targets[row][None], pred=stored[row][None], valid=valid))
     return np.concatenate(parts)
-
-
-def _training(folder: Path, data: ForecastData) -> Training:
-    info = read_info(folder)
-    losses, seconds = [], 0.0
-    for fold in range(data.folds.k):
-        for seed in info.config["training"]["seeds"]:
-            fit = fit_of_run(folder / "models", fold=fold, seed=seed, folds_hash=info.folds_hash)
-            if fit is not None:
-                history = read_history(FitFiles(folder / "models", fold, seed).history)
-                losses.append(history[fit.best_epoch - 1]["val_loss"])
-                seconds += fit.seconds
-    return Training(val_loss=float(np.mean(losses)) if losses else math.nan, minutes=seconds / 60)
-
-
-def _cells(training: Training | None) -> list[str]:
-    return ["", ""] if training is None else [f"{training.val_loss:.5f}", f"{training.minutes:.1f}"]
 
 
 def _scores(row: ForecastRow, metric: ErrorBySkill) -> JsonDict:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skyfold.files import read_json, write_atomic, write_json
+from skyfold.folds import Folds
+from skyfold.training.history import read_history
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,14 @@ class FitResult:
     best_epoch: int
     epochs: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class FitSummary:
+    """val_loss: mean over fits, at the epoch whose weights were kept; minutes: of all fits together."""
+
+    val_loss: float
+    minutes: float
 
 
 def finished_fit(folder: Path, *, fold: int, seed: int, stamp: str) -> FitResult | None:
@@ -35,6 +45,31 @@ def fit_of_run(folder: Path, *, fold: int, seed: int, folds_hash: str) -> FitRes
         return None
     stamp = str(read_json(files.about)["stamp"])
     return files.result(stamp) if stamp.split()[1:2] == [folds_hash] else None
+
+
+def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
+    """Of the finished fits in `folder` made with `folds`, all seeds of all folds; None where there is none."""
+    fits = []
+    for about in sorted(folder.glob("fold*_seed*.json")):
+        fold, seed = (int(part) for part in about.stem.removeprefix("fold").split("_seed"))
+        if (fit := fit_of_run(folder, fold=fold, seed=seed, folds_hash=folds.hash())) is not None:
+            fits.append(
+                (read_history(FitFiles(folder, fold, seed).history)[fit.best_epoch - 1]["val_loss"], fit.seconds)
+            )
+    if not fits:
+        return None
+    losses, seconds = zip(*fits, strict=True)
+    return FitSummary(val_loss=sum(losses) / len(losses), minutes=sum(seconds) / 60)
+
+
+def training_columns(summaries: Sequence[FitSummary | None]) -> list[list[str]]:
+    """Columns of a table that has networks: each the heading, then a cell a row; none where nothing was trained."""
+    if not any(summaries):
+        return []
+    return [
+        ["validation loss", *("" if one is None else f"{one.val_loss:.5f}" for one in summaries)],
+        ["minutes", *("" if one is None else f"{one.minutes:.1f}" for one in summaries)],
+    ]
 
 
 class FitFiles:
