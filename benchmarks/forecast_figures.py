@@ -25,12 +25,10 @@ ICE_FORECASTS = (
     "trend_30_years",
     "damped_anomaly",
     "nearest_neighbours",
-    "ice_lstm",
-    "ice_attention",
-    "ice_convlstm",
     "anomaly_unet",
 )
-ICE_BLENDS = ("edge_blend", "boosted_edge_blend", "blend")
+ICE_BLENDS = ("edge_blend", "boosted_edge_blend", "boosted_25_years", "blend")
+ICE_ONCE = "seaice_to_2004"  # networks that were trained once, on the data to 2004
 ICE_WANTED, ICE_YEARS = 3.90, 9
 
 RAIN, RAIN_AGAINST = "radar", "pysteps"
@@ -84,6 +82,8 @@ def arctic_sea_ice() -> list[Figure]:
         figures += _of_years(name)
     for name in ICE_BLENDS:
         figures += _of_years(name)
+    for name in _with_others(ICE_ONCE, ()):
+        figures += _of_years(name, ICE_ONCE)
     kept = {name: sums for name in ICE_BLENDS if (sums := kept_sums(ICE, name))}
     best = min(kept, key=lambda name: _score(kept[name]) or np.inf, default="")
     against = kept_sums(ICE, ICE_AGAINST)
@@ -126,17 +126,18 @@ def _off(what: str, measured: float | None, known: float) -> Figure:
     return Figure(what, None if measured is None else abs(measured - known), 0.5 * 10**-digits, note=note, at_most=True)
 
 
-def _of_years(name: str) -> list[Figure]:
-    sums, other = kept_sums(ICE, name), kept_sums(ICE, ICE_AGAINST)
+def _of_years(name: str, data: str = ICE) -> list[Figure]:
+    sums, other = kept_sums(data, name), kept_sums(ICE, ICE_AGAINST)
+    what = name if data == ICE else f"{name} (once, to 2004)"
     if sums is None or other is None:
-        return [Figure(f"{name}: MAE / F1", None)]
+        return [Figure(f"{what}: MAE / F1", None)]
     found = _interval(sums)
-    notes = [_seconds(ICE, name), *([f"given: {ICE_GIVEN[name]:g}"] if name in ICE_GIVEN else [])]
-    figures = [Figure(f"{name}: MAE / F1", found.value, interval=_range(found), note="; ".join(filter(None, notes)))]
+    notes = [_seconds(data, name), *([f"given: {ICE_GIVEN[name]:g}"] if name in ICE_GIVEN else [])]
+    figures = [Figure(f"{what}: MAE / F1", found.value, interval=_range(found), note="; ".join(filter(None, notes)))]
     if name != ICE_AGAINST:
         less = paired_by_case(sums, other)
         note = f"paired by year; below in {better_in(sums, other)} of {len(sums.cases)} years"
-        figures.append(Figure(f"{name} - {ICE_AGAINST}", less.value, interval=_range(less), note=note))
+        figures.append(Figure(f"{what} - {ICE_AGAINST}", less.value, interval=_range(less), note=note))
     return figures
 
 
@@ -192,5 +193,7 @@ def _range(found: Interval | None) -> tuple[float, float] | None:
 
 def _seconds(data: str, name: str) -> str:
     path: Path = RESULTS / data / name / "run.json"
-    seconds = read_json(path)["scores"].get("seconds_a_date") if path.is_file() else None
-    return "" if seconds is None else f"{seconds:.3g} s a date"
+    scores = read_json(path)["scores"] if path.is_file() else {}
+    if "val_loss" in scores:
+        return f"validation loss {scores['val_loss']:.5f}, {scores['minutes']:.1f} minutes"
+    return f"{scores['seconds_a_date']:.3g} s a date" if "seconds_a_date" in scores else ""

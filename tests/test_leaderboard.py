@@ -122,6 +122,32 @@ def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
     assert compare(folder / "a", folder / "c").data == "DIFFERENT"
 
 
+def test_crops_and_whole_images_are_not_called_other_data(tmp_path):
+    for name, crop in [("whole", None), ("crops", {"per_scene": 4}), ("again", {"per_scene": 2})]:
+        store(tmp_path, name, cross_fitted=0.8)
+        path = tmp_path / "oof" / "sky" / name / "run.json"
+        image = {"size": [32, 32], **({"crop": crop} if crop else {})}
+        write_json(path, {**read_json(path), "config": {"image": image}, "data_hash": name})
+        rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
+    folder = tmp_path / "oof" / "sky"
+    assert (
+        compare(folder / "whole", folder / "crops").data == "seen whole by one and by crops by the other; not compared"
+    )
+    assert compare(folder / "crops", folder / "again").data == "DIFFERENT"
+
+
+def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
+    for name, digest in [("a", "1f" * 32), ("b", "2e" * 32), ("scratch", None)]:
+        store(tmp_path, name, cross_fitted=0.8)
+        path = tmp_path / "oof" / "sky" / name / "run.json"
+        began = {"weights_sha256": digest} if digest else {}
+        write_json(path, {**read_json(path), "config": {"model": {"weights": "encoder.h5"}}, **began})
+    folder = tmp_path / "oof" / "sky"
+    found = compare(folder / "a", folder / "b")
+    assert found.config == {"sha256 of the weights begun with": ("1f" * 32, "2e" * 32)}
+    assert as_lines(compare(folder / "a", folder / "scratch"))[-1].endswith("not set")
+
+
 def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     store(tmp_path, "a", cross_fitted=0.8)
     store(tmp_path, "b", kind="blend", cross_fitted=0.8)

@@ -21,6 +21,7 @@ from skyfold.types import JsonDict
 
 SCORES = {"at_half": "at 0.5", "naive": "naive", "cross_fitted": "cross-fitted"}
 NAMES_NOTHING = {"name"}
+WEIGHTS = "sha256 of the weights begun with"  # a file may change and keep its name
 NOT_SET = "not set"  # a key at its default is not stored where it was added to configs later
 LONGEST = 60
 
@@ -157,6 +158,9 @@ def _data(one: RunInfo, other: RunInfo) -> str:
     sizes = [(info.config.get("image") or {}).get("size") for info in (one, other)]
     if sizes[0] != sizes[1]:
         return f"seen at other sizes, {sizes[0]} and {sizes[1]}; not compared"
+    cut = [bool((info.config.get("image") or {}).get("crop")) for info in (one, other)]
+    if cut[0] != cut[1]:
+        return "seen whole by one and by crops by the other; not compared"
     if one.classes != other.classes:
         return f"of other classes, {', '.join(one.classes)} and {', '.join(other.classes)}; not compared"
     return "DIFFERENT"
@@ -179,6 +183,8 @@ def _members(folder: Path) -> str:
 
 def _differing(one: RunInfo, other: RunInfo) -> dict[str, tuple[object, object]]:
     flat = [_flat(info.config, "") for info in (one, other)]
+    for values, info in zip(flat, (one, other), strict=True):
+        values[WEIGHTS] = info.weights_sha256 or None
     keys = sorted({*flat[0], *flat[1]} - NAMES_NOTHING)
     return {key: (flat[0].get(key), flat[1].get(key)) for key in keys if flat[0].get(key) != flat[1].get(key)}
 
