@@ -29,6 +29,7 @@ ICE_FORECASTS = (
 )
 ICE_BLENDS = ("edge_blend", "boosted_edge_blend", "boosted_25_years", "blend")
 ICE_ONCE = "seaice_to_2004"  # networks that were trained once, on the data to 2004
+ICE_ONCE_NETWORKS = ("lstm_512", "attention_8_skips", "convlstm", "full")
 ICE_WANTED, ICE_YEARS = 3.90, 9
 
 RAIN, RAIN_AGAINST = "radar", "pysteps"
@@ -82,7 +83,7 @@ def arctic_sea_ice() -> list[Figure]:
         figures += _of_years(name)
     for name in ICE_BLENDS:
         figures += _of_years(name)
-    for name in _with_others(ICE_ONCE, ()):
+    for name in _with_others(ICE_ONCE, ICE_ONCE_NETWORKS, ICE_FORECASTS):
         figures += _of_years(name, ICE_ONCE)
     kept = {name: sums for name in ICE_BLENDS if (sums := kept_sums(ICE, name))}
     best = min(kept, key=lambda name: _score(kept[name]) or np.inf, default="")

@@ -38,7 +38,7 @@ def rows(table: list) -> dict[str, list[str]]:
 
 def test_what_was_not_run_stands_there_as_wanted(figures: ModuleType) -> None:
     ice, rain = rows(figures.arctic_sea_ice()), rows(figures.hydro_rain())
-    for name in ("ice_lstm", "ice_attention", "ice_convlstm", "anomaly_unet", "boosted_edge_blend"):
+    for name in ("anomaly_unet", "boosted_edge_blend", "lstm_512 (once, to 2004)", "full (once, to 2004)"):
         assert ice[f"{name}: MAE / F1"][2] == "not run"
     for name in ("rain_unet", "rainnet", "convlstm", "trajgru", "simvp", "blend"):
         assert rain[f"{name}: of pysteps, mean of events"][2] == "not run"
@@ -56,11 +56,13 @@ def test_years_are_counted_and_paired(figures: ModuleType, tmp_path: Path) -> No
     keep(tmp_path, "seaice", "edge_blend", years, ["mae_by_f1"], [4.2] * 10)
     keep(tmp_path, "seaice", "boosted_edge_blend", years, ["mae_by_f1"], [3.802] * 9 + [4.802])
     keep(tmp_path, "seaice", "another", years, ["mae_by_f1"], [5.0] * 10)
+    keep(tmp_path, "seaice_to_2004", "lstm_512", years, ["mae_by_f1"], [4.402] * 10)
     table = rows(figures.arctic_sea_ice())
     assert table["mean_of_5_years: MAE / F1, off 4.302"][4] == "met"
     assert table["last_year: MAE / F1, off 5.297"][2] == "not run"
     assert table["boosted_edge_blend - mean_of_5_years"][2] == "-0.4000"
     assert table["boosted_edge_blend - mean_of_5_years"][5] == "paired by year; below in 9 of 10 years"
+    assert table["lstm_512 (once, to 2004) - mean_of_5_years"][2] == "0.1000"
     best = ["3.9020", "3.8020 to 4.1020", "missed", "best of 2: boosted_edge_blend"]
     assert table["the best blend: MAE / F1"][2:] == best
     assert table["the best blend: years of 10 below the mean of 5 years"][2:5] == ["9.0000", "", "met"]
