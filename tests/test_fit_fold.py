@@ -398,6 +398,9 @@ def test_another_config_needs_restart(tmp_path):
     longer = make_config(training={"epochs": 2, "batch_size": 8})
     with pytest.raises(OofMismatch, match="--restart"):
         run(longer, tmp_path)
+    with pytest.raises(ConfigError, match="fold 1 would be lost, which --fold does not train"):
+        run(longer, tmp_path, restart=True, only_folds=[0])
+    assert len(history(tmp_path / "models")) == 1
     run(longer, tmp_path, restart=True)
     assert len(history(tmp_path / "models")) == 2
 

@@ -159,6 +159,14 @@ def test_written_folds_are_read_back(tmp_path: Path, in_time: bool) -> None:
         ("id,fold,group\n", "no rows"),
         ("id,fold,group\na,0,0\nb,99999999999999999999,1\n", "line 3: fold '99999999999999999999' of id 'b'"),
         ("", r"the file is empty. .*run scripts/prepare\.py again"),
+        (
+            "id,fold,group,time,trained_before\na,-1,0,1979-13,\nb,0,1,1981-01,1980-02\n",
+            "line 2: '1979-13' of id 'a' is",
+        ),
+        (
+            "id,fold,group,time,trained_before\na,-1,0,1979-12,\nb,0,1,1981-01,soon\n",
+            "line 3: 'soon' of id 'b' is not a",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

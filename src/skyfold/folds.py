@@ -210,6 +210,17 @@ def _neediest(lacking: np.ndarray, open_to: np.ndarray, group: np.ndarray, total
     return int(roomy[np.argmax(lacking[roomy] @ (group / np.maximum(total, 1)))])
 
 
+def _is_time(text: str) -> bool:
+    """
+    >>> [_is_time(text) for text in ("2004-12", "2004-12-31T06", "2004-13", "NaT", "")]
+    [True, True, False, False, False]
+    """
+    try:
+        return not np.isnat(np.datetime64(text))
+    except ValueError:
+        return False
+
+
 def _problems(rows: list[list[str]], width: int) -> list[str]:
     """What is wrong with the rows of a folds file; line numbers count the header as line 1."""
     problems = ["no rows: the file holds no sample"] if not rows else []
@@ -224,6 +235,8 @@ def _problems(rows: list[list[str]], width: int) -> list[str]:
         elif not (re.fullmatch(r"-?[0-9]{1,9}", row[1]) and -1 <= int(row[1]) < len(rows)):
             allowed = f"from -1 to {len(rows) - 1}, the number of rows less 1"
             problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number {allowed}")
+        elif bad := [text for text in row[3 : 4 if row[1] == "-1" else 5] if not _is_time(text)]:
+            problems.append(f"line {line}: '{bad[0]}' of id '{row[0]}' is not a time like 2004-12 or 2004-12-31")
     if not problems:
         used = {int(row[1]) for row in rows} - {-1}
         missing = sorted(set(range(max(used, default=0) + 1)) - used)

@@ -173,7 +173,8 @@ def run_folds(
     test rows into `run_folder/test`: the mean over seeds (and folds), rounded once.
 
     What is finished is not done again. only_folds: fit these alone. restart: begin afresh. ConfigError or OofMismatch
-    where the folder holds a run of another config, or the arrays are not those of the folds.
+    where the folder holds a run of another config, or finished fits of folds that `restart` would lose, or the arrays
+    are not those of the folds.
     """
     wanted = _chosen_folds(folds, only_folds)
     if not np.array_equal(arrays_train.ids, folds.ids):
@@ -207,6 +208,7 @@ def run_folds(
     )
     stored = teacher.recorded(config.stored()) if teacher else config.stored()
     if restart:
+        _refuse_loss(run_folder, folds, wanted)
         for part in ("models", "oof", "test", "pseudo"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
     info = oof_store.begin_run(
@@ -251,6 +253,20 @@ def run_folds(
     recorded = oof_store.read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)
+
+
+def _refuse_loss(run_folder: Path, folds: Folds, wanted: Sequence[int]) -> None:
+    """ConfigError where other folds than those wanted are finished: beginning afresh would take their weights away."""
+    others = [
+        str(fold)
+        for fold in range(folds.k)
+        if fold not in wanted and any((run_folder / "models").glob(f"fold{fold}_seed*.weights.h5"))
+    ]
+    if others:
+        raise ConfigError(
+            f"--restart begins the whole run afresh, and its fold {', '.join(others)} would be lost, which --fold does "
+            f"not train ({run_folder}). Leave --fold off, or give the run another name."
+        )
 
 
 def _chosen_folds(folds: Folds, only_folds: Sequence[int] | None) -> list[int]:
