@@ -45,6 +45,8 @@ def test_unknown_values_are_named_with_their_number(tmp_path: Path) -> None:
     [
         ({}, 0, None, "at least one class"),
         ({"a": 1, "b": 1}, 0, None, "mask value 1 belongs to both class 'a' and class 'b'"),
+        ({"a": 1, "b": []}, 0, None, "give 'b' a mask value"),
+        ({"a": None}, 0, None, "give 'a' a mask value"),
         ({"a": 0}, 0, None, "belongs to both class 'a' and background"),
         ({"a": 256}, 0, None, "mask value 256 of class 'a'"),
         ({"a": True}, 0, None, "mask value True"),

@@ -87,6 +87,8 @@ class ClassTable:
         # 0 in a config means black in both kinds, so that the usual background needs no other spelling
         named["background"] = "#000000" if colours and background == 0 else background
         codes = {name: tuple(_code(name, code, colours) for code in _listed(value)) for name, value in named.items()}
+        if without := [name for name in classes if not codes[f"class '{name}'"]]:
+            raise ConfigError(f"data.options.classes: give '{without[0]}' a mask value; nothing would ever be of it.")
         owner: dict[int, str] = {}
         for name, values in codes.items():
             for code in values:
