@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyfold.errors import OofMismatch
+from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.row_store import RowStore, release_pages
 
 
@@ -42,6 +42,24 @@ def test_a_changed_byte_is_found_and_named(tmp_path):
     (tmp_path / "values.npy").write_bytes(raw)
     with pytest.raises(OofMismatch, match="row 1 \\('b'\\)"):
         RowStore.open(tmp_path).verify()
+
+
+def test_a_changed_row_is_not_done_when_opened_to_write(tmp_path):
+    store = make(tmp_path)
+    store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
+    store.values[1, 0, 0] += 1
+    store.flush()
+    assert make(tmp_path).done.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["values.npy", "crc32.npy", "done.npy"])
+def test_a_file_cut_off_is_never_filled_with_zeros(tmp_path, name):
+    make(tmp_path).write(np.arange(3), np.arange(12).reshape(3, 2, 2))
+    with open(tmp_path / name, "r+b") as file:
+        file.truncate((tmp_path / name).stat().st_size - 2)
+    with pytest.raises(DamagedFile, match=rf"{name}: missing or cut off"):
+        RowStore.open(tmp_path)
+    assert not make(tmp_path).done.any()  # begun afresh
 
 
 def test_nan_is_refused_by_id_and_nothing_is_written(tmp_path):

@@ -18,7 +18,10 @@ from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import digest, read_json, write_atomic, write_json
 
 CHUNK_BYTES = 64 << 20
-REMEDY = "Begin the run afresh with scripts/train.py CONFIG --restart; a cache may be deleted at any time."
+REMEDY = (
+    "The command that wrote it does so again: scripts/train.py CONFIG, of forecasts scripts/run.py CONFIG; a cache may "
+    "be deleted at any time."
+)
 
 
 class RowStore:
@@ -53,8 +56,8 @@ class RowStore:
     def open_or_create(
         cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, stamp: str
     ) -> RowStore:
-        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh, and so is a damaged one; else
-        its done rows are kept."""
+        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh, and so is one cut off; else its
+        done rows are kept, but for those that no longer hold what was written: these are not done."""
         names = [str(i) for i in ids]
         wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "stamp": stamp}
         if len(set(names)) != len(names):
@@ -62,7 +65,9 @@ class RowStore:
         meta = folder / "rows.json"
         try:
             if meta.is_file() and read_json(meta) == wanted:
-                return cls(folder, writable=True)
+                store = cls(folder, writable=True)
+                store._done[list(store._damaged())] = 0
+                return store
         except DamagedFile:
             pass  # its rows can be made again
         meta.unlink(missing_ok=True)
@@ -105,13 +110,18 @@ class RowStore:
 
     def verify(self) -> None:
         """Recompute every checksum; OofMismatch names the first done row that no longer holds what was written."""
+        for row in self._damaged():
+            raise OofMismatch(
+                f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or foreign "
+                f"edit). {REMEDY}"
+            )
+
+    def _damaged(self) -> Iterator[int]:
+        """The done rows whose values have another checksum than when they were written."""
         for rows in self.chunks(np.flatnonzero(self.done)):
-            for row in rows:
+            for row in rows.tolist():
                 if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
-                    raise OofMismatch(
-                        f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or "
-                        "foreign edit). " + REMEDY
-                    )
+                    yield row
             release_pages(self.values)
 
     def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -124,7 +134,9 @@ class RowStore:
 
 def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" would make up what is cut off
+        if mode == "r+":
+            array = np.load(path, mmap_mode="r+", allow_pickle=False)
     except (FileNotFoundError, EOFError, ValueError) as error:
         raise DamagedFile(f"{path}: missing or cut off ({error}). {REMEDY}") from None
     if array.shape != shape or array.dtype != dtype:

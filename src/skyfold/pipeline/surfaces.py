@@ -115,7 +115,9 @@ def measure(
         if folder is None:
             store: _Unkept | RowStore = _Unkept(np.empty((len(oof.ids), *shape), np.int32))
         else:
-            store = _open(folder / "surfaces" / part, oof.ids, shape, digest(of_pixels, stamp))
+            store = RowStore.open_or_create(
+                folder / "surfaces" / part, ids=oof.ids, shape=shape, dtype="int32", stamp=digest(of_pixels, stamp)
+            )
         _fill(store, rows, oof, samples, count, label)
         return store.values if len(rows) == len(oof.ids) else store.values[rows]
 
@@ -147,17 +149,6 @@ class _Unkept:
 
     def flush(self) -> None:
         """Nothing is kept."""
-
-
-def _open(folder: Path, ids: np.ndarray, shape: tuple[int, ...], stamp: str) -> RowStore:
-    """The store in `folder`; one that was damaged or is of other contents is begun afresh."""
-    store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="int32", stamp=stamp)
-    try:
-        store.verify()
-    except OofMismatch:  # counts can be made again
-        (folder / "rows.json").unlink()
-        store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="int32", stamp=stamp)
-    return store
 
 
 def _stamp(folder: Path, oof: Predictions, samples: Samples) -> str:
