@@ -11,15 +11,17 @@ import shutil
 import numpy as np
 import pytest
 
-from skyfold.config_files import load_blend
+from skyfold.config_files import load_blend, load_run
 from skyfold.ensemble import uncertain_pixels
 from skyfold.errors import OofMismatch
+from skyfold.files import read_json, write_json
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import begin_run, open_rows, read_run
 from skyfold.pipeline import blend as blending
 from skyfold.pipeline.blend import blend, blend_lines, open_context
 from skyfold.pipeline.fit_combination import fit_combination
 from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.submit import submit
 from skyfold.postprocess.chain import apply
 from skyfold.postprocess.selection import Selection
 from skyfold.workspace import Workspace
@@ -76,7 +78,7 @@ def made(tmp_path_factory):
             classes=context.competition.classes,
             unit="probability",
             config={"name": name},
-            config_hash=name,
+            config_hash=load_run(folder / f"{name}.yaml").hash(),
             folds=context.folds,
         )
         for part, target in (("oof", truth), ("test", truth[:4])):
@@ -102,6 +104,21 @@ def work(made, tmp_path, monkeypatch):
 
 def run_blend(folder, name):
     return blend(load_blend(folder / f"{name}.yaml"), folder / f"{name}.yaml", Workspace(folder))
+
+
+def test_a_run_whose_config_has_changed_since_is_not_blended(work):
+    path = work / f"{next(iter(NOISE))}.yaml"
+    text = path.read_text()
+    path.write_text(f"{text}optimizer: {{learning_rate: 0.123}}\n")
+    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained with another config than its file has now"):
+        run_blend(work, "both")
+    path.write_text(text)
+    run_blend(work, "both")
+    stored = work / "oof/tiny" / path.stem / "run.json"
+    write_json(stored, {**read_json(stored), "config_hash": "of another"})
+    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained anew.*scripts/blend.py again"):
+        submit(load_blend(work / "both.yaml"), Workspace(work))
+    assert not (work / "submissions").exists()
 
 
 def members(folder):

@@ -20,7 +20,7 @@ from skyfold.leaderboard.table import aligned
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
 from skyfold.oof_store import StoredRun, read_run
-from skyfold.pipeline.blend import Context, member_configs, open_context, read_blend
+from skyfold.pipeline.blend import Context, member_configs, open_context, read_blend, read_member
 from skyfold.pipeline.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.training.fit_files import FitFiles, FitResult
@@ -171,11 +171,12 @@ def _stored(row: TableRow, file: Path, config: TableConfig, workspace: Workspace
 
 
 def _figures(row: TableRow, file: Path, folder: Path, context: Context, workspace: Workspace) -> Figures:
-    run = read_run(folder, context.folds)
     if row.blend is None:
-        members = [(load_run(file), run)]
-        _refuse_changed(*members[0])
+        alone = load_run(file)
+        run = read_member(alone, context.folds, workspace)
+        members = [(alone, run)]
     else:
+        run = read_run(folder, context.folds)
         members = _members(load_blend(file), file, context, workspace)
     fits = [fit for config, member in members for fit in _fits(config, member, context)]
     losses = [read_history(files.history)[fit.best_epoch - 1]["val_loss"] for files, fit in fits]
@@ -199,20 +200,11 @@ def _members(
     """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
     made_of = {run["name"]: run["config_hash"] for run in read_blend(blend, workspace)["runs"]}
     runs, _ = member_configs(blend, path)
-    members = [(run, read_run(workspace.run(run.data.folder, run.name), context.folds)) for run in runs]
+    members = [(run, read_member(run, context.folds, workspace)) for run in runs]
     for config, run in members:
-        _refuse_changed(config, run)
         if made_of[config.name] != run.info.config_hash:
             raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: scripts/blend.py {path}")
     return members
-
-
-def _refuse_changed(config: RunConfig, run: StoredRun) -> None:
-    if run.info.config_hash != config.hash():
-        raise OofMismatch(
-            f"run '{run.info.name}' was trained with another config than its file has now. Train it again with "
-            "scripts/train.py --restart."
-        )
 
 
 def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[FitFiles, FitResult]]:

@@ -22,7 +22,7 @@ from skyfold.config_files import load_run
 from skyfold.data.cache import with_packed_masks
 from skyfold.data.some_classes import with_classes, with_planes
 from skyfold.ensemble.combination import BlendedRows, Combination
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest, read_json, write_json
 from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
@@ -81,6 +81,17 @@ def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], Ru
     return runs, gate
 
 
+def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> StoredRun:
+    """The finished run of `config`; OofMismatch where the one that is stored was trained with another config."""
+    run = read_run(workspace.run(config.data.folder, config.name), folds)
+    if run.info.config_hash != config.hash():
+        raise OofMismatch(
+            f"run '{config.name}' was trained with another config than its file has now. Train it again with "
+            "scripts/train.py --restart, or take back what was changed."
+        )
+    return run
+
+
 def score_run(run_folder: Path, context: Context) -> JsonDict:
     """Score one run's out-of-fold masks alone, with a threshold per class, and record it in its run.json.
 
@@ -113,12 +124,13 @@ def _of_classes(context: Context, classes: tuple[str, ...]) -> Context:
 def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     """Combine the runs named in `config`, choose post-processing, and write it down. Returns what `blend.json` holds.
 
-    path: the file `config` was read from. OofMismatch where a run is missing, unfinished, or not of these folds.
+    path: the file `config` was read from. OofMismatch where a run is missing, unfinished, of another config than its
+    file has now, or not of these folds.
     """
     context = open_context(config.data, workspace)
     run_configs, gate_config = member_configs(config, path)
-    runs = [read_run(workspace.run(config.data.folder, run.name), context.folds) for run in run_configs]
-    gate = read_run(workspace.run(config.data.folder, gate_config.name), context.folds) if gate_config else None
+    runs = [read_member(run, context.folds, workspace) for run in run_configs]
+    gate = read_member(gate_config, context.folds, workspace) if gate_config else None
     require_aligned(runs, gate, context.competition.grid, any_classes=config.merge is not None)
     for run in runs:
         if not read_info(run.folder).scores.get("cross_fitted"):

@@ -9,9 +9,9 @@ import numpy as np
 
 from skyfold.competition import build
 from skyfold.config import BlendConfig
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import read_folds
-from skyfold.oof_store import read_run
+from skyfold.oof_store import read_info, read_run
 from skyfold.pipeline.blend import read_blend
 from skyfold.pipeline.evaluate import features_of
 from skyfold.postprocess.chain import apply
@@ -70,9 +70,11 @@ def gate_probability(result: JsonDict, pred: Predictions, gate: Predictions, sam
 def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     """Write and validate the submissions of a blend; returns the paths of the CSV files.
 
-    InvalidSubmission lists what the contest would refuse; then nothing is written.
+    InvalidSubmission lists what the contest would refuse; then nothing is written. OofMismatch where a run of the blend
+    was trained anew since.
     """
     result = read_blend(config, workspace)
+    _refuse_stale(result, config, workspace)
     folder = workspace.data(config.data.folder)
     competition = build(config.data.competition, config.data.options, folder)
     sample = competition.sample_table(folder)
@@ -90,6 +92,17 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
         )
         paths.append(path)
     return paths
+
+
+def _refuse_stale(result: JsonDict, config: BlendConfig, workspace: Workspace) -> None:
+    """A run that is no longer stored is not asked: the blend has rows of its own."""
+    for run in result["runs"]:
+        folder = workspace.run(config.data.folder, run["name"])
+        if (folder / "run.json").is_file() and read_info(folder).config_hash != run["config_hash"]:
+            raise OofMismatch(
+                f"run '{run['name']}' was trained anew, with another config, since '{config.name}' was blended. Run "
+                "scripts/blend.py again."
+            )
 
 
 def _sidecar(result: JsonDict, stage: str, name: str) -> JsonDict:
