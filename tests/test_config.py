@@ -36,6 +36,19 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path):
     assert config.optimizer.learning_rate == 1e-4
 
 
+def test_a_number_that_is_not_finite_is_refused_by_its_key(tmp_path):
+    for text, key in (("learning_rate: .inf", "learning_rate"), ("weight_decay: .nan", "weight_decay")):
+        path = write(tmp_path, "run.yaml", RUN + f"optimizer: {{{text}}}")
+        with pytest.raises(ConfigError, match=rf"'optimizer\.{key}': Input should be a finite number"):
+            load_run(path)
+
+
+def test_a_mix_begins_with_a_probability(tmp_path):
+    path = write(tmp_path, "run.yaml", RUN + "mix: [{name: mosaic, ramp: {start: {p: -3}, epochs: [1, 3]}}]")
+    with pytest.raises(ConfigError, match="p is a probability, from 0 to 1, not -3"):
+        load_run(path)
+
+
 def test_unknown_key_names_file_and_nearest_key(tmp_path):
     path = write(tmp_path, "run.yaml", RUN + "training: {epoch: 3}")
     with pytest.raises(ConfigError, match=r"run\.yaml.*\n.*unknown key 'training\.epoch' \(did you mean 'epochs'"):

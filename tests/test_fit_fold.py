@@ -17,6 +17,7 @@ from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, OofMismatch
+from skyfold.files import read_json
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.guided_filter import guided_filter
@@ -403,6 +404,15 @@ def test_another_config_needs_restart(tmp_path):
     assert len(history(tmp_path / "models")) == 1
     run(longer, tmp_path, restart=True)
     assert len(history(tmp_path / "models")) == 2
+
+
+def test_a_run_that_was_refused_before_its_first_epoch_is_in_nobodys_way(tmp_path):
+    with pytest.raises(ValueError, match="filters"):
+        run(make_config(model={"family": "tiny_net", "options": {"filters": -1}}), tmp_path)
+    assert (tmp_path / "run.json").is_file()
+    config = make_config(training={"epochs": 1, "batch_size": 8})
+    run(config, tmp_path)
+    assert read_json(tmp_path / "run.json")["config_hash"] == config.hash()
 
 
 def test_how_it_predicts_may_change_and_the_trained_weights_stay(tmp_path):

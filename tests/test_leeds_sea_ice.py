@@ -224,9 +224,17 @@ def test_broken_files_are_named_all_at_once(folder: Path) -> None:
     assert f"{first}_vis.tiff: the TIFF is cut short or damaged" in text
     assert f"{second}_sar.tiff: the file is empty" in text
     assert f"{third}_ref.tiff: not a TIFF file" in text
-    assert f"{fourth}_sar.tiff: 150x150 pixels, others have 144x144" in text
+    assert f"{fourth}_sar.tiff: 150x150 pixels, most others have 144x144" in text
     assert f"{fourth}_vis.tiff: expected 3 bands, the file has 1" in text
     assert f"{folder}: 5 problems" in text
+
+
+def test_the_odd_one_out_is_named_also_where_it_comes_first(folder: Path) -> None:
+    first = ids(folder)[0]
+    cv2.imwrite(str(folder / "train" / f"{first}_sar.tiff"), np.zeros((150, 150), np.uint8))
+    text = problems(folder, grid=[48, 48])
+    assert f"{first}_sar.tiff: 150x150 pixels, most others have 144x144" in text
+    assert f"{folder}: 1 problem " in text
 
 
 def test_missing_folders_are_listed_together(tmp_path: Path) -> None:

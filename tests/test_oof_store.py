@@ -10,7 +10,7 @@ from skyfold.oof_store import begin_run, open_rows, read_info, read_run, record_
 
 IDS = np.array(["a", "b", "c", "d"])
 FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, -1]), groups=np.arange(4))
-CONFIG = {"training": {"epochs": 2}, "loss": "dice"}
+CONFIG = {"model": {"family": "unet"}, "training": {"epochs": 2}, "loss": "dice"}
 
 
 def store(
@@ -66,6 +66,13 @@ def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named
             config_hash="x",
             folds=FOLDS,
         )
+
+
+def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
+    of_a_forecast = {"name": "last_year", "kind": "forecast", "classes": ("+1",), "unit": "mm/h", "folds": FOLDS}
+    begin_run(tmp_path, config={"family": "persistence"}, config_hash="a", **of_a_forecast)
+    with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
+        begin_run(tmp_path, config={"family": "mean_of_years"}, config_hash="b", **of_a_forecast)
 
 
 def test_scores_are_added_to_those_there(tmp_path):

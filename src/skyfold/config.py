@@ -19,12 +19,12 @@ from skyfold.types import IntPair
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-FixedWeights = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
+FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class FoldsConfig(Strict):
@@ -285,6 +285,8 @@ class MixConfig(Strict):
     def _ramp_fits(self) -> MixConfig:
         if self.ramp:
             self.ramp.check({"p": self.p})
+            if not 0 <= float(self.ramp.start["p"]) <= 1:
+                raise ValueError(f"ramp.start: p is a probability, from 0 to 1, not {self.ramp.start['p']!r}")
         return self
 
     def p_in(self, epoch: int) -> float:
@@ -315,8 +317,8 @@ class HeadsConfig(Strict):
     the `deep_maps` finest maps below the output's size, together.
     """
 
-    presence_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    deep_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    presence_weight: Annotated[float, Field(ge=0)] = 0.0
+    deep_weight: Annotated[float, Field(ge=0)] = 0.0
     deep_maps: Positive = 2
 
     @model_validator(mode="after")

@@ -86,9 +86,10 @@ def begin_run(
             ("another file of encoder weights", there.weights_sha256, weights_sha256),
         ]:
             if old != new:
+                remedy = "begin afresh with --restart" if "model" in config else f"delete {folder}"
                 raise OofMismatch(
-                    f"{folder}: this run was begun with {what}. Give the new one another name, or begin afresh with "
-                    "--restart."
+                    f"{folder}: this {kind if kind == 'forecast' else 'run'} was begun with {what}. Give the new one "
+                    f"another name, or {remedy}."
                 )
         return there
     _write_info(folder, info)

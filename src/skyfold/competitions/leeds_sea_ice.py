@@ -169,7 +169,7 @@ class Layout:
     def _looked_at(self, samples: list[Sample], kinds: Sequence[str], *, label: str) -> tuple[list[str], str]:
         """All that is wrong inside the files of complete samples; and what they are like, in words."""
         problems: list[str] = []
-        sizes: dict[str, IntPair] = {}
+        of_size: dict[str, dict[IntPair, list[str]]] = {kind: {} for kind in kinds}
         counts: list[tuple[int, int, int]] = []  # of each mask: pixels of ice, undefined, in all
         with Progress(label, len(samples)) as progress, ThreadPoolExecutor(THREADS) as pool:
             for sample, images in zip(samples, pool.map(self._images, samples), strict=True):
@@ -179,11 +179,14 @@ class Layout:
                     if isinstance(image, str):
                         problems.append(image)
                         continue
-                    size = (image.shape[0], image.shape[1])
-                    if sizes.setdefault(kind, size) != size:
-                        problems.append(f"{sample[kind]}: {_x(size)} pixels, others have {_x(sizes[kind])}")
+                    of_size[kind].setdefault((image.shape[0], image.shape[1]), []).append(str(sample[kind]))
                     if kind == "ref":
                         counts.append((int((image == 0).sum()), int((image == UNDEFINED).sum()), image.size))
+        sizes = {kind: max(found, key=lambda size: len(found[size])) for kind, found in of_size.items() if found}
+        for kind, usual in sizes.items():
+            for size, files in of_size[kind].items():
+                if size != usual:
+                    problems += [f"{file}: {_x(size)} pixels, most others have {_x(usual)}" for file in files]
         seen = ", ".join(f"{kind} {_x(size)}" for kind, size in sizes.items())
         shapes = {height / width for height, width in sizes.values()}
         mask_fits = "vis" not in sizes or sizes.get("ref", sizes["vis"]) == sizes["vis"]

@@ -116,7 +116,7 @@ class ClassTable:
             shown = ", ".join(f"#{v:06x}" if self.colours else str(v) for v in found[np.argsort(-counts)][:5])
             raise DataLayoutError(
                 f"{path}: {len(unknown)} pixels have values that no class has: {shown}"
-                f"{', ...' if len(found) > 5 else ''}. Add them to classes, background or undefined."
+                f"{', ...' if len(found) > 5 else ''}. Mend the mask, or say in data.options what they mean."
             )
         return meaning
 

@@ -56,7 +56,10 @@ def compare(first: Path, second: Path) -> Comparison:
         return _forecasts(first, second, one, other)
     metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
     gain, reason = None, f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
-    if metrics[0] == metrics[1]:
+    unscored = [info.name for info in (one, other) if info.kind != "presence" and "cross_fitted" not in info.scores]
+    if unscored:
+        reason = f"{' and '.join(unscored)} not scored yet"
+    elif metrics[0] == metrics[1]:
         try:
             gain = difference(first / "rows.csv", second / "rows.csv", metric=metrics[0])
         except OofMismatch as error:

@@ -57,6 +57,11 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         return folds_of(data, samples.ids, workspace), f"{path}: kept"
     if data.folds.years is not None:
         return _folds_of_years(data, competition, samples, workspace)
+    if competition.horizon is not None:
+        raise ConfigError(
+            f"data.folds.years: say which years of '{data.competition}' are validated, as years: [2005, 2014]; its "
+            "samples follow each other in time, and k folds would learn from what came later."
+        )
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
     note = ""
     if isinstance(samples.inputs, Resizable) and data.folds.near_duplicate_bits >= 0:

@@ -13,6 +13,7 @@ mining"; pixels that tie with the last of them are taken too).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -267,8 +268,16 @@ PRESENCE_LOSSES: dict[str, Callable[..., Any]] = {"bce": presence_bce, "focal": 
 
 def _check_option(key: str, value: Any, classes: int | None) -> None:
     if key != "class_weights":
-        if not isinstance(value, int | float):
+        if key == "per_image":
+            if not isinstance(value, bool):
+                raise ConfigError(f"loss.options.per_image: {value!r} is neither true nor false.")
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
+        if key in ("dice_weight", "alpha") and not 0 <= value <= 1:
+            raise ConfigError(f"loss.options.{key}: {value!r} does not lie from 0 to 1.")
+        if key in ("gamma", "smooth", "presence_weight") and value < 0:
+            raise ConfigError(f"loss.options.{key}: {value!r} is below 0.")
         if key in ("hard_share", "presence_share") and not 0 < value <= 1:
             raise ConfigError(f"loss.options.{key}: {value!r} is not a share, above 0 and at most 1.")
         return

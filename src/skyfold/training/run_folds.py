@@ -23,6 +23,7 @@ from skyfold.errors import ConfigError
 from skyfold.fold_files import folds_of
 from skyfold.folds import Folds
 from skyfold.models._weights import weights_digest
+from skyfold.row_store import RowStore
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
 from skyfold.training.fold_jobs import Arrays, Job, OnEpoch, TrainedJob, UntrainedJob, reduced, resolved_scaling
 from skyfold.training.losses import make_loss
@@ -207,6 +208,7 @@ def run_folds(
         )
     )
     stored = teacher.recorded(config.stored()) if teacher else config.stored()
+    restart = restart or _nothing_done(run_folder, kind=config.target)
     if restart:
         _refuse_loss(run_folder, folds, wanted)
         for part in ("models", "oof", "test", "pseudo"):
@@ -253,6 +255,16 @@ def run_folds(
     recorded = oof_store.read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)
+
+
+def _nothing_done(run_folder: Path, *, kind: str) -> bool:
+    """Whether a run of this kind ended before its first epoch, refused by its network, say, and has nothing to keep."""
+    if not (run_folder / "run.json").is_file() or oof_store.read_info(run_folder).kind != kind:
+        return False
+    if any((run_folder / "models").glob("fold*")):
+        return False
+    rows = run_folder / "oof"
+    return not (rows / "rows.json").is_file() or not RowStore.open(rows).done.any()
 
 
 def _refuse_loss(run_folder: Path, folds: Folds, wanted: Sequence[int]) -> None:
