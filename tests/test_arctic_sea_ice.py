@@ -99,6 +99,13 @@ def test_forecasts_issued_every_month_keep_a_year_apart():
     assert last_target.max() == np.datetime64("2000-12")
 
 
+def test_years_that_nobody_named_are_asked_for(tmp_path):
+    config = forecast_config(data={"competition": "arctic_sea_ice", "name": "ice", "options": OPTIONS})
+    build("arctic_sea_ice", OPTIONS).write_sample(tmp_path / "data/ice", years=5)
+    with pytest.raises(ConfigError, match=r"data\.folds\.years: say which years"):
+        prepare(config.data, Workspace(root=tmp_path))
+
+
 def test_a_year_without_samples_is_refused():
     times = np.datetime64("1996-01") + 12 * np.arange(3)
     with pytest.raises(ConfigError, match="no sample is of 1999"):

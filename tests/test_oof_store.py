@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skyfold.errors import OofMismatch
+from skyfold.errors import DamagedFile, OofMismatch
+from skyfold.files import read_json, write_json
 from skyfold.folds import Folds
 from skyfold.oof_align import require_aligned
 from skyfold.oof_store import begin_run, open_rows, read_info, read_run, record_scores
@@ -73,6 +74,15 @@ def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
     begin_run(tmp_path, config={"family": "persistence"}, config_hash="a", **of_a_forecast)
     with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
         begin_run(tmp_path, config={"family": "mean_of_years"}, config_hash="b", **of_a_forecast)
+
+
+@pytest.mark.parametrize("damaged", [{"classes": 5}, {"scores": "abc"}, {"config": None}, {"name": 3}])
+def test_a_run_json_of_other_kinds_of_values_is_damaged(tmp_path, damaged):
+    store(tmp_path)
+    path = tmp_path / "run.json"
+    write_json(path, {**read_json(path), **damaged})
+    with pytest.raises(DamagedFile, match=r"run\.json: not what was written there"):
+        read_info(tmp_path)
 
 
 def test_scores_are_added_to_those_there(tmp_path):

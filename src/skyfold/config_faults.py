@@ -20,7 +20,8 @@ def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
             messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
         else:
             message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}.")
+            # A fault of several keys names them itself, and the whole config would be no help.
+            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}." if where else f"{message}.")
     return messages
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skyfold.config import DataConfig
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json, write_json
 from skyfold.folds import Folds, read_folds, write_folds
 from skyfold.workspace import Workspace
@@ -48,4 +48,6 @@ def _made_with(data: DataConfig, workspace: Workspace) -> dict[str, object] | No
     if not path.is_file():
         return None
     settings: dict[str, object] = read_json(path)
+    if not isinstance(settings, dict):
+        raise DamagedFile(f"{path}: not what was written there. Delete it; folds.csv stays as it is.")
     return settings

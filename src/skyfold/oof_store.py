@@ -125,7 +125,13 @@ def read_info(folder: Path) -> RunInfo:
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
     values: dict[str, Any] = read_json(path)
-    if not isinstance(values, dict) or {*values, _LATER_FIELD} != {field.name for field in fields(RunInfo)}:
+    names = {field.name for field in fields(RunInfo)}
+    kinds = {"classes": list, "config": dict, "scores": dict}
+    if (
+        not isinstance(values, dict)
+        or {*values, _LATER_FIELD} != names
+        or not all(isinstance(values[name], kinds.get(name, str)) for name in values)
+    ):
         raise DamagedFile(f"{path}: not what was written there. Begin the run afresh with --restart.")
     return RunInfo(**{**values, "classes": tuple(values["classes"])})
 

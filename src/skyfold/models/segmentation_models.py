@@ -7,6 +7,7 @@ from typing import Any
 
 from skyfold.errors import ConfigError
 from skyfold.models._batchnorm import check_momentum, set_batchnorm_momentum
+from skyfold.models._blocks import check_count_list, check_counts
 from skyfold.models._weights import check_source, with_weights
 from skyfold.plugins import nearest
 
@@ -59,8 +60,29 @@ def check(options: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"model.options: {decoder} has no option '{name}'{nearest(name, known)}. Known: {', '.join(known)}."
             )
+    _check_values(options)
     check_momentum(options.get("batchnorm_momentum"))
     check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights", what=encoder)
+
+
+def _check_values(options: Mapping[str, Any]) -> None:
+    check_count_list(options, "decoder_filters", length=5)
+    check_counts(options, "pyramid_block_filters", "psp_conv_filters")
+    choices: dict[str, tuple[object, ...]] = {
+        "decoder_block_type": ("upsampling", "transpose"),
+        "pyramid_aggregation": ("sum", "concat"),
+        "psp_pooling_type": ("avg", "max"),
+        "downsample_factor": (4, 8, 16),
+        **dict.fromkeys(("encoder_freeze", *(name for name in options if name.endswith("batchnorm"))), (True, False)),
+    }
+    for name, allowed in choices.items():
+        if name in options and options[name] not in allowed:
+            listed = ", ".join(str(one).lower() for one in allowed)
+            raise ConfigError(f"model.options.{name}: {options[name]!r} is none of {listed}.")
+    for name in ("pyramid_dropout", "psp_dropout"):
+        value = options.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1):
+            raise ConfigError(f"model.options.{name}: {value!r} is not a share between 0 and 1.")
 
 
 def input_scaling(options: Mapping[str, Any]) -> str:

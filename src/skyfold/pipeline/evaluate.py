@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from skyfold.config import PostprocessConfig
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, DamagedFile, OofMismatch
 from skyfold.files import write_text
 from skyfold.folds import Folds
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
@@ -178,7 +178,10 @@ def _is_mean_of_maps(metric: Metric) -> bool:
 def _read_rows(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise OofMismatch(f"{path}: no scores per image here. Write them with scripts/blend.py.")
-    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
+    except ValueError as error:  # of pandas, where the file is empty or no table
+        raise DamagedFile(f"{path}: not what was written there ({error}). Run scripts/blend.py again.") from None
 
 
 def _of_classes(table: pd.DataFrame, path: Path, column: str) -> np.ndarray:
