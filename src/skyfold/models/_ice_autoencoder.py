@@ -34,7 +34,9 @@ class Encoder(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         for conv in self.levels:
             x = self.pool(conv(x))
-        return self.code(ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3])))
+        flat = x.shape[1] * x.shape[2] * x.shape[3]
+        # Ten thousands of inputs are moved at once by each step of Adam: unscaled, all codes were 0 or 1 after the first.
+        return self.code(ops.reshape(x, (-1, flat)) / flat**0.5)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (input_shape[0], self.code.units)
