@@ -128,6 +128,19 @@ def test_a_core_without_skips_is_another_network() -> None:
     assert not np.allclose(said(True), said(False))
 
 
+def test_the_first_steps_leave_codes_between_0_and_1() -> None:
+    """A code is fed by thousands of cells; were it 0 or 1 on every frame after some steps, it could learn nothing."""
+    model = ice_codes.build(input_shape=(64, 64, 1), classes=1, core="none")
+    loss = forecast_losses.make_forecast_loss("share_bce", {})
+    model.compile(optimizer=keras.optimizers.Adam(3e-3), loss=loss, jit_compile=False)
+    ice = (np.arange(64)[None, :, None, None] < np.array([20, 28, 36, 44])[:, None, None, None]).astype(np.float32)
+    frames = np.broadcast_to(ice, (4, 64, 64, 1))
+    for _ in range(12):
+        model.train_on_batch(frames, np.concatenate([frames, np.ones_like(frames)], axis=-1))
+    codes = np.asarray(model.get_layer("encoder")(frames))
+    assert ((codes > 0.01) & (codes < 0.99)).mean() > 0.9
+
+
 def test_tied_weights_turn_with_the_encoder() -> None:
     model = ice_codes.build(input_shape=(8, 8, 2), classes=2, core="none", tied=True, **SMALL_CODES)
     frames = np.random.default_rng(0).random((1, 8, 8, 2), dtype=np.float32)

@@ -119,7 +119,7 @@ def test_unknown_keys_are_refused_with_the_nearest(folder):
         ({"kind": "float", "low": 0, "high": 1, "log": True}, "log: true needs low above 0"),
         ({"kind": "float", "low": 1, "high": 9, "log": True, "step": 2}, "log or step, not both"),
         ({"kind": "int", "low": 1, "high": 4, "step": 2}, "high is not low plus a multiple of step 2"),
-        ({"kind": "float", "low": 0, "high": float("nan")}, "not finite"),
+        ({"kind": "float", "low": 0, "high": float("nan")}, "a finite number"),
         ({"kind": "categorical", "choices": []}, "choices"),
         ({"kind": "categorical", "choices": ["bce", "bce"]}, "a choice stands there twice"),
         ({"kind": "normal"}, "write it as {kind: float, int or categorical, ...}"),

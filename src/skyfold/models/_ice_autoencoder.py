@@ -35,7 +35,7 @@ class Encoder(keras.layers.Layer):
         for conv in self.levels:
             x = self.pool(conv(x))
         flat = x.shape[1] * x.shape[2] * x.shape[3]
-        # Ten thousands of inputs are moved at once by each step of Adam: unscaled, all codes were 0 or 1 after the first.
+        # A step of Adam moves ten thousands of weights alike: unscaled, all codes are 0 or 1 after the first ones.
         return self.code(ops.reshape(x, (-1, flat)) / flat**0.5)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -66,7 +66,10 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 def _check_values(options: Mapping[str, Any]) -> None:
-    check_count_list(options, "decoder_filters", length=5)
+    # LinkNet takes none for the width of the encoder's own features.
+    widths = options.get("decoder_filters")
+    stated = [1 if width is None else width for width in widths] if isinstance(widths, list | tuple) else widths
+    check_count_list({"decoder_filters": stated}, "decoder_filters", length=5)
     check_counts(options, "pyramid_block_filters", "psp_conv_filters")
     choices: dict[str, tuple[object, ...]] = {
         "decoder_block_type": ("upsampling", "transpose"),
