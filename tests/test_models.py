@@ -177,6 +177,7 @@ def test_no_internet_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
         (segmentation_models, {"encoder": "densenet121"}, "layer names contain '/'"),
         (segmentation_models, {"decoder": "fpn", "decoder_filters": [1]}, "fpn has no option 'decoder_filters'"),
         (segmentation_models, {"decoder_filters": [0, 1, 1, 1, 1]}, "is not a list of 5 whole numbers from 1"),
+        (segmentation_models, {"decoder_filters": [None, 8, 8, 8, 8]}, "is not a list of 5 whole numbers from 1"),
         (segmentation_models, {"decoder_filters": 64}, "decoder_filters: 64 is not a list of 5"),
         (segmentation_models, {"encoder_freeze": "maybe"}, "encoder_freeze: 'maybe' is none of true, false"),
         (

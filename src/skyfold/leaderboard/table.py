@@ -12,6 +12,7 @@ from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json
 from skyfold.leaderboard.forecasts import forecast_entries
 from skyfold.oof_store import read_info
+from skyfold.training.fit_files import FitSummary
 from skyfold.workspace import Workspace
 
 
@@ -181,3 +182,13 @@ def _rank(entry: Entry) -> tuple[bool, float]:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def training_columns(summaries: Sequence[FitSummary | None]) -> list[list[str]]:
+    """Columns of a table that has networks: each the heading, then a cell a row; none where nothing was trained."""
+    if not any(summaries):
+        return []
+    return [
+        ["validation loss", *("" if one is None else f"{one.val_loss:.5f}" for one in summaries)],
+        ["minutes", *("" if one is None else f"{one.minutes:.1f}" for one in summaries)],
+    ]

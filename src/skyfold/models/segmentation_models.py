@@ -66,9 +66,9 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 def _check_values(options: Mapping[str, Any]) -> None:
-    # LinkNet takes none for the width of the encoder's own features.
-    widths = options.get("decoder_filters")
-    stated = [1 if width is None else width for width in widths] if isinstance(widths, list | tuple) else widths
+    stated = options.get("decoder_filters")
+    if options.get("decoder") == "linknet" and isinstance(stated, list | tuple):
+        stated = [1 if width is None else width for width in stated]  # none: as wide as the encoder's own features
     check_count_list({"decoder_filters": stated}, "decoder_filters", length=5)
     check_counts(options, "pyramid_block_filters", "psp_conv_filters")
     choices: dict[str, tuple[object, ...]] = {

@@ -8,13 +8,13 @@ import numpy as np
 
 from skyfold.config import ForecastConfig
 from skyfold.leaderboard.forecast_sums import ForecastSums, write_sums
-from skyfold.leaderboard.table import aligned
+from skyfold.leaderboard.table import aligned, training_columns
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
 from skyfold.oof_store import read_info, record_scores
 from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
 from skyfold.row_store import RowStore
-from skyfold.training.fit_files import FitSummary, summary_of_fits, training_columns
+from skyfold.training.fit_files import FitSummary, summary_of_fits
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,16 +60,6 @@ def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
         return None
     losses, seconds = zip(*fits, strict=True)
     return FitSummary(val_loss=sum(losses) / len(losses), minutes=sum(seconds) / 60)
-
-
-def training_columns(summaries: Sequence[FitSummary | None]) -> list[list[str]]:
-    """Columns of a table that has networks: each the heading, then a cell a row; none where nothing was trained."""
-    if not any(summaries):
-        return []
-    return [
-        ["validation loss", *("" if one is None else f"{one.val_loss:.5f}" for one in summaries)],
-        ["minutes", *("" if one is None else f"{one.minutes:.1f}" for one in summaries)],
-    ]
 
 
 class FitFiles:
