@@ -13,6 +13,7 @@ from skyfold.data.ice_sample import procedural_codes
 from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasts import edge_blend, mean_of_years
+from skyfold.forecasts._cell_boosting import fit_left_over
 from skyfold.forecasts._cell_features import NAMES, cell_features
 from skyfold.forecasts._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
 from skyfold.forecasts._least_deviation import applied, least_deviation
@@ -139,6 +140,29 @@ def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
     alone = edge_blend.fit([outcome(year) for year in range(6, 12)], boosted=boosted)
     forecast = fitted.forecast(history(12), told(12).members)
     assert score(forecast, 12) < 0.7 * score(alone.forecast(history(12), NO_MEMBERS), 12)
+
+
+def test_a_date_is_corrected_by_what_has_not_seen_it():
+    """Its own outcome changes what is said of new dates, and of the other dates, but not what is said of it."""
+    rng = np.random.default_rng(4)
+    described = [cell_features(history(year), NO_MEMBERS) for year in range(5, 12)]
+    blended = [features.column("mean_5") for features in described]
+    truths = [rng.uniform(0, 250, len(forecast)).astype(np.float32) for forecast in blended]
+
+    def fitted(truths):
+        return fit_left_over(list(zip(described, blended, truths, strict=True)), np.random.default_rng(0))
+
+    other = fitted([np.zeros_like(truth) if date == 3 else truth for date, truth in enumerate(truths)])
+    same = fitted(truths)
+    for date, (features, forecast) in enumerate(zip(described, blended, strict=True)):
+        unseen = [model.corrected_unseen(date, features, forecast) for model in (same, other)]
+        assert (unseen[0].tobytes() == unseen[1].tobytes()) == (date == 3)
+        assert not np.array_equal(unseen[0], same.corrected(features, forecast))
+
+
+def test_a_single_date_is_enough():
+    fitted = edge_blend.fit([outcome(8)], boosted=True)
+    assert np.isfinite(fitted.forecast(history(12), NO_MEMBERS)).all()
 
 
 def test_fitting_twice_gives_the_same_bytes():

@@ -1,7 +1,9 @@
-"""Rain ten minutes ahead, per patch of 120 x 120: each motion and their blend, against pysteps' extrapolation.
+"""Rain ten minutes ahead, per patch of 120 x 120: motions, their blend, and the blend with networks, against pysteps.
 
 The peer is used as its own examples do: dense Lucas-Kanade on rain in dB, widened over the edge, then semi-Lagrangian
-extrapolation of the last frame. Patches are the procedural sample's, since speed hardly depends on the rain.
+extrapolation of the last frame. Patches are the procedural sample's, since speed hardly depends on the rain. The
+networks are those that configs/radar/networks.yaml blends, views and flips included, untrained, since it does not
+depend on their weights at all.
 """
 
 from __future__ import annotations
@@ -9,18 +11,25 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from timing import Line, Work, ratios, under
 
+from skyfold import plugins
+from skyfold.config import RunConfig
+from skyfold.config_files import load_forecasts
 from skyfold.data.history import History
 from skyfold.data.rain_sample import FRAMES, STRIDE, rain_event
 from skyfold.forecasts import rain_extrapolation
 from skyfold.forecasts.rain_blend import FittedBlend
+from skyfold.inference import tta
 from skyfold.motion.pysteps_field import PADDING, in_decibels
+from skyfold.pipeline.forecast_runs import network_runs
 from skyfold.postprocess.event_edge import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
 
+CONFIG = Path(__file__).parents[2] / "configs" / "radar" / "networks.yaml"
 MEMBERS = ("dis", "dis_fast", "dis_fine", "farneback")
 LONGEST = 600.0 / 100  # seconds: a hundredth of the ten minutes that are forecast
 
@@ -36,7 +45,17 @@ def lines(*, quick: bool) -> list[Line]:
         said = [rain_extrapolation.forecast(history, motions=[name]) for name in MEMBERS]
         return fitted.forecast(history, np.stack(said))
 
-    found = [under("rain: the blend of four, a patch", _each(blend, histories), wanted=LONGEST, rounds=rounds)]
+    networks = _networks(histories)
+
+    def blend_with_networks() -> np.ndarray:
+        said = np.stack([np.stack([blend(history) for history in histories]), *(say() for say in networks)])
+        return Smoothing(0.5, 0.97).apply(said.mean(axis=0))
+
+    with_networks = Work(blend_with_networks, items=len(histories))
+    found = [
+        under("rain: the blend of four, a patch", _each(blend, histories), wanted=LONGEST, rounds=rounds),
+        under("rain: the blend with networks, a patch", with_networks, wanted=LONGEST, rounds=rounds),
+    ]
     peer = _pysteps()
     if peer is None:
         return found
@@ -47,7 +66,39 @@ def lines(*, quick: bool) -> list[Line]:
     return [
         *found,
         *ratios("rain: the blend of four, a patch", _each(blend, histories), {"pysteps": (theirs, 1.0)}, rounds=rounds),
+        *ratios("rain: the blend with networks, a patch", with_networks, {"pysteps": (theirs, 1.0)}, rounds=rounds),
     ]
+
+
+def _networks(histories: Sequence[History]) -> list[Callable[[], np.ndarray]]:
+    """Forecasts (n, H, W, 1) of each network that the config blends, all patches in one batch."""
+    from skyfold.training import backend
+
+    config = load_forecasts(CONFIG)
+    blended = {name for model in config.forecasts for name in model.members}
+    runs = [run for name, run in network_runs(config, CONFIG).items() if name in blended]
+    assert len({run.training.precision for run in runs}) == 1, "one process has one precision"
+    backend.start(deterministic=False)
+    backend.prepare(precision=runs[0].training.precision)
+    return [_network(run, histories) for run in runs]
+
+
+def _network(run: RunConfig, histories: Sequence[History]) -> Callable[[], np.ndarray]:
+    assert run.view is not None
+    view, turns = plugins.load("views", run.view.name).build(**run.view.options), tta.views(run.tta)
+    shape = view.inputs(histories[0]).shape
+    model = plugins.load("models", run.model.family).build(input_shape=shape, classes=1, **run.model.options)
+
+    def say() -> np.ndarray:
+        inputs = np.stack([view.inputs(history) for history in histories])
+        outputs = [
+            tta.undo(np.asarray(model.predict_on_batch(np.ascontiguousarray(tta.apply(inputs, turn)))), turn)
+            for turn in turns
+        ]
+        mean = np.mean(outputs, axis=0, dtype=np.float32)
+        return np.stack([view.forecast(out, history) for out, history in zip(mean, histories, strict=True)])
+
+    return say
 
 
 def _each(forecast: Callable[[History], np.ndarray], histories: Sequence[History]) -> Work:

@@ -1,7 +1,9 @@
 """Gradient boosting per cell: what a blend leaves over, and of which kind the outcome will be.
 
-The median forecast is half-way between the blend and the boosted one, which errs in other years. The side of the 15 %
-edge is decided as by groups (`_edge_decision`), but with all that is known of a cell in the place of four features.
+Years are few and the cells of one say much the same, so that a model knows the years it has seen too well. Several are
+fitted, each without some of the dates, and their mean corrects the blend; what is learned further is learned from
+corrections by those that have not seen the date. The side of the 15 % edge is decided as by groups (`_edge_decision`),
+but with all that is known of a cell in the place of four features.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 CELLS = 150_000  # fitted on, over all dates
+PARTS = 5  # of the dates; a model of what is left over goes without one of them
 FEW_CELLS = 30_000  # threads that wait for each other would only be slower
 LEAST_SPREAD = 2.0  # cells that hardly change are left as they are
 NEAR_EDGE = (0.5, 120.0)  # forecasts whose side is asked
@@ -32,16 +35,12 @@ Cells = tuple[CellFeatures, np.ndarray, np.ndarray]  # features, forecast (A,), 
 
 def fit_left_over(dates: Sequence[Cells], rng: np.random.Generator) -> LeftOver:
     """From the open cells of earlier dates, those that are known; the same number of cells is drawn of each date."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    drawn = [_drawn(date, _changing(date[0]), CELLS // len(dates), rng) for date in dates]
-    features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
-    left = np.concatenate([truth - own for _, own, truth in drawn])
-    model = HistGradientBoostingRegressor(
-        loss="absolute_error", max_iter=70, learning_rate=0.1, min_samples_leaf=_leaf(left), **SETTINGS
+    parts = min(PARTS, len(dates))
+    if parts == 1:
+        return LeftOver((_fit_left(dates, rng),))
+    return LeftOver(
+        tuple(_fit_left([d for k, d in enumerate(dates) if k % parts != part], rng) for part in range(parts))
     )
-    with _threads(left):
-        return LeftOver(model.fit(features, left))
 
 
 def fit_side(dates: Sequence[Cells], worth: Worth, rng: np.random.Generator) -> LikelySide:
@@ -58,18 +57,30 @@ def fit_side(dates: Sequence[Cells], worth: Worth, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class LeftOver:
-    """Fitted on the error that the blend left."""
+    """models: fitted on the error that the blend left; the k-th of n has not seen the dates k, k + n, ... (a single
+    model has seen all)."""
 
-    model: HistGradientBoostingRegressor
+    models: tuple[HistGradientBoostingRegressor, ...]
 
-    def half_way(self, features: CellFeatures, blended: np.ndarray) -> np.ndarray:
-        """float32 (A,): blended (A,), moved by half of what is expected to be left over."""
-        moves = _changing(features)
-        moved = blended.copy()
-        if moves.any():
-            left = self.model.predict(_columns(features.of(moves), blended[moves]))
-            moved[moves] += 0.5 * (np.clip(blended[moves] + left, 0, FULL) - blended[moves]).astype(np.float32)
-        return moved
+    def corrected(self, features: CellFeatures, blended: np.ndarray) -> np.ndarray:
+        """float32 (A,): blended (A,) and the mean of what the models expect to be left over."""
+        return self._corrected(self.models, features, blended)
+
+    def corrected_unseen(self, date: int, features: CellFeatures, blended: np.ndarray) -> np.ndarray:
+        """As `corrected`, for one of the dates that were fitted on, by the model that has not seen it."""
+        return self._corrected((self.models[date % len(self.models)],), features, blended)
+
+    @staticmethod
+    def _corrected(
+        models: Sequence[HistGradientBoostingRegressor], features: CellFeatures, blended: np.ndarray
+    ) -> np.ndarray:
+        changes = _changing(features)
+        corrected = blended.copy()
+        if changes.any():
+            columns = _columns(features.of(changes), blended[changes])
+            left = np.mean([model.predict(columns) for model in models], axis=0)
+            corrected[changes] = np.clip(blended[changes] + left, 0, FULL)
+        return corrected
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,19 @@ def kinds_of(truth: np.ndarray) -> np.ndarray:
     [0, 1, 1, 2, 2, 3]
     """
     return np.digitize(truth, KINDS)
+
+
+def _fit_left(dates: Sequence[Cells], rng: np.random.Generator) -> HistGradientBoostingRegressor:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    drawn = [_drawn(date, _changing(date[0]), CELLS // len(dates), rng) for date in dates]
+    features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
+    left = np.concatenate([truth - own for _, own, truth in drawn])
+    model = HistGradientBoostingRegressor(
+        loss="absolute_error", max_iter=70, learning_rate=0.1, min_samples_leaf=_leaf(left), **SETTINGS
+    )
+    with _threads(left):
+        return model.fit(features, left)
 
 
 def _changing(features: CellFeatures) -> np.ndarray:

@@ -65,7 +65,10 @@ def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = Fa
     left_over, rng = None, np.random.default_rng(seed)
     if boosted:
         left_over = fit_left_over(dates, rng)
-        dates = [(features, left_over.half_way(features, own), truth) for features, own, truth in dates]
+        dates = [
+            (features, left_over.corrected_unseen(date, features, own), truth)
+            for date, (features, own, truth) in enumerate(dates)
+        ]
     worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
     side: Side = fit_side(dates, worth, rng) if boosted else group_side(dates, worth)
     return EdgeBlend(weights, left_over, side)
@@ -84,7 +87,7 @@ class EdgeBlend:
         features = cell_features(history, members)
         own = _blended(self.weights, features)
         if self.left_over is not None:
-            own = self.left_over.half_way(features, own)
+            own = self.left_over.corrected(features, own)
         forecast = settled_forecast(history).reshape(-1, history.leads)
         forecast[features.cells, features.leads] = on_the_right_side(own, self.side.says_ice(features, own))
         return forecast.reshape(*history.shape, history.leads)
