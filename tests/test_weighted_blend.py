@@ -73,3 +73,13 @@ def test_options_are_checked():
     )
     with pytest.raises(ConfigError, match="name some in members"):
         weighted_blend.fit([nothing])
+
+
+def test_a_mean_stays_within_what_it_is_a_mean_of():
+    """A weight of 1 / 3 cannot be written down: of full ice, 250, more than full ice came."""
+    shares = np.random.default_rng(0).dirichlet(np.ones(5), size=100)
+    full = np.full((5, 10, 10, 1), 250, dtype=np.float32)
+    regions = np.arange(100).reshape(10, 10)
+    blend = weighted_blend.WeightedBlend(shares[None], regions)
+    forecast = blend.forecast(History(np.zeros((3, 10, 10), np.float32), np.array([1])), full)
+    np.testing.assert_array_equal(forecast, 250)

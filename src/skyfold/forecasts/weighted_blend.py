@@ -83,8 +83,10 @@ class WeightedBlend:
     def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
         """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
         of_cell = self.weights[:, self.regions].astype(np.float32)  # (L, H, W, M)
-        blended: np.ndarray = np.einsum("lhwm,mhwl->hwl", of_cell, members)
-        return blended
+        blended = np.einsum("lhwm,mhwl->hwl", of_cell, members)
+        # Weights that add up to 1 but for rounding: a mean must not leave the range of what it is a mean of.
+        within: np.ndarray = np.clip(blended, members.min(axis=0), members.max(axis=0))
+        return within
 
 
 def block_map(shape: IntPair, blocks: IntPair) -> np.ndarray:
