@@ -27,7 +27,7 @@ ICE_FORECASTS = (
     "nearest_neighbours",
     "anomaly_unet",
 )
-ICE_BLENDS = ("edge_blend", "boosted_edge_blend", "boosted_25_years", "blend")
+ICE_BLENDS = ("edge_blend", "boosted_edge_blend", "boosted_all_years", "blend")
 ICE_ONCE = "seaice_to_2004"  # networks that were trained once, on the data to 2004
 ICE_ONCE_NETWORKS = ("lstm_512", "attention_8_skips", "convlstm", "full")
 ICE_WANTED, ICE_YEARS = 3.90, 9
