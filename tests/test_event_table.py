@@ -7,6 +7,7 @@ import pytest
 
 from skyfold.config import ForecastConfig
 from skyfold.data.history import HistorySource
+from skyfold.errors import ConfigError
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
 from skyfold.pipeline.forecast_job import hand_in
 from skyfold.pipeline.forecast_job import test_lines as lines_of_test
@@ -132,3 +133,15 @@ def test_what_forecasts_are_made_from_is_digested_once(made: tuple[ForecastData,
     inputs = made[0].samples.inputs
     assert isinstance(inputs, HistorySource)
     assert inputs.content is inputs.content
+
+
+def test_a_blend_without_members_and_years_of_patches_are_refused_before_anything_is_made(tmp_path):
+    workspace = Workspace(root=tmp_path)
+    prepare(CONFIG.data, workspace, sample=True)
+    lonely = CONFIG.forecasts[3].model_copy(update={"members": ()})
+    without = CONFIG.model_copy(update={"forecasts": (*CONFIG.forecasts[:3], lonely)})
+    with pytest.raises(ConfigError, match="forecasts: blend: rain_blend blends its members; name some in members"):
+        make_forecasts(without, workspace)
+    with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
+        make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
+    assert not list(tmp_path.glob("oof/*/persistence"))

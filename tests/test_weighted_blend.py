@@ -63,6 +63,7 @@ def test_options_are_checked():
     for options, named in (
         ({"blok": 1}, "did you mean 'blocks'"),
         ({"event": "snow"}, "There are: rain, ice"),
+        ({"event": ["ice"]}, "There are: rain, ice"),
         ({"blocks": 4}, "rows and columns"),
         ({"every": 0}, "positive whole number"),
     ):

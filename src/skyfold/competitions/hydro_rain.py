@@ -46,7 +46,7 @@ SUBMISSION_UNITS: dict[str, tuple[float, Conversion, Conversion]] = {
 
 def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") -> Competition:
     """submission_unit: of the numbers in submissions and truth tables, "reflectivity" (raw, as the files) or "mm/h"."""
-    if submission_unit not in SUBMISSION_UNITS:
+    if not isinstance(submission_unit, str) or submission_unit not in SUBMISSION_UNITS:
         known = list(SUBMISSION_UNITS)
         hint = nearest(str(submission_unit), known)
         raise ConfigError(
@@ -192,8 +192,11 @@ def _read_truth(table: RainTable, path: Path) -> Truth:
 
 def _names(table: Path) -> list[str]:
     """The first column; the numbers of a wide table take long to read."""
-    with open(table, encoding="utf-8-sig") as file:
-        return [line.partition(",")[0].strip('"') for line in file if line.strip()][1:]
+    try:
+        with open(table, encoding="utf-8-sig") as file:
+            return [line.partition(",")[0].strip('"') for line in file if line.strip()][1:]
+    except UnicodeDecodeError as error:
+        raise DataLayoutError(f"{table}: not text in UTF-8 ({error.reason}). Download it again.") from None
 
 
 def _npy_files(folder: Path) -> list[Path]:

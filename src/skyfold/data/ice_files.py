@@ -12,7 +12,6 @@ Whatever kind, the frames must follow each other without a break, on the competi
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +22,7 @@ import numpy as np
 
 from skyfold.data.ice_frames import FLAGS, FULL_ICE
 from skyfold.errors import DataLayoutError, InvalidSubmission, listing
+from skyfold.files import NO_ARRAY
 from skyfold.submission.formats import read_table
 from skyfold.types import IntPair
 
@@ -135,7 +135,7 @@ def read_contest(path: Path, grid: IntPair) -> np.ndarray:
         planes = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file, though the table names it. Download it again.") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except NO_ARRAY as error:
         why = "wants pickle, which can run anything" if "pickle" in str(error) else f"not a whole array ({error})"
         raise DataLayoutError(f"{path}: {why}. Take the contest's own file.") from None
     if not isinstance(planes, np.ndarray) or planes.shape != (*grid, 1 + len(FLAGS)) or planes.dtype.kind not in "biuf":
@@ -163,7 +163,7 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> IceSeries:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             codes, stamps = arrays["sic"], arrays[cadence.key]
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, *NO_ARRAY) as error:
         raise DataLayoutError(
             f"{path}: expected the arrays sic and {cadence.key}, without pickle: {error}. Take the file again."
         ) from None

@@ -6,7 +6,6 @@ anything.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from skyfold.data.history import History
 from skyfold.data.images import files_stamp
 from skyfold.data.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.errors import DataLayoutError
-from skyfold.files import digest
+from skyfold.files import NO_ARRAY, digest
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
@@ -108,7 +107,7 @@ def read_array(path: Path, *, map_it: bool = False) -> np.ndarray:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if map_it else None)
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except NO_ARRAY as error:
         if "pickle" in str(error).lower() or "Object arrays" in str(error):
             raise DataLayoutError(
                 f"{path}: not an array of numbers; it would have to be unpickled, which could run anything. Save it "
@@ -133,7 +132,7 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
             patches, events = arrays["x"], arrays["event"]
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except NO_ARRAY as error:
         if "pickle" in str(error).lower() or "Object arrays" in str(error):
             raise DataLayoutError(
                 f"{path}: holds an array of objects, which is not read. Save numbers alone."

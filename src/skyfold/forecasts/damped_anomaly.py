@@ -32,10 +32,11 @@ def forecast(history: History, *, years: int = 10, greatest: float = 250.0) -> n
     newest = history.frames[last].astype(np.float32)
     forecast = per_lead(history)
     for lead in range(history.leads):
-        assert history.period is not None
         target = last + int(history.ahead[lead])
         # Year j of `later` came as long after year j of `earlier` as the wanted frame comes after the last one.
-        known = min(years, history.years_known(lead), last // history.period)
+        years_known = history.years_known(lead)
+        assert history.period is not None
+        known = min(years, years_known, last // history.period)
         later = history.same_season(lead, max(known, LEAST_YEARS)).astype(np.float32)
         back = history.period * np.arange(len(later), 0, -1)
         earlier = history.frames[target - back - int(history.ahead[lead])].astype(np.float32)

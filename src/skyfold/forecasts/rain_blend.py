@@ -24,13 +24,14 @@ from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 
 OPTIONS = ("combine", "smooth", "edge", "every")
 AS_IT_IS = Smoothing(0.0, 1.0)
+NEEDS_MEMBERS = True
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or value."""
     check_known(options, OPTIONS, where="forecast options: rain_blend")
     for name, value in options.items():
-        if name == "combine" and value not in COMBINATIONS:
+        if name == "combine" and (not isinstance(value, str) or value not in COMBINATIONS):
             raise ConfigError(f"forecast options.combine: unknown {value!r}. There are: {', '.join(COMBINATIONS)}.")
         if name in ("smooth", "edge") and not isinstance(value, bool):
             raise ConfigError(f"forecast options.{name}: expected true or false, got {value!r}.")

@@ -31,7 +31,7 @@ def check(options: Mapping[str, Any]) -> None:
         ("combine", [options.get("combine", "mean")], COMBINATIONS),
     ):
         for value in values:
-            if value not in table:
+            if not isinstance(value, str) or value not in table:
                 raise ConfigError(
                     f"forecast options.{name}: unknown {value!r}{nearest(str(value), list(table))}. "
                     f"There are: {', '.join(table)}."

@@ -31,6 +31,7 @@ EVENTS = {
     "ice": Event(_just_below(MAE_BY_F1.threshold), "f1", MAE_BY_F1.counted or (-np.inf, np.inf)),
 }
 OPTIONS = ("event", "blocks", "every")
+NEEDS_MEMBERS = True
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ def check(options: Mapping[str, Any]) -> None:
     check_known(options, OPTIONS, where="forecast options: weighted_blend")
     for name, value in options.items():
         if name == "event":
-            if value is not None and value not in EVENTS:
+            if value is not None and (not isinstance(value, str) or value not in EVENTS):
                 raise ConfigError(f"forecast options.event: unknown {value!r}. There are: {', '.join(EVENTS)}.")
             continue
         counts = value if name == "blocks" and isinstance(value, list | tuple) else [value]

@@ -49,7 +49,8 @@ class ForecastData:
         rows = np.flatnonzero(self.folds.fold >= 0)
         if config.scored is None:
             return rows
-        assert self.samples.times is not None
+        if self.samples.times is None:
+            raise ConfigError("scored: names years, but the samples of these data have no dates. Leave it out.")
         years = self.samples.times[rows].astype("datetime64[Y]").astype(np.int64) + 1970
         return rows[(years >= config.scored[0]) & (years <= config.scored[1])]
 
@@ -87,6 +88,8 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
         family.check(model.options)
         if model.members and not hasattr(family, "fit"):
             raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
+        if not model.members and getattr(family, "NEEDS_MEMBERS", False):
+            raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
 def open_forecast_data(config: ForecastConfig, workspace: Workspace) -> ForecastData:

@@ -28,7 +28,7 @@ def check(options: Mapping[str, Any]) -> None:
         if not isinstance(value, list | tuple) or not value:
             raise ConfigError(f"view.options.motions: expected a list of methods, got {value!r}.")
         for method in value:
-            if method not in METHODS:
+            if not isinstance(method, str) or method not in METHODS:
                 raise ConfigError(
                     f"view.options.motions: unknown {method!r}{nearest(str(method), list(METHODS))}. "
                     f"There are: {', '.join(METHODS)}."
