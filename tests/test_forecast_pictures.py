@@ -113,3 +113,10 @@ def test_what_is_not_there_is_named(work, tmp_path):
     (tmp_path / "oof" / "ice" / "persistence" / "sums.csv").unlink()
     with pytest.raises(OofMismatch, match="not scored yet"):
         draw_pictures(config, Workspace(tmp_path))
+
+
+def test_a_forecast_that_was_made_with_another_config_is_not_drawn(work, tmp_path):
+    changed = tmp_path / "ice.yaml"
+    changed.write_text(ICE.replace("{years: 1}", "{years: 2}"))
+    with pytest.raises(OofMismatch, match=r"last_year: this forecast was made .*\(changed: options\)"):
+        draw_pictures(load_forecasts(changed), Workspace(work), "last_year")

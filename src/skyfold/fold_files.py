@@ -17,7 +17,7 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
     folds = read_folds(path)
     remedy = (
         f"Bring the data back to what it was; or give this data set a name of its own (data.name); or delete {path} "
-        "and retrain every run of it with --restart."
+        "and retrain every run of it with scripts/train.py CONFIG --restart."
     )
     if not np.array_equal(folds.ids, ids):
         lost = [name for name in folds.ids.tolist() if name not in set(ids.tolist())]

@@ -86,7 +86,8 @@ def begin_run(
             ("another file of encoder weights", there.weights_sha256, weights_sha256),
         ]:
             if old != new:
-                remedy = "begin afresh with --restart" if "model" in config else f"delete {folder}"
+                afresh = "begin afresh with scripts/train.py CONFIG --restart"
+                remedy = afresh if "model" in config else f"delete {folder}"
                 raise OofMismatch(
                     f"{folder}: this {kind if kind == 'forecast' else 'run'} was begun with {what}. Give the new one "
                     f"another name, or {remedy}."

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold import oof_store
 from skyfold.competition import Competition
-from skyfold.config import ForecastConfig
+from skyfold.config import ForecastConfig, ForecastModel
 from skyfold.data.history import History, HistorySource
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.forecast_curves import draw_by_lead, draw_reliability
@@ -46,6 +47,7 @@ def draw_pictures(
     sums = {name: read_sums(folder)}
     if config.against not in (None, name):
         sums[str(config.against)] = read_sums(workspace.run(config.data.folder, str(config.against)))
+    _refuse_changed(config.forecasts[names.index(name)], folder)
     stored = stored_forecasts(folder)
     rows = data.scored(config)
     scores, counts, edges = _measured(data.samples, stored, rows, metric)
@@ -68,6 +70,17 @@ def draw_pictures(
     draw_reliability(reliability, counts, edges, metric, f"{title}, {samples}", logarithmic=logarithmic)
     draw_by_lead(by_lead, sums, f"{title}, {samples}")
     return [*drawn, reliability, by_lead]
+
+
+def _refuse_changed(model: ForecastModel, folder: Path) -> None:
+    """OofMismatch where the forecast in `folder` was made as another config has it; training checks networks."""
+    made_as = oof_store.read_info(folder).config
+    changed = [key for key, value in model.model_dump(mode="json").items() if made_as.get(key) != value]
+    if model.run is None and changed:
+        raise OofMismatch(
+            f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "
+            "another name and make it with scripts/run.py, or take back what was changed."
+        )
 
 
 def _measured(
