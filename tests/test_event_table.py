@@ -135,13 +135,16 @@ def test_what_forecasts_are_made_from_is_digested_once(made: tuple[ForecastData,
     assert inputs.content is inputs.content
 
 
-def test_a_blend_without_members_and_years_of_patches_are_refused_before_anything_is_made(tmp_path):
+def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
     workspace = Workspace(root=tmp_path)
     prepare(CONFIG.data, workspace, sample=True)
     lonely = CONFIG.forecasts[3].model_copy(update={"members": ()})
     without = CONFIG.model_copy(update={"forecasts": (*CONFIG.forecasts[:3], lonely)})
     with pytest.raises(ConfigError, match="forecasts: blend: rain_blend blends its members; name some in members"):
         make_forecasts(without, workspace)
+    icy = CONFIG.forecasts[0].model_copy(update={"family": "edge_blend"})
+    with pytest.raises(ConfigError, match="edge_blend is for concentration x 250; 'hydro_rain' is in mm/h"):
+        make_forecasts(CONFIG.model_copy(update={"forecasts": (icy,)}), workspace)
     with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))

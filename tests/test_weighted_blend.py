@@ -76,6 +76,11 @@ def test_options_are_checked():
         weighted_blend.fit([nothing])
 
 
+def test_more_blocks_than_the_grid_has_rows_are_refused():
+    with pytest.raises(ConfigError, match=r"blocks: at most 8 x 12, the grid; got \[9, 12\]"):
+        weighted_blend.fit([outcome(0)], blocks=[9, 12])
+
+
 def test_a_mean_stays_within_what_it_is_a_mean_of():
     """A weight of 1 / 3 cannot be written down: of full ice, 250, more than full ice came."""
     shares = np.random.default_rng(0).dirichlet(np.ones(5), size=100)

@@ -32,6 +32,7 @@ DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
+UNIT = "concentration x 250"
 
 
 class Side(Protocol):

@@ -25,6 +25,7 @@ from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 OPTIONS = ("combine", "smooth", "edge", "every")
 AS_IT_IS = Smoothing(0.0, 1.0)
 NEEDS_MEMBERS = True
+UNIT = "mm/h"
 
 
 def check(options: Mapping[str, Any]) -> None:

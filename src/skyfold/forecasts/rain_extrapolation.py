@@ -17,6 +17,7 @@ from skyfold.motion.semi_lagrangian import extrapolate
 from skyfold.plugins import check_known, nearest
 
 CLASSICAL = ("dis", "dis_fast", "dis_fine", "farneback")
+UNIT = "mm/h"
 COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 
 

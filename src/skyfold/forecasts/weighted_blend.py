@@ -57,11 +57,14 @@ def fit(
 ) -> WeightedBlend:
     """event: a name in `EVENTS`; blocks: (rows, columns) of regions; every: one in so many outcomes is learned from.
 
-    ConfigError where there are no members.
+    ConfigError where there are no members, or more blocks than rows or columns.
     """
     chosen = outcomes[::every]
     if not len(chosen[0].members):
         raise ConfigError("forecasts: weighted_blend blends its members; name some in members.")
+    rows, columns = chosen[0].history.shape
+    if blocks[0] > rows or blocks[1] > columns:
+        raise ConfigError(f"forecast options.blocks: at most {rows} x {columns}, the grid; got {list(blocks)}.")
     said = np.moveaxis(np.stack([outcome.members for outcome in chosen]), 1, 0)  # (M, N, H, W, L)
     arrays = list(np.ascontiguousarray(np.moveaxis(said, -1, 2)))
     truth = np.stack([_known(outcome) for outcome in chosen])

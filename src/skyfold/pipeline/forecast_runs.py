@@ -116,6 +116,7 @@ def make_forecasts(
     """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
     check(config, networks or {})
     data = open_forecast_data(config, workspace)
+    _check_units(config, data.competition)
     for model in config.forecasts:
         if model.run is not None:
             assert networks is not None
@@ -131,6 +132,17 @@ def make_forecasts(
 def stored_forecasts(folder: Path, part: str = "oof") -> RowStore:
     """The rows that `make_forecasts` wrote in a run's folder."""
     return RowStore.open(folder / part)
+
+
+def _check_units(config: ForecastConfig, competition: Competition) -> None:
+    """Refuse families whose constants are of another unit; those that name none take any."""
+    for model in config.forecasts:
+        unit = getattr(plugins.load("forecasts", model.family), "UNIT", None) if model.family else None
+        if unit not in (None, competition.unit):
+            raise ConfigError(
+                f"forecasts: {model.name}: {model.family} is for {unit}; '{competition.name}' is in "
+                f"{competition.unit}. Take another family."
+            )
 
 
 def _train(run: RunConfig, workspace: Workspace) -> None:
