@@ -119,3 +119,9 @@ def test_neighbours_learn_from_the_year_before():
     frames = np.array([[100, 7], [40, 100]], dtype=np.uint8).reshape(2, 1, 2)
     forecast = nearest_neighbours.forecast(History(frames, np.array([1]), 1), k=1, lags=1)
     assert forecast[0, 1, 0] == 40
+
+
+@pytest.mark.parametrize("family", [damped_anomaly, linear_trend, mean_of_years])
+def test_frames_without_a_season_are_refused(family):
+    with pytest.raises(DataLayoutError, match="these frames have no season"):
+        family.forecast(History(np.zeros((40, 2, 2), np.float32), np.array([1])))

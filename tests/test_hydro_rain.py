@@ -261,6 +261,15 @@ def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
         built(tmp_path).load(tmp_path, "valid")
     with pytest.raises(ConfigError, match=r"submission_unit: unknown 'mm' \(did you mean 'mm/h'"):
         built(submission_unit="mm")
+    with pytest.raises(ConfigError, match=r"submission_unit: unknown \['mm/h'\]"):
+        built(submission_unit=["mm/h"])
+
+
+def test_a_table_that_is_no_text_is_named(folder: Path) -> None:
+    table = folder / "sample_submission.csv"
+    table.write_bytes(table.read_bytes().replace(b"test_", b"te\xff_", 1))
+    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: not text in UTF-8"):
+        built(folder).load(folder, "test")
 
 
 def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path) -> None:

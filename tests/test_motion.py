@@ -119,6 +119,8 @@ def test_wrong_options_are_refused() -> None:
         rain_extrapolation.check({"motions": ["farnebeck"]})
     with pytest.raises(ConfigError, match="motions: expected a list"):
         rain_extrapolation.check({"motions": "dis"})
+    with pytest.raises(ConfigError, match=r"motions: unknown \['dis'\]"):
+        rain_extrapolation.check({"motions": [["dis"]]})
     with pytest.raises(ConfigError, match="combine: unknown 'max'"):
         rain_extrapolation.check({"combine": "max"})
 

@@ -137,3 +137,8 @@ def test_wrong_options_and_missing_members_are_refused() -> None:
     truth = showers(np.random.default_rng(0), 2)
     with pytest.raises(ConfigError, match="name some in members"):
         rain_blend.fit(outcomes(np.zeros((0, *truth.shape), np.float32), truth))
+
+
+def test_a_list_in_the_place_of_a_name_is_refused():
+    with pytest.raises(ConfigError, match=r"combine: unknown \['mean'\]"):
+        rain_blend.check({"combine": ["mean"]})
