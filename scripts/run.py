@@ -10,7 +10,7 @@ from skyfold.cli import config_argument, data_argument, parser, run, set_argumen
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
-    config_argument(arguments, "config of a blend, a table of models, or a training run")
+    config_argument(arguments, "config of a blend, a table of models, forecasts, or a training run")
     data_argument(arguments)
     set_argument(arguments)
     given = arguments.parse_args(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from skyfold.competition import Competition, build
 from skyfold.config import ForecastConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
-from skyfold.errors import ConfigError, InvalidSubmission
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, OofMismatch
 from skyfold.folds import folds_of_years
 from skyfold.leaderboard.score import score_submission
-from skyfold.pipeline.forecast_runs import make_forecasts, stored_forecasts
+from skyfold.pipeline.forecast_data import stored_forecasts
+from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.forecast_table import as_text, forecast_table
 from skyfold.pipeline.prepare import prepare
 from skyfold.workspace import Workspace
@@ -134,15 +136,17 @@ def test_files_to_a_scored_submission(competition, sample, tmp_path):
     assert scored == pytest.approx(competition.metric.score(stats))
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # the interval of a figure that is infinite
 def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample):
-    assert score_submission(competition, sample / "sample_submission.csv", sample / "test_truth.csv").score == np.inf
+    scored = score_submission(competition, sample / "sample_submission.csv", sample / "test_truth.csv")
+    assert (scored.score, scored.interval.low, scored.interval.high) == (np.inf, np.inf, np.inf)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda rows: rows[:-1], "11 rows, expected 12"),
+        (lambda rows: rows[:-1], r"bad\.csv: rows of forecasts:\n  - no row for '2003-12'"),
+        (lambda rows: [*rows, rows[3]], r"bad\.csv: (.|\n)*'2003-03' stands in 2 rows, first in row 3, expected 1"),
+        (lambda rows: [*rows, f"2004{rows[1][4:]}"], "row 13: '2004-01' is not asked for"),
         (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "row 1: '2003-02' where '2003-01' was expected"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",nan", 1), *rows[2:]], r"row 1 \('2003-01'\): pixel 0 is NaN"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",-1", 1), *rows[2:]], "pixel 0 is -1, expected 0 to 250"),
@@ -158,6 +162,29 @@ def test_a_table_the_contest_would_refuse_is_refused_with_its_row(competition, s
     (tmp_path / "bad.csv").write_text("\n".join(change(rows)) + "\n")
     with pytest.raises(InvalidSubmission, match=named):
         score_submission(competition, tmp_path / "bad.csv", sample / "test_truth.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda rows: [row.rpartition(",")[0] for row in rows], r"truth\.csv:\n.*191 columns of pixels, expected 192"),
+        (lambda rows: [rows[0].replace("month", "time"), *rows[1:]], "the first column is 'time', expected 'month'"),
+        (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], r"truth\.csv: rows of forecasts:"),
+    ],
+)
+def test_a_truth_of_another_layout_is_refused_by_name(competition, sample, tmp_path, change, named):
+    rows = (sample / "test_truth.csv").read_text().splitlines()
+    (tmp_path / "truth.csv").write_text("\n".join(change(rows)) + "\n")
+    with pytest.raises(InvalidSubmission, match=named):
+        competition.read_truth(tmp_path / "truth.csv")
+
+
+def test_a_packed_table_that_is_damaged_is_named(competition, sample, tmp_path):
+    packed = bytearray(gzip.compress((sample / "test_truth.csv").read_bytes()))
+    packed[10] = 0xFF  # the first block is now of a kind that there is not
+    (tmp_path / "truth.csv.gz").write_bytes(packed)
+    with pytest.raises(InvalidSubmission, match=r"truth\.csv\.gz: not a readable CSV file"):
+        competition.read_truth(tmp_path / "truth.csv.gz")
 
 
 def test_decoding_gives_back_what_was_encoded(competition):
@@ -258,6 +285,65 @@ def test_forecasts_made_once_are_not_made_again(tmp_path, sample):
     assert len(said) == len(FORECASTS)
     make_forecasts(forecast_config(), workspace, say=said.append)
     assert len(said) == len(FORECASTS)
+
+
+def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp_path, sample):
+    """A forecast that learns from one that learns has no date before the first that both are asked for."""
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    blend = {"name": "blend", "family": "weighted_blend", "members": ["climatology", "trend"]}
+    upon = {"name": "upon", "family": "weighted_blend", "members": ["trend", "blend"]}
+    config = forecast_config(forecasts=[*FORECASTS, blend, upon], scored=[2001, 2002])
+    prepare(config.data, workspace)
+    with pytest.raises(ConfigError, match="upon: its member blend learns itself, and so covers none of the dates"):
+        make_forecasts(config, workspace, say=lambda line: None)
+    first = forecast_config(forecasts=[*FORECASTS, blend])
+    with pytest.raises(ConfigError, match="blend: its member climatology covers none of the dates that fold 0 may"):
+        make_forecasts(first, workspace, say=lambda line: None)
+    assert not list(tmp_path.glob("oof/*/*/run.json"))
+    # Made for earlier dates before, the member has said something on them.
+    earlier = forecast_config(forecasts=[*FORECASTS, blend], scored=[2000, 2002])
+    make_forecasts(earlier, workspace, say=lambda line: None)
+    make_forecasts(config, workspace, say=lambda line: None)
+    assert stored_forecasts(workspace.run("ice", "upon")).done.sum() == 2
+
+
+def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    far = {"name": "far", "family": "mean_of_years", "options": {"years": 20}}
+    config = forecast_config(forecasts=[far], against=None)
+    prepare(config.data, workspace)
+    with pytest.raises(DataLayoutError, match="forecasts: far: a forecast from 20 earlier years was asked for"):
+        make_forecasts(config, workspace, say=lambda line: None)
+    near = {**far, "options": {"years": 1}}
+    make_forecasts(forecast_config(forecasts=[near], against=None), workspace, say=lambda line: None)
+    assert stored_forecasts(workspace.run("ice", "far")).done.sum() == 4
+    with pytest.raises(OofMismatch, match=r"another config \(changed: options.years\)"):
+        make_forecasts(config, workspace, say=lambda line: None)
+
+
+def test_an_event_of_another_contest_is_refused(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    wet = {"name": "wet", "family": "weighted_blend", "options": {"event": "rain"}, "members": ["climatology"]}
+    config = forecast_config(forecasts=[*FORECASTS, wet])
+    prepare(config.data, workspace)
+    with pytest.raises(ConfigError, match=r"weighted_blend with \{'event': 'rain'\} is for mm/h; 'arctic_sea_ice' is"):
+        make_forecasts(config, workspace)
+
+
+def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    config = forecast_config(scored=[1997, 2002])
+    prepare(config.data, workspace)
+    with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate 1999 to 2002 of these alone"):
+        make_forecasts(config, workspace)
+    with pytest.raises(ValueError, match=r"the first year comes first, got \[2002, 2000\]"):
+        forecast_config(scored=[2002, 2000])
+
+
+def test_a_member_is_named_once():
+    twice = {"name": "twice", "family": "weighted_blend", "members": ["trend", "trend"]}
+    with pytest.raises(ValueError, match="twice: a member is named twice, trend, trend"):
+        forecast_config(forecasts=[*FORECASTS, twice])
 
 
 def test_an_unknown_family_or_option_is_refused_before_data_are_read(tmp_path):

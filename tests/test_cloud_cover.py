@@ -191,7 +191,10 @@ def test_label_images_that_are_missing_or_of_another_size_are_listed(sample: Pat
         ({"train": []}, "train and test are names of splits"),
         ({"test": 3}, "train and test are names of splits"),
         ({"grid": [0, 4]}, r"data\.options\.grid"),
-        ({"color": 1}, "Options: colours, undefined, grid, train, test"),
+        (
+            {"color": 1},
+            r"no option 'color' \(did you mean 'colours'\?\)\. Known: colours, undefined, grid, train, test",
+        ),
     ],
 )
 def test_options_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:

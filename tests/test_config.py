@@ -49,6 +49,22 @@ def test_a_mix_begins_with_a_probability(tmp_path):
         load_run(path)
 
 
+def test_a_misspelt_key_is_one_fault_and_not_two(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, "run.yaml", RUN.replace("name:", "nmae:")))
+    assert str(error.value).count("\n") == 1
+    assert "unknown key 'nmae' (did you mean 'name'?)" in str(error.value)
+    with pytest.raises(ConfigError, match=r"run\.yaml:\n  - 'name' is missing\."):
+        load_config(write(tmp_path, "run.yaml", RUN.replace("name: unet", "")))
+
+
+def test_the_key_that_gives_a_config_its_kind_may_be_misspelt_too(tmp_path):
+    table = "name: a\nagainst: b\ndata: {competition: hydro_rain}\nforcasts: [{name: b, family: persistence}]"
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, "table.yaml", table))
+    assert str(error.value).endswith("table.yaml:\n  - unknown key 'forcasts' (did you mean 'forecasts'?).")
+
+
 def test_unknown_key_names_file_and_nearest_key(tmp_path):
     path = write(tmp_path, "run.yaml", RUN + "training: {epoch: 3}")
     with pytest.raises(ConfigError, match=r"run\.yaml.*\n.*unknown key 'training\.epoch' \(did you mean 'epochs'"):

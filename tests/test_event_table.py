@@ -9,9 +9,10 @@ from skyfold.config import ForecastConfig
 from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
+from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.pipeline.forecast_job import hand_in
 from skyfold.pipeline.forecast_job import test_lines as lines_of_test
-from skyfold.pipeline.forecast_runs import ForecastData, make_forecasts, stored_forecasts
+from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.prepare import prepare
 from skyfold.workspace import Workspace
 
@@ -145,6 +146,9 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
     icy = CONFIG.forecasts[0].model_copy(update={"family": "edge_blend"})
     with pytest.raises(ConfigError, match="edge_blend is for concentration x 250; 'hydro_rain' is in mm/h"):
         make_forecasts(CONFIG.model_copy(update={"forecasts": (icy,)}), workspace)
+    yearly = CONFIG.forecasts[0].model_copy(update={"family": "mean_of_years"})
+    with pytest.raises(ConfigError, match="persistence: mean_of_years asks for the same season of earlier years"):
+        make_forecasts(CONFIG.model_copy(update={"forecasts": (yearly,)}), workspace)
     with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))

@@ -22,8 +22,9 @@ from skyfold.data.history import History
 from skyfold.data.rain_units import log_rain
 from skyfold.errors import ConfigError
 from skyfold.folds import Folds
+from skyfold.pipeline.forecast_checks import network_runs
+from skyfold.pipeline.forecast_data import stored_forecasts
 from skyfold.pipeline.forecast_job import run_forecasts
-from skyfold.pipeline.forecast_runs import network_runs, stored_forecasts
 from skyfold.pipeline.job import run_job
 from skyfold.pipeline.prepare import prepare
 from skyfold.training.fold_jobs import TrainedJob

@@ -219,6 +219,7 @@ def damaged(value: float, dtype: type = np.float32) -> np.ndarray:
             {"x": np.zeros((6, 64, 120, 5), np.uint8)},
             r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames\)",
         ),
+        ({"x": np.zeros((0, 120, 120, 5), np.uint8), "event": np.array([], str)}, r"\(0, 120, 120, 5\): no patch"),
         ({"event": np.array(["a"])}, "6 patches, but event has shape"),
         ({"event": np.array([{}] * 6)}, "holds an array of objects"),
     ],
@@ -251,6 +252,22 @@ def test_broken_files_are_named_all_at_once(folder: Path) -> None:
     assert "train_00006.npy: <U4 values" in text
 
 
+def test_rain_in_mm_per_h_is_not_taken_for_reflectivity(folder: Path) -> None:
+    for path in folder.glob("t*/*.npy"):
+        np.save(path, np.load(path) / 100)
+    with pytest.raises(DataLayoutError, match=r"no value above \d+\.\d+ in any file(.|\n)*Are these mm/h\?"):
+        built(folder).check(folder)
+
+
+def test_a_submission_in_mm_per_h_is_not_taken_for_reflectivity(sample: Path, tmp_path: Path) -> None:
+    ids, rain = built(sample).load(sample, "test").ids, np.zeros((4, 120, 120, 1), np.float32)
+    rain[:, 20:40] = 12.0
+    path = tmp_path / "mine.csv"
+    write_forecast(path, ids, rain, table_of(built(sample, submission_unit="mm/h")), None, {})
+    with pytest.raises(InvalidSubmission, match=r"mine\.csv: (.|\n)*set data\.options\.submission_unit: mm/h"):
+        score_submission(built(sample), path, sample / "test_truth.csv")
+
+
 def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataLayoutError, match=r"train: no such folder"):
         built(tmp_path).load(tmp_path, "train")
@@ -281,7 +298,7 @@ def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path)
             form.encode(ids, rain)
     with pytest.raises(InvalidSubmission, match=r"expected \(120, 120, 1\), got \(60, 60, 1\)"):
         form.encode(ids, np.zeros((1, 60, 60, 1)))
-    with pytest.raises(InvalidSubmission, match="1 rows, expected 4"):
+    with pytest.raises(InvalidSubmission, match=r"no row for 'test_00001\.npy'"):
         write_forecast(
             tmp_path / "few.csv", ids, np.zeros((1, 120, 120, 1)), form, sample / "sample_submission.csv", {}
         )

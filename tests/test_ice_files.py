@@ -186,6 +186,26 @@ def test_every_unfit_file_is_listed(tmp_path, codes):
         read_series(tmp_path / "ice", MONTHLY, GRID)
 
 
+def test_a_file_that_is_named_for_two_months_is_refused(tmp_path, codes):
+    write_contest(tmp_path / "ice", codes, months(5))
+    table = tmp_path / "ice" / "monthly_train.csv"
+    table.write_text(table.read_text().replace("2000-04.npy", "2000-02.npy"))
+    with pytest.raises(DataLayoutError, match=r"line 5: '2000-02\.npy' stands in line 3, too, for another frame"):
+        read_series(tmp_path / "ice", MONTHLY, GRID)
+
+
+def test_a_table_without_frames_is_refused(tmp_path, codes):
+    write_contest(tmp_path / "ice", codes[:0], months(0))
+    with pytest.raises(DataLayoutError, match="not a single monthly frame"):
+        read_series(tmp_path / "ice", MONTHLY, GRID)
+
+
+def test_a_single_month_beside_a_series_is_refused(tmp_path, codes):
+    np.savez(tmp_path / "monthly_all.npz", sic=codes, yyyymm=200001)
+    with pytest.raises(DataLayoutError, match=r"yyyymm has shape \(\), expected one for each frame"):
+        read_series(tmp_path, MONTHLY, GRID)
+
+
 def test_two_kinds_of_files_in_one_folder_are_refused(tmp_path, codes):
     write_contest(tmp_path / "ice", codes, months(5))
     np.savez(tmp_path / "ice" / "monthly_all.npz", sic=codes)

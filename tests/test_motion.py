@@ -1,13 +1,12 @@
 """Fields of motion find how rain was moved, and extrapolation carries it on, backwards in time and with the field."""
 
-import builtins
-
 import numpy as np
 import pytest
 
 from skyfold.data.history import History
 from skyfold.errors import ConfigError
 from skyfold.forecasts import persistence, rain_extrapolation
+from skyfold.motion import pysteps_field
 from skyfold.motion.fields import METHODS
 from skyfold.motion.semi_lagrangian import extrapolate, origin
 
@@ -126,16 +125,12 @@ def test_wrong_options_are_refused() -> None:
 
 
 def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without_pysteps(name: str, *rest: object) -> object:
-        if name.startswith("pysteps"):
-            raise ImportError(name)
-        return real(name, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without_pysteps)
+    monkeypatch.setattr(pysteps_field, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install skyfold\[pysteps\]"):
         METHODS["pysteps"](frames)
+    with pytest.raises(ConfigError, match=r"pip install skyfold\[pysteps\]"):
+        rain_extrapolation.require({"motions": ["dis", "pysteps"]})
+    rain_extrapolation.require({})
 
 
 def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import pytest
 from skyfold import plugins
 from skyfold.config import BlendConfig, RunConfig
 from skyfold.config_files import load_config, load_forecasts
-from skyfold.pipeline import forecast_runs
+from skyfold.pipeline import forecast_checks
 from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check
 
@@ -41,5 +41,5 @@ def test_config_is_sound(path):
 def test_forecasts_are_sound(path):
     config = load_forecasts(path)
     assert config.data.competition in plugins.names("competitions")
-    forecast_runs.check(config, forecast_runs.network_runs(config, path))
+    forecast_checks.check(config, forecast_checks.network_runs(config, path))
     assert path.stem == config.name

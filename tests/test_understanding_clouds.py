@@ -79,7 +79,9 @@ def test_the_grid_is_a_quarter_of_the_images_or_the_contests_own(sample: Path) -
         competition.build("understanding_clouds", {"grid": [70]})
     with pytest.raises(ConfigError, match=r"data\.options\.grid: .* got 5"):
         competition.build("understanding_clouds", {"grid": 5})
-    with pytest.raises(ConfigError, match=r"unexpected keyword argument 'gird'.*Options: grid"):
+    with pytest.raises(
+        ConfigError, match=r"understanding_clouds has no option 'gird' \(did you mean 'grid'\?\)\. Known: grid"
+    ):
         competition.build("understanding_clouds", {"gird": [70, 105]})
 
 

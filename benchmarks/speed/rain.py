@@ -25,7 +25,7 @@ from skyfold.forecasts import rain_extrapolation
 from skyfold.forecasts.rain_blend import FittedBlend
 from skyfold.inference import tta
 from skyfold.motion.pysteps_field import PADDING, in_decibels
-from skyfold.pipeline.forecast_runs import network_runs
+from skyfold.pipeline.forecast_checks import network_runs
 from skyfold.postprocess.event_edge import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
 

@@ -87,10 +87,12 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     ConfigError names an option that the competition does not have, or one that it needs.
     """
     module = plugins.load("competitions", name)
+    signature = inspect.signature(module.build)
+    known = list(signature.parameters)[1:]
+    plugins.check_known(options or {}, known, where=f"data.options: {name}")
     try:
-        inspect.signature(module.build).bind(folder, **(options or {}))
+        signature.bind(folder, **(options or {}))
     except TypeError as error:
-        known = ", ".join(list(inspect.signature(module.build).parameters)[1:])
-        raise ConfigError(f"data.options of {name}: {error}. Options: {known}.") from None
+        raise ConfigError(f"data.options of {name}: {error}. Options: {', '.join(known)}.") from None
     competition: Competition = module.build(folder, **(options or {}))
     return competition

@@ -707,11 +707,15 @@ class ForecastConfig(Strict):
         if len(set(names)) != len(names):
             raise ValueError(f"forecasts: each needs a name of its own, got {', '.join(names)}")
         for place, model in enumerate(self.forecasts):
+            if len(set(model.members)) != len(model.members):
+                raise ValueError(f"forecasts: {model.name}: a member is named twice, {', '.join(model.members)}")
             unknown = [member for member in model.members if member not in names[:place]]
             if unknown:
                 raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
         if self.against is not None and self.against not in names:
             raise ValueError(f"against: there is no forecast '{self.against}'")
+        if self.scored is not None and self.scored[0] > self.scored[1]:
+            raise ValueError(f"scored: the first year comes first, got {list(self.scored)}")
         return self
 
 

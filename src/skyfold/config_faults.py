@@ -12,12 +12,19 @@ from skyfold.plugins import nearest
 def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """What is wrong with the values of a config of this kind, a line a fault."""
     messages = []
-    for problem in error.errors():
+    problems = error.errors()
+    unknown = {problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"}
+    for problem in problems:
         where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["loc"] in unknown:
             known = _known_keys(kind, problem["loc"][:-1])
             hint = nearest(str(problem["loc"][-1]), known)
             messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
+        elif problem["type"] == "missing":
+            # A key that is misspelt is missing, too, which needs no saying.
+            beside = [str(loc[-1]) for loc in unknown if loc[:-1] == problem["loc"][:-1]]
+            if not nearest(str(problem["loc"][-1]), beside):
+                messages.append(f"'{where}' is missing.")
         else:
             message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
             # A fault of several keys names them itself, and the whole config would be no help.

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, ForecastConfig, RunConfig, TableConfig
 from skyfold.config_faults import explain
 from skyfold.errors import ConfigError, listing
+from skyfold.plugins import nearest
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
@@ -20,13 +21,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     values = _read(path, seen=())
     for override in overrides:
         _override(values, override)
-    kinds: dict[str, type[RunConfig | BlendConfig | TableConfig | ForecastConfig]] = {
+    kinds: dict[str, type[AnyConfig]] = {
         "runs": BlendConfig,
         "models": TableConfig,
         "forecasts": ForecastConfig,
         "model": RunConfig,
     }
-    kind = next((kind for key, kind in kinds.items() if key in values), DatasetConfig)
+    kind = next((kind for key, kind in kinds.items() if key in values), None)
+    if kind is None:
+        hints = {key: hint for key in values if key != "data" and (hint := nearest(str(key), list(kinds)))}
+        if hints:
+            raise ConfigError(f"{path}:\n{listing([f'unknown key {key!r}{hint}.' for key, hint in hints.items()])}")
+        kind = DatasetConfig
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -23,7 +23,7 @@ from skyfold.files import digest
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
 from skyfold.plugins import nearest
 from skyfold.submission.pixel_table import PixelTable
-from skyfold.types import ArraySequence, IntPair, Samples
+from skyfold.types import IntPair, Samples
 
 GRID = (448, 304)  # NSIDC's north polar grid of 25 km
 LEADS = 12
@@ -73,7 +73,7 @@ def build(
         load=files.load,
         check=files.check,
         read_truth=files.read_truth,
-        read_pred=files.read_pred,
+        read_pred=files.submission.read_values,
         sample_table=_sample_table,
         write_sample=files.write_sample,
         provenance=_provenance,
@@ -99,7 +99,8 @@ class Layout:
 
     @property
     def submission(self) -> PixelTable:
-        return PixelTable(self.cadence.column, self._labels, self.grid, float(FULL_ICE), share_suspected=True)
+        remedy = f"shares instead of 0 to {FULL_ICE}. Multiply them"
+        return PixelTable(self.cadence.column, self._labels, self.grid, float(FULL_ICE), 1.0, remedy)
 
     def load(self, folder: Path, part: str) -> Samples:
         """train: every date whose wanted frames are all known; test: the newest date.
@@ -131,30 +132,30 @@ class Layout:
 
     def check(self, folder: Path) -> str:
         series = self._series(folder)
-        train = len(self.load(folder, "train"))
+        train, wanted = len(self.load(folder, "train")), self.load(folder, "test")
+        assert wanted.times is not None
         return (
             f"{len(series.times)} {self.cadence.name} frames of {self.grid[0]} x {self.grid[1]} cells, "
             f"{series.times[0]} to {series.times[-1]}; {train} dates with known outcome; forecast wanted from "
-            f"{self.load(folder, 'test').ids[0]} on; mean concentration of the last year "
+            f"{wanted.times[0]} on; mean concentration of the last year "
             f"{_concentration(series.codes[-self.cadence.period :]).mean():.1f} of {FULL_ICE}"
         )
 
     def read_truth(self, path: Path) -> Truth:
         """A table as it is handed in, with flags as codes above 250."""
         table = self.submission.read(path)
+        if problems := self.submission.header_problems(table):
+            raise InvalidSubmission(f"{path}:\n{listing(problems)}")
         ids = self._ids(path, table.iloc[:, 0].astype(str).tolist())
-        codes = np.stack(self.submission.decode(table, ids))
+        try:
+            codes = np.stack(self.submission.decode(table, ids))
+        except InvalidSubmission as error:
+            raise InvalidSubmission(f"{path}: {error}") from None
         unknown = ~((codes >= 0) & (codes <= FLAGGED_TRUTH))  # NaN, too
         if unknown.any():
             name = ids[np.argwhere(unknown)[0][0]]
             raise InvalidSubmission(f"{path}: truth of {name}: values outside 0 to 250 and the flags 251 to 255.")
         return Truth(ids=ids, targets=_concentration(codes), valid=known_ice(codes))
-
-    def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
-        table = self.submission.read(path)
-        if problems := self.submission.problems(table, None):
-            raise InvalidSubmission(f"{path}:\n{listing(problems)}")
-        return self.submission.decode(table, ids)
 
     def write_sample(self, folder: Path, **settings: int) -> None:
         write_sample(folder, cadence=self.cadence, grid=self.grid, ahead=self.ahead, **settings)

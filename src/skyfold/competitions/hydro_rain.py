@@ -38,9 +38,11 @@ LEADS = ("+10 min",)
 # (row, column) of the pixels over the dams.
 DAMS = ((67, 28), (64, 46), (69, 57), (66, 62), (64, 68), (71, 70), (87, 56))
 Conversion = Callable[[np.ndarray], np.ndarray]
-SUBMISSION_UNITS: dict[str, tuple[float, Conversion, Conversion]] = {
-    "reflectivity": (GREATEST_RAW, raw_of_rain, rain_of_raw),
-    "mm/h": (GREATEST_RAIN, np.asarray, np.asarray),
+# Least raw reflectivity of what counts as rain: a table that never reaches it says rain nowhere, or is in mm/h.
+LEAST_RAW = float(raw_of_rain(np.array(MAE_BY_CSI.threshold)))
+SUBMISSION_UNITS: dict[str, tuple[float, float, Conversion, Conversion]] = {
+    "reflectivity": (GREATEST_RAW, np.nextafter(LEAST_RAW, 0), raw_of_rain, rain_of_raw),
+    "mm/h": (GREATEST_RAIN, 0.0, np.asarray, np.asarray),
 }
 
 
@@ -66,7 +68,7 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
         load=files.load,
         check=files.check,
         read_truth=partial(_read_truth, table),
-        read_pred=lambda path, ids: table.decode(table.read(path), ids),
+        read_pred=table.read_values,
         sample_table=_sample_table,
         write_sample=partial(rain_sample.write_sample, table=table.numbers),
         parts=("train",) if coded else ("train", "test"),
@@ -76,8 +78,12 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
 
 
 def _table(unit: str) -> RainTable:
-    greatest, to_numbers, to_rain = SUBMISSION_UNITS[unit]
-    return RainTable(PixelTable(KEY, lambda name: [name], GRID, greatest), to_numbers, to_rain)
+    greatest, least_peak, to_numbers, to_rain = SUBMISSION_UNITS[unit]
+    remedy = (
+        f"no rain of {MAE_BY_CSI.threshold:g} mm/h anywhere, read as raw reflectivity. If these are mm/h, set "
+        "data.options.submission_unit: mm/h"
+    )
+    return RainTable(PixelTable(KEY, lambda name: [name], GRID, greatest, least_peak, remedy), to_numbers, to_rain)
 
 
 def _sample_table(folder: Path) -> Path | None:
@@ -115,6 +121,7 @@ class ContestFiles:
     def check(self, folder: Path) -> str:
         problems: list[str] = []
         found = []
+        greatest = 0.0
         for part, frames in FRAMES.items():
             paths = self._paths(folder, part)
             missing = rainy = pixels = 0
@@ -126,13 +133,20 @@ class ContestFiles:
                     except DataLayoutError as error:
                         problems.append(str(error))
                         continue
+                    greatest = max(greatest, float(raw.max()))
                     missing += int((raw < 0).sum())
                     rainy += int((rain_of_raw(raw) >= MAE_BY_CSI.threshold).sum())
                     pixels += raw.size
             shares = f"rain in {rainy / max(pixels, 1):.0%} of the pixels, {missing / max(pixels, 1):.1%} without data"
             found.append(f"{len(paths)} {part} files ({shares})")
         if problems:
-            raise DataLayoutError(f"{folder}: {len(problems)} broken files\n{listing(problems, limit=20)}")
+            count = f"{len(problems)} broken file{'s' if len(problems) > 1 else ''}"
+            raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
+        if 0 < greatest < LEAST_RAW:
+            raise DataLayoutError(
+                f"{folder}: no value above {greatest:g} in any file. As raw reflectivity (hundredths of dBZ) that is "
+                "no rain at all. Are these mm/h? Save them as the contest does, or as patches.npz."
+            )
         events = len(np.unique(shared_frame_groups(self._paths(folder, "train"))))
         return f"{_provenance(folder)}: {', '.join(found)}; {events} groups of train files that share frames"
 

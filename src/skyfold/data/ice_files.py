@@ -96,6 +96,8 @@ def read_series(
         read = _read_files([_dated_bin(path, cadence) for path in bins], cadence, grid, read_nsidc)
     else:
         read = _read_files(_listed(index, cadence), cadence, grid, read_contest)
+    if not len(read.times):
+        raise DataLayoutError(f"{folder}: not a single {cadence.name} frame. Download the files again.")
     taken = np.ones(len(read.times), dtype=bool)
     if since is not None:
         taken &= read.times >= since
@@ -167,6 +169,8 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> IceSeries:
         raise DataLayoutError(
             f"{path}: expected the arrays sic and {cadence.key}, without pickle: {error}. Take the file again."
         ) from None
+    if stamps.ndim != 1:
+        raise DataLayoutError(f"{path}: {cadence.key} has shape {stamps.shape}, expected one for each frame of sic.")
     if codes.dtype != np.uint8 or codes.shape != (len(stamps), *grid):
         raise DataLayoutError(
             f"{path}: sic is {codes.dtype} {codes.shape}, expected uint8 {(len(stamps), *grid)} beside {len(stamps)} "
@@ -220,7 +224,9 @@ def _listed(index: Path, cadence: Cadence) -> list[tuple[np.datetime64, Path]]:
     except InvalidSubmission as error:
         raise DataLayoutError(str(error)) from None
     folder = index.with_suffix("")
-    listed, problems = [], []
+    listed: list[tuple[np.datetime64, Path]] = []
+    line_of: dict[str, int] = {}
+    problems = []
     for row, (name, stamp) in enumerate(zip(table[cadence.file_column], table[cadence.column], strict=True)):
         try:
             time = cadence.time(stamp)
@@ -229,6 +235,8 @@ def _listed(index: Path, cadence: Cadence) -> list[tuple[np.datetime64, Path]]:
             continue
         if Path(name).name != name:
             problems.append(f"line {row + 2}: '{name}' is not the plain name of a file in {folder.name}")
+        if line_of.setdefault(name, row + 2) != row + 2:
+            problems.append(f"line {row + 2}: '{name}' stands in line {line_of[name]}, too, for another frame")
         listed.append((time, folder / name))
     if problems:
         raise DataLayoutError(f"{index}:\n{listing(problems)}")

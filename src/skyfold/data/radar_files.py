@@ -138,6 +138,8 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
                 f"{path}: holds an array of objects, which is not read. Save numbers alone."
             ) from None
         raise DataLayoutError(f"{path}: not an .npz file, or cut off ({error}). Get it again.") from None
+    if not patches.size:
+        raise DataLayoutError(f"{path}: x has shape {patches.shape}: no patch. Get the file again.")
     if patches.ndim != 4 or patches.shape[1:3] != grid or patches.shape[3] < 3:
         raise DataLayoutError(f"{path}: x has shape {patches.shape}, expected (n, {grid[0]}, {grid[1]}, frames).")
     if events.shape != (len(patches),):

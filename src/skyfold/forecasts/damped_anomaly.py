@@ -16,6 +16,7 @@ from skyfold.forecasts._options import checked
 
 LEAST_YEARS = 3
 SHRINKAGE = 2500.0  # added to the sum of squared departures: that of four years which depart by 25, a tenth of ice
+NEEDS_SEASONS = True
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from skyfold.forecasts._cell_features import LEAST_YEARS, CellFeatures, cell_fea
 from skyfold.forecasts._edge_decision import group_side, on_the_right_side, worth_of
 from skyfold.forecasts._least_deviation import applied, least_deviation
 from skyfold.forecasts._options import checked
+from skyfold.metrics.forecast import CONCENTRATION
 
 BASE = "mean_5"  # what the others are blended into, as departures from it
 VALUES = (
@@ -32,7 +33,6 @@ DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
-UNIT = "concentration x 250"
 
 
 class Side(Protocol):
@@ -47,6 +47,11 @@ def check(options: Mapping[str, Any]) -> None:
     if not isinstance(boosted, bool):
         raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
     checked("edge_blend", {k: v for k, v in options.items() if k != "boosted"}, {"years": 1, "seed": 0})
+
+
+def unit(options: Mapping[str, Any]) -> str:
+    """Of the frames it is for."""
+    return CONCENTRATION.name
 
 
 def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = False, seed: int = 0) -> EdgeBlend:

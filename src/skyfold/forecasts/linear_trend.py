@@ -11,6 +11,7 @@ from skyfold.data.history import History, per_lead
 from skyfold.forecasts._options import checked
 
 LEAST_YEARS = 3
+NEEDS_SEASONS = True
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from skyfold.data.history import History, per_lead
 from skyfold.forecasts._options import checked
 
+NEEDS_SEASONS = True
+
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or years below 1."""

@@ -21,6 +21,7 @@ from skyfold.data.history import History, per_lead
 from skyfold.forecasts._options import checked
 
 GREATEST = 255  # of a stored value
+NEEDS_SEASONS = True
 
 
 def check(options: Mapping[str, Any]) -> None:

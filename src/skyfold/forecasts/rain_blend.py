@@ -16,7 +16,7 @@ from skyfold.data.history import History
 from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
 from skyfold.forecasts.rain_extrapolation import COMBINATIONS
-from skyfold.metrics.forecast import MAE_BY_CSI
+from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
 from skyfold.plugins import check_known
 from skyfold.postprocess.candidates import measure
 from skyfold.postprocess.event_edge import EventEdge, edge_grid
@@ -25,7 +25,6 @@ from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 OPTIONS = ("combine", "smooth", "edge", "every")
 AS_IT_IS = Smoothing(0.0, 1.0)
 NEEDS_MEMBERS = True
-UNIT = "mm/h"
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -38,6 +37,11 @@ def check(options: Mapping[str, Any]) -> None:
             raise ConfigError(f"forecast options.{name}: expected true or false, got {value!r}.")
         if name == "every" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ConfigError(f"forecast options.every: expected a whole number of 1 or more, got {value!r}.")
+
+
+def unit(options: Mapping[str, Any]) -> str:
+    """Of the frames it is for."""
+    return RAIN_RATE.name
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import numpy as np
 
 from skyfold.data.history import History
 from skyfold.errors import ConfigError
+from skyfold.metrics.forecast import RAIN_RATE
 from skyfold.motion.fields import METHODS
+from skyfold.motion.pysteps_field import require_pysteps
 from skyfold.motion.semi_lagrangian import extrapolate
 from skyfold.plugins import check_known, nearest
 
 CLASSICAL = ("dis", "dis_fast", "dis_fine", "farneback")
-UNIT = "mm/h"
 COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 
 
@@ -37,6 +38,17 @@ def check(options: Mapping[str, Any]) -> None:
                     f"forecast options.{name}: unknown {value!r}{nearest(str(value), list(table))}. "
                     f"There are: {', '.join(table)}."
                 )
+
+
+def unit(options: Mapping[str, Any]) -> str:
+    """Of the frames it is for."""
+    return RAIN_RATE.name
+
+
+def require(options: Mapping[str, Any]) -> None:
+    """ConfigError where a motion needs a package that is not installed."""
+    if "pysteps" in options.get("motions", ()):
+        require_pysteps()
 
 
 def forecast(history: History, *, motions: Sequence[str] = ("dis",), combine: str = "mean") -> np.ndarray:

@@ -30,6 +30,7 @@ EVENTS = {
     "rain": Event(_just_below(MAE_BY_CSI.threshold), "csi"),
     "ice": Event(_just_below(MAE_BY_F1.threshold), "f1", MAE_BY_F1.counted or (-np.inf, np.inf)),
 }
+UNITS = {"rain": MAE_BY_CSI.unit.name, "ice": MAE_BY_F1.unit.name}
 OPTIONS = ("event", "blocks", "every")
 NEEDS_MEMBERS = True
 
@@ -46,6 +47,11 @@ def check(options: Mapping[str, Any]) -> None:
         if len(counts) != (2 if name == "blocks" else 1) or not all(type(n) is int and n > 0 for n in counts):
             wanted = "two positive whole numbers, rows and columns" if name == "blocks" else "a positive whole number"
             raise ConfigError(f"forecast options.{name}: expected {wanted}, got {value!r}.")
+
+
+def unit(options: Mapping[str, Any]) -> str | None:
+    """Of the frames whose event is named; None: of any."""
+    return UNITS.get(str(options.get("event")))
 
 
 def fit(

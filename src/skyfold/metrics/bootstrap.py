@@ -113,5 +113,8 @@ def _drawn_groups(groups: int, draws: int, rng: np.random.Generator) -> Iterator
 
 def _interval(value: float, scores: np.ndarray, confidence: float) -> Interval:
     outside = (1.0 - confidence) / 2.0
-    low, high = np.quantile(scores, [outside, 1.0 - outside])
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(scores, [outside, 1.0 - outside])
+    if not np.isnan(scores).any():  # what lies between two scores without bound is without bound
+        low, high = np.nan_to_num([low, high], nan=np.inf, posinf=np.inf)
     return Interval(value, float(low), float(high), confidence)

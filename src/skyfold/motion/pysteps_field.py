@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -18,16 +19,18 @@ def lucas_kanade(frames: np.ndarray) -> np.ndarray:
 
     ConfigError where pysteps is not installed.
     """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it says on import where its settings lie
-            from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found]
-    except ImportError:
-        raise ConfigError(
-            "the motion 'pysteps' needs a package that is not installed: pip install skyfold[pysteps]."
-        ) from None
+    require_pysteps()
+    with contextlib.redirect_stdout(io.StringIO()):  # it says on import where its settings lie
+        from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found]
     wide = np.pad(frames.astype(np.float64), ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
     motion = np.moveaxis(dense_lucaskanade(in_decibels(wide)), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
     return np.ascontiguousarray(motion, dtype=np.float32)
+
+
+def require_pysteps() -> None:
+    """ConfigError where pysteps is not installed."""
+    if find_spec("pysteps") is None:
+        raise ConfigError("the motion 'pysteps' needs a package that is not installed: pip install skyfold[pysteps].")
 
 
 def in_decibels(rain: np.ndarray) -> np.ndarray:

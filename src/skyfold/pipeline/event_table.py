@@ -18,7 +18,7 @@ from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill, EventSkill, MeanAbsoluteError
 from skyfold.metrics.points import at_points
 from skyfold.oof_store import read_info, record_scores
-from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
+from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.row_store import RowStore
 from skyfold.training.fit_files import FitSummary, summary_of_fits
 from skyfold.workspace import Workspace
@@ -108,7 +108,9 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
 def as_text(config: ForecastConfig, events: Sequence[str], table: Sequence[EventRow]) -> str:
     """Aligned columns: the contest's figure by event, what it is of the other's, and what stands beside."""
     against = config.against or config.forecasts[0].name
-    head = ["forecast", *events, f"of {against}", "better", "all", "MAE wet"]
+    # Groups that a competition numbers would head columns by bare numbers.
+    named = [f"event {event}" if event.isdecimal() else event for event in events]
+    head = ["forecast", *named, f"of {against}", "better", "all", "MAE wet"]
     head += [f"CSI {level:g}" for level in HEAVIER] + ["dams", "ms"]
     training = training_columns([row.training for row in table])
     lines = [head + [column[0] for column in training]]

@@ -14,14 +14,9 @@ from skyfold.errors import ConfigError
 from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline import event_table, forecast_table
-from skyfold.pipeline.forecast_runs import (
-    ForecastData,
-    check,
-    make_forecasts,
-    network_runs,
-    open_forecast_data,
-    stored_forecasts,
-)
+from skyfold.pipeline.forecast_checks import check, network_runs
+from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
+from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.prepare import prepare
 from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
 from skyfold.types import ArraySequence
@@ -35,8 +30,11 @@ def run_forecasts(
 ) -> None:
     """Do all that the config at `path` asks for; the sample is written first where it asks for one and has no data."""
     config = load_forecasts(path, overrides)
-    networks = network_runs(config, path)
-    check(config, networks)
+    try:
+        networks = network_runs(config, path)
+        check(config, networks)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     name = config.data.folder
     if not workspace.folds(name).is_file():
         missing = not workspace.data(name).exists()

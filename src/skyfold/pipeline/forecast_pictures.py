@@ -17,7 +17,7 @@ from skyfold.leaderboard.forecast_maps import SCALES, DrawnForecast, draw_animat
 from skyfold.leaderboard.forecast_sums import read_sums
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.reliability import event_counts
-from skyfold.pipeline.forecast_runs import ForecastData, open_forecast_data, stored_forecasts
+from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.plugins import nearest
 from skyfold.row_store import RowStore
 from skyfold.types import Samples

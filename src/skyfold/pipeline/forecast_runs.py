@@ -9,102 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from skyfold import oof_store, plugins
-from skyfold.competition import Competition, build
 from skyfold.config import ForecastConfig, ForecastModel, RunConfig
-from skyfold.config_files import load_run
 from skyfold.data.history import HistorySource
 from skyfold.data.known_outcome import FittedForecast, KnownOutcome
 from skyfold.errors import ConfigError
 from skyfold.files import digest
-from skyfold.fold_files import folds_of
-from skyfold.folds import Folds
+from skyfold.pipeline.forecast_checks import check, check_fit, check_members, named
+from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.progress import Progress
 from skyfold.row_store import RowStore
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class ForecastData:
-    """What forecasts are made from; test is None where the competition has no test part.
-
-    outcomes: those read so far, by row, without members.
-    """
-
-    competition: Competition
-    samples: Samples
-    folds: Folds
-    test: Samples | None
-    outcomes: dict[int, KnownOutcome] = field(default_factory=dict)
-
-    def scored(self, config: ForecastConfig) -> np.ndarray:
-        """Rows of the table: validated, and of the years that `config.scored` names."""
-        rows = np.flatnonzero(self.folds.fold >= 0)
-        if config.scored is None:
-            return rows
-        if self.samples.times is None:
-            raise ConfigError("scored: names years, but the samples of these data have no dates. Leave it out.")
-        years = self.samples.times[rows].astype("datetime64[Y]").astype(np.int64) + 1970
-        return rows[(years >= config.scored[0]) & (years <= config.scored[1])]
-
-
-def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
-    """Configs of the networks that `config`, read from `path`, names; ConfigError where one is of something else."""
-    runs = {}
-    for model in config.forecasts:
-        if model.run is None:
-            continue
-        file = path.parent / model.run
-        run = load_run(file)
-        for what, own, wanted in (
-            ("name", run.name, model.name),
-            ("target", run.target, "forecast"),
-            ("data", run.data.folder, config.data.folder),
-        ):
-            if own != wanted:
-                raise ConfigError(f"forecasts: {model.name}: {file} has {what}: {own}, not {wanted}.")
-        runs[model.name] = run
-    return runs
-
-
-def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
-    """Refuse, before any data are read, a family or an option that there is not."""
-    if networks:
-        from skyfold.training.run_folds import check as check_run
-
-        for run in networks.values():
-            check_run(run)
-    for model in config.forecasts:
-        if model.family is None:
-            continue
-        family = plugins.load("forecasts", model.family)
-        family.check(model.options)
-        if model.members and not hasattr(family, "fit"):
-            raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
-        if not model.members and getattr(family, "NEEDS_MEMBERS", False):
-            raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
-
-
-def open_forecast_data(config: ForecastConfig, workspace: Workspace) -> ForecastData:
-    """Read files and folds; ConfigError where there is nothing to forecast."""
-    folder = workspace.data(config.data.folder)
-    competition = build(config.data.competition, config.data.options, folder)
-    if competition.task != "forecast":
-        raise ConfigError(f"forecasts: '{competition.name}' asks for none; its task is {competition.task}.")
-    samples = competition.load(folder, "train")
-    folds = folds_of(config.data, samples.ids, workspace)
-    test = competition.load(folder, "test") if "test" in competition.parts else None
-    data = ForecastData(competition, samples, folds, test)
-    if not len(data.scored(config)):
-        raise ConfigError(f"scored: no fold validates a date of {config.scored}. See data.folds.")
-    return data
 
 
 def make_forecasts(
@@ -116,7 +37,8 @@ def make_forecasts(
     """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
     check(config, networks or {})
     data = open_forecast_data(config, workspace)
-    _check_units(config, data.competition)
+    check_fit(config, data)
+    check_members(config, data, workspace)
     for model in config.forecasts:
         if model.run is not None:
             assert networks is not None
@@ -127,22 +49,6 @@ def make_forecasts(
         if seconds is not None:
             say(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
-
-
-def stored_forecasts(folder: Path, part: str = "oof") -> RowStore:
-    """The rows that `make_forecasts` wrote in a run's folder."""
-    return RowStore.open(folder / part)
-
-
-def _check_units(config: ForecastConfig, competition: Competition) -> None:
-    """Refuse families whose constants are of another unit; those that name none take any."""
-    for model in config.forecasts:
-        unit = getattr(plugins.load("forecasts", model.family), "UNIT", None) if model.family else None
-        if unit not in (None, competition.unit):
-            raise ConfigError(
-                f"forecasts: {model.name}: {model.family} is for {unit}; '{competition.name}' is in "
-                f"{competition.unit}. Take another family."
-            )
 
 
 def _train(run: RunConfig, workspace: Workspace) -> None:
@@ -168,6 +74,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
         config_hash=digest(repr(sorted(own.items()))),
         folds=data.folds,
         data_hash=source.content,
+        restart=_nothing_made(folder),
     )
     shape = (*data.competition.grid, len(data.competition.classes))
     assert model.family is not None
@@ -181,10 +88,11 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     with Progress(f"{model.name}: forecasting", len(todo), "dates") as progress:
         for fold in np.unique(data.folds.fold[todo]).tolist():
             own_rows = todo[data.folds.fold[todo] == fold]
-            forecast = made.fitted(data.folds.split(fold).train)
-            for row in own_rows.tolist():
-                oof.write(np.array([row]), forecast(source, row, made.members)[None])
-                progress.advance()
+            with named(model):
+                forecast = made.fitted(data.folds.split(fold).train)
+                for row in own_rows.tolist():
+                    oof.write(np.array([row]), forecast(source, row, made.members)[None])
+                    progress.advance()
     seconds = (time.monotonic() - began) / len(todo) if len(todo) else None
     oof.flush()
     if data.test is not None:
@@ -193,14 +101,23 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
             folder, "test", info, ids=ids, shape=shape, dtype="float32", content=_source(data.test).content
         )
         if not test.done.all():
-            forecast = made.fitted(np.arange(len(data.samples)))
-            said = [stored_forecasts(path, "test") for path in members]
-            for row in range(len(ids)):
-                test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
+            with named(model):
+                forecast = made.fitted(np.arange(len(data.samples)))
+                said = [stored_forecasts(path, "test") for path in members]
+                for row in range(len(ids)):
+                    test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
             test.flush()
     if seconds is not None:
         oof_store.record_scores(folder, {"seconds_a_date": seconds})
     return seconds
+
+
+def _nothing_made(folder: Path) -> bool:
+    """Whether a forecast was begun in `folder` that has no row yet: another config may then have its name."""
+    if not (folder / "run.json").is_file() or "family" not in oof_store.read_info(folder).config:
+        return False
+    stores = [folder / part for part in ("oof", "test") if (folder / part / "rows.json").is_file()]
+    return not any(RowStore.open(store).done.any() for store in stores)
 
 
 class _Maker:
@@ -217,11 +134,6 @@ class _Maker:
             return lambda source, row, members: self.family.forecast(source.history(row), **options)
         for member in self.members:
             train = train[member.done[train]]
-        if not len(train):
-            raise ConfigError(
-                f"forecasts: {self.model.name}: no earlier date that its members cover. Begin `scored` later, or "
-                "data.folds.years earlier."
-            )
         fitted: FittedForecast = self.family.fit([self._outcome(row) for row in train.tolist()], **options)
         return lambda source, row, members: fitted.forecast(source.history(row), _said(members, row, self._shape))
 

@@ -12,7 +12,7 @@ from skyfold.leaderboard.table import aligned, training_columns
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
 from skyfold.oof_store import read_info, record_scores
-from skyfold.pipeline.forecast_runs import ForecastData, stored_forecasts
+from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.row_store import RowStore
 from skyfold.training.fit_files import FitSummary, summary_of_fits
 from skyfold.types import JsonDict

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +22,16 @@ DECIMALS = 3
 @dataclass(frozen=True)
 class PixelTable:
     """key_column: of what a row is; labels: the rows of a sample, by its id, one a lead time; grid: (H, W), pixels row
-    by row; greatest: no value is above it; share_suspected: nothing above 1 in the whole table is refused.
-
-    Values are written with three decimals.
+    by row; greatest: no value is above it. A table whose values, not all 0, are nowhere above `least_peak` is refused,
+    with `remedy`, as one of another unit. Values are written with three decimals.
     """
 
     key_column: str
     labels: Callable[[str], Sequence[str]]
     grid: IntPair
     greatest: float
-    share_suspected: bool = False
+    least_peak: float = 0.0
+    remedy: str = ""
 
     @property
     def pixels(self) -> int:
@@ -63,15 +65,10 @@ class PixelTable:
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """What the contest would refuse or score as nonsense, each with its row (the first of values is row 1)."""
+        if of_header := self.header_problems(table):
+            return of_header
         header = [str(column) for column in table.columns]
-        if header[0] != self.key_column:
-            return [f"header: the first column is '{header[0][:30]}', expected '{self.key_column}'. Name it so"]
-        if len(header) != self.pixels + 1:
-            return [
-                f"header: {len(header) - 1} columns of pixels, expected {self.pixels} for a grid of {self.grid[0]} x "
-                f"{self.grid[1]}. Write every pixel, row by row"
-            ]
-        problems = []
+        problems: list[str] = []
         if sample is not None:
             problems = self._key_problems(table, sample.iloc[:, 0].astype(str).tolist())
             differing = [(own, wanted) for own, wanted in zip(header, sample.columns, strict=False) if own != wanted]
@@ -87,9 +84,21 @@ class PixelTable:
                 problems.append(
                     f"row {row} ('{key}'): pixel {pixel} is {own[pixel]:g}, expected 0 to {self.greatest:g}. Clip it"
                 )
-        if self.share_suspected and not problems and 0 < values.max(initial=0.0) <= 1:
-            problems.append(f"nothing is above 1: shares instead of 0 to {self.greatest:g}. Multiply them")
+        if not problems and 0 < values.max(initial=0.0) <= self.least_peak:
+            problems.append(f"nothing is above {self.least_peak:g}: {self.remedy}")
         return problems
+
+    def header_problems(self, table: pd.DataFrame) -> list[str]:
+        """Whether the columns are the key and every pixel."""
+        first, *pixels = [str(column) for column in table.columns]
+        if first != self.key_column:
+            return [f"header: the first column is '{first[:30]}', expected '{self.key_column}'. Name it so"]
+        if len(pixels) != self.pixels:
+            return [
+                f"header: {len(pixels)} columns of pixels, expected {self.pixels} for a grid of {self.grid[0]} x "
+                f"{self.grid[1]}. Write every pixel, row by row"
+            ]
+        return []
 
     def read(self, path: Path) -> pd.DataFrame:
         """The table at `path`, plain or .gz, values as float64.
@@ -107,13 +116,23 @@ class PixelTable:
                 ]
         except (FileNotFoundError, IsADirectoryError):
             raise InvalidSubmission(f"{path}: no such file.") from None
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
         if not read:
             raise InvalidSubmission(f"{path}: no rows under the header. Write it again.")
         table = _frame(header[0].strip('"'), [key for key, _ in read], np.stack([values for _, values in read]))
         table.columns = pd.Index([name.strip('"') for name in header])
         return table
+
+    def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
+        """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
+        table = self.read(path)
+        if problems := self.problems(table, None):
+            raise InvalidSubmission(f"{path}: not a table of forecasts\n{listing(problems)}")
+        try:
+            return self.decode(table, ids)
+        except InvalidSubmission as error:
+            raise InvalidSubmission(f"{path}: {error}") from None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a CSV whole, or leave what is there."""
@@ -142,14 +161,22 @@ class PixelTable:
 
     def _key_problems(self, table: pd.DataFrame, wanted: list[str]) -> list[str]:
         keys = table.iloc[:, 0].astype(str).tolist()
+        asked, there = Counter(wanted), Counter(keys)
         problems = [
-            f"row {row}: '{own}' where '{expected}' was expected. Keep the order of the sample submission"
-            for row, (own, expected) in enumerate(zip(keys, wanted, strict=False), start=1)
-            if own != expected
+            f"'{key}' stands in {count} rows, first in row {keys.index(key) + 1}, expected {asked[key]}. Leave one out"
+            if asked[key]
+            else f"row {keys.index(key) + 1}: '{key}' is not asked for. Leave it out"
+            for key, count in there.items()
+            if count > asked[key]
         ]
-        if len(keys) != len(wanted):
-            problems.append(f"{len(keys)} rows, expected {len(wanted)}. Write one for each frame that is asked for")
-        return problems
+        problems += [f"no row for '{key}'. Write one" for key, count in asked.items() if there[key] < count]
+        if problems:
+            return problems
+        misplaced = (row for row, (own, expected) in enumerate(zip(keys, wanted, strict=True)) if own != expected)
+        return [
+            f"row {row + 1}: '{keys[row]}' where '{wanted[row]}' was expected. Keep the order of the sample submission"
+            for row in list(misplaced)[:1]
+        ]
 
 
 def _frame(key_column: str, keys: list[str], values: np.ndarray) -> pd.DataFrame:

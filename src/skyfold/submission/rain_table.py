@@ -54,6 +54,10 @@ class RainTable:
             raise InvalidSubmission(f"{path}: not a table of forecasts\n{listing(problems)}")
         return table
 
+    def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
+        """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
+        return [self.to_rain(numbers) for numbers in self.numbers.read_values(path, ids)]
+
     def read_truth(self, path: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """ids, rain (H, W, L) in mm/h and where it is known (H, W) of a table in which numbers below 0 are no data."""
         table = self.numbers.read(path)

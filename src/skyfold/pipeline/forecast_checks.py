@@ -1,0 +1,133 @@
+"""What is wrong with a config of forecasts, told before the first of them is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from skyfold import plugins
+from skyfold.config import ForecastConfig, ForecastModel, RunConfig
+from skyfold.config_files import load_run
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
+from skyfold.workspace import Workspace
+
+
+def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
+    """Configs of the networks that `config`, read from `path`, names; ConfigError where one is of something else."""
+    runs = {}
+    for model in config.forecasts:
+        if model.run is None:
+            continue
+        file = path.parent / model.run
+        run = load_run(file)
+        for what, own, wanted in (
+            ("name", run.name, model.name),
+            ("target", run.target, "forecast"),
+            ("data", run.data.folder, config.data.folder),
+        ):
+            if own != wanted:
+                raise ConfigError(f"forecasts: {model.name}: {file} has {what}: {own}, not {wanted}.")
+        runs[model.name] = run
+    return runs
+
+
+def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
+    """Refuse, before any data are read, a family or an option that there is not."""
+    if networks:
+        from skyfold.training.run_folds import check as check_run
+
+        for run in networks.values():
+            check_run(run)
+    for model in config.forecasts:
+        if model.family is None:
+            continue
+        with named(model):
+            family = plugins.load("forecasts", model.family)
+            family.check(model.options)
+        if model.members and not hasattr(family, "fit"):
+            raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
+        if not model.members and getattr(family, "NEEDS_MEMBERS", False):
+            raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
+
+
+def check_fit(config: ForecastConfig, data: ForecastData) -> None:
+    """Refuse families that are not for such frames: of another unit or of seasons, or whose package is missing."""
+    for model in config.forecasts:
+        if model.family is None:
+            continue
+        family, contest = plugins.load("forecasts", model.family), data.competition
+        unit = family.unit(model.options) if hasattr(family, "unit") else None
+        if unit not in (None, contest.unit):
+            raise ConfigError(
+                f"forecasts: {model.name}: {model.family}{f' with {model.options}' if model.options else ''} is for "
+                f"{unit}; '{contest.name}' is in {contest.unit}. Take another family or option."
+            )
+        if hasattr(family, "require"):
+            with named(model):
+                family.require(model.options)
+        if getattr(family, "NEEDS_SEASONS", False) and data.samples.times is None:
+            raise ConfigError(
+                f"forecasts: {model.name}: {model.family} asks for the same season of earlier years; the frames of "
+                f"'{contest.name}' have no dates. Take another family."
+            )
+
+
+def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:
+    """Refuse a forecast that would have nothing to learn from in some fold."""
+    rows = data.scored(config)
+    covered: dict[str, np.ndarray] = {}
+    learning = [model for model in config.forecasts if _learns(model)]
+    for model in config.forecasts:
+        folder = workspace.run(config.data.folder, model.name)
+        covered[model.name] = _rows_done(folder, "oof", len(data.samples)) | (data.folds.fold >= 0)
+        if model in learning:
+            covered[model.name] = _rows_done(folder, "oof", len(data.samples))
+            covered[model.name][rows] = True
+    for model in learning:
+        for fold in np.unique(data.folds.fold[rows]).tolist():
+            train = data.folds.split(fold).train
+            if not len(train):
+                raise ConfigError(
+                    f"forecasts: {model.name}: fold {fold} has nothing to learn from. Begin `scored` later, or see "
+                    "data.folds."
+                )
+            for member in model.members:
+                train = train[covered[member][train]]
+                if not len(train):
+                    itself = any(other.name == member for other in learning)
+                    why = " learns itself, and so" if itself else ""
+                    remedy = (
+                        "Forecast its earlier dates first, by a config whose `scored` begins earlier, or take members "
+                        "that learn nothing"
+                        if itself
+                        else "Begin `scored` later, or data.folds.years earlier"
+                    )
+                    raise ConfigError(
+                        f"forecasts: {model.name}: its member {member}{why} covers none of the dates that fold {fold} "
+                        f"may learn from. {remedy}."
+                    )
+
+
+@contextmanager
+def named(model: ForecastModel) -> Iterator[None]:
+    """Faults name the forecast in whose making they were found."""
+    try:
+        yield
+    except (ConfigError, DataLayoutError) as error:
+        raise type(error)(f"forecasts: {model.name}: {error}") from None
+
+
+def _learns(model: ForecastModel) -> bool:
+    return model.family is not None and hasattr(plugins.load("forecasts", model.family), "fit")
+
+
+def _rows_done(folder: Path, part: str, count: int) -> np.ndarray:
+    """bool (count,), none where nothing is stored or of another number of samples."""
+    if not (folder / part / "rows.json").is_file():
+        return np.zeros(count, dtype=bool)
+    done = stored_forecasts(folder, part).done
+    return done.copy() if len(done) == count else np.zeros(count, dtype=bool)
