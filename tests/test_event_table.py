@@ -8,6 +8,7 @@ import pytest
 from skyfold.config import ForecastConfig
 from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
+from skyfold.forecasts import rain_extrapolation
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.pipeline.forecast_job import hand_in
@@ -151,4 +152,17 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
         make_forecasts(CONFIG.model_copy(update={"forecasts": (yearly,)}), workspace)
     with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
+    assert not list(tmp_path.glob("oof/*/persistence"))
+
+
+def test_a_missing_package_is_named_before_anything_is_made_and_not_missed_by_what_is_made(made, tmp_path, monkeypatch):
+    def missing(options):
+        raise ConfigError("needs a package that is not installed")
+
+    monkeypatch.setattr(rain_extrapolation, "require", missing)
+    make_forecasts(CONFIG, made[1], say=lambda line: None)
+    workspace = Workspace(root=tmp_path)
+    prepare(CONFIG.data, workspace, sample=True)
+    with pytest.raises(ConfigError, match="forecasts: dis: needs a package"):
+        make_forecasts(CONFIG, workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))

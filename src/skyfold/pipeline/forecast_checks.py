@@ -54,8 +54,9 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
             raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
-def check_fit(config: ForecastConfig, data: ForecastData) -> None:
-    """Refuse families that are not for such frames: of another unit or of seasons, or whose package is missing."""
+def check_fit(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:
+    """Refuse families that are not for such frames, being of another unit or of seasons; and those whose package is
+    missing, where something is left to make."""
     for model in config.forecasts:
         if model.family is None:
             continue
@@ -66,7 +67,8 @@ def check_fit(config: ForecastConfig, data: ForecastData) -> None:
                 f"forecasts: {model.name}: {model.family}{f' with {model.options}' if model.options else ''} is for "
                 f"{unit}; '{contest.name}' is in {contest.unit}. Take another family or option."
             )
-        if hasattr(family, "require"):
+        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.samples))
+        if hasattr(family, "require") and not made[data.folds.fold >= 0].all():
             with named(model):
                 family.require(model.options)
         if getattr(family, "NEEDS_SEASONS", False) and data.samples.times is None:
@@ -82,11 +84,10 @@ def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspa
     covered: dict[str, np.ndarray] = {}
     learning = [model for model in config.forecasts if _learns(model)]
     for model in config.forecasts:
-        folder = workspace.run(config.data.folder, model.name)
-        covered[model.name] = _rows_done(folder, "oof", len(data.samples)) | (data.folds.fold >= 0)
-        if model in learning:
-            covered[model.name] = _rows_done(folder, "oof", len(data.samples))
-            covered[model.name][rows] = True
+        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.samples))
+        to_make = rows if model in learning else np.flatnonzero(data.folds.fold >= 0)
+        made[to_make] = True
+        covered[model.name] = made
     for model in learning:
         for fold in np.unique(data.folds.fold[rows]).tolist():
             train = data.folds.split(fold).train
@@ -125,9 +126,9 @@ def _learns(model: ForecastModel) -> bool:
     return model.family is not None and hasattr(plugins.load("forecasts", model.family), "fit")
 
 
-def _rows_done(folder: Path, part: str, count: int) -> np.ndarray:
-    """bool (count,), none where nothing is stored or of another number of samples."""
-    if not (folder / part / "rows.json").is_file():
+def _rows_done(folder: Path, count: int) -> np.ndarray:
+    """bool (count,): which samples' forecasts are stored; none where they are of another number of samples."""
+    if not (folder / "oof" / "rows.json").is_file():
         return np.zeros(count, dtype=bool)
-    done = stored_forecasts(folder, part).done
+    done = stored_forecasts(folder).done
     return done.copy() if len(done) == count else np.zeros(count, dtype=bool)
