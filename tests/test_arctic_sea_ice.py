@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,7 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
         (lambda rows: [*rows[:-1], rows[-1][:-4]], r"line 13 \('2003-12'\).*cut off"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",x", 1), *rows[2:]], r"line 2 \('2003-01'\): not a number"),
         (lambda rows: [row.rpartition(",")[0] for row in rows], "191 columns of pixels, expected 192"),
+        (lambda rows: [",".join(["month", *rows[0].split(",")[:0:-1]]), *rows[1:]], "pixels are not in order"),
     ],
 )
 def test_a_table_the_contest_would_refuse_is_refused_with_its_row(competition, sample, tmp_path, change, named):
@@ -194,6 +196,19 @@ def test_decoding_gives_back_what_was_encoded(competition):
     table = competition.submission.encode(ids, values)
     np.testing.assert_array_equal(competition.submission.decode(table, ids), values)
     assert competition.submission.problems(table, None) == []
+
+
+def test_what_is_missing_in_the_last_frame_is_forecast_all_the_same(sample, tmp_path):
+    folder = tmp_path / "ice"
+    shutil.copytree(sample, folder)
+    last = sorted((folder / "monthly_train").glob("*.npy"))[-1]
+    planes = np.load(last)
+    counted = (planes[..., 1:4] == 0).all(axis=-1)
+    planes[:8, :, 4] = counted[:8]
+    np.save(last, planes)
+    test = build("arctic_sea_ice", OPTIONS, folder).load(folder, "test")
+    assert test.valid is not None
+    np.testing.assert_array_equal(test.valid[0][..., 3], counted)
 
 
 def test_options_that_mean_nothing_are_refused():
@@ -305,6 +320,17 @@ def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp
     make_forecasts(earlier, workspace, say=lambda line: None)
     make_forecasts(config, workspace, say=lambda line: None)
     assert stored_forecasts(workspace.run("ice", "upon")).done.sum() == 2
+
+
+def test_rows_that_were_cut_off_are_made_again(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    prepare(forecast_config().data, workspace)
+    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    values = workspace.run("ice", "trend") / "oof" / "values.npy"
+    whole = values.read_bytes()
+    values.write_bytes(whole[:-100])
+    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    assert values.read_bytes() == whole
 
 
 def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(tmp_path, sample):

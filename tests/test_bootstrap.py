@@ -48,9 +48,50 @@ def test_fast_way_for_means_equals_scoring_every_draw(groups):
     np.testing.assert_allclose([fast.low, fast.high], [slow.low, slow.high], rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", [Mean(), MeanOfRows()])
+@dataclass(frozen=True)
+class Ratio(Mean):
+    """Stats (n, 2): the sum of the first over the sum of the second."""
+
+    def score(self, stats):
+        return float(stats[:, 0].sum() / stats[:, 1].sum())
+
+
+@dataclass(frozen=True)
+class RatioOfRows(Ratio):
+    pooled: str = "samples"
+
+    def per_row(self, stats):
+        return stats[:, 0] / stats[:, 1]
+
+
+@pytest.mark.parametrize("groups", [None, np.repeat(["a", "b", "c", "d"], [1, 2, 3, 34])])
+def test_draws_of_a_pooled_metric_are_pooled_too(groups):
+    """Small rows have wild ratios of their own, which count for little in the whole."""
+    rng = np.random.default_rng(6)
+    values = np.column_stack([rng.random(40), rng.random(40) ** 6 + 1e-3])
+    pooled = [bootstrap_interval(m, values, groups=groups, draws=300, seed=5) for m in (RatioOfRows(), Ratio())]
+    np.testing.assert_allclose([pooled[0].low, pooled[0].high], [pooled[1].low, pooled[1].high], rtol=1e-12)
+    assert pooled[0].low <= pooled[0].value <= pooled[0].high
+    paired = [paired_difference(m, values, values[::-1], groups=groups, draws=300) for m in (RatioOfRows(), Ratio())]
+    np.testing.assert_allclose([paired[0].low, paired[0].high], [paired[1].low, paired[1].high], rtol=1e-9)
+
+
+def test_scores_without_bound_bound_no_interval():
+    """Of 40 rows one is infinite: most draws hold it."""
+    values = np.ones((40, 1))
+    values[3] = np.inf
+    up = bootstrap_interval(MeanOfRows(), values, draws=200)
+    assert (up.value, up.low, up.high) == (np.inf, 1.0, np.inf)
+    down = paired_difference(MeanOfRows(), np.ones((40, 1)), values, draws=200)
+    assert (down.value, down.low, down.high) == (-np.inf, -np.inf, 0.0)
+    values[4] = np.nan
+    unknown = bootstrap_interval(MeanOfRows(), values, draws=200)
+    assert np.isnan([unknown.low, unknown.high]).all()
+
+
+@pytest.mark.parametrize("metric", [Mean(), MeanOfRows(), RatioOfRows()])
 def test_memory_bound_changes_nothing_but_memory(metric, monkeypatch):
-    values = np.random.default_rng(1).random((40, 1))
+    values = np.random.default_rng(1).random((40, 2 if isinstance(metric, Ratio) else 1))
     whole = bootstrap_interval(metric, values, draws=100, seed=2)
     monkeypatch.setattr(bootstrap, "CHUNK_NUMBERS", 130)  # three draws a chunk
     assert bootstrap_interval(metric, values, draws=100, seed=2) == whole

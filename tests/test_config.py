@@ -49,6 +49,19 @@ def test_a_mix_begins_with_a_probability(tmp_path):
         load_run(path)
 
 
+def test_a_key_that_stands_there_twice_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"run\.yaml: not valid YAML: the key 'name' stands there twice"):
+        load_config(write(tmp_path, "run.yaml", RUN + "name: other\n"))
+
+
+def test_a_list_with_a_wrong_entry_is_not_told_that_it_is_short(tmp_path):
+    table = "name: a\ndata: {competition: hydro_rain}\nforecasts: [{name: b, famly: persistence}]"
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, "table.yaml", table))
+    assert "did you mean 'family'" in str(error.value)
+    assert "at least 1 item" not in str(error.value)
+
+
 def test_a_misspelt_key_is_one_fault_and_not_two(tmp_path):
     with pytest.raises(ConfigError) as error:
         load_config(write(tmp_path, "run.yaml", RUN.replace("name:", "nmae:")))

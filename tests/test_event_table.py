@@ -166,3 +166,22 @@ def test_a_missing_package_is_named_before_anything_is_made_and_not_missed_by_wh
     with pytest.raises(ConfigError, match="forecasts: dis: needs a package"):
         make_forecasts(CONFIG, workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))
+
+
+def test_an_event_without_rain_stops_nothing(tmp_path):
+    """Its figure is not known, or 0; the others are compared without it."""
+    workspace = Workspace(root=tmp_path)
+    prepare(CONFIG.data, workspace, sample=True)
+    train = workspace.data("hydro_rain") / "train"
+    for path in sorted(train.glob("*.npy"))[:4]:
+        np.save(path, np.zeros_like(np.load(path)))
+    for path in sorted(train.glob("*.npy"))[4:5]:
+        np.save(path, np.full_like(np.load(path), -9999))
+    workspace.folds("hydro_rain").unlink()
+    prepare(CONFIG.data, workspace)
+    config = CONFIG.model_copy(update={"forecasts": CONFIG.forecasts[:2]})
+    events, table = event_table(config, make_forecasts(config, workspace, say=lambda line: None), workspace)
+    comparable = table[0].per_event > 0
+    assert len(events) == comparable.sum() + 5
+    assert table[1].ratio == pytest.approx((table[1].per_event[comparable] / table[0].per_event[comparable]).mean())
+    assert "dis" in as_text(config, events, table)

@@ -243,7 +243,7 @@ def test_broken_files_are_named_all_at_once(folder: Path) -> None:
     with pytest.raises(DataLayoutError) as error:
         built(folder).check(folder)
     text = str(error.value)
-    assert "6 broken files" in text
+    assert "copy: 6 problems" in text
     assert "train_00001.npy: shape (120, 120, 4), expected (120, 120, 5)" in text
     assert "train_00002.npy: row 3, column 4, frame 1: NaN" in text
     assert "train_00003.npy: not an array of numbers; it would have to be unpickled" in text

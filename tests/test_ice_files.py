@@ -190,7 +190,7 @@ def test_a_file_that_is_named_for_two_months_is_refused(tmp_path, codes):
     write_contest(tmp_path / "ice", codes, months(5))
     table = tmp_path / "ice" / "monthly_train.csv"
     table.write_text(table.read_text().replace("2000-04.npy", "2000-02.npy"))
-    with pytest.raises(DataLayoutError, match=r"line 5: '2000-02\.npy' stands in line 3, too, for another frame"):
+    with pytest.raises(DataLayoutError, match=r"line 5: '2000-02\.npy' stands in line 3, too"):
         read_series(tmp_path / "ice", MONTHLY, GRID)
 
 
@@ -231,8 +231,23 @@ def test_the_pole_hole_is_filled_with_the_mean_of_its_rim_and_flags_become_zero(
     assert filled[0, 4, 4] == 200
     assert filled[1, 4, 4] == round((22 * 200 + 152) / 23)
     assert filled[0, 0, 0] == 0
-    assert filled[1, 2, 2] == 0
+    assert filled[1, 2, 2] == 200
     assert without_flags(codes, "median")[1, 4, 4] == 200
+
+
+def test_missing_cells_are_as_they_were_a_year_before():
+    """No open water is made up where the sensor saw nothing."""
+    codes = np.full((14, 2, 2), 100, dtype=np.uint8)
+    codes[1] = 40
+    codes[0, 0, 0] = codes[2, 0, 0] = MISSING
+    codes[13] = MISSING
+    codes[:, 1, 1] = LAND
+    codes[13, 1, 1] = MISSING
+    filled = without_flags(codes)
+    assert filled[0].tolist() == [[0, 100], [100, 0]]
+    assert filled[2].tolist() == [[40, 100], [100, 0]]  # in the first year as in the frame before
+    assert filled[13].tolist() == [[40, 40], [40, 0]]
+    assert without_flags(codes, period=11)[13].tolist() == [[40, 100], [100, 0]]
 
 
 def test_what_fills_the_hole_is_one_of_two():

@@ -12,7 +12,12 @@ from skyfold.plugins import nearest
 def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """What is wrong with the values of a config of this kind, a line a fault."""
     messages = []
-    problems = error.errors()
+    problems = [
+        # Entries of a list that are wrong are not counted, which is no fault of its length.
+        problem
+        for problem in error.errors()
+        if problem["type"] != "too_short" or not any(_lies_in(other["loc"], problem["loc"]) for other in error.errors())
+    ]
     unknown = {problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"}
     for problem in problems:
         where = ".".join(str(part) for part in problem["loc"])
@@ -30,6 +35,10 @@ def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
             # A fault of several keys names them itself, and the whole config would be no help.
             messages.append(f"'{where}': {message}; got {_shown(problem['input'])}." if where else f"{message}.")
     return messages
+
+
+def _lies_in(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _shown(value: object) -> str:

@@ -16,8 +16,8 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
     path = workspace.folds(data.folder)
     folds = read_folds(path)
     remedy = (
-        f"Bring the data back to what it was; or give this data set a name of its own (data.name); or delete {path} "
-        "and retrain every run of it with scripts/train.py CONFIG --restart."
+        f"or give this data set a name of its own (data.name); or delete {path.parent}: all in it was made with these "
+        "folds and has to be made again."
     )
     if not np.array_equal(folds.ids, ids):
         lost = [name for name in folds.ids.tolist() if name not in set(ids.tolist())]
@@ -25,13 +25,16 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
         what = (
             f"'{lost[0]}' is not in the data" if lost else f"'{new[0]}' is not in the file" if new else "order differs"
         )
-        raise DataLayoutError(f"{path}: {len(folds.ids)} ids, the data has {len(ids)}; {what}. {remedy}")
+        raise DataLayoutError(
+            f"{path}: {len(folds.ids)} ids, the data has {len(ids)}; {what}. "
+            f"Bring the data back to what it was; {remedy}"
+        )
     made_with, settings = _made_with(data, workspace), data.folds.model_dump(mode="json")
     changed = [key for key, value in settings.items() if made_with is not None and made_with.get(key) != value]
     if made_with is not None and changed:
         said = ", ".join(f"{key} = {made_with.get(key)}" for key in changed)
         wanted = ", ".join(f"{key} = {settings[key]}" for key in changed)
-        raise DataLayoutError(f"{path}: made with {said}; the config says {wanted}. {remedy}")
+        raise DataLayoutError(f"{path}: made with {said}; the config says {wanted}. Set it back; {remedy}")
     return folds
 
 

@@ -82,7 +82,13 @@ def begin_run(
         for what, old, new in [
             (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
             ("another folds.csv", there.folds_hash, info.folds_hash),
-            (f"other {'frames' if kind == 'forecast' else 'training images or masks'}", there.data_hash, data_hash),
+            (
+                "other frames (or files that were written anew)"
+                if kind == "forecast"
+                else "other training images or masks",
+                there.data_hash,
+                data_hash,
+            ),
             ("another file of encoder weights", there.weights_sha256, weights_sha256),
         ]:
             if old != new:

@@ -16,7 +16,7 @@ import numpy as np
 from skyfold.competition import Competition, Truth, grid_option
 from skyfold.data.history import History
 from skyfold.data.ice_files import CADENCES, Cadence, IceSeries, read_series
-from skyfold.data.ice_frames import FULL_ICE, POLE_FILLS, known_ice, without_flags
+from skyfold.data.ice_frames import FULL_ICE, MISSING, POLE_FILLS, known_ice, without_flags
 from skyfold.data.ice_sample import write_sample
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
@@ -119,7 +119,7 @@ class Layout:
                 f"forecast could be issued for {part}. It takes {KNOWN_FRAMES} known frames"
                 f"{f' and {int(self.ahead[-1])} behind them' if part == 'train' else ''}."
             )
-        frames = without_flags(series.codes, self.pole)
+        frames = without_flags(series.codes, self.pole, self.cadence.period)
         rows = np.array(issued)
         known = part == "train"
         return Samples(
@@ -223,7 +223,8 @@ class WantedFrames:
 
 @dataclass(frozen=True)
 class LastFlags:
-    """Cells that will count where the outcome is not known: those without a flag in the last frame, at every lead."""
+    """Cells that will count where the outcome is not known, at every lead: no land, coast or pole hole in the last
+    frame. What is missing there may be known later."""
 
     codes: np.ndarray
 
@@ -231,7 +232,8 @@ class LastFlags:
         return 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.repeat(known_ice(self.codes)[..., None], LEADS, axis=-1)
+        counts = known_ice(self.codes) | (self.codes == MISSING)
+        return np.repeat(counts[..., None], LEADS, axis=-1)
 
 
 def _concentration(codes: np.ndarray) -> np.ndarray:

@@ -121,10 +121,10 @@ class ContestFiles:
     def check(self, folder: Path) -> str:
         problems: list[str] = []
         found = []
-        greatest = 0.0
         for part, frames in FRAMES.items():
             paths = self._paths(folder, part)
             missing = rainy = pixels = 0
+            greatest = 0.0
             with Progress(f"checking {part}", len(paths), "files") as progress:
                 for path in paths:
                     progress.advance()
@@ -137,16 +137,16 @@ class ContestFiles:
                     missing += int((raw < 0).sum())
                     rainy += int((rain_of_raw(raw) >= MAE_BY_CSI.threshold).sum())
                     pixels += raw.size
+            if 0 < greatest < LEAST_RAW:
+                problems.append(
+                    f"{part}/: no value above {greatest:g} in any file. As raw reflectivity (hundredths of dBZ) that "
+                    "is no rain at all. Are these mm/h? Save them as the contest does, or as patches.npz."
+                )
             shares = f"rain in {rainy / max(pixels, 1):.0%} of the pixels, {missing / max(pixels, 1):.1%} without data"
             found.append(f"{len(paths)} {part} files ({shares})")
         if problems:
-            count = f"{len(problems)} broken file{'s' if len(problems) > 1 else ''}"
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
             raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
-        if 0 < greatest < LEAST_RAW:
-            raise DataLayoutError(
-                f"{folder}: no value above {greatest:g} in any file. As raw reflectivity (hundredths of dBZ) that is "
-                "no rain at all. Are these mm/h? Save them as the contest does, or as patches.npz."
-            )
         events = len(np.unique(shared_frame_groups(self._paths(folder, "train"))))
         return f"{_provenance(folder)}: {', '.join(found)}; {events} groups of train files that share frames"
 

@@ -236,7 +236,7 @@ def _listed(index: Path, cadence: Cadence) -> list[tuple[np.datetime64, Path]]:
         if Path(name).name != name:
             problems.append(f"line {row + 2}: '{name}' is not the plain name of a file in {folder.name}")
         if line_of.setdefault(name, row + 2) != row + 2:
-            problems.append(f"line {row + 2}: '{name}' stands in line {line_of[name]}, too, for another frame")
+            problems.append(f"line {row + 2}: '{name}' stands in line {line_of[name]}, too")
         listed.append((time, folder / name))
     if problems:
         raise DataLayoutError(f"{index}:\n{listing(problems)}")
@@ -265,5 +265,6 @@ def _refuse_breaks(times: np.ndarray, cadence: Cadence, folder: Path) -> None:
     if problems:
         raise DataLayoutError(
             f"{folder}: the {cadence.name} frames must follow each other without a break. Add what is missing, or "
-            f"take the frames behind it alone (data.options.since).\n{listing(problems)}"
+            "take the frames behind it alone (data.options.since); keep one of each, oldest first.\n"
+            f"{listing(problems)}"
         )

@@ -19,16 +19,19 @@ def known_ice(codes: np.ndarray) -> np.ndarray:
     return codes <= FULL_ICE
 
 
-def without_flags(codes: np.ndarray, pole: str = "mean") -> np.ndarray:
+def without_flags(codes: np.ndarray, pole: str = "mean", period: int = 12) -> np.ndarray:
     """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs.
 
-    Land, coast and missing cells become 0; the hole that the sensor leaves at the pole becomes the mean (or what `pole`
-    names in `POLE_FILLS`) of its rim, two cells wide, rounded. Each frame by itself: nothing of a later one reaches an
-    earlier one.
+    Land and coast become 0; the hole that the sensor leaves at the pole becomes the mean (or what `pole` names in
+    `POLE_FILLS`) of its rim, two cells wide, rounded. Missing cells are as they were `period` frames before, in the
+    first year as in the frame before, in the first frame 0. Nothing of a later frame reaches an earlier one.
     """
     frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
     rims: dict[bytes, np.ndarray] = {}
-    for frame, own in zip(frames, codes, strict=True):
+    for time, (frame, own) in enumerate(zip(frames, codes, strict=True)):
+        missing = own == MISSING
+        if missing.any() and time:
+            frame[missing] = frames[time - period if time >= period else time - 1][missing]
         hole = own == POLE_HOLE
         if hole.any():
             key = hole.tobytes()

@@ -6,6 +6,7 @@ anything.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,7 +134,7 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
     except NO_ARRAY as error:
-        if "pickle" in str(error).lower() or "Object arrays" in str(error):
+        if zipfile.is_zipfile(path) and ("pickle" in str(error).lower() or "Object arrays" in str(error)):
             raise DataLayoutError(
                 f"{path}: holds an array of objects, which is not read. Save numbers alone."
             ) from None

@@ -1,11 +1,13 @@
 """How sure a score is: percentile intervals from samples drawn with replacement, one by one or by whole groups.
 
-Only the metric's counts per sample are drawn, never pixels. Samples that resemble each other (one radar event, one
-scene) belong in one group, or the interval comes out too narrow.
+Only the metric's counts per sample are drawn, never pixels. A metric with `per_row` is the mean of it over rows or,
+where its `pooled` is "samples", what it gives of the sum of all rows. Samples that resemble each other (one radar
+event, one scene) belong in one group, or the interval comes out too narrow.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -69,9 +71,11 @@ def _draw_scores(
     if not count or len(labels) != count or draws < 1:
         raise ValueError(f"expected rows to draw from and a group for each; got {count} rows, {len(labels)} groups")
     per_row: Callable[[np.ndarray], np.ndarray] | None = getattr(metric, "per_row", None)
-    if per_row is not None:
-        return _means_of_draws([per_row(table) for table in tables], labels, draws, rng)
-    return _scores_of_draws(metric, tables, labels, draws, rng)
+    if per_row is None:
+        return _scores_of_draws(metric, tables, labels, draws, rng)
+    if getattr(metric, "pooled", "each") == "samples":
+        return _pools_of_draws(per_row, tables, labels, draws, rng)
+    return _means_of_draws([per_row(table) for table in tables], labels, draws, rng)
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
@@ -89,6 +93,25 @@ def _means_of_draws(values: list[np.ndarray], labels: np.ndarray, draws: int, rn
         for drawn in _drawn_groups(len(sizes), draws, rng)
     ]
     return np.concatenate(chunks, axis=1)
+
+
+def _pools_of_draws(
+    per_row: Callable[[np.ndarray], np.ndarray],
+    tables: list[np.ndarray],
+    labels: np.ndarray,
+    draws: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Where the score is that of the sums over rows, a draw needs only the sums of each group drawn."""
+    groups = int(labels.max()) + 1
+    sums = np.zeros((len(tables), groups, tables[0].shape[1]))
+    for own, table in zip(sums, tables, strict=True):
+        np.add.at(own, labels, table)
+    scores = []
+    for chunk in _drawn_groups(groups, draws, rng):
+        times = np.stack([np.bincount(drawn, minlength=groups) for drawn in chunk]).astype(np.float64)
+        scores.append([per_row(times @ own) for own in sums])
+    return np.concatenate(scores, axis=1)
 
 
 def _scores_of_draws(
@@ -113,8 +136,11 @@ def _drawn_groups(groups: int, draws: int, rng: np.random.Generator) -> Iterator
 
 def _interval(value: float, scores: np.ndarray, confidence: float) -> Interval:
     outside = (1.0 - confidence) / 2.0
-    with np.errstate(invalid="ignore"):
+    if np.isfinite(scores).all():
         low, high = np.quantile(scores, [outside, 1.0 - outside])
-    if not np.isnan(scores).any():  # what lies between two scores without bound is without bound
-        low, high = np.nan_to_num([low, high], nan=np.inf, posinf=np.inf)
+    elif np.isnan(scores).any():
+        low = high = np.nan
+    else:  # nothing lies between a score and one without bound: the next one outwards is taken
+        last = len(scores) - 1
+        low, high = np.sort(scores)[[math.floor(outside * last), math.ceil((1.0 - outside) * last)]]
     return Interval(value, float(low), float(high), confidence)

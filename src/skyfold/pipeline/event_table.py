@@ -33,7 +33,8 @@ class EventRow:
     """One forecast, all samples pooled but where said.
 
     per_event   (E,) the contest's figure of each event
-    ratio       mean over events of the figure, over that of the forecast it is compared with
+    ratio       mean over events of the figure, over that of the forecast it is compared with; events are left out where
+                this is 0, infinite or not known
     difference  its figure less the other's, with an interval over events
     better      on how many events it is below the other
     wet_error   mean absolute error where at least 0.1 mm/h fell; heavier: CSI at 1 and 5 mm/h
@@ -87,7 +88,7 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
                 name=name,
                 score=metric.score(own.contest),
                 per_event=per_event,
-                ratio=float((per_event / base).mean()),
+                ratio=_mean_ratio(per_event, base),
                 difference=paired_difference(metric, own.contest, against, groups=group_of),
                 better=int((per_event < base).sum()),
                 wet_error=_wet().score(own.wet),
@@ -99,7 +100,9 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
         )
         training = table[-1].training
         known = {} if training is None else {"val_loss": training.val_loss, "minutes": training.minutes}
-        record_scores(folder, {metric.name: table[-1].score, "ratio": table[-1].ratio, **known})
+        scores = {metric.name: table[-1].score, "ratio": table[-1].ratio, **known}
+        # Infinite where nothing was hit, NaN where nothing is known: neither can be kept as JSON.
+        record_scores(folder, {name: value for name, value in scores.items() if np.isfinite(value)})
         figures = {name: by_case(stats, group_of, events) for name, stats in _named(metric, own).items()}
         write_sums(folder, ForecastSums(np.array(events), data.competition.classes, figures))
     return events, table
@@ -161,6 +164,11 @@ def _named(metric: ErrorBySkill, sums: _Sums) -> dict[str, np.ndarray]:
 
 def _per_event(metric: ErrorBySkill, stats: np.ndarray, group_of: np.ndarray, events: Sequence[str]) -> np.ndarray:
     return np.array([metric.score(stats[group_of == event]) for event in events])
+
+
+def _mean_ratio(per_event: np.ndarray, base: np.ndarray) -> float:
+    comparable = np.isfinite(base) & (base > 0)
+    return float((per_event[comparable] / base[comparable]).mean()) if comparable.any() else float("nan")
 
 
 def _wet() -> MeanAbsoluteError:

@@ -11,7 +11,7 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config import ForecastConfig, ForecastModel, RunConfig
 from skyfold.config_files import load_run
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.workspace import Workspace
 
@@ -28,6 +28,8 @@ def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
             ("name", run.name, model.name),
             ("target", run.target, "forecast"),
             ("data", run.data.folder, config.data.folder),
+            ("data.folds", run.data.folds, config.data.folds),
+            ("data.options", run.data.options, config.data.options),
         ):
             if own != wanted:
                 raise ConfigError(f"forecasts: {model.name}: {file} has {what}: {own}, not {wanted}.")
@@ -130,5 +132,8 @@ def _rows_done(folder: Path, count: int) -> np.ndarray:
     """bool (count,): which samples' forecasts are stored; none where they are of another number of samples."""
     if not (folder / "oof" / "rows.json").is_file():
         return np.zeros(count, dtype=bool)
-    done = stored_forecasts(folder).done
+    try:
+        done = stored_forecasts(folder).done
+    except DamagedFile:  # made again when they are written
+        return np.zeros(count, dtype=bool)
     return done.copy() if len(done) == count else np.zeros(count, dtype=bool)

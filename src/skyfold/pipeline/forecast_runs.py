@@ -18,7 +18,7 @@ from skyfold import oof_store, plugins
 from skyfold.config import ForecastConfig, ForecastModel, RunConfig
 from skyfold.data.history import HistorySource
 from skyfold.data.known_outcome import FittedForecast, KnownOutcome
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
 from skyfold.pipeline.forecast_checks import check, check_fit, check_members, named
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
@@ -117,7 +117,10 @@ def _nothing_made(folder: Path) -> bool:
     if not (folder / "run.json").is_file() or "family" not in oof_store.read_info(folder).config:
         return False
     stores = [folder / part for part in ("oof", "test") if (folder / part / "rows.json").is_file()]
-    return not any(RowStore.open(store).done.any() for store in stores)
+    try:
+        return not any(RowStore.open(store).done.any() for store in stores)
+    except DamagedFile:
+        return False
 
 
 class _Maker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -98,6 +99,9 @@ class PixelTable:
                 f"header: {len(pixels)} columns of pixels, expected {self.pixels} for a grid of {self.grid[0]} x "
                 f"{self.grid[1]}. Write every pixel, row by row"
             ]
+        numbers = [int(number[0]) for name in pixels if (number := re.search(r"\d+$", name))]
+        if len(set(numbers)) == self.pixels and numbers != sorted(numbers):
+            return ["header: the numbers of the pixels are not in order. Write them row by row, as the contest does"]
         return []
 
     def read(self, path: Path) -> pd.DataFrame:
