@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.config import ForecastConfig
+from skyfold.config import ForecastConfig, ForecastModel, RunConfig
 from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
 from skyfold.forecasts import rain_extrapolation
@@ -150,6 +150,20 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
     yearly = CONFIG.forecasts[0].model_copy(update={"family": "mean_of_years"})
     with pytest.raises(ConfigError, match="persistence: mean_of_years asks for the same season of earlier years"):
         make_forecasts(CONFIG.model_copy(update={"forecasts": (yearly,)}), workspace)
+    seasonal = RunConfig.model_validate(
+        {
+            "name": "persistence",
+            "data": CONFIG.data.model_dump(),
+            "target": "forecast",
+            "view": {"name": "anomalies"},
+            "model": {"family": "anomaly_unet"},
+            "loss": {"name": "mae"},
+            "training": {"keep": "last"},
+        }
+    )
+    trained = ForecastModel(name="persistence", run="seasonal.yaml")
+    with pytest.raises(ConfigError, match="persistence: view anomalies asks for the same season of earlier years"):
+        make_forecasts(CONFIG.model_copy(update={"forecasts": (trained,)}), workspace, print, {"persistence": seasonal})
     with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))

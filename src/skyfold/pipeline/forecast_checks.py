@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -56,13 +57,19 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
             raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
-def check_fit(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:
-    """Refuse families that are not for such frames, being of another unit or of seasons; and those whose package is
-    missing, where something is left to make."""
+def check_fit(
+    config: ForecastConfig, data: ForecastData, networks: Mapping[str, RunConfig], workspace: Workspace
+) -> None:
+    """Refuse families, and views of networks, that are not for such frames, being of another unit or of seasons; and
+    families whose package is missing, where something is left to make."""
+    contest = data.competition
     for model in config.forecasts:
         if model.family is None:
+            view = networks[model.name].view if model.name in networks else None
+            if view is not None:
+                _refuse_seasons(model, f"view {view.name}", plugins.load("views", view.name), data)
             continue
-        family, contest = plugins.load("forecasts", model.family), data.competition
+        family = plugins.load("forecasts", model.family)
         unit = family.unit(model.options) if hasattr(family, "unit") else None
         if unit not in (None, contest.unit):
             raise ConfigError(
@@ -73,11 +80,15 @@ def check_fit(config: ForecastConfig, data: ForecastData, workspace: Workspace) 
         if hasattr(family, "require") and not made[data.folds.fold >= 0].all():
             with named(model):
                 family.require(model.options)
-        if getattr(family, "NEEDS_SEASONS", False) and data.samples.times is None:
-            raise ConfigError(
-                f"forecasts: {model.name}: {model.family} asks for the same season of earlier years; the frames of "
-                f"'{contest.name}' have no dates. Take another family."
-            )
+        _refuse_seasons(model, model.family, family, data)
+
+
+def _refuse_seasons(model: ForecastModel, what: str, plugin: ModuleType, data: ForecastData) -> None:
+    if getattr(plugin, "NEEDS_SEASONS", False) and data.samples.times is None:
+        raise ConfigError(
+            f"forecasts: {model.name}: {what} asks for the same season of earlier years; the frames of "
+            f"'{data.competition.name}' have no dates. Take another one."
+        )
 
 
 def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:

@@ -37,7 +37,7 @@ def make_forecasts(
     """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
     check(config, networks or {})
     data = open_forecast_data(config, workspace)
-    check_fit(config, data, workspace)
+    check_fit(config, data, networks or {}, workspace)
     check_members(config, data, workspace)
     for model in config.forecasts:
         if model.run is not None:

@@ -21,6 +21,7 @@ from skyfold.forecasts.linear_trend import extrapolation_weights
 from skyfold.plugins import check_known
 from skyfold.views._ice_view import averaged, enlarged, reduced_size
 
+NEEDS_SEASONS = True
 _OPTIONS = ["reduce", "least_years"]
 FULL = 250.0
 SCALE = 100.0  # departures are divided by it, so that they are about as large as 1
