@@ -150,8 +150,7 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
     truths = [rng.uniform(0, 250, len(forecast)).astype(np.float32) for forecast in blended]
 
     def fitted(truths):
-        dates = list(zip(described, blended, truths, strict=True))
-        return fit_left_over(dates, np.arange(7.0)[::-1], np.random.default_rng(0))
+        return fit_left_over(list(zip(described, blended, truths, strict=True)), np.random.default_rng(0))
 
     other = fitted([np.zeros_like(truth) if date == 3 else truth for date, truth in enumerate(truths)])
     same = fitted(truths)
@@ -159,19 +158,6 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
         unseen = [model.corrected_unseen(date, features, forecast) for model in (same, other)]
         assert (unseen[0].tobytes() == unseen[1].tobytes()) == (date == 3)
         assert not np.array_equal(unseen[0], same.corrected(features, forecast))
-
-
-def test_the_last_years_count_for_more_than_those_of_long_ago():
-    """Ice departs by +40 in all dates but the last, where by -40: the older those are, the less is said of them."""
-    described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
-    dates = [(f, np.full(len(f.cells), 100, np.float32), np.full(len(f.cells), 140, np.float32)) for f in described]
-    features, forecast, _ = dates[-1]
-    dates[-1] = (features, forecast, np.full(len(forecast), 60, np.float32))
-    changed = []
-    for ages in ([3.0, 2.0, 1.0, 0.0], [90.0, 90.0, 90.0, 0.0]):
-        fitted = fit_left_over(dates, np.array(ages), np.random.default_rng(0))
-        changed.append(fitted.corrected(features, forecast).mean() - 100)
-    assert changed[1] < -10 < changed[0]
 
 
 def test_a_single_date_is_enough():

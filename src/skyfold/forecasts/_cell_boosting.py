@@ -3,8 +3,7 @@
 Years are few and the cells of one say much the same, so that a model knows the years it has seen too well. Several are
 fitted, each without some of the dates, and their mean corrects the blend; what is learned further is learned from
 corrections by those that have not seen the date. The side of the 15 % edge is decided as by groups (`_edge_decision`),
-but with all that is known of a cell in the place of four features. The ice of the last years says more of the next one
-than that of long ago: the older a date is, the fewer of its cells are learned from.
+but with all that is known of a cell in the place of four features.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 CELLS = 150_000  # fitted on, over all dates
-HALF_LIFE = {"left over": 15.0, "side": 8.0}  # years after which half as many cells are drawn of a date
 PARTS = 5  # of the dates; a model of what is left over goes without one of them
 FEW_CELLS = 30_000  # threads that wait for each other would only be slower
 LEAST_SPREAD = 2.0  # cells that hardly change are left as they are
@@ -35,21 +33,21 @@ SETTINGS = {"max_leaf_nodes": 24, "max_bins": 127, "early_stopping": False}
 Cells = tuple[CellFeatures, np.ndarray, np.ndarray]  # features, forecast (A,), truth (A,)
 
 
-def fit_left_over(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> LeftOver:
-    """From the open cells of earlier dates, those that are known. ages: (D,) years of each date, in the same order."""
+def fit_left_over(dates: Sequence[Cells], rng: np.random.Generator) -> LeftOver:
+    """From the open cells of earlier dates, those that are known; the same number of cells is drawn of each date."""
     parts = min(PARTS, len(dates))
     if parts == 1:
-        return LeftOver((_fit_left(dates, ages, rng),))
-    seen = [np.flatnonzero(np.arange(len(dates)) % parts != part) for part in range(parts)]
-    return LeftOver(tuple(_fit_left([dates[k] for k in own.tolist()], ages[own], rng) for own in seen))
+        return LeftOver((_fit_left(dates, rng),))
+    return LeftOver(
+        tuple(_fit_left([d for k, d in enumerate(dates) if k % parts != part], rng) for part in range(parts))
+    )
 
 
-def fit_side(dates: Sequence[Cells], ages: np.ndarray, worth: Worth, rng: np.random.Generator) -> LikelySide:
+def fit_side(dates: Sequence[Cells], worth: Worth, rng: np.random.Generator) -> LikelySide:
     """As `fit_left_over`, of the forecasts whose side is to be decided."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    most = cells_of_dates(ages, HALF_LIFE["side"])
-    drawn = [_drawn(date, _near_edge(*date[:2]), count, rng) for date, count in zip(dates, most, strict=True)]
+    drawn = [_drawn(date, _near_edge(*date[:2]), CELLS // len(dates), rng) for date in dates]
     features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
     kinds = kinds_of(np.concatenate([truth for _, _, truth in drawn]))
     model = HistGradientBoostingClassifier(max_iter=50, learning_rate=0.12, min_samples_leaf=_leaf(kinds), **SETTINGS)
@@ -111,17 +109,6 @@ class LikelySide:
         return crosses
 
 
-def cells_of_dates(ages: np.ndarray, half_life: float) -> list[int]:
-    """How many cells to draw of each date, `CELLS` in all. ages: (D,) years; half_life: in years.
-
-    >>> cells_of_dates(np.array([15.0, 0.0]), 15.0)
-    [50000, 100000]
-    """
-    weights = 0.5 ** (ages / half_life)
-    counts: list[int] = (CELLS * weights / weights.sum()).astype(int).tolist()
-    return counts
-
-
 def kinds_of(truth: np.ndarray) -> np.ndarray:
     """int64 (n,): 0 open water (to 5 %), 1 ice below the edge, 2 from the edge to 50 %, 3 more.
 
@@ -131,11 +118,10 @@ def kinds_of(truth: np.ndarray) -> np.ndarray:
     return np.digitize(truth, KINDS)
 
 
-def _fit_left(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> HistGradientBoostingRegressor:
+def _fit_left(dates: Sequence[Cells], rng: np.random.Generator) -> HistGradientBoostingRegressor:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    most = cells_of_dates(ages, HALF_LIFE["left over"])
-    drawn = [_drawn(date, _changing(date[0]), count, rng) for date, count in zip(dates, most, strict=True)]
+    drawn = [_drawn(date, _changing(date[0]), CELLS // len(dates), rng) for date in dates]
     features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
     left = np.concatenate([truth - own for _, own, truth in drawn])
     model = HistGradientBoostingRegressor(

@@ -68,15 +68,15 @@ def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = Fa
     known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
     weights = np.stack([_weights(known, lead) for lead in range(leads)])
     dates = [(features, _blended(weights, features), truth) for features, truth in known]
-    left_over, rng, ages = None, np.random.default_rng(seed), _ages(described)
+    left_over, rng = None, np.random.default_rng(seed)
     if boosted:
-        left_over = fit_left_over(dates, ages, rng)
+        left_over = fit_left_over(dates, rng)
         dates = [
             (features, left_over.corrected_unseen(date, features, own), truth)
             for date, (features, own, truth) in enumerate(dates)
         ]
     worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
-    side: Side = fit_side(dates, ages, worth, rng) if boosted else group_side(dates, worth)
+    side: Side = fit_side(dates, worth, rng) if boosted else group_side(dates, worth)
     return EdgeBlend(weights, left_over, side)
 
 
@@ -106,15 +106,6 @@ def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
     row, column = np.unravel_index(features.cells, outcome.history.shape)
     known = outcome.valid[row, column, features.leads]
     return features.of(known), outcome.truth[row, column, features.leads][known]
-
-
-def _ages(outcomes: Sequence[KnownOutcome]) -> np.ndarray:
-    """(D,) years by which each was issued before the last."""
-    period = outcomes[-1].history.period
-    assert period is not None
-    known = np.array([len(outcome.history.frames) for outcome in outcomes])
-    ages: np.ndarray = (known[-1] - known) / period
-    return ages
 
 
 def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.ndarray:
