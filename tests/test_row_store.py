@@ -1,5 +1,8 @@
 """Rows that know whether they were written, and whether they still hold what was written."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -103,3 +106,21 @@ def test_pages_that_are_handed_back_keep_what_was_written(tmp_path):
     array = np.ones(3)
     release_pages(array)
     assert array.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_full_disk_is_told_before_a_row_is_made(tmp_path, monkeypatch):
+    """Else the process would be killed by a signal when a page finds no room."""
+
+    def full(descriptor, offset, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device; it takes 8 MB") as error:
+        RowStore.open_or_create(tmp_path / "store", ids=["a"], shape=(1 << 20,), dtype="float64", stamp="s")
+    assert error.value.filename == tmp_path / "store" / "values.npy"
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_the_space_of_all_rows_is_taken_at_once(tmp_path):
+    RowStore.open_or_create(tmp_path / "store", ids=["a", "b"], shape=(1 << 17,), dtype="float64", stamp="s")
+    assert (tmp_path / "store" / "values.npy").stat().st_blocks * 512 >= 2 << 20

@@ -6,7 +6,9 @@ written after the row, so that a process killed at any moment leaves only rows t
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,8 +149,21 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+"
 def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     def write(beside: Path) -> None:
         np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            _reserve(beside, path)
 
     write_atomic(path, write)
+
+
+def _reserve(beside: Path, path: Path) -> None:
+    """Take the space now: a disk that is full when a mapped page is written kills the process without a word."""
+    size = beside.stat().st_size
+    with open(beside, "rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise OSError(error.errno, f"{error.strerror}; it takes {size >> 20} MB", path) from None
 
 
 def release_pages(array: np.ndarray) -> None:
