@@ -91,8 +91,9 @@ def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, tru
     competition = data.competition
     known = competition.read_truth(truth)
     scored = score_submission(competition, submission, known)
-    lines = [f"test: {competition.metric.name} {scored.score:.4f} ({scored.interval.low:.4f} to "]
-    lines[0] += f"{scored.interval.high:.4f}) over {scored.images} samples"
+    low, high = scored.interval.low, scored.interval.high
+    sure = f" ({low:.4f} to {high:.4f}) over {scored.images} samples" if scored.images > 1 else ", one sample"
+    lines = [f"test: {competition.metric.name} {scored.score:.4f}{sure}"]
     if competition.points:
         pred = competition.read_pred(submission, known.ids)
         target, said = (np.stack([values[i] for i in range(len(known.ids))]) for values in (known.targets, pred))
