@@ -19,6 +19,8 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, OofM
 from skyfold.folds import folds_of_years
 from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.forecast_data import stored_forecasts
+from skyfold.pipeline.forecast_job import hand_in
+from skyfold.pipeline.forecast_job import test_lines as lines_of_test
 from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.forecast_table import as_text, forecast_table
 from skyfold.pipeline.prepare import prepare
@@ -290,6 +292,17 @@ def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
     text = as_text(config, data, list(table.values()))
     assert "2001-12" in text.splitlines()[0]
     assert "1998-12" not in text.splitlines()[0]
+
+
+def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    config = forecast_config(forecasts=FORECASTS[:1], against=None)
+    prepare(config.data, workspace)
+    data = make_forecasts(config, workspace, say=lambda line: None)
+    submission = hand_in(config, data, workspace)
+    (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
+    score = score_submission(data.competition, submission, sample / "test_truth.csv").score
+    assert line == f"test: mae_by_f1 {score:.4f}, one sample"
 
 
 def test_forecasts_made_once_are_not_made_again(tmp_path, sample):

@@ -163,7 +163,12 @@ def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
     from skyfold.config import ForecastConfig
 
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(NETWORK))
-    for named, name, data in (("name: network", "other", DATA), ("data: hydro_rain", "network", {**DATA, "name": "b"})):
+    for named, name, data in (
+        ("name: network", "other", DATA),
+        ("data: hydro_rain", "network", {**DATA, "name": "b"}),
+        ("has data.folds: .*k=3", "network", {**DATA, "folds": {"k": 4}}),
+        ("has data.options: {}, not", "network", {**DATA, "options": {"submission_unit": "mm/h"}}),
+    ):
         config = ForecastConfig.model_validate(
             {"name": "t", "data": data, "forecasts": [{"name": name, "run": "network.yaml"}]}
         )

@@ -252,10 +252,13 @@ def test_broken_files_are_named_all_at_once(folder: Path) -> None:
     assert "train_00006.npy: <U4 values" in text
 
 
-def test_rain_in_mm_per_h_is_not_taken_for_reflectivity(folder: Path) -> None:
-    for path in folder.glob("t*/*.npy"):
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_rain_in_mm_per_h_is_not_taken_for_reflectivity(folder: Path, part: str) -> None:
+    for path in (folder / part).glob("*.npy"):
         np.save(path, np.load(path) / 100)
-    with pytest.raises(DataLayoutError, match=r"no value above \d+\.\d+ in any file(.|\n)*Are these mm/h\?"):
+    with pytest.raises(
+        DataLayoutError, match=rf"- {part}/: no value above \d+\.\d+ in any file(.|\n)*Are these mm/h\?"
+    ):
         built(folder).check(folder)
 
 
@@ -266,6 +269,22 @@ def test_a_submission_in_mm_per_h_is_not_taken_for_reflectivity(sample: Path, tm
     write_forecast(path, ids, rain, table_of(built(sample, submission_unit="mm/h")), None, {})
     with pytest.raises(InvalidSubmission, match=r"mine\.csv: (.|\n)*set data\.options\.submission_unit: mm/h"):
         score_submission(built(sample), path, sample / "test_truth.csv")
+
+
+def test_drizzle_may_be_handed_in_beside_any_sample_submission(folder: Path, tmp_path: Path) -> None:
+    """Only what others wrote is asked for its unit; what is written here comes from mm/h."""
+    table = folder / "sample_submission.csv"
+    table.write_text(table.read_text().replace(",0", ",0.5"))
+    contest = built(folder)
+    rain = np.full((4, 120, 120, 1), 0.05, np.float32)
+    write_forecast(tmp_path / "mine.csv", contest.load(folder, "test").ids, rain, table_of(contest), table, {})
+    assert (tmp_path / "mine.csv").is_file()
+
+
+def test_patches_that_are_no_archive_are_not_said_to_hold_objects(tmp_path: Path) -> None:
+    (tmp_path / "patches.npz").write_bytes(b"not an archive")
+    with pytest.raises(DataLayoutError, match=r"patches\.npz: not an \.npz file, or cut off"):
+        built(tmp_path).load(tmp_path, "train")
 
 
 def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:

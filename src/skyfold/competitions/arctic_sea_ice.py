@@ -99,8 +99,7 @@ class Layout:
 
     @property
     def submission(self) -> PixelTable:
-        remedy = f"shares instead of 0 to {FULL_ICE}. Multiply them"
-        return PixelTable(self.cadence.column, self._labels, self.grid, float(FULL_ICE), 1.0, remedy)
+        return PixelTable(self.cadence.column, self._labels, self.grid, float(FULL_ICE), share_suspected=True)
 
     def load(self, folder: Path, part: str) -> Samples:
         """train: every date whose wanted frames are all known; test: the newest date.
@@ -147,10 +146,7 @@ class Layout:
         if problems := self.submission.header_problems(table):
             raise InvalidSubmission(f"{path}:\n{listing(problems)}")
         ids = self._ids(path, table.iloc[:, 0].astype(str).tolist())
-        try:
-            codes = np.stack(self.submission.decode(table, ids))
-        except InvalidSubmission as error:
-            raise InvalidSubmission(f"{path}: {error}") from None
+        codes = np.stack(self.submission.decode_from(path, table, ids))
         unknown = ~((codes >= 0) & (codes <= FLAGGED_TRUTH))  # NaN, too
         if unknown.any():
             name = ids[np.argwhere(unknown)[0][0]]

@@ -38,10 +38,10 @@ LEADS = ("+10 min",)
 # (row, column) of the pixels over the dams.
 DAMS = ((67, 28), (64, 46), (69, 57), (66, 62), (64, 68), (71, 70), (87, 56))
 Conversion = Callable[[np.ndarray], np.ndarray]
-# Least raw reflectivity of what counts as rain: a table that never reaches it says rain nowhere, or is in mm/h.
+# Least raw reflectivity of what counts as rain: files that never reach it hold none, or are in mm/h.
 LEAST_RAW = float(raw_of_rain(np.array(MAE_BY_CSI.threshold)))
 SUBMISSION_UNITS: dict[str, tuple[float, float, Conversion, Conversion]] = {
-    "reflectivity": (GREATEST_RAW, np.nextafter(LEAST_RAW, 0), raw_of_rain, rain_of_raw),
+    "reflectivity": (GREATEST_RAW, LEAST_RAW, raw_of_rain, rain_of_raw),
     "mm/h": (GREATEST_RAIN, 0.0, np.asarray, np.asarray),
 }
 
@@ -78,12 +78,8 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
 
 
 def _table(unit: str) -> RainTable:
-    greatest, least_peak, to_numbers, to_rain = SUBMISSION_UNITS[unit]
-    remedy = (
-        f"no rain of {MAE_BY_CSI.threshold:g} mm/h anywhere, read as raw reflectivity. If these are mm/h, set "
-        "data.options.submission_unit: mm/h"
-    )
-    return RainTable(PixelTable(KEY, lambda name: [name], GRID, greatest, least_peak, remedy), to_numbers, to_rain)
+    greatest, least, to_numbers, to_rain = SUBMISSION_UNITS[unit]
+    return RainTable(PixelTable(KEY, lambda name: [name], GRID, greatest), to_numbers, to_rain, least)
 
 
 def _sample_table(folder: Path) -> Path | None:

@@ -23,16 +23,16 @@ DECIMALS = 3
 @dataclass(frozen=True)
 class PixelTable:
     """key_column: of what a row is; labels: the rows of a sample, by its id, one a lead time; grid: (H, W), pixels row
-    by row; greatest: no value is above it. A table whose values, not all 0, are nowhere above `least_peak` is refused,
-    with `remedy`, as one of another unit. Values are written with three decimals.
+    by row; greatest: no value is above it; share_suspected: nothing above 1 in the whole table is refused.
+
+    Values are written with three decimals.
     """
 
     key_column: str
     labels: Callable[[str], Sequence[str]]
     grid: IntPair
     greatest: float
-    least_peak: float = 0.0
-    remedy: str = ""
+    share_suspected: bool = False
 
     @property
     def pixels(self) -> int:
@@ -85,8 +85,8 @@ class PixelTable:
                 problems.append(
                     f"row {row} ('{key}'): pixel {pixel} is {own[pixel]:g}, expected 0 to {self.greatest:g}. Clip it"
                 )
-        if not problems and 0 < values.max(initial=0.0) <= self.least_peak:
-            problems.append(f"nothing is above {self.least_peak:g}: {self.remedy}")
+        if self.share_suspected and not problems and 0 < values.max(initial=0.0) <= 1:
+            problems.append(f"nothing is above 1: shares instead of 0 to {self.greatest:g}. Multiply them")
         return problems
 
     def header_problems(self, table: pd.DataFrame) -> list[str]:
@@ -133,6 +133,10 @@ class PixelTable:
         table = self.read(path)
         if problems := self.problems(table, None):
             raise InvalidSubmission(f"{path}: not a table of forecasts\n{listing(problems)}")
+        return self.decode_from(path, table, ids)
+
+    def decode_from(self, path: Path, table: pd.DataFrame, ids: np.ndarray) -> list[np.ndarray]:
+        """As `decode`; InvalidSubmission names the file the table was read from."""
         try:
             return self.decode(table, ids)
         except InvalidSubmission as error:

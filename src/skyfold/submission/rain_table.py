@@ -19,12 +19,14 @@ class RainTable:
     """Keeps `SubmissionFormat`; forecasts are (H, W, 1) mm/h, or (H, W, L) where a file has several rows.
 
     numbers: the table as it lies in the file; to_numbers: from mm/h to what stands there; to_rain: back, no data
-    (below 0) becoming 0.
+    (below 0) becoming 0; least: numbers below it are no rain, so that a submission that stays below it, not all 0, is
+    taken for one of another unit.
     """
 
     numbers: PixelTable
     to_numbers: Callable[[np.ndarray], np.ndarray]
     to_rain: Callable[[np.ndarray], np.ndarray]
+    least: float = 0.0
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """InvalidSubmission names a forecast of another shape, or with NaN or negative rain."""
@@ -48,15 +50,18 @@ class RainTable:
         return self.numbers.problems(table, sample)
 
     def read(self, path: Path) -> pd.DataFrame:
-        """The table at `path`; InvalidSubmission lists what the contest would refuse."""
-        table = self.numbers.read(path)
-        if problems := self.problems(table, None):
-            raise InvalidSubmission(f"{path}: not a table of forecasts\n{listing(problems)}")
-        return table
+        """As `PixelTable.read`."""
+        return self.numbers.read(path)
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
         """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
-        return [self.to_rain(numbers) for numbers in self.numbers.read_values(path, ids)]
+        read = self.numbers.read_values(path, ids)
+        if 0 < max((float(numbers.max()) for numbers in read), default=0.0) < self.least:
+            raise InvalidSubmission(
+                f"{path}: no number reaches {self.least:g}, from which on it rains in raw reflectivity. If these are "
+                "mm/h, set data.options.submission_unit: mm/h."
+            )
+        return [self.to_rain(numbers) for numbers in read]
 
     def read_truth(self, path: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """ids, rain (H, W, L) in mm/h and where it is known (H, W) of a table in which numbers below 0 are no data."""
