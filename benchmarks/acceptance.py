@@ -24,8 +24,8 @@ from figures import RESULTS, Figure, as_markdown
 from forecast_figures import arctic_sea_ice, hydro_rain
 
 from skyfold.competition import build
-from skyfold.config import TableConfig
-from skyfold.config_files import load_blend, load_config
+from skyfold.config.files import load_blend, load_config
+from skyfold.config.model_table import TableConfig
 from skyfold.files import read_json
 from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from skyfold.config import DatasetConfig, PostprocessConfig
-from skyfold.config_files import load_config
+from skyfold.config.blend import PostprocessConfig
+from skyfold.config.data import DatasetConfig
+from skyfold.config.files import load_config
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.leaderboard.surface_picture import draw_surface
 from skyfold.oof_store import read_run

@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.cli import competition_or_config
-        from skyfold.config import TableConfig
-        from skyfold.config_files import load_config
+        from skyfold.config.files import load_config
+        from skyfold.config.model_table import TableConfig
         from skyfold.files import write_text
         from skyfold.leaderboard import experiment_table
         from skyfold.leaderboard.table import as_html, as_text, leaderboard

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments.parse_args(argv)
 
     def work() -> None:
-        from skyfold.config_files import load_forecasts
+        from skyfold.config.files import load_forecasts
         from skyfold.pipeline.forecast_pictures import draw_pictures
         from skyfold.workspace import Workspace
 

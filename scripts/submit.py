@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments.parse_args(argv)
 
     def work() -> None:
-        from skyfold.config_files import load_blend
+        from skyfold.config.files import load_blend
         from skyfold.pipeline.submit import submit
         from skyfold.workspace import Workspace
 

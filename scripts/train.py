@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments.parse_args(argv)
 
     def work() -> None:
-        from skyfold.config_files import load_run
+        from skyfold.config.files import load_run
         from skyfold.pipeline.blend import open_context, score_run
         from skyfold.pipeline.forecast_job import table_of_run
         from skyfold.training.run_folds import train

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.training.network import Network
 
 

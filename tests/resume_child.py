@@ -24,7 +24,7 @@ KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
 
 def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str = "0") -> None:
-    from skyfold.config import RunConfig
+    from skyfold.config.run import RunConfig
     from skyfold.training import run_folds
     from skyfold.workspace import Workspace
 

@@ -12,7 +12,7 @@ import pytest
 
 from skyfold import plugins
 from skyfold.competition import Competition, build
-from skyfold.config import ForecastConfig
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, OofMismatch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from skyfold.config import AugmentConfig
+from skyfold.config.augmentation import AugmentConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.errors import ConfigError
 

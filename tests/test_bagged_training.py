@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skyfold.competition import build
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.folds import make_folds
 from skyfold.training import fold_jobs, run_folds

@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
-from skyfold.config_files import load_blend, load_run
+from skyfold.config.files import load_blend, load_run
 from skyfold.ensemble import uncertain_pixels
 from skyfold.errors import OofMismatch
 from skyfold.files import read_json, write_json

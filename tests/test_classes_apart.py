@@ -12,8 +12,9 @@ import pytest
 
 import skyfold.models
 from skyfold.competition import build
-from skyfold.config import RunConfig, TableConfig
-from skyfold.config_files import load_config
+from skyfold.config.files import load_config
+from skyfold.config.model_table import TableConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.some_classes import require_one_class, with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import read_json

@@ -12,7 +12,7 @@ from PIL import Image
 
 from skyfold import competition
 from skyfold.competition import Competition
-from skyfold.config import DataConfig
+from skyfold.config.data import DataConfig
 from skyfold.data import scene_sample
 from skyfold.data.images import read_header
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission

@@ -4,8 +4,10 @@ import textwrap
 
 import pytest
 
-from skyfold.config import BlendConfig, DataConfig, DatasetConfig, RunConfig
-from skyfold.config_files import load_blend, load_config, load_run
+from skyfold.config.blend import BlendConfig
+from skyfold.config.data import DataConfig, DatasetConfig
+from skyfold.config.files import load_blend, load_config, load_run
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 
 RUN = """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.models import _csmask, efficientnet_classifier, segmentation_models, unet
 from skyfold.models._encoders import encoder_maps

@@ -14,7 +14,7 @@ import pytest
 
 import skyfold.models
 from skyfold import plugins
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyfold.config import PostprocessConfig
+from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import METRICS

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.config import ForecastConfig, ForecastModel, RunConfig
+from skyfold.config.forecasts import ForecastConfig, ForecastModel
+from skyfold.config.run import RunConfig
 from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
 from skyfold.forecasts import rain_extrapolation

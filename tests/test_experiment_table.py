@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skyfold.config import PublishedFigures, RunConfig, TableConfig
-from skyfold.config_files import load_config
+from skyfold.config.files import load_config
+from skyfold.config.model_table import PublishedFigures, TableConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
 from skyfold.leaderboard.experiment_table import ExperimentTable, as_text, experiment_table

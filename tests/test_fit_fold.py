@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 import skyfold.models
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice import Histories
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data import rain_units
 from skyfold.data.forecast_arrays import forecast_arrays
 from skyfold.data.history import History
@@ -160,7 +160,7 @@ def test_unknown_views_losses_and_networks_are_refused_before_any_data_are_read(
 
 
 def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
-    from skyfold.config import ForecastConfig
+    from skyfold.config.forecasts import ForecastConfig
 
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(NETWORK))
     for named, name, data in (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skyfold.config_files import load_forecasts
+from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.forecast_maps import GREY
 from skyfold.metrics.reliability import event_counts

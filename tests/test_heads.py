@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from skyfold.config import HeadsConfig, RunConfig
+from skyfold.config.learning import HeadsConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.models import plain_unet, segmentation_models
 from skyfold.training import backend

@@ -12,7 +12,7 @@ import pytest
 from skyfold import competition
 from skyfold.competition import Competition
 from skyfold.competitions.hydro_rain import DAMS
-from skyfold.config import DataConfig
+from skyfold.config.data import DataConfig
 from skyfold.data.shared_frames import shared_frame_groups
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest, read_json

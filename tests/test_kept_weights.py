@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.config import TrainingConfig
+from skyfold.config.learning import TrainingConfig
 from skyfold.training.kept_weights import keep, mean_weights
 
 

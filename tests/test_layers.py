@@ -12,8 +12,6 @@ SOURCE = ROOT / "src" / "skyfold"
 FOUNDATION = ["errors", "types", "files", "plugins", "progress", "workspace", "row_store", "compiled"]
 NUMPY = [
     "config",
-    "config_faults",
-    "config_files",
     "folds",
     "metrics",
     "submission",

@@ -13,7 +13,7 @@ import pytest
 
 from skyfold import competition
 from skyfold.competition import Competition
-from skyfold.config import DataConfig
+from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest
 from skyfold.pipeline.prepare import prepare

@@ -13,7 +13,7 @@ from PIL import Image
 
 from skyfold import competition
 from skyfold.competition import Competition
-from skyfold.config_files import load_config
+from skyfold.config.files import load_config
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.types import ArraySequence
 

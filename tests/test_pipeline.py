@@ -100,7 +100,7 @@ def store_gate(folder, wrong=()):
     """Rows of a classifier that is right, but for the training rows `wrong`, whose answer is turned round."""
     competition = build("understanding_clouds", {}, folder / "data" / "tiny")
     folds = read_folds(folder / "oof" / "tiny" / "folds.csv")
-    from skyfold.config_files import load_run
+    from skyfold.config.files import load_run
 
     config = load_run(folder / "gate.yaml")
     run = folder / "oof" / "tiny" / "gate"

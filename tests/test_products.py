@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from skyfold.competition import build
-from skyfold.config import DataConfig
-from skyfold.config_files import load_blend, load_run
+from skyfold.config.data import DataConfig
+from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.folds import read_folds
 from skyfold.leaderboard.score import score_submission

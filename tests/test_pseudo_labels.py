@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 import skyfold.models
 from skyfold import oof_store
-from skyfold.config import PseudoConfig, RunConfig
+from skyfold.config.learning import PseudoConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds

@@ -11,7 +11,7 @@ import pytest
 
 import skyfold.models
 from skyfold import plugins
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data import scene_arrays as scenes_of_run
 from skyfold.data.images import read_image, resize
 from skyfold.errors import ConfigError

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from skyfold import plugins
-from skyfold.config import BlendConfig, RunConfig
-from skyfold.config_files import load_config, load_forecasts
+from skyfold.config.blend import BlendConfig
+from skyfold.config.files import load_config, load_forecasts
+from skyfold.config.run import RunConfig
 from skyfold.pipeline import forecast_checks
 from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check

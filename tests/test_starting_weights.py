@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 import skyfold.models
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json

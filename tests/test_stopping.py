@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from skyfold.config import TrainingConfig
+from skyfold.config.learning import TrainingConfig
 from skyfold.training.history import draw_history, read_history, write_history
 from skyfold.training.stopping import best_epoch, has_ended, is_validated, validated
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyfold.config import PostprocessConfig
+from skyfold.config.blend import PostprocessConfig
 from skyfold.folds import Folds
 from skyfold.leaderboard.surface_picture import draw_surface, score_surface
 from skyfold.metrics.segmentation import METRICS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skyfold.config import CropConfig
+from skyfold.config.inputs import CropConfig
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
 from skyfold.data.scene_sample import CLASSES, scene
 from skyfold.data.windows import ArrayWindows

@@ -18,7 +18,7 @@ import pytest
 from optuna.storages import JournalStorage
 
 import skyfold.models
-from skyfold.config_files import load_run
+from skyfold.config.files import load_run
 from skyfold.tuning.journal import MendedJournal
 from skyfold.tuning.tune import tune
 from skyfold.workspace import Workspace

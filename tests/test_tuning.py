@@ -11,7 +11,7 @@ import optuna
 import pytest
 import yaml
 
-from skyfold.config_files import load_run
+from skyfold.config.files import load_run
 from skyfold.errors import ConfigError
 from skyfold.tuning.pictures import FEWEST, importance
 from skyfold.tuning.results import summary, write_best, write_pictures, write_table

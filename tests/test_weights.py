@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.config import WeightsConfig
+from skyfold.config.blend import WeightsConfig
 from skyfold.ensemble import uncertain_pixels, weights
 from skyfold.ensemble.bagging import combine
 from skyfold.ensemble.uncertain_pixels import counts_after_adding, counts_after_exchange, pack, weighted_sums

@@ -54,7 +54,7 @@ def _memory() -> float:
 
 
 def _keras(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
-    from skyfold.config import RunConfig
+    from skyfold.config.run import RunConfig
     from skyfold.training.network import Network
 
     batch, side = images.shape[:2]

@@ -16,7 +16,7 @@ import numpy as np
 from timing import Line, Work, growth, ratios, under
 
 from skyfold.compiled import compiled
-from skyfold.config import PostprocessConfig
+from skyfold.config.blend import PostprocessConfig
 from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.pipeline.evaluate import evaluate

@@ -17,8 +17,8 @@ import numpy as np
 from timing import Line, Work, ratios, under
 
 from skyfold import plugins
-from skyfold.config import RunConfig
-from skyfold.config_files import load_forecasts
+from skyfold.config.files import load_forecasts
+from skyfold.config.run import RunConfig
 from skyfold.data.history import History
 from skyfold.data.rain_sample import FRAMES, STRIDE, rain_event
 from skyfold.forecasts import rain_extrapolation

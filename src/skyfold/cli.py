@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skyfold.config import DataConfig
+    from skyfold.config.data import DataConfig
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -68,8 +68,8 @@ def run(work: Callable[[], None]) -> int:
 def competition_or_config(text: str) -> DataConfig:
     """The data set that a command names: a config file's `data`, or a competition with its defaults."""
     from skyfold import plugins
-    from skyfold.config import DataConfig
-    from skyfold.config_files import load_config
+    from skyfold.config.data import DataConfig
+    from skyfold.config.files import load_config
     from skyfold.errors import ConfigError
 
     if Path(text).suffix in {".yaml", ".yml"} or Path(text).is_file():

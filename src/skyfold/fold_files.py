@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyfold.config import DataConfig
+from skyfold.config.data import DataConfig
 from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json, write_json
 from skyfold.folds import Folds, read_folds, write_folds

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from skyfold.config import MixConfig
+from skyfold.config.augmentation import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.data.mix import mixed
 from skyfold.data.scaling import scaled

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from skyfold.config import WeightsConfig
+from skyfold.config.blend import WeightsConfig
 from skyfold.ensemble.uncertain_pixels import (
     MOST_PARTS,
     PackedMaps,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.config import GuideConfig
+from skyfold.config.inputs import GuideConfig
 from skyfold.data.batches import Rows, prediction_batches
 from skyfold.data.colour import colour_plane
 from skyfold.inference import tta

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.config import CropConfig
+from skyfold.config.inputs import CropConfig
 from skyfold.data.images import resize
 from skyfold.data.scaling import scaled
 from skyfold.data.scene_arrays import SceneArrays

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.config import BlendConfig, PublishedFigures, RunConfig, TableConfig, TableRow
-from skyfold.config_files import load_blend, load_run
+from skyfold.config.blend import BlendConfig
+from skyfold.config.files import load_blend, load_run
+from skyfold.config.model_table import PublishedFigures, TableConfig, TableRow
+from skyfold.config.run import RunConfig
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.table import aligned

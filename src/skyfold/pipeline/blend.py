@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from skyfold.competition import Competition, build
-from skyfold.config import BlendConfig, DataConfig, PostprocessConfig, RunConfig
-from skyfold.config_files import load_run
+from skyfold.config.blend import BlendConfig, PostprocessConfig
+from skyfold.config.data import DataConfig
+from skyfold.config.files import load_run
+from skyfold.config.run import RunConfig
 from skyfold.data.cache import with_packed_masks
 from skyfold.data.some_classes import with_classes, with_planes
 from skyfold.ensemble.combination import BlendedRows, Combination

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from skyfold.config import PostprocessConfig
+from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, DamagedFile, OofMismatch
 from skyfold.files import write_text
 from skyfold.folds import Folds

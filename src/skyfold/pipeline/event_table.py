@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skyfold.config import ForecastConfig
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.leaderboard.forecast_sums import ForecastSums, by_case, write_sums
 from skyfold.leaderboard.table import aligned, training_columns
 from skyfold.metrics.bootstrap import Interval, paired_difference

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from skyfold.competition import Competition
-from skyfold.config import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
+from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
 from skyfold.data.some_classes import require_one_class, with_planes
 from skyfold.ensemble.combination import Combination
 from skyfold.ensemble.merge import Merge, class_sources

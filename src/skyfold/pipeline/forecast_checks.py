@@ -10,8 +10,9 @@ from types import ModuleType
 import numpy as np
 
 from skyfold import plugins
-from skyfold.config import ForecastConfig, ForecastModel, RunConfig
-from skyfold.config_files import load_run
+from skyfold.config.files import load_run
+from skyfold.config.forecasts import ForecastConfig, ForecastModel
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.workspace import Workspace

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Competition, build
-from skyfold.config import ForecastConfig
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
 from skyfold.fold_files import folds_of

@@ -8,8 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from skyfold.config import ForecastConfig, ForecastModel, RunConfig
-from skyfold.config_files import load_forecasts
+from skyfold.config.files import load_forecasts
+from skyfold.config.forecasts import ForecastConfig, ForecastModel
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.points import at_points

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyfold import oof_store
 from skyfold.competition import Competition
-from skyfold.config import ForecastConfig, ForecastModel
+from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.history import History, HistorySource
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.forecast_curves import draw_by_lead, draw_reliability

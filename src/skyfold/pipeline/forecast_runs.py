@@ -15,7 +15,8 @@ from types import ModuleType
 import numpy as np
 
 from skyfold import oof_store, plugins
-from skyfold.config import ForecastConfig, ForecastModel, RunConfig
+from skyfold.config.forecasts import ForecastConfig, ForecastModel
+from skyfold.config.run import RunConfig
 from skyfold.data.history import HistorySource
 from skyfold.data.known_outcome import FittedForecast, KnownOutcome
 from skyfold.errors import ConfigError, DamagedFile

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.config import ForecastConfig
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.leaderboard.forecast_sums import ForecastSums, write_sums
 from skyfold.leaderboard.table import aligned, training_columns
 from skyfold.metrics.bootstrap import Interval, paired_difference

@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, ForecastConfig, RunConfig, TableConfig
-from skyfold.config_files import load_blend, load_config
+from skyfold.config.blend import BlendConfig
+from skyfold.config.data import DatasetConfig
+from skyfold.config.files import AnyConfig, load_blend, load_config
+from skyfold.config.forecasts import ForecastConfig
+from skyfold.config.model_table import TableConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.some_classes import with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import write_json

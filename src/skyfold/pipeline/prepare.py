@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Competition, build
-from skyfold.config import DataConfig
+from skyfold.config.data import DataConfig
 from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError

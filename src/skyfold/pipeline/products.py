@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from skyfold.competition import Colour, build
-from skyfold.config import BlendConfig
+from skyfold.config.blend import BlendConfig
 from skyfold.data.images import ImageFiles, read_header
 from skyfold.errors import ConfigError
 from skyfold.files import write_atomic, write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import build
-from skyfold.config import BlendConfig
+from skyfold.config.blend import BlendConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import read_folds
 from skyfold.oof_store import read_info, read_run

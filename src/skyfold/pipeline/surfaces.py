@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from skyfold.config import PostprocessConfig
+from skyfold.config.blend import PostprocessConfig
 from skyfold.data.cache import stamp_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from skyfold.config import RunConfig, TableConfig
-from skyfold.config_files import load_blend, load_run
+from skyfold.config.files import load_blend, load_run
+from skyfold.config.model_table import TableConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.leaderboard.experiment_table import as_text, experiment_table, row_file
 from skyfold.pipeline.blend import blend, blend_lines, member_configs, open_context, score_run

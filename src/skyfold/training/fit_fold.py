@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Batch, Rows, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.scene_arrays import SceneArrays, epoch_rows, validation_rows

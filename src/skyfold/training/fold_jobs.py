@@ -11,7 +11,7 @@ import numpy as np
 
 from skyfold import plugins
 from skyfold.competition import Competition
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skyfold.config import HeadsConfig
+from skyfold.config.learning import HeadsConfig
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import log_odds
 

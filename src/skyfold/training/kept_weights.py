@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyfold.config import TrainingConfig
+from skyfold.config.learning import TrainingConfig
 
 Weights = list[np.ndarray]
 

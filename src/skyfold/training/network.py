@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from skyfold import plugins
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import with_softmax

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
-from skyfold.config import PseudoConfig, RunConfig
+from skyfold.config.learning import PseudoConfig
+from skyfold.config.run import RunConfig
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError

@@ -13,7 +13,7 @@ import numpy as np
 from skyfold import competition as competitions
 from skyfold import oof_store, plugins
 from skyfold.competition import Competition
-from skyfold.config import PREDICTION_KEYS, RunConfig
+from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.data.cache import images_of_size, training_arrays
 from skyfold.data.crops import CropPlan
 from skyfold.data.forecast_arrays import forecast_arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from skyfold.config import ScheduleConfig
+from skyfold.config.learning import ScheduleConfig
 
 
 def learning_rate(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold import plugins
-from skyfold.config import RunConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.folds import Folds
 from skyfold.oof_store import RunInfo, read_info

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from skyfold.config import TrainingConfig
+from skyfold.config.learning import TrainingConfig
 from skyfold.training.history import HistoryRow
 
 

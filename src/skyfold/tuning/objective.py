@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from skyfold.config import RunConfig
-from skyfold.config_files import load_run
+from skyfold.config.files import load_run
+from skyfold.config.run import RunConfig
 from skyfold.files import write_text
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
 from skyfold.training.run_folds import fit_scores, open_data

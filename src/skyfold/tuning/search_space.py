@@ -24,7 +24,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from skyfold.config import NAME_PATTERN, PREDICTION_KEYS, Positive, RunConfig, Seed, Strict
+from skyfold.config.fields import NAME_PATTERN, Positive, Seed, Strict
+from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 

@@ -20,8 +20,8 @@ import numpy as np
 import yaml
 
 from skyfold import plugins
-from skyfold.config import RunConfig
-from skyfold.config_files import load_run
+from skyfold.config.files import load_run
+from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, listing

@@ -17,7 +17,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from skyfold import competition as competitions
-from skyfold.config import PREDICTION_KEYS, RunConfig
+from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.training.fold_jobs import validation_score

@@ -10,10 +10,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from skyfold.config import AnyConfig, BlendConfig, DatasetConfig, ForecastConfig, RunConfig, TableConfig
-from skyfold.config_faults import explain
+from skyfold.config.blend import BlendConfig
+from skyfold.config.data import DatasetConfig
+from skyfold.config.faults import explain
+from skyfold.config.forecasts import ForecastConfig
+from skyfold.config.model_table import TableConfig
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
+
+AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:

@@ -1,0 +1,135 @@
+"""A blend of runs: how they are combined, post-processed and handed in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from skyfold.config.data import DataConfig
+from skyfold.config.faults import explain
+from skyfold.config.fields import NAME_PATTERN, Fraction, Positive, Seed, Strict
+
+FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
+
+
+class PostprocessConfig(Strict):
+    """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
+
+    rule: "component" drops small components, "total" empties a small mask, "triplet" empties a mask that has too few
+    pixels above a second, higher threshold (`min_areas` are then their counts). gate: how the classifier may empty a
+    class. gate_wanted: the precision or recall wanted, for the gates of these names. presence: what the gate goes by,
+    the classifier's probability alone, or stacked with the blend's own surest pixels by a logistic regression.
+    """
+
+    thresholds: Annotated[int, Field(ge=1, le=255)] = 51
+    min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    rule: Literal["component", "total", "triplet"] = "component"
+    gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
+    gate_wanted: Fraction | None = None
+    presence: Literal["classifier", "stacked"] = "stacked"
+
+    @model_validator(mode="after")
+    def _wanted(self) -> PostprocessConfig:
+        if self.gate in ("precision", "recall") and self.gate_wanted is None:
+            raise ValueError(f"gate: {self.gate} needs gate_wanted, the {self.gate} to reach")
+        return self
+
+
+class WeightsConfig(Strict):
+    """How the weights of a weighted mean are searched on the out-of-fold rows, together with a threshold per class.
+
+    search: "greedy" adds models one by one, with replacement, whichever helps most; "hill_climb" moves weight between
+    two models as long as that helps; "slsqp" follows the gradient of the correlation with the truth. steps: models that
+    greedy adds; bags: how often the search is repeated, each on a random `row_share` of the groups and `model_share` of
+    the runs, and averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
+    """
+
+    search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"
+    steps: Annotated[int, Field(ge=1, le=250)] = 25
+    bags: Annotated[int, Field(ge=1, le=100)] = 1
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    model_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    thresholds: Annotated[int, Field(ge=1, le=255)] = 15
+    threshold_range: tuple[Fraction, Fraction] = (0.2, 0.8)
+
+    @field_validator("threshold_range")
+    @classmethod
+    def _ascending(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if not ends[0] < ends[1]:
+            raise ValueError("the first threshold must be below the last")
+        return ends
+
+
+class MergeConfig(Strict):
+    """How classes, each learned by one run or several, become one map in which each pixel has one class.
+
+    rule: "largest" takes the class with the largest probability; "normalised" too, after each class's probabilities are
+    stretched so that the threshold at which it alone scores best lies at one half; "priority" the first class of
+    `order` that is above that threshold. The class that no run learned (under "priority": that `order` leaves out) is
+    where no other is. Thresholds are chosen on out-of-fold rows, and again without each fold.
+    """
+
+    rule: Literal["largest", "normalised", "priority"] = "largest"
+    order: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _order_fits(self) -> MergeConfig:
+        if (self.rule == "priority") != (self.order is not None):
+            raise ValueError("order: give it with rule: priority, and with no other; all classes but one, first wins")
+        return self
+
+
+class BlendConfig(Strict):
+    """Runs blended into one prediction, post-processed, and handed in.
+
+    runs: config files of the runs, relative to this file; gate: config of a run with target "presence", or none.
+    With a gate two submissions are written: `<name>_before_gate` and `<name>`.
+    combine: "vote" is the share of runs above a level of their own per class, "stack" a logistic regression per class
+    on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}` to
+    have those of a mean searched (see WeightsConfig); none: equal. merge: give each pixel one class; the runs may then
+    know different classes, and nothing is cut or dropped after it.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    gate: str | None = None
+    combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
+    weights: tuple[float, ...] | WeightsConfig | None = None
+    merge: MergeConfig | None = Field(default=None, exclude_if=lambda merge: merge is None)
+    postprocess: PostprocessConfig = PostprocessConfig()
+    bootstrap: Positive = 1000
+    seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merged_masks_are_final(cls, given: Any) -> Any:
+        """What is merged is cut at one half, where its classes part."""
+        if not isinstance(given, dict) or given.get("merge") is None:
+            return given
+        if given.get("postprocess") is not None:
+            raise ValueError("postprocess: thresholds and areas would undo what merge: decides; leave it off")
+        return {**given, "postprocess": PostprocessConfig(thresholds=1)}
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _fixed_or_searched(cls, given: Any) -> tuple[float, ...] | WeightsConfig | None:
+        kind: Any = WeightsConfig if isinstance(given, dict | WeightsConfig) else FixedWeights | None
+        try:
+            weights: tuple[float, ...] | WeightsConfig | None = TypeAdapter(kind).validate_python(given)
+        except ValidationError as error:
+            raise ValueError("; ".join(explain(WeightsConfig, error))) from None
+        return weights
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> BlendConfig:
+        if isinstance(self.weights, tuple) and (len(self.weights) != len(self.runs) or not sum(self.weights)):
+            raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
+        if isinstance(self.weights, WeightsConfig) and self.combine != "mean":
+            raise ValueError(f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones")
+        if self.merge and (self.gate or self.combine != "mean" or isinstance(self.weights, WeightsConfig)):
+            raise ValueError("merge: it goes with the mean of runs, equal or of fixed weights, and without a gate")
+        if self.weights is not None and self.combine == "stack":
+            raise ValueError("weights: combine: stack fits its own; leave them off")
+        return self

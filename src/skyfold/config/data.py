@@ -1,0 +1,62 @@
+"""What a config says of a data set: its files, its options, and how its samples are divided."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from skyfold.config.fields import NAME_PATTERN, Positive, Seed, Strict
+from skyfold.types import IntPair
+
+
+class FoldsConfig(Strict):
+    """How the training samples are divided; written once to `oof/<data name>/folds.csv` and shared by all runs.
+
+    near_duplicate_bits: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
+    years: the first and last of the years that forecasts are validated on, one fold each, fitted on the past alone; k
+    and seed then say nothing. years_a_fold: so many years share a fold, and are forecast by what was fitted before the
+    first of them.
+    """
+
+    k: Annotated[int, Field(ge=2)] = 5
+    seed: Seed = 0
+    near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
+    years: IntPair | None = Field(default=None, exclude_if=lambda years: years is None)
+    years_a_fold: Positive = Field(default=1, exclude_if=lambda count: count == 1)
+
+    @field_validator("years")
+    @classmethod
+    def _in_order(cls, years: IntPair | None) -> IntPair | None:
+        if years is not None and not years[0] <= years[1]:
+            raise ValueError("the first year and the last")
+        return years
+
+    @model_validator(mode="after")
+    def _of_years(self) -> FoldsConfig:
+        if self.years is None and self.years_a_fold > 1:
+            raise ValueError("years_a_fold: folds are of years where `years` says which; give it, or leave this off")
+        return self
+
+
+class DataConfig(Strict):
+    """`competition` says what the files mean; `name` is the folder they lie in and under which results are kept.
+
+    options: for the competition (a class table, say); sample: settings of its procedural sample, where one is wanted.
+    """
+
+    competition: str
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    folds: FoldsConfig = FoldsConfig()
+    sample: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> str:
+        return self.name or self.competition
+
+
+class DatasetConfig(Strict):
+    """A data set alone: what prepare.py and score.py need."""
+
+    data: DataConfig

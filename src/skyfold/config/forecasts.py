@@ -1,0 +1,64 @@
+"""Forecasts of families and networks, compared on the same dates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from skyfold.config.data import DataConfig
+from skyfold.config.fields import NAME_PATTERN, Strict
+from skyfold.types import IntPair
+
+
+class ForecastModel(Strict):
+    """One forecast, of a family or of a network.
+
+    family: a module of `skyfold.forecasts`; options: of its `forecast`. members: names of forecasts above it in the
+    list, for a family that learns from theirs. run: the config of a network with `target: forecast`, of the same name.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    family: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    run: str | None = Field(default=None, exclude_if=lambda run: run is None)
+
+    @model_validator(mode="after")
+    def _family_or_run(self) -> ForecastModel:
+        if (self.family is None) == (self.run is None):
+            raise ValueError(f"{self.name}: give a family, or a run")
+        if self.run is not None and (self.options or self.members):
+            raise ValueError(f"{self.name}: options and members are of a family; a run has a config of its own")
+        return self
+
+
+class ForecastConfig(Strict):
+    """Forecasts of families and networks, compared on the same dates; the last one is handed in.
+
+    scored: the first and last year of the table; None: all that the folds validate. against: the forecast that the
+    others are compared with year by year; None: the first.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    data: DataConfig
+    forecasts: Annotated[tuple[ForecastModel, ...], Field(min_length=1)]
+    scored: IntPair | None = None
+    against: str | None = None
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ForecastConfig:
+        names = [model.name for model in self.forecasts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"forecasts: each needs a name of its own, got {', '.join(names)}")
+        for place, model in enumerate(self.forecasts):
+            if len(set(model.members)) != len(model.members):
+                raise ValueError(f"forecasts: {model.name}: a member is named twice, {', '.join(model.members)}")
+            unknown = [member for member in model.members if member not in names[:place]]
+            if unknown:
+                raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
+        if self.against is not None and self.against not in names:
+            raise ValueError(f"against: there is no forecast '{self.against}'")
+        if self.scored is not None and self.scored[0] > self.scored[1]:
+            raise ValueError(f"scored: the first year comes first, got {list(self.scored)}")
+        return self
