@@ -158,6 +158,7 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
         (lambda rows: [*rows[:-1], rows[-1][:-4]], r"line 13 \('2003-12'\).*cut off"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",x", 1), *rows[2:]], r"line 2 \('2003-01'\): not a number"),
         (lambda rows: [row.rpartition(",")[0] for row in rows], "191 columns of pixels, expected 192"),
+        (lambda rows: [row.replace(",", ";") for row in rows], r"bad\.csv: the header is parted by semicolons"),
         (lambda rows: [",".join(["month", *rows[0].split(",")[:0:-1]]), *rows[1:]], "pixels are not in order"),
     ],
 )
@@ -367,6 +368,17 @@ def test_an_event_of_another_contest_is_refused(tmp_path, sample):
     prepare(config.data, workspace)
     with pytest.raises(ConfigError, match=r"weighted_blend with \{'event': 'rain'\} is for mm/h; 'arctic_sea_ice' is"):
         make_forecasts(config, workspace)
+
+
+def test_a_sample_submission_of_another_header_is_refused_before_anything_is_made(tmp_path, sample):
+    workspace = Workspace(root=tmp_path)
+    folder = shutil.copytree(sample, workspace.data("ice"))
+    table = folder / "sample_submission.csv"
+    table.write_text(table.read_text().replace("month", "date", 1))
+    prepare(forecast_config().data, workspace)
+    with pytest.raises(InvalidSubmission, match=r"sample_submission\.csv: header: the first column is 'date'"):
+        make_forecasts(forecast_config(), workspace)
+    assert not list(tmp_path.glob("oof/*/*/run.json"))
 
 
 def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, sample):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
+from skyfold.submission.write_forecast import ForecastTable
 from skyfold.workspace import Workspace
 
 
@@ -62,8 +64,12 @@ def check_fit(
     config: ForecastConfig, data: ForecastData, networks: Mapping[str, RunConfig], workspace: Workspace
 ) -> None:
     """Refuse families, and views of networks, that are not for such frames, being of another unit or of seasons; and
-    families whose package is missing, where something is left to make."""
+    families whose package is missing, where something is left to make. Also a sample submission of another header,
+    which the submission would have to take over."""
     contest = data.competition
+    sample = contest.sample_table(workspace.data(config.data.folder)) if data.test is not None else None
+    if sample is not None:
+        cast(ForecastTable, contest.submission).check_header(sample)
     for model in config.forecasts:
         if model.family is None:
             view = networks[model.name].view if model.name in networks else None

@@ -6,9 +6,11 @@ import gzip
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +81,7 @@ class PixelTable:
         for row, (key, own) in enumerate(zip(table.iloc[:, 0], values, strict=True), start=1):
             if not np.isfinite(own).all():
                 pixel = int(np.flatnonzero(~np.isfinite(own))[0])
-                problems.append(f"row {row} ('{key}'): pixel {pixel} is NaN or infinite. Predict it again")
+                problems.append(f"row {row} ('{key}'): pixel {pixel} is NaN or infinite. Give every pixel a number")
             elif own.min() < 0 or own.max() > self.greatest:
                 pixel = int(np.flatnonzero((own < 0) | (own > self.greatest))[0])
                 problems.append(
@@ -109,24 +111,25 @@ class PixelTable:
 
         InvalidSubmission names the line that is cut off or holds something other than numbers.
         """
-        opened = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-                header = file.readline().rstrip("\r\n").split(",")
-                read = [
-                    self._line(path, number, text.rstrip("\r\n"), len(header))
-                    for number, text in enumerate(file, start=2)
-                    if text.strip()
-                ]
-        except (FileNotFoundError, IsADirectoryError):
-            raise InvalidSubmission(f"{path}: no such file.") from None
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
+        with _opened(path) as file:
+            header = _header(path, file)
+            read = [
+                self._line(path, number, text.rstrip("\r\n"), len(header))
+                for number, text in enumerate(file, start=2)
+                if text.strip()
+            ]
         if not read:
             raise InvalidSubmission(f"{path}: no rows under the header. Write it again.")
-        table = _frame(header[0].strip('"'), [key for key, _ in read], np.stack([values for _, values in read]))
-        table.columns = pd.Index([name.strip('"') for name in header])
+        table = _frame(header[0], [key for key, _ in read], np.stack([values for _, values in read]))
+        table.columns = pd.Index(header)
         return table
+
+    def check_header(self, path: Path) -> None:
+        """Reads one line; InvalidSubmission names the file where its columns are not the key and every pixel."""
+        with _opened(path) as file:
+            header = _header(path, file)
+        if problems := self.header_problems(pd.DataFrame(columns=header)):
+            raise InvalidSubmission(f"{path}: {problems[0]}.")
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
         """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
@@ -185,6 +188,27 @@ class PixelTable:
             f"row {row + 1}: '{keys[row]}' where '{wanted[row]}' was expected. Keep the order of the sample submission"
             for row in list(misplaced)[:1]
         ]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    """The text of a table, plain or .gz; faults name the file."""
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            yield file
+    except (FileNotFoundError, IsADirectoryError):
+        raise InvalidSubmission(f"{path}: no such file.") from None
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
+
+
+def _header(path: Path, file: IO[str]) -> list[str]:
+    line = file.readline().rstrip("\r\n")
+    for other, name in ((";", "semicolons"), ("\t", "tabs")):
+        if "," not in line and other in line:
+            raise InvalidSubmission(f"{path}: the header is parted by {name}. Save the table with commas.")
+    return [name.strip('"') for name in line.split(",")]
 
 
 def _frame(key_column: str, keys: list[str], values: np.ndarray) -> pd.DataFrame:

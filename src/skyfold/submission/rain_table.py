@@ -53,6 +53,10 @@ class RainTable:
         """As `PixelTable.read`."""
         return self.numbers.read(path)
 
+    def check_header(self, path: Path) -> None:
+        """As `PixelTable.check_header`."""
+        self.numbers.check_header(path)
+
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
         """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
         read = self.numbers.read_values(path, ids)
