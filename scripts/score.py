@@ -30,12 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise DataLayoutError(f"{folder}: no such folder, named by --data.")
         competition = build(data.competition, data.options, folder if folder.is_dir() else None)
         scored = score_submission(competition, given.submission, given.truth)
-        what = "images" if competition.task == "segmentation" else "samples"
-        print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} {what})")
+        one = "image" if competition.task == "segmentation" else "sample"
+        many = one if scored.images == 1 else f"{one}s"
+        print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} {many})")
         if not math.isfinite(scored.score):
             print("not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?")
         if scored.images > 1:
-            print(f"95 % interval over {what}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
+            print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
         for name, value in scored.per_class.items():
             print(f"  {name}: {value:.6f}")
 
