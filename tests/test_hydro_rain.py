@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from skyfold import competition
 from skyfold.competition import Competition
 from skyfold.competitions.hydro_rain import DAMS
 from skyfold.config.data import DataConfig
+from skyfold.data.radar_files import RawFiles
 from skyfold.data.shared_frames import shared_frame_groups
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest, read_json
@@ -285,6 +288,19 @@ def test_patches_that_are_no_archive_are_not_said_to_hold_objects(tmp_path: Path
     (tmp_path / "patches.npz").write_bytes(b"not an archive")
     with pytest.raises(DataLayoutError, match=r"patches\.npz: not an \.npz file, or cut off"):
         built(tmp_path).load(tmp_path, "train")
+
+
+def test_files_that_were_copied_are_the_same_and_changed_ones_are_not(folder: Path) -> None:
+    path = folder / "train" / "train_00000.npy"
+    inputs = built(folder).load(folder, "train").inputs
+    assert isinstance(inputs, RawFiles)
+    first = inputs.content
+    os.utime(path, ns=(0, 0))
+    assert replace(inputs).content == first
+    raw = np.load(path)
+    raw[5, 5, 0] += 1
+    np.save(path, raw)
+    assert replace(inputs).content != first
 
 
 def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:

@@ -83,9 +83,7 @@ def begin_run(
             (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
             ("another folds.csv", there.folds_hash, info.folds_hash),
             (
-                "other frames (or files that were written anew)"
-                if kind == "forecast"
-                else "other training images or masks",
+                "other frames" if kind == "forecast" else "other training images or masks",
                 there.data_hash,
                 data_hash,
             ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Literal
 import numpy as np
 
 from skyfold.data.history import History
-from skyfold.data.images import files_stamp
+from skyfold.data.images import THREADS
 from skyfold.data.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.errors import DataLayoutError
-from skyfold.files import NO_ARRAY, digest
+from skyfold.files import NO_ARRAY, digest, file_digest
+from skyfold.progress import Progress
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
@@ -46,8 +48,16 @@ class RawFiles:
 
     @cached_property
     def content(self) -> str:
-        """A digest of the names, sizes and times of the files."""
-        return files_stamp(self.paths)
+        """A digest of names and bytes: files that were copied are the same. Reads all of them."""
+        named = []
+        with (
+            Progress("looking whether files are as before", len(self.paths), "files") as progress,
+            ThreadPoolExecutor(THREADS) as pool,
+        ):
+            for path, found in zip(self.paths, pool.map(file_digest, self.paths), strict=True):
+                named.append(f"{path.name}\t{found}")
+                progress.advance()
+        return digest("\n".join(named))
 
     def history(self, index: int) -> History:
         return History(self[index], NEXT_FRAME)
