@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from skyfold.data.ice_sample import procedural_codes
 from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasts import edge_blend, mean_of_years
-from skyfold.forecasts._cell_boosting import fit_left_over
+from skyfold.forecasts._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over
 from skyfold.forecasts._cell_features import NAMES, cell_features
 from skyfold.forecasts._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
 from skyfold.forecasts._least_deviation import applied, least_deviation
@@ -150,7 +150,8 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
     truths = [rng.uniform(0, 250, len(forecast)).astype(np.float32) for forecast in blended]
 
     def fitted(truths):
-        return fit_left_over(list(zip(described, blended, truths, strict=True)), np.random.default_rng(0))
+        dates = list(zip(described, blended, truths, strict=True))
+        return fit_left_over(dates, np.arange(7.0)[::-1], 2, np.random.default_rng(0))
 
     other = fitted([np.zeros_like(truth) if date == 3 else truth for date, truth in enumerate(truths)])
     same = fitted(truths)
@@ -160,8 +161,68 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
         assert not np.array_equal(unseen[0], same.corrected(features, forecast))
 
 
+def test_the_last_years_count_for_more_than_those_of_long_ago():
+    """Ice departs by +40 in all dates but the last, where by -40: the older those are, the less is said of them."""
+    described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
+    dates = [(f, np.full(len(f.cells), 100, np.float32), np.full(len(f.cells), 140, np.float32)) for f in described]
+    features, forecast, _ = dates[-1]
+    dates[-1] = (features, forecast, np.full(len(forecast), 60, np.float32))
+    changed = []
+    for ages in ([3.0, 2.0, 1.0, 0.0], [90.0, 90.0, 90.0, 0.0]):
+        fitted = fit_left_over(dates, np.array(ages), 1, np.random.default_rng(0))
+        changed.append(fitted.corrected(features, forecast).mean() - 100)
+    assert changed[1] < -10 < changed[0]
+
+
+def test_boostings_are_averaged():
+    """Each part of the dates is left out by two models; the corrections and the chances are the means of theirs."""
+    known = [outcome(year) for year in range(6, 12)]
+    fitted = edge_blend.fit(known, boosted=True, boostings=2)
+    features = cell_features(history(12), NO_MEMBERS)
+    blended = np.full(len(features.cells), 100, np.float32)
+    assert fitted.left_over is not None
+    apart = [
+        LeftOver(fitted.left_over.models[first : first + PARTS], PARTS).corrected(features, blended)
+        for first in (0, PARTS)
+    ]
+    assert not np.array_equal(*apart)
+    np.testing.assert_allclose(fitted.left_over.corrected(features, blended), np.mean(apart, axis=0), rtol=1e-5)
+    assert isinstance(fitted.side, LikelySide)
+    assert len(fitted.side.models) == 2
+
+
+def test_the_side_goes_by_the_mean_chance():
+    """One model says open water, the other plenty of ice: a hit must be worth the more, the less sure it is."""
+    features = cell_features(history(12), NO_MEMBERS)
+    forecast = np.full(len(features.cells), 30, np.float32)
+
+    def says(*kinds: int, hit: float) -> bool:
+        side = LikelySide(tuple(_Sure(kind) for kind in kinds), Worth(hit=hit, alarm=0.0))  # type: ignore[arg-type]
+        return bool(side.says_ice(features, forecast).any())
+
+    # Moved to 37.5 the error of open water grows by 7.5, that of counted ice shrinks by as much.
+    assert says(2, hit=0.0)
+    assert not says(0, hit=0.0)
+    assert not says(0, 0, 2, hit=7.0)
+    assert says(0, 0, 2, hit=8.0)
+
+
+@dataclass
+class _Sure:
+    """Is sure of one kind of outcome."""
+
+    kind: int
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return np.array([self.kind])
+
+    def predict_proba(self, columns: np.ndarray) -> np.ndarray:
+        return np.ones((len(columns), 1))
+
+
 def test_a_single_date_is_enough():
-    fitted = edge_blend.fit([outcome(8)], boosted=True)
+    fitted = edge_blend.fit([outcome(8)], boosted=True, boostings=2)
     assert np.isfinite(fitted.forecast(history(12), NO_MEMBERS)).all()
 
 
@@ -180,5 +241,7 @@ def test_options_are_checked():
     edge_blend.check({"boosted": True, "years": 14})
     with pytest.raises(ConfigError, match="true or false"):
         edge_blend.check({"boosted": 1})
+    with pytest.raises(ConfigError, match="nothing is boosted"):
+        edge_blend.check({"boostings": 2})
     with pytest.raises(ConfigError, match="did you mean 'years'"):
         edge_blend.check({"year": 1})

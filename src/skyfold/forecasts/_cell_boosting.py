@@ -3,14 +3,16 @@
 Years are few and the cells of one say much the same, so that a model knows the years it has seen too well. Several are
 fitted, each without some of the dates, and their mean corrects the blend; what is learned further is learned from
 corrections by those that have not seen the date. The side of the 15 % edge is decided as by groups (`_edge_decision`),
-but with all that is known of a cell in the place of four features.
+but with all that is known of a cell in the place of four features. The ice of the last years says more of the next one
+than that of long ago: the older a date is, the fewer of its cells are learned from. All of it may be done several
+times, with other cells and columns, and averaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 CELLS = 150_000  # fitted on, over all dates
+HALF_LIFE = {"left over": 15.0, "side": 8.0}  # years after which half as many cells are drawn of a date
 PARTS = 5  # of the dates; a model of what is left over goes without one of them
 FEW_CELLS = 30_000  # threads that wait for each other would only be slower
 LEAST_SPREAD = 2.0  # cells that hardly change are left as they are
@@ -28,47 +31,49 @@ NEAR_EDGE = (0.5, 120.0)  # forecasts whose side is asked
 KINDS = np.array([COUNTED[0], EDGE, COUNTED[1]])  # open water, ice below the edge, ice above it that counts, more ice
 TYPICAL = np.array([3.0, 24.0, 75.0, 200.0])  # a value of each kind
 FULL = 250.0
-SETTINGS = {"max_leaf_nodes": 24, "max_bins": 127, "early_stopping": False}
+# A split chooses among three columns in ten, so that models differ.
+SETTINGS = {"max_leaf_nodes": 24, "max_bins": 127, "max_features": 0.3, "early_stopping": False}
 
 Cells = tuple[CellFeatures, np.ndarray, np.ndarray]  # features, forecast (A,), truth (A,)
 
 
-def fit_left_over(dates: Sequence[Cells], rng: np.random.Generator) -> LeftOver:
-    """From the open cells of earlier dates, those that are known; the same number of cells is drawn of each date."""
+def fit_left_over(dates: Sequence[Cells], ages: np.ndarray, times: int, rng: np.random.Generator) -> LeftOver:
+    """From the open cells of earlier dates, those that are known.
+
+    ages: (D,) years of each date, in the same order; times: so many models go without the same dates.
+    """
     parts = min(PARTS, len(dates))
-    if parts == 1:
-        return LeftOver((_fit_left(dates, rng),))
-    return LeftOver(
-        tuple(_fit_left([d for k, d in enumerate(dates) if k % parts != part], rng) for part in range(parts))
-    )
+    which = np.arange(len(dates))
+    models = []
+    for _ in range(times):
+        for part in range(parts):
+            seen = which[which % parts != part] if parts > 1 else which
+            models.append(_fit_left([dates[k] for k in seen.tolist()], ages[seen], rng))
+    return LeftOver(tuple(models), parts)
 
 
-def fit_side(dates: Sequence[Cells], worth: Worth, rng: np.random.Generator) -> LikelySide:
-    """As `fit_left_over`, of the forecasts whose side is to be decided."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    drawn = [_drawn(date, _near_edge(*date[:2]), CELLS // len(dates), rng) for date in dates]
-    features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
-    kinds = kinds_of(np.concatenate([truth for _, _, truth in drawn]))
-    model = HistGradientBoostingClassifier(max_iter=50, learning_rate=0.12, min_samples_leaf=_leaf(kinds), **SETTINGS)
-    with _threads(kinds):
-        return LikelySide(model.fit(features, kinds), worth)
+def fit_side(
+    dates: Sequence[Cells], ages: np.ndarray, times: int, worth: Worth, rng: np.random.Generator
+) -> LikelySide:
+    """As `fit_left_over`, of the forecasts whose side is to be decided; `times` models, of all dates."""
+    return LikelySide(tuple(_fit_kinds(dates, ages, rng) for _ in range(times)), worth)
 
 
 @dataclass(frozen=True)
 class LeftOver:
-    """models: fitted on the error that the blend left; the k-th of n has not seen the dates k, k + n, ... (a single
-    model has seen all)."""
+    """models: fitted on the error that the blend left; of n parts, the k-th model has not seen the dates whose number
+    divided by n leaves as much as k does (of one part, each has seen all)."""
 
     models: tuple[HistGradientBoostingRegressor, ...]
+    parts: int
 
     def corrected(self, features: CellFeatures, blended: np.ndarray) -> np.ndarray:
         """float32 (A,): blended (A,) and the mean of what the models expect to be left over."""
         return self._corrected(self.models, features, blended)
 
     def corrected_unseen(self, date: int, features: CellFeatures, blended: np.ndarray) -> np.ndarray:
-        """As `corrected`, for one of the dates that were fitted on, by the model that has not seen it."""
-        return self._corrected((self.models[date % len(self.models)],), features, blended)
+        """As `corrected`, for one of the dates that were fitted on, by the models that have not seen it."""
+        return self._corrected(self.models[date % self.parts :: self.parts], features, blended)
 
     @staticmethod
     def _corrected(
@@ -85,9 +90,9 @@ class LeftOver:
 
 @dataclass(frozen=True)
 class LikelySide:
-    """A classifier of the kinds of outcome, and what hits and false alarms are worth."""
+    """models: classifiers of the kinds of outcome, whose mean counts; worth: of hits and false alarms."""
 
-    model: HistGradientBoostingClassifier
+    models: tuple[HistGradientBoostingClassifier, ...]
     worth: Worth
 
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
@@ -95,8 +100,10 @@ class LikelySide:
         near = _near_edge(features, forecast)
         ice: np.ndarray = forecast >= EDGE
         if near.any():
-            chance = np.zeros((int(near.sum()), len(TYPICAL)))
-            chance[:, self.model.classes_] = self.model.predict_proba(_columns(features.of(near), forecast[near]))
+            columns = _columns(features.of(near), forecast[near])
+            chance = np.zeros((len(columns), len(TYPICAL)))
+            for model in self.models:
+                chance[:, model.classes_] += model.predict_proba(columns) / len(self.models)
             ice[near] ^= self._crosses(chance, forecast[near])
         return ice
 
@@ -109,6 +116,17 @@ class LikelySide:
         return crosses
 
 
+def cells_of_dates(ages: np.ndarray, half_life: float) -> list[int]:
+    """How many cells to draw of each date, `CELLS` in all. ages: (D,) years; half_life: in years.
+
+    >>> cells_of_dates(np.array([15.0, 0.0]), 15.0)
+    [50000, 100000]
+    """
+    weights = 0.5 ** (ages / half_life)
+    counts: list[int] = (CELLS * weights / weights.sum()).astype(int).tolist()
+    return counts
+
+
 def kinds_of(truth: np.ndarray) -> np.ndarray:
     """int64 (n,): 0 open water (to 5 %), 1 ice below the edge, 2 from the edge to 50 %, 3 more.
 
@@ -118,17 +136,36 @@ def kinds_of(truth: np.ndarray) -> np.ndarray:
     return np.digitize(truth, KINDS)
 
 
-def _fit_left(dates: Sequence[Cells], rng: np.random.Generator) -> HistGradientBoostingRegressor:
+def _fit_left(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> HistGradientBoostingRegressor:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    drawn = [_drawn(date, _changing(date[0]), CELLS // len(dates), rng) for date in dates]
+    most = cells_of_dates(ages, HALF_LIFE["left over"])
+    drawn = [_drawn(date, _changing(date[0]), count, rng) for date, count in zip(dates, most, strict=True)]
     features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
     left = np.concatenate([truth - own for _, own, truth in drawn])
     model = HistGradientBoostingRegressor(
-        loss="absolute_error", max_iter=70, learning_rate=0.1, min_samples_leaf=_leaf(left), **SETTINGS
+        loss="absolute_error", max_iter=70, learning_rate=0.1, min_samples_leaf=_leaf(left), **_settings(rng)
     )
     with _threads(left):
         return model.fit(features, left)
+
+
+def _fit_kinds(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> HistGradientBoostingClassifier:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    most = cells_of_dates(ages, HALF_LIFE["side"])
+    drawn = [_drawn(date, _near_edge(*date[:2]), count, rng) for date, count in zip(dates, most, strict=True)]
+    features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
+    kinds = kinds_of(np.concatenate([truth for _, _, truth in drawn]))
+    model = HistGradientBoostingClassifier(
+        max_iter=50, learning_rate=0.12, min_samples_leaf=_leaf(kinds), **_settings(rng)
+    )
+    with _threads(kinds):
+        return model.fit(features, kinds)
+
+
+def _settings(rng: np.random.Generator) -> dict[str, Any]:
+    return {**SETTINGS, "random_state": int(rng.integers(2**31))}
 
 
 def _changing(features: CellFeatures) -> np.ndarray:

@@ -46,7 +46,10 @@ def check(options: Mapping[str, Any]) -> None:
     boosted = options.get("boosted", False)
     if not isinstance(boosted, bool):
         raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
-    checked("edge_blend", {k: v for k, v in options.items() if k != "boosted"}, {"years": 1, "seed": 0})
+    others = {key: value for key, value in options.items() if key != "boosted"}
+    checked("edge_blend", others, {"years": 1, "seed": 0, "boostings": 1})
+    if not boosted and options.get("boostings", 1) > 1:
+        raise ConfigError("forecast options.boostings: nothing is boosted that could be averaged; add boosted: true.")
 
 
 def unit(options: Mapping[str, Any]) -> str:
@@ -54,8 +57,11 @@ def unit(options: Mapping[str, Any]) -> str:
     return CONCENTRATION.name
 
 
-def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = False, seed: int = 0) -> EdgeBlend:
-    """years: at most so many of the newest dates are learned from; seed: of the cells that are drawn.
+def fit(
+    outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = False, boostings: int = 1, seed: int = 0
+) -> EdgeBlend:
+    """years: at most so many of the newest dates are learned from; boostings: how many are fitted and averaged, as
+    many times the work; seed: of the cells that are drawn.
 
     Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
     DataLayoutError where no other is known.
@@ -68,15 +74,15 @@ def fit(outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = Fa
     known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
     weights = np.stack([_weights(known, lead) for lead in range(leads)])
     dates = [(features, _blended(weights, features), truth) for features, truth in known]
-    left_over, rng = None, np.random.default_rng(seed)
+    left_over, rng, ages = None, np.random.default_rng(seed), _ages(described)
     if boosted:
-        left_over = fit_left_over(dates, rng)
+        left_over = fit_left_over(dates, ages, boostings, rng)
         dates = [
             (features, left_over.corrected_unseen(date, features, own), truth)
             for date, (features, own, truth) in enumerate(dates)
         ]
     worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
-    side: Side = fit_side(dates, worth, rng) if boosted else group_side(dates, worth)
+    side: Side = fit_side(dates, ages, boostings, worth, rng) if boosted else group_side(dates, worth)
     return EdgeBlend(weights, left_over, side)
 
 
@@ -106,6 +112,15 @@ def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
     row, column = np.unravel_index(features.cells, outcome.history.shape)
     known = outcome.valid[row, column, features.leads]
     return features.of(known), outcome.truth[row, column, features.leads][known]
+
+
+def _ages(outcomes: Sequence[KnownOutcome]) -> np.ndarray:
+    """(D,) years by which each was issued before the last."""
+    period = outcomes[-1].history.period
+    assert period is not None
+    known = np.array([len(outcome.history.frames) for outcome in outcomes])
+    ages: np.ndarray = (known[-1] - known) / period
+    return ages
 
 
 def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.ndarray:
