@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from skyfold.config.data import DataConfig
 from skyfold.config.faults import explain
-from skyfold.config.fields import NAME_PATTERN, Fraction, Positive, Seed, Strict
+from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict
 
 FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
 
@@ -91,7 +91,7 @@ class BlendConfig(Strict):
     know different classes, and nothing is cut or dropped after it.
     """
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: RunName
     data: DataConfig
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
     gate: str | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from skyfold.config.fields import NAME_PATTERN, Positive, Seed, Strict
+from skyfold.config.fields import Name, Positive, Seed, Strict
 from skyfold.types import IntPair
 
 
@@ -46,7 +46,7 @@ class DataConfig(Strict):
     """
 
     competition: str
-    name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    name: Name | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     folds: FoldsConfig = FoldsConfig()
     sample: dict[str, Any] | None = None

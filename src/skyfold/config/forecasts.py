@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from skyfold.config.data import DataConfig
-from skyfold.config.fields import NAME_PATTERN, Strict
+from skyfold.config.fields import Name, RunName, Strict
 from skyfold.types import IntPair
 
 
@@ -18,7 +18,7 @@ class ForecastModel(Strict):
     list, for a family that learns from theirs. run: the config of a network with `target: forecast`, of the same name.
     """
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: RunName
     family: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class ForecastConfig(Strict):
     others are compared with year by year; None: the first.
     """
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     data: DataConfig
     forecasts: Annotated[tuple[ForecastModel, ...], Field(min_length=1)]
     scored: IntPair | None = None

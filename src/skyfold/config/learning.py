@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from skyfold.config.fields import NAME_PATTERN, Fraction, Positive, Seed, Strict
+from skyfold.config.fields import Fraction, Name, Positive, Seed, Strict
 
 
 class InitConfig(Strict):
@@ -15,8 +15,8 @@ class InitConfig(Strict):
     data: the data set that it was trained on, where it is another one.
     """
 
-    run: Annotated[str, Field(pattern=NAME_PATTERN)]
-    data: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    run: Name
+    data: Name | None = None
 
 
 class ModelConfig(Strict):
@@ -91,7 +91,7 @@ class PseudoConfig(Strict):
     A pixel counts where the probability of each class is at most `low` (the class is absent) or at least `high`.
     """
 
-    run: Annotated[str, Field(pattern=NAME_PATTERN)]
+    run: Name
     low: Fraction = 0.1
     high: Fraction = 0.9
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from skyfold.config.data import DataConfig
-from skyfold.config.fields import NAME_PATTERN, Fraction, Positive, Strict
+from skyfold.config.fields import Fraction, Name, Positive, Strict
 
 
 class PublishedFigures(Strict):
@@ -42,6 +42,6 @@ class TableRow(Strict):
 class TableConfig(Strict):
     """Models compared on the folds of one data set, a row each."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     data: DataConfig
     models: Annotated[tuple[TableRow, ...], Field(min_length=1)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
-from skyfold.config.fields import NAME_PATTERN, Strict
+from skyfold.config.fields import RunName, Strict
 from skyfold.config.inputs import ImageConfig, ViewConfig
 from skyfold.config.learning import (
     HeadsConfig,
@@ -54,7 +54,7 @@ class RunConfig(Strict):
     among the classes, where it has one of them; "sigmoid" asks of each class whether it is there.
     """
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: RunName
     data: DataConfig
     target: Literal["masks", "presence", "forecast"] = "masks"
     classes: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from skyfold.config.fields import NAME_PATTERN, Positive, Seed, Strict
+from skyfold.config.fields import Name, Positive, Seed, Strict
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
@@ -112,7 +112,7 @@ class StudyConfig(Strict):
     """base: config of the run that trials start from, relative to this file; trial: keys changed for the trials alone
     (fewer epochs, say); folds: those whose mean validation score is the value of a trial."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     base: str
     search: Annotated[dict[str, Parameter], Field(min_length=1)]
     trial: dict[str, Any] = Field(default_factory=dict)
