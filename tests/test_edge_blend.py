@@ -161,17 +161,21 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
         assert not np.array_equal(unseen[0], same.corrected(features, forecast))
 
 
-def test_the_last_years_count_for_more_than_those_of_long_ago():
+def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago():
     """Ice departs by +40 in all dates but the last, where by -40: the older those are, the less is said of them."""
     described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
     dates = [(f, np.full(len(f.cells), 100, np.float32), np.full(len(f.cells), 140, np.float32)) for f in described]
     features, forecast, _ = dates[-1]
     dates[-1] = (features, forecast, np.full(len(forecast), 60, np.float32))
-    changed = []
-    for ages in ([3.0, 2.0, 1.0, 0.0], [90.0, 90.0, 90.0, 0.0]):
-        fitted = fit_left_over(dates, np.array(ages), 1, np.random.default_rng(0))
-        changed.append(fitted.corrected(features, forecast).mean() - 100)
-    assert changed[1] < -10 < changed[0]
+    changed = {}
+    for ages in ((3.0, 2.0, 1.0, 0.0), (90.0, 90.0, 90.0, 0.0)):
+        both = fit_left_over(dates, np.array(ages), 2, np.random.default_rng(0))
+        for time in (0, 1):
+            models = both.models[time * both.parts : (time + 1) * both.parts]
+            corrected = LeftOver(models, both.parts).corrected(features, forecast)
+            changed[ages[0], time] = corrected.mean() - 100
+    assert min(changed[3.0, 0], changed[3.0, 1], changed[90.0, 0]) > -10
+    assert changed[90.0, 1] < -10
 
 
 def test_boostings_are_averaged():

@@ -3,13 +3,15 @@
 Years are few and the cells of one say much the same, so that a model knows the years it has seen too well. Several are
 fitted, each without some of the dates, and their mean corrects the blend; what is learned further is learned from
 corrections by those that have not seen the date. The side of the 15 % edge is decided as by groups (`_edge_decision`),
-but with all that is known of a cell in the place of four features. The ice of the last years says more of the next one
-than that of long ago: the older a date is, the fewer of its cells are learned from. All of it may be done several
-times, with other cells and columns, and averaged.
+but with all that is known of a cell in the place of four features.
+
+All of it may be done several times, with other cells and columns, and averaged. Every second time old dates count for
+less: the ice of the last years may say more of the next one than that of long ago, or may not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 CELLS = 150_000  # fitted on, over all dates
-HALF_LIFE = {"left over": 15.0, "side": 8.0}  # years after which half as many cells are drawn of a date
+# Years after which half as many cells are drawn of a date, by turns.
+HALF_LIVES = {"left over": (math.inf, 15.0), "side": (math.inf, 8.0)}
 PARTS = 5  # of the dates; a model of what is left over goes without one of them
 FEW_CELLS = 30_000  # threads that wait for each other would only be slower
 LEAST_SPREAD = 2.0  # cells that hardly change are left as they are
@@ -40,15 +43,17 @@ Cells = tuple[CellFeatures, np.ndarray, np.ndarray]  # features, forecast (A,), 
 def fit_left_over(dates: Sequence[Cells], ages: np.ndarray, times: int, rng: np.random.Generator) -> LeftOver:
     """From the open cells of earlier dates, those that are known.
 
-    ages: (D,) years of each date, in the same order; times: so many models go without the same dates.
+    ages: (D,) years of each date, in the same order; times: so many models go without the same dates, the second and
+    the fourth and so on with fewer cells of old ones.
     """
     parts = min(PARTS, len(dates))
     which = np.arange(len(dates))
     models = []
-    for _ in range(times):
+    for half_life in _by_turns("left over", times):
         for part in range(parts):
             seen = which[which % parts != part] if parts > 1 else which
-            models.append(_fit_left([dates[k] for k in seen.tolist()], ages[seen], rng))
+            most = cells_of_dates(ages[seen], half_life)
+            models.append(_fit_left([dates[k] for k in seen.tolist()], most, rng))
     return LeftOver(tuple(models), parts)
 
 
@@ -56,7 +61,8 @@ def fit_side(
     dates: Sequence[Cells], ages: np.ndarray, times: int, worth: Worth, rng: np.random.Generator
 ) -> LikelySide:
     """As `fit_left_over`, of the forecasts whose side is to be decided; `times` models, of all dates."""
-    return LikelySide(tuple(_fit_kinds(dates, ages, rng) for _ in range(times)), worth)
+    most = [cells_of_dates(ages, half_life) for half_life in _by_turns("side", times)]
+    return LikelySide(tuple(_fit_kinds(dates, own, rng) for own in most), worth)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ def cells_of_dates(ages: np.ndarray, half_life: float) -> list[int]:
 
     >>> cells_of_dates(np.array([15.0, 0.0]), 15.0)
     [50000, 100000]
+    >>> cells_of_dates(np.array([15.0, 0.0]), math.inf)
+    [75000, 75000]
     """
     weights = 0.5 ** (ages / half_life)
     counts: list[int] = (CELLS * weights / weights.sum()).astype(int).tolist()
@@ -136,10 +144,14 @@ def kinds_of(truth: np.ndarray) -> np.ndarray:
     return np.digitize(truth, KINDS)
 
 
-def _fit_left(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> HistGradientBoostingRegressor:
+def _by_turns(what: str, times: int) -> list[float]:
+    return [HALF_LIVES[what][time % 2] for time in range(times)]
+
+
+def _fit_left(dates: Sequence[Cells], most: Sequence[int], rng: np.random.Generator) -> HistGradientBoostingRegressor:
+    """most: cells to draw of each date."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    most = cells_of_dates(ages, HALF_LIFE["left over"])
     drawn = [_drawn(date, _changing(date[0]), count, rng) for date, count in zip(dates, most, strict=True)]
     features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
     left = np.concatenate([truth - own for _, own, truth in drawn])
@@ -150,10 +162,10 @@ def _fit_left(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator
         return model.fit(features, left)
 
 
-def _fit_kinds(dates: Sequence[Cells], ages: np.ndarray, rng: np.random.Generator) -> HistGradientBoostingClassifier:
+def _fit_kinds(dates: Sequence[Cells], most: Sequence[int], rng: np.random.Generator) -> HistGradientBoostingClassifier:
+    """most: cells to draw of each date."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    most = cells_of_dates(ages, HALF_LIFE["side"])
     drawn = [_drawn(date, _near_edge(*date[:2]), count, rng) for date, count in zip(dates, most, strict=True)]
     features = np.concatenate([_columns(cells, own) for cells, own, _ in drawn])
     kinds = kinds_of(np.concatenate([truth for _, _, truth in drawn]))
