@@ -25,11 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.config.files import load_forecasts
+        from skyfold.pipeline.forecast_checks import network_runs
         from skyfold.pipeline.forecast_pictures import draw_pictures
         from skyfold.workspace import Workspace
 
         config = load_forecasts(given.config)
-        for path in draw_pictures(config, Workspace(data_from=given.data), given.forecast, given.ids):
+        networks = network_runs(config, given.config)
+        for path in draw_pictures(config, Workspace(data_from=given.data), given.forecast, given.ids, networks):
             print(f"written: {path}")
 
     return run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         from skyfold.competition import build
         from skyfold.errors import DataLayoutError
-        from skyfold.leaderboard.score import score_submission
+        from skyfold.leaderboard.score import remark, score_submission
         from skyfold.workspace import Workspace
 
         data = competition_or_config(given.competition)
@@ -33,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         one = "image" if competition.task == "segmentation" else "sample"
         many = one if scored.images == 1 else f"{one}s"
         print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} {many})")
-        if not math.isfinite(scored.score):
-            print("not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?")
+        if said := remark(scored.score):
+            print(said)
         if scored.images > 1:
             print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
         for name, value in scored.per_class.items():

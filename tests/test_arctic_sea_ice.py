@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from skyfold.competition import Competition, build
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, OofMismatch
+from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
 from skyfold.folds import folds_of_years
 from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.forecast_data import stored_forecasts
@@ -159,6 +160,8 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
         (lambda rows: [rows[0], rows[1].replace(",0", ",x", 1), *rows[2:]], r"line 2 \('2003-01'\): not a number"),
         (lambda rows: [row.rpartition(",")[0] for row in rows], "191 columns of pixels, expected 192"),
         (lambda rows: [row.replace(",", ";") for row in rows], r"bad\.csv: the header is parted by semicolons"),
+        (lambda rows: [rows[0].replace(",20,", ",21,"), *rows[1:]], "two columns are called '21'"),
+        (lambda rows: [rows[0], rows[1].replace(",0", ",1_0", 1), *rows[2:]], r"line 2 .*: not a number: '1_0'"),
         (lambda rows: [",".join(["month", *rows[0].split(",")[:0:-1]]), *rows[1:]], "pixels are not in order"),
     ],
 )
@@ -175,6 +178,10 @@ def test_a_table_the_contest_would_refuse_is_refused_with_its_row(competition, s
         (lambda rows: [row.rpartition(",")[0] for row in rows], r"truth\.csv:\n.*191 columns of pixels, expected 192"),
         (lambda rows: [rows[0].replace("month", "time"), *rows[1:]], "the first column is 'time', expected 'month'"),
         (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], r"truth\.csv: rows of forecasts:"),
+        (
+            lambda rows: [rows[0], *(re.sub(r",\d+", ",254", row) for row in rows[1:])],
+            "2002-12: every cell is flagged",
+        ),
     ],
 )
 def test_a_truth_of_another_layout_is_refused_by_name(competition, sample, tmp_path, change, named):
@@ -336,6 +343,20 @@ def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp
     assert stored_forecasts(workspace.run("ice", "upon")).done.sum() == 2
 
 
+def test_rows_that_nobody_knows_the_origin_of_are_not_gone_on_with(tmp_path, sample):
+    workspace = Workspace(root=tmp_path, data_from=sample)
+    prepare(forecast_config().data, workspace)
+    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    (workspace.run("ice", "trend") / "run.json").write_text("{")
+    with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON\. Bring it back, or delete .*trend and make it"):
+        make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    (workspace.run("ice", "trend") / "run.json").unlink()
+    with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):
+        make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    shutil.rmtree(workspace.run("ice", "trend"))
+    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+
+
 def test_rows_that_were_cut_off_are_made_again(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
     prepare(forecast_config().data, workspace)
@@ -370,13 +391,24 @@ def test_an_event_of_another_contest_is_refused(tmp_path, sample):
         make_forecasts(config, workspace)
 
 
-def test_a_sample_submission_of_another_header_is_refused_before_anything_is_made(tmp_path, sample):
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda text: text.replace("month", "date", 1), "header: the first column is 'date'"),
+        (
+            lambda text: text.replace("2003-", "2004-"),
+            "12 rows, the data ask for 12: row 1 is '2004-01', not",
+        ),
+        (lambda text: text.partition("\n")[0] + "\n", "0 rows, the data ask for 12: not as many"),
+    ],
+)
+def test_a_sample_submission_of_other_data_is_refused_before_anything_is_made(tmp_path, sample, change, named):
     workspace = Workspace(root=tmp_path)
     folder = shutil.copytree(sample, workspace.data("ice"))
     table = folder / "sample_submission.csv"
-    table.write_text(table.read_text().replace("month", "date", 1))
+    table.write_text(change(table.read_text()))
     prepare(forecast_config().data, workspace)
-    with pytest.raises(InvalidSubmission, match=r"sample_submission\.csv: header: the first column is 'date'"):
+    with pytest.raises(InvalidSubmission, match=rf"sample_submission\.csv: {named}"):
         make_forecasts(forecast_config(), workspace)
     assert not list(tmp_path.glob("oof/*/*/run.json"))
 

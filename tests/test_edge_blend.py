@@ -247,5 +247,7 @@ def test_options_are_checked():
         edge_blend.check({"boosted": 1})
     with pytest.raises(ConfigError, match="nothing is boosted"):
         edge_blend.check({"boostings": 2})
+    with pytest.raises(ConfigError, match="did you mean 'boosted'"):
+        edge_blend.check({"bosted": True})
     with pytest.raises(ConfigError, match="did you mean 'years'"):
         edge_blend.check({"year": 1})

@@ -15,16 +15,18 @@ from pydantic import ValidationError
 
 from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice import Histories
+from skyfold.config.files import load_forecasts
 from skyfold.config.run import RunConfig
 from skyfold.data import rain_units
 from skyfold.data.forecast_arrays import forecast_arrays
 from skyfold.data.history import History
 from skyfold.data.rain_units import log_rain
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.folds import Folds
 from skyfold.pipeline.forecast_checks import network_runs
 from skyfold.pipeline.forecast_data import stored_forecasts
 from skyfold.pipeline.forecast_job import run_forecasts
+from skyfold.pipeline.forecast_pictures import draw_pictures
 from skyfold.pipeline.job import run_job
 from skyfold.pipeline.prepare import prepare
 from skyfold.training.fold_jobs import TrainedJob
@@ -102,6 +104,10 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     shown = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=True).stdout
     assert [line.split(":")[0] for line in shown.splitlines()[:3]] == ["fold 0", "fold 1", "fold 2"]
     assert said[-1] in shown
+    config = load_forecasts(workspace.root / "table.yaml")
+    assert draw_pictures(config, workspace, "network", networks={"network": network()})
+    with pytest.raises(OofMismatch, match=r"made with another config \(changed: its run\)"):
+        draw_pictures(config, workspace, "network", networks={"network": network(loss={"name": "logcosh"})})
 
 
 def test_fold_after_fold_ends_with_the_same_bytes(workspace: Workspace) -> None:

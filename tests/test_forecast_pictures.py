@@ -115,6 +115,13 @@ def test_what_is_not_there_is_named(work, tmp_path):
         draw_pictures(config, Workspace(tmp_path))
 
 
+def test_a_forecast_that_another_config_scored_last_is_not_drawn_with_its_years(work, tmp_path):
+    fewer = tmp_path / "ice.yaml"
+    fewer.write_text(f"{ICE}\nscored: [2001, 2001]\n")
+    with pytest.raises(OofMismatch, match=r"scored last on \d other dates or events than this config's"):
+        draw_pictures(load_forecasts(fewer), Workspace(work))
+
+
 def test_a_forecast_that_was_made_with_another_config_is_not_drawn(work, tmp_path):
     changed = tmp_path / "ice.yaml"
     changed.write_text(ICE.replace("{years: 1}", "{years: 2}"))

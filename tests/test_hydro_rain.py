@@ -220,7 +220,7 @@ def damaged(value: float, dtype: type = np.float32) -> np.ndarray:
         ({"x": damaged(3, np.int16)}, "x: int16 values"),
         (
             {"x": np.zeros((6, 64, 120, 5), np.uint8)},
-            r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames\)",
+            r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames\), 3 or more",
         ),
         ({"x": np.zeros((0, 120, 120, 5), np.uint8), "event": np.array([], str)}, r"\(0, 120, 120, 5\): no patch"),
         ({"event": np.array(["a"])}, "6 patches, but event has shape"),
@@ -301,6 +301,31 @@ def test_files_that_were_copied_are_the_same_and_changed_ones_are_not(folder: Pa
     raw[5, 5, 0] += 1
     np.save(path, raw)
     assert replace(inputs).content != first
+
+
+def test_a_truth_with_a_row_twice_is_blamed_itself(folder: Path, tmp_path: Path) -> None:
+    rows = (folder / "test_truth.csv").read_text().splitlines()
+    (tmp_path / "truth.csv").write_text("\n".join([*rows, rows[-1]]) + "\n")
+    with pytest.raises(InvalidSubmission, match=r"truth\.csv: 'test_000\d\d\.npy' stands in two rows"):
+        built(folder).read_truth(tmp_path / "truth.csv")
+    (tmp_path / "truth.csv").write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(InvalidSubmission, match=r"It was read beside .*truth\.csv, whose rows are the ones wanted"):
+        score_submission(built(folder), folder / "sample_submission.csv", tmp_path / "truth.csv")
+
+
+def test_numbers_too_great_for_mm_per_h_may_be_reflectivity(folder: Path) -> None:
+    with pytest.raises(InvalidSubmission, match=r"expected 0 to 1000\. Is it raw reflectivity\? See data.options.subm"):
+        built(folder, submission_unit="mm/h").read_truth(folder / "test_truth.csv")
+
+
+@pytest.mark.parametrize("other", [";", "\t"])
+def test_a_sample_submission_without_commas_is_named(folder: Path, other: str) -> None:
+    table = folder / "sample_submission.csv"
+    table.write_text(table.read_text().replace(",", other))
+    with pytest.raises(
+        DataLayoutError, match=r"sample_submission\.csv: the header begins with 'file_name.*expected 'fi"
+    ):
+        built(folder).load(folder, "test")
 
 
 def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:

@@ -49,8 +49,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedFile(
-            f"{path}: not whole JSON ({error}). Delete it and run the stage that writes it again; a run is begun "
-            "afresh with scripts/train.py CONFIG --restart."
+            f"{path}: not whole JSON ({error}). Delete it and run the stage that writes it again."
         ) from None
 
 

@@ -68,7 +68,8 @@ def begin_run(
     may_change: Sequence[str] = (),
     restart: bool = False,
 ) -> RunInfo:
-    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds.
+    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds, or when it
+    is gone and the rows are not, so that nobody knows what they were made from.
 
     may_change: dotted keys of the config that may have another value than before; the rows are then begun afresh.
     """
@@ -97,6 +98,11 @@ def begin_run(
                     f"another name, or {remedy}."
                 )
         return there
+    if not restart and (folder / "oof" / "rows.json").is_file():
+        raise OofMismatch(
+            f"{folder}: there are rows but no run.json, which says what they were made from. Bring it back, or "
+            f"{_afresh(folder)}."
+        )
     _write_info(folder, info)
     return info
 
@@ -129,7 +135,10 @@ def read_info(folder: Path) -> RunInfo:
     path = folder / "run.json"
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
-    values: dict[str, Any] = read_json(path)
+    try:
+        values: dict[str, Any] = read_json(path)
+    except DamagedFile:
+        raise DamagedFile(f"{path}: not whole JSON. Bring it back, or {_afresh(folder)}.") from None
     names = {field.name for field in fields(RunInfo)}
     kinds = {"classes": list, "config": dict, "scores": dict}
     if (
@@ -137,7 +146,7 @@ def read_info(folder: Path) -> RunInfo:
         or {*values, _LATER_FIELD} != names
         or not all(isinstance(values[name], kinds.get(name, str)) for name in values)
     ):
-        raise DamagedFile(f"{path}: not what was written there. Begin the run afresh with --restart.")
+        raise DamagedFile(f"{path}: not what was written there. Bring it back, or {_afresh(folder)}.")
     return RunInfo(**{**values, "classes": tuple(values["classes"])})
 
 
@@ -180,6 +189,10 @@ def _read_rows(folder: Path, info: RunInfo) -> Predictions:
         raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
     rows.verify()
     return Predictions(ids=rows.ids, values=rows.values, covered=rows.done, unit=info.unit)
+
+
+def _afresh(folder: Path) -> str:
+    return f"delete {folder} and make it again (a trained run: scripts/train.py CONFIG --restart)"
 
 
 def _write_info(folder: Path, info: RunInfo) -> None:

@@ -50,12 +50,12 @@ def build(
     since, until  the first and last frame to take ("1988-01", or "2017-09-04" where weekly); None: all there are
     pole          of the rim of the sensor's hole at the pole, what fills the hole in inputs: "mean" or "median"
     """
-    if cadence not in CADENCES:
+    if str(cadence) not in CADENCES:
         raise ConfigError(
             f"data.options.cadence: '{cadence}'{nearest(str(cadence), list(CADENCES))}. There are: "
             f"{', '.join(CADENCES)}."
         )
-    if pole not in POLE_FILLS:
+    if str(pole) not in POLE_FILLS:
         raise ConfigError(f"data.options.pole: unknown {pole!r}. There are: {', '.join(POLE_FILLS)}.")
     steps = CADENCES[cadence]
     months = ISSUED_IN[cadence] if issued_in is None else _months(issued_in)
@@ -133,6 +133,8 @@ class Layout:
         series = self._series(folder)
         train, wanted = len(self.load(folder, "train")), self.load(folder, "test")
         assert wanted.times is not None
+        if not known_ice(series.codes).any():
+            raise DataLayoutError(f"{folder}: every cell of every frame is flagged. Get the files again.")
         return (
             f"{len(series.times)} {self.cadence.name} frames of {self.grid[0]} x {self.grid[1]} cells, "
             f"{series.times[0]} to {series.times[-1]}; {train} dates with known outcome; forecast wanted from "
@@ -151,7 +153,11 @@ class Layout:
         if unknown.any():
             name = ids[np.argwhere(unknown)[0][0]]
             raise InvalidSubmission(f"{path}: truth of {name}: values outside 0 to 250 and the flags 251 to 255.")
-        return Truth(ids=ids, targets=_concentration(codes), valid=known_ice(codes))
+        known = known_ice(codes)
+        for name, own in zip(ids.tolist(), known, strict=True):
+            if not own.any():
+                raise InvalidSubmission(f"{path}: truth of {name}: every cell is flagged, so that nothing is known.")
+        return Truth(ids=ids, targets=_concentration(codes), valid=known)
 
     def write_sample(self, folder: Path, **settings: int) -> None:
         write_sample(folder, cadence=self.cadence, grid=self.grid, ahead=self.ahead, **settings)

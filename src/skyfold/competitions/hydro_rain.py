@@ -79,7 +79,9 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
 
 def _table(unit: str) -> RainTable:
     greatest, least, to_numbers, to_rain = SUBMISSION_UNITS[unit]
-    return RainTable(PixelTable(KEY, lambda name: [name], GRID, greatest), to_numbers, to_rain, least)
+    remedy = "Is it raw reflectivity? See data.options.submission_unit" if unit == "mm/h" else "Clip it"
+    numbers = PixelTable(KEY, lambda name: [name], GRID, greatest, too_great=remedy)
+    return RainTable(numbers, to_numbers, to_rain, least)
 
 
 def _sample_table(folder: Path) -> Path | None:
@@ -204,7 +206,10 @@ def _names(table: Path) -> list[str]:
     """The first column; the numbers of a wide table take long to read."""
     try:
         with open(table, encoding="utf-8-sig") as file:
-            return [line.partition(",")[0].strip('"') for line in file if line.strip()][1:]
+            header = file.readline()
+            if not header.startswith((f"{KEY},", f'"{KEY}",')):
+                raise DataLayoutError(f"{table}: the header begins with '{header[:20]}', expected '{KEY},'.")
+            return [line.partition(",")[0].strip('"') for line in file if line.strip()]
     except UnicodeDecodeError as error:
         raise DataLayoutError(f"{table}: not text in UTF-8 ({error.reason}). Download it again.") from None
 

@@ -104,7 +104,12 @@ def read_series(
     if until is not None:
         taken &= read.times <= until
     if not taken.any():
-        raise DataLayoutError(f"{folder}: no {cadence.name} frame is left between {since} and {until}.")
+        asked = " and ".join(
+            f"{name} {time}" for name, time in (("since", since), ("until", until)) if time is not None
+        )
+        raise DataLayoutError(
+            f"{folder}: no {cadence.name} frame is left {asked}; there are {read.times.min()} to {read.times.max()}."
+        )
     read = IceSeries(read.times[taken], read.codes[taken])
     _refuse_breaks(read.times, cadence, folder)
     return read

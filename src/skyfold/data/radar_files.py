@@ -152,7 +152,9 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
     if not patches.size:
         raise DataLayoutError(f"{path}: x has shape {patches.shape}: no patch. Get the file again.")
     if patches.ndim != 4 or patches.shape[1:3] != grid or patches.shape[3] < 3:
-        raise DataLayoutError(f"{path}: x has shape {patches.shape}, expected (n, {grid[0]}, {grid[1]}, frames).")
+        raise DataLayoutError(
+            f"{path}: x has shape {patches.shape}, expected (n, {grid[0]}, {grid[1]}, frames), 3 or more."
+        )
     if events.shape != (len(patches),):
         raise DataLayoutError(f"{path}: {len(patches)} patches, but event has shape {events.shape}. One event a patch.")
     if problem := _patch_problem(patches):

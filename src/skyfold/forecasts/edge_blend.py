@@ -23,6 +23,7 @@ from skyfold.forecasts._edge_decision import group_side, on_the_right_side, wort
 from skyfold.forecasts._least_deviation import applied, least_deviation
 from skyfold.forecasts._options import checked
 from skyfold.metrics.forecast import CONCENTRATION
+from skyfold.plugins import check_known
 
 BASE = "mean_5"  # what the others are blended into, as departures from it
 VALUES = (
@@ -33,6 +34,7 @@ DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
+COUNTED = {"years": 1, "boostings": 1, "seed": 0}  # options that are whole numbers, and the least of each
 
 
 class Side(Protocol):
@@ -43,11 +45,12 @@ class Side(Protocol):
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or one of another kind."""
+    check_known(options, ("boosted", *COUNTED), where="forecast options: edge_blend")
     boosted = options.get("boosted", False)
     if not isinstance(boosted, bool):
         raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
     others = {key: value for key, value in options.items() if key != "boosted"}
-    checked("edge_blend", others, {"years": 1, "seed": 0, "boostings": 1})
+    checked("edge_blend", others, COUNTED)
     if not boosted and options.get("boostings", 1) > 1:
         raise ConfigError("forecast options.boostings: nothing is boosted that could be averaged; add boosted: true.")
 

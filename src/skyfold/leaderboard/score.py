@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,13 @@ class Scored:
     images: int
 
 
+def remark(score: float) -> str | None:
+    """What a figure that is not finite means."""
+    if math.isfinite(score):
+        return None
+    return "not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?"
+
+
 def score_submission(competition: Competition, submission: Path, truth: Path | Truth, *, draws: int = 1000) -> Scored:
     """Score `submission` (a CSV, or a folder of masks where the competition reads those) against `truth`.
 
@@ -35,7 +43,12 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     the row and the remedy where a file is not what the contest takes.
     """
     known = _read(competition, truth)
-    stats = prediction_stats(competition, known, competition.read_pred(submission, known.ids))
+    try:
+        pred = competition.read_pred(submission, known.ids)
+    except InvalidSubmission as error:
+        beside = "" if isinstance(truth, Truth) else f"\nIt was read beside {truth}, whose rows are the ones wanted."
+        raise InvalidSubmission(f"{error}{beside}") from None
+    stats = prediction_stats(competition, known, pred)
     per_class_of = getattr(competition.metric, "per_class", None)
     per_class = (
         {} if per_class_of is None else dict(zip(competition.classes, per_class_of(stats).mean(axis=0), strict=True))

@@ -64,12 +64,12 @@ def check_fit(
     config: ForecastConfig, data: ForecastData, networks: Mapping[str, RunConfig], workspace: Workspace
 ) -> None:
     """Refuse families, and views of networks, that are not for such frames, being of another unit or of seasons; and
-    families whose package is missing, where something is left to make. Also a sample submission of another header,
-    which the submission would have to take over."""
+    families whose package is missing, where something is left to make. Also a sample submission of other columns or
+    rows, which the submission would have to take over."""
     contest = data.competition
-    sample = contest.sample_table(workspace.data(config.data.folder)) if data.test is not None else None
-    if sample is not None:
-        cast(ForecastTable, contest.submission).check_header(sample)
+    sample = contest.sample_table(workspace.data(config.data.folder))
+    if sample is not None and data.test is not None:
+        cast(ForecastTable, contest.submission).check_sample(sample, data.test.ids)
     for model in config.forecasts:
         if model.family is None:
             view = networks[model.name].view if model.name in networks else None
@@ -126,6 +126,10 @@ def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspa
                         "that learn nothing"
                         if itself
                         else "Begin `scored` later, or data.folds.years earlier"
+                        if config.scored is not None and data.folds.k > 1
+                        else "Name as `scored` the years behind the first fold"
+                        if data.folds.k > 1
+                        else "There is one fold alone, and nothing before it: set data.folds.years_a_fold lower"
                     )
                     raise ConfigError(
                         f"forecasts: {model.name}: its member {member}{why} covers none of the dates that fold {fold} "

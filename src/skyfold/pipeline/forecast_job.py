@@ -12,7 +12,7 @@ from skyfold.config.files import load_forecasts
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.leaderboard.score import score_submission
+from skyfold.leaderboard.score import remark, score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline import event_table, forecast_table
 from skyfold.pipeline.forecast_checks import check, network_runs
@@ -95,6 +95,8 @@ def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, tru
     low, high = scored.interval.low, scored.interval.high
     sure = f" ({low:.4f} to {high:.4f}) over {scored.images} samples" if scored.images > 1 else ", one sample"
     lines = [f"test: {competition.metric.name} {scored.score:.4f}{sure}"]
+    if note := remark(scored.score):
+        lines.append(note)
     if competition.points:
         pred = competition.read_pred(submission, known.ids)
         target, said = (np.stack([values[i] for i in range(len(known.ids))]) for values in (known.targets, pred))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,12 @@ import numpy as np
 from skyfold import oof_store
 from skyfold.competition import Competition
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
+from skyfold.config.run import RunConfig
 from skyfold.data.history import History, HistorySource
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.leaderboard.forecast_curves import draw_by_lead, draw_reliability
 from skyfold.leaderboard.forecast_maps import SCALES, DrawnForecast, draw_animation, draw_sheet
-from skyfold.leaderboard.forecast_sums import read_sums
+from skyfold.leaderboard.forecast_sums import ForecastSums, read_sums
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.reliability import event_counts
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
@@ -29,12 +30,17 @@ BINS = 25
 
 
 def draw_pictures(
-    config: ForecastConfig, workspace: Workspace, forecast: str | None = None, ids: Sequence[str] = ()
+    config: ForecastConfig,
+    workspace: Workspace,
+    forecast: str | None = None,
+    ids: Sequence[str] = (),
+    networks: Mapping[str, RunConfig] | None = None,
 ) -> list[Path]:
     """Draw `forecast` (None: the config's last one) into `pictures` in its folder; returns the files.
 
-    ids: of the samples to draw; none: those at three quantiles of the contest's figure. ConfigError and OofMismatch
-    name a forecast or a sample that is not there.
+    ids: of the samples to draw; none: those at three quantiles of the contest's figure. networks: see `network_runs`.
+    ConfigError and OofMismatch name a forecast or a sample that is not there, and a forecast that was made with another
+    config, or scored by another one last.
     """
     names = [model.name for model in config.forecasts]
     name = forecast or names[-1]
@@ -44,12 +50,12 @@ def draw_pictures(
     metric = data.competition.metric
     assert isinstance(metric, ErrorBySkill)
     folder = workspace.run(config.data.folder, name)
-    sums = {name: read_sums(folder)}
-    if config.against not in (None, name):
-        sums[str(config.against)] = read_sums(workspace.run(config.data.folder, str(config.against)))
-    _refuse_changed(config.forecasts[names.index(name)], folder)
-    stored = stored_forecasts(folder)
     rows = data.scored(config)
+    sums = {name: _sums_of(folder, data, rows)}
+    if config.against not in (None, name):
+        sums[str(config.against)] = _sums_of(workspace.run(config.data.folder, str(config.against)), data, rows)
+    _refuse_changed(config.forecasts[names.index(name)], (networks or {}).get(name), folder)
+    stored = stored_forecasts(folder)
     scores, counts, edges = _measured(data.samples, stored, rows, metric)
     pictures = folder / "pictures"
     title = f"{config.data.folder}, {name}"
@@ -72,11 +78,25 @@ def draw_pictures(
     return [*drawn, reliability, by_lead]
 
 
-def _refuse_changed(model: ForecastModel, folder: Path) -> None:
-    """OofMismatch where the forecast in `folder` was made as another config has it; training checks networks."""
-    made_as = oof_store.read_info(folder).config
-    changed = [key for key, value in model.model_dump(mode="json").items() if made_as.get(key) != value]
-    if model.run is None and changed:
+def _sums_of(folder: Path, data: ForecastData, rows: np.ndarray) -> ForecastSums:
+    """Those kept beside the forecast in `folder`; OofMismatch where they are not of `rows`."""
+    sums = read_sums(folder)
+    cases = data.samples.ids[rows] if data.samples.groups is None else data.samples.groups[rows].astype(str)
+    if set(sums.cases.tolist()) != set(cases.tolist()):
+        raise OofMismatch(
+            f"{folder}: scored last on {len(sums.cases)} other dates or events than this config's. Run scripts/run.py "
+            "with this config again; what is forecast already is not made anew."
+        )
+    return sums
+
+
+def _refuse_changed(model: ForecastModel, run: RunConfig | None, folder: Path) -> None:
+    """OofMismatch where the forecast in `folder` was made as another config has it. run: that of a network."""
+    info = oof_store.read_info(folder)
+    changed = [key for key, value in model.model_dump(mode="json").items() if info.config.get(key) != value]
+    if model.run is not None:
+        changed = ["its run"] if run is not None and run.hash() != info.config_hash else []
+    if changed:
         raise OofMismatch(
             f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "
             "another name and make it with scripts/run.py, or take back what was changed."

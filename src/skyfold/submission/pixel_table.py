@@ -25,7 +25,8 @@ DECIMALS = 3
 @dataclass(frozen=True)
 class PixelTable:
     """key_column: of what a row is; labels: the rows of a sample, by its id, one a lead time; grid: (H, W), pixels row
-    by row; greatest: no value is above it; share_suspected: nothing above 1 in the whole table is refused.
+    by row; greatest: no value is above it; too_great: what to do where one is; share_suspected: nothing above 1 in the
+    whole table is refused.
 
     Values are written with three decimals.
     """
@@ -35,6 +36,7 @@ class PixelTable:
     grid: IntPair
     greatest: float
     share_suspected: bool = False
+    too_great: str = "Clip it"
 
     @property
     def pixels(self) -> int:
@@ -84,8 +86,9 @@ class PixelTable:
                 problems.append(f"row {row} ('{key}'): pixel {pixel} is NaN or infinite. Give every pixel a number")
             elif own.min() < 0 or own.max() > self.greatest:
                 pixel = int(np.flatnonzero((own < 0) | (own > self.greatest))[0])
+                remedy = self.too_great if own[pixel] > 0 else "Clip it"
                 problems.append(
-                    f"row {row} ('{key}'): pixel {pixel} is {own[pixel]:g}, expected 0 to {self.greatest:g}. Clip it"
+                    f"row {row} ('{key}'): pixel {pixel} is {own[pixel]:g}, expected 0 to {self.greatest:g}. {remedy}"
                 )
         if self.share_suspected and not problems and 0 < values.max(initial=0.0) <= 1:
             problems.append(f"nothing is above 1: shares instead of 0 to {self.greatest:g}. Multiply them")
@@ -101,6 +104,9 @@ class PixelTable:
                 f"header: {len(pixels)} columns of pixels, expected {self.pixels} for a grid of {self.grid[0]} x "
                 f"{self.grid[1]}. Write every pixel, row by row"
             ]
+        if len(set(pixels)) != self.pixels:
+            twice = Counter(pixels).most_common(1)[0][0]
+            return [f"header: two columns are called '{twice}'. Write every pixel, row by row, as the contest does"]
         numbers = [int(number[0]) for name in pixels if (number := re.search(r"\d+$", name))]
         if len(set(numbers)) == self.pixels and numbers != sorted(numbers):
             return ["header: the numbers of the pixels are not in order. Write them row by row, as the contest does"]
@@ -124,11 +130,19 @@ class PixelTable:
         table.columns = pd.Index(header)
         return table
 
-    def check_header(self, path: Path) -> None:
-        """Reads one line; InvalidSubmission names the file where its columns are not the key and every pixel."""
+    def check_sample(self, path: Path, ids: np.ndarray) -> None:
+        """Whether the sample submission at `path` has the columns and the rows that will be written for `ids`; numbers
+        are not read. InvalidSubmission names the file."""
         with _opened(path) as file:
             header = _header(path, file)
-        if problems := self.header_problems(pd.DataFrame(columns=header)):
+            keys = [line.partition(",")[0].strip('"') for line in file if line.strip()]
+        problems = self.header_problems(pd.DataFrame(columns=header))
+        wanted = [label for name in ids.tolist() for label in self.labels(name)]
+        if not problems and keys != wanted:
+            place = next((i for i, pair in enumerate(zip(keys, wanted, strict=False)) if pair[0] != pair[1]), None)
+            what = f"row {place + 1} is '{keys[place]}', not '{wanted[place]}'" if place is not None else "not as many"
+            problems = [f"{len(keys)} rows, the data ask for {len(wanted)}: {what}. Take the sample of these data"]
+        if problems:
             raise InvalidSubmission(f"{path}: {problems[0]}.")
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
@@ -166,6 +180,8 @@ class PixelTable:
                 "cut off? Write it again."
             )
         try:
+            if "_" in rest:  # Python reads 1_0 as 10
+                raise ValueError(f"'{next(part for part in parts if '_' in part)}'")
             return key.strip('"'), np.array(parts, dtype=np.float64)
         except ValueError as error:
             raise InvalidSubmission(f"{path}: line {number} ('{key[:40]}'): not a number: {error}.") from None
@@ -197,8 +213,10 @@ def _opened(path: Path) -> Iterator[IO[str]]:
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             yield file
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise InvalidSubmission(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise InvalidSubmission(f"{path}: a folder, expected a CSV file.") from None
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
 

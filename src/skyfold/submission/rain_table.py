@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,9 @@ class RainTable:
         """As `PixelTable.read`."""
         return self.numbers.read(path)
 
-    def check_header(self, path: Path) -> None:
-        """As `PixelTable.check_header`."""
-        self.numbers.check_header(path)
+    def check_sample(self, path: Path, ids: np.ndarray) -> None:
+        """As `PixelTable.check_sample`."""
+        self.numbers.check_sample(path, ids)
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
         """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
@@ -75,6 +76,9 @@ class RainTable:
         if problems := self.problems(table, None):
             raise InvalidSubmission(f"{path}: not a table of rain\n{listing(problems)}")
         ids = table.iloc[:, 0].to_numpy(dtype=str)
+        if len(set(ids.tolist())) != len(ids):
+            twice = Counter(ids.tolist()).most_common(1)[0][0]
+            raise InvalidSubmission(f"{path}: '{twice}' stands in two rows. Leave one out.")
         known = list((values >= 0).reshape(len(ids), *self.numbers.grid))
         return ids, self.decode(table, ids), known
 
