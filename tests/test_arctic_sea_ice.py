@@ -226,6 +226,12 @@ def test_options_that_mean_nothing_are_refused():
         build("arctic_sea_ice", {"cadence": "montly"})
     with pytest.raises(ConfigError, match="issued_in"):
         build("arctic_sea_ice", {"issued_in": [13]})
+    with pytest.raises(ConfigError, match="issued_in"):
+        build("arctic_sea_ice", {"issued_in": [True]})
+    with pytest.raises(ConfigError, match="cadence"):
+        build("arctic_sea_ice", {"cadence": ["monthly"]})
+    with pytest.raises(ConfigError, match=r"pole: unknown \['mean'\]"):
+        build("arctic_sea_ice", {"pole": ["mean"]})
 
 
 FORECASTS: list[dict[str, Any]] = [

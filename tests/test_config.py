@@ -98,6 +98,7 @@ def test_unknown_key_names_file_and_nearest_key(tmp_path):
         ("tta: [hflip, hflip]", "each name once"),
         ("tta: [hflip, d4]", "d4 .* alone"),
         ("name: ../elsewhere", "pattern"),
+        ("image: {size: [64, 64, 3]}", "'image.size': List should have at most 2 items"),
         ("name: tuning", "lies beside the folders of runs already; take another name"),
     ],
 )

@@ -123,6 +123,13 @@ def test_error_over_wet_cells_and_skill_at_other_thresholds() -> None:
     assert at_one.score(at_one.stats(target=truth, pred=forecast)) == pytest.approx(2 / 4)
 
 
+def test_where_no_cell_counts_nothing_is_known() -> None:
+    dry = np.zeros((1, 2, 2, 1), np.float32)
+    nowhere = np.zeros((1, 2, 2), bool)
+    for metric in (MAE_BY_CSI, EventSkill(RAIN_RATE, threshold=1.0), MeanAbsoluteError(RAIN_RATE, threshold=1.0)):
+        assert np.isnan(metric.score(metric.stats(target=dry, pred=dry, valid=nowhere)))
+
+
 def test_no_rain_and_none_forecast_scores_zero() -> None:
     assert MAE_BY_CSI.score(MAE_BY_CSI.stats(target=sample(0, 0), pred=sample(0, 0))) == 0
 

@@ -245,7 +245,7 @@ def _concentration(codes: np.ndarray) -> np.ndarray:
 
 def _months(issued_in: Sequence[int]) -> tuple[int, ...]:
     months = tuple(issued_in) if isinstance(issued_in, list | tuple) else ()
-    if not months or not all(isinstance(month, int) and 1 <= month <= 12 for month in months):
+    if not months or not all(type(month) is int and 1 <= month <= 12 for month in months):
         raise ConfigError(f"data.options.issued_in: expected calendar months, [12] or [6, 12] say, got {issued_in!r}.")
     return months
 

@@ -31,7 +31,8 @@ def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
             if not nearest(str(problem["loc"][-1]), beside):
                 messages.append(f"'{where}' is missing.")
         else:
-            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+            message = problem["msg"].removeprefix("Value error, ")
+            message = message.replace("valid tuple", "list").replace("Tuple should", "List should")
             # A fault of several keys names them itself, and the whole config would be no help.
             messages.append(f"'{where}': {message}; got {_shown(problem['input'])}." if where else f"{message}.")
     return messages

@@ -125,7 +125,7 @@ class ErrorBySkill(_Forecast):
 
     Lead times are pooled. pooled: "samples", all sums are formed over the samples first, or "each", the mean over
     samples of the ratio of each (a sample being a year). Infinite where nothing was hit; the skill is 1 where there was
-    nothing to hit and no false alarm.
+    nothing to hit and no false alarm, NaN where no cell counts.
     """
 
     name: str = "error_by_skill"
@@ -173,7 +173,7 @@ class EventSkill(_Forecast):
     greater_is_better: bool = True
 
     def per_lead(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (L,)."""
+        """float64 (L,); NaN where no cell counts."""
         return _skill(_by_lead(stats).sum(axis=0).T, self.skill)
 
     def score(self, stats: np.ndarray) -> float:
@@ -253,7 +253,8 @@ def _skill(sums: np.ndarray, skill: Skill) -> np.ndarray:
     hits, misses, alarms = sums[..., 2], sums[..., 3], sums[..., 4]
     factor = 2.0 if skill == "f1" else 1.0
     whole = factor * hits + misses + alarms
-    return np.where(whole == 0, 1.0, factor * hits / np.maximum(whole, 1.0))
+    skill_of_known = np.where(whole == 0, 1.0, factor * hits / np.maximum(whole, 1.0))
+    return np.where(sums[..., 1] + whole == 0, np.nan, skill_of_known)  # where no cell counts, nothing is known
 
 
 def _refuse_nothing(stats: np.ndarray) -> None:
