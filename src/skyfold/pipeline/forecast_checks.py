@@ -121,20 +121,23 @@ def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspa
                 if not len(train):
                     itself = any(other.name == member for other in learning)
                     why = " learns itself, and so" if itself else ""
-                    remedy = (
-                        "Forecast its earlier dates first, by a config whose `scored` begins earlier, or take members "
-                        "that learn nothing"
-                        if itself
-                        else "Begin `scored` later, or data.folds.years earlier"
-                        if config.scored is not None and data.folds.k > 1
-                        else "Name as `scored` the years behind the first fold"
-                        if data.folds.k > 1
-                        else "There is one fold alone, and nothing before it: set data.folds.years_a_fold lower"
-                    )
                     raise ConfigError(
                         f"forecasts: {model.name}: its member {member}{why} covers none of the dates that fold {fold} "
-                        f"may learn from. {remedy}."
+                        f"may learn from. {_remedy(config, data, itself)}."
                     )
+
+
+def _remedy(config: ForecastConfig, data: ForecastData, itself: bool) -> str:
+    if itself:
+        return (
+            "Forecast its earlier dates first, by a config whose `scored` begins earlier, or take members that learn "
+            "nothing"
+        )
+    if data.folds.k == 1:
+        return "There is one fold alone, and nothing before it: set data.folds.years_a_fold lower"
+    if config.scored is None:
+        return "Name as `scored` the years behind the first fold"
+    return "Begin `scored` later, or data.folds.years earlier"
 
 
 @contextmanager
