@@ -35,7 +35,10 @@ class RowStore:
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
-        meta = read_json(folder / "rows.json")
+        try:
+            meta = read_json(folder / "rows.json")
+        except DamagedFile:
+            raise DamagedFile(f"{folder / 'rows.json'}: not whole JSON. {REMEDY}") from None
         if not isinstance(meta, dict) or not {"stamp", "ids", "shape", "dtype"} <= set(meta):
             raise DamagedFile(f"{folder / 'rows.json'}: not what was written there. {REMEDY}")
         mode: Literal["r+", "r"] = "r+" if writable else "r"
