@@ -13,6 +13,7 @@ import pytest
 
 from skyfold import plugins
 from skyfold.competition import Competition, build
+from skyfold.config.data import FoldsConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
@@ -221,6 +222,21 @@ def test_what_is_missing_in_the_last_frame_is_forecast_all_the_same(sample, tmp_
     np.testing.assert_array_equal(test.valid[0][..., 3], counted)
 
 
+def test_a_series_of_flags_alone_is_refused(sample, tmp_path):
+    folder = shutil.copytree(sample, tmp_path / "ice")
+    for path in (folder / "monthly_train").glob("*.npy"):
+        planes = np.load(path)
+        planes[..., 4] = 1
+        np.save(path, planes)
+    with pytest.raises(DataLayoutError, match="every cell of every frame is flagged"):
+        build("arctic_sea_ice", OPTIONS, folder).check(folder)
+
+
+def test_frames_that_were_asked_for_and_are_not_there_are_named(sample):
+    with pytest.raises(DataLayoutError, match=r"frame is left since 2030-01; there are 1995-\d\d to 2002-12"):
+        build("arctic_sea_ice", {**OPTIONS, "since": "2030-01"}, sample).load(sample, "train")
+
+
 def test_options_that_mean_nothing_are_refused():
     with pytest.raises(ConfigError, match=r"'montly' \(did you mean 'monthly'\?\)"):
         build("arctic_sea_ice", {"cadence": "montly"})
@@ -244,8 +260,11 @@ FORECASTS: list[dict[str, Any]] = [
 ]
 LEARNED: list[dict[str, Any]] = [
     {"name": "blend", "family": "edge_blend"},
-    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "years": 2}},
+    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "boostings": 2, "years": 2}},
 ]
+
+
+ONE_FOLD = FoldsConfig(years=(1999, 2002), years_a_fold=4)
 
 
 def forecast_config(**changes: Any) -> ForecastConfig:
@@ -317,6 +336,10 @@ def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
     (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
     score = score_submission(data.competition, submission, sample / "test_truth.csv").score
     assert line == f"test: mae_by_f1 {score:.4f}, one sample"
+    none = sample / "sample_submission.csv"
+    line, note = lines_of_test(config, data, none, sample / "test_truth.csv")
+    assert line == "test: mae_by_f1 inf, one sample"
+    assert note.startswith("not finite: nothing that came was forecast")
 
 
 def test_forecasts_made_once_are_not_made_again(tmp_path, sample):
@@ -342,6 +365,11 @@ def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp
     with pytest.raises(ConfigError, match=r"climatology covers none of the dates that fold 0 may learn from. Name as"):
         make_forecasts(first, workspace, say=lambda line: None)
     assert not list(tmp_path.glob("oof/*/*/run.json"))
+    alone = Workspace(root=tmp_path / "alone", data_from=sample)
+    together = first.model_copy(update={"data": first.data.model_copy(update={"folds": ONE_FOLD})})
+    prepare(together.data, alone)
+    with pytest.raises(ConfigError, match=r"There is one fold alone.*set data\.folds\.years_a_fold lower"):
+        make_forecasts(together, alone, say=lambda line: None)
     # Made for earlier dates before, the member has said something on them.
     earlier = forecast_config(forecasts=[*FORECASTS, blend], scored=[2000, 2002])
     make_forecasts(earlier, workspace, say=lambda line: None)

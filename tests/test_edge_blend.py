@@ -13,7 +13,7 @@ from skyfold.data.ice_sample import procedural_codes
 from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasts import edge_blend, mean_of_years
-from skyfold.forecasts._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over
+from skyfold.forecasts._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasts._cell_features import NAMES, cell_features
 from skyfold.forecasts._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
 from skyfold.forecasts._least_deviation import applied, least_deviation
@@ -176,6 +176,23 @@ def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago(
             changed[ages[0], time] = corrected.mean() - 100
     assert min(changed[3.0, 0], changed[3.0, 1], changed[90.0, 0]) > -10
     assert changed[90.0, 1] < -10
+
+
+def test_every_second_time_the_side_is_decided_by_the_last_years():
+    """Open water came in all dates but the last, ice that counts in that one."""
+    described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
+    dates = [(f, np.full(len(f.cells), 30, np.float32), np.zeros(len(f.cells), np.float32)) for f in described]
+    features, forecast, _ = dates[-1]
+    dates[-1] = (features, forecast, np.full(len(forecast), 75, np.float32))
+    worth, asked = Worth(hit=1.0, alarm=1.0), described[0].of(described[0].column("most_5") > 5)
+    said = {}
+    for old in (3.0, 90.0):
+        both = fit_side(dates, np.array([old, old, old, 0.0]), 2, worth, np.random.default_rng(0))
+        for time, model in enumerate(both.models):
+            ice = LikelySide((model,), worth).says_ice(asked, np.full(len(asked.cells), 30, np.float32))
+            said[old, time] = ice.mean()
+    assert said[90.0, 1] > 0.5
+    assert max(said[3.0, 0], said[3.0, 1], said[90.0, 0]) < 0.1
 
 
 def test_boostings_are_averaged():

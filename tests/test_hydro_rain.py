@@ -309,7 +309,7 @@ def test_a_truth_with_a_row_twice_is_blamed_itself(folder: Path, tmp_path: Path)
     with pytest.raises(InvalidSubmission, match=r"truth\.csv: 'test_000\d\d\.npy' stands in two rows"):
         built(folder).read_truth(tmp_path / "truth.csv")
     (tmp_path / "truth.csv").write_text("\n".join(rows[:-1]) + "\n")
-    with pytest.raises(InvalidSubmission, match=r"It was read beside .*truth\.csv, whose rows are the ones wanted"):
+    with pytest.raises(InvalidSubmission, match=r"The rows wanted are those of .*truth\.csv"):
         score_submission(built(folder), folder / "sample_submission.csv", tmp_path / "truth.csv")
 
 
@@ -318,13 +318,18 @@ def test_numbers_too_great_for_mm_per_h_may_be_reflectivity(folder: Path) -> Non
         built(folder, submission_unit="mm/h").read_truth(folder / "test_truth.csv")
 
 
-@pytest.mark.parametrize("other", [";", "\t"])
-def test_a_sample_submission_without_commas_is_named(folder: Path, other: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        (",", ";", "the header is parted by semicolons"),
+        (",", "\t", "the header is parted by tabs"),
+        ("file_name", "name", "the first column is 'name', expected 'file_name'"),
+    ],
+)
+def test_a_sample_submission_of_another_layout_is_named(folder: Path, old: str, new: str, named: str) -> None:
     table = folder / "sample_submission.csv"
-    table.write_text(table.read_text().replace(",", other))
-    with pytest.raises(
-        DataLayoutError, match=r"sample_submission\.csv: the header begins with 'file_name.*expected 'fi"
-    ):
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(DataLayoutError, match=rf"sample_submission\.csv: {named}"):
         built(folder).load(folder, "test")
 
 
@@ -345,7 +350,7 @@ def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
 def test_a_table_that_is_no_text_is_named(folder: Path) -> None:
     table = folder / "sample_submission.csv"
     table.write_bytes(table.read_bytes().replace(b"test_", b"te\xff_", 1))
-    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: not text in UTF-8"):
+    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: not a readable CSV file \('utf-8'"):
         built(folder).load(folder, "test")
 
 

@@ -53,3 +53,5 @@ def test_a_file_that_is_not_there_is_named_in_one_line(folder: Path) -> None:
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
     assert "truths.csv: no such file." in done.stderr
+    assert score(folder, "mine.csv").stderr == "error: mine.csv: no such file.\n"
+    assert score(folder, str(folder)).stderr == f"error: {folder}: a folder, expected a CSV file.\n"

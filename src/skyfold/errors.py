@@ -21,6 +21,10 @@ class InvalidSubmission(SkyfoldError):
     """A submission or a truth file would be refused, or silently score zero."""
 
 
+class OtherRows(InvalidSubmission):
+    """A submission or a truth file has other rows than were asked for; either of the two may be the wrong one."""
+
+
 class DamagedFile(SkyfoldError):
     """A file of skyfold's own is cut off or was changed by hand."""
 

@@ -25,7 +25,7 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.plugins import nearest
 from skyfold.progress import Progress
-from skyfold.submission.pixel_table import PixelTable
+from skyfold.submission.pixel_table import PixelTable, read_keys
 from skyfold.submission.rain_table import RainTable
 from skyfold.types import Samples
 
@@ -203,15 +203,13 @@ def _read_truth(table: RainTable, path: Path) -> Truth:
 
 
 def _names(table: Path) -> list[str]:
-    """The first column; the numbers of a wide table take long to read."""
     try:
-        with open(table, encoding="utf-8-sig") as file:
-            header = file.readline()
-            if not header.startswith((f"{KEY},", f'"{KEY}",')):
-                raise DataLayoutError(f"{table}: the header begins with '{header[:20]}', expected '{KEY},'.")
-            return [line.partition(",")[0].strip('"') for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataLayoutError(f"{table}: not text in UTF-8 ({error.reason}). Download it again.") from None
+        header, names = read_keys(table)
+    except InvalidSubmission as error:
+        raise DataLayoutError(str(error)) from None
+    if header[0] != KEY:
+        raise DataLayoutError(f"{table}: the first column is '{header[0][:30]}', expected '{KEY}'.")
+    return names
 
 
 def _npy_files(folder: Path) -> list[Path]:

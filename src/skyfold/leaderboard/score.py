@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Competition, Truth
-from skyfold.errors import InvalidSubmission
+from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
 from skyfold.submission.mask_runs import runs_of
 from skyfold.submission.run_lists import RunLists, joined
@@ -45,9 +45,8 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     known = _read(competition, truth)
     try:
         pred = competition.read_pred(submission, known.ids)
-    except InvalidSubmission as error:
-        beside = "" if isinstance(truth, Truth) else f"\nIt was read beside {truth}, whose rows are the ones wanted."
-        raise InvalidSubmission(f"{error}{beside}") from None
+    except OtherRows as error:
+        raise OtherRows(f"{error}\nThe rows wanted are those of {_named(truth)}.") from None
     stats = prediction_stats(competition, known, pred)
     per_class_of = getattr(competition.metric, "per_class", None)
     per_class = (
@@ -68,8 +67,7 @@ def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArrayS
     """
     known = _read(competition, truth)
     if len(pred) != len(known.ids):
-        named = "the truth" if isinstance(truth, Truth) else truth
-        raise InvalidSubmission(f"{named}: holds {len(known.ids)} images, the prediction {len(pred)}.")
+        raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
     stats_of_runs = getattr(competition.metric, "stats_of_runs", None)
     if stats_of_runs is not None and isinstance(known.targets, RunMasks) and isinstance(pred, RunMasks):
         target = known.targets.runs
@@ -85,6 +83,10 @@ def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArrayS
         pred_masks = np.stack([pred[i] for i in rows])
         parts.append(competition.metric.stats(target=target_masks, pred=pred_masks, valid=valid_masks))
     return np.concatenate(parts)
+
+
+def _named(truth: Path | Truth) -> str:
+    return "the truth" if isinstance(truth, Truth) else str(truth)
 
 
 def _read(competition: Competition, truth: Path | Truth) -> Truth:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission, listing
+from skyfold.errors import InvalidSubmission, OtherRows, listing
 from skyfold.files import write_atomic
 from skyfold.types import ArraySequence, IntPair
 
@@ -58,7 +58,7 @@ class PixelTable:
     def decode(self, table: pd.DataFrame, ids: np.ndarray) -> list[np.ndarray]:
         """float32 (H, W, L) a sample. InvalidSubmission where the rows are not those of `ids`, in their order."""
         if problems := self._key_problems(table, [label for name in ids.tolist() for label in self.labels(name)]):
-            raise InvalidSubmission(f"rows of forecasts:\n{listing(problems)}")
+            raise OtherRows(f"rows of forecasts:\n{listing(problems)}")
         values = table.iloc[:, 1:].to_numpy(dtype=np.float32)
         decoded, row = [], 0
         for name in ids.tolist():
@@ -133,9 +133,7 @@ class PixelTable:
     def check_sample(self, path: Path, ids: np.ndarray) -> None:
         """Whether the sample submission at `path` has the columns and the rows that will be written for `ids`; numbers
         are not read. InvalidSubmission names the file."""
-        with _opened(path) as file:
-            header = _header(path, file)
-            keys = [line.partition(",")[0].strip('"') for line in file if line.strip()]
+        header, keys = read_keys(path)
         problems = self.header_problems(pd.DataFrame(columns=header))
         wanted = [label for name in ids.tolist() for label in self.labels(name)]
         if not problems and keys != wanted:
@@ -156,8 +154,8 @@ class PixelTable:
         """As `decode`; InvalidSubmission names the file the table was read from."""
         try:
             return self.decode(table, ids)
-        except InvalidSubmission as error:
-            raise InvalidSubmission(f"{path}: {error}") from None
+        except OtherRows as error:
+            raise OtherRows(f"{path}: {error}") from None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a CSV whole, or leave what is there."""
@@ -204,6 +202,16 @@ class PixelTable:
             f"row {row + 1}: '{keys[row]}' where '{wanted[row]}' was expected. Keep the order of the sample submission"
             for row in list(misplaced)[:1]
         ]
+
+
+def read_keys(path: Path) -> tuple[list[str], list[str]]:
+    """Header and first column of a table, plain or .gz; the numbers, which take long, are not read.
+
+    InvalidSubmission names the file that is no text, or not parted by commas.
+    """
+    with _opened(path) as file:
+        header = _header(path, file)
+        return header, [line.partition(",")[0].strip('"') for line in file if line.strip()]
 
 
 @contextmanager
