@@ -1,4 +1,4 @@
-"""The sea-ice contest from its files to a scored table, and nothing later than the issue date in any forecast."""
+"""The sea-ice contest: its files, its dates and folds, and its tables."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import gzip
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from skyfold import plugins
 from skyfold.competition import Competition, build
-from skyfold.config.data import FoldsConfig
-from skyfold.config.forecasts import ForecastConfig
+from skyfold.config.data import DataConfig
 from skyfold.data.ice_frames import known_ice
 from skyfold.data.ice_sample import procedural_codes
-from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.folds import folds_of_years
 from skyfold.leaderboard.score import score_submission
-from skyfold.pipeline.forecast_data import stored_forecasts
-from skyfold.pipeline.forecast_job import hand_in
-from skyfold.pipeline.forecast_job import test_lines as lines_of_test
-from skyfold.pipeline.forecast_runs import make_forecasts
-from skyfold.pipeline.forecast_table import as_text, forecast_table
 from skyfold.pipeline.prepare import prepare
 from skyfold.workspace import Workspace
 
@@ -107,10 +100,10 @@ def test_forecasts_issued_every_month_keep_a_year_apart():
 
 
 def test_years_that_nobody_named_are_asked_for(tmp_path):
-    config = forecast_config(data={"competition": "arctic_sea_ice", "name": "ice", "options": OPTIONS})
+    data = DataConfig(competition="arctic_sea_ice", name="ice", options=OPTIONS)
     build("arctic_sea_ice", OPTIONS).write_sample(tmp_path / "data/ice", years=5)
     with pytest.raises(ConfigError, match=r"data\.folds\.years: say which years"):
-        prepare(config.data, Workspace(root=tmp_path))
+        prepare(data, Workspace(root=tmp_path))
 
 
 def test_a_year_without_samples_is_refused():
@@ -248,226 +241,3 @@ def test_options_that_mean_nothing_are_refused():
         build("arctic_sea_ice", {"cadence": ["monthly"]})
     with pytest.raises(ConfigError, match=r"pole: unknown \['mean'\]"):
         build("arctic_sea_ice", {"pole": ["mean"]})
-
-
-FORECASTS: list[dict[str, Any]] = [
-    {"name": "last_year", "family": "mean_of_years", "options": {"years": 1}},
-    {"name": "climatology", "family": "mean_of_years"},
-    {"name": "persistence", "family": "persistence"},
-    {"name": "trend", "family": "linear_trend"},
-    {"name": "damped_anomaly", "family": "damped_anomaly"},
-    {"name": "neighbours", "family": "nearest_neighbours", "options": {"k": 20, "lags": 3}},
-]
-LEARNED: list[dict[str, Any]] = [
-    {"name": "blend", "family": "edge_blend"},
-    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "boostings": 2, "years": 2}},
-]
-
-
-ONE_FOLD = FoldsConfig(years=(1999, 2002), years_a_fold=4)
-
-
-def forecast_config(**changes: Any) -> ForecastConfig:
-    data = {"competition": "arctic_sea_ice", "name": "ice", "options": OPTIONS, "folds": {"years": [1999, 2002]}}
-    return ForecastConfig.model_validate(
-        {"name": "table", "data": data, "forecasts": FORECASTS, "against": "climatology", **changes}
-    )
-
-
-def overwrite_frames(folder: Path, after: str, seed: int) -> None:
-    """Noise in place of the concentration and flags of every later frame."""
-    rng = np.random.default_rng(seed)
-    later = [path for path in (folder / "monthly_train").glob("*.npy") if path.stem > after]
-    assert later
-    for path in later:
-        flags = rng.random((*GRID, 4)) < 0.1
-        np.save(path, np.concatenate([rng.integers(0, 251, (*GRID, 1)), flags], axis=-1).astype(np.uint8))
-
-
-def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
-    """Two histories that part after December 2000: all that is forecast until then is the same to the bit."""
-    rows = {}
-    config = forecast_config(forecasts=[*FORECASTS, *LEARNED])
-    for seed in (0, 1):
-        workspace = Workspace(root=tmp_path / str(seed))
-        folder = workspace.data("ice")
-        build("arctic_sea_ice", OPTIONS).write_sample(folder, years=8)  # type: ignore[misc]
-        overwrite_frames(folder, after="200012", seed=seed)
-        prepare(config.data, workspace)
-        data = make_forecasts(config, workspace, say=lambda line: None)
-        assert data.samples.ids.tolist()[3:7] == ["1998-12", "1999-12", "2000-12", "2001-12"]
-        rows[seed] = {
-            model.name: stored_forecasts(workspace.run("ice", model.name)).values[3:7] for model in config.forecasts
-        }
-    for name in rows[0]:
-        assert rows[0][name][:3].tobytes() == rows[1][name][:3].tobytes(), name
-        assert rows[0][name][3].tobytes() != rows[1][name][3].tobytes(), name
-
-
-def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(scored=[2000, 2002])
-    prepare(config.data, workspace)
-    data = make_forecasts(config, workspace, say=lambda line: None)
-    table = {row.name: row for row in forecast_table(config, data, workspace)}
-    assert table["climatology"].difference.value == 0
-    assert len(table["trend"].per_date) == 3
-    assert table["trend"].score == pytest.approx(table["trend"].per_date.mean())
-    metric, samples = data.competition.metric, data.samples
-    assert samples.targets is not None
-    assert samples.valid is not None
-    stored = stored_forecasts(workspace.run("ice", "trend"))
-    by_hand = [
-        metric.score(metric.stats(target=samples.targets[i][None], pred=stored[i][None], valid=samples.valid[i][None]))
-        for i in (4, 5, 6)
-    ]
-    np.testing.assert_allclose(table["trend"].per_date, by_hand)
-    text = as_text(config, data, list(table.values()))
-    assert "2001-12" in text.splitlines()[0]
-    assert "1998-12" not in text.splitlines()[0]
-
-
-def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(forecasts=FORECASTS[:1], against=None)
-    prepare(config.data, workspace)
-    data = make_forecasts(config, workspace, say=lambda line: None)
-    submission = hand_in(config, data, workspace)
-    (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
-    score = score_submission(data.competition, submission, sample / "test_truth.csv").score
-    assert line == f"test: mae_by_f1 {score:.4f}, one sample"
-    none = sample / "sample_submission.csv"
-    line, note = lines_of_test(config, data, none, sample / "test_truth.csv")
-    assert line == "test: mae_by_f1 inf, one sample"
-    assert note.startswith("not finite: nothing that came was forecast")
-
-
-def test_forecasts_made_once_are_not_made_again(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    prepare(forecast_config().data, workspace)
-    said: list[str] = []
-    make_forecasts(forecast_config(), workspace, say=said.append)
-    assert len(said) == len(FORECASTS)
-    make_forecasts(forecast_config(), workspace, say=said.append)
-    assert len(said) == len(FORECASTS)
-
-
-def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp_path, sample):
-    """A forecast that learns from one that learns has no date before the first that both are asked for."""
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    blend = {"name": "blend", "family": "weighted_blend", "members": ["climatology", "trend"]}
-    upon = {"name": "upon", "family": "weighted_blend", "members": ["trend", "blend"]}
-    config = forecast_config(forecasts=[*FORECASTS, blend, upon], scored=[2001, 2002])
-    prepare(config.data, workspace)
-    with pytest.raises(ConfigError, match="upon: its member blend learns itself, and so covers none of the dates"):
-        make_forecasts(config, workspace, say=lambda line: None)
-    first = forecast_config(forecasts=[*FORECASTS, blend])
-    with pytest.raises(ConfigError, match=r"climatology covers none of the dates that fold 0 may learn from. Name as"):
-        make_forecasts(first, workspace, say=lambda line: None)
-    assert not list(tmp_path.glob("oof/*/*/run.json"))
-    alone = Workspace(root=tmp_path / "alone", data_from=sample)
-    together = first.model_copy(update={"data": first.data.model_copy(update={"folds": ONE_FOLD})})
-    prepare(together.data, alone)
-    with pytest.raises(ConfigError, match=r"There is one fold alone.*set data\.folds\.years_a_fold lower"):
-        make_forecasts(together, alone, say=lambda line: None)
-    # Made for earlier dates before, the member has said something on them.
-    earlier = forecast_config(forecasts=[*FORECASTS, blend], scored=[2000, 2002])
-    make_forecasts(earlier, workspace, say=lambda line: None)
-    make_forecasts(config, workspace, say=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "upon")).done.sum() == 2
-
-
-def test_rows_that_nobody_knows_the_origin_of_are_not_gone_on_with(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    prepare(forecast_config().data, workspace)
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
-    (workspace.run("ice", "trend") / "run.json").write_text("{")
-    with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON\. Bring it back, or delete .*trend and make it"):
-        make_forecasts(forecast_config(), workspace, say=lambda line: None)
-    (workspace.run("ice", "trend") / "run.json").unlink()
-    with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):
-        make_forecasts(forecast_config(), workspace, say=lambda line: None)
-    shutil.rmtree(workspace.run("ice", "trend"))
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
-
-
-def test_rows_that_were_cut_off_are_made_again(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    prepare(forecast_config().data, workspace)
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
-    values = workspace.run("ice", "trend") / "oof" / "values.npy"
-    whole = values.read_bytes()
-    values.write_bytes(whole[:-100])
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
-    assert values.read_bytes() == whole
-
-
-def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    far = {"name": "far", "family": "mean_of_years", "options": {"years": 20}}
-    config = forecast_config(forecasts=[far], against=None)
-    prepare(config.data, workspace)
-    with pytest.raises(DataLayoutError, match="forecasts: far: a forecast from 20 earlier years was asked for"):
-        make_forecasts(config, workspace, say=lambda line: None)
-    near = {**far, "options": {"years": 1}}
-    make_forecasts(forecast_config(forecasts=[near], against=None), workspace, say=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "far")).done.sum() == 4
-    with pytest.raises(OofMismatch, match=r"another config \(changed: options.years\)"):
-        make_forecasts(config, workspace, say=lambda line: None)
-
-
-def test_an_event_of_another_contest_is_refused(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    wet = {"name": "wet", "family": "weighted_blend", "options": {"event": "rain"}, "members": ["climatology"]}
-    config = forecast_config(forecasts=[*FORECASTS, wet])
-    prepare(config.data, workspace)
-    with pytest.raises(ConfigError, match=r"weighted_blend with \{'event': 'rain'\} is for mm/h; 'arctic_sea_ice' is"):
-        make_forecasts(config, workspace)
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (lambda text: text.replace("month", "date", 1), "header: the first column is 'date'"),
-        (
-            lambda text: text.replace("2003-", "2004-"),
-            "12 rows, the data ask for 12: row 1 is '2004-01', not",
-        ),
-        (lambda text: text.partition("\n")[0] + "\n", "0 rows, the data ask for 12: not as many"),
-    ],
-)
-def test_a_sample_submission_of_other_data_is_refused_before_anything_is_made(tmp_path, sample, change, named):
-    workspace = Workspace(root=tmp_path)
-    folder = shutil.copytree(sample, workspace.data("ice"))
-    table = folder / "sample_submission.csv"
-    table.write_text(change(table.read_text()))
-    prepare(forecast_config().data, workspace)
-    with pytest.raises(InvalidSubmission, match=rf"sample_submission\.csv: {named}"):
-        make_forecasts(forecast_config(), workspace)
-    assert not list(tmp_path.glob("oof/*/*/run.json"))
-
-
-def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, sample):
-    workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(scored=[1997, 2002])
-    prepare(config.data, workspace)
-    with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate 1999 to 2002 of these alone"):
-        make_forecasts(config, workspace)
-    with pytest.raises(ValueError, match=r"the first year comes first, got \[2002, 2000\]"):
-        forecast_config(scored=[2002, 2000])
-
-
-def test_a_member_is_named_once():
-    twice = {"name": "twice", "family": "weighted_blend", "members": ["trend", "trend"]}
-    with pytest.raises(ValueError, match="twice: a member is named twice, trend, trend"):
-        forecast_config(forecasts=[*FORECASTS, twice])
-
-
-def test_an_unknown_family_or_option_is_refused_before_data_are_read(tmp_path):
-    for forecast, named in [
-        ({"name": "a", "family": "mean_of_year"}, "did you mean 'mean_of_years'"),
-        ({"name": "a", "family": "mean_of_years", "options": {"year": 5}}, "did you mean 'years'"),
-        ({"name": "a", "family": "linear_trend", "options": {"years": 2}}, "3 or more, got 2"),
-    ]:
-        with pytest.raises(ConfigError, match=named):
-            make_forecasts(forecast_config(forecasts=[forecast], against=None), Workspace(root=tmp_path))
