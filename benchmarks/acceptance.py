@@ -24,13 +24,13 @@ from figures import RESULTS, Figure, as_markdown
 from forecast_figures import arctic_sea_ice, hydro_rain
 
 from skyfold.competition import build
+from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_blend, load_config
-from skyfold.config.model_table import TableConfig
 from skyfold.files import read_json
-from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
-from skyfold.pipeline.evaluate import difference
+from skyfold.pipeline.score import score_submission
+from skyfold.postprocess.evaluate import difference
 from skyfold.workspace import Workspace
 
 CONFIGS = Path(__file__).parent.parent / "configs"

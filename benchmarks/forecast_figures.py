@@ -9,9 +9,9 @@ import numpy as np
 from figures import RESULTS, Figure
 
 from skyfold.files import read_json
-from skyfold.leaderboard.forecast_sums import FILE, ForecastSums, better_in, paired_by_case, read_sums
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
 from skyfold.metrics.forecast import mean_error_of, skill_of
+from skyfold.metrics.forecast_sums import FILE, ForecastSums, better_in, paired_by_case, read_sums
 
 ICE, ICE_AGAINST = "seaice", "mean_of_5_years"
 ICE_PINNED = {"last_year": 5.297, "mean_of_5_years": 4.302}  # by the contest's conventions, on the same data

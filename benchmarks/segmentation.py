@@ -57,7 +57,7 @@ def tiles() -> JsonDict:
     as a share, with the overlap that runs have, and without one."""
     from skyfold.config.inputs import CropConfig
     from skyfold.data.windows import ArrayWindows
-    from skyfold.inference.tiles import Tiling, predict_scene
+    from skyfold.training.tiles import Tiling, predict_scene
     from test_tiles_of_networks import TILE, excess, model
 
     start()

@@ -14,11 +14,11 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.files import load_config
 from skyfold.errors import ConfigError, SkyfoldError
-from skyfold.leaderboard.surface_picture import draw_surface
-from skyfold.oof_store import read_run
 from skyfold.pipeline.blend import open_context
-from skyfold.pipeline.evaluate import evaluate
-from skyfold.pipeline.surfaces import measure
+from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.threshold_sweep import measure
+from skyfold.reports.threshold_sweep_plot import draw_surface
+from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace
 
 

@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.cli import competition_or_config
+        from skyfold.config.experiment import TableConfig
         from skyfold.config.files import load_config
-        from skyfold.config.model_table import TableConfig
         from skyfold.files import write_text
-        from skyfold.leaderboard import experiment_table
-        from skyfold.leaderboard.table import as_html, as_text, leaderboard
+        from skyfold.pipeline import experiment_table
+        from skyfold.reports.leaderboard import as_html, as_text, leaderboard
         from skyfold.workspace import Workspace
 
         workspace = Workspace(data_from=given.data)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not workspace.oof(name).is_dir():
             name = competition_or_config(name).folder
         if given.diff:
-            from skyfold.leaderboard.compare import as_lines, compare
+            from skyfold.reports.compare import as_lines, compare
 
             folders = [Path(entry) if (Path(entry) / "run.json").is_file() else None for entry in given.diff]
             one, other = (

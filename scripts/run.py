@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments.parse_args(argv)
 
     def work() -> None:
-        from skyfold.pipeline.job import run_job
+        from skyfold.pipeline.run import run_job
         from skyfold.workspace import Workspace
 
         run_job(given.config, Workspace(data_from=given.data), overrides=tuple(given.overrides))

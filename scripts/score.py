@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         from skyfold.competition import build
         from skyfold.errors import DataLayoutError
-        from skyfold.leaderboard.score import remark, score_submission
+        from skyfold.pipeline.score import remark, score_submission
         from skyfold.workspace import Workspace
 
         data = competition_or_config(given.competition)

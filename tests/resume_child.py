@@ -92,7 +92,7 @@ def arm(kind: str, number: int, share: float) -> None:
 
         os.replace = move
     else:
-        from skyfold.row_store import RowStore
+        from skyfold.store.rows import RowStore
 
         write = RowStore.write
 

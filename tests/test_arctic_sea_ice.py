@@ -12,13 +12,13 @@ import pytest
 
 from skyfold import plugins
 from skyfold.competition import Competition, build
+from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice
+from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.config.data import DataConfig
-from skyfold.data.ice_frames import known_ice
-from skyfold.data.ice_sample import procedural_codes
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
-from skyfold.folds import folds_of_years
-from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.score import score_submission
+from skyfold.store.folds import folds_of_years
 from skyfold.workspace import Workspace
 
 GRID = (16, 12)
@@ -122,7 +122,7 @@ def test_a_year_may_have_nothing_to_be_fitted_on():
 
 def test_files_to_a_scored_submission(competition, sample, tmp_path):
     test = competition.load(sample, "test")
-    forecast = plugins.load("forecasts", "mean_of_years").forecast(test.inputs.history(0), years=3)  # type: ignore[attr-defined]
+    forecast = plugins.load("forecasting.baselines", "mean_of_years").forecast(test.inputs.history(0), years=3)  # type: ignore[attr-defined]
     table = competition.submission.encode(test.ids, [forecast])
     assert table.shape == (12, 1 + GRID[0] * GRID[1])
     assert table["month"].tolist()[::11] == ["2003-01", "2003-12"]

@@ -10,9 +10,9 @@ import pytest
 from skyfold.competition import build
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
-from skyfold.folds import make_folds
-from skyfold.training import fold_jobs, run_folds
-from skyfold.training.bootstrap import bootstrapped
+from skyfold.store.folds import make_folds
+from skyfold.training import fold_trainer, run_folds
+from skyfold.training.bagging import bootstrapped
 from skyfold.types import Split
 
 SPLIT = Split(train=np.arange(100, 1100), valid=np.arange(100))
@@ -67,7 +67,7 @@ def test_fits_of_a_run_are_given_their_own_sets(
         if len(seen) == 2:
             raise _Stop
 
-    monkeypatch.setattr(fold_jobs, "fit_fold", record)
+    monkeypatch.setattr(fold_trainer, "fit_fold", record)
     contest = build("leeds_sea_ice", {"grid": [16, 16]})
     with pytest.raises(_Stop):
         run_folds.run_folds(config, contest, arrays, None, folds, tmp_path / "run")

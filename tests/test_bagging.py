@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from skyfold.ensemble import bagging
-from skyfold.ensemble.bagging import combine
+from skyfold.blending import combine as combining
+from skyfold.blending.combine import combine
 from skyfold.errors import ConfigError, OofMismatch
 
 HOWS = ["mean", "geometric", "rank"]
@@ -61,7 +61,7 @@ def ensembles(draw):
 def test_streaming_equals_float64_on_whole_arrays(how, case, size):
     arrays, weights = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bagging, "CHUNK_BYTES", size)
+        patch.setattr(combining, "CHUNK_BYTES", size)
         combined = whole(arrays, how=how, weights=weights)
     expected = reference(arrays, how, weights)
     assert combined.dtype == arrays[0].dtype
@@ -164,7 +164,7 @@ def test_memory_maps_are_read_chunk_by_chunk(tmp_path, monkeypatch):
     for i, array in enumerate(arrays):
         np.save(tmp_path / f"{i}.npy", array)
     maps = [np.load(tmp_path / f"{i}.npy", mmap_mode="r", allow_pickle=False) for i in range(2)]
-    monkeypatch.setattr(bagging, "CHUNK_BYTES", 3 * 8 * 8 * 2)
+    monkeypatch.setattr(combining, "CHUNK_BYTES", 3 * 8 * 8 * 2)
     chunks = [rows.tolist() for rows, _ in combine(maps, how="mean")]
     assert chunks[0] == [0, 1, 2]
     assert chunks[-1] == [18, 19]
@@ -207,7 +207,7 @@ def test_the_memory_of_many_maps_is_handed_back(tmp_path):
     code = (
         "import resource, sys\n"
         "import numpy as np\n"
-        "from skyfold.ensemble.bagging import combine\n"
+        "from skyfold.blending.combine import combine\n"
         "maps = [np.load(sys.argv[1], mmap_mode='r', allow_pickle=False) for _ in range(8)]\n"
         "next(combine([m[:1] for m in maps], how='mean'))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import prediction_batches, presence_labels, steps_per_epoch, training_batches
-from skyfold.data.scaling import SCALINGS, scaled
+from skyfold.data.normalization import SCALINGS, scaled
 
 
 def arrays(count=11):

@@ -11,19 +11,19 @@ import shutil
 import numpy as np
 import pytest
 
+from skyfold.blending import uncertain_pixels
 from skyfold.config.files import load_blend, load_run
-from skyfold.ensemble import uncertain_pixels
 from skyfold.errors import OofMismatch
 from skyfold.files import read_json, write_json
-from skyfold.oof_align import require_aligned
-from skyfold.oof_store import begin_run, open_rows, read_run
 from skyfold.pipeline import blend as blending
 from skyfold.pipeline.blend import blend, blend_lines, open_context
-from skyfold.pipeline.fit_combination import fit_combination
+from skyfold.pipeline.fit_blend import fit_combination
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.postprocess.chain import apply
 from skyfold.postprocess.selection import Selection
+from skyfold.store.alignment import require_aligned
+from skyfold.store.runs import begin_run, open_rows, read_run
 from skyfold.workspace import Workspace
 
 NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}

@@ -17,7 +17,7 @@ from PIL import Image
 from skyfold.data.cache import reduce_masks, training_arrays, with_packed_masks
 from skyfold.data.images import ImageFiles
 from skyfold.errors import DataLayoutError
-from skyfold.row_store import RowStore
+from skyfold.store.rows import RowStore
 from skyfold.types import Samples
 
 
@@ -147,7 +147,7 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from skyfold.data.cache import fill
-from skyfold.row_store import RowStore
+from skyfold.store.rows import RowStore
 
 def make(row):
     time.sleep(0.004)

@@ -12,21 +12,21 @@ import pytest
 
 import skyfold.models
 from skyfold.competition import build
+from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_config
-from skyfold.config.model_table import TableConfig
 from skyfold.config.run import RunConfig
-from skyfold.data.some_classes import require_one_class, with_classes
+from skyfold.data.class_subset import require_one_class, with_classes
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
-from skyfold.folds import read_folds
-from skyfold.leaderboard.experiment_table import as_text, experiment_table
-from skyfold.leaderboard.table import leaderboard
 from skyfold.metrics.segmentation import GlobalIoU
 from skyfold.models._softmax import log_odds
-from skyfold.oof_store import StoredRun, read_run
 from skyfold.pipeline.blend import open_context
-from skyfold.pipeline.job import run_job
+from skyfold.pipeline.experiment_table import as_text, experiment_table
 from skyfold.pipeline.products import class_map
+from skyfold.pipeline.run import run_job
+from skyfold.reports.leaderboard import leaderboard
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import StoredRun, read_run
 from skyfold.workspace import Workspace
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")

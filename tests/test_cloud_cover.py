@@ -12,12 +12,12 @@ from PIL import Image
 
 from skyfold import competition
 from skyfold.competition import Competition
+from skyfold.competitions.cloud_cover import sample as scene_sample
 from skyfold.config.data import DataConfig
-from skyfold.data import scene_sample
 from skyfold.data.images import read_header
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
-from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.score import score_submission
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
 

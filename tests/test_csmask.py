@@ -41,7 +41,7 @@ def _started() -> None:
 
 
 def scene(bands: int) -> np.ndarray:
-    """Soft bright patches over a darker ground, (1, 256, 256, bands), as data/scaling.py gives them."""
+    """Soft bright patches over a darker ground, (1, 256, 256, bands), as data/normalization.py gives them."""
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(1, 16, 16, bands)).astype(np.float32)
     return coarse.repeat(16, axis=1).repeat(16, axis=2) + 0.1 * rng.normal(size=(1, SIZE, SIZE, bands)).astype(

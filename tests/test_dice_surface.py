@@ -10,7 +10,7 @@ from numba.core import caching
 from skyfold import compiled as compiled_module
 from skyfold.compiled import compiled
 from skyfold.postprocess.component_counts import component_counts
-from skyfold.postprocess.dice_surface import dice_surface
+from skyfold.postprocess.dice_sweep import dice_surface
 from skyfold.postprocess.level_counts import level_counts
 from skyfold.postprocess.map_counts import count_maps
 

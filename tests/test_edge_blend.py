@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from skyfold.data.history import History
-from skyfold.data.ice_frames import known_ice, without_flags
-from skyfold.data.ice_sample import procedural_codes
-from skyfold.data.known_outcome import KnownOutcome
+from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice, without_flags
+from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.forecasts import edge_blend, mean_of_years
-from skyfold.forecasts._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
-from skyfold.forecasts._cell_features import NAMES, cell_features
-from skyfold.forecasts._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
-from skyfold.forecasts._least_deviation import applied, least_deviation
+from skyfold.forecasting.baselines import edge_blend, mean_of_years
+from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
+from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
+from skyfold.forecasting.baselines._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
+from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
+from skyfold.forecasting.hindcast import KnownOutcome
+from skyfold.forecasting.past_frames import History
 from skyfold.metrics.forecast import MAE_BY_F1
 
 GRID = (40, 30)
@@ -77,7 +77,7 @@ def test_worth_is_what_one_more_hit_or_false_alarm_changes():
 
 
 def groups(*chances: dict[int, float]) -> np.ndarray:
-    from skyfold.forecasts._edge_decision import FORECAST_STEPS, KINDS
+    from skyfold.forecasting.baselines._edge_decision import FORECAST_STEPS, KINDS
 
     counts = np.zeros(((len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)), 251))
     for group, chance in enumerate(chances):

@@ -17,11 +17,11 @@ from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.models import _framework, efficientnet_classifier, segmentation_models
-from skyfold.models._misfit import misfit
-from skyfold.oof_store import begin_run, read_info
+from skyfold.models import _sm_compat, efficientnet_classifier, segmentation_models
+from skyfold.models._weight_mismatch import misfit
+from skyfold.store.folds import Folds
+from skyfold.store.runs import begin_run, read_info
 from skyfold.training import backend
 from skyfold.training.run_folds import run_folds
 
@@ -159,11 +159,11 @@ def test_layers_that_the_encoder_has_not_are_named_and_foreign_ones_are_not_comp
 
 
 def resnet18() -> Any:
-    return _framework.segmentation_models_encoder("resnet18", input_shape=(32, 32, 3), weights=None)
+    return _sm_compat.segmentation_models_encoder("resnet18", input_shape=(32, 32, 3), weights=None)
 
 
 def efficientnetb0() -> Any:
-    return _framework.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    return _sm_compat.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
 
 
 @pytest.mark.parametrize(

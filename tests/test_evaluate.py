@@ -5,10 +5,10 @@ import pytest
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import METRICS
-from skyfold.pipeline.evaluate import difference, evaluate, write_rows
-from skyfold.pipeline.surfaces import measure
+from skyfold.postprocess.evaluate import difference, evaluate, write_rows
+from skyfold.postprocess.threshold_sweep import measure
+from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
 IDS = np.array(["NA", "001", "c", "d", "e", "f"])

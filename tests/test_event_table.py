@@ -7,9 +7,9 @@ import pytest
 
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
-from skyfold.data.history import HistorySource
 from skyfold.errors import ConfigError
-from skyfold.forecasts import rain_extrapolation
+from skyfold.forecasting.baselines import rain_extrapolation
+from skyfold.forecasting.past_frames import HistorySource
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.pipeline.forecast_job import hand_in

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyfold.config.experiment import PublishedFigures, TableConfig
 from skyfold.config.files import load_config
-from skyfold.config.model_table import PublishedFigures, TableConfig
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
-from skyfold.leaderboard.experiment_table import ExperimentTable, as_text, experiment_table
 from skyfold.metrics.segmentation import dice_score, iou_score
-from skyfold.pipeline.job import run_job
+from skyfold.pipeline.experiment_table import ExperimentTable, as_text, experiment_table
+from skyfold.pipeline.run import run_job
 from skyfold.training import run_folds
 from skyfold.workspace import Workspace
 

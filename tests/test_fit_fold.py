@@ -18,12 +18,12 @@ from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.guided_filter import guided_filter
-from skyfold.row_store import RowStore
-from skyfold.training import checkpoint, kept_weights
-from skyfold.training.fit_files import finished_fit
+from skyfold.store.fits import finished_fit
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
+from skyfold.training import checkpoint, weight_averaging
 from skyfold.training.fit_fold import fit_fold
 from skyfold.training.network import Network
 from skyfold.training.run_folds import check, resolved_scaling, run_folds
@@ -275,13 +275,13 @@ def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
 def test_the_mean_of_the_last_weights_is_what_is_stored_and_scored(tmp_path, monkeypatch):
     config = make_config(training={"epochs": 4, "batch_size": 8, "keep": "average", "average_epochs": 3})
     seen = []
-    keep = kept_weights.keep
+    keep = weight_averaging.keep
 
     def watched(kept, weights, training, **options):
         seen.append(weights)
         return keep(kept, weights, training, **options)
 
-    monkeypatch.setattr(kept_weights, "keep", watched)
+    monkeypatch.setattr(weight_averaging, "keep", watched)
     network = Network(config, input_shape=(*SIZE, 3), classes=2)
     result = fit(config, tmp_path, network=network)
     network.model.load_weights(result.weights)

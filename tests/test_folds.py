@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.folds import Folds, forward_in_time, make_folds, read_folds, write_folds
+from skyfold.store.folds import Folds, forward_in_time, make_folds, read_folds, write_folds
 
 
 def some_labels(n: int, rates: list[float], seed: int = 0) -> np.ndarray:

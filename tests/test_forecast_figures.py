@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skyfold.files import read_json, write_json
-from skyfold.leaderboard.forecast_sums import ForecastSums, read_sums, write_sums
+from skyfold.metrics.forecast_sums import ForecastSums, read_sums, write_sums
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EVENTS = ("bom2_20180616", "fmi_20160928", "knmi_20100826", "mch_20150515", "mch_20170131", "mrms_20190610")

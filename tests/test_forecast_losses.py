@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.training.forecast_losses import FORECAST_LOSSES, make_forecast_loss
+from skyfold.training.losses.forecasting import FORECAST_LOSSES, make_forecast_loss
 
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("mae", {}),

@@ -14,26 +14,26 @@ import yaml
 from pydantic import ValidationError
 
 from skyfold.competition import build
-from skyfold.competitions.arctic_sea_ice import Histories
+from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.config.files import load_forecasts
 from skyfold.config.run import RunConfig
-from skyfold.data import rain_units
-from skyfold.data.forecast_arrays import forecast_arrays
-from skyfold.data.history import History
-from skyfold.data.rain_units import log_rain
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import Folds
+from skyfold.forecasting import rain_units
+from skyfold.forecasting.arrays import forecast_arrays
+from skyfold.forecasting.frame_adapters import advected, anomalies, frames
+from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.rain_units import log_rain
 from skyfold.pipeline.forecast_checks import network_runs
 from skyfold.pipeline.forecast_data import stored_forecasts
 from skyfold.pipeline.forecast_job import run_forecasts
-from skyfold.pipeline.forecast_pictures import draw_pictures
-from skyfold.pipeline.job import run_job
+from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
-from skyfold.training.fold_jobs import TrainedJob
-from skyfold.training.history import read_history
+from skyfold.pipeline.run import run_job
+from skyfold.store.folds import Folds
+from skyfold.store.training_history import read_history
+from skyfold.training.fold_trainer import TrainedJob
 from skyfold.training.run_folds import check, train
 from skyfold.types import Samples
-from skyfold.views import anomalies, carried, frames
 from skyfold.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -184,8 +184,8 @@ def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
         ForecastConfig.model_validate({"name": "t", "data": DATA, "forecasts": [{"name": "both"}]})
 
 
-@pytest.mark.parametrize("make", [frames.build, carried.build])
-def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make: Callable[[], carried.Carried]) -> None:
+@pytest.mark.parametrize("make", [frames.build, advected.build])
+def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make: Callable[[], advected.Carried]) -> None:
     rng = np.random.default_rng(0)
     rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
     history, view = History(rain[:4], np.array([1])), make()
@@ -203,9 +203,9 @@ def test_frames_are_carried_along_each_motion_the_last_one_last() -> None:
     rain = np.repeat(rng.gamma(1.0, 3.0, (1, 24, 20)), 4, axis=0).astype(np.float32)
     rain = np.stack([np.roll(frame, shift, axis=1) for shift, frame in enumerate(rain)])
     history = History(rain, np.array([1]))
-    alone = [carried.build(motions=[name]).inputs(history) for name in ("dis", "one_vector")]
+    alone = [advected.build(motions=[name]).inputs(history) for name in ("dis", "one_vector")]
     np.testing.assert_array_equal(
-        carried.build(motions=["dis", "one_vector"]).inputs(history), np.concatenate(alone, axis=-1)
+        advected.build(motions=["dis", "one_vector"]).inputs(history), np.concatenate(alone, axis=-1)
     )
     assert not np.array_equal(*alone)
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.leaderboard.forecast_maps import GREY
 from skyfold.metrics.reliability import event_counts
 from skyfold.pipeline.forecast_job import run_forecasts
-from skyfold.pipeline.forecast_pictures import draw_pictures
+from skyfold.pipeline.plot import draw_pictures
+from skyfold.reports.forecast_maps import GREY
 from skyfold.workspace import Workspace
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "picture.py"

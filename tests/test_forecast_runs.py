@@ -14,13 +14,13 @@ from skyfold.competition import build
 from skyfold.config.data import FoldsConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
-from skyfold.leaderboard.score import score_submission
 from skyfold.pipeline.forecast_data import stored_forecasts
 from skyfold.pipeline.forecast_job import hand_in
 from skyfold.pipeline.forecast_job import test_lines as lines_of_test
 from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.forecast_table import as_text, forecast_table
 from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.score import score_submission
 from skyfold.workspace import Workspace
 
 GRID = (16, 12)

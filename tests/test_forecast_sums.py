@@ -8,8 +8,8 @@ import pytest
 
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import write_json
-from skyfold.leaderboard.compare import as_lines, compare
-from skyfold.leaderboard.forecast_sums import (
+from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
+from skyfold.metrics.forecast_sums import (
     FILE,
     ForecastSums,
     better_in,
@@ -18,9 +18,9 @@ from skyfold.leaderboard.forecast_sums import (
     read_sums,
     write_sums,
 )
-from skyfold.leaderboard.forecasts import ForecastEntry
-from skyfold.leaderboard.table import as_html, as_text, leaderboard
-from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
+from skyfold.reports.compare import as_lines, compare
+from skyfold.reports.forecast_leaderboard import ForecastEntry
+from skyfold.reports.leaderboard import as_html, as_text, leaderboard
 from skyfold.workspace import Workspace
 
 YEARS = np.array(["2010-12", "2011-12"])

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from skyfold.ensemble import forecast_weights
-from skyfold.ensemble.forecast_weights import Event, combine_forecasts, error_by_skill, fit_forecast_weights
+from skyfold.blending import forecast_weights
+from skyfold.blending.forecast_weights import Event, combine_forecasts, error_by_skill, fit_forecast_weights
 from skyfold.errors import ConfigError, OofMismatch
 
 

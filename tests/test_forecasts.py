@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.data.history import History
 from skyfold.errors import DataLayoutError
-from skyfold.forecasts import damped_anomaly, linear_trend, mean_of_years, nearest_neighbours, persistence
+from skyfold.forecasting.baselines import damped_anomaly, linear_trend, mean_of_years, nearest_neighbours, persistence
+from skyfold.forecasting.past_frames import History
 
 
 def history(*values: float, ahead: tuple[int, ...] = (1,), period: int = 1) -> History:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from skyfold.config.learning import OptimizerConfig
+from skyfold.config.training import OptimizerConfig
 from skyfold.training import backend
 from skyfold.training.fused import fuse_batchnorm
 from skyfold.training.optimizers import make_optimizer

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from skyfold.config.learning import HeadsConfig
 from skyfold.config.run import RunConfig
+from skyfold.config.training import HeadsConfig
 from skyfold.errors import ConfigError
 from skyfold.models import plain_unet, segmentation_models
 from skyfold.training import backend
-from skyfold.training.heads import with_heads
-from skyfold.training.losses import shown_bce
+from skyfold.training.aux_losses import with_heads
+from skyfold.training.losses.segmentation import shown_bce
 from skyfold.training.network import Network
 
 

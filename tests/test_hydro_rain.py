@@ -13,17 +13,17 @@ import pytest
 
 from skyfold import competition
 from skyfold.competition import Competition
-from skyfold.competitions.hydro_rain import DAMS
+from skyfold.competitions.hydro_rain.contest import DAMS
+from skyfold.competitions.hydro_rain.radar_files import RawFiles
+from skyfold.competitions.hydro_rain.reflectivity_table import RainTable
+from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.config.data import DataConfig
-from skyfold.data.radar_files import RawFiles
-from skyfold.data.shared_frames import shared_frame_groups
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest, read_json
-from skyfold.folds import read_folds
-from skyfold.leaderboard.score import score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline.prepare import prepare
-from skyfold.submission.rain_table import RainTable
+from skyfold.pipeline.score import score_submission
+from skyfold.store.folds import read_folds
 from skyfold.submission.write_forecast import write_forecast
 from skyfold.workspace import Workspace
 

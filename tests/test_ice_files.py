@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from skyfold.competition import build
-from skyfold.data.ice_files import MONTHLY, WEEKLY, Cadence, read_contest, read_nsidc, read_series
-from skyfold.data.ice_frames import COAST, LAND, MISSING, POLE_HOLE, without_flags
-from skyfold.data.ice_sample import procedural_codes
+from skyfold.competitions.arctic_sea_ice.ice_files import (
+    MONTHLY,
+    WEEKLY,
+    Cadence,
+    read_contest,
+    read_nsidc,
+    read_series,
+)
+from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, LAND, MISSING, POLE_HOLE, without_flags
+from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import ConfigError, DataLayoutError
 
 GRID = (12, 9)

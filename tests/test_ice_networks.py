@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from skyfold.data.history import History
 from skyfold.errors import ConfigError
+from skyfold.forecasting.frame_adapters import anomalies
+from skyfold.forecasting.past_frames import History
 from skyfold.models import anomaly_unet, ice_codes, ice_convlstm
-from skyfold.training import backend, forecast_losses
-from skyfold.views import anomalies
+from skyfold.training import backend
+from skyfold.training.losses import forecasting as forecast_losses
 
 SMALL = {"filters": [4, 6], "cell_filters": 8}
 SMALL_CODES = {"filters": [3, 4], "codes": 6, "units": 5, "blocks": 2, "heads": 2}

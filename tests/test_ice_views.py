@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.competitions.arctic_sea_ice import Histories
-from skyfold.data.history import History
+from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.views import anomalies, recent_frames
-from skyfold.views._ice_view import averaged, enlarged
-from skyfold.views._view import View
+from skyfold.forecasting.frame_adapters import anomalies, recent_frames
+from skyfold.forecasting.frame_adapters._adapter import View
+from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
+from skyfold.forecasting.past_frames import History
 
 AHEAD = np.array([1, 2])
 

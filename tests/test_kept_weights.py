@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.config.learning import TrainingConfig
-from skyfold.training.kept_weights import keep, mean_weights
+from skyfold.config.training import TrainingConfig
+from skyfold.training.weight_averaging import keep, mean_weights
 
 
 def ended_with(scores, **training):

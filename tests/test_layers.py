@@ -9,66 +9,34 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "skyfold"
-FOUNDATION = ["errors", "types", "files", "plugins", "progress", "workspace", "row_store", "compiled"]
-NUMPY = [
-    "config",
-    "folds",
-    "metrics",
-    "submission",
-    "ensemble",
-    "postprocess",
-    "oof_store",
-    "oof_align",
-    "fold_files",
+# From the bottom up; a module imports its own package and the layers below it.
+LAYERS = [
+    ["errors", "types", "files", "plugins", "progress", "workspace", "compiled"],
+    ["config", "rle", "competition"],
+    ["metrics", "submission"],
+    ["store"],
+    ["data", "blending"],
+    ["models", "postprocess"],
+    ["forecasting", "reports"],
+    ["competitions", "training"],
+    ["tuning"],
+    ["pipeline"],
+    ["cli"],
 ]
-IMAGES = [
-    "data.images",
-    "data.masks",
-    "data.cache",
-    "data.duplicates",
-    "data.cloud_sample",
-    "data.colour",
-    "data.windows",
-    "data.crops",
-    "data.scene_sample",
-    "data.seeding",
-    "data.tiff",
-    "data.vis_sar",
-    "data.sea_ice_sample",
-    "data.sample_folder",
-    "data.radar_files",
-    "data.rain_sample",
-    "data.rain_units",
-    "data.shared_frames",
-    "motion",
-    "data.history",
-    "data.known_outcome",
-    "data.ice_files",
-    "data.ice_frames",
-    "data.ice_sample",
-    "forecasts",
-    "views",
-    "data.some_classes",
-    "competition",
-    "competitions",
-]
-KERAS = ["data", "models", "training", "inference"]
-TOP = ["tuning", "leaderboard", "pipeline", "cli"]
-LAYERS = [FOUNDATION, NUMPY, IMAGES, KERAS, TOP]
-TENSORFLOW = {"training/backend.py", "training/fused.py", "models/_framework.py"}
+KERAS = {"models", "training"}
+TENSORFLOW = {"training/backend.py", "training/fused.py", "models/_sm_compat.py"}
 KERAS_LIBRARIES = {"keras", "tensorflow", "segmentation_models", "efficientnet"}
 
 
+def package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def layer(module: str) -> int:
-    """Index of the layer that names `module` most exactly."""
-    named = [
-        (len(name), index)
-        for index, names in enumerate(LAYERS)
-        for name in names
-        if f"{module}.".startswith(f"{name}.")
-    ]
-    assert named, f"{module} is in no layer of this test: put it into one"
-    return max(named)[1]
+    """Index of the layer that lists the package of `module`."""
+    found = [index for index, packages in enumerate(LAYERS) if package(module) in packages]
+    assert found, f"{module} is in no layer of this test: put its package into one"
+    return found[0]
 
 
 def imports(path: Path) -> set[str]:
@@ -89,13 +57,13 @@ def modules() -> list[Path]:
 def test_imports_go_down_the_layers(path):
     own = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
     for name in imports(path):
-        if not name.startswith("skyfold."):
-            continue
         target = name.removeprefix("skyfold.")
-        while target and not ((SOURCE / Path(*target.split("."))).with_suffix(".py").is_file()):
-            target = target.rpartition(".")[0]  # a name inside a module, not a module
-        if target and not target.startswith(own):
-            assert layer(target) <= layer(own), f"{own} imports {target}, which lies above it"
+        if not name.startswith("skyfold.") or package(target) == package(own):
+            continue
+        if not (SOURCE / package(target)).is_dir() and not (SOURCE / f"{package(target)}.py").is_file():
+            continue  # a name of skyfold/__init__.py
+        lowest = layer(target) == layer(own) == 0
+        assert layer(target) < layer(own) or lowest, f"{own} imports {target}, which is not below it"
 
 
 def test_tensorflow_is_imported_in_its_files_alone():
@@ -105,10 +73,9 @@ def test_tensorflow_is_imported_in_its_files_alone():
             assert not used, f"{path} imports {used}"
 
 
-def test_numpy_layers_import_no_keras():
+def test_keras_is_imported_in_its_packages_alone():
     for path in modules():
-        own = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        if layer(own) < LAYERS.index(KERAS):
+        if path.relative_to(SOURCE).parts[0] not in KERAS:
             assert not {name.split(".")[0] for name in imports(path)} & KERAS_LIBRARIES, path
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from skyfold.errors import DataLayoutError, OofMismatch
 from skyfold.files import read_json, write_json
-from skyfold.leaderboard.compare import as_lines, compare
-from skyfold.leaderboard.table import Entry, as_html, as_text, leaderboard
+from skyfold.reports.compare import as_lines, compare
+from skyfold.reports.leaderboard import Entry, as_html, as_text, leaderboard
 from skyfold.workspace import Workspace
 
 

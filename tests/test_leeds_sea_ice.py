@@ -174,8 +174,8 @@ def test_the_sample_depends_on_its_seed_alone_and_is_never_written_over_files(sa
 def test_light_and_radar_tell_more_together_than_either_alone() -> None:
     from sklearn.linear_model import LogisticRegression
 
+    from skyfold.competitions.leeds_sea_ice.sample import scene
     from skyfold.data.images import resize
-    from skyfold.data.sea_ice_sample import scene
 
     scenes = [scene(np.random.default_rng([3, i]), 32) for i in range(60)]
     bands = np.stack([np.dstack([vis, resize(sar[..., np.newaxis], (32, 32))]) for vis, sar, _ in scenes]) / 255
@@ -302,7 +302,7 @@ def test_the_same_radar_image_under_two_names_shares_a_fold(folder: Path, tmp_pa
 def test_only_as_many_samples_as_the_contest_has_are_the_official_files(
     sample: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from skyfold.competitions import leeds_sea_ice
+    from skyfold.competitions.leeds_sea_ice.contest import contest as leeds_sea_ice
 
     provenance = built().provenance
     assert provenance is not None

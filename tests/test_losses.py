@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES, make_loss, surest_pixels_bce
+from skyfold.training.losses import make_loss
+from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES, surest_pixels_bce
 
 LN2 = float(np.log(2))
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skyfold.ensemble.combination import BlendedRows, Combination
-from skyfold.ensemble.merge import Merge, Rule, class_sources
+from skyfold.blending.merge import Merge, Rule, class_sources
+from skyfold.blending.recipe import BlendedRows, Combination
 from skyfold.errors import ConfigError
 
 CLASSES = ("background", "thick", "thin")

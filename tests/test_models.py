@@ -7,7 +7,7 @@ import pytest
 
 from skyfold import plugins
 from skyfold.errors import ConfigError
-from skyfold.models import _bands, _framework, _padding, efficientnet_classifier, segmentation_models
+from skyfold.models import _bands, _padding, _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.training import backend
 
 SMALL = {
@@ -126,7 +126,7 @@ def test_grey_image_answers_as_three_equal_bands(tmp_path):
     from keras.src.legacy.saving import legacy_h5_format
 
     backend.seed(5)
-    encoder = _framework.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    encoder = _sm_compat.efficientnet().EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     with h5py.File(tmp_path / "b0_notop.h5", "w") as file:  # the layout of the weights that are published
         legacy_h5_format.save_weights_to_hdf5_group(file, encoder)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from skyfold.data.history import History
 from skyfold.errors import ConfigError
-from skyfold.forecasts import persistence, rain_extrapolation
-from skyfold.motion import pysteps_field
-from skyfold.motion.fields import METHODS
-from skyfold.motion.semi_lagrangian import extrapolate, origin
+from skyfold.forecasting.baselines import persistence, rain_extrapolation
+from skyfold.forecasting.motion import pysteps_field
+from skyfold.forecasting.motion.fields import METHODS
+from skyfold.forecasting.motion.semi_lagrangian import extrapolate, origin
+from skyfold.forecasting.past_frames import History
 
 OPENCV = ["one_vector", "dis", "dis_fast", "dis_fine", "farneback"]
 

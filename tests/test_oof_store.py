@@ -5,9 +5,9 @@ import pytest
 
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
-from skyfold.folds import Folds
-from skyfold.oof_align import require_aligned
-from skyfold.oof_store import begin_run, open_rows, read_info, read_run, record_scores
+from skyfold.store.alignment import require_aligned
+from skyfold.store.folds import Folds
+from skyfold.store.runs import begin_run, open_rows, read_info, read_run, record_scores
 
 IDS = np.array(["a", "b", "c", "d"])
 FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, -1]), groups=np.arange(4))

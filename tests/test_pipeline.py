@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from skyfold.competition import build
-from skyfold.folds import read_folds
-from skyfold.oof_store import begin_run, open_rows
-from skyfold.pipeline.evaluate import lattice
+from skyfold.postprocess.evaluate import lattice
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import begin_run, open_rows
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")

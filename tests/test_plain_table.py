@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import InvalidSubmission
-from skyfold.submission import formats, mask_runs
+from skyfold.rle import mask_runs
+from skyfold.rle.rle import KAGGLE_DASH, SIIM
+from skyfold.submission import formats
 from skyfold.submission.formats import RleTable
 from skyfold.submission.plain_table import read_plain
-from skyfold.submission.rle import KAGGLE_DASH, SIIM
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")

@@ -15,12 +15,12 @@ from skyfold.competition import build
 from skyfold.config.data import DataConfig
 from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
-from skyfold.folds import read_folds
-from skyfold.leaderboard.score import score_submission
-from skyfold.oof_store import begin_run, open_rows
 from skyfold.pipeline.blend import blend
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
+from skyfold.pipeline.score import score_submission
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import begin_run, open_rows
 from skyfold.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]

@@ -10,15 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 import skyfold.models
-from skyfold import oof_store
-from skyfold.config.learning import PseudoConfig
 from skyfold.config.run import RunConfig
+from skyfold.config.training import PseudoConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.row_store import RowStore
-from skyfold.training import fold_jobs, run_folds
+from skyfold.store import runs
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
+from skyfold.training import fold_trainer, run_folds
 from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
 from skyfold.types import Split
 
@@ -71,7 +71,7 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
 
 def begin(runs, *, kind="masks", of=None, turned=0):
     of = of or config()
-    oof_store.begin_run(
+    runs.begin_run(
         runs / "teacher",
         name="teacher",
         kind=kind,
@@ -125,13 +125,13 @@ def test_configs_that_make_no_sense_are_refused(changes, message):
 def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp_path, monkeypatch):
     monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
     learned = {}
-    fit_fold = fold_jobs.fit_fold
+    fit_fold = fold_trainer.fit_fold
 
     def watched(network, *, arrays, split, fold, **options):
         learned[network.config.name, fold] = np.array([arrays.targets[row] for row in split.train]), split
         return fit_fold(network, arrays=arrays, split=split, fold=fold, **options)
 
-    monkeypatch.setattr(fold_jobs, "fit_fold", watched)
+    monkeypatch.setattr(fold_trainer, "fit_fold", watched)
 
     def run(of, unlabelled=1, **options):
         test = images(UNLABELLED, seed=unlabelled)
@@ -156,7 +156,7 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
     kept = {fold: RowStore.open(tmp_path / f"teacher/pseudo/fold{fold}").values for fold in (0, 1)}
     assert (kept[0] != kept[1]).any()
 
-    record = oof_store.read_info(tmp_path / "student").config["pseudo"]
+    record = runs.read_info(tmp_path / "student").config["pseudo"]
     assert record["provenance"].startswith(f"teacher {config().hash()} ")
     learned.clear()
     run(taught)

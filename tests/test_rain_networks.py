@@ -12,11 +12,11 @@ import pytest
 
 from skyfold import plugins
 from skyfold.errors import ConfigError
+from skyfold.forecasting.motion.semi_lagrangian import carried
 from skyfold.models import _frames, _trajgru
 from skyfold.models._convlstm import ConvLSTM
-from skyfold.motion.semi_lagrangian import carried
 from skyfold.training import backend
-from skyfold.training.forecast_losses import make_forecast_loss
+from skyfold.training.losses.forecasting import make_forecast_loss
 
 SMALL: dict[str, dict[str, Any]] = {
     "rain_unet": {"filters": [6, 8]},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyfold.data.rain_units import log_rain, rain_of_codes, rain_of_log, rain_of_raw, raw_of_rain
+from skyfold.forecasting.rain_units import log_rain, rain_of_codes, rain_of_log, rain_of_raw, raw_of_rain
 
 
 def test_reflectivity_worked_by_hand():

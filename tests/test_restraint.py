@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from skyfold.data.history import History
-from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
-from skyfold.forecasts import rain_blend
+from skyfold.forecasting.baselines import rain_blend
+from skyfold.forecasting.hindcast import KnownOutcome
+from skyfold.forecasting.past_frames import History
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.postprocess.candidates import measure
-from skyfold.postprocess.event_edge import EventEdge, edge_grid
+from skyfold.postprocess.event_threshold import EventEdge, edge_grid
 from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 
 

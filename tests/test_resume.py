@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from skyfold.folds import Folds, write_folds
-from skyfold.row_store import RowStore
+from skyfold.store.folds import Folds, write_folds
+from skyfold.store.rows import RowStore
 
 CHILD = Path(__file__).parent / "resume_child.py"
 TRAIN, TEST = 16, 5

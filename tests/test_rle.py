@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from skyfold.errors import InvalidSubmission
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.submission.rle import DIALECTS, KAGGLE, SIIM, decode, decode_many, encode, encode_many, parse
+from skyfold.rle.rle import DIALECTS, KAGGLE, SIIM, decode, decode_many, encode, encode_many, parse
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")

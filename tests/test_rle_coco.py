@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skyfold.errors import InvalidSubmission
-from skyfold.submission.coco import decode_coco, encode_coco
+from skyfold.rle.coco import decode_coco, encode_coco
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import InvalidSubmission
-from skyfold.submission import mask_runs
-from skyfold.submission.mask_runs import masks_of, runs_of
-from skyfold.submission.rle import (
+from skyfold.rle import mask_runs
+from skyfold.rle.mask_runs import masks_of, runs_of
+from skyfold.rle.rle import (
     DIALECTS,
     KAGGLE,
     ROW_MAJOR,
@@ -20,7 +20,7 @@ from skyfold.submission.rle import (
     parse_all,
     parse_many,
 )
-from skyfold.submission.run_text import read_closely
+from skyfold.rle.run_text import read_closely
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")

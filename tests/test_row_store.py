@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.row_store import RowStore, release_pages
+from skyfold.store.rows import RowStore, release_pages
 
 
 def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", stamp="one"):
@@ -90,7 +90,7 @@ def test_a_store_without_its_meta_file_counts_as_empty(tmp_path):
 
 
 def test_chunks_cover_the_rows_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("skyfold.row_store.CHUNK_BYTES", 8)
+    monkeypatch.setattr("skyfold.store.rows.CHUNK_BYTES", 8)
     chunks = list(make(tmp_path).chunks(np.array([0, 1, 2])))
     assert [chunk.tolist() for chunk in chunks] == [[0, 1], [2]]
 

@@ -21,9 +21,9 @@ from skyfold.data.crops import CropPlan, EpochCrops
 from skyfold.data.images import resize
 from skyfold.data.scene_arrays import SceneArrays, epoch_rows, scene_arrays, validation_rows
 from skyfold.errors import ConfigError
-from skyfold.inference.predict_scenes import scene_probabilities, strips_on_grid
-from skyfold.inference.tiles import Strip, Tiling
 from skyfold.training.network import Network
+from skyfold.training.predict_scenes import scene_probabilities, strips_on_grid
+from skyfold.training.tiles import Strip, Tiling
 from skyfold.types import Samples
 
 PLAN = CropPlan((16, 16), per_scene=4, scales=(0.5, 2.0), balanced=1.0)

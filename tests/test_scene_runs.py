@@ -15,13 +15,13 @@ from skyfold.config.run import RunConfig
 from skyfold.data import scene_arrays as scenes_of_run
 from skyfold.data.images import read_image, resize
 from skyfold.errors import ConfigError
-from skyfold.folds import read_folds
-from skyfold.inference.predict import sigmoid
-from skyfold.oof_store import read_run
 from skyfold.pipeline.prepare import prepare
-from skyfold.row_store import RowStore
+from skyfold.store.folds import read_folds
+from skyfold.store.rows import RowStore
+from skyfold.store.runs import read_run
 from skyfold.training import run_folds
 from skyfold.training.network import Network
+from skyfold.training.predict import sigmoid
 from skyfold.tuning.search_space import load_study
 from skyfold.workspace import Workspace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skyfold.config.learning import ScheduleConfig
+from skyfold.config.training import ScheduleConfig
 from skyfold.training.schedules import learning_rate, plateaus
 
 

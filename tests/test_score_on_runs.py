@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from skyfold.competition import Truth, build
 from skyfold.errors import InvalidSubmission
-from skyfold.leaderboard.score import prediction_stats, score_submission
 from skyfold.metrics.run_overlap import overlap_counts
 from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.submission.mask_runs import runs_of
-from skyfold.submission.rle import parse_many
-from skyfold.submission.run_masks import RunMasks
+from skyfold.pipeline.score import prediction_stats, score_submission
+from skyfold.rle.mask_runs import runs_of
+from skyfold.rle.rle import parse_many
+from skyfold.rle.run_masks import RunMasks
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")

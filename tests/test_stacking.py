@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from skyfold.ensemble import stacking
-from skyfold.ensemble.combination import BlendedRows, Combination
-from skyfold.ensemble.stacking import LOGIT_OF_STORED, LogisticStack, fit_stack, sample_pixels
+from skyfold.blending import stack as stacking_module
+from skyfold.blending.recipe import BlendedRows, Combination
+from skyfold.blending.stack import LOGIT_OF_STORED, LogisticStack, fit_stack, sample_pixels
 from skyfold.errors import OofMismatch
 
 
@@ -80,7 +80,7 @@ def test_chunks_give_what_whole_arrays_give(monkeypatch):
     arrays, truth = models()
     stack = fit_stack(sample_pixels(arrays, truth, rows=np.arange(8)), np.arange(8))
     (_, whole), *_ = stack.combine(arrays, np.arange(8))
-    monkeypatch.setattr(stacking, "CHUNK_BYTES", 3 * arrays[0][0].nbytes)
+    monkeypatch.setattr(stacking_module, "CHUNK_BYTES", 3 * arrays[0][0].nbytes)
     chunks = list(stack.combine(arrays, np.arange(8)))
     assert [len(rows) for rows, _ in chunks] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate([values for _, values in chunks]), whole)

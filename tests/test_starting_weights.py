@@ -15,13 +15,13 @@ from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.oof_store import read_info
-from skyfold.training import fold_jobs, run_folds
-from skyfold.training.fit_files import FitFiles
+from skyfold.store.fits import FitFiles
+from skyfold.store.folds import Folds
+from skyfold.store.runs import read_info
+from skyfold.training import fold_trainer, run_folds
+from skyfold.training.init_weights import find_start
 from skyfold.training.network import Network
-from skyfold.training.starting_weights import find_start
 
 SIZE, N = (8, 12), 8
 
@@ -95,14 +95,14 @@ def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_
 
 def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path, monkeypatch):
     seen = []
-    fit_fold = fold_jobs.fit_fold
+    fit_fold = fold_trainer.fit_fold
 
     def watched(network, *, start, **options):
         network.restart(seed=9)
         seen.append(start())
         return fit_fold(network, start=start, **options)
 
-    monkeypatch.setattr(fold_jobs, "fit_fold", watched)
+    monkeypatch.setattr(fold_trainer, "fit_fold", watched)
     folder = train(root, config("third", "dark", {"run": "first", "data": "light"}), arrays=images(1))
     network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
     paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1, 0, 1)]

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from skyfold.config.learning import TrainingConfig
-from skyfold.training.history import draw_history, read_history, write_history
-from skyfold.training.stopping import best_epoch, has_ended, is_validated, validated
+from skyfold.config.training import TrainingConfig
+from skyfold.store.training_history import draw_history, read_history, write_history
+from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
 
 
 def training(**values):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from skyfold.config.blend import PostprocessConfig
-from skyfold.folds import Folds
-from skyfold.leaderboard.surface_picture import draw_surface, score_surface
 from skyfold.metrics.segmentation import METRICS
-from skyfold.pipeline.evaluate import evaluate
-from skyfold.pipeline.surfaces import measure
 from skyfold.postprocess import chain
+from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.threshold_sweep import measure
+from skyfold.reports.threshold_sweep_plot import draw_surface, score_surface
+from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
 IDS = np.array([f"s{i}" for i in range(8)])

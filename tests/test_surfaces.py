@@ -7,14 +7,14 @@ import pytest
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.oof_store import begin_run, open_rows, read_run
-from skyfold.pipeline import surfaces as surfaces_module
-from skyfold.pipeline.evaluate import evaluate, features_of
-from skyfold.pipeline.surfaces import measure
+from skyfold.postprocess import threshold_sweep as surfaces_module
+from skyfold.postprocess.evaluate import evaluate, features_of
 from skyfold.postprocess.map_counts import count_maps
-from skyfold.row_store import RowStore
+from skyfold.postprocess.threshold_sweep import measure
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
+from skyfold.store.runs import begin_run, open_rows, read_run
 from skyfold.types import Predictions, Samples
 
 COUNT, SHAPE = 7, (9, 11, 2)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.data.windows import ArrayWindows
-from skyfold.inference.tiles import Tiling, predict_scene, tile_count
+from skyfold.training.tiles import Tiling, predict_scene, tile_count
 
 Model = Callable[[np.ndarray], np.ndarray]
 

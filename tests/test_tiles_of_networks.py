@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyfold.competitions.cloud_cover.sample import CLASSES, scene
 from skyfold.config.inputs import CropConfig
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
-from skyfold.data.scene_sample import CLASSES, scene
 from skyfold.data.windows import ArrayWindows
-from skyfold.inference.tiles import Tiling, predict_scene
 from skyfold.training import backend
+from skyfold.training.tiles import Tiling, predict_scene
 
 SIZE = (320, 448)
 CROP, CROPS = 64, 32

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyfold.inference import tta
-from skyfold.inference.predict import chunks, mean_predictions, on_grid, sigmoid
+from skyfold.training import tta
+from skyfold.training.predict import chunks, mean_predictions, on_grid, sigmoid
 
 
 @given(st.permutations(["hflip", "vflip", "rot90"]), st.integers(0, 3), st.integers(1, 5), st.integers(1, 5))

@@ -18,7 +18,7 @@ from skyfold import competition
 from skyfold.competition import Competition
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest
-from skyfold.submission import rle
+from skyfold.rle import rle
 
 SETTINGS = {"train": 8, "test": 4, "seed": 0, "height": 64}
 
@@ -158,7 +158,7 @@ def test_an_unknown_or_impossible_sample_setting_is_refused(tmp_path: Path) -> N
 
 
 def test_sample_classes_are_empty_at_the_contests_rates() -> None:
-    from skyfold.data.cloud_sample import EMPTY_RATES, scene
+    from skyfold.competitions.understanding_clouds.sample import EMPTY_RATES, scene
 
     empty = np.array([~scene(np.random.default_rng([5, i]), 64)[1].any(axis=(1, 2)) for i in range(50)])
     # 2.8 standard errors of a rate of one half from 50 scenes are 0.2; the seeds are fixed.

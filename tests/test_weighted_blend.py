@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.data.history import History
-from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
-from skyfold.forecasts import weighted_blend
-from skyfold.forecasts.weighted_blend import block_map
+from skyfold.forecasting.baselines import weighted_blend
+from skyfold.forecasting.baselines.weighted_blend import block_map
+from skyfold.forecasting.hindcast import KnownOutcome
+from skyfold.forecasting.past_frames import History
 
 GRID, LEADS = (8, 12), 2
 

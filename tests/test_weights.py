@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.config.blend import WeightsConfig
-from skyfold.ensemble import uncertain_pixels, weights
-from skyfold.ensemble.bagging import combine
-from skyfold.ensemble.uncertain_pixels import counts_after_adding, counts_after_exchange, pack, weighted_sums
-from skyfold.ensemble.weights import (
+from skyfold.blending import search as searching
+from skyfold.blending import uncertain_pixels
+from skyfold.blending.combine import combine
+from skyfold.blending.search import (
     counts_at,
     cross_fitted_weights,
     greedy,
@@ -19,6 +18,8 @@ from skyfold.ensemble.weights import (
     slsqp,
     whole_parts,
 )
+from skyfold.blending.uncertain_pixels import counts_after_adding, counts_after_exchange, pack, weighted_sums
+from skyfold.config.blend import WeightsConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import METRICS
 
@@ -177,7 +178,7 @@ def test_threads_and_batches_of_moves_change_nothing(method, monkeypatch):
     maps = packed(arrays, truth)
     whole = search(maps, WeightsConfig(search=method), "mean_dice")
     monkeypatch.setattr(uncertain_pixels, "LEAST_WORK", 0)
-    monkeypatch.setattr(weights, "COUNTS_AT_ONCE", 2 * len(truth) * len(LEVELS))
+    monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(LEVELS))
     assert search(maps, WeightsConfig(search=method), "mean_dice") == whole
 
 
@@ -189,9 +190,9 @@ def test_bags_look_at_whole_groups_and_average(monkeypatch):
 
     def spy(maps, config, metric, use, models):
         seen.append((use, models))
-        return weights.greedy(maps, metric, use, models, 3)
+        return searching.greedy(maps, metric, use, models, 3)
 
-    monkeypatch.setattr(weights, "_search_once", spy)
+    monkeypatch.setattr(searching, "_search_once", spy)
     chosen = search(maps, WeightsConfig(bags=5, steps=3), "mean_dice", groups=groups, seed=1)
     assert len(seen) == 5
     for use, models in seen:
@@ -247,7 +248,7 @@ def test_what_does_not_fit_leaves_a_random_sample_of_rows():
 def test_counts_at_a_choice_are_a_row_a_sample():
     arrays, truth = two_thirds_right(rows=4)
     maps = packed(arrays, truth)
-    chosen = weights.Chosen((1, 2, 0, 0), (127, 100), 0.0)
+    chosen = searching.Chosen((1, 2, 0, 0), (127, 100), 0.0)
     both, pred, target = counts_at(maps, chosen, np.arange(4))
     masks = blended(arrays, chosen.parts) > np.array(chosen.levels)
     np.testing.assert_array_equal(pred, masks.sum(axis=(1, 2))[maps.rows])

@@ -19,7 +19,7 @@ def main(network: str, side: int, batch: int, frames: int) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     from skyfold import plugins
     from skyfold.training import backend
-    from skyfold.training.forecast_losses import make_forecast_loss
+    from skyfold.training.losses.forecasting import make_forecast_loss
 
     backend.start(deterministic=True)
     backend.prepare(precision="float32")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from timing import Line, Work, growth, memory, ratios
 
-from skyfold.ensemble.bagging import combine
+from skyfold.blending.combine import combine
 from speed.maps import probabilities, truth_masks
 
 MODELS = 20
@@ -24,7 +24,7 @@ IMAGES = 5546
 STREAM = """
 import sys
 import numpy as np
-from skyfold.ensemble.bagging import combine
+from skyfold.blending.combine import combine
 
 arrays = [np.load(sys.argv[1], mmap_mode="r", allow_pickle=False) for _ in range(int(sys.argv[2]))]
 total = sum(int(values[:, ::50, ::50].sum()) for _, values in combine(arrays, how="mean"))

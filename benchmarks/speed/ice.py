@@ -18,10 +18,10 @@ from timing import Line, Work, data_folder, interleaved, memory, ratios
 
 from skyfold import plugins
 from skyfold.competition import build
-from skyfold.data.history import History
-from skyfold.data.ice_frames import without_flags
-from skyfold.data.ice_sample import procedural_codes
-from skyfold.forecasts.nearest_neighbours import neighbour_means
+from skyfold.competitions.arctic_sea_ice.ice_frames import without_flags
+from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
+from skyfold.forecasting.baselines.nearest_neighbours import neighbour_means
+from skyfold.forecasting.past_frames import History
 
 BASELINES = (
     ("mean_of_years", {"years": 1}),
@@ -86,7 +86,7 @@ def baselines(history: History) -> list[tuple[str, Callable[[], object]]]:
     """Name and a call that makes the forecast, of each."""
     found: list[tuple[str, Callable[[], object]]] = []
     for family, options in BASELINES:
-        module = plugins.load("forecasts", family)
+        module = plugins.load("forecasting.baselines", family)
         name = f"{family} {' '.join(f'{key} {value}' for key, value in options.items())}".strip()
         found.append((name, lambda module=module, options=options: module.forecast(history, **options)))
     return found

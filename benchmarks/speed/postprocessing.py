@@ -17,12 +17,12 @@ from timing import Line, Work, growth, ratios, under
 
 from skyfold.compiled import compiled
 from skyfold.config.blend import PostprocessConfig
-from skyfold.folds import Folds
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.pipeline.evaluate import evaluate
-from skyfold.pipeline.surfaces import lattice, measure
-from skyfold.postprocess.dice_surface import dice_surface
+from skyfold.postprocess.dice_sweep import dice_surface
+from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.threshold_sweep import lattice, measure
 from skyfold.postprocess.triplet import triplet_surface
+from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 from speed.maps import cloud_masks, probabilities
 

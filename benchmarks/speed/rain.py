@@ -17,17 +17,17 @@ import numpy as np
 from timing import Line, Work, ratios, under
 
 from skyfold import plugins
+from skyfold.competitions.hydro_rain.sample import FRAMES, STRIDE, rain_event
 from skyfold.config.files import load_forecasts
 from skyfold.config.run import RunConfig
-from skyfold.data.history import History
-from skyfold.data.rain_sample import FRAMES, STRIDE, rain_event
-from skyfold.forecasts import rain_extrapolation
-from skyfold.forecasts.rain_blend import FittedBlend
-from skyfold.inference import tta
-from skyfold.motion.pysteps_field import PADDING, in_decibels
+from skyfold.forecasting.baselines import rain_extrapolation
+from skyfold.forecasting.baselines.rain_blend import FittedBlend
+from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
+from skyfold.forecasting.past_frames import History
 from skyfold.pipeline.forecast_checks import network_runs
-from skyfold.postprocess.event_edge import EventEdge
+from skyfold.postprocess.event_threshold import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
+from skyfold.training import tta
 
 CONFIG = Path(__file__).parents[2] / "configs" / "radar" / "networks.yaml"
 MEMBERS = ("dis", "dis_fast", "dis_fine", "farneback")
@@ -85,7 +85,10 @@ def _networks(histories: Sequence[History]) -> list[Callable[[], np.ndarray]]:
 
 def _network(run: RunConfig, histories: Sequence[History]) -> Callable[[], np.ndarray]:
     assert run.view is not None
-    view, turns = plugins.load("views", run.view.name).build(**run.view.options), tta.views(run.tta)
+    view, turns = (
+        plugins.load("forecasting.frame_adapters", run.view.name).build(**run.view.options),
+        tta.views(run.tta),
+    )
     shape = view.inputs(histories[0]).shape
     model = plugins.load("models", run.model.family).build(input_shape=shape, classes=1, **run.model.options)
 

@@ -15,8 +15,8 @@ from types import ModuleType
 import numpy as np
 from timing import Line, Work, growth, ratios
 
-from skyfold.submission.coco import counts_of
-from skyfold.submission.rle import decode, decode_many, encode, encode_many
+from skyfold.rle.coco import counts_of
+from skyfold.rle.rle import decode, decode_many, encode, encode_many
 from speed.classic import mask_to_text, text_to_mask
 from speed.maps import HEIGHT, WIDTH, cloud_masks
 

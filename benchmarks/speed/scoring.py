@@ -21,8 +21,8 @@ import pandas as pd
 from timing import Line, Work, data_folder, growth, ratios
 
 from skyfold.competition import Competition, Truth, build
-from skyfold.leaderboard.score import prediction_stats
-from skyfold.submission.rle import decode_many, encode_many
+from skyfold.pipeline.score import prediction_stats
+from skyfold.rle.rle import decode_many, encode_many
 from speed.classic import dice, text_to_mask
 from speed.maps import HEIGHT, WIDTH, truth_masks
 

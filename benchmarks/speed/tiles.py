@@ -19,8 +19,8 @@ from timing import Line, Work, interleaved, memory, ratios
 
 from skyfold import plugins
 from skyfold.data.windows import ArrayWindows
-from skyfold.inference.tiles import Tiling, predict_scene
 from skyfold.training import backend
+from skyfold.training.tiles import Tiling, predict_scene
 
 OPTIONS = {"encoder": "resnet18", "encoder_weights": "none", "decoder_filters": [64, 32, 32, 16, 16]}
 CLASSES, BATCH = 4, 4
@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 from skyfold import plugins
 from skyfold.data.windows import open_windows
-from skyfold.inference.predict_scenes import strips_on_grid
-from skyfold.inference.tiles import Tiling, predict_scene
+from skyfold.training.predict_scenes import strips_on_grid
+from skyfold.training.tiles import Tiling, predict_scene
 from skyfold.training import backend
 
 file, how, tile = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

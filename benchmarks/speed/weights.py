@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from timing import Line, Work, growth, ratios
 
-from skyfold.ensemble.uncertain_pixels import cuts_of, pack
-from skyfold.ensemble.weights import greedy
+from skyfold.blending.search import greedy
+from skyfold.blending.uncertain_pixels import cuts_of, pack
 from speed.maps import probabilities, truth_masks
 
 MODELS, STEPS = 10, 25

@@ -21,7 +21,8 @@ def load(package: str, name: str) -> ModuleType:
     """Import `skyfold.<package>.<name>`; ConfigError with the nearest name where there is none."""
     known = names(package)
     if name not in known:
-        raise ConfigError(f"{package}: there is no '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
+        kind = package.rpartition(".")[2]
+        raise ConfigError(f"{kind}: there is no '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
     return importlib.import_module(f"skyfold.{package}.{name}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from skyfold.config.data import DataConfig
-from skyfold.config.faults import explain
+from skyfold.config.errors import explain
 from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict
 
 FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
-from skyfold.config.faults import explain
+from skyfold.config.errors import explain
+from skyfold.config.experiment import TableConfig
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.config.model_table import TableConfig
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest

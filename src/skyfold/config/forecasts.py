@@ -14,7 +14,7 @@ from skyfold.types import IntPair
 class ForecastModel(Strict):
     """One forecast, of a family or of a network.
 
-    family: a module of `skyfold.forecasts`; options: of its `forecast`. members: names of forecasts above it in the
+    family: a module of `forecasting.baselines`; options: of its `forecast`. members: names of forecasts above it in the
     list, for a family that learns from theirs. run: the config of a network with `target: forecast`, of the same name.
     """
 

@@ -48,7 +48,7 @@ class CropConfig(Strict):
 class ImageConfig(Strict):
     """size: (H, W) the network sees; images are reduced with area averaging, or, with `crop`, cut.
 
-    scaling: how bytes become numbers (see data/scaling.py); encoder: as the encoder's pretrained weights want it.
+    scaling: how bytes become numbers (see data/normalization.py); encoder: as the encoder's pretrained weights want it.
     edges: how probabilities follow the edges of the image on the competition's grid; none: enlarged bilinearly alone.
     """
 
@@ -72,7 +72,7 @@ class ImageConfig(Strict):
 
 
 class ViewConfig(Strict):
-    """How a network sees what is known on a date. name: a module of `skyfold.views`; options: of its `build`.
+    """What a forecast network sees. name: a module of `forecasting.frame_adapters`; options: of its `build`.
 
     newest: a fold learns from so many of its last dates alone, the last 15 years, say; None: from all.
     """

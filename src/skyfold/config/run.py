@@ -10,7 +10,7 @@ from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import RunName, Strict
 from skyfold.config.inputs import ImageConfig, ViewConfig
-from skyfold.config.learning import (
+from skyfold.config.training import (
     HeadsConfig,
     LossConfig,
     ModelConfig,

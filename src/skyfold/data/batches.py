@@ -13,7 +13,7 @@ import numpy as np
 from skyfold.config.augmentation import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.data.mix import mixed
-from skyfold.data.scaling import scaled
+from skyfold.data.normalization import scaled
 from skyfold.data.seeding import derived_seed
 from skyfold.types import ArraySequence
 

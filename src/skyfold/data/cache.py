@@ -17,7 +17,7 @@ from skyfold.data.images import THREADS, Resizable, resize
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
 from skyfold.progress import Progress
-from skyfold.row_store import RowStore
+from skyfold.store.rows import RowStore
 from skyfold.types import ArraySequence, IntPair, Samples
 
 ROWS_AT_ONCE = 16

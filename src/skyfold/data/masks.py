@@ -14,7 +14,7 @@ import numpy as np
 from skyfold.data.images import files_stamp, read_plane
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.files import digest
-from skyfold.submission import rle
+from skyfold.rle import rle
 from skyfold.types import IntPair
 
 # How truth drawn at the size of the image becomes truth on the competition's grid. Assumed: the contests do not say.

@@ -22,7 +22,7 @@ from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, write_atomic
 from skyfold.progress import Progress
-from skyfold.row_store import release_pages
+from skyfold.store.rows import release_pages
 from skyfold.types import IntPair
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import numpy as np
 
 from skyfold.compiled import compiled
 from skyfold.errors import InvalidSubmission
-from skyfold.submission.mask_runs import in_parts
-from skyfold.submission.run_lists import RunLists
+from skyfold.rle.mask_runs import in_parts
+from skyfold.rle.run_lists import RunLists
 
 PIXELS_A_MASK = 32768  # what counting one mask takes, in pixels decoded: decides how many threads are worth while
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.errors import InvalidSubmission
-from skyfold.submission.run_lists import RunLists
+from skyfold.rle.run_lists import RunLists
 
 LONGEST_UINT8_SUM = 255
 

@@ -2,7 +2,7 @@
 
 The package (Apache-2.0, German Aerospace Center; Wieland et al., doi.org/10.1016/j.rse.2019.05.022) ships a U-Net on
 EfficientNet-B4 as ONNX. It saw reflectance at the top of the atmosphere, 0 to 1, at about 30 m a pixel, in the bands
-blue, green, red and near infrared, each less its mean and over its deviation (data/scaling.py: reflectance).
+blue, green, red and near infrared, each less its mean and over its deviation (data/normalization.py: reflectance).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _ANY_STRIDE = (8, 16, 32)
 @dataclass(frozen=True)
 class Encoder:
     """constructor: in keras.applications, or the name in segmentation-models; scaling: of images, which its ImageNet
-    weights were made with (data/scaling.py); output_strides: those it can be built with, larger ones by dilation."""
+    weights were made with (data/normalization.py); output_strides: those it can be built with, by dilation."""
 
     constructor: str
     scaling: str
@@ -126,7 +126,7 @@ def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | No
     plan = _hrnet.plan_of(name)
     if plan is not None:
         return _hrnet_maps(image, name, plan, weights)
-    from skyfold.models._strides import maps_by_stride
+    from skyfold.models._dilation import maps_by_stride
 
     source = _with_weights(name, bands=image.shape[-1], weights=weights)
     stride = output_stride or 32
@@ -160,9 +160,9 @@ def _with_weights(name: str, *, bands: int, weights: str) -> Any:
 def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
     shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
     if encoder.package == "segmentation_models":
-        from skyfold.models import _framework
+        from skyfold.models import _sm_compat
 
-        return _framework.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
+        return _sm_compat.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
     import keras
 
     with warnings.catch_warnings():

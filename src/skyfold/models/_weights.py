@@ -14,7 +14,7 @@ from typing import Any
 from skyfold.errors import ConfigError
 from skyfold.models import _csmask
 from skyfold.models._bands import adapted
-from skyfold.models._misfit import misfit
+from skyfold.models._weight_mismatch import misfit
 
 _AFTER_NAME = ("", "weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
 

@@ -55,12 +55,12 @@ def build(
     """
     import keras
 
-    from skyfold.models import _framework, _padding
+    from skyfold.models import _padding, _sm_compat
 
     check({"encoder": encoder, "encoder_weights": encoder_weights, "dropout": dropout})
     height, width, bands = input_shape
     size = _padding.padded_size((height, width), multiple=1, at_least=_LEAST_SIDE)
-    constructor = getattr(_framework.efficientnet(), encoder.replace("efficientnetb", "EfficientNetB"))
+    constructor = getattr(_sm_compat.efficientnet(), encoder.replace("efficientnetb", "EfficientNetB"))
 
     def network(count: int, weights: str | None) -> Any:
         return constructor(include_top=False, weights=weights, input_shape=(*size, count))

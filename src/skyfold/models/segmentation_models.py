@@ -110,14 +110,14 @@ def build(
     """
     import keras
 
-    from skyfold.models import _framework, _padding
+    from skyfold.models import _padding, _sm_compat
 
     check({"decoder": decoder, "encoder": encoder, "encoder_weights": encoder_weights, **decoder_options})
     multiple = 6 * int(decoder_options.get("downsample_factor", 8)) if decoder == "pspnet" else 32
     height, width, bands = input_shape
     at_least = _LEAST_SIDE if encoder == "inceptionv3" else 0
     size = _padding.padded_size((height, width), multiple=multiple, at_least=at_least)
-    constructor = getattr(_framework.segmentation_models(), DECODERS[decoder][0])
+    constructor = getattr(_sm_compat.segmentation_models(), DECODERS[decoder][0])
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in decoder_options.items()}
 
     def network(count: int, weights: str | None) -> Any:
@@ -136,7 +136,7 @@ def build(
         source=encoder_weights,
         what=encoder,
         key="model.options.encoder_weights",
-        encoder=lambda count: _framework.segmentation_models_encoder(encoder, input_shape=(*size, count), weights=None),
+        encoder=lambda count: _sm_compat.segmentation_models_encoder(encoder, input_shape=(*size, count), weights=None),
     )
     set_batchnorm_momentum(inner, batchnorm_momentum)
     image = keras.Input(input_shape, name="image")

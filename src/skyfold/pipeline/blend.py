@@ -16,26 +16,26 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from skyfold.blending.recipe import BlendedRows, Combination
 from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig, PostprocessConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import with_packed_masks
-from skyfold.data.some_classes import with_classes, with_planes
-from skyfold.ensemble.combination import BlendedRows, Combination
+from skyfold.data.class_subset import with_classes, with_planes
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest, read_json, write_json
-from skyfold.fold_files import folds_of
-from skyfold.folds import Folds
-from skyfold.oof_align import require_aligned
-from skyfold.oof_store import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
-from skyfold.pipeline.evaluate import Evaluation, evaluate, write_rows
-from skyfold.pipeline.fit_combination import FittedCombination, fit_combination
-from skyfold.pipeline.surfaces import measure
+from skyfold.pipeline.fit_blend import FittedCombination, fit_combination
+from skyfold.postprocess.evaluate import Evaluation, evaluate, write_rows
 from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.progress import Progress
-from skyfold.row_store import release_pages
+from skyfold.store.alignment import require_aligned
+from skyfold.store.fold_files import folds_of
+from skyfold.store.folds import Folds
+from skyfold.store.rows import release_pages
+from skyfold.store.runs import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
 from skyfold.types import JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.leaderboard.forecast_sums import ForecastSums, by_case, write_sums
-from skyfold.leaderboard.table import aligned, training_columns
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill, EventSkill, MeanAbsoluteError
+from skyfold.metrics.forecast_sums import ForecastSums, by_case, write_sums
 from skyfold.metrics.points import at_points
-from skyfold.oof_store import read_info, record_scores
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
-from skyfold.row_store import RowStore
-from skyfold.training.fit_files import FitSummary, summary_of_fits
+from skyfold.reports.leaderboard import aligned, training_columns
+from skyfold.store.fits import FitSummary, summary_of_fits
+from skyfold.store.rows import RowStore
+from skyfold.store.runs import read_info, record_scores
 from skyfold.workspace import Workspace
 
 WET = 0.1  # mm/h

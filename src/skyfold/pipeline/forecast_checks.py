@@ -52,7 +52,7 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
         if model.family is None:
             continue
         with named(model):
-            family = plugins.load("forecasts", model.family)
+            family = plugins.load("forecasting.baselines", model.family)
             family.check(model.options)
         if model.members and not hasattr(family, "fit"):
             raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
@@ -74,9 +74,9 @@ def check_fit(
         if model.family is None:
             view = networks[model.name].view if model.name in networks else None
             if view is not None:
-                _refuse_seasons(model, f"view {view.name}", plugins.load("views", view.name), data)
+                _refuse_seasons(model, f"view {view.name}", plugins.load("forecasting.frame_adapters", view.name), data)
             continue
-        family = plugins.load("forecasts", model.family)
+        family = plugins.load("forecasting.baselines", model.family)
         unit = family.unit(model.options) if hasattr(family, "unit") else None
         if unit not in (None, contest.unit):
             raise ConfigError(
@@ -150,7 +150,7 @@ def named(model: ForecastModel) -> Iterator[None]:
 
 
 def _learns(model: ForecastModel) -> bool:
-    return model.family is not None and hasattr(plugins.load("forecasts", model.family), "fit")
+    return model.family is not None and hasattr(plugins.load("forecasting.baselines", model.family), "fit")
 
 
 def _rows_done(folder: Path, count: int) -> np.ndarray:

@@ -9,11 +9,11 @@ import numpy as np
 
 from skyfold.competition import Competition, build
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.data.known_outcome import KnownOutcome
 from skyfold.errors import ConfigError
-from skyfold.fold_files import folds_of
-from skyfold.folds import Folds
-from skyfold.row_store import RowStore
+from skyfold.forecasting.hindcast import KnownOutcome
+from skyfold.store.fold_files import folds_of
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 

@@ -12,13 +12,13 @@ from skyfold.config.files import load_forecasts
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.leaderboard.score import remark, score_submission
 from skyfold.metrics.points import at_points
 from skyfold.pipeline import event_table, forecast_table
 from skyfold.pipeline.forecast_checks import check, network_runs
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.prepare import prepare
+from skyfold.pipeline.score import remark, score_submission
 from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace

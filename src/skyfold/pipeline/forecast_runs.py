@@ -14,17 +14,18 @@ from types import ModuleType
 
 import numpy as np
 
-from skyfold import oof_store, plugins
+from skyfold import plugins
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
-from skyfold.data.history import HistorySource
-from skyfold.data.known_outcome import FittedForecast, KnownOutcome
 from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
+from skyfold.forecasting.hindcast import FittedForecast, KnownOutcome
+from skyfold.forecasting.past_frames import HistorySource
 from skyfold.pipeline.forecast_checks import check, check_fit, check_members, named
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.progress import Progress
-from skyfold.row_store import RowStore
+from skyfold.store import runs
+from skyfold.store.rows import RowStore
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -64,8 +65,8 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     members = [workspace.run(config.data.folder, name) for name in model.members]
     source = _source(data.samples)
     # Members are part of what a forecast is made from: one that changed makes it stale.
-    own = {**model.model_dump(mode="json"), "made_from": [oof_store.read_info(path).config_hash for path in members]}
-    info = oof_store.begin_run(
+    own = {**model.model_dump(mode="json"), "made_from": [runs.read_info(path).config_hash for path in members]}
+    info = runs.begin_run(
         folder,
         name=model.name,
         kind="forecast",
@@ -79,10 +80,10 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     )
     shape = (*data.competition.grid, len(data.competition.classes))
     assert model.family is not None
-    family = plugins.load("forecasts", model.family)
+    family = plugins.load("forecasting.baselines", model.family)
     learns = hasattr(family, "fit")
     rows = data.scored(config) if learns else np.flatnonzero(data.folds.fold >= 0)
-    oof = oof_store.open_rows(folder, "oof", info, ids=data.samples.ids, shape=shape, dtype="float32")
+    oof = runs.open_rows(folder, "oof", info, ids=data.samples.ids, shape=shape, dtype="float32")
     made = _Maker(model, family, data, [stored_forecasts(path) for path in members])
     todo = rows[~oof.done[rows]]
     began = time.monotonic()
@@ -98,7 +99,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     oof.flush()
     if data.test is not None:
         ids = data.test.ids
-        test = oof_store.open_rows(
+        test = runs.open_rows(
             folder, "test", info, ids=ids, shape=shape, dtype="float32", content=_source(data.test).content
         )
         if not test.done.all():
@@ -109,13 +110,13 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
                     test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
             test.flush()
     if seconds is not None:
-        oof_store.record_scores(folder, {"seconds_a_date": seconds})
+        runs.record_scores(folder, {"seconds_a_date": seconds})
     return seconds
 
 
 def _nothing_made(folder: Path) -> bool:
     """Whether a forecast was begun in `folder` that has no row yet: another config may then have its name."""
-    if not (folder / "run.json").is_file() or "family" not in oof_store.read_info(folder).config:
+    if not (folder / "run.json").is_file() or "family" not in runs.read_info(folder).config:
         return False
     stores = [folder / part for part in ("oof", "test") if (folder / part / "rows.json").is_file()]
     try:

@@ -11,9 +11,9 @@ from skyfold.config.data import DataConfig
 from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.fold_files import folds_of, keep_folds
-from skyfold.folds import Folds, folds_of_years, make_folds
 from skyfold.progress import Progress
+from skyfold.store.fold_files import folds_of, keep_folds
+from skyfold.store.folds import Folds, folds_of_years, make_folds
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 

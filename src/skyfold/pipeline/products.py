@@ -16,9 +16,9 @@ from skyfold.config.blend import BlendConfig
 from skyfold.data.images import ImageFiles, read_header
 from skyfold.errors import ConfigError
 from skyfold.files import write_atomic, write_text
-from skyfold.folds import read_folds
-from skyfold.oof_store import read_run
 from skyfold.progress import Progress
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import read_run
 from skyfold.types import IntPair
 from skyfold.workspace import Workspace
 

@@ -10,13 +10,13 @@ import numpy as np
 from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.folds import read_folds
-from skyfold.oof_store import read_info, read_run
 from skyfold.pipeline.blend import read_blend
-from skyfold.pipeline.evaluate import features_of
 from skyfold.postprocess.chain import apply
+from skyfold.postprocess.evaluate import features_of
 from skyfold.postprocess.presence_stack import PresenceStack
 from skyfold.postprocess.selection import Selection
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import read_info, read_run
 from skyfold.submission.write import write_submission
 from skyfold.types import JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from skyfold.postprocess.dice_surface import Area
+from skyfold.postprocess.dice_sweep import Area
 
 
 def apply(masks: np.ndarray, min_areas: Sequence[int], *, area: Area) -> np.ndarray:

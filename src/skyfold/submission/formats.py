@@ -15,9 +15,9 @@ import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
 from skyfold.plugins import nearest
+from skyfold.rle.rle import KAGGLE, Dialect, encode_many, parse_all, parse_many
+from skyfold.rle.run_masks import RunMasks
 from skyfold.submission.plain_table import KeyedRuns, read_plain
-from skyfold.submission.rle import KAGGLE, Dialect, encode_many, parse_all, parse_many
-from skyfold.submission.run_masks import RunMasks
 from skyfold.types import ArraySequence, IntPair
 
 PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes of a packed file: kind, suffix

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.submission.mask_runs import address_of, in_parts
-from skyfold.submission.rle import Dialect
-from skyfold.submission.run_lists import RunLists, joined, position_dtype
+from skyfold.rle.mask_runs import address_of, in_parts
+from skyfold.rle.rle import Dialect
+from skyfold.rle.run_lists import RunLists, joined, position_dtype
 from skyfold.types import IntPair
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -37,7 +37,7 @@ def read_plain(path: Path, columns: tuple[str, str], shape: IntPair, dialect: Di
     Plain: the header is exactly the two `columns`, no quotes stand anywhere, lines end in newline or return and
     newline; the text of each mask is valid in `dialect` at `shape`, written in digits and blanks, or means empty.
     """
-    from skyfold.submission._text_kernels import PADDING
+    from skyfold.rle._text_kernels import PADDING
 
     text = _bytes_of(path, len(PADDING))
     if text is None or text.find(b'"') >= 0 or _has_lone_return(text):
@@ -88,7 +88,7 @@ def _line_after(text: bytearray, begin: int, place: int, stop: int) -> int:
 
 def _read_part(text: bytearray, first: int, stop: int, shape: IntPair, dialect: Dialect) -> KeyedRuns | None:
     """The lines of text[first:stop], which begin and end with a line."""
-    from skyfold.submission import _text_kernels
+    from skyfold.rle import _text_kernels
 
     most, kind = (stop - first) // 4 + 1, position_dtype(shape)
     starts, ends = np.empty(most, kind), np.empty(most, kind)

@@ -17,11 +17,11 @@ from skyfold.data.scene_arrays import SceneArrays, epoch_rows, validation_rows
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
-from skyfold.training import checkpoint, kept_weights
-from skyfold.training.fit_files import FitFiles, FitResult
-from skyfold.training.history import HistoryRow, draw_history, write_history
+from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.training_history import HistoryRow, draw_history, write_history
+from skyfold.training import checkpoint, weight_averaging
+from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
 from skyfold.training.schedules import learning_rate
-from skyfold.training.stopping import best_epoch, has_ended, is_validated, validated
 from skyfold.training.validation import ValidationScore
 from skyfold.types import Split
 
@@ -43,7 +43,7 @@ def fit_fold(
     fold: int,
     seed: int,
     stamp: str,
-    start: Callable[[], kept_weights.Weights] | None = None,
+    start: Callable[[], weight_averaging.Weights] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
@@ -65,7 +65,7 @@ def fit_fold(
     steps = steps_per_epoch(len(of_epoch), network.batch_size, training.accumulate)
     checked = validation_rows(arrays, split.valid)
     history: list[HistoryRow] = []
-    kept: list[kept_weights.Weights] = []
+    kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
     found = checkpoint.read(paths.checkpoint, stamp=stamp)
     if found is None and start is not None:
@@ -104,7 +104,7 @@ def fit_fold(
             trained = time.monotonic()
             row: HistoryRow = {"epoch": epoch + 1, "loss": loss, "val_loss": math.nan, "val_score": math.nan}
             looked = is_validated(epoch, training)
-            if kept_weights.wants(training, validated=looked):
+            if weight_averaging.wants(training, validated=looked):
                 weights = network.averaged_weights()
                 if looked:
                     row["val_loss"], row["val_score"] = _validated(network, weights, *checked, score, scaling)
@@ -112,7 +112,7 @@ def fit_fold(
                 is_best = looked and epoch == best_epoch(
                     [*history, row], training, greater_is_better=score.greater_is_better
                 )
-                kept = kept_weights.keep(kept, weights, training, is_best=is_best)
+                kept = weight_averaging.keep(kept, weights, training, is_best=is_best)
             row["lr"] = rates[-1]
             row["seconds"] = time.monotonic() - started
             row["images_per_second"] = steps * network.batch_size / (trained - started)
@@ -126,7 +126,7 @@ def fit_fold(
             if on_epoch is not None and looked:
                 on_epoch(epoch + 1, row["val_score"])
     if history:
-        network.set_weights(kept_weights.mean_weights(kept))
+        network.set_weights(weight_averaging.mean_weights(kept))
     ended_with = len(history) - 1
     if training.keep == "best" and history:
         ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
@@ -178,7 +178,7 @@ def _trained(network: Network, batches: Iterator[Batch], rates: list[float], pro
 
 def _validated(
     network: Network,
-    weights: kept_weights.Weights,
+    weights: weight_averaging.Weights,
     arrays: Rows,
     rows: np.ndarray,
     score: ValidationScore,

@@ -16,9 +16,11 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
+from skyfold.training.aux_losses import with_heads
 from skyfold.training.fused import fuse_batchnorm
-from skyfold.training.heads import with_heads
-from skyfold.training.losses import Loss, make_loss, shown_bce
+from skyfold.training.losses import make_loss
+from skyfold.training.losses.named import Loss
+from skyfold.training.losses.segmentation import shown_bce
 from skyfold.training.optimizers import make_optimizer
 
 State = dict[str, np.ndarray]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skyfold.config.learning import OptimizerConfig
+from skyfold.config.training import OptimizerConfig
 from skyfold.training.fused import fused_adam
 
 

@@ -15,15 +15,15 @@ from typing import Protocol
 
 import numpy as np
 
-from skyfold.config.learning import PseudoConfig
 from skyfold.config.run import RunConfig
+from skyfold.config.training import PseudoConfig
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
-from skyfold.folds import Folds
-from skyfold.oof_store import RunInfo, read_info
-from skyfold.row_store import RowStore
-from skyfold.training.fit_files import FitResult, fit_of_run
+from skyfold.store.fits import FitResult, fit_of_run
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
+from skyfold.store.runs import RunInfo, read_info
 from skyfold.types import ArraySequence, JsonDict, Split
 
 

@@ -11,24 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from skyfold import competition as competitions
-from skyfold import oof_store, plugins
+from skyfold import plugins
 from skyfold.competition import Competition
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.data.cache import images_of_size, training_arrays
+from skyfold.data.class_subset import require_one_class, with_classes
 from skyfold.data.crops import CropPlan
-from skyfold.data.forecast_arrays import forecast_arrays
 from skyfold.data.scene_arrays import scene_arrays
-from skyfold.data.some_classes import require_one_class, with_classes
 from skyfold.errors import ConfigError
-from skyfold.fold_files import folds_of
-from skyfold.folds import Folds
+from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.models._weights import weights_digest
-from skyfold.row_store import RowStore
+from skyfold.store import runs
+from skyfold.store.fold_files import folds_of
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
-from skyfold.training.fold_jobs import Arrays, Job, OnEpoch, TrainedJob, UntrainedJob, reduced, resolved_scaling
+from skyfold.training.fold_trainer import Arrays, Job, OnEpoch, TrainedJob, UntrainedJob, reduced, resolved_scaling
+from skyfold.training.init_weights import find_start
 from skyfold.training.losses import make_loss
 from skyfold.training.pseudo_labels import find_teacher
-from skyfold.training.starting_weights import find_start
 from skyfold.workspace import Workspace
 
 
@@ -90,7 +91,7 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
     folds = folds_of(config.data, samples["train"].ids, workspace)
     if config.target == "forecast":
         assert config.view is not None
-        view = plugins.load("views", config.view.name).build(**config.view.options)
+        view = plugins.load("forecasting.frame_adapters", config.view.name).build(**config.view.options)
         return RunData(competition, {part: forecast_arrays(loaded, view) for part, loaded in samples.items()}, folds)
     if config.images.crop is not None:
         crop = config.images.crop
@@ -150,7 +151,7 @@ def check(config: RunConfig) -> None:
     make_loss(config.loss.name, config.loss.options, target=config.target)
     resolved_scaling(config)
     if config.view is not None:
-        plugins.load("views", config.view.name).check(config.view.options)
+        plugins.load("forecasting.frame_adapters", config.view.name).check(config.view.options)
         return
     if config.images.crop is not None and hasattr(family, "predict"):
         raise ConfigError(
@@ -213,7 +214,7 @@ def run_folds(
         _refuse_loss(run_folder, folds, wanted)
         for part in ("models", "oof", "test", "pseudo"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
-    info = oof_store.begin_run(
+    info = runs.begin_run(
         run_folder,
         name=config.name,
         kind=config.target,
@@ -237,29 +238,29 @@ def run_folds(
         job.pseudo = teacher.labels(config.pseudo, classes=classes, predict=asked.predict)
     shape = (classes,) if config.target == "presence" else (*competition.grid, classes)
     dtype = "uint8" if config.target == "masks" else "float32"
-    oof = oof_store.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
+    oof = runs.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
     for fold in wanted:
         fits = job.fits(folds, fold)
         job.predict(arrays_train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
-            oof_store.record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
+            runs.record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.done[folds.fold >= 0].all())
     if everywhere and arrays_test is not None:
-        test = oof_store.open_rows(
+        test = runs.open_rows(
             run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype, content=arrays_test.content
         )
         # Where folds follow each other in time the last one has seen all that the others have.
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
         fits = [fit for fold in last for fit in job.fits(folds, fold)]
         job.predict(arrays_test, np.arange(len(arrays_test.ids)), test, fits, label=f"{config.name} test")
-    recorded = oof_store.read_info(run_folder).scores
+    recorded = runs.read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)
 
 
 def _nothing_done(run_folder: Path, *, kind: str) -> bool:
     """Whether a run of this kind ended before its first epoch, refused by its network, say, and has nothing to keep."""
-    if not (run_folder / "run.json").is_file() or oof_store.read_info(run_folder).kind != kind:
+    if not (run_folder / "run.json").is_file() or runs.read_info(run_folder).kind != kind:
         return False
     if any((run_folder / "models").glob("fold*")):
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from skyfold.config.learning import ScheduleConfig
+from skyfold.config.training import ScheduleConfig
 
 
 def learning_rate(

@@ -27,7 +27,7 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, listing
 from skyfold.files import write_text
 from skyfold.plugins import nearest
-from skyfold.training.losses import MASK_LOSSES, PRESENCE_LOSSES
+from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
 from skyfold.training.run_folds import check
 from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active, in_order
 

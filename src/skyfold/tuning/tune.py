@@ -20,7 +20,7 @@ from skyfold import competition as competitions
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest
-from skyfold.training.fold_jobs import validation_score
+from skyfold.training.fold_trainer import validation_score
 from skyfold.tuning.objective import training_objective
 from skyfold.tuning.results import summary, write_best, write_pictures, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study

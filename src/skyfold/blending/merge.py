@@ -1,0 +1,132 @@
+"""How probabilities of single classes, from one model or from several, become one map: one class for each pixel.
+
+A merged map is stored like any other, 0 to 255 a class, so that it is cut, scored and handed in like any other. Above
+127 stands the class of the pixel alone; how far above, and how far below the others lie, is half the distance
+between the class and the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from skyfold.errors import ConfigError
+from skyfold.store.rows import release_pages
+
+Rule = Literal["largest", "normalised", "priority"]
+CHUNK_BYTES = 4 << 20
+FULL, HALF = 255.0, 127.5
+
+
+@dataclass(frozen=True)
+class Merge:
+    """How M members with classes of their own become K classes of which each pixel has one.
+
+    "largest"      the class with the largest probability
+    "normalised"   the same, each class's probabilities first stretched so that its own level lies at one half
+    "priority"     the first class of `order` whose probability is above its own level
+
+    sources: for each of the K classes the (member, plane) pairs that tell of it; several are averaged by `weights` (one
+    a member, None: equally). rest: place of the class of pixels that no other class claims, being above its level (one
+    half, under "largest"); None: every pixel is claimed. levels: (K,), 0 .. 254, None under "largest"; that of `rest`
+    says nothing. order: places of all classes but `rest`, None but under "priority".
+    """
+
+    rule: Rule
+    sources: tuple[tuple[tuple[int, int], ...], ...]
+    rest: int | None
+    weights: tuple[float, ...] | None = None
+    levels: tuple[int, ...] | None = None
+    order: tuple[int, ...] | None = None
+
+    def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows of this chunk, merged values uint8 (n, H, W, K)) until all of `rows` have come.
+
+        arrays: uint8 (N, H, W, own classes), one a member, memory-mapped or not.
+        """
+        for chunk, probabilities in self.probabilities(arrays, rows):
+            yield chunk, _as_stored(self._claims(probabilities))
+
+    def probabilities(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As `rows`, before merging: float32 (n, H, W, K), 0 .. 255; 0 for a class that no member knows."""
+        height, width = arrays[0].shape[1:3]
+        size = max(1, CHUNK_BYTES // (height * width * sum(array.shape[3] for array in arrays)))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            values = [np.asarray(array[chunk]) for array in arrays]
+            yield chunk, np.stack([self._mean(values, k) for k in range(len(self.sources))], axis=-1)
+            for array in arrays:
+                release_pages(array)
+
+    def _mean(self, values: Sequence[np.ndarray], k: int) -> np.ndarray:
+        """Of the class at place `k`, float32 (n, H, W)."""
+        total, parts = np.zeros(values[0].shape[:3], dtype=np.float32), 0.0
+        for member, plane in self.sources[k]:
+            part = 1.0 if self.weights is None else self.weights[member]
+            total += np.float32(part) * values[member][..., plane]
+            parts += part
+        return total / np.float32(parts) if parts else total
+
+    def _claims(self, probabilities: np.ndarray) -> np.ndarray:
+        """How strongly each class claims each pixel, float32 (n, H, W, K), 0 .. 255: the strongest gets it."""
+        others = [k for k in range(len(self.sources)) if k != self.rest]
+        claims = probabilities.copy()
+        if self.rule == "normalised":
+            assert self.levels is not None
+            for k in others:
+                claims[..., k] = _stretched(probabilities[..., k], self.levels[k] + 0.5)
+        if self.rule == "priority":
+            assert self.levels is not None
+            assert self.order is not None
+            claims[...] = 0.0
+            taken = np.zeros(claims.shape[:3], dtype=bool)
+            for k in self.order:
+                claims[..., k] = np.where(~taken & (probabilities[..., k] > self.levels[k]), FULL, 0.0)
+                taken |= claims[..., k] > 0
+        if self.rest is not None:
+            strongest = claims[..., others].max(axis=-1)
+            # A byte of 127 claims nothing, one of 128 does; a stretched 127 may come a little nearer to one half.
+            claims[..., self.rest] = np.where(strongest > HALF - 0.25, 0.0, FULL - strongest)
+        return claims
+
+
+def class_sources(
+    members: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]
+) -> tuple[tuple[tuple[tuple[int, int], ...], ...], int | None]:
+    """For each of `classes` the (member, plane) pairs that tell of it, and the place of the one that none tells of.
+
+    members: name and classes of each run. ConfigError where two classes or more are told of by none.
+    """
+    sources = tuple(
+        tuple((member, list(own).index(name)) for member, (_, own) in enumerate(members) if name in own)
+        for name in classes
+    )
+    unknown = [k for k, pairs in enumerate(sources) if not pairs]
+    if len(unknown) > 1:
+        names = ", ".join(classes[k] for k in unknown)
+        raise ConfigError(
+            f"merge: no run learned {names}. One class may be left out, to be where no other is; name runs of the "
+            "others."
+        )
+    return sources, unknown[0] if unknown else None
+
+
+def _stretched(values: np.ndarray, level: float) -> np.ndarray:
+    """0 .. 255 to the same, straight from 0 to one half at `level`, and on to 255."""
+    return np.asarray(np.interp(values, [0.0, level, FULL], [0.0, HALF, FULL]), dtype=np.float32)
+
+
+def _as_stored(claims: np.ndarray) -> np.ndarray:
+    """uint8: 128 or more for the first of the strongest claims, 127 or less for all others; see the module."""
+    strongest = claims.argmax(axis=-1)
+    first = claims.max(axis=-1)
+    others = claims.copy()
+    np.put_along_axis(others, strongest[..., np.newaxis], -1.0, axis=-1)
+    second = np.maximum(others.max(axis=-1), 0.0)
+    ahead = 128.0 + np.floor((first - second) / 2)
+    stored = 127.0 - np.floor((first[..., np.newaxis] - others) / 2)
+    np.put_along_axis(stored, strongest[..., np.newaxis], ahead[..., np.newaxis], axis=-1)
+    return np.clip(stored, 0, FULL).astype(np.uint8)

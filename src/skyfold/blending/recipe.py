@@ -1,0 +1,73 @@
+"""A blend's recipe: all that is needed to make its rows from the rows of its members, fitted values included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from skyfold.blending.combine import combine
+from skyfold.blending.merge import Merge
+from skyfold.blending.stack import LogisticStack
+from skyfold.files import digest
+from skyfold.types import JsonDict
+
+
+@dataclass(frozen=True)
+class Combination:
+    """weights: one a member, None: equal; levels: (M, K) where members vote; stack: where they are stacked.
+
+    merge: where members that know different classes become one map; `how` is "mean" then.
+    """
+
+    how: Literal["mean", "geometric", "rank", "vote", "stack"]
+    weights: tuple[float, ...] | None = None
+    levels: tuple[tuple[int, ...], ...] | None = None
+    stack: LogisticStack | None = None
+    merge: Merge | None = None
+
+    def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows of this chunk, the blend of theirs) until all of `rows` have come; arrays: one a member."""
+        if self.how == "stack":
+            assert self.stack is not None
+            return self.stack.combine(arrays, rows)
+        if self.merge is not None:
+            return self.merge.rows(arrays, rows)
+        return combine(arrays, how=self.how, weights=self.weights, rows=rows, levels=self.levels)
+
+    def classes(self, arrays: Sequence[np.ndarray]) -> int:
+        """How many classes its rows have."""
+        return len(self.merge.sources) if self.merge is not None else int(arrays[0].shape[-1])
+
+    def to_dict(self) -> JsonDict:
+        return asdict(self)
+
+    def hash(self) -> str:
+        return digest(repr(self))
+
+
+class BlendedRows:
+    """The rows of a blend that is stored nowhere, made from its members' when they are asked for.
+
+    Stands where an array (N, ...) is read by row, slice or list of rows. Not for ranks, which depend on all rows.
+    """
+
+    def __init__(self, combination: Combination, arrays: Sequence[np.ndarray]) -> None:
+        assert combination.how != "rank"
+        self.combination, self.arrays = combination, arrays
+        self.shape = (*arrays[0].shape[:-1], combination.classes(arrays))
+        self.dtype, self.ndim = arrays[0].dtype, arrays[0].ndim
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        blended = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        done = 0
+        for chunk, values in self.combination.rows(self.arrays, rows):
+            blended[done : done + len(chunk)] = values
+            done += len(chunk)
+        return blended[0] if isinstance(index, int | np.integer) else blended

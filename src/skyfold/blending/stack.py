@@ -1,0 +1,129 @@
+"""A logistic regression per class on what the models say of a pixel: weights that need not add up to 1, and an offset.
+
+It is fitted on a sample of the pixels, most of them from where the models leave room for doubt, each weighing as many
+pixels as it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyfold.compiled import compiled
+from skyfold.errors import OofMismatch
+from skyfold.store.rows import release_pages
+from skyfold.types import ArraySequence
+
+SAMPLED = 40_000  # uncertain pixels of each class; of the others a quarter of that
+DOUBT = (25, 229)  # uncertain: some model above the first level, some at or below the last
+CHUNK_BYTES = 4 << 20
+# The logit of a stored value; 0 and 255 stand for the middle of the half steps that round to them.
+LOGIT_OF_STORED = np.log(np.clip(np.arange(256.0), 0.25, 254.75)) - np.log(
+    255 - np.clip(np.arange(256.0), 0.25, 254.75)
+)
+
+
+@dataclass(frozen=True)
+class LogisticStack:
+    """One logistic regression a class: coef_ (K, M) on the models' logits, intercept_ (K,)."""
+
+    coef_: tuple[tuple[float, ...], ...]
+    intercept_: tuple[float, ...]
+
+    def combine(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows of this chunk, their probabilities), uint8, until all of `rows` have come.
+
+        arrays: uint8 (N, H, W, K) a model, as it was fitted on; memory maps are read a chunk at a time.
+        """
+        tables = (np.array(self.coef_).T[..., None] * LOGIT_OF_STORED).astype(np.float32)
+        size = max(1, CHUNK_BYTES // max(1, int(np.prod(arrays[0].shape[1:]))))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            logits = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.float32)
+            logits[:] = np.array(self.intercept_, dtype=np.float32)
+            flat = logits.reshape(-1, logits.shape[-1])
+            for array, table in zip(arrays, tables, strict=True):
+                _add_logits(flat, np.ascontiguousarray(array[chunk]).reshape(flat.shape), table)
+                release_pages(array)
+            yield chunk, np.rint(127.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class PixelSample:
+    """Pixels of one class: values uint8 (P, M), truth bool (P,), weight (P,) pixels each stands for, row (P,)."""
+
+    values: np.ndarray
+    truth: np.ndarray
+    weight: np.ndarray
+    row: np.ndarray
+
+
+def sample_pixels(
+    arrays: Sequence[np.ndarray],
+    targets: ArraySequence,
+    valid: ArraySequence | None = None,
+    *,
+    rows: np.ndarray,
+    seed: int = 0,
+    sampled: int = SAMPLED,
+) -> list[PixelSample]:
+    """Draw the pixels that stacks are fitted on, one sample a class, evenly from all `rows`.
+
+    arrays: uint8 (N, H, W, K) a model; targets[i] 0/1 (H, W, K); valid[i] bool (H, W), undefined pixels are not drawn.
+    """
+    for i, array in enumerate(arrays):
+        if array.dtype != np.uint8 or array.shape != arrays[0].shape:
+            raise OofMismatch(
+                f"predictions {i} are {array.dtype} {array.shape}; a stack is fitted on uint8 of one shape."
+            )
+    rng = np.random.default_rng(seed)
+    classes = arrays[0].shape[-1]
+    drawn: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(classes)]
+    from_each = max(1, sampled // max(1, len(rows)))
+    for row in rows:
+        maps = np.stack([array[row].reshape(-1, classes) for array in arrays])
+        truth = np.asarray(targets[int(row)], dtype=bool).reshape(-1, classes)
+        known = np.ones(len(truth), dtype=bool) if valid is None else np.asarray(valid[int(row)]).reshape(-1)
+        doubt = (maps.max(axis=0) > DOUBT[0]) & (maps.min(axis=0) <= DOUBT[1])
+        for k in range(classes):
+            for stratum, count in ((doubt[:, k] & known, from_each), (~doubt[:, k] & known, max(1, from_each // 4))):
+                places = np.flatnonzero(stratum)
+                if len(places):
+                    taken = places[rng.integers(0, len(places), count)]
+                    weight = np.full(count, len(places) / count)
+                    drawn[k].append((maps[:, taken, k].T, truth[taken, k], weight, np.full(count, row)))
+        for array in arrays:
+            release_pages(array)
+    return [PixelSample(*(np.concatenate(part) for part in zip(*parts, strict=True))) for parts in drawn]
+
+
+def fit_stack(samples: Sequence[PixelSample], rows: np.ndarray) -> LogisticStack:
+    """Fit on the sampled pixels of `rows` alone. samples: one a class.
+
+    A class that is at all of the pixels, or at none, gets its smoothed rate whatever the models say.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    coefs, intercepts = [], []
+    for sample in samples:
+        own = np.isin(sample.row, rows)
+        truth, weight = sample.truth[own], sample.weight[own]
+        if truth.all() or not truth.any():
+            rate = (truth.sum() + 0.5) / (len(truth) + 1.0)
+            coefs.append((0.0,) * sample.values.shape[1])
+            intercepts.append(float(np.log(rate / (1.0 - rate))))
+            continue
+        logits = LOGIT_OF_STORED[sample.values[own]]
+        model = LogisticRegression(C=1.0, max_iter=1000).fit(logits, truth, sample_weight=weight / weight.mean())
+        coefs.append(tuple(float(c) for c in model.coef_[0]))
+        intercepts.append(float(model.intercept_[0]))
+    return LogisticStack(tuple(coefs), tuple(intercepts))
+
+
+@compiled
+def _add_logits(logits, values, table):  # type: ignore[no-untyped-def]
+    for p in range(logits.shape[0]):
+        for k in range(logits.shape[1]):
+            logits[p, k] += table[k, values[p, k]]

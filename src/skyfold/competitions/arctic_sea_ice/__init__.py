@@ -1,0 +1,1 @@
+from skyfold.competitions.arctic_sea_ice.contest import build as build

@@ -1,0 +1,1 @@
+from skyfold.competitions.cloud_cover.contest import build as build

@@ -1,0 +1,1 @@
+from skyfold.competitions.hydro_rain.contest import build as build

@@ -1,0 +1,119 @@
+"""A procedural stand-in for the files of the hydro-dam rain contest: showers that move, turn, grow and decay.
+
+Nothing is to be learned of weather from it. Each event has a wind of its own and a slow turn; showers are born, live
+and die on the way, and one event in three has a corner without data. The windows of an event overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.forecasting.rain_units import raw_of_rain
+from skyfold.progress import Progress
+from skyfold.submission.pixel_table import PixelTable
+
+SIDE = 120
+FRAMES = 5
+NO_DATA = -9999
+STRIDE = 2  # frames from one window of an event to the next
+SHOWERS = 40  # born in an event, each 20 frames
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """train, test: numbers of windows, cut from so many events; seed: another seed makes other rain."""
+
+    train: int = 72
+    test: int = 16
+    train_events: int = 6
+    test_events: int = 2
+    seed: int = 0
+
+
+LEAST = {"train": 1, "test": 1, "train_events": 1, "test_events": 1, "seed": 0}
+
+
+def write_sample(folder: Path, *, table: PixelTable, **settings: int) -> None:
+    """Write train, test, sample_submission.csv (no rain anywhere), and test_truth.csv, the fifth frames of test.
+
+    table: what those two look like, in raw reflectivity; settings: those of `SampleSettings`. A folder that holds the
+    same sample is left as it is; DataLayoutError where it holds anything else.
+    """
+    wanted = SampleSettings(**whole_numbers(settings, LEAST))
+    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted, table=table))
+
+
+def _write_files(folder: Path, settings: SampleSettings, table: PixelTable) -> None:
+    events = settings.train_events + settings.test_events
+    with Progress("writing the sample", events, "events") as progress:
+        windows: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+        for event in range(events):
+            part = "train" if event < settings.train_events else "test"
+            of_part, total = (
+                (settings.train_events, settings.train) if part == "train" else (settings.test_events, settings.test)
+            )
+            count = total // of_part + (event % of_part < total % of_part)
+            if count:
+                frames = rain_event(np.random.default_rng([settings.seed, event]), STRIDE * (count - 1) + FRAMES)
+                raw = _as_raw(frames, cut_corner=event % 3 == 2)
+                windows[part] += [raw[..., STRIDE * i : STRIDE * i + FRAMES] for i in range(count)]
+            progress.advance()
+    order = np.random.default_rng([settings.seed, events]).permutation(len(windows["train"]))
+    _write_part(folder / "train", [windows["train"][i] for i in order])  # names say nothing of events
+    names = _write_part(folder / "test", [window[..., :-1] for window in windows["test"]])
+    last = [window[..., -1:].astype(np.float64) for window in windows["test"]]
+    for name, values in (("test_truth", last), ("sample_submission", [np.zeros_like(frame) for frame in last])):
+        table.write(folder / f"{name}.csv", table.encode(np.array(names), values))
+
+
+def _write_part(folder: Path, windows: Sequence[np.ndarray]) -> list[str]:
+    folder.mkdir()
+    names = [f"{folder.name}_{i:05d}.npy" for i in range(len(windows))]
+    for name, window in zip(names, windows, strict=True):
+        np.save(folder / name, window, allow_pickle=False)
+    return names
+
+
+def rain_event(rng: np.random.Generator, count: int) -> np.ndarray:
+    """`count` frames of one event in mm/h: float64 (H, W, count)."""
+    wind = rng.uniform(1.0, 4.0) * _direction(rng.uniform(0, 2 * np.pi))
+    turn = rng.uniform(-0.02, 0.02)  # radians a frame, about the middle
+    births = rng.uniform(-20, count, size=SHOWERS * max(1, count // 20))
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE] - (SIDE - 1) / 2.0
+    rain = np.zeros((SIDE, SIDE, count))
+    for birth in births:
+        begin = rng.uniform(-0.9, 0.9, size=2) * SIDE - 8 * wind  # column, row at birth: the wind brings it in
+        peak, width = rng.lognormal(1.0, 0.9), rng.uniform(3, 11)
+        stretch, lie, life = rng.uniform(0.4, 1.0), rng.uniform(0, np.pi), rng.uniform(8, 30)
+        for frame in range(max(0, int(np.ceil(birth))), min(count, int(birth + life) + 1)):
+            age = frame - birth
+            x, y = _rotation(turn * age) @ begin + wind * age
+            along, across = _rotation(lie + turn * age) @ np.stack([columns - x, rows - y]).reshape(2, -1)
+            shape = np.exp(-0.5 * ((along / width) ** 2 + (across / (width * stretch)) ** 2))
+            rain[..., frame] += peak * np.sin(np.pi * age / life) * shape.reshape(SIDE, SIDE)
+    grain = np.kron(rng.lognormal(0, 0.25, size=(SIDE // 4, SIDE // 4)), np.ones((4, 4)))  # of the ground, it stays
+    rain *= grain[..., None]
+    return np.where(rain < 0.05, 0.0, rain)
+
+
+def _as_raw(rain: np.ndarray, *, cut_corner: bool) -> np.ndarray:
+    raw = np.rint(raw_of_rain(rain)).astype(np.int16)
+    if cut_corner:
+        rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+        raw[rows + columns < SIDE // 3] = NO_DATA
+    return raw
+
+
+def _direction(angle: float) -> np.ndarray:
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _rotation(angle: float) -> np.ndarray:
+    cosine, sine = _direction(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])

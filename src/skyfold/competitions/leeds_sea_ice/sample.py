@@ -1,0 +1,139 @@
+"""A procedural stand-in for the Leeds sea-ice files: floes, leads and open water, in light and in radar.
+
+Nothing is to be learned of the Arctic from it. Clouds hide the ice from light and are nearly as white; wind roughens
+patches of water, which radar then sees as bright as ice. So neither image alone tells where the ice is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from skyfold.data.images import THREADS
+from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.errors import DataLayoutError
+from skyfold.progress import Progress
+from skyfold.rle import rle
+
+SAR_STEP = 3  # sides of the radar image over those of the visible one
+LOOKS = 4  # of the radar: more looks, less speckle
+WATER = np.array([14.0, 34.0, 52.0])
+ICE = np.array([206.0, 214.0, 222.0])
+CLOUD = np.array([212.0, 214.0, 218.0])
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """train, test: numbers of samples; side: of visible images, in pixels; seed: another seed makes other scenes."""
+
+    train: int = 96
+    test: int = 32
+    seed: int = 0
+    side: int = 96
+
+
+LEAST = {"train": 1, "test": 1, "seed": 0, "side": 32}
+
+
+def write_sample(folder: Path, **settings: int) -> None:
+    """Write train, test, sample_submission.csv (no ice anywhere), and test_truth.csv, the masks of test.
+
+    settings: those of `SampleSettings`. A folder that holds the same sample is left as it is; DataLayoutError where it
+    holds anything else. Killed half-way, it leaves nothing at `folder`.
+    """
+    wanted = SampleSettings(**whole_numbers(settings, LEAST))
+    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted))
+
+
+def _write_files(folder: Path, settings: SampleSettings) -> None:
+    count = settings.train + settings.test
+    numbers = np.random.default_rng(settings.seed).choice(100_000, size=count, replace=False)
+    parts = ["train"] * settings.train + ["test"] * settings.test
+    names = [f"ice_{number:05d}" for number in (*sorted(numbers[: settings.train]), *sorted(numbers[settings.train :]))]
+    for part in ("train", "test"):
+        (folder / part).mkdir()
+
+    def write_scene(index: int) -> str:
+        vis, sar, mask = scene(np.random.default_rng([settings.seed, index]), settings.side)
+        images = {"vis": vis[..., ::-1], "sar": sar}
+        if parts[index] == "train":
+            images["ref"] = mask.astype(np.uint8) * 255
+        for kind, image in images.items():
+            path = folder / parts[index] / f"{names[index]}_{kind}.tiff"
+            if not cv2.imwrite(str(path), image):
+                raise DataLayoutError(f"{path}: cannot be written. Is the disk full?")
+        return rle.encode(mask)
+
+    with Progress("writing the sample", count, "samples") as progress, ThreadPoolExecutor(THREADS) as pool:
+        runs = []
+        for text in pool.map(write_scene, range(count)):
+            runs.append(text)
+            progress.advance()
+    test = slice(settings.train, None)
+    _write_csv(folder / "test_truth.csv", list(zip(names[test], runs[test], strict=True)))
+    _write_csv(folder / "sample_submission.csv", [(name, "") for name in names[test]])
+
+
+def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "rle"))
+    writer.writerows(rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One sample: visible uint8 (S, S, 3) RGB, radar uint8 (3S, 3S), and where there is ice, bool (S, S)."""
+    ice = _ice(rng, SAR_STEP * side)
+    share = cv2.resize(ice, (side, side), interpolation=cv2.INTER_AREA)
+    return _seen_by_light(rng, share), _seen_by_radar(rng, ice), share > 0.5
+
+
+def _ice(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Ice 0 or 1, float32 (side, side): a pack with a ragged edge, cut by leads, and lone floes around it."""
+    cover = float(rng.choice([0.0, 1.0, rng.uniform(0.1, 0.9)], p=[0.08, 0.05, 0.87]))
+    field = _clouds(rng, side, cells=3) + 0.35 * _clouds(rng, side, cells=12) + 0.1 * _clouds(rng, side, cells=40)
+    ice = (field > np.quantile(field, 1 - cover)).astype(np.float32) if 0 < cover < 1 else np.full_like(field, cover)
+    for _ in range(rng.integers(0, 4)):
+        ends = rng.uniform(-0.2, 1.2, (4, 2)) * side
+        lead = np.round(ends[np.argsort(ends[:, 0])]).astype(np.int32)
+        cv2.polylines(ice, [lead], False, 0.0, max(3, int(side * rng.uniform(0.012, 0.04))))
+    for _ in range(rng.integers(0, 25) if cover > 0 else 0):
+        centre = tuple(int(place) for place in rng.uniform(0, side, 2))
+        axes = tuple(max(3, int(side * length)) for length in rng.uniform(0.01, 0.05, 2))
+        cv2.ellipse(ice, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
+    return ice
+
+
+def _seen_by_light(rng: np.random.Generator, ice: np.ndarray) -> np.ndarray:
+    """uint8 (S, S, 3): snow is white, thin ice grey, water dark; clouds cover a part, light differs."""
+    side = len(ice)
+    thickness = np.clip(0.8 + 0.25 * _clouds(rng, side, cells=5), 0.35, 1.0) * ice
+    ground = WATER + (ICE - WATER) * thickness[..., np.newaxis]
+    cloud = np.clip(0.9 * _clouds(rng, side, cells=4) + rng.uniform(-1.6, 0.6), 0.0, 0.97)[..., np.newaxis]
+    image = (ground * (1 - cloud) + CLOUD * cloud) * rng.uniform(0.6, 1.05)
+    image += rng.normal(0, rng.uniform(2, 6), (side, side, 1))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _seen_by_radar(rng: np.random.Generator, ice: np.ndarray) -> np.ndarray:
+    """uint8 (3S, 3S): ice is rough and bright, calm water dark, water in the wind bright, too; all with speckle."""
+    side = len(ice)
+    wind = np.clip(_clouds(rng, side, cells=3) + rng.uniform(-1.8, 0.2), 0.0, 1.0)
+    rough = 118 + 22 * _clouds(rng, side, cells=24)
+    power = ice * rough + (1 - ice) * (26 + 95 * wind)
+    speckle = rng.gamma(LOOKS, 1 / LOOKS, (side, side))
+    return np.clip(np.rint(power * speckle), 0, 255).astype(np.uint8)
+
+
+def _clouds(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
+    """Smooth noise of mean 0 and deviation about 1, float32 (side, side), with `cells` swells along a side."""
+    coarse = rng.standard_normal((cells + 2, cells + 2)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))

@@ -1,0 +1,1 @@
+from skyfold.competitions.understanding_clouds.contest import build as build

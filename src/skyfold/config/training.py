@@ -1,0 +1,120 @@
+"""How a network learns: its family and start, loss, optimizer, schedule, and what it is taught besides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from skyfold.config.fields import Fraction, Name, Positive, Seed, Strict
+
+
+class InitConfig(Strict):
+    """A run whose weights another one starts from (see training/init_weights.py).
+
+    data: the data set that it was trained on, where it is another one.
+    """
+
+    run: Name
+    data: Name | None = None
+
+
+class ModelConfig(Strict):
+    """family: a module of `skyfold.models`; options: the arguments of its `build`."""
+
+    family: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    init_from: InitConfig | None = None
+
+
+class LossConfig(Strict):
+    name: str = "bce_dice"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class OptimizerConfig(Strict):
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+class ScheduleConfig(Strict):
+    """cosine: after a linear warm-up, down to `floor` x the rate; plateau: times `factor` after `patience` epochs
+    without a better validation score."""
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    floor: Fraction = 0.01
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    patience: Positive = 3
+
+
+class TrainingConfig(Strict):
+    """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
+    validation score before a fold ends (None: all epochs). validate_every: one in so many epochs is validated, and the
+    last; a fold ends, and the best epoch is chosen, among these alone.
+
+    accumulate: the weights change once in so many batches, by the mean of their gradients: a batch of batch_size x
+    accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
+    keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
+    last `average_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
+    for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided. epochs: 0
+    predicts with the weights of `model.init_from` as they are.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 20
+    batch_size: Positive = 16
+    accumulate: Positive = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Positive | None = None
+    validate_every: Positive = 1
+    seeds: tuple[Seed, ...] = (0,)
+    bootstrap: bool = False
+    keep: Literal["best", "last", "average"] = "best"
+    average_epochs: Positive = 5
+    devices: Positive | Literal["all"] = 1
+    deterministic: bool = True
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError("give at least one seed, each once")
+        return seeds
+
+
+class PseudoConfig(Strict):
+    """The test images are learned from too, as the run of this name labels them (see training/pseudo_labels.py).
+
+    A pixel counts where the probability of each class is at most `low` (the class is absent) or at least `high`.
+    """
+
+    run: Name
+    low: Fraction = 0.1
+    high: Fraction = 0.9
+
+    @model_validator(mode="after")
+    def _apart(self) -> PseudoConfig:
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
+class HeadsConfig(Strict):
+    """Further losses while a network is trained (training/aux_losses.py), each weighed against the one of its masks.
+
+    presence_weight: of whether the image shows a class, said by the deepest maps; deep_weight: of the masks, said by
+    the `deep_maps` finest maps below the output's size, together.
+    """
+
+    presence_weight: Annotated[float, Field(ge=0)] = 0.0
+    deep_weight: Annotated[float, Field(ge=0)] = 0.0
+    deep_maps: Positive = 2
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> HeadsConfig:
+        if not self.presence_weight and not self.deep_weight:
+            raise ValueError("give presence_weight or deep_weight, above 0")
+        return self

@@ -1,0 +1,153 @@
+"""Simple forecasts blended by least absolute deviation, boosted if wanted, moved to the right side of the 15 % edge.
+
+For each lead time the weights of last years, means, trends, departures and members that had the least absolute error
+on earlier dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of
+the edge the forecast should lie. All of it is learned from earlier dates and what came after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.forecasting.baselines._cell_boosting import LeftOver, fit_left_over, fit_side
+from skyfold.forecasting.baselines._cell_features import LEAST_YEARS, CellFeatures, cell_features, settled_forecast
+from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
+from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
+from skyfold.forecasting.baselines._options import checked
+from skyfold.forecasting.hindcast import KnownOutcome
+from skyfold.forecasting.past_frames import History
+from skyfold.metrics.forecast import CONCENTRATION
+from skyfold.plugins import check_known
+
+BASE = "mean_5"  # what the others are blended into, as departures from it
+VALUES = (
+    *("year_1", "year_2", "year_3", "mean_10", "mean_long", "trend_10", "trend_long", "median_5", "median_9", "damped"),
+    *("around_mean_5", "around_year_1", "around_trend_10"),
+)
+DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
+RIDGE = 1.0  # years are few: draws the blend towards its base
+CELLS_A_LEAD = 90_000  # fitted on, over all dates
+FULL = 250.0
+COUNTED = {"years": 1, "boostings": 1, "seed": 0}  # options that are whole numbers, and the least of each
+
+
+class Side(Protocol):
+    """Which cells should be forecast at or above the edge."""
+
+    def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray: ...
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError on an unknown option or one of another kind."""
+    check_known(options, ("boosted", *COUNTED), where="forecast options: edge_blend")
+    boosted = options.get("boosted", False)
+    if not isinstance(boosted, bool):
+        raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
+    others = {key: value for key, value in options.items() if key != "boosted"}
+    checked("edge_blend", others, COUNTED)
+    if not boosted and options.get("boostings", 1) > 1:
+        raise ConfigError("forecast options.boostings: nothing is boosted that could be averaged; add boosted: true.")
+
+
+def unit(options: Mapping[str, Any]) -> str:
+    """Of the frames it is for."""
+    return CONCENTRATION.name
+
+
+def fit(
+    outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = False, boostings: int = 1, seed: int = 0
+) -> EdgeBlend:
+    """years: at most so many of the newest dates are learned from; boostings: how many are fitted and averaged, as
+    many times the work; seed: of the cells that are drawn.
+
+    Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
+    DataLayoutError where no other is known.
+    """
+    described = [outcome for outcome in outcomes[-years:] if outcome.history.years_known(0) >= LEAST_YEARS]
+    if not described:
+        raise DataLayoutError(
+            f"edge_blend: none of {len(outcomes)} earlier dates has {LEAST_YEARS} years before it. Forecast later ones."
+        )
+    known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
+    weights = np.stack([_weights(known, lead) for lead in range(leads)])
+    dates = [(features, _blended(weights, features), truth) for features, truth in known]
+    left_over, rng, ages = None, np.random.default_rng(seed), _ages(described)
+    if boosted:
+        left_over = fit_left_over(dates, ages, boostings, rng)
+        dates = [
+            (features, left_over.corrected_unseen(date, features, own), truth)
+            for date, (features, own, truth) in enumerate(dates)
+        ]
+    worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
+    side: Side = fit_side(dates, ages, boostings, worth, rng) if boosted else group_side(dates, worth)
+    return EdgeBlend(weights, left_over, side)
+
+
+@dataclass(frozen=True)
+class EdgeBlend:
+    """weights: (L, F + M + 1) of `_departures` and a constant; left_over: what boosting adds; side: of the edge."""
+
+    weights: np.ndarray
+    left_over: LeftOver | None
+    side: Side
+
+    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+        """float32 (H, W, L)."""
+        features = cell_features(history, members)
+        own = _blended(self.weights, features)
+        if self.left_over is not None:
+            own = self.left_over.corrected(features, own)
+        forecast = settled_forecast(history).reshape(-1, history.leads)
+        forecast[features.cells, features.leads] = on_the_right_side(own, self.side.says_ice(features, own))
+        return forecast.reshape(*history.shape, history.leads)
+
+
+@lru_cache(maxsize=32)
+def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
+    """Features and truth (A,) of the open cells whose truth is known; kept, since later fits learn from them again."""
+    features = cell_features(outcome.history, outcome.members)
+    row, column = np.unravel_index(features.cells, outcome.history.shape)
+    known = outcome.valid[row, column, features.leads]
+    return features.of(known), outcome.truth[row, column, features.leads][known]
+
+
+def _ages(outcomes: Sequence[KnownOutcome]) -> np.ndarray:
+    """(D,) years by which each was issued before the last."""
+    period = outcomes[-1].history.period
+    assert period is not None
+    known = np.array([len(outcome.history.frames) for outcome in outcomes])
+    ages: np.ndarray = (known[-1] - known) / period
+    return ages
+
+
+def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.ndarray:
+    """Of `_departures` and a constant, from an even share of the cells of each date."""
+    columns, truths = [], []
+    for features, truth in known:
+        cells = np.flatnonzero(features.leads == lead)
+        cells = cells[:: max(1, len(cells) * len(known) // CELLS_A_LEAD)]
+        chosen = features.of(cells)
+        columns.append(_departures(chosen))
+        truths.append(truth[cells] - chosen.column(BASE))
+    return least_deviation(np.concatenate(columns), np.concatenate(truths), RIDGE)
+
+
+def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
+    """float32 (A,), the blend at every open cell."""
+    blended, columns = features.column(BASE), _departures(features)
+    for lead, own in enumerate(weights):
+        cells = features.leads == lead
+        blended[cells] += applied(own, columns[cells])
+    return np.clip(blended, 0.0, FULL)
+
+
+def _departures(features: CellFeatures) -> np.ndarray:
+    """float32 (A, F + M), what the simple forecasts and the members say beyond the base."""
+    said = np.concatenate([features.columns(VALUES), features.members], axis=1)
+    return np.concatenate([said - features.column(BASE)[:, None], features.columns(DEPARTURES)], axis=1)

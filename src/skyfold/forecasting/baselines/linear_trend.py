@@ -1,0 +1,44 @@
+"""A straight line through the same season of earlier years, per cell, carried on to the wanted year."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skyfold.forecasting.baselines._options import checked
+from skyfold.forecasting.past_frames import History, per_lead
+
+LEAST_YEARS = 3
+NEEDS_SEASONS = True
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError on an unknown option, or years below 3."""
+    checked("linear_trend", options, {"years": LEAST_YEARS})
+
+
+def forecast(history: History, *, years: int = 30, greatest: float = 250.0) -> np.ndarray:
+    """float32 (H, W, L), least squares, cut off at 0 and `greatest`. years: at most so many before the wanted frame.
+
+    DataLayoutError where there are fewer than 3.
+    """
+    forecast = per_lead(history)
+    for lead in range(history.leads):
+        count = max(LEAST_YEARS, min(years, history.years_known(lead)))
+        weights = extrapolation_weights(count)
+        seasons = history.same_season(lead, count).reshape(count, -1)
+        forecast[..., lead] = (weights @ seasons.astype(np.float32)).reshape(history.shape)
+    return np.clip(forecast, 0.0, greatest)
+
+
+def extrapolation_weights(years: int) -> np.ndarray:
+    """What each year, oldest first, adds to the value of the line one year on: float32 (years,).
+
+    >>> extrapolation_weights(3).astype(float).round(3).tolist()
+    [-0.667, 0.333, 1.333]
+    """
+    time = np.arange(years) - (years - 1) / 2
+    ahead = (years + 1) / 2
+    return (1 / years + ahead * time / (time**2).sum()).astype(np.float32)

@@ -1,0 +1,30 @@
+"""Frames of rain as they were, on a logarithmic scale: the network has to find out itself how they move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skyfold.forecasting.frame_adapters._adapter import RainView
+from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.rain_units import log_rain
+from skyfold.plugins import check_known
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError: there are no options."""
+    check_known(options, (), where="view.options: frames")
+
+
+def build() -> Frames:
+    check({})
+    return Frames()
+
+
+class Frames(RainView):
+    """Inputs float32 (H, W, T), oldest first."""
+
+    def inputs(self, history: History) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(log_rain(history.frames), 0, -1))

@@ -1,0 +1,83 @@
+"""The frames of the last years as they were, as shares of full ice: the network has to find the season out itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
+from skyfold.forecasting.past_frames import History
+from skyfold.plugins import check_known
+
+_OPTIONS = ["years", "reduce", "decodes"]
+FULL = 250.0
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """ConfigError on an unknown option, counts that are no whole numbers from 1 on, a flag that is none."""
+    check_known(options, _OPTIONS, where="view.options: recent_frames")
+    for name, value in options.items():
+        if name == "decodes":
+            if not isinstance(value, bool):
+                raise ConfigError(f"view.options.decodes: recent_frames wants true or false, got {value!r}.")
+        elif type(value) is not int or value < 1:
+            raise ConfigError(f"view.options.{name}: recent_frames wants a whole number of 1 or more, got {value!r}.")
+
+
+def build(*, years: int = 5, reduce: int = 1, decodes: bool = False) -> RecentFrames:
+    """years: of frames that are seen; reduce: the network sees, and says, means of so many x so many cells.
+
+    decodes: what is wanted is not what comes but the last L frames themselves, as an autoencoder gives them back. Where
+    a year has L frames its forecast is last year, decoded.
+    """
+    check({"years": years, "reduce": reduce, "decodes": decodes})
+    return RecentFrames(years, reduce, decodes)
+
+
+@dataclass(frozen=True)
+class RecentFrames:
+    """Inputs float32 (h, w, T), oldest first, T = years x frames in a year; inputs and output in 0 to 1.
+
+    A frame that would be before the first one is that of the same season in the first year. DataLayoutError where the
+    history has no season, or not a year.
+    """
+
+    years: int
+    reduce: int
+    decodes: bool
+
+    def inputs(self, history: History) -> np.ndarray:
+        return self._shares(history, self.years * _period(history))
+
+    def target(self, history: History, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """The mean of the cells that count; a cell's weight is the share of them."""
+        if self.decodes:
+            wanted = self._shares(history, history.leads)
+            return np.concatenate([wanted, np.ones_like(wanted)], axis=-1)
+        share = averaged(valid.astype(np.float32), self.reduce)
+        wanted = averaged(np.where(valid, truth, 0).astype(np.float32) / FULL, self.reduce)
+        return np.concatenate([wanted / np.where(share > 0, share, 1), share], axis=-1).astype(np.float32)
+
+    def forecast(self, output: np.ndarray, history: History) -> np.ndarray:
+        return np.clip(enlarged(output, self.reduce, history.shape) * FULL, 0, FULL).astype(np.float32)
+
+    def _shares(self, history: History, count: int) -> np.ndarray:
+        """The last `count` frames, (h, w, count)."""
+        wanted = np.arange(len(history.frames) - count, len(history.frames))
+        frames = history.frames[np.where(wanted < 0, wanted % _period(history), wanted)]
+        return averaged(np.moveaxis(frames, 0, -1).astype(np.float32) / np.float32(FULL), self.reduce)
+
+
+def _period(history: History) -> int:
+    if history.period is None:
+        raise DataLayoutError("view.name: recent_frames sees whole years, but these frames have no season. Use frames.")
+    if len(history.frames) < history.period:
+        raise DataLayoutError(
+            f"view.name: recent_frames sees whole years of {history.period} frames, and {len(history.frames)} are "
+            "known. Forecast later dates."
+        )
+    return history.period

@@ -1,0 +1,51 @@
+"""Trains every model of a table, and searches where a row names a study; each is skipped where its work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from skyfold.config.experiment import TableConfig
+from skyfold.config.files import load_blend, load_run
+from skyfold.config.run import RunConfig
+from skyfold.errors import ConfigError
+from skyfold.pipeline.blend import blend, blend_lines, member_configs, open_context, score_run
+from skyfold.pipeline.experiment_table import as_text, experiment_table, row_file
+from skyfold.workspace import Workspace
+
+
+def run_table(config: TableConfig, path: Path, workspace: Workspace, say: Callable[[str], None]) -> None:
+    """Search, train, score and blend the models in the order of the table's rows, and say the table.
+
+    The folds must be there. A process killed at any moment goes on with the same call.
+    """
+    from skyfold.training.run_folds import train
+    from skyfold.tuning.tune import tune
+
+    done: set[str] = set()
+
+    def trained(run: RunConfig) -> None:
+        if run.name in done:
+            return
+        result = train(run, workspace)
+        if result.complete:
+            score_run(result.folder, open_context(config.data, workspace))
+        done.add(run.name)
+
+    for row in config.models:
+        say(f"model {row.model}")
+        if row.study is not None:
+            assert row.trials is not None
+            tune(path.parent / row.study, workspace, trials=row.trials)
+        file = row_file(config, row, path, workspace)
+        if row.blend is not None:
+            blended = load_blend(file)
+            for run in member_configs(blended, file)[0]:
+                trained(run)
+            for line in blend_lines(blend(blended, file, workspace)):
+                say(line)
+            continue
+        if not file.is_file():
+            raise ConfigError(f"{path}: no trial of {row.study} is complete. Look at {file.parent}.")
+        trained(load_run(file))
+    say(as_text(experiment_table(config, path, workspace)))

@@ -1,0 +1,270 @@
+"""Models compared on the folds of one data set: IoU, Dice, pixel accuracy, validation loss and minutes of each.
+
+Below them stands the metric of the competition, with thresholds, or whatever else a model has fitted to out-of-fold
+rows, chosen without the fold that is scored; and the paired difference to the first model.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.config.blend import BlendConfig
+from skyfold.config.experiment import PublishedFigures, TableConfig, TableRow
+from skyfold.config.files import load_blend, load_run
+from skyfold.config.run import RunConfig
+from skyfold.data.sample_folder import ABOUT
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.metrics.bootstrap import Interval
+from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
+from skyfold.pipeline.blend import Context, member_configs, open_context, read_blend, read_member
+from skyfold.postprocess.evaluate import difference
+from skyfold.postprocess.selection import HALF
+from skyfold.reports.leaderboard import aligned
+from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.runs import StoredRun, read_run
+from skyfold.store.training_history import read_history
+from skyfold.tuning.search_space import load_study
+from skyfold.types import Metric
+from skyfold.workspace import Workspace
+
+ROWS_AT_ONCE = 64
+COLUMNS = ["model", "IoU", "Dice", "pixel accuracy", "validation loss", "minutes", "fits"]
+PUBLISHED = ["published IoU", "Dice", "pixel accuracy", "minutes"]
+CROSS_FITTED = ["model", "cross-fitted", "95 % interval", "minus the first", "95 % interval, paired"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Out-of-fold scores of masks cut at 0.5: IoU and Dice are means over images, accuracy is that of all pixels.
+
+    val_loss: mean over fits, at the epoch whose weights were kept; None where nothing was fitted, and of a blend.
+    minutes: of all `fits` (folds x seeds), of a study those of its trials, of a blend those of its runs, too.
+    cross_fitted: by the competition's metric, with its 95 % interval (low, high); None where it was not computed.
+    """
+
+    iou: float
+    dice: float
+    pixel_accuracy: float
+    val_loss: float | None
+    minutes: float
+    fits: int
+    cross_fitted: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model. figures: None for the reason in `note`; gain: over the first model of the table, cross-fitted and
+    paired, None for that one and where the two cannot be paired."""
+
+    model: str
+    figures: Figures | None
+    note: str
+    published: PublishedFigures | None
+    gain: Interval | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentTable:
+    """provenance: of the files, "official", "synthetic sample" or "other files"."""
+
+    data: str
+    provenance: str
+    metric: str
+    folds: int
+    samples: int
+    lines: tuple[Line, ...]
+
+
+def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> ExperimentTable:
+    """What is there of the table's models; nothing is trained. path: the file `config` was read from."""
+    context = open_context(config.data, workspace)
+    lines: list[Line] = []
+    first: Path | None = None
+    for row in config.models:
+        figures, note, gain = None, f"not trained yet: scripts/run.py {path}", None
+        try:
+            file = row_file(config, row, path, workspace)
+            if (folder := _stored(row, file, config, workspace)) is not None:
+                figures, note = _figures(row, file, folder, context, workspace), ""
+                gain = None if first is None else _gain(folder, first, context.competition.metric.name)
+                first = first or folder
+        except (OofMismatch, ConfigError) as error:
+            note = str(error)
+        lines.append(Line(row.model, figures, note, row.published, gain))
+    return ExperimentTable(
+        data=config.data.folder,
+        provenance=_provenance(context, workspace.data(config.data.folder)),
+        metric=context.competition.metric.name,
+        folds=context.folds.k,
+        samples=len(context.samples),
+        lines=tuple(lines),
+    )
+
+
+def table_runs(config: TableConfig, path: Path) -> list[RunConfig]:
+    """The runs that the table names, each once, without those that its studies will find; ConfigError where one does
+    not fit."""
+    runs = [load_run(path.parent / row.run) for row in config.models if row.run is not None]
+    for row in config.models:
+        if row.blend is not None:
+            members, gate = member_configs(load_blend(path.parent / row.blend), path.parent / row.blend)
+            if gate is not None:
+                raise ConfigError(f"{path}: {row.blend} has a gate; a table compares blends without one.")
+            runs += members
+    for run in runs:
+        if run.data.folder != config.data.folder or run.target != "masks":
+            raise ConfigError(
+                f"{path}: run '{run.name}' predicts {run.target} of data set '{run.data.folder}', the table compares "
+                f"masks of '{config.data.folder}'."
+            )
+    by_name: dict[str, RunConfig] = {}
+    for run in runs:
+        if by_name.setdefault(run.name, run) != run:
+            raise ConfigError(f"{path}: two runs of the name '{run.name}' with different configs. Rename one.")
+    return list(by_name.values())
+
+
+def row_file(config: TableConfig, row: TableRow, path: Path, workspace: Workspace) -> Path:
+    """The config of the run or blend that a row stands for; of a study it is there once a trial is complete."""
+    if row.study is None:
+        return path.parent / str(row.run or row.blend)
+    study, _ = load_study(path.parent / row.study)
+    return workspace.oof(config.data.folder) / "tuning" / study.name / "best.yaml"
+
+
+def as_text(table: ExperimentTable) -> str:
+    """The table in aligned columns; published figures stand beside ours on the official files alone."""
+    official = table.provenance == "official"
+    rows = [[*COLUMNS, *PUBLISHED] if official else COLUMNS]
+    for line in table.lines:
+        rows.append([line.model, *_cells(line.figures), *(_published(line.published) if official else [])])
+    text = [
+        f"{table.data}: {table.provenance}, {table.samples} samples, out-of-fold over {table.folds} folds, cut at 0.5",
+        aligned(rows),
+        *(f"{line.model}: {line.note}" for line in table.lines if line.note),
+    ]
+    if any(line.figures and line.figures.cross_fitted is not None for line in table.lines):
+        text += ["", f"{table.metric}, cross-fitted", aligned([CROSS_FITTED, *map(_cross_fitted, table.lines)]), ""]
+    if official:
+        text.append("published: one split of the authors' own, one fit a model; minutes on their machine")
+    elif any(line.published for line in table.lines):
+        text.append("published figures stand beside these on the contest's own files alone")
+    return "\n".join(text).rstrip()
+
+
+def _provenance(context: Context, folder: Path) -> str:
+    if context.competition.provenance is not None:
+        return context.competition.provenance(folder)
+    return "synthetic sample" if (folder / ABOUT).is_file() else "other files"
+
+
+def _stored(row: TableRow, file: Path, config: TableConfig, workspace: Workspace) -> Path | None:
+    """The folder of what `file`, the row's, describes; None where it is not there."""
+    if not file.is_file():
+        return None
+    name = load_run(file).name if row.blend is None else load_blend(file).name
+    folder = workspace.run(config.data.folder, name)
+    return folder if (folder / ("run.json" if row.blend is None else "blend.json")).is_file() else None
+
+
+def _figures(row: TableRow, file: Path, folder: Path, context: Context, workspace: Workspace) -> Figures:
+    if row.blend is None:
+        alone = load_run(file)
+        run = read_member(alone, context.folds, workspace)
+        members = [(alone, run)]
+    else:
+        run = read_run(folder, context.folds)
+        members = _members(load_blend(file), file, context, workspace)
+    fits = [fit for config, member in members for fit in _fits(config, member, context)]
+    losses = [read_history(files.history)[fit.best_epoch - 1]["val_loss"] for files, fit in fits]
+    iou, dice, accuracy = _scores(run, context)
+    scores = run.info.scores
+    return Figures(
+        iou=iou,
+        dice=dice,
+        pixel_accuracy=accuracy,
+        val_loss=float(np.mean(losses)) if losses and row.blend is None else None,
+        minutes=sum(fit.seconds for _, fit in fits) / 60 + _search_minutes(row, file),
+        fits=len(fits),
+        cross_fitted=scores.get("cross_fitted"),
+        interval=(scores["low"], scores["high"]) if "low" in scores else None,
+    )
+
+
+def _members(
+    blend: BlendConfig, path: Path, context: Context, workspace: Workspace
+) -> list[tuple[RunConfig, StoredRun]]:
+    """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
+    made_of = {run["name"]: run["config_hash"] for run in read_blend(blend, workspace)["runs"]}
+    runs, _ = member_configs(blend, path)
+    members = [(run, read_member(run, context.folds, workspace)) for run in runs]
+    for config, run in members:
+        if made_of[config.name] != run.info.config_hash:
+            raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: scripts/blend.py {path}")
+    return members
+
+
+def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[FitFiles, FitResult]]:
+    teacher = run.info.config.get("pseudo") or {}
+    stamp = " ".join([config.fit_hash(), run.info.folds_hash, *([teacher["provenance"]] if teacher else [])])
+    fits = [
+        FitFiles(run.folder / "models", fold, seed) for fold in range(context.folds.k) for seed in config.training.seeds
+    ]
+    return [(files, fit) for files in fits if (fit := files.result(stamp))]
+
+
+def _gain(folder: Path, first: Path, metric: str) -> Interval | None:
+    if not all((one / "rows.csv").is_file() for one in (folder, first)):
+        return None
+    return difference(folder / "rows.csv", first / "rows.csv", metric=metric)
+
+
+def _scores(run: StoredRun, context: Context) -> tuple[float, ...]:
+    """IoU, Dice and pixel accuracy of the rows that a fold validated."""
+    metrics: tuple[Metric, ...] = (MeanIoU(), MeanDice(), PixelAccuracy())
+    samples, rows = context.samples, np.flatnonzero(run.oof.covered)
+    assert samples.targets is not None
+    parts: list[list[np.ndarray]] = [[] for _ in metrics]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = rows[start : start + ROWS_AT_ONCE]
+        pred = run.oof.values[chunk] > HALF
+        target = np.stack([samples.targets[i] for i in chunk]).astype(bool)
+        valid = None if samples.valid is None else np.stack([samples.valid[i] for i in chunk])
+        for part, metric in zip(parts, metrics, strict=True):
+            part.append(metric.stats(target=target, pred=pred, valid=valid))
+    return tuple(metric.score(np.concatenate(part)) for metric, part in zip(metrics, parts, strict=True))
+
+
+def _search_minutes(row: TableRow, file: Path) -> float:
+    if row.study is None:
+        return 0.0
+    with open(file.parent / "trials.csv", encoding="utf-8", newline="") as trials:
+        return sum(float(trial["seconds"] or 0) for trial in csv.DictReader(trials)) / 60
+
+
+def _cells(figures: Figures | None) -> list[str]:
+    if figures is None:
+        return ["-"] * (len(COLUMNS) - 1)
+    loss = "-" if figures.val_loss is None else f"{figures.val_loss:.4f}"
+    scores = [f"{score:.4f}" for score in (figures.iou, figures.dice, figures.pixel_accuracy)]
+    return [*scores, loss, f"{figures.minutes:.1f}", str(figures.fits)]
+
+
+def _published(figures: PublishedFigures | None) -> list[str]:
+    if figures is None:
+        return ["-"] * len(PUBLISHED)
+    return [f"{figures.iou:.3f}", f"{figures.dice:.3f}", f"{figures.pixel_accuracy:.3f}", f"{figures.minutes:g}"]
+
+
+def _cross_fitted(line: Line) -> list[str]:
+    figures, gain = line.figures, line.gain
+    if figures is None or figures.cross_fitted is None or figures.interval is None:
+        return [line.model, *["-"] * (len(CROSS_FITTED) - 1)]
+    own = [f"{figures.cross_fitted:.4f}", f"{figures.interval[0]:.4f} to {figures.interval[1]:.4f}"]
+    paired = ["", ""] if gain is None else [f"{gain.value:+.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}"]
+    return [line.model, *own, *paired]

@@ -1,0 +1,104 @@
+"""The contest's own figure for a submission file against a truth file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import Competition, Truth
+from skyfold.errors import InvalidSubmission, OtherRows
+from skyfold.metrics.bootstrap import Interval, bootstrap_interval
+from skyfold.rle.mask_runs import runs_of
+from skyfold.rle.run_lists import RunLists, joined
+from skyfold.rle.run_masks import RunMasks
+from skyfold.types import ArraySequence
+
+CHUNK_PIXELS = 16 << 20
+
+
+@dataclass(frozen=True)
+class Scored:
+    """score, its bootstrap interval over images, and the figure of each class alone (where the metric has one)."""
+
+    score: float
+    interval: Interval
+    per_class: dict[str, float]
+    images: int
+
+
+def remark(score: float) -> str | None:
+    """What a figure that is not finite means."""
+    if math.isfinite(score):
+        return None
+    return "not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?"
+
+
+def score_submission(competition: Competition, submission: Path, truth: Path | Truth, *, draws: int = 1000) -> Scored:
+    """Score `submission` (a CSV, or a folder of masks where the competition reads those) against `truth`.
+
+    truth: a file, or what `competition.read_truth` gave, to score several submissions against. InvalidSubmission names
+    the row and the remedy where a file is not what the contest takes.
+    """
+    known = _read(competition, truth)
+    try:
+        pred = competition.read_pred(submission, known.ids)
+    except OtherRows as error:
+        raise OtherRows(f"{error}\nThe rows wanted are those of {_named(truth)}.") from None
+    stats = prediction_stats(competition, known, pred)
+    per_class_of = getattr(competition.metric, "per_class", None)
+    per_class = (
+        {} if per_class_of is None else dict(zip(competition.classes, per_class_of(stats).mean(axis=0), strict=True))
+    )
+    return Scored(
+        score=competition.metric.score(stats),
+        interval=bootstrap_interval(competition.metric, stats, draws=draws),
+        per_class={name: float(value) for name, value in per_class.items()},
+        images=len(stats),
+    )
+
+
+def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArraySequence) -> np.ndarray:
+    """Sufficient statistics (n, S) of `pred`, rows in the order of the truth's ids.
+
+    Where truth and prediction are runs they are counted as such, to the same numbers as pixel by pixel.
+    """
+    known = _read(competition, truth)
+    if len(pred) != len(known.ids):
+        raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
+    stats_of_runs = getattr(competition.metric, "stats_of_runs", None)
+    if stats_of_runs is not None and isinstance(known.targets, RunMasks) and isinstance(pred, RunMasks):
+        target = known.targets.runs
+        valid = None if known.valid is None else _runs_of(known.valid, competition, target.order)
+        counted: np.ndarray = stats_of_runs(
+            target=target, pred=pred.runs, valid=valid, classes=len(competition.classes)
+        )
+        return counted
+    parts = []
+    for rows in _chunks(len(known.ids), competition):
+        valid_masks = None if known.valid is None else np.stack([known.valid[i] for i in rows])
+        target_masks = np.stack([known.targets[i] for i in rows])
+        pred_masks = np.stack([pred[i] for i in rows])
+        parts.append(competition.metric.stats(target=target_masks, pred=pred_masks, valid=valid_masks))
+    return np.concatenate(parts)
+
+
+def _named(truth: Path | Truth) -> str:
+    return "the truth" if isinstance(truth, Truth) else str(truth)
+
+
+def _read(competition: Competition, truth: Path | Truth) -> Truth:
+    return truth if isinstance(truth, Truth) else competition.read_truth(truth)
+
+
+def _runs_of(masks: ArraySequence, competition: Competition, order: str) -> RunLists:
+    chunks = _chunks(len(masks), competition)
+    return joined([runs_of(np.stack([masks[i] for i in rows]).astype(bool), order) for rows in chunks])
+
+
+def _chunks(n: int, competition: Competition) -> list[range]:
+    height, width = competition.grid
+    size = max(1, CHUNK_PIXELS // (height * width * len(competition.classes)))
+    return [range(start, min(start + size, n)) for start in range(0, n, size)]

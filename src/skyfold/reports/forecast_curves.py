@@ -1,0 +1,104 @@
+"""Curves of a forecast: how often the event came where so much was forecast, and how the error grows with lead time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.files import write_atomic
+from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
+from skyfold.metrics.forecast_sums import ForecastSums
+
+OWN, OTHER = "#00798c", "#b9b9b4"
+
+
+def draw_reliability(
+    path: Path, counts: np.ndarray, edges: np.ndarray, metric: ErrorBySkill, title: str, *, logarithmic: bool
+) -> None:
+    """Write a PNG: above, how often the event came at forecasts of each bin; below, how many cells there are.
+
+    counts: int64 (2, B + 1) of `event_counts` for the B edges. The first bin, which holds what is forecast to be
+    nothing, is told in words.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    cells, came = counts[:, 1:]  # the last bin has no upper edge
+    step = edges[-1] / edges[-2] if logarithmic else edges[-1] - edges[-2]
+    upper = np.append(edges[1:], edges[-1] * step if logarithmic else edges[-1] + step)
+    centre = np.sqrt(edges * upper) if logarithmic else (edges + upper) / 2
+    with np.errstate(invalid="ignore"):
+        share = came / cells
+    above.axvline(metric.threshold, color="black", lw=1, ls=":")
+    above.axhline(0.5, color="black", lw=0.6, ls=":")
+    above.plot(centre, share, "o-", color=OWN, ms=4)
+    above.set_ylim(-0.03, 1.03)
+    above.set_ylabel(f"observed frequency of {metric.threshold:g} or more")
+    below.bar(edges, cells, width=upper - edges, align="edge", color=OTHER, edgecolor="white", linewidth=0.5)
+    below.set_yscale("log")
+    below.yaxis.set_minor_formatter(NullFormatter())
+    below.set_ylabel("cells")
+    below.set_xlabel(f"forecast, {metric.unit.name} (dotted: the event, {metric.threshold:g})")
+    if logarithmic:
+        below.set_xscale("log")
+    nothing = counts[1, 0] / max(counts[0, 0], 1)
+    above.set_title(
+        f"{title}\nwhere less than {edges[0]:g} was forecast it came in {nothing:.2%} of the cells", fontsize=9
+    )
+    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=100))
+
+
+def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) -> None:
+    """Write a PNG: error, skill and the contest's figure by lead time; with one lead time alone, by event or date.
+
+    forecasts: by name, of the same cases; the first is drawn in front.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first = next(iter(forecasts.values()))
+    metric = first.metric
+    labels = list(first.leads) if len(first.leads) > 1 else first.cases.tolist()
+    figure = Figure(figsize=(11.0, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for name, sums in reversed(list(forecasts.items())):
+        own = sums is first
+        for panel, values in zip(panels, _by_lead(sums), strict=True):
+            style = {"color": OWN if own else "#d1495b", "ms": 4, "lw": 1.8 if own else 1.2, "label": name}
+            panel.plot(values, "o-" if len(first.leads) > 1 else "o", **style)
+    names = (f"mean absolute error, {metric.unit.name}", metric.skill.upper(), f"MAE / {metric.skill.upper()}")
+    for panel, label in zip(panels, names, strict=True):
+        panel.set_title(label, fontsize=9)
+        short = [name.removesuffix(" months").removesuffix(" weeks") for name in labels]
+        wide = max(map(len, short)) >= 6
+        panel.set_xticks(
+            range(len(labels)), short, fontsize=8, rotation=20 if wide else 0, ha="right" if wide else "center"
+        )
+        panel.grid(axis="y", color="#e6e6e3", lw=0.7)
+        panel.set_axisbelow(True)
+        if len(first.leads) > 1:
+            panel.set_xlabel(f"lead time, {first.leads[0].rpartition(' ')[2]}", fontsize=8)
+    panels[0].set_ylim(bottom=0)
+    panels[2].set_ylim(bottom=0)
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=100))
+
+
+def _by_lead(sums: ForecastSums) -> tuple[list[float], list[float], list[float]]:
+    """Error, skill and figure: of each lead time, or where there is but one, of each case."""
+    stats = sums.contest
+    if len(sums.leads) > 1:
+        parts = stats.reshape(len(stats), 5, -1).sum(axis=0)
+        rows = [parts[:, lead][None] for lead in range(len(sums.leads))]
+        figure = sums.metric.per_lead(stats)
+    else:
+        rows = list(stats[:, None])
+        figure = sums.metric.per_row(stats)
+    errors = [mean_error_of(row) for row in rows]
+    return errors, [skill_of(row, sums.metric.skill) for row in rows], figure.tolist()

@@ -1,0 +1,91 @@
+"""A picture of what every threshold and minimum area would score, and of how far the folds agree about the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.files import write_atomic
+from skyfold.postprocess.evaluate import Evaluation
+from skyfold.postprocess.joint_search import best_ratios, shares
+from skyfold.postprocess.threshold_sweep import Surfaces
+
+COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#8d5a97", "#b8773a", "#5c5c5c")
+LEVELS_OF_COLOUR = 14
+
+
+def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int, name: str) -> None:
+    """Write a PNG for class k: left the score of all images at each pair, right along the threshold, fold by fold.
+
+    fold: (n,) of the rows of the evaluation; name: of the class. The evaluation is one by the rule "component" or
+    "total", without a gate. The best pair of all images, and of all but each fold, are marked in both halves.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    surfaces, cross = evaluation.surfaces, evaluation.cross
+    whole = score_surface(surfaces, np.arange(len(surfaces.rows)), k)
+    thresholds = (surfaces.levels + 0.5) / 255.0
+    figure = Figure(figsize=(11.5, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
+
+    heights = np.arange(len(surfaces.min_areas))
+    bounds = np.linspace(np.quantile(whole, 0.2), whole.max(), LEVELS_OF_COLOUR)
+    shading = left.contourf(thresholds, heights, whole, levels=bounds, cmap="viridis", extend="min")
+    figure.colorbar(shading, ax=left, label=f"{surfaces.metric.name.replace('_', ' ')}, {name}", format="%.3f")
+    for f, chosen in sorted(cross.by_fold.items()):
+        place = _place(chosen.level_[k], chosen.min_area_[k], surfaces)
+        label = f"best without fold {f}"
+        left.plot(*place, "o", ms=9, mfc=COLOURS[f % len(COLOURS)], mec="white", label=label, clip_on=False, zorder=4)
+    best = _place(cross.selection.level_[k], cross.selection.min_area_[k], surfaces)
+    left.plot(*best, "*", ms=17, mfc="white", mec="black", label="best of all", clip_on=False, zorder=5)
+    left.set_yticks(heights, [f"{area:,}" for area in surfaces.min_areas])
+    left.set_xlabel("threshold")
+    left.set_ylabel("minimum area, pixels")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+
+    m = int(best[1])
+    lowest, highest = float(np.quantile(whole[m], 0.4)), float(whole[m].max())  # what matters is near the best
+    for f, chosen in sorted(cross.by_fold.items()):
+        own = score_surface(surfaces, np.flatnonzero(fold == f), k)[m]
+        highest = max(highest, float(own.max()))
+        t = int(np.searchsorted(surfaces.levels, chosen.level_[k]))
+        colour = COLOURS[f % len(COLOURS)]
+        right.plot(thresholds, own, color=colour, lw=1.6, label=f"fold {f}")
+        right.plot(thresholds[own.argmax()], own.max(), "^", color=colour, ms=8)
+        right.plot(thresholds[t], own[t], "o", mfc=colour, mec="white", ms=9)
+    right.plot(thresholds, whole[m], color="black", lw=2.2, label="all")
+    right.plot(best[0], whole[m].max(), "*", ms=17, mfc="white", mec="black")
+    near = thresholds[whole[m] >= lowest]
+    right.set_xlim(near.min(), near.max())
+    right.set_ylim(lowest, highest + 0.1 * (highest - lowest))
+    right.set_xlabel("threshold")
+    right.set_title(
+        f"at a minimum area of {surfaces.min_areas[m]:,}: triangle, the fold's own best;\n"
+        "dot, what the other folds choose for it",
+        fontsize=10,
+    )
+    right.legend(frameon=False, loc="lower center", ncols=2)
+    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=85))
+
+
+def score_surface(surfaces: Surfaces, rows: np.ndarray, k: int) -> np.ndarray:
+    """Score of class k on `rows` (positions) at each minimum area and level, float64 (M, T), without a gate."""
+    counts = surfaces.counts
+    if counts.rule == "triplet":
+        raise ValueError("a triplet has three settings: draw the rule 'component' or 'total'")
+    truth, iou = counts.truth[rows, k], surfaces.metric.name.endswith("iou")
+    scores = []
+    for m in range(len(counts.min_areas)):
+        masks = counts.of_masks(rows, k, m)
+        if surfaces.metric.name.startswith("mean"):
+            scores.append(shares(masks, truth, iou=iou).mean(axis=0))
+        else:
+            dice = best_ratios(masks, truth, counts.kept(rows, k, m), np.array([len(rows)]))[0]
+            scores.append(dice / (2.0 - dice) if iou else dice)
+    return np.stack(scores)
+
+
+def _place(level: int, min_area: int, surfaces: Surfaces) -> tuple[float, float]:
+    return (level + 0.5) / 255.0, float(np.searchsorted(surfaces.min_areas, min_area))

@@ -1,0 +1,238 @@
+"""A run's folder `oof/<data name>/<run>/`: what made it, its out-of-fold rows and its test rows.
+
+    run.json    name, target, classes, unit, grid, config and its hash, hash of the folds, of pretrained weights, scores
+    oof/        RowStore, a row a training sample, predicted by the models that did not see it
+    test/       RowStore, a row a test sample, averaged over folds and seeds (absent where there is no test part)
+
+Reading refuses what is missing, of another shape, or made with other folds, and says which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import DamagedFile, OofMismatch
+from skyfold.files import read_json, write_json
+from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
+from skyfold.types import JsonDict, Predictions
+
+_LATER_FIELD = "weights_sha256"  # added when runs were stored already; absent where it says nothing
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What stands in `run.json`; `kind` is "masks", "presence" (a classifier) or "blend"; weights_sha256: of the file
+    that the encoder began with, '' where there was none."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    unit: str
+    config: JsonDict
+    config_hash: str
+    folds_hash: str
+    scores: JsonDict
+    data_hash: str = ""
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run, its predictions memory-mapped; `test` is None where the competition has no test part."""
+
+    folder: Path
+    info: RunInfo
+    oof: Predictions
+    test: Predictions | None
+
+
+def begin_run(
+    folder: Path,
+    *,
+    name: str,
+    kind: str,
+    classes: tuple[str, ...],
+    unit: str,
+    config: JsonDict,
+    config_hash: str,
+    folds: Folds,
+    data_hash: str = "",
+    weights_sha256: str = "",
+    may_change: Sequence[str] = (),
+    restart: bool = False,
+) -> RunInfo:
+    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds, or when it
+    is gone and the rows are not, so that nobody knows what they were made from.
+
+    may_change: dotted keys of the config that may have another value than before; the rows are then begun afresh.
+    """
+    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash, weights_sha256)
+    path = folder / "run.json"
+    if path.is_file() and not restart:
+        there = read_info(folder)
+        if there.config_hash != config_hash and _only(may_change, _differing(there.config, config, "")):
+            there = replace(there, config=config, config_hash=config_hash, scores=_of_folds(there.scores))
+            _write_info(folder, there)
+        for what, old, new in [
+            (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
+            ("another folds.csv", there.folds_hash, info.folds_hash),
+            (
+                "other frames" if kind == "forecast" else "other training images or masks",
+                there.data_hash,
+                data_hash,
+            ),
+            ("another file of encoder weights", there.weights_sha256, weights_sha256),
+        ]:
+            if old != new:
+                afresh = "begin afresh with scripts/train.py CONFIG --restart"
+                remedy = afresh if "model" in config else f"delete {folder}"
+                raise OofMismatch(
+                    f"{folder}: this {kind if kind == 'forecast' else 'run'} was begun with {what}. Give the new one "
+                    f"another name, or {remedy}."
+                )
+        return there
+    if not restart and (folder / "oof" / "rows.json").is_file():
+        raise OofMismatch(
+            f"{folder}: there are rows but no run.json, which says what they were made from. Bring it back, or "
+            f"{_afresh(folder)}."
+        )
+    _write_info(folder, info)
+    return info
+
+
+def record_scores(folder: Path, scores: JsonDict) -> None:
+    """Add `scores` to those in `run.json`."""
+    info = read_info(folder)
+    _write_info(folder, RunInfo(**{**vars(info), "scores": {**info.scores, **scores}}))
+
+
+def open_rows(
+    folder: Path,
+    part: str,
+    info: RunInfo,
+    *,
+    ids: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: str,
+    content: str = "",
+) -> RowStore:
+    """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done.
+
+    content: digest of the images that are predicted; rows of other images are begun afresh.
+    """
+    stamp = f"{info.config_hash} {info.folds_hash} {content}".strip()
+    return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, stamp=stamp)
+
+
+def read_info(folder: Path) -> RunInfo:
+    path = folder / "run.json"
+    if not path.is_file():
+        raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
+    try:
+        values: dict[str, Any] = read_json(path)
+    except DamagedFile:
+        raise DamagedFile(f"{path}: not whole JSON. Bring it back, or {_afresh(folder)}.") from None
+    names = {field.name for field in fields(RunInfo)}
+    kinds = {"classes": list, "config": dict, "scores": dict}
+    if (
+        not isinstance(values, dict)
+        or {*values, _LATER_FIELD} != names
+        or not all(isinstance(values[name], kinds.get(name, str)) for name in values)
+    ):
+        raise DamagedFile(f"{path}: not what was written there. Bring it back, or {_afresh(folder)}.")
+    return RunInfo(**{**values, "classes": tuple(values["classes"])})
+
+
+def read_run(folder: Path, folds: Folds) -> StoredRun:
+    """Open a finished run; every row that a fold validates must be there and hold what was written.
+
+    OofMismatch names the run and the first row that is missing, of another folds.csv, or damaged.
+    """
+    info = read_info(folder)
+    if info.folds_hash != folds.hash():
+        raise OofMismatch(
+            f"run '{info.name}' was made with other folds ({info.folds_hash}) than folds.csv ({folds.hash()}). "
+            "Its scores would be leaked; retrain it with --restart."
+        )
+    oof = _read_rows(folder / "oof", info)
+    if not np.array_equal(oof.ids, folds.ids):
+        raise OofMismatch(_id_difference(info.name, oof.ids, "folds.csv", folds.ids))
+    missing = np.flatnonzero((folds.fold >= 0) & ~oof.covered)
+    if len(missing):
+        lacking = sorted(set(folds.fold[missing].tolist()))
+        raise OofMismatch(
+            f"run '{info.name}' has no out-of-fold prediction for {len(missing)} of {len(oof.ids)} ids, first "
+            f"'{oof.ids[missing[0]]}' (folds {lacking}). Go on with scripts/train.py, the same command resumes."
+        )
+    test = None
+    if (folder / "test" / "rows.json").is_file():
+        test = _read_rows(folder / "test", info)
+        if not test.covered.all():
+            first = test.ids[~test.covered][0]
+            raise OofMismatch(
+                f"run '{info.name}' has no test prediction for {(~test.covered).sum()} of {len(test.ids)} ids, first "
+                f"'{first}'. Go on with scripts/train.py, the same command resumes."
+            )
+    return StoredRun(folder, info, oof, test)
+
+
+def _read_rows(folder: Path, info: RunInfo) -> Predictions:
+    rows = RowStore.open(folder)
+    if not rows.stamp.startswith(f"{info.config_hash} {info.folds_hash}"):
+        raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
+    rows.verify()
+    return Predictions(ids=rows.ids, values=rows.values, covered=rows.done, unit=info.unit)
+
+
+def _afresh(folder: Path) -> str:
+    return f"delete {folder} and make it again (a trained run: scripts/train.py CONFIG --restart)"
+
+
+def _write_info(folder: Path, info: RunInfo) -> None:
+    values = {name: value for name, value in vars(info).items() if value or name != _LATER_FIELD}
+    write_json(folder / "run.json", {**values, "classes": list(info.classes)})
+
+
+def _changed(old: JsonDict, new: JsonDict) -> str:
+    """Up to three keys whose values differ, as text; '' where none does."""
+    keys = _differing(old, new, "")
+    return f" (changed: {', '.join(keys[:3])})" if keys else ""
+
+
+def _only(may_change: Sequence[str], keys: list[str]) -> bool:
+    return all(any(f"{key}.".startswith(f"{allowed}.") for allowed in may_change) for key in keys)
+
+
+def _of_folds(scores: JsonDict) -> JsonDict:
+    """What training measured of its folds, without what was measured of the rows."""
+    return {name: score for name, score in scores.items() if re.fullmatch(r"fold\d+", name)}
+
+
+def _differing(old: JsonDict, new: JsonDict, prefix: str) -> list[str]:
+    keys = []
+    for key in sorted({*old, *new}):
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys += _differing(one, other, f"{prefix}{key}.")
+        elif one != other:
+            keys.append(f"{prefix}{key}")
+    return keys
+
+
+def _id_difference(name: str, ids: np.ndarray, other: str, wanted: np.ndarray) -> str:
+    lacking = sorted(set(wanted.tolist()) - set(ids.tolist()))
+    extra = sorted(set(ids.tolist()) - set(wanted.tolist()))
+    if lacking:
+        detail = f"first missing in '{name}': '{lacking[0]}'"
+    elif extra:
+        detail = f"first missing in '{other}': '{extra[0]}'"
+    else:
+        detail = "the same ids in another order"
+    return f"run '{name}' has {len(ids)} ids, {other} has {len(wanted)}; {detail}. Retrain with the same folds.csv."

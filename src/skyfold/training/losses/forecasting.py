@@ -1,0 +1,139 @@
+"""Losses for forecasts of maps, in `keras.ops` alone.
+
+target (B, H, W, 2 L): first L true values, then L weights, 0 where a cell does not count; output (B, H, W, L); both in
+the unit in which the network answers. What stands in a cell that does not count, even NaN, enters no sum and gets no
+gradient. Each loss is one number, a mean by weight over all cells and lead times; 0 where no cell counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from skyfold.errors import ConfigError
+from skyfold.training.losses.named import Loss, named_loss
+
+SCORES = ("csi", "f1")
+LEAST_SHARE = 1e-6  # shares are kept so far from 0 and 1, whose logarithms are not finite
+
+
+def make_forecast_loss(name: str, options: Mapping[str, Any]) -> Loss:
+    """The loss `name` with its options, as `loss(target, output)`.
+
+    ConfigError on unknown names and options, on an option that is wanted and not there, and on values that an option
+    does not take.
+    """
+    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasts", check_value=_check_option)
+
+
+def mae(target: Any, output: Any) -> Any:
+    """Mean absolute error."""
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    return _mean(ops.abs(output - truth), weights)
+
+
+def logcosh(target: Any, output: Any, scale: float = 1.0) -> Any:
+    """scale x log cosh(error / scale): errors far below `scale` cost their square, far above it their amount."""
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    error = (output - truth) / scale
+    return _mean(scale * (ops.softplus(2.0 * error) - error - math.log(2.0)), weights)
+
+
+def weighted_mae(target: Any, output: Any, growth: float = 1.0, greatest: float = 10.0) -> Any:
+    """Absolute error x (1 + growth x true value), a factor of 1 to `greatest`; below 0 a true value has factor 1.
+
+    Divided by how many cells count and not by the factors, so that much rain teaches more than little.
+    """
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    factor = ops.clip(1.0 + growth * truth, 1.0, greatest)
+    return _mean(factor * ops.abs(output - truth), weights)
+
+
+def mae_csi(
+    target: Any,
+    output: Any,
+    threshold: float,
+    steepness: float = 5.0,
+    score_weight: float = 0.1,
+    score: str = "csi",
+    smooth: float = 1.0,
+) -> Any:
+    """Mean absolute error + score_weight x (1 - soft score of the event that a value reaches `threshold`).
+
+    A forecast says the event by sigmoid(steepness x (output - threshold)); from it come the hits h, misses m and false
+    alarms f of the whole batch, summed by weight. csi: (h + smooth) / (h + m + f + smooth); f1: the same with 2 h for
+    h. Both are 1 where no event is, and none is forecast.
+    """
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    said = ops.sigmoid(steepness * (output - threshold))
+    event = ops.cast(truth >= threshold, output.dtype)
+    hits = ops.sum(weights * event * said) * (1.0 if score == "csi" else 2.0)
+    wrong = ops.sum(weights * (event * (1.0 - said) + (1.0 - event) * said))
+    missed = 1.0 - (hits + smooth) / (hits + wrong + smooth)
+    return _mean(ops.abs(output - truth), weights) + score_weight * missed
+
+
+def share_bce(target: Any, output: Any) -> Any:
+    """Binary cross-entropy of shares, all from 0 to 1: least where the output is the truth, though not 0 there.
+
+    Its gradient does not vanish where a last sigmoid is far on the wrong side, as that of the mean error does.
+    """
+    from keras import ops
+
+    truth, output, weights = _counting(target, output)
+    output = ops.clip(output, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    return _mean(-truth * ops.log(output) - (1.0 - truth) * ops.log(1.0 - output), weights)
+
+
+FORECAST_LOSSES: dict[str, Callable[..., Any]] = {
+    "mae": mae,
+    "logcosh": logcosh,
+    "weighted_mae": weighted_mae,
+    "mae_csi": mae_csi,
+    "share_bce": share_bce,
+}
+
+
+def _check_option(key: str, value: Any) -> None:
+    if key == "score":
+        if value not in SCORES:
+            raise ConfigError(f"loss.options.score: {value!r} is none of {', '.join(SCORES)}.")
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
+    if key in ("scale", "steepness", "smooth") and value <= 0:
+        raise ConfigError(f"loss.options.{key}: {value!r} is not above 0.")
+    if key in ("growth", "score_weight") and value < 0:
+        raise ConfigError(f"loss.options.{key}: {value!r} is below 0.")
+    if key == "greatest" and value < 1:
+        raise ConfigError(f"loss.options.greatest: {value!r} is below 1, the least factor.")
+
+
+def _counting(target: Any, output: Any) -> tuple[Any, Any, Any]:
+    """True values, output and weights (B, H, W, L), float32; all 0 where a cell does not count."""
+    from keras import ops
+
+    target = ops.cast(target, "float32")
+    truth, weights = ops.split(target, 2, axis=-1)
+    counts = weights > 0
+    zeros = ops.zeros_like(truth)
+    truth, output, weights = (
+        ops.where(counts, values, zeros) for values in (truth, ops.cast(output, "float32"), weights)
+    )
+    return truth, output, weights
+
+
+def _mean(costs: Any, weights: Any) -> Any:
+    from keras import ops
+
+    total = ops.sum(weights)
+    return ops.sum(weights * costs) / ops.where(total > 0, total, ops.ones_like(total))

@@ -1,0 +1,94 @@
+"""Predictions, averaged over trained weights, flips and turns; probabilities on the competition's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyfold.config.inputs import GuideConfig
+from skyfold.data.batches import Rows, prediction_batches
+from skyfold.data.colour import colour_plane
+from skyfold.training import tta
+from skyfold.types import IntPair
+
+if TYPE_CHECKING:
+    from skyfold.training.network import Network
+
+LoadWeights = Callable[[], object]
+
+
+def mean_predictions(
+    network: Network,
+    arrays: Rows,
+    rows: np.ndarray,
+    *,
+    members: Sequence[LoadWeights],
+    scaling: str | None,
+    flips: Sequence[str] = (),
+    meaning: Callable[[np.ndarray], np.ndarray] | None,
+) -> np.ndarray:
+    """float32 (n, h, w, K), or (n, K) for presence: the mean over members and views, at the size the network sees.
+
+    members: each puts its weights into `network`; flips: names of `tta.views`; meaning: of what the network says, which
+    is averaged (`sigmoid` for probabilities); None: as it is.
+    """
+    views = tta.views(flips)
+    total: np.ndarray | None = None
+    for load in members:
+        load()
+        start = 0
+        for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, scaling=scaling):
+            for view in views:
+                logits = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
+                if total is None:
+                    total = np.zeros((len(rows), *logits.shape[1:]), dtype=np.float32)
+                total[start : start + batch.count] += tta.undo(logits if meaning is None else meaning(logits), view)
+            start += batch.count
+    assert total is not None, "no members, or no rows"
+    return total / np.float32(len(members) * len(views))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) in float32, without overflow: (1 + tanh(x / 2)) / 2."""
+    half = np.float32(0.5)
+    return half * np.tanh(half * logits.astype(np.float32)) + half
+
+
+def on_grid(
+    probabilities: np.ndarray, grid: IntPair, edges: GuideConfig | None = None, images: np.ndarray | None = None
+) -> np.ndarray:
+    """float32 (n, h, w, K) resized bilinearly to `grid` (H, W), as uint8: 255 x the probability, rounded.
+
+    edges: where given, the maps then follow the edges of `images`, uint8 (n, H, W, C) on the grid.
+    """
+    import cv2
+
+    from skyfold.postprocess.guided_filter import guided_filter
+
+    height, width = grid
+    result = np.empty((len(probabilities), height, width, probabilities.shape[-1]), dtype=np.uint8)
+    for index, image in enumerate(probabilities):
+        if image.shape[:2] != grid:
+            planes = [
+                cv2.resize(np.ascontiguousarray(image[..., k]), (width, height), interpolation=cv2.INTER_LINEAR)
+                for k in range(image.shape[-1])
+            ]
+            image = np.stack(planes, axis=-1)
+        if edges is not None:
+            assert images is not None, "edges of which images?"
+            image = guided_filter(image, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
+        result[index] = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    return result
+
+
+def chunks(rows: np.ndarray, *, batch_size: int, row_bytes: int, most_bytes: int = 256 << 20) -> Iterator[np.ndarray]:
+    """`rows` in pieces of whole batches, whose float32 predictions take about `most_bytes`.
+
+    The pieces depend on `rows` alone: a job that goes on after a stop puts each image into the same batch as before,
+    so that it gets the same bits.
+    """
+    size = max(1, most_bytes // (row_bytes * batch_size)) * batch_size
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
