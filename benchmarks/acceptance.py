@@ -59,7 +59,7 @@ def kept_figure(what: str, data: str, run: str, column: str, wanted: float | Non
 
 
 def gain(what: str, data: str, run: str, baseline: str) -> Figure:
-    ours, theirs = kept_rows(data, run, "cross_fitted"), kept_rows(data, baseline, "cross_fitted")
+    ours, theirs = kept_rows(data, run, "cv_cross_fitted"), kept_rows(data, baseline, "cv_cross_fitted")
     if ours is None or theirs is None:
         return Figure(what, None)
     found: Interval = paired_difference(MeanOfMaps(), ours, theirs, groups=kept_groups(data, run))
@@ -71,23 +71,23 @@ def segmentation_runs(data: str, baseline: str, single: float | None, blend: flo
     kept = sorted(path.parent.name for path in (RESULTS / data).glob("*/rows.csv"))
     blends = [name for name in kept if (RESULTS / data / name / "blend.json").is_file()]
     singles = [name for name in kept if name not in {baseline, *blends}]
-    figures = [kept_figure(f"classical baseline {baseline}, cross-fitted", data, baseline, "cross_fitted")]
+    figures = [kept_figure(f"classical baseline {baseline}, cross-fitted", data, baseline, "cv_cross_fitted")]
     best = max(singles, key=lambda name: _mean(data, name), default="")
     for name in singles:
-        figures.append(kept_figure(f"{name}, at 0.5", data, name, "at_half"))
+        figures.append(kept_figure(f"{name}, at 0.5", data, name, "cv_at_0.5"))
         wanted = single if name == best else None
         note = "best single" if name == best else ""
-        figures.append(kept_figure(f"{name}, cross-fitted", data, name, "cross_fitted", wanted, note))
+        figures.append(kept_figure(f"{name}, cross-fitted", data, name, "cv_cross_fitted", wanted, note))
     best_blend = max(blends, key=lambda name: _mean(data, name), default="blend")
     for name in blends or ["blend"]:
         is_best = name == best_blend
-        figures.append(kept_figure(f"{name}, naive", data, name, "naive"))
+        figures.append(kept_figure(f"{name}, naive", data, name, "cv_in_sample"))
         figures.append(
             kept_figure(
                 f"{name}, cross-fitted",
                 data,
                 name,
-                "cross_fitted",
+                "cv_cross_fitted",
                 blend if is_best else None,
                 "best blend" if is_best else "",
             )
@@ -125,7 +125,7 @@ def understanding_clouds() -> list[Figure]:
     for path in paths:
         result = read_json(path)
         scores = result["scores"]
-        order = [scores[name] for name in ("final", "before_gate", "best_single_at_half", "all_empty")]
+        order = [scores[name] for name in ("final", "before_gate", "best_single_at_0.5", "all_empty")]
         held += order == sorted(order, reverse=True) and len(set(order)) == len(order)
         for name, value in scores.items():
             figures.append(Figure(f"{path.stem}: {name.replace('_', ' ')}", value, note=f"{result['images']} images"))
@@ -187,9 +187,9 @@ def _all_runs(data: str, baseline: str) -> list[Figure]:
     """Every run and blend that has a config, and every one that was kept, beside the classical baseline."""
     configs = {path.stem for path in (CONFIGS / data).glob("*.yaml")} - SHARED
     kept = {path.parent.name for path in (RESULTS / data).glob("*/rows.csv")}
-    figures = [kept_figure(f"{data}: classical baseline {baseline}", data, baseline, "cross_fitted")]
+    figures = [kept_figure(f"{data}: classical baseline {baseline}", data, baseline, "cv_cross_fitted")]
     for name in sorted((configs | kept) - {baseline}):
-        figures.append(kept_figure(f"{data}: {name}, cross-fitted", data, name, "cross_fitted"))
+        figures.append(kept_figure(f"{data}: {name}, cross-fitted", data, name, "cv_cross_fitted"))
         figures.append(gain(f"{data}: {name} - {baseline}", data, name, baseline))
     return figures
 
@@ -207,7 +207,7 @@ def _compared(data: str) -> list[Figure]:
         scores = read_json(folder / "run.json")["scores"]
         metric = scores["metric"]
         interval = (scores["low"], scores["high"])
-        figures.append(Figure(f"{data}: {row.model}", scores["cross_fitted"], interval=interval, note=metric))
+        figures.append(Figure(f"{data}: {row.model}", scores["cv_cross_fitted"], interval=interval, note=metric))
         if folder != folders[0] and (folders[0] / "rows.csv").is_file():
             found = difference(folder / "rows.csv", folders[0] / "rows.csv", metric=metric)
             what = f"{data}: {row.model} - {table.models[0].model}"
@@ -227,7 +227,7 @@ SPEED = {"arctic_sea_ice": "ice", "hydro_rain": "rain"}  # what of benchmarks/ru
 
 
 def _mean(data: str, run: str) -> float:
-    rows = kept_rows(data, run, "cross_fitted")
+    rows = kept_rows(data, run, "cv_cross_fitted")
     return -1.0 if rows is None else float(rows.mean())
 
 

@@ -44,7 +44,7 @@ RAIN_GIVEN = {
 }
 RAIN_FORECASTS = (
     "persistence",
-    "one_vector",
+    "phase_correlation",
     "dis",
     "dis_fast",
     "dis_fine",

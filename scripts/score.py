@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         from skyfold.competition import build
         from skyfold.errors import DataLayoutError
-        from skyfold.pipeline.score import remark, score_submission
+        from skyfold.pipeline.score import score_note, score_submission
         from skyfold.workspace import Workspace
 
         data = competition_or_config(given.competition)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         one = "image" if competition.task == "segmentation" else "sample"
         many = one if scored.images == 1 else f"{one}s"
         print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} {many})")
-        if said := remark(scored.score):
+        if said := score_note(scored.score):
             print(said)
         if scored.images > 1:
             print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")

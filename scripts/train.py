@@ -31,13 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         seen = f" at {config.image.size[0]}x{config.image.size[1]}" if config.image else ", mean absolute error"
         for fold, score in result.scores.items():
             print(f"fold {fold}: validation score {score:.4f}{seen}")
-        if result.complete and config.target == "forecast":
+        if result.complete and config.task == "forecasting":
             print(table_of_run(config, given.config, workspace))
-        if result.complete and config.target == "masks":
+        if result.complete and config.task == "segmentation":
             scores = score_run(result.folder, open_context(config.data, workspace))
             print(
-                f"out-of-fold on the competition's grid: {scores['at_half']:.4f} at 0.5, thresholds cross-fitted "
-                f"{scores['cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
+                f"out-of-fold on the competition's grid: {scores['cv_at_0.5']:.4f} at 0.5, thresholds cross-fitted "
+                f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
             )
         print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
 

@@ -38,7 +38,7 @@ def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str
 def config(setting: str) -> dict:
     if setting == "gathered":
         plain = config("float32")
-        gathered = {"batch_size": 2, "accumulate": 2, "keep": "average", "average_epochs": 2}
+        gathered = {"batch_size": 2, "gradient_accumulation_steps": 2, "checkpoint": "swa", "swa_epochs": 2}
         return {**plain, "training": {**plain["training"], **gathered}, "mix": MIX}
     return {
         "name": "killed",

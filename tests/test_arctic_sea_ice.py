@@ -64,7 +64,7 @@ def test_weeks_begin_after_a_gap_of_two(tmp_path):
     samples = weekly.load(tmp_path / "weeks", "train")
     assert samples.times[0] - np.datetime64(samples.ids[0]) == np.timedelta64(21, "D")
     assert samples.inputs[0].shape[0] == 12
-    assert samples.inputs.history(0).ahead.tolist() == list(range(3, 15))  # type: ignore[attr-defined]
+    assert samples.inputs.history(0).lead_times.tolist() == list(range(3, 15))  # type: ignore[attr-defined]
     assert weekly.horizon == np.timedelta64(98, "D")
     assert weekly.read_truth(tmp_path / "weeks" / "test_truth.csv").ids.tolist() == [
         weekly.load(tmp_path / "weeks", "test").ids[0]
@@ -84,7 +84,7 @@ def test_a_year_is_fitted_on_what_was_over_when_it_began():
 def test_years_that_share_a_fold_are_fitted_before_the_first_of_them():
     times = np.datetime64("1996-01") + 12 * np.arange(8)
     gap = np.timedelta64(12, "M")
-    folds = folds_of_years(ids=times.astype(str), times=times, years=(1999, 2003), gap=gap, years_a_fold=3)
+    folds = folds_of_years(ids=times.astype(str), times=times, years=(1999, 2003), gap=gap, years_per_fold=3)
     assert folds.fold.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1]
     assert folds.split(0).train.tolist() == [0, 1, 2]
     assert folds.split(1).train.tolist() == [0, 1, 2, 3, 4, 5]

@@ -57,7 +57,7 @@ def test_fits_of_a_run_are_given_their_own_sets(
             "data": {"competition": "leeds_sea_ice", "folds": {"k": 2}},
             "image": {"size": [16, 16]},
             "model": {"family": "plain_unet", "options": {"filters": [2, 4]}},
-            "training": {"bootstrap": bootstrap, "seeds": [0, 1]},
+            "training": {"bagging": bootstrap, "seeds": [0, 1]},
         }
     )
     seen: dict[int, Split] = {}
@@ -86,7 +86,7 @@ def test_runs_stored_before_there_was_bagging_stay_valid_and_bagging_is_another_
         "model": {"family": "plain_unet"},
     }
     plain = RunConfig.model_validate(given)
-    assert RunConfig.model_validate({**given, "training": {"bootstrap": False}}).hash() == plain.hash()
-    bagged = RunConfig.model_validate({**given, "training": {"bootstrap": True}})
+    assert RunConfig.model_validate({**given, "training": {"bagging": False}}).hash() == plain.hash()
+    bagged = RunConfig.model_validate({**given, "training": {"bagging": True}})
     assert bagged.hash() != plain.hash()
     assert bagged.fit_hash() != plain.fit_hash()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import prediction_batches, presence_labels, steps_per_epoch, training_batches
-from skyfold.data.normalization import SCALINGS, scaled
+from skyfold.data.normalization import NORMALIZATIONS, normalized
 
 
 def arrays(count=11):
@@ -33,7 +33,7 @@ def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=F
             arrays(),
             rows,
             batch_size=batch_size,
-            scaling="byte",
+            normalization="none",
             presence=presence,
             augmenter=augmenter,
             seed=seed,
@@ -94,11 +94,15 @@ def test_a_mixed_image_does_not_depend_on_its_batch():
 
 
 @given(st.integers(1, 11), st.integers(1, 4), st.integers(1, 4))
-def test_gathered_batches_hold_what_one_big_batch_holds(count, batch_size, accumulate):
+def test_gathered_batches_hold_what_one_big_batch_holds(count, batch_size, gradient_accumulation_steps):
     rows = np.arange(count)
-    small = epoch(rows, batch_size=batch_size, accumulate=accumulate)
-    big = epoch(rows, batch_size=batch_size * accumulate)
-    assert len(small) == len(big) * accumulate == steps_per_epoch(count, batch_size, accumulate)
+    small = epoch(rows, batch_size=batch_size, gradient_accumulation_steps=gradient_accumulation_steps)
+    big = epoch(rows, batch_size=batch_size * gradient_accumulation_steps)
+    assert (
+        len(small)
+        == len(big) * gradient_accumulation_steps
+        == steps_per_epoch(count, batch_size, gradient_accumulation_steps)
+    )
     for part in ("rows", "inputs", "targets"):
         np.testing.assert_array_equal(
             np.concatenate([getattr(batch, part) for batch in small]),
@@ -109,7 +113,7 @@ def test_gathered_batches_hold_what_one_big_batch_holds(count, batch_size, accum
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
 def test_prediction_keeps_order_and_fills_the_last_batch(count):
     rows = np.arange(11)[::-1][:count].copy()
-    batches = list(prediction_batches(arrays(), rows, batch_size=4, scaling="byte"))
+    batches = list(prediction_batches(arrays(), rows, batch_size=4, normalization="none"))
     assert np.concatenate([batch.rows for batch in batches]).tolist() == rows.tolist()
     assert {batch.inputs.shape for batch in batches} == {(4, 8, 8, 3)}
     last = batches[-1]
@@ -118,7 +122,7 @@ def test_prediction_keeps_order_and_fills_the_last_batch(count):
 
 def test_images_without_targets_can_be_predicted():
     test = SimpleNamespace(inputs=arrays().inputs, targets=None)
-    assert next(prediction_batches(test, np.arange(3), batch_size=2, scaling="unit")).targets is None
+    assert next(prediction_batches(test, np.arange(3), batch_size=2, normalization="unit")).targets is None
 
 
 def test_presence_looks_at_counting_pixels():
@@ -134,29 +138,29 @@ def test_presence_looks_at_counting_pixels():
 def test_an_error_in_a_thread_arrives():
     broken = SimpleNamespace(inputs=arrays(2).inputs, targets=arrays().targets)
     with pytest.raises(IndexError):
-        list(prediction_batches(broken, np.arange(4), batch_size=2, scaling="unit"))
+        list(prediction_batches(broken, np.arange(4), batch_size=2, normalization="unit"))
 
 
 def test_scalings_by_hand():
     image = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
     expected = {
         "unit": [0, 0.2, 1],
-        "byte": [0, 51, 255],
-        "symmetric": [-1, -0.6, 1],
-        "imagenet": [-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225],
+        "none": [0, 51, 255],
+        "tf": [-1, -0.6, 1],
+        "torch": [-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225],
         "caffe": [255 - 103.939, 51 - 116.779, 0 - 123.68],
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(scaled(image, name).ravel(), values, rtol=1e-5)
+        np.testing.assert_allclose(normalized(image, name).ravel(), values, rtol=1e-5)
     pair = np.array([10, 30], np.uint8).reshape(1, 1, 2, 1)
-    np.testing.assert_allclose(scaled(pair, "per_image").ravel(), [-1, 1], rtol=1e-6)
+    np.testing.assert_allclose(normalized(pair, "per_image").ravel(), [-1, 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", SCALINGS)
+@pytest.mark.parametrize("name", NORMALIZATIONS)
 @pytest.mark.parametrize("bands", [1, 2, 3, 4, 8])
 def test_every_scaling_takes_every_band_count(name, bands):
     images = np.full((2, 3, 3, bands), 7, np.uint8)
-    values = scaled(images, name)
+    values = normalized(images, name)
     assert values.shape == images.shape
     assert values.dtype == np.float32
     assert np.isfinite(values).all()

@@ -74,7 +74,7 @@ def made(tmp_path_factory):
         info = begin_run(
             workspace.run("tiny", name),
             name=name,
-            kind="masks",
+            kind="segmentation",
             classes=context.competition.classes,
             unit="probability",
             config={"name": name},
@@ -167,8 +167,10 @@ def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, wor
         masks = apply(kept["scored"].final.cross.by_fold[fold], values)
         metric = context.competition.metric
         scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
-    assert result["scores"]["final"]["cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
-    assert result["scores"]["final"]["optimism"] == pytest.approx(result["scores"]["final"]["naive"] - scores.mean())
+    assert result["scores"]["final"]["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
+    assert result["scores"]["final"]["optimism"] == pytest.approx(
+        result["scores"]["final"]["cv_in_sample"] - scores.mean()
+    )
 
 
 @pytest.mark.parametrize("kind", ["greedy", "hill_climb", "slsqp", "stack"])
@@ -184,7 +186,7 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, wo
         assert sum(result["weights"]) == pytest.approx(1)
         search = result["combination"]["search"]
         assert search["rows"] == search["of_rows"] == 18
-        assert search["optimism"] == pytest.approx(search["naive"] - search["cross_fitted"])
+        assert search["optimism"] == pytest.approx(search["cv_in_sample"] - search["cv_cross_fitted"])
         assert set(search["weights_by_fold"]) == {"0", "1", "2"}
 
 
@@ -210,7 +212,7 @@ def test_rows_are_those_of_the_chosen_weights_and_the_test_part_too(work):
         arrays = [getattr(run, part).values.astype(np.float64) for run in runs]
         mean = sum(w * a for w, a in zip(result["weights"], arrays, strict=True))
         assert np.abs(getattr(stored, part).values - mean).max() <= 0.5 + 1e-9
-    assert Selection.from_dict(result["selection"]["final"]).level_
+    assert Selection.from_dict(result["selection"]["final"]).thresholds
 
 
 def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):
@@ -229,7 +231,7 @@ def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, work):
     whole = run_blend(work, kind)
     folder = Workspace(work).run("tiny", kind)
     values = np.load(folder / "oof" / "values.npy")
-    done = np.load(folder / "oof" / "done.npy", mmap_mode="r+")
+    done = np.load(folder / "oof" / "complete.npy", mmap_mode="r+")
     damaged = np.load(folder / "oof" / "values.npy", mmap_mode="r+")
     done[7:], damaged[7:] = 0, 0
     done.flush()

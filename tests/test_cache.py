@@ -38,7 +38,7 @@ def samples(folder: Path, count: int = 5) -> Samples:
 
 def test_arrays_hold_the_reduced_images_and_masks_with_valid_as_last_plane(tmp_path: Path) -> None:
     given = samples(tmp_path / "images")
-    arrays = training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
+    arrays = training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
     assert arrays.inputs.shape == (5, 8, 12, 3)
     assert arrays.inputs.dtype == np.uint8
     assert arrays.targets is not None
@@ -57,55 +57,55 @@ def test_a_mask_fills_a_pixel_where_it_covers_more_than_half_of_what_counts() ->
     # Columns of 2 x 2 blocks, mask cells / counting cells: 2/4 no, 3/4 yes, 2/3 yes, 1/2 (half undefined: not valid).
     target = np.array([[1, 1, 1, 1, 1, 0, 1, 0], [0, 0, 1, 0, 1, 0, 0, 1]], np.uint8)[..., None]
     valid = np.array([[1, 1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0, 1, 0]], bool)
-    reduced = reduce_masks(target, valid, (1, 4))
-    assert reduced[0, :, 0].tolist() == [0, 1, 1, 0]
-    assert reduced[0, :, 1].tolist() == [1, 1, 1, 0]
+    resized = reduce_masks(target, valid, (1, 4))
+    assert resized[0, :, 0].tolist() == [0, 1, 1, 0]
+    assert resized[0, :, 1].tolist() == [1, 1, 1, 0]
     assert reduce_masks(target, None, (1, 4))[0, :, 1].tolist() == [1, 1, 1, 1]
 
 
 def test_samples_without_truth_have_no_targets(tmp_path: Path) -> None:
     given = samples(tmp_path / "images")
     unlabelled = Samples(ids=given.ids, inputs=given.inputs)
-    assert training_arrays(unlabelled, size=(8, 12), folder=tmp_path / "cache", stamp="").targets is None
+    assert training_arrays(unlabelled, size=(8, 12), folder=tmp_path / "cache", fingerprint="").targets is None
     assert with_packed_masks(unlabelled, tmp_path / "packed") is unlabelled
 
 
 def test_done_rows_are_not_made_again_until_a_file_changes(tmp_path: Path) -> None:
     given, folder = samples(tmp_path / "images"), tmp_path / "cache"
-    training_arrays(given, size=(8, 12), folder=folder, stamp="")
+    training_arrays(given, size=(8, 12), folder=folder, fingerprint="")
     store = RowStore.open_or_create(
         folder / "inputs",
         ids=given.ids,
         shape=(8, 12, 3),
         dtype="uint8",
-        stamp=RowStore.open(folder / "inputs").stamp,
+        fingerprint=RowStore.open(folder / "inputs").fingerprint,
     )
     store.write(np.array([2]), np.full((1, 8, 12, 3), 77))  # a mark that decoding again would wipe out
-    assert (training_arrays(given, size=(8, 12), folder=folder, stamp="").inputs[2] == 77).all()
+    assert (training_arrays(given, size=(8, 12), folder=folder, fingerprint="").inputs[2] == 77).all()
     Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(tmp_path / "images" / "0.png")
-    renewed = training_arrays(given, size=(8, 12), folder=folder, stamp="")
+    renewed = training_arrays(given, size=(8, 12), folder=folder, fingerprint="")
     assert not (renewed.inputs[2] == 77).all()
     assert (renewed.inputs[0] == 0).all()
 
 
-@pytest.mark.parametrize("change", ["size", "stamp", "targets", "valid"])
+@pytest.mark.parametrize("change", ["size", "fingerprint", "targets", "valid"])
 def test_what_the_masks_are_made_from_is_in_the_stamp(tmp_path: Path, change: str) -> None:
     given = samples(tmp_path / "images")
-    training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
-    before = RowStore.open(tmp_path / "cache" / "targets").stamp
-    size, stamp = (8, 12), ""
+    training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
+    before = RowStore.open(tmp_path / "cache" / "targets").fingerprint
+    size, fingerprint = (8, 12), ""
     targets, valid = np.array(given.targets), np.array(given.valid)
     if change == "size":
         size = (4, 6)
-    elif change == "stamp":
-        stamp = "another class table"
+    elif change == "fingerprint":
+        fingerprint = "another class table"
     elif change == "targets":
         targets[0, 0, 0, 0] ^= 1
     else:
         valid[0, 0, 0] ^= True
     other = Samples(ids=given.ids, inputs=given.inputs, targets=targets, valid=valid)
-    training_arrays(other, size=size, folder=tmp_path / "cache", stamp=stamp)
-    assert RowStore.open(tmp_path / "cache" / "targets").stamp != before
+    training_arrays(other, size=size, folder=tmp_path / "cache", fingerprint=fingerprint)
+    assert RowStore.open(tmp_path / "cache" / "targets").fingerprint != before
 
 
 def test_a_broken_image_is_named_and_the_rest_can_go_on(tmp_path: Path) -> None:
@@ -114,15 +114,15 @@ def test_a_broken_image_is_named_and_the_rest_can_go_on(tmp_path: Path) -> None:
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-30])
     with pytest.raises(DataLayoutError, match=r"30\.png: the PNG is cut short"):
-        training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="")
+        training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
     broken.write_bytes(whole)
-    assert training_arrays(given, size=(8, 12), folder=tmp_path / "cache", stamp="").inputs[30].any()
+    assert training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="").inputs[30].any()
 
 
 def test_images_of_float_are_refused(tmp_path: Path) -> None:
     floats = Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32))
     with pytest.raises(DataLayoutError, match="expected uint8"):
-        training_arrays(floats, size=(8, 8), folder=tmp_path / "cache", stamp="")
+        training_arrays(floats, size=(8, 8), folder=tmp_path / "cache", fingerprint="")
 
 
 def test_packed_masks_are_the_masks(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def make(row):
     return np.full(1000, row % 251, np.uint8)
 
 ids = [str(i) for i in range(400)]
-store = RowStore.open_or_create(Path(sys.argv[1]), ids=ids, shape=(1000,), dtype="uint8", stamp="s")
-print(int(store.done.sum()), flush=True)
+store = RowStore.open_or_create(Path(sys.argv[1]), ids=ids, shape=(1000,), dtype="uint8", fingerprint="s")
+print(int(store.complete.sum()), flush=True)
 fill(store, make, label="rows")
 """
 
@@ -167,10 +167,10 @@ def test_a_killed_cache_goes_on_where_it_was(tmp_path: Path) -> None:
             assert process.stdout is not None
             process.stdout.readline()
             store = RowStore.open(tmp_path / "store")
-            while store.done.sum() < wanted and process.poll() is None:
+            while store.complete.sum() < wanted and process.poll() is None:
                 time.sleep(0.005)
             os.kill(process.pid, signal.SIGKILL)
-    done = np.flatnonzero(store.done)
+    done = np.flatnonzero(store.complete)
     assert 160 <= len(done) < 400
     assert all((store[row] == row % 251).all() for row in done)
     last = subprocess.run(command, capture_output=True, text=True, check=True)

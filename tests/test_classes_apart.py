@@ -36,7 +36,7 @@ data:
   competition: cloud_cover
   name: tiny_cover
   options: {grid: [24, 24]}
-  folds: {k: 2, seed: 0, near_duplicate_bits: -1}
+  folds: {k: 2, seed: 0, phash_max_distance: -1}
   sample: {train: 11, validation: 1, test: 2, side: 64, seed: 0}
 """,
     "sigmoid.yaml": """
@@ -45,7 +45,7 @@ name: sigmoid
 image: {size: [32, 32]}
 model: {family: tiny_net}
 optimizer: {learning_rate: 3.0e-2}
-training: {epochs: 6, batch_size: 4, keep: last}
+training: {epochs: 6, batch_size: 4, checkpoint: last}
 """,
     "softmax.yaml": "base: sigmoid.yaml\nname: softmax\nactivation: softmax\nloss: {name: cce_dice}\n",
     "thick.yaml": "base: sigmoid.yaml\nname: thick\nclasses: [thick_cloud]\n",
@@ -85,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     for name, text in CONFIGS.items():
         (folder / name).write_text(text)
     said: list[str] = []
-    run_job(folder / "table.yaml", Workspace(folder), say=said.append)
+    run_job(folder / "table.yaml", Workspace(folder), log=said.append)
     return folder, said
 
 
@@ -157,7 +157,7 @@ def test_a_fold_is_merged_with_levels_that_were_chosen_without_it(finished: tupl
         above = {place: planes[place][rows] > levels[place] for place in planes}
         merged = np.select([above[1], above[3], above[2]], [1, 3, 2], 0)
         stats.append(GlobalIoU().stats(target=target[rows], pred=merged[..., np.newaxis] == np.arange(4)))
-    assert made["scores"]["final"]["cross_fitted"] == pytest.approx(GlobalIoU().score(np.concatenate(stats)))
+    assert made["scores"]["final"]["cv_cross_fitted"] == pytest.approx(GlobalIoU().score(np.concatenate(stats)))
     assert "over_largest" in made["scores"]["gains"]
     assert "over_best_single" not in made["scores"]["gains"]
 
@@ -169,7 +169,7 @@ def test_a_run_of_one_class_is_scored_on_it_and_named_so(finished: tuple[Path, l
     assert thick.oof.values.shape == (12, 24, 24, 1)
     pred = np.asarray(thick.oof.values) > 127
     expected = GlobalIoU().score(GlobalIoU().stats(target=truth(folder)[..., 1:2], pred=pred))
-    assert thick.info.scores["at_half"] == pytest.approx(expected)
+    assert thick.info.scores["cv_at_0.5"] == pytest.approx(expected)
     entries = {entry.name: entry for entry in leaderboard("tiny_cover", Workspace(folder))}
     assert entries["thick"].kind == "run, thick_cloud alone"
     assert entries["sigmoid"].kind == "run"
@@ -189,18 +189,18 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
     path = folder / "mixed.yaml"
     path.write_text("base: data.yaml\nname: mixed\nruns: [thick.yaml]\n")
     with pytest.raises(ConfigError, match=r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"):
-        run_job(path, Workspace(folder), say=lambda line: None)
+        run_job(path, Workspace(folder), log=lambda line: None)
     path.write_text(
         "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\n"
         "merge: {rule: priority, order: [thick_cloud, thin_cloud]}\n"
     )
     with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
-        run_job(path, Workspace(folder), say=lambda line: None)
+        run_job(path, Workspace(folder), log=lambda line: None)
     path.write_text(
         "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\nweights: [0, 1]\nmerge: {rule: largest}\n"
     )
     with pytest.raises(ConfigError, match="all runs that learned thick_cloud have weight 0"):
-        run_job(path, Workspace(folder), say=lambda line: None)
+        run_job(path, Workspace(folder), log=lambda line: None)
 
 
 def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
@@ -208,10 +208,10 @@ def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path
         (tmp_path / name).write_text(text)
     (tmp_path / "priority.yaml").write_text(CONFIGS["priority.yaml"].replace("shadow, ", ""))
     with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
-        run_job(tmp_path / "table.yaml", Workspace(tmp_path), say=lambda line: None)
+        run_job(tmp_path / "table.yaml", Workspace(tmp_path), log=lambda line: None)
     (tmp_path / "thick.yaml").write_text(CONFIGS["thick.yaml"].replace("thick_cloud", "thick_clouds"))
     with pytest.raises(ConfigError, match=r"no class 'thick_clouds' \(did you mean 'thick_cloud'"):
-        run_job(tmp_path / "apart.yaml", Workspace(tmp_path), say=lambda line: None)
+        run_job(tmp_path / "apart.yaml", Workspace(tmp_path), log=lambda line: None)
     assert not list((tmp_path / "oof").rglob("run.json"))
 
 
@@ -238,7 +238,7 @@ def test_classes_that_are_not_there_are_refused() -> None:
     ("values", "message"),
     [
         ({"activation": "softmax", "classes": ["shadow"]}, "among two classes or more"),
-        ({"activation": "softmax", "target": "presence"}, "shares the pixels of masks"),
+        ({"activation": "softmax", "task": "classification"}, "shares the pixels of masks"),
         ({"loss": {"name": "cce"}}, "cce is for activation: softmax"),
     ],
 )

@@ -16,7 +16,9 @@ from skyfold.data.masks import NONE, UNDEFINED, ClassTable
 from skyfold.data.windows import ArrayWindows
 from skyfold.errors import DataLayoutError
 
-TABLE = ClassTable.parse({"ground": "#000000", "cloud": "#ffffff", "speck": "#ff0000"}, background=None, undefined=None)
+TABLE = ClassTable.parse(
+    {"ground": "#000000", "cloud": "#ffffff", "speck": "#ff0000"}, background=None, ignore_value=None
+)
 
 
 def scene_of(labels: np.ndarray, classes: int = 3) -> Scene:
@@ -80,7 +82,7 @@ def test_balanced_crops_show_a_speck_as_often_as_the_ground() -> None:
     scene = scene_of(rare())
 
     def share_with_speck(balanced: float) -> float:
-        crops = EpochCrops([scene], CropPlan((24, 24), per_scene=600, balanced=balanced), 3, seed=0, epoch=0)
+        crops = EpochCrops([scene], CropPlan((24, 24), crops_per_image=600, balanced=balanced), 3, seed=0, epoch=0)
         return float(np.mean([crops.targets[row][..., 2].any() for row in range(len(crops))]))
 
     anywhere = share_with_speck(0)
@@ -99,7 +101,7 @@ def test_only_classes_that_a_scene_has_are_aimed_at() -> None:
 
 
 def test_all_crops_of_an_epoch_have_one_size_and_epochs_have_others() -> None:
-    plan = CropPlan((32, 48), per_scene=5, scales=(0.5, 2.0))
+    plan = CropPlan((32, 48), crops_per_image=5, scales=(0.5, 2.0))
     sizes = []
     for epoch in range(40):
         crops = EpochCrops([scene_of(rare())] * 2, plan, 3, seed=1, epoch=epoch)
@@ -119,7 +121,7 @@ def test_all_crops_of_an_epoch_have_one_size_and_epochs_have_others() -> None:
 def test_image_and_masks_of_a_crop_are_of_the_same_place() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (100, 120)).astype(np.uint8)
     labels[:, 100:] = UNDEFINED
-    crops = EpochCrops([scene_of(labels)], CropPlan((20, 30), per_scene=20), 3, seed=0, epoch=3)
+    crops = EpochCrops([scene_of(labels)], CropPlan((20, 30), crops_per_image=20), 3, seed=0, epoch=3)
     undefined = 0
     for row in range(len(crops)):
         image, target, crop = crops.inputs[row], crops.targets[row], crops.crop(row)
@@ -141,7 +143,7 @@ def test_crops_are_brought_to_the_size_of_the_network() -> None:
 
 
 def test_a_crop_depends_on_seed_epoch_and_row_alone() -> None:
-    scene, plan = scene_of(rare()), CropPlan((16, 16), per_scene=8)
+    scene, plan = scene_of(rare()), CropPlan((16, 16), crops_per_image=8)
 
     def crops(seed: int, epoch: int) -> EpochCrops:
         return EpochCrops([scene, scene], plan, 3, seed=seed, epoch=epoch)
@@ -176,7 +178,7 @@ def test_a_crop_reads_itself_and_a_square_of_labels() -> None:
     assert isinstance(whole.image, ArrayWindows)
     assert isinstance(whole.labels, ArrayWindows)
     scene = Scene(Watched(whole.image), Watched(whole.labels), whole.counts)
-    crops = EpochCrops([scene], CropPlan((32, 32), per_scene=10, balanced=1), 2, seed=0, epoch=0)
+    crops = EpochCrops([scene], CropPlan((32, 32), crops_per_image=10, balanced=1), 2, seed=0, epoch=0)
     for row in range(10):
         crops.inputs[row], crops.targets[row]
     assert isinstance(scene.image, Watched)

@@ -14,7 +14,7 @@ from skyfold.models import _csmask, efficientnet_classifier, segmentation_models
 from skyfold.models._encoders import encoder_maps
 from skyfold.models._weights import weights_digest
 from skyfold.training import backend
-from skyfold.training.run_folds import resolved_scaling
+from skyfold.training.run_folds import resolved_normalization
 
 SIZE = 256  # the one that the package's network takes
 OPTIONS = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
@@ -111,18 +111,18 @@ def test_a_scene_alike_in_all_bands_is_seen_alike_in_three_bands_and_four() -> N
 def test_a_network_of_four_bands_takes_the_weights_and_their_digest_is_known() -> None:
     unet.check(OPTIONS)
     assert len(weights_digest(unet, OPTIONS)) == 64
-    assert unet.input_scaling(OPTIONS) == "reflectance"
-    assert resolved_scaling(run(scaling="encoder")) == "reflectance"
+    assert unet.input_normalization(OPTIONS) == "reflectance"
+    assert resolved_normalization(run(normalization="encoder")) == "reflectance"
     with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were made with reflectance"):
-        resolved_scaling(run(scaling="unit"))
+        resolved_normalization(run(normalization="unit"))
 
 
-def run(*, scaling: str) -> RunConfig:
+def run(*, normalization: str) -> RunConfig:
     return RunConfig.model_validate(
         {
             "name": "csmask",
             "data": {"competition": "any"},
-            "image": {"size": (64, 64), "scaling": scaling},
+            "image": {"size": (64, 64), "normalization": normalization},
             "model": {"family": "unet", "options": OPTIONS},
         }
     )

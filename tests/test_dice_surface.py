@@ -21,8 +21,8 @@ MIN_AREAS = np.array([0, 1, 2, 3, 5, 9, 40])
 def brute_force(prob, target, valid, levels, min_areas, area):
     count, height, width, classes = prob.shape
     defined = np.ones((count, height, width), dtype=bool) if valid is None else valid
-    surface = np.empty((count, classes, len(levels), len(min_areas)))
-    for i, k, t, m in np.ndindex(surface.shape):
+    sweep = np.empty((count, classes, len(levels), len(min_areas)))
+    for i, k, t, m in np.ndindex(sweep.shape):
         mask = (prob[i, :, :, k] > levels[t]) & defined[i]
         truth = target[i, :, :, k] & defined[i]
         if area == "total":
@@ -32,8 +32,8 @@ def brute_force(prob, target, valid, levels, min_areas, area):
             large = [part for part in range(1, parts) if stats[part, cv2.CC_STAT_AREA] >= min_areas[m]]
             kept = np.isin(labels, large)
         total = int(kept.sum()) + int(truth.sum())
-        surface[i, k, t, m] = 2 * int((kept & truth).sum()) / total if total else 1.0
-    return surface.astype(np.float32)
+        sweep[i, k, t, m] = 2 * int((kept & truth).sum()) / total if total else 1.0
+    return sweep.astype(np.float32)
 
 
 @st.composite
@@ -76,22 +76,22 @@ def test_all_255_levels_on_a_smooth_map():
 def test_uniform_map(value, shape):
     prob = np.full((1, *shape, 1), value, dtype=np.uint8)
     target = np.ones((1, *shape, 1), dtype=bool)
-    surface = dice_surface(prob, target, levels=np.array([0, 200]), min_areas=np.array([0, shape[0] * shape[1] + 1]))
+    sweep = dice_surface(prob, target, levels=np.array([0, 200]), min_areas=np.array([0, shape[0] * shape[1] + 1]))
     # The whole map is one component: kept where its value is above the level, never at an area it cannot have.
-    assert surface[0, 0].tolist() == [[float(value > 0), 0.0], [float(value > 200), 0.0]]
+    assert sweep[0, 0].tolist() == [[float(value > 0), 0.0], [float(value > 200), 0.0]]
 
 
 def test_two_pixels_at_a_corner_are_one_component():
     prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
     prob[0, 0, 0] = prob[0, 1, 1] = 255
-    surface = dice_surface(prob, prob > 0, levels=np.array([127]), min_areas=np.array([1, 2, 3]))
-    assert surface[0, 0, 0].tolist() == [1.0, 1.0, 0.0]
+    sweep = dice_surface(prob, prob > 0, levels=np.array([127]), min_areas=np.array([1, 2, 3]))
+    assert sweep[0, 0, 0].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_both_empty_is_one_and_a_mask_over_empty_truth_is_zero():
     prob = np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
-    surface = dice_surface(prob, np.zeros(prob.shape, dtype=bool), levels=np.array([127]), min_areas=np.array([0]))
-    assert surface.ravel().tolist() == [1.0, 0.0]
+    sweep = dice_surface(prob, np.zeros(prob.shape, dtype=bool), levels=np.array([127]), min_areas=np.array([0]))
+    assert sweep.ravel().tolist() == [1.0, 0.0]
 
 
 def test_strided_and_memory_mapped_input_gives_the_same(tmp_path):
@@ -119,11 +119,11 @@ def test_empty_truth_looks_at_defined_pixels_only():
     target = np.zeros((2, 2, 2, 1), dtype=bool)
     target[0, 0, 0] = True
     valid = np.ones((2, 2, 2), dtype=bool)
-    lattice = {"rule": "total", "levels": LEVELS, "min_areas": MIN_AREAS}
+    threshold_grid = {"rule": "total", "levels": LEVELS, "min_areas": MIN_AREAS}
     prob = np.zeros(target.shape, dtype=np.uint8)
-    assert count_maps(prob, target, **lattice).empty.ravel().tolist() == [False, True]
+    assert count_maps(prob, target, **threshold_grid).empty.ravel().tolist() == [False, True]
     valid[0, 0, 0] = False
-    assert count_maps(prob, target, valid, **lattice).empty.ravel().tolist() == [True, True]
+    assert count_maps(prob, target, valid, **threshold_grid).empty.ravel().tolist() == [True, True]
 
 
 @given(case=maps())

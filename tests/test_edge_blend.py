@@ -15,8 +15,8 @@ from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, Likely
 from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
 from skyfold.forecasting.baselines._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
 from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
 
 GRID = (40, 30)
@@ -25,16 +25,16 @@ NO_MEMBERS = np.empty((0, *GRID, 12), dtype=np.float32)
 CODES = procedural_codes(np.datetime64("1995-01") + np.arange(12 * 14), GRID, seed=2)
 
 
-def outcome(year: int) -> KnownOutcome:
+def outcome(year: int) -> Hindcast:
     """The forecast of `year`, counted from 0, issued at the end of the year before."""
     wanted = CODES[12 * year : 12 * year + 12].transpose(1, 2, 0)
     valid = known_ice(wanted)
     truth = np.where(valid, wanted, 0).astype(np.float32)
-    return KnownOutcome(history(year), NO_MEMBERS, truth, valid)
+    return Hindcast(history(year), NO_MEMBERS, truth, valid)
 
 
-def history(year: int) -> History:
-    return History(without_flags(CODES[: 12 * year]), AHEAD, 12)
+def history(year: int) -> PastFrames:
+    return PastFrames(without_flags(CODES[: 12 * year]), AHEAD, 12)
 
 
 def score(forecast: np.ndarray, year: int) -> float:
@@ -131,7 +131,7 @@ def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
     """One member is the truth and some noise, the other noise alone."""
     rng = np.random.default_rng(3)
 
-    def told(year: int) -> KnownOutcome:
+    def told(year: int) -> Hindcast:
         known = outcome(year)
         right = np.clip(known.truth + rng.normal(scale=8, size=known.truth.shape), 0, 250)
         return replace(known, members=np.stack([right, rng.uniform(0, 250, right.shape)]).astype(np.float32))
@@ -198,7 +198,7 @@ def test_every_second_time_the_side_is_decided_by_the_last_years():
 def test_boostings_are_averaged():
     """Each part of the dates is left out by two models; the corrections and the chances are the means of theirs."""
     known = [outcome(year) for year in range(6, 12)]
-    fitted = edge_blend.fit(known, boosted=True, boostings=2)
+    fitted = edge_blend.fit(known, boosted=True, n_repeats=2)
     features = cell_features(history(12), NO_MEMBERS)
     blended = np.full(len(features.cells), 100, np.float32)
     assert fitted.left_over is not None
@@ -243,7 +243,7 @@ class _Sure:
 
 
 def test_a_single_date_is_enough():
-    fitted = edge_blend.fit([outcome(8)], boosted=True, boostings=2)
+    fitted = edge_blend.fit([outcome(8)], boosted=True, n_repeats=2)
     assert np.isfinite(fitted.forecast(history(12), NO_MEMBERS)).all()
 
 
@@ -263,7 +263,7 @@ def test_options_are_checked():
     with pytest.raises(ConfigError, match="true or false"):
         edge_blend.check({"boosted": 1})
     with pytest.raises(ConfigError, match="nothing is boosted"):
-        edge_blend.check({"boostings": 2})
+        edge_blend.check({"n_repeats": 2})
     with pytest.raises(ConfigError, match="did you mean 'boosted'"):
         edge_blend.check({"bosted": True})
     with pytest.raises(ConfigError, match="did you mean 'years'"):

@@ -52,7 +52,7 @@ def test_loss_falls_on_eight_samples(family):
     target = np.zeros((8, 32, 32, 2), np.float32)
     target[:, 8:24, :16, 0] = 1
     target[..., 1] = 1  # every pixel counts
-    loss = make_loss("bce", {}, target="masks")
+    loss = make_loss("bce", {}, task="segmentation")
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, run_eagerly=True)
     before = [np.asarray(weight) for weight in model.trainable_weights]
     means = [float(model.train_on_batch(images, target)) for _ in range(5)]  # of the steps so far

@@ -90,7 +90,7 @@ def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> No
     begin_run(
         tmp_path,
         name="old",
-        kind="masks",
+        kind="segmentation",
         classes=("cloud",),
         unit="probability",
         config={},

@@ -16,7 +16,7 @@ FOLDS = Folds(ids=IDS, fold=np.array([0, 0, 1, 1, 2, 2]), groups=np.array([7, 7,
 CLASSES = ("fish", "sugar")
 
 
-def write(path, scores, folds=FOLDS, name="cross_fitted", classes=CLASSES):
+def write(path, scores, folds=FOLDS, name="cv_cross_fitted", classes=CLASSES):
     write_rows(path, folds.ids, folds, classes, {name: np.asarray(scores, dtype=float)})
     return path
 
@@ -49,8 +49,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     fewer = Folds(ids=IDS[:5], fold=FOLDS.fold[:5], groups=FOLDS.groups[:5])
     with pytest.raises(OofMismatch, match="not the same ids"):
         difference(ours, write(tmp_path / "c.csv", np.zeros((5, 2)), fewer))
-    with pytest.raises(OofMismatch, match="no column 'cross_fitted <class>'"):
-        difference(ours, write(tmp_path / "d.csv", np.zeros((6, 2)), name="naive"))
+    with pytest.raises(OofMismatch, match="no column 'cv_cross_fitted <class>'"):
+        difference(ours, write(tmp_path / "d.csv", np.zeros((6, 2)), name="cv_in_sample"))
     with pytest.raises(OofMismatch, match="not of the same classes"):
         difference(ours, write(tmp_path / "e.csv", np.zeros((6, 2)), classes=("fish", "gravel")))
     with pytest.raises(OofMismatch, match="no scores per image"):

@@ -9,7 +9,7 @@ from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import rain_extrapolation
-from skyfold.forecasting.past_frames import HistorySource
+from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.pipeline.event_table import EventRow, as_text, event_table
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
 from skyfold.pipeline.forecast_job import hand_in
@@ -26,7 +26,7 @@ CONFIG = ForecastConfig.model_validate(
             "folds": {"k": 3},
             "sample": {"train": 12, "test": 2, "train_events": 3, "test_events": 1},
         },
-        "against": "persistence",
+        "baseline": "persistence",
         "forecasts": [
             {"name": "persistence", "family": "persistence"},
             {"name": "dis", "family": "rain_extrapolation"},
@@ -41,7 +41,7 @@ CONFIG = ForecastConfig.model_validate(
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[ForecastData, Workspace]:
     workspace = Workspace(root=tmp_path_factory.mktemp("work"))
     prepare(CONFIG.data, workspace, sample=True)
-    return make_forecasts(CONFIG, workspace, say=lambda line: None), workspace
+    return make_forecasts(CONFIG, workspace, log=lambda line: None), workspace
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[ForecastDat
     noisy = Workspace(root=tmp_path / "noisy")
     noisy.oof("hydro_rain").mkdir(parents=True)
     noisy.folds("hydro_rain").write_bytes(workspace.folds("hydro_rain").read_bytes())
-    make_forecasts(CONFIG, noisy, say=lambda line: None)
+    make_forecasts(CONFIG, noisy, log=lambda line: None)
     for name in ("dis", "blend"):
         rows = data.folds.fold == 0
         clean, other = (stored_forecasts(place.run("hydro_rain", name)).values[rows] for place in (workspace, noisy))
@@ -134,8 +134,8 @@ def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[
 def test_what_forecasts_are_made_from_is_digested_once(made: tuple[ForecastData, Workspace]) -> None:
     """Its digest is asked for with every row, and reads all files."""
     inputs = made[0].samples.inputs
-    assert isinstance(inputs, HistorySource)
-    assert inputs.content is inputs.content
+    assert isinstance(inputs, PastFramesSource)
+    assert inputs.checksum is inputs.checksum
 
 
 def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
@@ -155,18 +155,18 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
         {
             "name": "persistence",
             "data": CONFIG.data.model_dump(),
-            "target": "forecast",
-            "view": {"name": "anomalies"},
+            "task": "forecasting",
+            "frame_adapter": {"name": "anomalies"},
             "model": {"family": "anomaly_unet"},
             "loss": {"name": "mae"},
-            "training": {"keep": "last"},
+            "training": {"checkpoint": "last"},
         }
     )
     trained = ForecastModel(name="persistence", run="seasonal.yaml")
     with pytest.raises(ConfigError, match="persistence: view anomalies asks for the same season of earlier years"):
         make_forecasts(CONFIG.model_copy(update={"forecasts": (trained,)}), workspace, print, {"persistence": seasonal})
-    with pytest.raises(ConfigError, match="scored: names years, but the samples of these data have no dates"):
-        make_forecasts(CONFIG.model_copy(update={"scored": (2012, 2014)}), workspace)
+    with pytest.raises(ConfigError, match="eval_years: names years, but the samples of these data have no dates"):
+        make_forecasts(CONFIG.model_copy(update={"eval_years": (2012, 2014)}), workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))
 
 
@@ -175,7 +175,7 @@ def test_a_missing_package_is_named_before_anything_is_made_and_not_missed_by_wh
         raise ConfigError("needs a package that is not installed")
 
     monkeypatch.setattr(rain_extrapolation, "require", missing)
-    make_forecasts(CONFIG, made[1], say=lambda line: None)
+    make_forecasts(CONFIG, made[1], log=lambda line: None)
     workspace = Workspace(root=tmp_path)
     prepare(CONFIG.data, workspace, sample=True)
     with pytest.raises(ConfigError, match="forecasts: dis: needs a package"):
@@ -195,7 +195,7 @@ def test_an_event_without_rain_stops_nothing(tmp_path):
     workspace.folds("hydro_rain").unlink()
     prepare(CONFIG.data, workspace)
     config = CONFIG.model_copy(update={"forecasts": CONFIG.forecasts[:2]})
-    events, table = event_table(config, make_forecasts(config, workspace, say=lambda line: None), workspace)
+    events, table = event_table(config, make_forecasts(config, workspace, log=lambda line: None), workspace)
     comparable = table[0].per_event > 0
     assert len(events) == comparable.sum() + 5
     assert table[1].ratio == pytest.approx((table[1].per_event[comparable] / table[0].per_event[comparable]).mean())

@@ -44,7 +44,7 @@ training: {epochs: 3, batch_size: 6}
     "bagging.yaml": """
 base: unet.yaml
 name: bagging
-training: {epochs: 1, seeds: [0, 1], bootstrap: true}
+training: {epochs: 1, seeds: [0, 1], bagging: true}
 """,
     "tune.yaml": """
 name: search
@@ -89,7 +89,7 @@ def broken_off(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_folds, "train", train_or_die)
         with pytest.raises(Killed):
-            run_job(written(folder), Workspace(folder), say=lambda line: None)
+            run_job(written(folder), Workspace(folder), log=lambda line: None)
     return folder, weights_in(folder)
 
 
@@ -98,7 +98,7 @@ def finished(broken_off: tuple[Path, dict[Path, int]]) -> tuple[Path, list[str]]
     """The folder after the same command has done the rest of the table, and what it said."""
     folder, _ = broken_off
     said: list[str] = []
-    run_job(folder / "table.yaml", Workspace(folder), say=said.append)
+    run_job(folder / "table.yaml", Workspace(folder), log=said.append)
     return folder, said
 
 
@@ -191,7 +191,7 @@ def test_what_is_done_is_not_done_again_and_the_leaderboard_shows_the_same_table
     folder, said = finished
     weights = weights_in(folder)
     again: list[str] = []
-    run_job(folder / "table.yaml", Workspace(folder), say=again.append)
+    run_job(folder / "table.yaml", Workspace(folder), log=again.append)
     assert weights == weights_in(folder)
     assert again[-1] == said[-1]
     monkeypatch.chdir(folder)
@@ -220,7 +220,9 @@ def test_models_that_are_not_there_say_what_to_do(finished: tuple[Path, list[str
 def test_a_run_of_other_data_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     path = written(tmp_path)
     (tmp_path / "unet.yaml").write_text(CONFIGS["unet.yaml"] + "data: {name: other}\n")
-    with pytest.raises(ConfigError, match=r"run 'unet' predicts masks of data set 'other', the table .* 'tiny_ice'"):
+    with pytest.raises(
+        ConfigError, match=r"run 'unet' predicts segmentation of data set 'other', the table .* 'tiny_ice'"
+    ):
         run_job(path, Workspace(tmp_path))
     assert not (tmp_path / "oof").exists()
 

@@ -26,7 +26,7 @@ from skyfold.store.rows import RowStore
 from skyfold.training import checkpoint, weight_averaging
 from skyfold.training.fit_fold import fit_fold
 from skyfold.training.network import Network
-from skyfold.training.run_folds import check, resolved_scaling, run_folds
+from skyfold.training.run_folds import check, resolved_normalization, run_folds
 from skyfold.training.validation import MaskScore
 from skyfold.types import Split
 
@@ -74,18 +74,18 @@ HALVES = Split(train=np.arange(0, N, 2), valid=np.arange(1, N, 2))
 MIXED = Split(train=np.arange(0, 16), valid=np.arange(16, N))
 
 
-def fit(config, folder, *, network=None, fold=0, seed=0, stamp="s", split=MIXED, arrays=None, on_epoch=None):
+def fit(config, folder, *, network=None, fold=0, seed=0, fingerprint="s", split=MIXED, arrays=None, on_epoch=None):
     return fit_fold(
         network or Network(config, input_shape=(*SIZE, 3), classes=2),
         arrays=arrays or make_arrays(),
         split=split,
         score=MaskScore(MeanDice()),
-        scaling="unit",
+        normalization="unit",
         augmenter=Augmenter(config.augment, size=SIZE, bands=3, planes=3),
         folder=folder,
         fold=fold,
         seed=seed,
-        stamp=stamp,
+        fingerprint=fingerprint,
         checkpoint_seconds=0,
         on_epoch=on_epoch,
     )
@@ -117,8 +117,8 @@ def test_it_learns_and_leaves_its_record(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         f"fold0_seed0.{kind}" for kind in ("csv", "png", "json", "weights.h5")
     }
-    assert finished_fit(tmp_path, fold=0, seed=0, stamp="s") == result
-    assert finished_fit(tmp_path, fold=0, seed=0, stamp="other") is None
+    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint="s") == result
+    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint="other") is None
 
 
 ALL_STATE = {
@@ -128,13 +128,19 @@ ALL_STATE = {
 }
 
 
-GATHERED = {"batch_size": 2, "accumulate": 4, "keep": "average", "average_epochs": 3, "validate_every": 2}
+GATHERED = {
+    "batch_size": 2,
+    "gradient_accumulation_steps": 4,
+    "checkpoint": "swa",
+    "swa_epochs": 3,
+    "validation_freq": 2,
+}
 MIX = [{"name": "cutmix", "p": 0.8, "ramp": {"start": {"p": 0}, "epochs": [2, 4]}}, {"name": "mosaic"}]
 
 
 @pytest.mark.parametrize(
     ("training", "mix", "stopped_after"),
-    [({}, [], 3), ({"precision": "bfloat16"}, [], 1), (GATHERED, MIX, 3), (GATHERED, [], 4)],
+    [({}, [], 3), ({"mixed_precision": "bfloat16"}, [], 1), (GATHERED, MIX, 3), (GATHERED, [], 4)],
 )
 def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, training, mix, stopped_after):
     config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], **training}, "mix": mix})
@@ -174,23 +180,23 @@ def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
 def test_damaged_or_foreign_checkpoint_is_not_gone_on_from(tmp_path):
     path = tmp_path / "a.npz"
     checkpoint.write(path, checkpoint.Checkpoint("s", 2, [], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
-    found = checkpoint.read(path, stamp="s")
+    found = checkpoint.read(path, fingerprint="s")
     assert found is not None
     np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
     assert [[value.tolist() for value in weights] for weights in found.kept] == [[[0, 0]], [[1]]]
-    assert checkpoint.read(path, stamp="t") is None
+    assert checkpoint.read(path, fingerprint="t") is None
     path.write_bytes(path.read_bytes()[:-30])
-    assert checkpoint.read(path, stamp="s") is None
-    assert checkpoint.read(tmp_path / "none.npz", stamp="s") is None
+    assert checkpoint.read(path, fingerprint="s") is None
+    assert checkpoint.read(tmp_path / "none.npz", fingerprint="s") is None
 
 
 @pytest.mark.parametrize("keep", ["best", "average"])
 def test_epochs_between_validations_change_no_weight(tmp_path, keep):
-    training = {"epochs": 5, "batch_size": 8, "ema": 0.5, "keep": keep, "average_epochs": 2}
+    training = {"epochs": 5, "batch_size": 8, "ema": 0.5, "keep": keep, "swa_epochs": 2}
     every = fit(make_config(training=training), tmp_path / "every")
     reported = []
     second = fit(
-        make_config(training={**training, "validate_every": 2}),
+        make_config(training={**training, "validation_freq": 2}),
         tmp_path / "second",
         on_epoch=lambda *at: reported.append(at),
     )
@@ -233,8 +239,8 @@ def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
     hopeless["model"] = {"family": "tiny_net", "options": {"dropout": 0.0, "momentum": 0.0}}
     training = {"epochs": 9, "batch_size": 16, "patience": 2}
     # One step an epoch on the same 16 images: BatchNorm's statistics are those of the batch, so nothing changes at all.
-    best = fit(make_config(**hopeless, training={**training, "keep": "best"}), tmp_path / "best")
-    last = fit(make_config(**hopeless, training={**training, "keep": "last"}), tmp_path / "last")
+    best = fit(make_config(**hopeless, training={**training, "checkpoint": "best"}), tmp_path / "best")
+    last = fit(make_config(**hopeless, training={**training, "checkpoint": "last"}), tmp_path / "last")
     scores = [float(row["val_score"]) for row in history(tmp_path / "last")]
     waited = len(scores) - 1 - scores.index(max(scores))
     assert waited == 2
@@ -251,13 +257,16 @@ def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
 )
 def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
     found = {}
-    for name, batches in [("big", {"batch_size": 12}), ("gathered", {"batch_size": 4, "accumulate": 3})]:
+    for name, batches in [
+        ("big", {"batch_size": 12}),
+        ("gathered", {"batch_size": 4, "gradient_accumulation_steps": 3}),
+    ]:
         config = make_config(
             model={"family": "tiny_net", "options": {"dropout": 0.0, "normalized": False}},
             loss={"name": "bce"},
             optimizer=optimizer,
             schedule={"name": "cosine", "warmup_epochs": 1},
-            training={**batches, "epochs": 3, "ema": 0.6, "keep": "last"},
+            training={**batches, "epochs": 3, "ema": 0.6, "checkpoint": "last"},
             mix=[{"name": "cutmix"}],
         )
         network = Network(config, input_shape=(*SIZE, 3), classes=2)
@@ -273,7 +282,7 @@ def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
 
 
 def test_the_mean_of_the_last_weights_is_what_is_stored_and_scored(tmp_path, monkeypatch):
-    config = make_config(training={"epochs": 4, "batch_size": 8, "keep": "average", "average_epochs": 3})
+    config = make_config(training={"epochs": 4, "batch_size": 8, "checkpoint": "swa", "swa_epochs": 3})
     seen = []
     keep = weight_averaging.keep
 
@@ -315,7 +324,7 @@ def test_undefined_pixels_have_no_say(tmp_path):
 
 def test_a_family_of_the_wrong_kind_is_refused():
     with pytest.raises(ConfigError, match="needs"):
-        Network(make_config(target="presence", loss={"name": "bce"}), input_shape=(*SIZE, 3), classes=2)
+        Network(make_config(task="classification", loss={"name": "bce"}), input_shape=(*SIZE, 3), classes=2)
 
 
 def make_folds(arrays, k=2):
@@ -347,7 +356,7 @@ def test_folds_one_by_one_are_the_same_as_all_at_once(tmp_path):
     for part, count in [("oof", N), ("test", 7)]:
         one, two = (RowStore.open(tmp_path / which / part) for which in ("whole", "parts"))
         one.verify()
-        assert one.done.all()
+        assert one.complete.all()
         assert one.values.shape == (count, 32, 48, 2)
         np.testing.assert_array_equal(one.values, two.values)
 
@@ -367,11 +376,11 @@ def test_oof_is_the_rounded_mean_over_seeds_of_models_that_did_not_see_the_row(t
 
 def test_presence_is_learned_from_the_masks(tmp_path):
     config = make_config(
-        target="presence",
+        task="classification",
         loss={"name": "bce"},
         model={"family": "tiny_net", "options": {"pooled": True, "dropout": 0.0}},
         optimizer={"learning_rate": 0.05},
-        training={"epochs": 60, "batch_size": 12, "keep": "last"},
+        training={"epochs": 60, "batch_size": 12, "checkpoint": "last"},
     )
     arrays = make_arrays()
     arrays.targets[::3, ..., 0] = 0  # some images without a square, the other class as it is
@@ -425,7 +434,7 @@ def test_how_it_predicts_may_change_and_the_trained_weights_stay(tmp_path):
     assert (tmp_path / "models/fold0_seed0.weights.h5").stat() == weights
     for part, old in stored.items():
         new = RowStore.open(tmp_path / part)
-        assert new.done.all()
+        assert new.complete.all()
         assert (new.values != old).any()
     run(config, tmp_path)
     for part, old in stored.items():
@@ -450,8 +459,8 @@ def test_maps_follow_the_edges_of_the_image_on_the_grid(tmp_path):
 
 
 def test_a_classifier_has_no_edges_to_follow():
-    with pytest.raises(ValidationError, match=r"target: presence predicts no maps"):
-        make_config(target="presence", image={"size": SIZE, "edges": {"guide": "brightness"}})
+    with pytest.raises(ValidationError, match=r"task: classification predicts no maps"):
+        make_config(task="classification", image={"size": SIZE, "guided_filter": {"guide": "brightness"}})
 
 
 def test_a_fold_that_is_not_there_is_refused(tmp_path):
@@ -462,12 +471,12 @@ def test_a_fold_that_is_not_there_is_refused(tmp_path):
 def test_scaling_has_to_suit_imagenet_weights():
     options = {"encoder": "resnet18"}
     config = make_config(model={"family": "segmentation_models", "options": options})
-    with pytest.raises(ConfigError, match=r"made with byte. Set image.scaling: encoder"):
+    with pytest.raises(ConfigError, match=r"made with byte. Set image.normalization: encoder"):
         check(config)
     suited = make_config(
-        model={"family": "segmentation_models", "options": options}, image={"size": SIZE, "scaling": "encoder"}
+        model={"family": "segmentation_models", "options": options}, image={"size": SIZE, "normalization": "encoder"}
     )
-    assert resolved_scaling(suited) == "byte"
-    assert resolved_scaling(make_config()) == "unit"
+    assert resolved_normalization(suited) == "none"
+    assert resolved_normalization(make_config()) == "unit"
     with pytest.raises(ConfigError, match="no pretrained weights"):
-        check(make_config(image={"size": SIZE, "scaling": "encoder"}))
+        check(make_config(image={"size": SIZE, "normalization": "encoder"}))

@@ -21,7 +21,7 @@ from skyfold.errors import ConfigError, OofMismatch
 from skyfold.forecasting import rain_units
 from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.forecasting.frame_adapters import advected, anomalies, frames
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
 from skyfold.pipeline.forecast_checks import network_runs
 from skyfold.pipeline.forecast_data import stored_forecasts
@@ -31,7 +31,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.store.folds import Folds
 from skyfold.store.training_history import read_history
-from skyfold.training.fold_trainer import TrainedJob
+from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.run_folds import check, train
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -45,12 +45,12 @@ DATA = {
 NETWORK = {
     "name": "network",
     "data": DATA,
-    "target": "forecast",
-    "view": {"name": "carried"},
+    "task": "forecasting",
+    "frame_adapter": {"name": "advected"},
     "model": {"family": "rain_unet", "options": {"filters": [4, 8]}},
     "loss": {"name": "mae"},
     "augment": [{"name": "D4", "p": 1.0}],
-    "training": {"epochs": 2, "batch_size": 4, "keep": "last"},
+    "training": {"epochs": 2, "batch_size": 4, "checkpoint": "last"},
     "optimizer": {"learning_rate": 1e-3},
 }
 
@@ -76,7 +76,7 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
         {"name": "network", "run": "network.yaml"},
         {"name": "blend", "family": "rain_blend", "options": {"every": 1}, "members": ["dis", "network"]},
     ]
-    table = {"name": "table", "data": DATA, "against": "dis", "forecasts": forecasts}
+    table = {"name": "table", "data": DATA, "baseline": "dis", "forecasts": forecasts}
     for name, values in (("network", NETWORK), ("table", table)):
         (workspace.root / f"{name}.yaml").write_text(yaml.safe_dump(values))
     said: list[str] = []
@@ -128,27 +128,27 @@ def test_what_came_after_a_forecast_changes_no_bit_of_it(workspace: Workspace, t
     noisy.folds("hydro_rain").write_bytes(workspace.folds("hydro_rain").read_bytes())
     store = stored_forecasts(workspace.run("hydro_rain", "plain"))
     rng = np.random.default_rng(0)
-    for name in store.ids[store.done].tolist():
+    for name in store.ids[store.complete].tolist():
         path = noisy.data("hydro_rain") / "train" / name
         raw = np.load(path)
         raw[..., -1] = rng.integers(0, 4000, raw.shape[:2])
         np.save(path, raw)
     train(plain, noisy, only_folds=[0])
-    assert store.done.sum() >= 3
-    np.testing.assert_array_equal(rows_of(noisy, "plain")[store.done], rows_of(workspace, "plain")[store.done])
+    assert store.complete.sum() >= 3
+    np.testing.assert_array_equal(rows_of(noisy, "plain")[store.complete], rows_of(workspace, "plain")[store.complete])
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"view": None}, "view"),
-        ({"image": {"size": [120, 120]}}, "no image"),
-        ({"training": {"keep": "best"}}, "keep: best"),
-        ({"training": {"keep": "last", "patience": 2}}, "patience"),
+        ({"frame_adapter": None}, "frame_adapter"),
+        ({"image": {"size": [120, 120]}}, "remove image"),
+        ({"training": {"checkpoint": "best"}}, "checkpoint: best"),
+        ({"training": {"checkpoint": "last", "patience": 2}}, "patience"),
         ({"schedule": {"name": "plateau"}}, "plateau"),
         ({"augment": [{"name": "RandomBrightnessContrast"}]}, "RandomBrightnessContrast"),
         ({"mix": [{"name": "cutmix"}]}, "mix"),
-        ({"target": "masks"}, "image"),
+        ({"task": "segmentation"}, "image"),
     ],
 )
 def test_what_a_forecast_cannot_use_is_refused_by_name(changes: dict[str, object], named: str) -> None:
@@ -157,10 +157,10 @@ def test_what_a_forecast_cannot_use_is_refused_by_name(changes: dict[str, object
 
 
 def test_unknown_views_losses_and_networks_are_refused_before_any_data_are_read() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'carried'"):
-        check(network(view={"name": "caried"}))
-    with pytest.raises(ConfigError, match=r"view\.options\.motions: unknown 'diss'.*dis"):
-        check(network(view={"name": "carried", "options": {"motions": ["diss"]}}))
+    with pytest.raises(ConfigError, match="did you mean 'advected'"):
+        check(network(frame_adapter={"name": "advectd"}))
+    with pytest.raises(ConfigError, match=r"frame_adapter\.options\.motions: unknown 'diss'.*dis"):
+        check(network(frame_adapter={"name": "advected", "options": {"motions": ["diss"]}}))
     with pytest.raises(ConfigError, match="no loss 'bce_dice' for forecasts"):
         check(network(loss={"name": "bce_dice"}))
 
@@ -188,7 +188,7 @@ def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
 def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make: Callable[[], advected.Carried]) -> None:
     rng = np.random.default_rng(0)
     rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
-    history, view = History(rain[:4], np.array([1])), make()
+    history, view = PastFrames(rain[:4], np.array([1])), make()
     assert view.inputs(history).shape == (24, 20, 4)
     valid = rng.random((24, 20, 1)) < 0.8
     truth = np.where(valid, rain[4][..., None], np.nan)
@@ -202,17 +202,17 @@ def test_frames_are_carried_along_each_motion_the_last_one_last() -> None:
     rng = np.random.default_rng(1)
     rain = np.repeat(rng.gamma(1.0, 3.0, (1, 24, 20)), 4, axis=0).astype(np.float32)
     rain = np.stack([np.roll(frame, shift, axis=1) for shift, frame in enumerate(rain)])
-    history = History(rain, np.array([1]))
-    alone = [advected.build(motions=[name]).inputs(history) for name in ("dis", "one_vector")]
+    history = PastFrames(rain, np.array([1]))
+    alone = [advected.build(motions=[name]).inputs(history) for name in ("dis", "phase_correlation")]
     np.testing.assert_array_equal(
-        advected.build(motions=["dis", "one_vector"]).inputs(history), np.concatenate(alone, axis=-1)
+        advected.build(motions=["dis", "phase_correlation"]).inputs(history), np.concatenate(alone, axis=-1)
     )
     assert not np.array_equal(*alone)
 
 
 def test_frames_are_shown_oldest_first_on_the_logarithmic_scale() -> None:
     rain = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 8, 8), dtype=np.float32)
-    seen = frames.build().inputs(History(rain, np.array([1])))
+    seen = frames.build().inputs(PastFrames(rain, np.array([1])))
     np.testing.assert_allclose(seen[0, 0], log_rain(np.arange(4)))
     assert rain_units.LOG_FLOOR == 0.1
 
@@ -232,15 +232,19 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
     last = np.array([12 * (year - 1999) - 1 for year in years])
     histories = Histories(np.zeros((5 * 12, 8, 8), dtype=np.uint8), last, np.arange(1, 13), 12)
     samples = Samples(ids=folds.ids, inputs=histories, times=times)
-    view = {"name": "anomalies", "options": {"least_years": 2}, "newest": newest}
-    config = network(data={"competition": "arctic_sea_ice", "options": {"grid": [8, 8]}}, view=view, augment=[])
+    view = {"name": "anomalies", "options": {"least_years": 2}, "max_train_size": newest}
+    config = network(
+        data={"competition": "arctic_sea_ice", "options": {"grid": [8, 8]}}, frame_adapter=view, augment=[]
+    )
     contest = build("arctic_sea_ice", {"grid": [8, 8]})
     arrays = forecast_arrays(samples, anomalies.build(least_years=2))
-    job = TrainedJob(config, contest, arrays, Path("nowhere"), "", 0)
+    job = FoldTrainer(config, contest, arrays, Path("nowhere"), "", 0)
     assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected
-    told = TrainedJob(config, contest, forecast_arrays(samples, anomalies.build(least_years=9)), Path("nowhere"), "", 0)
+    told = FoldTrainer(
+        config, contest, forecast_arrays(samples, anomalies.build(least_years=9)), Path("nowhere"), "", 0
+    )
     with pytest.raises(ConfigError, match="fold 0: no sample to fit it on"):
         told.split(folds, 0, 0)
     if newest is not None:
-        with pytest.raises(ConfigError, match=r"view\.newest: these data have no order in time"):
+        with pytest.raises(ConfigError, match=r"frame_adapter\.max_train_size: these data have no order in time"):
             job.split(replace(folds, times=None, trained_before=None), 0, 0)

@@ -27,7 +27,7 @@ data:
   options: {grid: [28, 19]}
   folds: {years: [2000, 2002]}
   sample: {years: 8}
-against: last_year
+baseline: last_year
 forecasts:
   - {name: last_year, family: mean_of_years, options: {years: 1}}
   - {name: persistence, family: persistence}
@@ -49,7 +49,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     for name, text in (("ice.yaml", ICE), ("rain.yaml", RAIN)):
         (folder / name).write_text(text)
-        run_forecasts(folder / name, Workspace(folder), say=lambda line: None)
+        run_forecasts(folder / name, Workspace(folder), log=lambda line: None)
     return folder
 
 
@@ -117,7 +117,7 @@ def test_what_is_not_there_is_named(work, tmp_path):
 
 def test_a_forecast_that_another_config_scored_last_is_not_drawn_with_its_years(work, tmp_path):
     fewer = tmp_path / "ice.yaml"
-    fewer.write_text(f"{ICE}\nscored: [2001, 2001]\n")
+    fewer.write_text(f"{ICE}\neval_years: [2001, 2001]\n")
     with pytest.raises(OofMismatch, match=r"scored last on \d other dates or events than this config's"):
         draw_pictures(load_forecasts(fewer), Workspace(work))
 

@@ -44,17 +44,17 @@ FORECASTS: list[dict[str, Any]] = [
 ]
 LEARNED: list[dict[str, Any]] = [
     {"name": "blend", "family": "edge_blend"},
-    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "boostings": 2, "years": 2}},
+    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "n_repeats": 2, "years": 2}},
 ]
 
 
-ONE_FOLD = FoldsConfig(years=(1999, 2002), years_a_fold=4)
+ONE_FOLD = FoldsConfig(years=(1999, 2002), years_per_fold=4)
 
 
 def forecast_config(**changes: Any) -> ForecastConfig:
     data = {"competition": "arctic_sea_ice", "name": "ice", "options": OPTIONS, "folds": {"years": [1999, 2002]}}
     return ForecastConfig.model_validate(
-        {"name": "table", "data": data, "forecasts": FORECASTS, "against": "climatology", **changes}
+        {"name": "table", "data": data, "forecasts": FORECASTS, "baseline": "climatology", **changes}
     )
 
 
@@ -78,7 +78,7 @@ def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
         build("arctic_sea_ice", OPTIONS).write_sample(folder, years=8)  # type: ignore[misc]
         overwrite_frames(folder, after="200012", seed=seed)
         prepare(config.data, workspace)
-        data = make_forecasts(config, workspace, say=lambda line: None)
+        data = make_forecasts(config, workspace, log=lambda line: None)
         assert data.samples.ids.tolist()[3:7] == ["1998-12", "1999-12", "2000-12", "2001-12"]
         rows[seed] = {
             model.name: stored_forecasts(workspace.run("ice", model.name)).values[3:7] for model in config.forecasts
@@ -90,9 +90,9 @@ def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
 
 def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(scored=[2000, 2002])
+    config = forecast_config(eval_years=[2000, 2002])
     prepare(config.data, workspace)
-    data = make_forecasts(config, workspace, say=lambda line: None)
+    data = make_forecasts(config, workspace, log=lambda line: None)
     table = {row.name: row for row in forecast_table(config, data, workspace)}
     assert table["climatology"].difference.value == 0
     assert len(table["trend"].per_date) == 3
@@ -113,9 +113,9 @@ def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
 
 def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(forecasts=FORECASTS[:1], against=None)
+    config = forecast_config(forecasts=FORECASTS[:1], baseline=None)
     prepare(config.data, workspace)
-    data = make_forecasts(config, workspace, say=lambda line: None)
+    data = make_forecasts(config, workspace, log=lambda line: None)
     submission = hand_in(config, data, workspace)
     (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
     score = score_submission(data.competition, submission, sample / "test_truth.csv").score
@@ -130,9 +130,9 @@ def test_forecasts_made_once_are_not_made_again(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
     prepare(forecast_config().data, workspace)
     said: list[str] = []
-    make_forecasts(forecast_config(), workspace, say=said.append)
+    make_forecasts(forecast_config(), workspace, log=said.append)
     assert len(said) == len(FORECASTS)
-    make_forecasts(forecast_config(), workspace, say=said.append)
+    make_forecasts(forecast_config(), workspace, log=said.append)
     assert len(said) == len(FORECASTS)
 
 
@@ -141,63 +141,63 @@ def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp
     workspace = Workspace(root=tmp_path, data_from=sample)
     blend = {"name": "blend", "family": "weighted_blend", "members": ["climatology", "trend"]}
     upon = {"name": "upon", "family": "weighted_blend", "members": ["trend", "blend"]}
-    config = forecast_config(forecasts=[*FORECASTS, blend, upon], scored=[2001, 2002])
+    config = forecast_config(forecasts=[*FORECASTS, blend, upon], eval_years=[2001, 2002])
     prepare(config.data, workspace)
     with pytest.raises(ConfigError, match="upon: its member blend learns itself, and so covers none of the dates"):
-        make_forecasts(config, workspace, say=lambda line: None)
+        make_forecasts(config, workspace, log=lambda line: None)
     first = forecast_config(forecasts=[*FORECASTS, blend])
     with pytest.raises(ConfigError, match=r"climatology covers none of the dates that fold 0 may learn from. Name as"):
-        make_forecasts(first, workspace, say=lambda line: None)
+        make_forecasts(first, workspace, log=lambda line: None)
     assert not list(tmp_path.glob("oof/*/*/run.json"))
     alone = Workspace(root=tmp_path / "alone", data_from=sample)
     together = first.model_copy(update={"data": first.data.model_copy(update={"folds": ONE_FOLD})})
     prepare(together.data, alone)
-    with pytest.raises(ConfigError, match=r"There is one fold alone.*set data\.folds\.years_a_fold lower"):
-        make_forecasts(together, alone, say=lambda line: None)
+    with pytest.raises(ConfigError, match=r"There is one fold alone.*set data\.folds\.years_per_fold lower"):
+        make_forecasts(together, alone, log=lambda line: None)
     # Made for earlier dates before, the member has said something on them.
-    earlier = forecast_config(forecasts=[*FORECASTS, blend], scored=[2000, 2002])
-    make_forecasts(earlier, workspace, say=lambda line: None)
-    make_forecasts(config, workspace, say=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "upon")).done.sum() == 2
+    earlier = forecast_config(forecasts=[*FORECASTS, blend], eval_years=[2000, 2002])
+    make_forecasts(earlier, workspace, log=lambda line: None)
+    make_forecasts(config, workspace, log=lambda line: None)
+    assert stored_forecasts(workspace.run("ice", "upon")).complete.sum() == 2
 
 
 def test_rows_that_nobody_knows_the_origin_of_are_not_gone_on_with(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
     prepare(forecast_config().data, workspace)
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    make_forecasts(forecast_config(), workspace, log=lambda line: None)
     (workspace.run("ice", "trend") / "run.json").write_text("{")
     with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON\. Bring it back, or delete .*trend and make it"):
-        make_forecasts(forecast_config(), workspace, say=lambda line: None)
+        make_forecasts(forecast_config(), workspace, log=lambda line: None)
     (workspace.run("ice", "trend") / "run.json").unlink()
     with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):
-        make_forecasts(forecast_config(), workspace, say=lambda line: None)
+        make_forecasts(forecast_config(), workspace, log=lambda line: None)
     shutil.rmtree(workspace.run("ice", "trend"))
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    make_forecasts(forecast_config(), workspace, log=lambda line: None)
 
 
 def test_rows_that_were_cut_off_are_made_again(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
     prepare(forecast_config().data, workspace)
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    make_forecasts(forecast_config(), workspace, log=lambda line: None)
     values = workspace.run("ice", "trend") / "oof" / "values.npy"
     whole = values.read_bytes()
     values.write_bytes(whole[:-100])
-    make_forecasts(forecast_config(), workspace, say=lambda line: None)
+    make_forecasts(forecast_config(), workspace, log=lambda line: None)
     assert values.read_bytes() == whole
 
 
 def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
     far = {"name": "far", "family": "mean_of_years", "options": {"years": 20}}
-    config = forecast_config(forecasts=[far], against=None)
+    config = forecast_config(forecasts=[far], baseline=None)
     prepare(config.data, workspace)
     with pytest.raises(DataLayoutError, match="forecasts: far: a forecast from 20 earlier years was asked for"):
-        make_forecasts(config, workspace, say=lambda line: None)
+        make_forecasts(config, workspace, log=lambda line: None)
     near = {**far, "options": {"years": 1}}
-    make_forecasts(forecast_config(forecasts=[near], against=None), workspace, say=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "far")).done.sum() == 4
+    make_forecasts(forecast_config(forecasts=[near], baseline=None), workspace, log=lambda line: None)
+    assert stored_forecasts(workspace.run("ice", "far")).complete.sum() == 4
     with pytest.raises(OofMismatch, match=r"another config \(changed: options.years\)"):
-        make_forecasts(config, workspace, say=lambda line: None)
+        make_forecasts(config, workspace, log=lambda line: None)
 
 
 def test_an_event_of_another_contest_is_refused(tmp_path, sample):
@@ -233,12 +233,12 @@ def test_a_sample_submission_of_other_data_is_refused_before_anything_is_made(tm
 
 def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, sample):
     workspace = Workspace(root=tmp_path, data_from=sample)
-    config = forecast_config(scored=[1997, 2002])
+    config = forecast_config(eval_years=[1997, 2002])
     prepare(config.data, workspace)
     with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate 1999 to 2002 of these alone"):
         make_forecasts(config, workspace)
     with pytest.raises(ValueError, match=r"the first year comes first, got \[2002, 2000\]"):
-        forecast_config(scored=[2002, 2000])
+        forecast_config(eval_years=[2002, 2000])
 
 
 def test_a_member_is_named_once():
@@ -254,4 +254,4 @@ def test_an_unknown_family_or_option_is_refused_before_data_are_read(tmp_path):
         ({"name": "a", "family": "linear_trend", "options": {"years": 2}}, "3 or more, got 2"),
     ]:
         with pytest.raises(ConfigError, match=named):
-            make_forecasts(forecast_config(forecasts=[forecast], against=None), Workspace(root=tmp_path))
+            make_forecasts(forecast_config(forecasts=[forecast], baseline=None), Workspace(root=tmp_path))

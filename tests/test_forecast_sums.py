@@ -40,7 +40,7 @@ def sums(*years: list[float], cases: np.ndarray = YEARS) -> ForecastSums:
 def store(root: Path, name: str, kept: ForecastSums | None, **config: object) -> Path:
     info = {
         "name": name,
-        "kind": "forecast",
+        "kind": "forecasting",
         "classes": list(LEADS),
         "unit": "concentration x 250",
         "config": config,

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 
 from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import damped_anomaly, linear_trend, mean_of_years, nearest_neighbours, persistence
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 
 
-def history(*values: float, ahead: tuple[int, ...] = (1,), period: int = 1) -> History:
+def history(*values: float, lead_times: tuple[int, ...] = (1,), period: int = 1) -> PastFrames:
     """One cell."""
-    return History(np.array(values, dtype=np.float32).reshape(-1, 1, 1), np.array(ahead), period)
+    return PastFrames(np.array(values, dtype=np.float32).reshape(-1, 1, 1), np.array(lead_times), period)
 
 
 def test_persistence_repeats_the_last_frame():
-    assert persistence.forecast(history(1, 2, 3, ahead=(1, 2))).tolist() == [[[3, 3]]]
+    assert persistence.forecast(history(1, 2, 3, lead_times=(1, 2))).tolist() == [[[3, 3]]]
 
 
 def test_means_are_over_the_same_season():
     # Two seasons a year: wanted are the frames 6 and 7; frames 0, 2, 4 are of the season of 6.
-    two_seasons = history(10, 1, 20, 2, 60, 6, ahead=(1, 2), period=2)
+    two_seasons = history(10, 1, 20, 2, 60, 6, lead_times=(1, 2), period=2)
     assert mean_of_years.forecast(two_seasons, years=1).tolist() == [[[60, 6]]]
     assert mean_of_years.forecast(two_seasons, years=2).tolist() == [[[40, 4]]]
     assert mean_of_years.forecast(two_seasons).tolist() == [[[30, 3]]]
@@ -36,7 +36,7 @@ def test_a_mean_of_more_years_than_there_are_is_refused():
 
 def test_the_season_a_year_before_needs_to_be_known():
     with pytest.raises(DataLayoutError, match="more than a year"):
-        mean_of_years.forecast(history(1, 2, 3, 4, ahead=(3,), period=2), years=1)
+        mean_of_years.forecast(history(1, 2, 3, 4, lead_times=(3,), period=2), years=1)
 
 
 def test_a_line_is_carried_on_and_cut_off():
@@ -59,13 +59,13 @@ def test_a_departure_is_damped_by_what_was_left_of_it_in_earlier_years():
     departs = earlier.astype(float) - 150
     together, squares = (departs * departs / 2).sum(), (departs**2).sum()
     slope = together / (squares + damped_anomaly.SHRINKAGE)
-    forecast = damped_anomaly.forecast(history(*values, 230, ahead=(1,), period=2), years=8)
+    forecast = damped_anomaly.forecast(history(*values, 230, lead_times=(1,), period=2), years=8)
     assert forecast[0, 0, 0] == pytest.approx(150 + slope * (230 - 150), rel=1e-5)
 
 
 def test_without_a_link_between_seasons_the_mean_is_forecast():
     values = [v for year in range(8) for v in (100 + 20 * (year % 2), 50)]
-    forecast = damped_anomaly.forecast(history(*values, 200, ahead=(1,), period=2), years=8)
+    forecast = damped_anomaly.forecast(history(*values, 200, lead_times=(1,), period=2), years=8)
     assert forecast[0, 0, 0] == pytest.approx(50)
 
 
@@ -117,11 +117,11 @@ def test_weights_are_those_of_scikit_learn():
 def test_neighbours_learn_from_the_year_before():
     """Every cell that stood at 100 fell to 40 last year: so do those that stand at 100 now."""
     frames = np.array([[100, 7], [40, 100]], dtype=np.uint8).reshape(2, 1, 2)
-    forecast = nearest_neighbours.forecast(History(frames, np.array([1]), 1), k=1, lags=1)
+    forecast = nearest_neighbours.forecast(PastFrames(frames, np.array([1]), 1), k=1, lags=1)
     assert forecast[0, 1, 0] == 40
 
 
 @pytest.mark.parametrize("family", [damped_anomaly, linear_trend, mean_of_years])
 def test_frames_without_a_season_are_refused(family):
     with pytest.raises(DataLayoutError, match="these frames have no season"):
-        family.forecast(History(np.zeros((40, 2, 2), np.float32), np.array([1])))
+        family.forecast(PastFrames(np.zeros((40, 2, 2), np.float32), np.array([1])))

@@ -30,7 +30,9 @@ def test_adam_in_one_pass_is_adam(name, decay):
         learning_rate=0.1, weight_decay=decay or None, global_clipnorm=3.0, use_ema=True, ema_momentum=0.8
     )
     fused = make_optimizer(
-        OptimizerConfig(name=name, learning_rate=0.1, weight_decay=decay, clip_norm=3.0), ema=0.8, accumulate=1
+        OptimizerConfig(name=name, learning_rate=0.1, weight_decay=decay, clip_norm=3.0),
+        ema=0.8,
+        gradient_accumulation_steps=1,
     )
     for optimizer in (plain, fused):
         variable = keras.Variable(start)

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from skyfold.config.run import RunConfig
-from skyfold.config.training import HeadsConfig
+from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
 from skyfold.models import plain_unet, segmentation_models
 from skyfold.training import backend
-from skyfold.training.aux_losses import with_heads
-from skyfold.training.losses.segmentation import shown_bce
+from skyfold.training.aux_losses import with_aux_losses
+from skyfold.training.losses.segmentation import image_label_bce
 from skyfold.training.network import Network
 
 
@@ -22,7 +22,7 @@ def _backend():
     backend.start(deterministic=True)
 
 
-BOTH = {"presence_weight": 0.5, "deep_weight": 0.4, "deep_maps": 2}
+BOTH = {"classification": 0.5, "deep_supervision": 0.4, "levels": 2}
 
 
 def config(**changes):
@@ -32,7 +32,7 @@ def config(**changes):
         "image": {"size": [32, 40]},
         "model": {"family": "plain_unet", "options": {"filters": [4, 6, 8]}},
         "training": {"batch_size": 2, "ema": 0.5},
-        "heads": BOTH,
+        "aux_losses": BOTH,
     }
     return RunConfig.model_validate({**values, **changes})
 
@@ -46,7 +46,7 @@ def batch():
 def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
     # 20 x 30 mirrored to 24 x 32: maps of 24 x 32 (4), 12 x 16 (6), 6 x 8 (8) and 3 x 4 (10 channels).
     model = plain_unet.build(input_shape=(20, 30, 3), classes=2, filters=[4, 6, 8, 10])
-    trained = with_heads(model, HeadsConfig(**BOTH))
+    trained = with_aux_losses(model, AuxLossesConfig(**BOTH))
     assert [output.shape for output in trained.outputs] == [
         (None, 20, 30, 2),
         (None, 2),
@@ -59,14 +59,14 @@ def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
     assert kernels == {"head_presence": (10, 2), "head_deep1": (1, 1, 6, 2), "head_deep2": (1, 1, 8, 2)}
     assert {id(weight) for weight in trained.weights} > {id(weight) for weight in model.weights}
     with pytest.raises(ConfigError, match="maps of 3 sizes below its output's, 4 are wanted"):
-        with_heads(model, HeadsConfig(deep_weight=1.0, deep_maps=4))
+        with_aux_losses(model, AuxLossesConfig(deep_supervision=1.0, levels=4))
 
 
 def test_a_network_within_a_network_is_run_once():
     model = segmentation_models.build(
         input_shape=(40, 64, 3), classes=2, decoder="unet", encoder="resnet18", encoder_weights="none"
     )
-    trained = with_heads(model, HeadsConfig(presence_weight=1.0, deep_weight=1.0, deep_maps=1))
+    trained = with_aux_losses(model, AuxLossesConfig(classification=1.0, deep_supervision=1.0, levels=1))
     assert len(trained.weights) == len(model.weights) + 4
     assert {
         layer.name: layer.kernel.shape[-2] for layer in trained.layers if layer.name in ("head_presence", "head_deep1")
@@ -81,7 +81,9 @@ def test_a_network_within_a_network_is_run_once():
 
 def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
     inputs, targets = batch()
-    network, plain = (Network(config(heads=heads), input_shape=(32, 40, 3), classes=2) for heads in (BOTH, None))
+    network, plain = (
+        Network(config(aux_losses=aux_losses), input_shape=(32, 40, 3), classes=2) for aux_losses in (BOTH, None)
+    )
     network.restart(seed=3)
     for one, two in zip(network.weights(), (plain.restart(seed=3), plain.weights())[1], strict=True):
         np.testing.assert_array_equal(one, two)  # heads draw no number that the model draws
@@ -90,7 +92,7 @@ def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
     target = keras.ops.convert_to_tensor(targets, "float32")
     own, presence, *deep = (
         float(loss(target, logits))
-        for loss, logits in zip([network._loss, shown_bce, network._loss, network._loss], outputs, strict=True)
+        for loss, logits in zip([network._loss, image_label_bce, network._loss, network._loss], outputs, strict=True)
     )
     network.restart(seed=3)
     network.begin_epoch(seed=1)
@@ -126,13 +128,13 @@ def test_whether_an_image_shows_a_class_by_hand():
     target = np.zeros((2, 1, 2, 3), np.float32)
     target[0, 0, 0], target[0, 0, 1], target[1, 0, 0] = (1, 0, 1), (0, 1, 0), (1, 1, 0)
     logits = np.array([[np.log(3), 0.0], [5.0, 5.0]], np.float32)
-    loss = shown_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits))
+    loss = image_label_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits))
     assert float(loss) == pytest.approx((np.log(4 / 3) + np.log(2)) / 2, rel=1e-5)
 
 
 def test_heads_that_say_nothing_or_have_no_masks_are_refused():
-    with pytest.raises(ValidationError, match="give presence_weight or deep_weight"):
-        HeadsConfig()
-    with pytest.raises(ValidationError, match="they are for target: masks"):
-        config(target="presence")
-    assert config(heads=None).hash() != config().hash()
+    with pytest.raises(ValidationError, match="give classification or deep_supervision"):
+        AuxLossesConfig()
+    with pytest.raises(ValidationError, match="they are for task: segmentation"):
+        config(task="classification")
+    assert config(aux_losses=None).hash() != config().hash()

@@ -157,16 +157,16 @@ def test_a_contest_file_that_wants_pickle_is_refused_and_not_run(tmp_path):
 
 def test_a_contest_file_that_was_cut_off_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((*GRID, 5)))
-    content = (tmp_path / "a.npy").read_bytes()
-    (tmp_path / "a.npy").write_bytes(content[:-1])
+    checksum = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(checksum[:-1])
     with pytest.raises(DataLayoutError, match=r"a\.npy: not a whole array"):
         read_contest(tmp_path / "a.npy", GRID)
 
 
 def test_a_contest_file_whose_header_is_damaged_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((*GRID, 5)))
-    content = (tmp_path / "a.npy").read_bytes()
-    (tmp_path / "a.npy").write_bytes(content.replace(b", 5)", b", 5 "))
+    checksum = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(checksum.replace(b", 5)", b", 5 "))
     with pytest.raises(DataLayoutError, match=r"a\.npy: not a whole array"):
         read_contest(tmp_path / "a.npy", GRID)
 
@@ -178,9 +178,9 @@ def test_an_archive_that_is_none_or_damaged_is_refused(tmp_path):
     with pytest.raises(DataLayoutError, match=r"monthly_x\.npz: expected the arrays sic"):
         read_series(tmp_path, MONTHLY, GRID)
     np.savez_compressed(path, sic=np.random.default_rng(0).integers(0, 250, (40, *GRID)).astype(np.uint8), yyyymm=[1])
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 100] = b"x" * 100
-    path.write_bytes(content)
+    checksum = bytearray(path.read_bytes())
+    checksum[len(checksum) // 2 : len(checksum) // 2 + 100] = b"x" * 100
+    path.write_bytes(checksum)
     with pytest.raises(DataLayoutError, match=r"monthly_x\.npz: expected the arrays sic"):
         read_series(tmp_path, MONTHLY, GRID)
 

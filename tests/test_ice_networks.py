@@ -11,7 +11,7 @@ import pytest
 
 from skyfold.errors import ConfigError
 from skyfold.forecasting.frame_adapters import anomalies
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import anomaly_unet, ice_codes, ice_convlstm
 from skyfold.training import backend
 from skyfold.training.losses import forecasting as forecast_losses
@@ -58,10 +58,10 @@ def test_the_anomaly_network_learns_that_next_year_is_like_the_last() -> None:
     walk = np.cumsum(rng.normal(0, 25, (15, 2, 12, 10)), axis=0) + 125
     frames = np.clip(walk.reshape(30, 12, 10), 1, 249).astype(np.uint8)
     frames[28:] = frames[26:28]  # the year that was not seen: again as the one before
-    view, ahead = anomalies.build(), np.array([1, 2])
+    view, lead_times = anomalies.build(), np.array([1, 2])
     inputs, targets, histories = [], [], []
     for last in range(13, 28, 2):
-        history = History(frames, ahead, 2).until(last)
+        history = PastFrames(frames, lead_times, 2).until(last)
         truth = frames[[last - 1, last]].transpose(1, 2, 0).astype(np.float32)  # a year before the wanted frames
         inputs.append(view.inputs(history))
         targets.append(view.target(history, truth, np.ones(truth.shape, bool)))

@@ -164,10 +164,10 @@ def test_a_mask_in_colour_has_no_grey_values(tmp_path: Path) -> None:
 
 def test_the_stamp_changes_with_a_file(tmp_path: Path) -> None:
     files = ImageFiles([saved(tmp_path / "a.png", picture())])
-    before = files.stamp()
-    assert files.stamp() == before
+    before = files.fingerprint()
+    assert files.fingerprint() == before
     saved(tmp_path / "a.png", picture(seed=1))
-    assert files.stamp() != before
+    assert files.fingerprint() != before
 
 
 def test_a_folder_lists_its_images_by_name(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ def ended_with(scores, **training):
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
-        ({"keep": "best"}, 2),
-        ({"keep": "last"}, 5),
-        ({"keep": "average", "average_epochs": 3}, 4),
-        ({"keep": "average", "average_epochs": 1}, 5),
-        ({"keep": "average", "average_epochs": 9}, 3),
+        ({"checkpoint": "best"}, 2),
+        ({"checkpoint": "last"}, 5),
+        ({"checkpoint": "swa", "swa_epochs": 3}, 4),
+        ({"checkpoint": "swa", "swa_epochs": 1}, 5),
+        ({"checkpoint": "swa", "swa_epochs": 9}, 3),
     ],
 )
 def test_weights_of_the_epochs_that_were_asked_for(training, expected):

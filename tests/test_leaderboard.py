@@ -9,7 +9,8 @@ from skyfold.reports.leaderboard import Entry, as_html, as_text, leaderboard
 from skyfold.workspace import Workspace
 
 
-def store(root, name, kind="masks", **scores):
+def store(root, name, kind="segmentation", at_half=None, **scores):
+    scores |= {} if at_half is None else {"cv_at_0.5": at_half}
     info = {
         "name": name,
         "kind": kind,
@@ -25,8 +26,8 @@ def store(root, name, kind="masks", **scores):
 
 
 def blend_file(root, name, cross_fitted):
-    scores = {"at_half": 0.5, "naive": 0.72, "cross_fitted": cross_fitted, "low": 0.6, "high": 0.8}
-    baselines = {"all_empty": 0.4, "best_single": "unet", "best_single_at_half": 0.5, "oracle": 0.95}
+    scores = {"cv_at_0.5": 0.5, "cv_in_sample": 0.72, "cv_cross_fitted": cross_fitted, "low": 0.6, "high": 0.8}
+    baselines = {"all_empty": 0.4, "best_single": "unet", "best_single_at_0.5": 0.5, "oracle": 0.95}
     write_json(
         root / "oof" / "sky" / name / "blend.json",
         {"name": name, "gate": None, "scores": {"final": scores, "before_gate": scores, "baselines": baselines}},
@@ -34,8 +35,8 @@ def blend_file(root, name, cross_fitted):
 
 
 def test_best_cross_fitted_first_and_baselines_last(tmp_path):
-    store(tmp_path, "unet", at_half=0.5, naive=0.66, cross_fitted=0.65, low=0.6, high=0.7)
-    store(tmp_path, "fpn", at_half=0.9, naive=0.61, cross_fitted=0.60, low=0.5, high=0.7)
+    store(tmp_path, "unet", at_half=0.5, cv_in_sample=0.66, cv_cross_fitted=0.65, low=0.6, high=0.7)
+    store(tmp_path, "fpn", at_half=0.9, cv_in_sample=0.61, cv_cross_fitted=0.60, low=0.5, high=0.7)
     store(tmp_path, "both", kind="blend")
     blend_file(tmp_path, "both", cross_fitted=0.70)
     names = [entry.name for entry in leaderboard("sky", Workspace(tmp_path))]
@@ -44,7 +45,7 @@ def test_best_cross_fitted_first_and_baselines_last(tmp_path):
 
 
 def test_one_damaged_file_does_not_take_the_table_down(tmp_path):
-    store(tmp_path, "unet", at_half=0.5, cross_fitted=0.65)
+    store(tmp_path, "unet", at_half=0.5, cv_cross_fitted=0.65)
     store(tmp_path, "fpn")
     (tmp_path / "oof" / "sky" / "fpn" / "run.json").write_text('{"name": "fp')
     entries = leaderboard("sky", Workspace(tmp_path))
@@ -68,13 +69,13 @@ def test_the_page_escapes_what_stands_in_names():
 
 
 def rows_file(root, name, scores, fold=(0, 1, 0, 1)):
-    lines = ["id,fold,group,cross_fitted cloud", *(f"{i}.jpg,{fold[i]},{i},{s}" for i, s in enumerate(scores))]
+    lines = ["id,fold,group,cv_cross_fitted cloud", *(f"{i}.jpg,{fold[i]},{i},{s}" for i, s in enumerate(scores))]
     (root / "oof" / "sky" / name / "rows.csv").write_text("\n".join(lines) + "\n")
 
 
 def test_what_differs_between_two_runs(tmp_path):
     for name, cross, epochs in [("a", 0.8, 5), ("b", 0.7, 9)]:
-        store(tmp_path, name, cross_fitted=cross, metric="mean_dice")
+        store(tmp_path, name, cv_cross_fitted=cross, metric="mean_dice")
         path = tmp_path / "oof" / "sky" / name / "run.json"
         config = {"name": name, "training": {"epochs": epochs, "ema": 0.5}, "tta": ["hflip"]}
         write_json(path, {**read_json(path), "config": config})
@@ -99,7 +100,7 @@ def test_what_differs_between_two_runs(tmp_path):
 
 def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
     for name, fold in [("a", (0, 1, 0, 1)), ("b", (1, 0, 0, 1))]:
-        store(tmp_path, name, cross_fitted=0.8)
+        store(tmp_path, name, cv_cross_fitted=0.8)
         path = tmp_path / "oof" / "sky" / name / "run.json"
         write_json(path, {**read_json(path), "folds_hash": str(fold), "data_hash": str(fold)})
         rows_file(tmp_path, name, [0.9, 0.7, 0.8, 0.8], fold)
@@ -113,7 +114,7 @@ def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
 
 def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
     for name, size in [("a", [32, 32]), ("b", [64, 64]), ("c", [32, 32])]:
-        store(tmp_path, name, cross_fitted=0.8)
+        store(tmp_path, name, cv_cross_fitted=0.8)
         path = tmp_path / "oof" / "sky" / name / "run.json"
         write_json(path, {**read_json(path), "config": {"image": {"size": size}}, "data_hash": name})
         rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
@@ -123,8 +124,8 @@ def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
 
 
 def test_crops_and_whole_images_are_not_called_other_data(tmp_path):
-    for name, crop in [("whole", None), ("crops", {"per_scene": 4}), ("again", {"per_scene": 2})]:
-        store(tmp_path, name, cross_fitted=0.8)
+    for name, crop in [("whole", None), ("crops", {"crops_per_image": 4}), ("again", {"crops_per_image": 2})]:
+        store(tmp_path, name, cv_cross_fitted=0.8)
         path = tmp_path / "oof" / "sky" / name / "run.json"
         image = {"size": [32, 32], **({"crop": crop} if crop else {})}
         write_json(path, {**read_json(path), "config": {"image": image}, "data_hash": name})
@@ -138,7 +139,7 @@ def test_crops_and_whole_images_are_not_called_other_data(tmp_path):
 
 def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
     for name, digest in [("a", "1f" * 32), ("b", "2e" * 32), ("scratch", None)]:
-        store(tmp_path, name, cross_fitted=0.8)
+        store(tmp_path, name, cv_cross_fitted=0.8)
         path = tmp_path / "oof" / "sky" / name / "run.json"
         began = {"weights_sha256": digest} if digest else {}
         write_json(path, {**read_json(path), "config": {"model": {"weights": "encoder.h5"}}, **began})
@@ -149,8 +150,8 @@ def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
 
 
 def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
-    store(tmp_path, "a", cross_fitted=0.8)
-    store(tmp_path, "b", kind="blend", cross_fitted=0.8)
+    store(tmp_path, "a", cv_cross_fitted=0.8)
+    store(tmp_path, "b", kind="blend", cv_cross_fitted=0.8)
     for name in "ab":
         rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
     made = {
@@ -162,11 +163,11 @@ def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     write_json(tmp_path / "oof/sky/b/blend.json", made)
     lines = as_lines(compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b"))
     assert "b: mean of a 0.25, c 0.75, gated by classifier" in lines
-    assert lines[-1] == "config: not compared, they are of two kinds, masks and blend"
+    assert lines[-1] == "config: not compared, they are of two kinds, segmentation and blend"
 
 
 def test_a_run_that_is_not_there_is_named_beside_those_that_are(tmp_path):
-    store(tmp_path, "unet", cross_fitted=0.8)
+    store(tmp_path, "unet", cv_cross_fitted=0.8)
     with pytest.raises(OofMismatch, match=r"unett: no run here \(did you mean 'unet'.*There are: unet\."):
         compare(tmp_path / "oof/sky/unet", tmp_path / "oof/sky/unett")
     with pytest.raises(OofMismatch, match=r"a: no run here"):

@@ -276,12 +276,12 @@ def test_masks_mean_what_the_options_say(tmp_path: Path) -> None:
     ref[:, 3] = 255
     both = triplet(tmp_path / "both", vis, sar, ref)
     assert "its values 1 and 255 both stand for ice" in problems(both)
-    samples = built(both, ice=1, undefined=255).load(both, "train")
+    samples = built(both, ice=1, ignore_value=255).load(both, "train")
     assert samples.targets is not None
     assert samples.valid is not None
     assert samples.targets[0][0, :, 0].tolist() == [0, 1, 1, 0]
     assert samples.valid[0][0].tolist() == [True, True, True, False]
-    assert "ice 67% of the pixels" in built(both, ice=1, undefined=255).check(both)
+    assert "ice 67% of the pixels" in built(both, ice=1, ignore_value=255).check(both)
     ref[0, 0] = 7
     assert "1 pixels have values that no class has: 7" in problems(triplet(tmp_path / "seven", vis, sar, ref))
     half = triplet(tmp_path / "half", vis, sar, np.full((4, 4), 0.5, np.float32))
@@ -302,7 +302,7 @@ def test_the_same_radar_image_under_two_names_shares_a_fold(folder: Path, tmp_pa
 def test_only_as_many_samples_as_the_contest_has_are_the_official_files(
     sample: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from skyfold.competitions.leeds_sea_ice.contest import contest as leeds_sea_ice
+    from skyfold.competitions.leeds_sea_ice import contest as leeds_sea_ice
 
     provenance = built().provenance
     assert provenance is not None

@@ -8,7 +8,7 @@ import pytest
 
 from skyfold.errors import ConfigError
 from skyfold.training.losses import make_loss
-from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES, surest_pixels_bce
+from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES, topk_pixels_bce
 
 LN2 = float(np.log(2))
 
@@ -19,7 +19,7 @@ def target_of(mask, valid):
 
 
 def value(name, target, logits, **options):
-    loss = make_loss(name, options, target="masks" if target.ndim == 4 else "presence")
+    loss = make_loss(name, options, task="segmentation" if target.ndim == 4 else "classification")
     return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits)))
 
 
@@ -28,7 +28,7 @@ def gradient(name, target, logits, **options):
 
     x = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = make_loss(name, options, target="masks")(tf.constant(target), x)
+        loss = make_loss(name, options, task="segmentation")(tf.constant(target), x)
     return np.asarray(tape.gradient(loss, x))
 
 
@@ -97,7 +97,7 @@ def test_categorical_cross_entropy_is_that_of_the_class_that_a_pixel_has():
     assert value("cce", target, logits) == pytest.approx((np.log(3) + np.log(6)) / 3, rel=1e-5)
     weighted = value("cce", target, logits, class_weights=[1, 2, 0])
     assert weighted == pytest.approx(2 * np.log(3) / 3, rel=1e-5)
-    assert value("cce", target, logits, hard_share=1 / 3) == pytest.approx(np.log(6), rel=1e-5)
+    assert value("cce", target, logits, ohem_fraction=1 / 3) == pytest.approx(np.log(6), rel=1e-5)
     both = value("cce_dice", target, logits, dice_weight=0.25)
     assert both == pytest.approx(0.75 * value("cce", target, logits) + 0.25 * value("dice", target, logits), rel=1e-5)
 
@@ -106,8 +106,8 @@ SETTINGS = [
     *((name, {}) for name in MASK_LOSSES),
     ("dice", {"per_image": True}),
     ("lovasz", {"per_image": False}),
-    ("bce_dice", {"presence_weight": 1.0, "presence_share": 0.2}),
-    *((name, {"hard_share": 0.3}) for name in ("bce", "focal", "bce_dice")),
+    ("bce_dice", {"topk_weight": 1.0, "topk_fraction": 0.2}),
+    *((name, {"ohem_fraction": 0.3}) for name in ("bce", "focal", "bce_dice")),
 ]
 
 
@@ -130,9 +130,9 @@ def test_hard_share_is_the_mean_of_the_hardest_pixels_that_count():
     target = target_of([[1, 1, 1, 1, 1]], [[1, 1, 0, 1, 1]])
     logits = np.array([0, 3, -9, -2, 1], np.float32).reshape(1, 1, 5, 1)
     hardest = (np.log1p(np.exp(2)) + LN2) / 2
-    assert value("bce", target, logits, hard_share=0.5) == pytest.approx(hardest, rel=1e-5)
-    assert value("bce", target, logits, hard_share=1e-6) == pytest.approx(np.log1p(np.exp(2)), rel=1e-5)
-    slope = gradient("bce", target, logits, hard_share=0.5).ravel()
+    assert value("bce", target, logits, ohem_fraction=0.5) == pytest.approx(hardest, rel=1e-5)
+    assert value("bce", target, logits, ohem_fraction=1e-6) == pytest.approx(np.log1p(np.exp(2)), rel=1e-5)
+    slope = gradient("bce", target, logits, ohem_fraction=0.5).ravel()
     assert (slope != 0).tolist() == [True, False, False, True, False]
 
 
@@ -144,13 +144,13 @@ def test_hard_share_against_sorting():
     costs = (np.log1p(np.exp(logits)) - logits * mask).mean(axis=-1)[valid[..., 0] > 0]
     for share in (0.05, 0.25, 0.7, 1.0):
         hardest = np.sort(costs)[::-1][: round(share * len(costs))]
-        found = value("bce", np.concatenate([mask, valid], -1), logits, hard_share=share)
+        found = value("bce", np.concatenate([mask, valid], -1), logits, ohem_fraction=share)
         assert found == pytest.approx(hardest.mean(), rel=1e-5)
 
 
 def test_ties_are_all_among_the_hardest():
     target = target_of([[1, 0, 1, 0]], [[1, 1, 1, 1]])
-    assert value("bce", target, np.zeros((1, 1, 4, 1), np.float32), hard_share=0.25) == pytest.approx(LN2, rel=1e-5)
+    assert value("bce", target, np.zeros((1, 1, 4, 1), np.float32), ohem_fraction=0.25) == pytest.approx(LN2, rel=1e-5)
 
 
 def test_presence_by_the_surest_pixels_by_hand():
@@ -160,10 +160,10 @@ def test_presence_by_the_surest_pixels_by_hand():
     ln3 = np.log(3)
     logits = np.array([[ln3, -5, 3 * ln3, 0], [0, -2 * ln3, 9, 9]], np.float32).reshape(2, 1, 4, 1)
     expected = (np.log(10 / 9) + np.log(4 / 3)) / 2
-    found = surest_pixels_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits), share=0.5)
+    found = topk_pixels_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits), share=0.5)
     assert float(found) == pytest.approx(expected, rel=1e-5)
     plain = value("bce_dice", target, logits)
-    together = value("bce_dice", target, logits, presence_weight=2, presence_share=0.5)
+    together = value("bce_dice", target, logits, topk_weight=2, topk_fraction=0.5)
     assert together == pytest.approx(plain + 2 * expected, rel=1e-5)
 
 
@@ -215,31 +215,31 @@ def test_a_better_answer_costs_less(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "target", "message"),
+    ("name", "options", "task", "message"),
     [
-        ("bce_dise", {}, "masks", "did you mean 'bce_dice'"),
-        ("dice", {}, "presence", "no loss 'dice' for presence"),
-        ("focal", {"gama": 1}, "masks", "did you mean 'gamma'"),
-        ("focal", {"gamma": "high"}, "masks", "not a number"),
-        ("focal", {"gamma": [2.0]}, "masks", "not a number"),
-        ("focal", {"gamma": float("inf")}, "masks", "inf is not a number"),
-        ("focal", {"gamma": -2}, "presence", "gamma: -2 is below 0"),
-        ("focal", {"alpha": 3}, "masks", "alpha: 3 does not lie from 0 to 1"),
-        ("bce_dice", {"dice_weight": 7}, "masks", "dice_weight: 7 does not lie from 0 to 1"),
-        ("bce_dice", {"presence_weight": -3}, "masks", "presence_weight: -3 is below 0"),
-        ("dice", {"smooth": -1}, "masks", "smooth: -1 is below 0"),
-        ("dice", {"per_image": 1}, "masks", "per_image: 1 is neither true nor false"),
-        ("bce", {"hard_share": 0}, "masks", "hard_share: 0 is not a share"),
-        ("dice", {"hard_share": 0.5}, "masks", "dice has no option 'hard_share'"),
-        ("bce", {"class_weights": 2}, "masks", "2 is no list of factors"),
-        ("bce", {"class_weights": [1, -1]}, "presence", "no list of factors"),
-        ("bce", {"class_weights": [0, 0]}, "masks", "not all of them 0"),
-        ("bce", {"class_weights": [1, 2, 3]}, "masks", r"each of the 2 classes, not \[1, 2, 3\]"),
+        ("bce_dise", {}, "segmentation", "did you mean 'bce_dice'"),
+        ("dice", {}, "classification", "no loss 'dice' for classification"),
+        ("focal", {"gama": 1}, "segmentation", "did you mean 'gamma'"),
+        ("focal", {"gamma": "high"}, "segmentation", "not a number"),
+        ("focal", {"gamma": [2.0]}, "segmentation", "not a number"),
+        ("focal", {"gamma": float("inf")}, "segmentation", "inf is not a number"),
+        ("focal", {"gamma": -2}, "classification", "gamma: -2 is below 0"),
+        ("focal", {"alpha": 3}, "segmentation", "alpha: 3 does not lie from 0 to 1"),
+        ("bce_dice", {"dice_weight": 7}, "segmentation", "dice_weight: 7 does not lie from 0 to 1"),
+        ("bce_dice", {"topk_weight": -3}, "segmentation", "topk_weight: -3 is below 0"),
+        ("dice", {"smooth": -1}, "segmentation", "smooth: -1 is below 0"),
+        ("dice", {"per_image": 1}, "segmentation", "per_image: 1 is neither true nor false"),
+        ("bce", {"ohem_fraction": 0}, "segmentation", "ohem_fraction: 0 is not a share"),
+        ("dice", {"ohem_fraction": 0.5}, "segmentation", "dice has no option 'ohem_fraction'"),
+        ("bce", {"class_weights": 2}, "segmentation", "2 is no list of factors"),
+        ("bce", {"class_weights": [1, -1]}, "classification", "no list of factors"),
+        ("bce", {"class_weights": [0, 0]}, "segmentation", "not all of them 0"),
+        ("bce", {"class_weights": [1, 2, 3]}, "segmentation", r"each of the 2 classes, not \[1, 2, 3\]"),
     ],
 )
-def test_wrong_names_and_values_are_refused(name, options, target, message):
+def test_wrong_names_and_values_are_refused(name, options, task, message):
     with pytest.raises(ConfigError, match=message):
-        make_loss(name, options, target=target, classes=2)
+        make_loss(name, options, task=task, classes=2)
 
 
 def test_presence_has_losses_of_its_own():

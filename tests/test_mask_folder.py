@@ -17,7 +17,7 @@ from skyfold.config.files import load_config
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.types import ArraySequence
 
-CLOUD: dict[str, Any] = {"classes": {"cloud": 255}, "background": 100, "undefined": 0}
+CLOUD: dict[str, Any] = {"classes": {"cloud": 255}, "background": 100, "ignore_value": 0}
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
@@ -70,7 +70,7 @@ def test_images_and_masks_become_samples(tmp_path: Path) -> None:
 
 def test_without_an_undefined_value_all_pixels_count(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, {"a": halves(255, 0)})
-    assert built(folder, background=0, undefined=None).load(folder, "train").valid is None
+    assert built(folder, background=0, ignore_value=None).load(folder, "train").valid is None
 
 
 def test_a_grid_of_ones_own_brings_masks_to_it(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_masks_and_tables_are_read_as_truth_and_as_predictions(tmp_path: Path) -
 
 def test_predicted_masks_of_one_class_may_be_plain_black_and_white(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, {"a": halves(7, 100), "b": halves(1, 7)})
-    contest = built(folder, classes={"cloud": 7}, undefined=1)
+    contest = built(folder, classes={"cloud": 7}, ignore_value=1)
     plain = folder_of(tmp_path / "pred", {"a": halves(255, 0), "b": halves(0, 255)}) / "masks"
     pred = contest.read_pred(plain, np.array(["b", "a"]))
     assert pred[1][0, :, 0].tolist() == [1] * 6 + [0] * 6

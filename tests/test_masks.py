@@ -11,7 +11,7 @@ from PIL import Image
 from skyfold.data.masks import NONE, UNDEFINED, ClassTable, DefinedPixels, MaskFiles, RleMasks
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 
-GREY = ClassTable.parse({"cloud": 255, "haze": [200, 201]}, background=100, undefined=0)
+GREY = ClassTable.parse({"cloud": 255, "haze": [200, 201]}, background=100, ignore_value=0)
 
 
 def saved(path: Path, values: list[list[object]]) -> Path:
@@ -29,7 +29,7 @@ def test_grey_values_become_classes_background_and_undefined(tmp_path: Path) -> 
 
 
 def test_colours_become_classes(tmp_path: Path) -> None:
-    table = ClassTable.parse({"ice": "#ff0000", "water": "#0000FF"}, background=0, undefined="#ffffff")
+    table = ClassTable.parse({"ice": "#ff0000", "water": "#0000FF"}, background=0, ignore_value="#ffffff")
     path = saved(tmp_path / "a.png", [[[255, 0, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255]]])
     assert table.read(path).tolist() == [[0, 1], [NONE, UNDEFINED]]
 
@@ -60,7 +60,7 @@ def test_a_class_table_that_contradicts_itself_is_refused(
     classes: dict[str, object], background: object, undefined: object, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        ClassTable.parse(classes, background=background, undefined=undefined)
+        ClassTable.parse(classes, background=background, ignore_value=undefined)
 
 
 def test_runs_are_counted_at_the_size_of_the_image_and_sampled_on_the_grid() -> None:
@@ -70,7 +70,7 @@ def test_runs_are_counted_at_the_size_of_the_image_and_sampled_on_the_grid() -> 
     assert masks[0].shape == (2, 4, 2)
     assert masks[0][..., 0].tolist() == [[0, 1, 0, 0]] * 2
     assert not masks[0][..., 1].any()
-    assert masks.stamp() != RleMasks(texts[:, ::-1], rows=masks.rows, drawn_at=(4, 8), grid=(2, 4)).stamp()
+    assert masks.fingerprint() != RleMasks(texts[:, ::-1], rows=masks.rows, drawn_at=(4, 8), grid=(2, 4)).fingerprint()
 
 
 def test_wrong_runs_name_their_row() -> None:

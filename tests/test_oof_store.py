@@ -15,7 +15,15 @@ CONFIG = {"model": {"family": "unet"}, "training": {"epochs": 2}, "loss": "dice"
 
 
 def store(
-    folder, *, name="unet", kind="masks", rows=(0, 1, 2), shape=(2, 3, 1), test=2, unit="probability", folds=FOLDS
+    folder,
+    *,
+    name="unet",
+    kind="segmentation",
+    rows=(0, 1, 2),
+    shape=(2, 3, 1),
+    test=2,
+    unit="probability",
+    folds=FOLDS,
 ):
     info = begin_run(
         folder, name=name, kind=kind, classes=("cloud",), unit=unit, config=CONFIG, config_hash=name, folds=folds
@@ -32,7 +40,7 @@ def store(
 
 def test_a_whole_run_is_read_and_the_unvalidated_row_is_not_covered(tmp_path):
     run = read_run(store(tmp_path), FOLDS)
-    assert run.oof.covered.tolist() == [True, True, True, False]
+    assert run.oof.has_prediction.tolist() == [True, True, True, False]
     assert run.test is not None
     assert run.test.ids.tolist() == ["t0", "t1"]
 
@@ -60,7 +68,7 @@ def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named
         begin_run(
             tmp_path,
             name="unet",
-            kind="masks",
+            kind="segmentation",
             classes=("cloud",),
             unit="probability",
             config=changed,
@@ -70,7 +78,7 @@ def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named
 
 
 def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
-    of_a_forecast = {"name": "last_year", "kind": "forecast", "classes": ("+1",), "unit": "mm/h", "folds": FOLDS}
+    of_a_forecast = {"name": "last_year", "kind": "forecasting", "classes": ("+1",), "unit": "mm/h", "folds": FOLDS}
     begin_run(tmp_path, config={"family": "persistence"}, config_hash="a", **of_a_forecast)
     with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
         begin_run(tmp_path, config={"family": "mean_of_years"}, config_hash="b", **of_a_forecast)
@@ -104,7 +112,7 @@ def test_a_foreign_edit_of_a_row_is_found(tmp_path):
 
 def test_runs_of_the_same_rows_are_aligned(tmp_path):
     runs = [read_run(store(tmp_path / name, name=name), FOLDS) for name in ("unet", "fpn")]
-    gate = read_run(store(tmp_path / "gate", name="gate", kind="presence", shape=(1,)), FOLDS)
+    gate = read_run(store(tmp_path / "gate", name="gate", kind="classification", shape=(1,)), FOLDS)
     require_aligned(runs, gate)
 
 
@@ -115,7 +123,7 @@ def test_runs_of_the_same_rows_are_aligned(tmp_path):
         ({"shape": (4, 4, 1)}, "shape differs"),
         ({"test": 0}, "'fpn' has none"),
         ({"test": 3}, "first in only one of them 't2'"),
-        ({"kind": "presence"}, "has no masks to blend"),
+        ({"kind": "classification"}, "has no masks to blend"),
     ],
     ids=lambda value: str(value),
 )
@@ -128,5 +136,5 @@ def test_what_does_not_fit_is_named(tmp_path, settings, message):
 
 def test_a_gate_must_be_a_classifier(tmp_path):
     run = read_run(store(tmp_path / "unet"), FOLDS)
-    with pytest.raises(OofMismatch, match="target: presence"):
+    with pytest.raises(OofMismatch, match="task: classification"):
         require_aligned([run], run)

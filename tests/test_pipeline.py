@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from skyfold.competition import build
-from skyfold.postprocess.evaluate import lattice
+from skyfold.postprocess.threshold_sweep import threshold_grid
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import begin_run, open_rows
 
@@ -41,7 +41,7 @@ model: {options: {feature: lowest_band}}
     "gate.yaml": """
 base: data.yaml
 name: gate
-target: presence
+task: classification
 image: {size: [64, 96]}
 model: {family: efficientnet_classifier, options: {encoder_weights: none}}
 loss: {name: bce}
@@ -56,13 +56,13 @@ bootstrap: 100
     "gated.yaml": """
 base: blend.yaml
 name: gated
-gate: gate.yaml
-postprocess: {presence: classifier}
+classifier_gate: gate.yaml
+postprocess: {gate_input: classifier}
 """,
     "stacked.yaml": """
 base: blend.yaml
 name: stacked
-gate: gate.yaml
+classifier_gate: gate.yaml
 """,
 }
 
@@ -107,7 +107,7 @@ def store_gate(folder, wrong=()):
     info = begin_run(
         run,
         name="gate",
-        kind="presence",
+        kind="classification",
         classes=CLASSES,
         unit="probability",
         config=config.model_dump(mode="json"),
@@ -135,14 +135,14 @@ def test_one_command_ends_in_a_submission_with_its_scores(finished):
     assert {run["name"] for run in sidecar["runs"]} == {"bright", "lowest"}
     assert sidecar["rows"] == len(table) == 15 * 4
     assert (finished / "oof" / "tiny" / "both" / "examples.png").read_bytes().startswith(b"\x89PNG")
-    assert set(sidecar["scores"]) >= {"naive", "cross_fitted", "optimism", "at_half"}
+    assert set(sidecar["scores"]) >= {"cv_in_sample", "cv_cross_fitted", "optimism", "cv_at_0.5"}
 
 
 def test_naive_is_never_below_cross_fitted_and_optimism_is_their_difference(finished):
     scores = json.loads((finished / "oof" / "tiny" / "both" / "blend.json").read_text())["scores"]["final"]
-    assert scores["naive"] >= scores["cross_fitted"]
-    assert scores["optimism"] == pytest.approx(scores["naive"] - scores["cross_fitted"])
-    assert scores["low"] < scores["cross_fitted"] < scores["high"]
+    assert scores["cv_in_sample"] >= scores["cv_cross_fitted"]
+    assert scores["optimism"] == pytest.approx(scores["cv_in_sample"] - scores["cv_cross_fitted"])
+    assert scores["low"] < scores["cv_cross_fitted"] < scores["high"]
 
 
 def test_the_script_scores_the_submission_as_the_job_did(finished, monkeypatch, capsys):
@@ -189,7 +189,7 @@ def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
     assert script("blend")(["gated.yaml"]) == 0
     scores = json.loads((work / "oof" / "tiny" / "gated" / "blend.json").read_text())["scores"]
     # The oracle may empty a mask that hits nothing anyway, which scores the same: both keep or gain every map.
-    assert scores["final"]["naive"] >= scores["baselines"]["oracle"] - 1e-9
+    assert scores["final"]["cv_in_sample"] >= scores["baselines"]["oracle"] - 1e-9
     assert scores["gains"]["gate"]["value"] > 0
     assert script("submit")(["gated.yaml"]) == 0
     tables = {
@@ -207,7 +207,7 @@ def test_stacked_presence_is_fitted_without_the_scored_fold_and_hands_in_too(wor
     result = json.loads((work / "oof" / "tiny" / "stacked" / "blend.json").read_text())
     coef = np.array(result["presence_stack"]["coef_"])
     assert (coef.argmax(axis=1) == coef.shape[1] - 1).all()  # brightness knows little, the classifier nearly all
-    assert result["scores"]["final"]["cross_fitted"] > result["scores"]["before_gate"]["cross_fitted"]
+    assert result["scores"]["final"]["cv_cross_fitted"] > result["scores"]["before_gate"]["cv_cross_fitted"]
     assert script("submit")(["stacked.yaml"]) == 0
     assert (work / "submissions" / "tiny" / "stacked.csv").is_file()
 
@@ -283,12 +283,12 @@ def test_mistakes_end_with_one_message_and_exit_code_2(work, capsys, arguments, 
 
 
 def test_lattice_has_one_half_and_no_level_twice():
-    levels = lattice(51)
+    levels = threshold_grid(51)
     assert 127 in levels
     assert len(set(levels.tolist())) == 51
     assert levels.min() >= 0
     assert levels.max() <= 254
-    assert lattice(255).tolist() == list(range(255))
+    assert threshold_grid(255).tolist() == list(range(255))
 
 
 @pytest.mark.parametrize("name", ["bright", "gate"])
@@ -369,7 +369,7 @@ def test_damaged_files_of_a_run_are_named_with_the_remedy(work, capsys, file, da
 def test_a_damaged_cache_is_made_again(work):
     for path in (work / "data" / ".cache").rglob("values.npy"):
         path.write_bytes(path.read_bytes()[:40])
-    for path in (work / "data" / ".cache").rglob("done.npy"):
+    for path in (work / "data" / ".cache").rglob("complete.npy"):
         path.unlink()
     assert script("run")(["blend.yaml"]) == 0
 

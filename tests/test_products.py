@@ -30,7 +30,7 @@ CONFIGS = {
 data:
   competition: cloud_cover
   options: {grid: [48, 48]}
-  folds: {k: 2, seed: 0, near_duplicate_bits: -1}
+  folds: {k: 2, seed: 0, phash_max_distance: -1}
   sample: {train: 6, validation: 2, test: 2, side: 96}
 """,
     "truth.yaml": """
@@ -118,7 +118,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = begin_run(
         folder,
         name="truth",
-        kind="masks",
+        kind="segmentation",
         classes=competition.classes,
         unit=competition.unit,
         config=config.model_dump(mode="json"),

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 import skyfold.models
 from skyfold.config.run import RunConfig
-from skyfold.config.training import PseudoConfig
+from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.store import runs
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
+from skyfold.store.runs import begin_run, read_info
 from skyfold.training import fold_trainer, run_folds
 from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
 from skyfold.types import Split
@@ -37,14 +37,14 @@ def config(**changes):
     return RunConfig.model_validate({**values, **changes})
 
 
-def student(**pseudo):
-    return config(name="student", pseudo={"run": "teacher", **pseudo})
+def student(**pseudo_labels):
+    return config(name="student", pseudo_labels={"run": "teacher", **pseudo_labels})
 
 
 def images(count, seed=0):
     inputs = np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
     targets = np.stack([inputs[..., 0] > 128, inputs[..., 0] < 60, inputs[..., 0] >= 0], axis=-1).astype(np.uint8)
-    return TrainingArrays(np.array([f"{seed}_{i}" for i in range(count)]), inputs, targets, content=f"images {seed}")
+    return TrainingArrays(np.array([f"{seed}_{i}" for i in range(count)]), inputs, targets, checksum=f"images {seed}")
 
 
 def folds(turned=0):
@@ -56,7 +56,7 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     # not sure of the first (0.898), (0, 26) not of the second (0.102), (0, 0) is sure that there is nothing.
     probabilities = np.array([[[255, 0], [230, 25], [229, 0], [0, 26], [0, 0]]], np.uint8)[np.newaxis]
     inputs = np.full((1, 1, 5, 3), 7, np.uint8)
-    labels = PseudoLabels(PseudoConfig(run="teacher"), inputs, {1: probabilities})
+    labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), inputs, {1: probabilities})
     own = SimpleNamespace(inputs=np.zeros((4, 1, 5, 3), np.uint8), targets=np.zeros((4, 1, 5, 3), np.uint8))
     rows, split = labels.added_to(own, Split(train=np.array([1, 3]), valid=np.array([0, 2])), fold=1)
     assert split.train.tolist() == [1, 3, 4]
@@ -69,9 +69,9 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     assert len(rows.inputs) == len(rows.targets) == 5
 
 
-def begin(runs, *, kind="masks", of=None, turned=0):
+def begin(runs, *, kind="segmentation", of=None, turned=0):
     of = of or config()
-    runs.begin_run(
+    begin_run(
         runs / "teacher",
         name="teacher",
         kind=kind,
@@ -88,8 +88,8 @@ def begin(runs, *, kind="masks", of=None, turned=0):
     [
         ({"turned": 1}, "'teacher' was trained with other folds .* rows that 'student' validates"),
         ({"kind": "blend"}, "'teacher' is of kind blend, whose networks between them have seen every row"),
-        ({"kind": "presence"}, "kind presence. Name a run that segments"),
-        ({"of": config(pseudo={"run": "first"})}, "learned from a teacher itself. Name that one, 'first'"),
+        ({"kind": "classification"}, "kind classification. Name a run that segments"),
+        ({"of": config(pseudo_labels={"run": "first"})}, "learned from a teacher itself. Name that one, 'first'"),
         ({"of": config(image={"size": (8, 16)})}, r"sees images of \(8, 16\), 'student' of \(8, 12\)"),
         ({"of": config(classes=("ice",))}, "the teacher 'teacher' learned ice, 'student' learns all classes"),
         ({}, "'teacher' has not finished fold 0"),
@@ -112,9 +112,9 @@ def test_without_a_teacher_or_images_there_are_no_labels(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pseudo": {"run": "teacher"}}, "cannot be its own teacher"),
-        ({"pseudo": {"run": "first"}, "target": "presence"}, "target: presence does not learn"),
-        ({"pseudo": {"run": "first", "low": 0.6, "high": 0.5}}, "low must be below high"),
+        ({"pseudo_labels": {"run": "teacher"}}, "cannot be its own teacher"),
+        ({"pseudo_labels": {"run": "first"}, "task": "classification"}, "task: classification does not learn"),
+        ({"pseudo_labels": {"run": "first", "low": 0.6, "high": 0.5}}, "low must be below high"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(changes, message):
@@ -138,8 +138,8 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
         return run_folds.run_folds(of, COMPETITION, images(N), test, folds(), tmp_path / of.name, **options)
 
     run(config())
-    taught = student(low=0.4999, high=0.5)  # all pixels count but those in between
-    assert run(taught).complete
+    trainable_rows = student(low=0.4999, high=0.5)  # all pixels count but those in between
+    assert run(trainable_rows).complete
 
     from skyfold.training.network import Network
 
@@ -156,12 +156,12 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
     kept = {fold: RowStore.open(tmp_path / f"teacher/pseudo/fold{fold}").values for fold in (0, 1)}
     assert (kept[0] != kept[1]).any()
 
-    record = runs.read_info(tmp_path / "student").config["pseudo"]
+    record = read_info(tmp_path / "student").config["pseudo_labels"]
     assert record["provenance"].startswith(f"teacher {config().hash()} ")
     learned.clear()
-    run(taught)
+    run(trainable_rows)
     assert not learned  # what is finished is not done again
     with pytest.raises(ConfigError, match=r"run 'student' was begun with labels of .*--restart"):
-        run(taught, unlabelled=2)
-    run(taught, unlabelled=2, restart=True)
+        run(trainable_rows, unlabelled=2)
+    run(trainable_rows, unlabelled=2, restart=True)
     assert set(learned) == {("student", 0), ("student", 1)}

@@ -5,8 +5,8 @@ import pytest
 
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import rain_blend
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.postprocess.candidates import measure
 from skyfold.postprocess.event_threshold import EventEdge, edge_grid
@@ -99,11 +99,11 @@ def test_pixels_without_data_decide_nothing() -> None:
     assert measure(smoothing_grid(), pred, target, MAE_BY_CSI, valid=valid).best(np.arange(3)) == Smoothing(0.0, 0.8)
 
 
-def outcomes(members: np.ndarray, truth: np.ndarray) -> list[KnownOutcome]:
+def outcomes(members: np.ndarray, truth: np.ndarray) -> list[Hindcast]:
     """members (M, n, H, W, L)."""
-    history = History(np.zeros((4, *truth.shape[1:3]), np.float32), np.array([1]))
+    history = PastFrames(np.zeros((4, *truth.shape[1:3]), np.float32), np.array([1]))
     valid = np.ones(truth.shape[1:3], bool)
-    return [KnownOutcome(history, members[:, i], truth[i], valid) for i in range(len(truth))]
+    return [Hindcast(history, members[:, i], truth[i], valid) for i in range(len(truth))]
 
 
 def test_a_blend_of_rain_is_as_good_as_it_can_be_on_what_it_was_fitted_on() -> None:

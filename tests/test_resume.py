@@ -80,7 +80,7 @@ def results(root: Path) -> dict[str, np.ndarray]:
     stores = {part: RowStore.open(run / part) for part in ("oof", "test")}
     for store in stores.values():
         store.verify()
-        assert store.done.all()
+        assert store.complete.all()
     return {part: np.array(store.values) for part, store in stores.items()}
 
 

@@ -10,30 +10,30 @@ from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.store.rows import RowStore, release_pages
 
 
-def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", stamp="one"):
-    return RowStore.open_or_create(folder, ids=list(ids), shape=shape, dtype=dtype, stamp=stamp)
+def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", fingerprint="one"):
+    return RowStore.open_or_create(folder, ids=list(ids), shape=shape, dtype=dtype, fingerprint=fingerprint)
 
 
 def test_a_row_never_written_is_not_done(tmp_path):
     store = make(tmp_path)
     store.write(np.array([1]), np.full((1, 2, 2), 7))
-    assert store.done.tolist() == [False, True, False]
+    assert store.complete.tolist() == [False, True, False]
 
 
 def test_opening_again_keeps_done_rows(tmp_path):
     make(tmp_path).write(np.array([2]), np.full((1, 2, 2), 9))
     again = make(tmp_path)
-    assert again.done.tolist() == [False, False, True]
+    assert again.complete.tolist() == [False, False, True]
     assert again[2].tolist() == [[9, 9], [9, 9]]
     RowStore.open(tmp_path).verify()
 
 
 @pytest.mark.parametrize(
-    "other", [{"stamp": "two"}, {"ids": ("a", "c", "b")}, {"shape": (2, 3)}, {"dtype": "float32"}], ids=str
+    "other", [{"fingerprint": "two"}, {"ids": ("a", "c", "b")}, {"shape": (2, 3)}, {"dtype": "float32"}], ids=str
 )
 def test_rows_made_from_something_else_are_begun_afresh(tmp_path, other):
     make(tmp_path).write(np.array([0]), np.ones((1, 2, 2)))
-    assert not make(tmp_path, **other).done.any()
+    assert not make(tmp_path, **other).complete.any()
 
 
 def test_a_changed_byte_is_found_and_named(tmp_path):
@@ -52,24 +52,24 @@ def test_a_changed_row_is_not_done_when_opened_to_write(tmp_path):
     store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
     store.values[1, 0, 0] += 1
     store.flush()
-    assert make(tmp_path).done.tolist() == [True, False, True]
+    assert make(tmp_path).complete.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("name", ["values.npy", "crc32.npy", "done.npy", "rows.json"])
+@pytest.mark.parametrize("name", ["values.npy", "crc32.npy", "complete.npy", "rows.json"])
 def test_a_file_cut_off_is_never_filled_with_zeros(tmp_path, name):
     make(tmp_path).write(np.arange(3), np.arange(12).reshape(3, 2, 2))
     with open(tmp_path / name, "r+b") as file:
         file.truncate((tmp_path / name).stat().st_size - 2)
     with pytest.raises(DamagedFile, match=rf"{name}: (missing or cut off|not whole JSON)"):
         RowStore.open(tmp_path)
-    assert not make(tmp_path).done.any()  # begun afresh
+    assert not make(tmp_path).complete.any()  # begun afresh
 
 
 def test_nan_is_refused_by_id_and_nothing_is_written(tmp_path):
     store = make(tmp_path, shape=(2,), dtype="float32")
     with pytest.raises(OofMismatch, match="'b' are NaN"):
         store.write(np.array([0, 1]), np.array([[1, 2], [np.nan, 0]]))
-    assert not store.done.any()
+    assert not store.complete.any()
     assert not store.values.any()
 
 
@@ -86,7 +86,7 @@ def test_an_empty_folder_says_what_to_run(tmp_path):
 def test_a_store_without_its_meta_file_counts_as_empty(tmp_path):
     make(tmp_path).write(np.arange(3), np.ones((3, 2, 2)))
     (tmp_path / "rows.json").unlink()
-    assert not make(tmp_path).done.any()
+    assert not make(tmp_path).complete.any()
 
 
 def test_chunks_cover_the_rows_in_order(tmp_path, monkeypatch):
@@ -116,12 +116,12 @@ def test_a_full_disk_is_told_before_a_row_is_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(OSError, match="No space left on device; it takes 8 MB") as error:
-        RowStore.open_or_create(tmp_path / "store", ids=["a"], shape=(1 << 20,), dtype="float64", stamp="s")
+        RowStore.open_or_create(tmp_path / "store", ids=["a"], shape=(1 << 20,), dtype="float64", fingerprint="s")
     assert error.value.filename == tmp_path / "store" / "values.npy"
     assert not list((tmp_path / "store").iterdir())
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
 def test_the_space_of_all_rows_is_taken_at_once(tmp_path):
-    RowStore.open_or_create(tmp_path / "store", ids=["a", "b"], shape=(1 << 17,), dtype="float64", stamp="s")
+    RowStore.open_or_create(tmp_path / "store", ids=["a", "b"], shape=(1 << 17,), dtype="float64", fingerprint="s")
     assert (tmp_path / "store" / "values.npy").stat().st_blocks * 512 >= 2 << 20

@@ -26,7 +26,7 @@ from skyfold.training.predict_scenes import scene_probabilities, strips_on_grid
 from skyfold.training.tiles import Strip, Tiling
 from skyfold.types import Samples
 
-PLAN = CropPlan((16, 16), per_scene=4, scales=(0.5, 2.0), balanced=1.0)
+PLAN = CropPlan((16, 16), crops_per_image=4, scales=(0.5, 2.0), balanced=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +86,17 @@ def test_arrays_of_whole_images_are_learned_from_as_they_are() -> None:
 
 
 def test_content_is_that_of_the_files_and_of_what_their_colours_mean(files: Path, tmp_path: Path) -> None:
-    content = opened(files, tmp_path / "cache").content
+    checksum = opened(files, tmp_path / "cache").checksum
     moved = Path(shutil.copytree(files, tmp_path / "moved"))
     label = moved / "labels" / "train" / "scene_0001.png"
     os.utime(label, (1, 1))
-    assert opened(moved, tmp_path / "cache of moved").content == content
+    assert opened(moved, tmp_path / "cache of moved").checksum == checksum
     colours = {"background": "#000000", "thick_cloud": "#00ff00", "thin_cloud": "#ff0000", "shadow": "#0000ff"}
-    assert opened(files, tmp_path / "cache", colours=colours).content != content
+    assert opened(files, tmp_path / "cache", colours=colours).checksum != checksum
     shutil.copy(moved / "labels" / "train" / "scene_0000.png", tmp_path / "other.png")
     shutil.copy(tmp_path / "other.png", label)
     shutil.copy(moved / "images" / "train" / "scene_0000.png", moved / "images" / "train" / "scene_0001.png")
-    assert opened(moved, tmp_path / "cache of moved").content != content
+    assert opened(moved, tmp_path / "cache of moved").checksum != checksum
 
 
 def test_scenes_to_predict_have_no_labels(files: Path, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_big_scene_is_predicted_in_the_memory_of_a_row_of_tiles() -> None:
         network,
         BigScene(),
         members=[lambda: None, lambda: None],
-        scaling="unit",
+        normalization="unit",
         flips=(),
         tiling=Tiling((64, 64), 8),
         grid=(32, 32),
@@ -186,7 +186,7 @@ def test_members_and_views_are_averaged() -> None:
             cast(Network, SimpleNamespace(batch_size=1, logits=logits)),
             SimpleNamespace(shape=(16, 16, 3), read=lambda *window: np.zeros((16, 16, 3), np.uint8)),
             members=list(members()),
-            scaling="unit",
+            normalization="unit",
             flips=flips,
             tiling=Tiling((16, 16), 0),
             grid=(16, 16),

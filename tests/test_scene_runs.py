@@ -29,7 +29,7 @@ GRID = (20, 24)
 DATA = {
     "competition": "cloud_cover",
     "options": {"grid": GRID},
-    "folds": {"k": 2, "near_duplicate_bits": -1},
+    "folds": {"k": 2, "phash_max_distance": -1},
     "sample": {"train": 5, "validation": 1, "test": 2, "side": 80},
 }
 
@@ -61,7 +61,7 @@ def config(**changes: Any) -> RunConfig:
     values: dict[str, Any] = {
         "name": "tiny",
         "data": DATA,
-        "image": {"size": [32, 32], "crop": {"per_scene": 3, "scales": [0.7, 1.4]}},
+        "image": {"size": [32, 32], "crop": {"crops_per_image": 3, "scales": [0.7, 1.4]}},
         "model": {"family": "tiny_net", "options": {"filters": 8}},
         "optimizer": {"learning_rate": 0.02},
         "training": {"epochs": 3, "batch_size": 4, "ema": 0.5},
@@ -149,14 +149,13 @@ def test_another_overlap_predicts_anew_with_the_same_weights() -> None:
 
     assert overlapping(0.5).fit_hash() == overlapping(0.25).fit_hash()
     assert overlapping(0.5).hash() != overlapping(0.25).hash()
-    more = config(image={"size": [32, 32], "crop": {"per_scene": 5}})
+    more = config(image={"size": [32, 32], "crop": {"crops_per_image": 5}})
     assert more.fit_hash() != overlapping(0.25).fit_hash()
 
 
-def test_runs_stored_before_there_were_crops_stay_valid() -> None:
+def test_crops_change_the_weights() -> None:
     whole = config(image={"size": [32, 32]})
     assert config(image={"size": [32, 32], "crop": None}).hash() == whole.hash()
-    assert "crop" not in whole.stored()["image"]
     assert whole.fit_hash() != config(image={"size": [32, 32], "crop": {}}).fit_hash()
 
 
@@ -166,9 +165,12 @@ def test_runs_stored_before_there_were_crops_stay_valid() -> None:
         ({"image": {"size": [32, 32], "crop": {"scales": [2, 1]}}}, "the least and the greatest"),
         ({"image": {"size": [32, 32], "crop": {"scales": [0, 1]}}}, "both above 0"),
         ({"image": {"size": [32, 32], "crop": {"overlap": 0.6}}}, "less than or equal to 0.5"),
-        ({"image": {"size": [32, 32], "crop": {}, "edges": {"guide": "brightness"}}}, "leave edges off, or crop"),
-        ({"target": "presence"}, "leave image.crop off"),
-        ({"pseudo": {"run": "other"}}, "leave pseudo or image.crop off"),
+        (
+            {"image": {"size": [32, 32], "crop": {}, "guided_filter": {"guide": "brightness"}}},
+            "leave edges off, or crop",
+        ),
+        ({"task": "classification"}, "leave image.crop off"),
+        ({"pseudo_labels": {"run": "other"}}, "leave pseudo or image.crop off"),
     ],
 )
 def test_what_crops_do_not_go_with_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -190,8 +192,10 @@ def test_how_crops_are_drawn_can_be_searched_and_how_tiles_overlap_cannot(tmp_pa
         path.write_text(f"name: crops\nbase: run.yaml\nsearch:\n  {key}: {{kind: float, low: 0, high: 0.5}}\n")
         return path
 
-    load_study(searched("image.crop.balanced"))
+    load_study(searched("image.crop.class_balanced_fraction"))
     with pytest.raises(ConfigError, match=r"'image\.crop\.overlap' cannot be set here: validation"):
         load_study(searched("image.crop.overlap"))
-    with pytest.raises(ConfigError, match=r"'image\.crop\.balance' \(did you mean 'image\.crop\.balanced'\?\)"):
-        load_study(searched("image.crop.balance"))
+    with pytest.raises(
+        ConfigError, match=r"'image\.crop\.class_balanced' \(did you mean 'image\.crop\.class_balanced_fraction'\?\)"
+    ):
+        load_study(searched("image.crop.class_balanced"))

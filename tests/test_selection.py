@@ -52,9 +52,9 @@ def small_maps(draw):
     target = (rng.random(shape) < 0.5) & (rng.random((shape[0], 1, 1, shape[3])) < 0.6)
     valid = rng.random(shape[:3]) < 0.8 if draw(st.booleans()) else None
     gate = np.round(rng.random((shape[0], shape[3])), draw(st.integers(0, 2))).astype(np.float32)
-    lattice = {"levels": np.array([0, 60, 149, 254]), "min_areas": np.array([0, 2, 5])}
+    threshold_grid = {"levels": np.array([0, 60, 149, 254]), "min_areas": np.array([0, 2, 5])}
     rule = draw(st.sampled_from(["component", "total", "triplet"]))
-    return prob, target, valid, gate, count_maps(prob, target, valid, rule=rule, **lattice)
+    return prob, target, valid, gate, count_maps(prob, target, valid, rule=rule, **threshold_grid)
 
 
 def flat(by_level, count=1, classes=1):
@@ -69,9 +69,9 @@ def mean_score(selection, counts, prob=None, objective="mean_dice"):
 
 def every_selection(counts, gate_prob):
     """All settings x gates of a set with one class."""
-    tops = counts.levels if counts.rule == "triplet" else [None]
+    top_thresholds = counts.levels if counts.rule == "triplet" else [None]
     gates = [None] if gate_prob is None else [*np.unique(gate_prob).astype(np.float64), 2.0]
-    for top, area, level, gate in itertools.product(tops, counts.min_areas, counts.levels, gates):
+    for top, area, level, gate in itertools.product(top_thresholds, counts.min_areas, counts.levels, gates):
         if top is None or top >= level:
             yield Selection(
                 (int(level),),
@@ -126,7 +126,7 @@ def test_no_pair_of_level_and_area_is_better(case):
     dice, empty, _ = case
     counts = made_up(dice, empty)
     chosen = select(counts)
-    assert chosen.gate_threshold_ is None
+    assert chosen.gate_thresholds is None
     assert mean_score(chosen, counts) == pytest.approx(dice.mean(axis=0).max(axis=(1, 2)).mean(), abs=1e-8)
 
 
@@ -156,8 +156,8 @@ def test_expected_dice_keeps_what_is_expected_to_gain(case):
         expected = dice[there, k, t, m].mean() if there.any() else 0.0
         keep = prob[:, k].astype(np.float64) >= 1 / (1 + expected)
         scores[k, t, m] = np.where(keep, dice[:, k, t, m], empty[:, k]).mean()
-        if (chosen.level_[k], chosen.min_area_[k]) == (LEVELS[t], MIN_AREAS[m]):
-            assert chosen.gate_threshold_[k] == pytest.approx(1 / (1 + expected), abs=1e-12)
+        if (chosen.thresholds[k], chosen.min_areas[k]) == (LEVELS[t], MIN_AREAS[m]):
+            assert chosen.gate_thresholds[k] == pytest.approx(1 / (1 + expected), abs=1e-12)
     best = np.mean([max(v for (c, *_), v in scores.items() if c == k) for k in range(dice.shape[1])])
     assert mean_score(chosen, counts, prob) == pytest.approx(best, abs=1e-8)
 
@@ -173,14 +173,14 @@ def test_wanted_precision_or_recall_is_read_off_the_curve(gate, read_off):
     chosen = select(made_up(dice, empty), prob, gate=gate, wanted=0.9)
     for k in range(2):
         threshold = read_off(prob[:, k], ~empty[:, k], 0.9).threshold
-        assert chosen.gate_threshold_[k] == threshold
+        assert chosen.gate_thresholds[k] == threshold
         kept = dice[prob[:, k] >= threshold, k].sum(axis=0)
         t, m = np.unravel_index(np.argmax(kept), kept.shape)
-        assert (chosen.level_[k], chosen.min_area_[k]) == (LEVELS[t], MIN_AREAS[m])
+        assert (chosen.thresholds[k], chosen.min_areas[k]) == (LEVELS[t], MIN_AREAS[m])
 
 
 def test_wanted_precision_must_be_given():
-    with pytest.raises(ConfigError, match="gate_wanted"):
+    with pytest.raises(ConfigError, match="gate_target"):
         select(made_up(flat([1] * 5), np.zeros((1, 1), bool)), np.ones((1, 1)), gate="precision")
 
 
@@ -196,14 +196,14 @@ def test_wanted_precision_must_be_given():
 )
 def test_equal_levels_give_the_middle_of_their_plateau(by_level, level):
     chosen = select(made_up(flat(by_level), np.zeros((1, 1), dtype=bool)))
-    assert (chosen.level_, chosen.min_area_) == ((level,), (0,))
+    assert (chosen.thresholds, chosen.min_areas) == ((level,), (0,))
 
 
 def test_gate_threshold_lies_in_the_middle_of_the_gap():
     # The mask is right in the row of 0.8 and wrong in that of 0.3 (the class is not there): any gate between does.
     dice = np.stack([flat([0.5] * 5)[0], flat([0.0] * 5)[0]])
     chosen = select(made_up(dice, np.array([[False], [True]])), np.array([[0.8], [0.3]]))
-    assert chosen.gate_threshold_ == (pytest.approx(0.55),)
+    assert chosen.gate_thresholds == (pytest.approx(0.55),)
 
 
 def test_equal_probabilities_stand_or_fall_together():
@@ -211,7 +211,7 @@ def test_equal_probabilities_stand_or_fall_together():
     dice = np.concatenate([flat([0.4] * 5, count=2), flat([0.0] * 5)])
     counts, prob = made_up(dice, np.array([[False], [False], [True]])), np.full((3, 1), 0.5)
     chosen = select(counts, prob)
-    assert chosen.gate_threshold_[0] > 0.5
+    assert chosen.gate_thresholds[0] > 0.5
     assert mean_score(chosen, counts, prob) == pytest.approx(1 / 3)
 
 
@@ -244,9 +244,9 @@ def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others(rule):
         assert fit.by_fold[f] == chosen
         np.testing.assert_array_equal(fit.stats[own], row_stats(chosen, counts, gate, rows=own))
     assert np.isnan(fit.stats[fold == -1]).all()
-    assert np.isnan(fit.naive_stats[fold == -1]).all()
+    assert np.isnan(fit.in_sample_stats[fold == -1]).all()
     assert fit.score == METRICS["global_iou"]().score(fit.stats[fold != -1])
-    assert fit.optimism == pytest.approx(fit.naive - fit.score)
+    assert fit.optimism == pytest.approx(fit.in_sample - fit.score)
 
 
 def test_rows_never_validated_change_nothing():
@@ -257,7 +257,7 @@ def test_rows_never_validated_change_nothing():
     more = np.concatenate([dice, flat([1, 0, 0, 0, 0], count=50)])
     with_more = cross_fitted(made_up(more, np.zeros((70, 1), dtype=bool)), np.concatenate([fold, np.full(50, -1)]))
     assert with_more.selection == alone.selection
-    assert (with_more.naive, with_more.score) == (alone.naive, alone.score)
+    assert (with_more.in_sample, with_more.score) == (alone.in_sample, alone.score)
 
 
 def test_on_pure_noise_the_naive_score_is_optimistic_and_the_cross_fitted_one_is_not():
@@ -267,7 +267,7 @@ def test_on_pure_noise_the_naive_score_is_optimistic_and_the_cross_fitted_one_is
         for _ in range(60)
     ]
     # Every place is worth 0.5 on new rows; the greatest of 15 means of 40 rows lies some 1.7 x 0.29 / sqrt(40) above.
-    assert np.mean([fit.naive for fit in fits]) == pytest.approx(0.58, abs=0.015)
+    assert np.mean([fit.in_sample for fit in fits]) == pytest.approx(0.58, abs=0.015)
     assert np.mean([fit.score for fit in fits]) == pytest.approx(0.5, abs=0.02)
 
 
@@ -320,7 +320,7 @@ def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
     ]
     assert not any(s[fold == -1].any() for s in shown)
     covered = fold != -1
-    assert result.naive == pytest.approx(np.where(empty[covered], 1.0, 0.8).mean())
+    assert result.in_sample == pytest.approx(np.where(empty[covered], 1.0, 0.8).mean())
     # Unseen, every row gets 0.5: kept or emptied alike, never told apart.
     for f in (0, 1):
         own = empty[fold == f]

@@ -34,8 +34,8 @@ def test_config_is_sound(path):
         assert path.stem in (config.name, f"demo_{config.name}")
     if isinstance(config, BlendConfig):
         runs, gate = member_configs(config, path)
-        assert {run.target for run in runs} == {"masks"}
-        assert gate is None or gate.target == "presence"
+        assert {run.task for run in runs} == {"segmentation"}
+        assert gate is None or gate.task == "classification"
 
 
 @pytest.mark.parametrize("path", FORECASTS, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -48,7 +48,7 @@ def config(name, data, init=None, **changes):
 def images(seed=0, bands=3):
     inputs = np.random.default_rng(seed).integers(0, 256, (N, *SIZE, bands), dtype=np.uint8)
     targets = np.stack([inputs[..., 0] > 128, inputs[..., 0] < 60, inputs[..., 0] >= 0], axis=-1).astype(np.uint8)
-    return TrainingArrays(np.array([f"{i}" for i in range(N)]), inputs, targets, content=f"images {seed}")
+    return TrainingArrays(np.array([f"{i}" for i in range(N)]), inputs, targets, checksum=f"images {seed}")
 
 
 def folds(turned=0):
@@ -150,22 +150,22 @@ def test_what_does_not_fit_is_explained(root):
     four = Network(config("third", "dark"), input_shape=(*SIZE, 4), classes=2)
     with pytest.raises(ConfigError, match="do not fit images of 4 bands"):
         start.weights(four, ("bright", "dark"), fold=0, seed=0)
-    given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "scaling": "symmetric"})
-    with pytest.raises(ConfigError, match=r"scaled as unit, not symmetric. Set image.scaling: unit"):
+    given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "normalization": "tf"})
+    with pytest.raises(ConfigError, match=r"scaled as unit, not tf. Set image.normalization: unit"):
         train(root, given, arrays=images(1))
 
 
 @pytest.mark.parametrize(
-    ("source", "data", "content"),
+    ("source", "data", "checksum"),
     [
         ({"run": "first"}, "light", "images 0"),  # its networks saw rows that these folds validate
         ({"run": "first", "data": "light"}, "renamed", "images 0"),  # the same images by another name
     ],
 )
-def test_a_run_of_the_same_data_with_other_folds_is_refused(root, source, data, content):
-    find_start(config("third", data, source), root, folds(), content)
+def test_a_run_of_the_same_data_with_other_folds_is_refused(root, source, data, checksum):
+    find_start(config("third", data, source), root, folds(), checksum)
     with pytest.raises(ConfigError, match="with other folds"):
-        find_start(config("third", data, source), root, folds(turned=1), content)
+        find_start(config("third", data, source), root, folds(turned=1), checksum)
 
 
 def test_a_run_that_has_seen_the_data_by_way_of_others_is_refused(root):

@@ -20,15 +20,15 @@ def rows(scores):
 
 
 def test_one_in_so_many_epochs_and_the_last_are_validated():
-    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validate_every=3))] == [3, 6, 8]
-    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validate_every=20))] == [8]
-    assert validated(rows([0.1] * 7), training(validate_every=3)) == [2, 5]
+    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validation_freq=3))] == [3, 6, 8]
+    assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validation_freq=20))] == [8]
+    assert validated(rows([0.1] * 7), training(validation_freq=3)) == [2, 5]
     assert validated(rows([0.1] * 3), training()) == [0, 1, 2]
 
 
 def test_the_best_epoch_is_the_first_of_the_best_validated_ones():
     scores = [math.nan, 0.5, math.nan, 0.7, math.nan, 0.7]
-    every = training(validate_every=2)
+    every = training(validation_freq=2)
     assert best_epoch(rows(scores), every, greater_is_better=True) == 3
     assert best_epoch(rows(scores), every, greater_is_better=False) == 1
     assert best_epoch(rows([0.2, math.nan, 0.1]), training(), greater_is_better=True) == 0
@@ -49,7 +49,7 @@ def test_patience_counts_epochs_behind_the_best(patience, scores, expected):
 
 
 def test_a_fit_ends_with_an_epoch_that_was_validated():
-    every = training(epochs=20, validate_every=3, patience=4)
+    every = training(epochs=20, validation_freq=3, patience=4)
     scores = [math.nan, math.nan, 0.5, math.nan, math.nan, 0.4, math.nan, math.nan, 0.3]
     ended = [has_ended(rows(scores[:count]), every, greater_is_better=True) for count in range(10)]
     assert ended == [False] * 9 + [True]  # 3 epochs behind the best at the sixth, 6 at the ninth

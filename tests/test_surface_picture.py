@@ -28,27 +28,27 @@ def measured(metric, rule="component"):
 
 @pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
 def test_surface_is_the_score_of_every_setting(metric):
-    prob, target, surfaces, _ = measured(metric)
+    prob, target, sweep, _ = measured(metric)
     rows = np.array([0, 2, 5])
-    scores = score_surface(surfaces, rows, 0)
+    scores = score_surface(sweep, rows, 0)
     for m, t in np.ndindex(scores.shape):
-        selection = Selection((int(surfaces.levels[t]),), (int(surfaces.min_areas[m]),))
+        selection = Selection((int(sweep.levels[t]),), (int(sweep.min_areas[m]),))
         masks = chain.apply(selection, prob[rows])
-        stats = surfaces.metric.stats(target=target[rows], pred=masks)
-        assert scores[m, t] == pytest.approx(surfaces.metric.score(stats))
+        stats = sweep.metric.stats(target=target[rows], pred=masks)
+        assert scores[m, t] == pytest.approx(sweep.metric.score(stats))
 
 
 def test_picture_is_written(tmp_path):
     from matplotlib.image import imread
 
-    _, _, surfaces, post = measured("mean_dice")
-    draw_surface(tmp_path / "surface.png", evaluate(surfaces, FOLDS, post), FOLDS.fold, k=0, name="cloud")
+    _, _, sweep, post = measured("mean_dice")
+    draw_surface(tmp_path / "surface.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")
     picture = imread(tmp_path / "surface.png")
     assert picture.shape[0] > 300
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
 
 
 def test_a_triplet_has_no_surface_to_draw():
-    _, _, surfaces, _ = measured("mean_dice", rule="triplet")
+    _, _, sweep, _ = measured("mean_dice", rule="triplet")
     with pytest.raises(ValueError, match="three settings"):
-        score_surface(surfaces, np.arange(8), 0)
+        score_surface(sweep, np.arange(8), 0)

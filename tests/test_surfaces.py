@@ -27,7 +27,7 @@ def store_run(folder, prob, name="net"):
     info = begin_run(
         folder,
         name=name,
-        kind="masks",
+        kind="segmentation",
         classes=("a", "b"),
         unit="probability",
         config={},
@@ -127,9 +127,9 @@ def test_other_predictions_or_truth_are_counted_again(run, maps, counted, tmp_pa
     assert measured.counts.truth[2].tolist() == changed[3].sum(axis=(0, 1)).tolist()
     measure(run.oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
     assert counted["level_counts"] == 18
-    RowStore.open_or_create(run.folder / "oof", ids=IDS, shape=SHAPE, dtype="uint8", stamp="net " + FOLDS.hash()).write(
-        np.array([5]), 255 - prob[5:6]
-    )
+    RowStore.open_or_create(
+        run.folder / "oof", ids=IDS, shape=SHAPE, dtype="uint8", fingerprint="net " + FOLDS.hash()
+    ).write(np.array([5]), 255 - prob[5:6])
     measured = measure(
         read_run(run.folder, FOLDS).oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder
     )
@@ -193,9 +193,13 @@ def test_scores_are_those_of_the_metric(run, maps, rule, metric):
     scores = evaluate(measured, FOLDS, post).scores(draws=50, seed=0)
     rows = FOLDS.fold >= 0
     half = METRICS[metric]().stats(target=maps[1][rows], pred=maps[0][rows] > 127)
-    assert scores["at_half"] == METRICS[metric]().score(half)
-    assert scores["naive"] >= scores["cross_fitted"] == pytest.approx(scores["naive"] - scores["optimism"])
-    assert scores["low"] <= scores["cross_fitted"] <= scores["high"]
+    assert scores["cv_at_0.5"] == METRICS[metric]().score(half)
+    assert (
+        scores["cv_in_sample"]
+        >= scores["cv_cross_fitted"]
+        == pytest.approx(scores["cv_in_sample"] - scores["optimism"])
+    )
+    assert scores["low"] <= scores["cv_cross_fitted"] <= scores["high"]
 
 
 def test_presence_features_from_kept_counts_are_those_from_pixels(run, maps):

@@ -42,7 +42,7 @@ def model() -> Any:
         crops = EpochCrops(scenes, CropPlan((CROP, CROP), CROPS, (0.7, 1.4), 0.7), len(CLASSES), seed=0, epoch=epoch)
         inputs = np.stack([crops.inputs[row] for row in range(len(crops))])
         targets = np.stack([crops.targets[row][..., :-1] for row in range(len(crops))])
-        network.fit(scaled(inputs), targets.astype(np.float32), batch_size=8, shuffle=False, verbose=0)
+        network.fit(normalized(inputs), targets.astype(np.float32), batch_size=8, shuffle=False, verbose=0)
     return network
 
 
@@ -52,7 +52,7 @@ def labelled(index: int) -> Scene:
     return Scene(ArrayWindows(image, 3), labels, count_classes(labels, len(CLASSES)))
 
 
-def scaled(images: np.ndarray) -> np.ndarray:
+def normalized(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(255)
 
 
@@ -64,7 +64,7 @@ def test_the_gradient_across_tile_borders_is_that_elsewhere(model: Any) -> None:
 
 def test_the_network_has_learned_where_clouds_are(model: Any) -> None:
     image, classes = scene(np.random.default_rng(10), SIZE)
-    found = model.predict_on_batch(scaled(image)[np.newaxis])[0].argmax(axis=-1)
+    found = model.predict_on_batch(normalized(image)[np.newaxis])[0].argmax(axis=-1)
     commonest = np.bincount(classes.ravel()).max() / classes.size
     assert (found == classes).mean() > commonest + 0.15
 
@@ -77,12 +77,12 @@ def excess(model: Any, overlap: int) -> float:
         image = scene(np.random.default_rng(index), SIZE)[0]
         strips = predict_scene(
             ArrayWindows(image, 3),
-            lambda tiles: model.predict_on_batch(scaled(tiles)),
+            lambda tiles: model.predict_on_batch(normalized(tiles)),
             Tiling((TILE, TILE), overlap),
             batch_size=4,
         )
         tiled = np.concatenate([strip.values for strip in strips])
-        whole = model.predict_on_batch(scaled(image)[np.newaxis])[0]
+        whole = model.predict_on_batch(normalized(image)[np.newaxis])[0]
         found.append(ratio(tiled, overlap) / ratio(whole, overlap))
     return float(np.mean(found)) - 1
 

@@ -29,14 +29,14 @@ def maps(draw):
 @settings(deadline=None, max_examples=40)
 def test_surface_equals_applying_every_triplet(case):
     prob, target, valid = case
-    surface = triplet_surface(prob, target, valid, levels=LEVELS, min_counts=MIN_COUNTS, workers=1)
+    sweep = triplet_surface(prob, target, valid, levels=LEVELS, min_counts=MIN_COUNTS, workers=1)
     classes = prob.shape[-1]
-    for top, m, t in np.ndindex(surface.shape[2:]):
+    for top, m, t in np.ndindex(sweep.shape[2:]):
         sure = prob > LEVELS[top] if valid is None else (prob > LEVELS[top]) & valid[..., None]
         enough = sure.sum(axis=(1, 2)) >= MIN_COUNTS[m]
         mask = (prob > LEVELS[t]) & enough[:, None, None, :]
         np.testing.assert_array_equal(
-            surface[:, :, top, m, t], dice_score(target=target, pred=mask, valid=valid).astype(np.float32)
+            sweep[:, :, top, m, t], dice_score(target=target, pred=mask, valid=valid).astype(np.float32)
         )
         applied = triplet.apply(prob, [LEVELS[top]] * classes, [MIN_COUNTS[m]] * classes, [LEVELS[t]] * classes, valid)
         np.testing.assert_array_equal(applied, mask if valid is None else mask & valid[..., None])
@@ -49,11 +49,11 @@ def test_a_map_that_is_nowhere_sure_is_emptied_and_a_sure_one_gets_its_whole_out
     counts = count_maps(prob, target, rule="triplet", levels=LEVELS, min_areas=np.array([0, 2]))
     chosen = select(counts)
     # No single level does: 60 and below shows the rim in row 1, 127 and above loses it in row 0.
-    assert (chosen.level_, chosen.min_area_, chosen.top_level_) == ((0,), (2,), (127,))
-    masks = triplet.apply(prob, chosen.top_level_, chosen.min_area_, chosen.level_)
+    assert (chosen.thresholds, chosen.min_areas, chosen.top_thresholds) == ((0,), (2,), (127,))
+    masks = triplet.apply(prob, chosen.top_thresholds, chosen.min_areas, chosen.thresholds)
     np.testing.assert_array_equal(masks, target)
     best_total = count_maps(prob, target, rule="total", levels=LEVELS, min_areas=np.array([0, 2]))
-    assert select(best_total).top_level_ is None
+    assert select(best_total).top_thresholds is None
 
 
 @pytest.mark.parametrize(("count", "kept"), [(2, True), (3, False)])

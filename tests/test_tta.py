@@ -73,7 +73,7 @@ class Images:
 
 def predicted(network, images, flips, members=(lambda: None,)):
     rows = np.arange(len(images.inputs))
-    return mean_predictions(network, images, rows, members=members, scaling="unit", flips=flips, meaning=sigmoid)
+    return mean_predictions(network, images, rows, members=members, normalization="unit", flips=flips, meaning=sigmoid)
 
 
 def test_a_symmetric_network_is_not_changed_by_views():

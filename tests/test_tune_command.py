@@ -36,7 +36,7 @@ data:
     "tiny.yaml": """
 base: data.yaml
 name: tiny
-image: {size: [32, 32], scaling: per_image}
+image: {size: [32, 32], normalization: per_image}
 model: {family: tiny_net, options: {filters: 4}}
 training: {epochs: 5, batch_size: 4}
 """,
@@ -53,7 +53,7 @@ search:
     "unet.yaml": """
 base: data.yaml
 name: unet
-image: {size: [32, 32], scaling: per_image}
+image: {size: [32, 32], normalization: per_image}
 model: {family: segmentation_models, options: {encoder: resnet18, encoder_weights: none}}
 """,
     "search_unet.yaml": """

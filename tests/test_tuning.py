@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 RUN = """
 name: small
 data: {competition: understanding_clouds, name: tiny}
-image: {size: [64, 96], scaling: per_image}
+image: {size: [64, 96], normalization: per_image}
 model: {family: segmentation_models, options: {decoder: unet, encoder: resnet18, encoder_weights: none}}
 training: {epochs: 9, batch_size: 8}
 augment:
@@ -145,8 +145,8 @@ def test_conditions_name_keys_and_choices_that_there_are(folder):
     assert "'loss.nam' is not searched (did you mean 'loss.name'?)" in said
     said = refused(searching(folder, loss__name=loss, loss__options__smooth={**weight, "when": {"loss.name": "dice"}}))
     assert "'dice' is no choice of loss.name" in said
-    circle = {"loss.name": {**loss, "when": {"image.scaling": "unit"}}}
-    circle["image.scaling"] = {"kind": "categorical", "choices": ["unit"], "when": {"loss.name": "bce"}}
+    circle = {"loss.name": {**loss, "when": {"image.normalization": "unit"}}}
+    circle["image.normalization"] = {"kind": "categorical", "choices": ["unit"], "when": {"loss.name": "bce"}}
     assert "depend on each other in a circle" in refused(study_file(folder, search=circle))
     said = refused(
         searching(folder, loss__options__smooth=weight, loss__name={**loss, "when": {"loss.options.smooth": 1}})
@@ -183,7 +183,7 @@ def test_combinations_hold_every_choice_however_many_there_are(folder):
     search = {
         "model.options.encoder": {"kind": "categorical", "choices": encoders},
         "loss.name": {"kind": "categorical", "choices": ["bce", "dice", "bce_dice", "focal", "lovasz"]},
-        "image.scaling": {"kind": "categorical", "choices": ["unit", "byte", "imagenet", "per_image"]},
+        "image.normalization": {"kind": "categorical", "choices": ["unit", "none", "torch", "per_image"]},
     }
     found = combinations(load_study(study_file(folder, search=search))[0].search)
     assert len(found) <= 96

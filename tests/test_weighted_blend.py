@@ -8,13 +8,13 @@ import pytest
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import weighted_blend
 from skyfold.forecasting.baselines.weighted_blend import block_map
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 
 GRID, LEADS = (8, 12), 2
 
 
-def outcome(seed: int) -> KnownOutcome:
+def outcome(seed: int) -> Hindcast:
     """Two members: the first is right at lead 0 and in the left half of lead 1, the second in the right half of it."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 100, (*GRID, LEADS)).astype(np.float32)
@@ -22,8 +22,8 @@ def outcome(seed: int) -> KnownOutcome:
     members = np.stack([truth, wrong[1]])
     members[0, :, 6:, 1], members[1, :, 6:, 1] = wrong[0, :, 6:, 1], truth[:, 6:, 1]
     valid = rng.random((*GRID, LEADS)) < 0.9
-    return KnownOutcome(
-        History(np.zeros((3, *GRID), np.float32), np.array([1, 2])), members, np.where(valid, truth, np.nan), valid
+    return Hindcast(
+        PastFrames(np.zeros((3, *GRID), np.float32), np.array([1, 2])), members, np.where(valid, truth, np.nan), valid
     )
 
 
@@ -69,8 +69,11 @@ def test_options_are_checked():
     ):
         with pytest.raises(ConfigError, match=named):
             weighted_blend.check(options)
-    nothing = KnownOutcome(
-        History(np.zeros((1, *GRID)), np.array([1])), np.empty((0, *GRID, 1)), np.zeros((*GRID, 1)), np.ones(GRID, bool)
+    nothing = Hindcast(
+        PastFrames(np.zeros((1, *GRID)), np.array([1])),
+        np.empty((0, *GRID, 1)),
+        np.zeros((*GRID, 1)),
+        np.ones(GRID, bool),
     )
     with pytest.raises(ConfigError, match="name some in members"):
         weighted_blend.fit([nothing])
@@ -87,5 +90,5 @@ def test_a_mean_stays_within_what_it_is_a_mean_of():
     full = np.full((5, 10, 10, 1), 250, dtype=np.float32)
     regions = np.arange(100).reshape(10, 10)
     blend = weighted_blend.WeightedBlend(shares[None], regions)
-    forecast = blend.forecast(History(np.zeros((3, 10, 10), np.float32), np.array([1])), full)
+    forecast = blend.forecast(PastFrames(np.zeros((3, 10, 10), np.float32), np.array([1])), full)
     np.testing.assert_array_equal(forecast, 250)

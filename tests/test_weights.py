@@ -231,8 +231,8 @@ def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others(
         for f, one in result.by_fold.items()
     ]
     assert result.cross_fitted == pytest.approx(np.mean(scores))
-    assert result.naive == pytest.approx(result.chosen.score)
-    assert result.optimism == pytest.approx(result.naive - result.cross_fitted)
+    assert result.in_sample == pytest.approx(result.chosen.score)
+    assert result.optimism == pytest.approx(result.in_sample - result.cross_fitted)
 
 
 def test_what_does_not_fit_leaves_a_random_sample_of_rows():

@@ -21,7 +21,7 @@ from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice.ice_frames import without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.forecasting.baselines.nearest_neighbours import neighbour_means
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 
 BASELINES = (
     ("mean_of_years", {"years": 1}),
@@ -70,19 +70,19 @@ def _seconds(path: str, each: list[float], wanted: float | None = None, note: st
     return Line(path, "", median(each), min(each), max(each), "s", wanted, note)
 
 
-def history_of(*, quick: bool) -> History:
+def history_of(*, quick: bool) -> PastFrames:
     """All that is known at the end of the data."""
     folder = data_folder()
     if folder is not None and (folder / "seaice").is_dir() and not quick:
         competition = build("arctic_sea_ice", {}, folder / "seaice")
-        history: History = competition.load(folder / "seaice", "test").inputs.history(0)  # type: ignore[attr-defined]
+        history: PastFrames = competition.load(folder / "seaice", "test").inputs.history(0)  # type: ignore[attr-defined]
         return history
     grid, years = ((56, 38), 16) if quick else (GRID, YEARS)
     times = np.datetime64("1979-01") + np.arange(12 * years)
-    return History(without_flags(procedural_codes(times, grid, 0)), np.arange(1, 13), 12)
+    return PastFrames(without_flags(procedural_codes(times, grid, 0)), np.arange(1, 13), 12)
 
 
-def baselines(history: History) -> list[tuple[str, Callable[[], object]]]:
+def baselines(history: PastFrames) -> list[tuple[str, Callable[[], object]]]:
     """Name and a call that makes the forecast, of each."""
     found: list[tuple[str, Callable[[], object]]] = []
     for family, options in BASELINES:
@@ -92,7 +92,7 @@ def baselines(history: History) -> list[tuple[str, Callable[[], object]]]:
     return found
 
 
-def _neighbours(history: History, *, quick: bool) -> list[Line]:
+def _neighbours(history: PastFrames, *, quick: bool) -> list[Line]:
     from sklearn.neighbors import KNeighborsRegressor
 
     seasons = history.same_season(0, LAGS + 1).reshape(LAGS + 1, -1)

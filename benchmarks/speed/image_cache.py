@@ -27,7 +27,7 @@ def lines(*, quick: bool) -> list[Line]:
     with tempfile.TemporaryDirectory() as name:
         paths = [jpeg(Path(name) / f"{i}.jpg", seed=i) for i in range(images)]
         samples = Samples(ids=np.array([path.name for path in paths]), inputs=ImageFiles(paths))
-        cached = training_arrays(samples, size=SIZE, folder=Path(name) / "cache", stamp="")
+        cached = training_arrays(samples, size=SIZE, folder=Path(name) / "cache", fingerprint="")
         for i, path in enumerate(paths):
             off = np.abs(cached.inputs[i].astype(int) - decoded(path).astype(int))
             assert off.max() <= 3, off.max()  # rounded once more where the decoder averages first
@@ -37,7 +37,7 @@ def lines(*, quick: bool) -> list[Line]:
             Work(lambda: [np.array(cached.inputs[i]) for i in range(images)], images),
             {
                 "cv2 decode + resize": (Work(lambda: [decoded(path) for path in paths], images), 50.0),
-                "cv2 reduced decode + resize": (Work(lambda: [reduced(path) for path in paths], images), None),
+                "cv2 reduced decode + resize": (Work(lambda: [resized(path) for path in paths], images), None),
             },
             rounds=rounds,
         )
@@ -48,7 +48,7 @@ def decoded(path: Path) -> np.ndarray:
     return cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA)
 
 
-def reduced(path: Path) -> np.ndarray:
+def resized(path: Path) -> np.ndarray:
     image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_2), cv2.COLOR_BGR2RGB)
     return cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA)
 

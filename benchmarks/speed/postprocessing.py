@@ -20,7 +20,7 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.dice_sweep import dice_surface
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.threshold_sweep import lattice, measure
+from skyfold.postprocess.threshold_sweep import measure, threshold_grid
 from skyfold.postprocess.triplet import triplet_surface
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
@@ -55,7 +55,7 @@ def lines(*, quick: bool) -> list[Line]:
 
 def _against_peers(prob: np.ndarray, truth: np.ndarray, kind: str, *, rounds: int, quick: bool) -> list[Line]:
     """The peers take fewer maps a round; the areas and Dice of all ways are held to be equal first."""
-    few = lattice(3 if quick else 20)
+    few = threshold_grid(3 if quick else 20)
     count = prob.shape[0] * prob.shape[3]
     one, one_truth = prob[:1, ..., :1], truth[:1, ..., :1]  # a map with a mask: the usual way takes a second on it
     for levels in (few, ALL_LEVELS):
@@ -91,15 +91,15 @@ def _ours(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray
 
 
 def _strongest(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    surface = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
-    for i, k in np.ndindex(surface.shape[:2]):
+    sweep = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
+    for i, k in np.ndindex(sweep.shape[:2]):
         plane = np.ascontiguousarray(prob[i, :, :, k])
         true = np.ascontiguousarray(truth[i, :, :, k])
         for t, level in enumerate(levels):
             mask = cv2.threshold(plane, int(level), 255, cv2.THRESH_BINARY)[1]
             parts, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_16U)
-            _dice_of_parts(labels, true, parts, MIN_AREAS, surface[i, k, t])
-    return surface
+            _dice_of_parts(labels, true, parts, MIN_AREAS, sweep[i, k, t])
+    return sweep
 
 
 @compiled
@@ -123,8 +123,8 @@ def _dice_of_parts(labels, truth, parts, min_areas, dice):  # type: ignore[no-un
 
 
 def _with_statistics(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    surface = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
-    for i, k in np.ndindex(surface.shape[:2]):
+    sweep = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
+    for i, k in np.ndindex(sweep.shape[:2]):
         plane, true = prob[i, :, :, k].copy(), truth[i, :, :, k].copy()
         for t, level in enumerate(levels):
             mask = cv2.threshold(plane, int(level), 255, cv2.THRESH_BINARY)[1]
@@ -134,21 +134,21 @@ def _with_statistics(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) ->
             for m, least in enumerate(MIN_AREAS):
                 large = areas >= least
                 total = areas[large].sum() + true.sum()
-                surface[i, k, t, m] = 2.0 * overlaps[large].sum() / total if total else 1.0
-    return surface
+                sweep[i, k, t, m] = 2.0 * overlaps[large].sum() / total if total else 1.0
+    return sweep
 
 
 def _usual(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """On float probabilities, as notebooks have them; a threshold between two stored values is (level + 0.5) / 255."""
     as_float = prob.astype(np.float32) / 255.0
-    surface = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
+    sweep = np.empty((prob.shape[0], prob.shape[3], len(levels), len(MIN_AREAS)), dtype=np.float32)
     for k in range(prob.shape[3]):
         for t, level in enumerate(levels):
             for m, min_size in enumerate(MIN_AREAS):
                 for i in range(len(prob)):
                     kept = _large_enough(as_float[i, :, :, k], (level + 0.5) / 255.0, min_size)
-                    surface[i, k, t, m] = _dice(kept, truth[i, :, :, k])
-    return surface
+                    sweep[i, k, t, m] = _dice(kept, truth[i, :, :, k])
+    return sweep
 
 
 def _large_enough(probability: np.ndarray, threshold: float, min_size: int) -> np.ndarray:
@@ -187,8 +187,8 @@ def _triplets(prob: np.ndarray, truth: np.ndarray, *, rounds: int, quick: bool) 
     def one_by_one() -> np.ndarray:
         return np.stack([_triplet_dice(prob, truth, *triplet) for triplet in tried])
 
-    surface = ours()
-    of_tried = np.stack([surface[:, :, top, m, bottom] for top, bottom, m in places])
+    sweep = ours()
+    of_tried = np.stack([sweep[:, :, top, m, bottom] for top, bottom, m in places])
     np.testing.assert_allclose(one_by_one(), of_tried, rtol=1e-6)
     works = {"each applied with NumPy": (Work(one_by_one, len(tried) * prob.shape[0] * prob.shape[3]), None)}
     return ratios("triplets of two thresholds and a count", Work(ours, every), works, rounds=1 if quick else rounds)[0]

@@ -23,7 +23,7 @@ from skyfold.config.run import RunConfig
 from skyfold.forecasting.baselines import rain_extrapolation
 from skyfold.forecasting.baselines.rain_blend import FittedBlend
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.pipeline.forecast_checks import network_runs
 from skyfold.postprocess.event_threshold import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
@@ -38,17 +38,17 @@ def lines(*, quick: bool) -> list[Line]:
     count, rounds = (2, 1) if quick else (8, 7)
     frames = rain_event(np.random.default_rng(0), STRIDE * (count - 1) + FRAMES).astype(np.float32)
     frames = np.moveaxis(frames, -1, 0)
-    histories = [History(frames[STRIDE * i : STRIDE * i + FRAMES - 1], np.array([1])) for i in range(count)]
+    histories = [PastFrames(frames[STRIDE * i : STRIDE * i + FRAMES - 1], np.array([1])) for i in range(count)]
     fitted = FittedBlend("median", Smoothing(1.0, 0.88), EventEdge(0.09, 0.1))
 
-    def blend(history: History) -> np.ndarray:
+    def blend(history: PastFrames) -> np.ndarray:
         said = [rain_extrapolation.forecast(history, motions=[name]) for name in MEMBERS]
         return fitted.forecast(history, np.stack(said))
 
     networks = _networks(histories)
 
     def blend_with_networks() -> np.ndarray:
-        said = np.stack([np.stack([blend(history) for history in histories]), *(say() for say in networks)])
+        said = np.stack([np.stack([blend(history) for history in histories]), *(log() for log in networks)])
         return Smoothing(0.5, 0.97).apply(said.mean(axis=0))
 
     with_networks = Work(blend_with_networks, items=len(histories))
@@ -70,29 +70,29 @@ def lines(*, quick: bool) -> list[Line]:
     ]
 
 
-def _networks(histories: Sequence[History]) -> list[Callable[[], np.ndarray]]:
+def _networks(histories: Sequence[PastFrames]) -> list[Callable[[], np.ndarray]]:
     """Forecasts (n, H, W, 1) of each network that the config blends, all patches in one batch."""
     from skyfold.training import backend
 
     config = load_forecasts(CONFIG)
     blended = {name for model in config.forecasts for name in model.members}
     runs = [run for name, run in network_runs(config, CONFIG).items() if name in blended]
-    assert len({run.training.precision for run in runs}) == 1, "one process has one precision"
+    assert len({run.training.mixed_precision for run in runs}) == 1, "one process has one precision"
     backend.start(deterministic=False)
-    backend.prepare(precision=runs[0].training.precision)
+    backend.prepare(precision=runs[0].training.mixed_precision)
     return [_network(run, histories) for run in runs]
 
 
-def _network(run: RunConfig, histories: Sequence[History]) -> Callable[[], np.ndarray]:
-    assert run.view is not None
+def _network(run: RunConfig, histories: Sequence[PastFrames]) -> Callable[[], np.ndarray]:
+    assert run.frame_adapter is not None
     view, turns = (
-        plugins.load("forecasting.frame_adapters", run.view.name).build(**run.view.options),
+        plugins.load("forecasting.frame_adapters", run.frame_adapter.name).build(**run.frame_adapter.options),
         tta.views(run.tta),
     )
     shape = view.inputs(histories[0]).shape
     model = plugins.load("models", run.model.family).build(input_shape=shape, classes=1, **run.model.options)
 
-    def say() -> np.ndarray:
+    def log() -> np.ndarray:
         inputs = np.stack([view.inputs(history) for history in histories])
         outputs = [
             tta.undo(np.asarray(model.predict_on_batch(np.ascontiguousarray(tta.apply(inputs, turn)))), turn)
@@ -101,14 +101,14 @@ def _network(run: RunConfig, histories: Sequence[History]) -> Callable[[], np.nd
         mean = np.mean(outputs, axis=0, dtype=np.float32)
         return np.stack([view.forecast(out, history) for out, history in zip(mean, histories, strict=True)])
 
-    return say
+    return log
 
 
-def _each(forecast: Callable[[History], np.ndarray], histories: Sequence[History]) -> Work:
+def _each(forecast: Callable[[PastFrames], np.ndarray], histories: Sequence[PastFrames]) -> Work:
     return Work(lambda: [forecast(history) for history in histories], items=len(histories))
 
 
-def _pysteps() -> Callable[[History], np.ndarray] | None:
+def _pysteps() -> Callable[[PastFrames], np.ndarray] | None:
     """None where it is not installed."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -117,10 +117,10 @@ def _pysteps() -> Callable[[History], np.ndarray] | None:
     except ImportError:
         return None
 
-    def forecast(history: History) -> np.ndarray:
+    def forecast(history: PastFrames) -> np.ndarray:
         border = ((0, 0), (PADDING, PADDING), (PADDING, PADDING))
         wide = np.pad(history.frames.astype(np.float64), border, mode="edge")
-        ahead: np.ndarray = extrapolate(wide[-1], dense_lucaskanade(in_decibels(wide)), 1)
-        return ahead[0, PADDING:-PADDING, PADDING:-PADDING]
+        lead_times: np.ndarray = extrapolate(wide[-1], dense_lucaskanade(in_decibels(wide)), 1)
+        return lead_times[0, PADDING:-PADDING, PADDING:-PADDING]
 
     return forecast

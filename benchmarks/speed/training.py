@@ -2,7 +2,8 @@
 
 Batches of 4 images of 256 x 256, prepared before the clock starts; loss is cross-entropy and Dice, optimizer Adam.
 PyTorch runs as it comes (eager, float32), and compiled under bfloat16 with the layout of maps and the Adam that are
-fastest there; Keras as `training.precision` sets it. Each candidate is a process of its own that waits until it is its
+fastest there; Keras as `training.mixed_precision` sets it. Each candidate is a process of its own that waits until it
+is its
 turn. Before anything is timed, the networks are checked to have as many weights. Memory is the greatest of a process
 while it trains, libraries included.
 

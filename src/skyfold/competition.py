@@ -33,7 +33,7 @@ class Competition:
     `folder` (a Path, or None where it is not known) may settle what the options leave open, the grid say; an image's
     header may be looked at for that, and a folder that is not there yet is no error.
 
-    task          "segmentation" or "forecast"
+    task          "segmentation" or "forecasting"
     classes       names of the K classes (or lead times), in the order of the last target axis
     grid          (H, W) on which predictions are stored, scored and handed in
     unit          unit of a prediction: "probability", "mm/h", "concentration x 250"

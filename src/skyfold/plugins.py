@@ -27,7 +27,8 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def check_known(options: Iterable[str], known: Sequence[str], *, where: str) -> None:
-    """ConfigError on an option that is not known, with the nearest that is. where: "view.options: frames", say."""
+    """ConfigError on an option that is not known, with the nearest that is. where: "frame_adapter.options: frames",
+    say."""
     for name in options:
         if name not in known:
             there_are = f"Known: {', '.join(known)}." if known else "It has none."

@@ -65,7 +65,7 @@ class Predictions:
 
     ids: np.ndarray
     values: np.ndarray
-    covered: np.ndarray
+    has_prediction: np.ndarray
     unit: str
 
 

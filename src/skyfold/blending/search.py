@@ -56,12 +56,12 @@ class CrossFittedWeights:
 
     chosen: Chosen
     by_fold: dict[int, Chosen]
-    naive: float
+    in_sample: float
     cross_fitted: float
 
     @property
     def optimism(self) -> float:
-        return self.naive - self.cross_fitted
+        return self.in_sample - self.cross_fitted
 
 
 def levels_of(config: WeightsConfig) -> np.ndarray:
@@ -98,8 +98,8 @@ def search(
     members = np.unique(labels[use])
     total = np.zeros(maps.models)
     for _ in range(config.bags):
-        drawn = rng.permutation(members)[: max(1, round(config.row_share * len(members)))]
-        models = np.sort(rng.permutation(maps.models)[: max(1, int(np.ceil(config.model_share * maps.models)))])
+        drawn = rng.permutation(members)[: max(1, round(config.row_fraction * len(members)))]
+        models = np.sort(rng.permutation(maps.models)[: max(1, int(np.ceil(config.model_fraction * maps.models)))])
         total += _search_once(maps, config, metric, use & np.isin(labels, drawn), models).weights
     return _at_best_levels(maps, metric, whole_parts(total, MOST_PARTS), use)
 
@@ -115,8 +115,8 @@ def cross_fitted_weights(maps: PackedMaps, fold: np.ndarray, metric: MapMetric, 
     chosen = choose(fold != -1)
     by_fold = {f: choose((fold != -1) & (fold != f)) for f in folds}
     together = np.concatenate([counts_at(maps, by_fold[f], np.flatnonzero(fold == f)) for f in folds], axis=1)
-    naive = counts_at(maps, chosen, np.flatnonzero(fold != -1))
-    return CrossFittedWeights(chosen, by_fold, _mean_score(naive, metric), _mean_score(together, metric))
+    in_sample = counts_at(maps, chosen, np.flatnonzero(fold != -1))
+    return CrossFittedWeights(chosen, by_fold, _mean_score(in_sample, metric), _mean_score(together, metric))
 
 
 def greedy(maps: PackedMaps, metric: MapMetric, use: np.ndarray, models: np.ndarray, steps: int) -> Chosen:

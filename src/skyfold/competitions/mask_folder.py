@@ -35,7 +35,7 @@ def build(
     images: str = "images",
     masks: str = "masks",
     background: Any = 0,
-    undefined: Any = None,
+    ignore_value: Any = None,
     metric: str = "mean_dice",
     group: Mapping[str, str] | None = None,
     grid: Sequence[int] | None = None,
@@ -44,7 +44,7 @@ def build(
     """classes: {name: value}; a value is a grey value 0..255, a colour '#rrggbb', or a list of them.
 
     images, masks, test_images  names of folders in `folder`; without test_images there is no part "test"
-    background, undefined       values of no class; values of pixels that count in no loss and no score
+    background, ignore_value    values of no class; values of pixels that count in no loss and no score
     metric                      a name in skyfold.metrics.segmentation.METRICS
     group                       {file, id, column}: a CSV file in `folder`, its column of ids, its column of groups
     grid                        (H, W) of predictions and scores; without it the size that all images share
@@ -52,7 +52,7 @@ def build(
     _refuse_other_than_text(images=images, masks=masks, metric=metric)
     if test_images is not None:
         _refuse_other_than_text(test_images=test_images)
-    table = ClassTable.parse(classes, background=background, undefined=undefined)
+    table = ClassTable.parse(classes, background=background, ignore_value=ignore_value)
     if metric not in METRICS:
         raise ConfigError(f"metric '{metric}'{nearest(metric, list(METRICS))}. There are: {', '.join(METRICS)}.")
     if group is not None:
@@ -133,7 +133,7 @@ class Layout:
             ids=ids,
             inputs=ImageFiles(images),
             targets=targets,
-            valid=DefinedPixels(targets) if self.table.undefined else None,
+            valid=DefinedPixels(targets) if self.table.ignore_value else None,
             groups=None if self.group is None else _groups(folder / self.group["file"], self.group, ids),
         )
 
@@ -155,7 +155,7 @@ class Layout:
             for name, share in zip(self.table.classes, shares.T, strict=False)
         ]
         parts = [f"{len(samples)} images with masks, grid {self.grid[0]}x{self.grid[1]}", *covers]
-        if self.table.undefined:
+        if self.table.ignore_value:
             parts.append(f"undefined {1 - defined.mean():.1%}")
         if samples.groups is not None:
             parts.append(f"{len(np.unique(samples.groups))} groups")
@@ -170,7 +170,7 @@ class Layout:
             return Truth(ids=ids, targets=masks)
         paths = image_paths(path)
         targets = MaskFiles(paths, self.table, self.grid)
-        valid = DefinedPixels(targets) if self.table.undefined else None
+        valid = DefinedPixels(targets) if self.table.ignore_value else None
         return Truth(ids=_stems(paths), targets=targets, valid=valid)
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
@@ -259,11 +259,11 @@ def _groups(path: Path, names: dict[str, str], ids: np.ndarray) -> np.ndarray:
 def _answering(table: ClassTable) -> ClassTable:
     """How predicted masks are read: undefined is no class, and with one class alone 0 and 255 are understood."""
     codes = {code for values in table.classes.values() for code in values}
-    nothing = {*table.background, *table.undefined}
+    nothing = {*table.background, *table.ignore_value}
     classes = dict(table.classes)
     if len(classes) == 1:
         white, name = 0xFFFFFF if table.colours else 255, next(iter(classes))
         nothing |= {0} - codes
         if white not in nothing:
             classes[name] = tuple({*classes[name], white})
-    return replace(table, classes=classes, background=tuple(sorted(nothing)), undefined=())
+    return replace(table, classes=classes, background=tuple(sorted(nothing)), ignore_value=())

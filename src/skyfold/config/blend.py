@@ -17,22 +17,25 @@ class PostprocessConfig(Strict):
     """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
 
     rule: "component" drops small components, "total" empties a small mask, "triplet" empties a mask that has too few
-    pixels above a second, higher threshold (`min_areas` are then their counts). gate: how the classifier may empty a
-    class. gate_wanted: the precision or recall wanted, for the gates of these names. presence: what the gate goes by,
-    the classifier's probability alone, or stacked with the blend's own surest pixels by a logistic regression.
+    pixels above a second, higher threshold (`min_areas` are then their counts).
+    gate_criterion: how the classifier's threshold per class is chosen; gate_target: the precision or recall to reach,
+    for the criteria of these names. gate_input: the probability that is thresholded, the classifier's only, or a
+    logistic regression on it and on the blend's most probable pixels ("stacked").
     """
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
     min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     rule: Literal["component", "total", "triplet"] = "component"
-    gate: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
-    gate_wanted: Fraction | None = None
-    presence: Literal["classifier", "stacked"] = "stacked"
+    gate_criterion: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
+    gate_target: Fraction | None = None
+    gate_input: Literal["classifier", "stacked"] = "stacked"
 
     @model_validator(mode="after")
     def _wanted(self) -> PostprocessConfig:
-        if self.gate in ("precision", "recall") and self.gate_wanted is None:
-            raise ValueError(f"gate: {self.gate} needs gate_wanted, the {self.gate} to reach")
+        if self.gate_criterion in ("precision", "recall") and self.gate_target is None:
+            raise ValueError(
+                f"gate_criterion: {self.gate_criterion} needs gate_target, the {self.gate_criterion} to reach"
+            )
         return self
 
 
@@ -41,15 +44,16 @@ class WeightsConfig(Strict):
 
     search: "greedy" adds models one by one, with replacement, whichever helps most; "hill_climb" moves weight between
     two models as long as that helps; "slsqp" follows the gradient of the correlation with the truth. steps: models that
-    greedy adds; bags: how often the search is repeated, each on a random `row_share` of the groups and `model_share` of
+    greedy adds; bags: how often the search is repeated, each on a random `row_fraction` of the groups and
+    `model_fraction` of
     the runs, and averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
     """
 
     search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"
     steps: Annotated[int, Field(ge=1, le=250)] = 25
     bags: Annotated[int, Field(ge=1, le=100)] = 1
-    row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    model_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    row_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    model_fraction: Annotated[float, Field(gt=0, le=1)] = 0.75
     thresholds: Annotated[int, Field(ge=1, le=255)] = 15
     threshold_range: tuple[Fraction, Fraction] = (0.2, 0.8)
 
@@ -83,7 +87,7 @@ class MergeConfig(Strict):
 class BlendConfig(Strict):
     """Runs blended into one prediction, post-processed, and handed in.
 
-    runs: config files of the runs, relative to this file; gate: config of a run with target "presence", or none.
+    runs: config files of the runs, relative to this file; classifier_gate: config of a classification run.
     With a gate two submissions are written: `<name>_before_gate` and `<name>`.
     combine: "vote" is the share of runs above a level of their own per class, "stack" a logistic regression per class
     on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}` to
@@ -94,10 +98,10 @@ class BlendConfig(Strict):
     name: RunName
     data: DataConfig
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
-    gate: str | None = None
+    classifier_gate: str | None = None
     combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
     weights: tuple[float, ...] | WeightsConfig | None = None
-    merge: MergeConfig | None = Field(default=None, exclude_if=lambda merge: merge is None)
+    merge: MergeConfig | None = None
     postprocess: PostprocessConfig = PostprocessConfig()
     bootstrap: Positive = 1000
     seed: Seed = 0
@@ -128,7 +132,7 @@ class BlendConfig(Strict):
             raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
         if isinstance(self.weights, WeightsConfig) and self.combine != "mean":
             raise ValueError(f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones")
-        if self.merge and (self.gate or self.combine != "mean" or isinstance(self.weights, WeightsConfig)):
+        if self.merge and (self.classifier_gate or self.combine != "mean" or isinstance(self.weights, WeightsConfig)):
             raise ValueError("merge: it goes with the mean of runs, equal or of fixed weights, and without a gate")
         if self.weights is not None and self.combine == "stack":
             raise ValueError("weights: combine: stack fits its own; leave them off")

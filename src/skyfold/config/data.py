@@ -13,17 +13,17 @@ from skyfold.types import IntPair
 class FoldsConfig(Strict):
     """How the training samples are divided; written once to `oof/<data name>/folds.csv` and shared by all runs.
 
-    near_duplicate_bits: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
+    phash_max_distance: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
     years: the first and last of the years that forecasts are validated on, one fold each, fitted on the past alone; k
-    and seed then say nothing. years_a_fold: so many years share a fold, and are forecast by what was fitted before the
-    first of them.
+    and seed then say nothing. years_per_fold: so many years share a fold, and are forecast by what was fitted before
+    the first of them.
     """
 
     k: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
-    near_duplicate_bits: Annotated[int, Field(ge=-1, le=32)] = 3
-    years: IntPair | None = Field(default=None, exclude_if=lambda years: years is None)
-    years_a_fold: Positive = Field(default=1, exclude_if=lambda count: count == 1)
+    phash_max_distance: Annotated[int, Field(ge=-1, le=32)] = 3
+    years: IntPair | None = None
+    years_per_fold: Positive = 1
 
     @field_validator("years")
     @classmethod
@@ -34,8 +34,8 @@ class FoldsConfig(Strict):
 
     @model_validator(mode="after")
     def _of_years(self) -> FoldsConfig:
-        if self.years is None and self.years_a_fold > 1:
-            raise ValueError("years_a_fold: folds are of years where `years` says which; give it, or leave this off")
+        if self.years is None and self.years_per_fold > 1:
+            raise ValueError("years_per_fold: folds are of years where `years` says which; give it, or leave this off")
         return self
 
 

@@ -15,7 +15,7 @@ class ForecastModel(Strict):
     """One forecast, of a family or of a network.
 
     family: a module of `forecasting.baselines`; options: of its `forecast`. members: names of forecasts above it in the
-    list, for a family that learns from theirs. run: the config of a network with `target: forecast`, of the same name.
+    list, for a family that learns from theirs. run: the config of a network with `task: forecasting`, of the same name.
     """
 
     name: RunName
@@ -36,15 +36,15 @@ class ForecastModel(Strict):
 class ForecastConfig(Strict):
     """Forecasts of families and networks, compared on the same dates; the last one is handed in.
 
-    scored: the first and last year of the table; None: all that the folds validate. against: the forecast that the
+    eval_years: the first and last year of the table; None: all that the folds validate. baseline: the forecast that the
     others are compared with year by year; None: the first.
     """
 
     name: Name
     data: DataConfig
     forecasts: Annotated[tuple[ForecastModel, ...], Field(min_length=1)]
-    scored: IntPair | None = None
-    against: str | None = None
+    eval_years: IntPair | None = None
+    baseline: str | None = None
 
     @model_validator(mode="after")
     def _names_fit(self) -> ForecastConfig:
@@ -57,8 +57,8 @@ class ForecastConfig(Strict):
             unknown = [member for member in model.members if member not in names[:place]]
             if unknown:
                 raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
-        if self.against is not None and self.against not in names:
-            raise ValueError(f"against: there is no forecast '{self.against}'")
-        if self.scored is not None and self.scored[0] > self.scored[1]:
-            raise ValueError(f"scored: the first year comes first, got {list(self.scored)}")
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(f"baseline: there is no forecast '{self.baseline}'")
+        if self.eval_years is not None and self.eval_years[0] > self.eval_years[1]:
+            raise ValueError(f"eval_years: expected [first, last], got {list(self.eval_years)}")
         return self

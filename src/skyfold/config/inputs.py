@@ -11,7 +11,7 @@ from skyfold.config.fields import Fraction, Positive, Strict
 from skyfold.types import IntPair
 
 
-class GuideConfig(Strict):
+class GuidedFilterConfig(Strict):
     """How maps follow the edges of the image when they are enlarged (see postprocess/guided_filter.py).
 
     guide: the plane of the image whose edges count, a feature of data/colour.py; radius: of the window, in pixels of
@@ -26,15 +26,16 @@ class GuideConfig(Strict):
 class CropConfig(Strict):
     """Big scenes are learned from by crops and predicted by overlapping tiles, instead of being reduced as a whole.
 
-    `image.size` is then the size of a crop and of a tile. per_scene: crops of each scene in an epoch; scales: the least
+    `image.size` is then the size of a crop and of a tile. crops_per_image: crops of each scene in an epoch; scales:
+    the least
     and greatest side of a crop over `image.size`, drawn anew for each epoch, all crops being brought to `image.size`;
     balanced: share of crops laid around a pixel of a class that is drawn evenly, however rare it is; overlap: what
     neighbouring tiles share at least, of the shorter side of a tile. Tiles are predicted at the scene's own scale.
     """
 
-    per_scene: Positive = 4
+    crops_per_image: Positive = 4
     scales: tuple[float, float] = (1.0, 1.0)
-    balanced: Fraction = 0.5
+    class_balanced_fraction: Fraction = 0.5
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
     @field_validator("scales")
@@ -48,13 +49,14 @@ class CropConfig(Strict):
 class ImageConfig(Strict):
     """size: (H, W) the network sees; images are reduced with area averaging, or, with `crop`, cut.
 
-    scaling: how bytes become numbers (see data/normalization.py); encoder: as the encoder's pretrained weights want it.
+    normalization: how bytes become numbers (see data/normalization.py); encoder: as the encoder's pretrained weights
+    want it.
     edges: how probabilities follow the edges of the image on the competition's grid; none: enlarged bilinearly alone.
     """
 
     size: IntPair
-    scaling: Literal["unit", "byte", "symmetric", "imagenet", "caffe", "reflectance", "per_image", "encoder"] = "unit"
-    edges: GuideConfig | None = None
+    normalization: Literal["unit", "none", "tf", "torch", "caffe", "reflectance", "per_image", "encoder"] = "unit"
+    guided_filter: GuidedFilterConfig | None = None
     crop: CropConfig | None = None
 
     @field_validator("size")
@@ -66,12 +68,12 @@ class ImageConfig(Strict):
 
     @model_validator(mode="after")
     def _cut_or_reduced(self) -> ImageConfig:
-        if self.crop and self.edges:
+        if self.crop and self.guided_filter:
             raise ValueError("edges: tiles see the image at its own scale; leave edges off, or crop")
         return self
 
 
-class ViewConfig(Strict):
+class FrameAdapterConfig(Strict):
     """What a forecast network sees. name: a module of `forecasting.frame_adapters`; options: of its `build`.
 
     newest: a fold learns from so many of its last dates alone, the last 15 years, say; None: from all.
@@ -79,4 +81,4 @@ class ViewConfig(Strict):
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
-    newest: Positive | None = None
+    max_train_size: Positive | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -9,58 +11,39 @@ from pydantic import model_validator
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import RunName, Strict
-from skyfold.config.inputs import ImageConfig, ViewConfig
+from skyfold.config.inputs import FrameAdapterConfig, ImageConfig
 from skyfold.config.training import (
-    HeadsConfig,
+    AuxLossesConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
-    PseudoConfig,
+    PseudoLabelsConfig,
     ScheduleConfig,
     TrainingConfig,
 )
 from skyfold.files import digest
 
-# Of a RunConfig: changed, a run predicts anew with the weights it has.
-PREDICTION_KEYS = ("tta", "image.edges", "image.crop.overlap")
-# Of a RunConfig, added when runs were stored already: at its default such a key is neither hashed nor stored, so that
-# those runs stay valid.
-LATER_KEYS = (
-    "heads",
-    "activation",
-    "classes",
-    "data.folds.years",
-    "data.folds.years_a_fold",
-    "image.crop",
-    "mix",
-    "model.init_from",
-    "pseudo",
-    "training.accumulate",
-    "training.average_epochs",
-    "training.bootstrap",
-    "training.devices",
-    "training.validate_every",
-    "view",
-)
+# Keys that change how a trained network predicts, not its weights.
+PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
 # Transforms that take numbers of any size and unit: what a forecast sees is no picture.
 FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
 
 
 class RunConfig(Strict):
-    """One training run: one model, k folds, one or more seeds. target: "masks" to segment, "presence" to classify,
-    "forecast" to say the frames to come, seen by a `view` in the place of an `image`.
+    """One training run: one model, its folds and its seeds.
 
-    classes: those that the run learns, of the competition's; none named: all. activation: "softmax" shares each pixel
-    among the classes, where it has one of them; "sigmoid" asks of each class whether it is there.
+    task: "segmentation", "classification" of whole images, or "forecasting" of frames, whose network reads past frames
+    through a `frame_adapter` instead of an `image`. classes: the subset of the competition's classes that the run
+    learns; empty: all. activation: "softmax" where classes exclude each other, "sigmoid" where they may overlap.
     """
 
     name: RunName
     data: DataConfig
-    target: Literal["masks", "presence", "forecast"] = "masks"
+    task: Literal["segmentation", "classification", "forecasting"] = "segmentation"
     classes: tuple[str, ...] = ()
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     image: ImageConfig | None = None
-    view: ViewConfig | None = None
+    frame_adapter: FrameAdapterConfig | None = None
     model: ModelConfig
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -68,8 +51,8 @@ class RunConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     augment: tuple[AugmentConfig, ...] = ()
     mix: tuple[MixConfig, ...] = ()
-    heads: HeadsConfig | None = None
-    pseudo: PseudoConfig | None = None
+    aux_losses: AuxLossesConfig | None = None
+    pseudo_labels: PseudoLabelsConfig | None = None
     tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
 
     @property
@@ -80,26 +63,26 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _image_or_view(self) -> RunConfig:
-        forecasts = self.target == "forecast"
-        if forecasts and (self.view is None or self.image is not None):
-            raise ValueError("target: forecast sees frames through a view; write view: {name: ...}, and no image")
-        if not forecasts and (self.image is None or self.view is not None):
-            raise ValueError(f"target: {self.target} sees images; write image: {{size: [height, width]}}, and no view")
+        forecasts = self.task == "forecasting"
+        if forecasts and (self.frame_adapter is None or self.image is not None):
+            raise ValueError("task: forecasting reads past frames; set frame_adapter: {name: ...} and remove image")
+        if not forecasts and (self.image is None or self.frame_adapter is not None):
+            raise ValueError(f"task: {self.task} reads images; set image: {{size: [H, W]}} and remove frame_adapter")
         if forecasts:
-            looks = {"keep: best": self.training.keep == "best", "patience": self.training.patience}
+            looks = {"checkpoint: best": self.training.checkpoint == "best", "patience": self.training.patience}
             for key, given in {**looks, "schedule plateau": self.schedule.name == "plateau"}.items():
                 if given:
                     raise ValueError(
-                        f"training: {key} goes by what came after the forecast, which no forecast may know; use keep: "
-                        "last or average, no patience, and another schedule"
+                        f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
+                        "checkpoint: last or swa, no patience, and another schedule"
                     )
-            for key in ("classes", "mix", "pseudo"):
+            for key in ("classes", "mix", "pseudo_labels"):
                 if getattr(self, key):
-                    raise ValueError(f"{key}: it is for images; a forecast leaves it off")
+                    raise ValueError(f"{key}: not supported by task: forecasting; remove it")
             for entry in self.augment:
                 if entry.name not in FLIPS_AND_TURNS:
                     raise ValueError(
-                        f"augment: {entry.name} is for pictures; frames are numbers with a unit, and can be turned: "
+                        f"augment: {entry.name} changes values, which have a physical unit in a forecast. Use "
                         f"{', '.join(FLIPS_AND_TURNS)}"
                     )
         return self
@@ -119,7 +102,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _activation_fits(self) -> RunConfig:
-        if self.activation == "softmax" and (self.target != "masks" or len(self.classes) == 1):
+        if self.activation == "softmax" and (self.task != "segmentation" or len(self.classes) == 1):
             raise ValueError("activation: softmax shares the pixels of masks among two classes or more; use sigmoid")
         if self.loss.name in ("cce", "cce_dice") and self.activation != "softmax":
             raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or take bce or bce_dice")
@@ -127,8 +110,8 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> RunConfig:
-        if self.heads and self.target != "masks":
-            raise ValueError(f"heads: they are for target: masks, not {self.target}; leave heads off")
+        if self.aux_losses and self.task != "segmentation":
+            raise ValueError(f"heads: they are for task: segmentation, not {self.task}; leave heads off")
         return self
 
     @model_validator(mode="after")
@@ -142,59 +125,52 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _teacher_fits(self) -> RunConfig:
-        if self.pseudo and self.target != "masks":
-            raise ValueError(f"pseudo: labels are masks, which target: {self.target} does not learn; leave pseudo off")
-        if self.pseudo and self.pseudo.run == self.name:
-            raise ValueError(f"pseudo.run: {self.name} cannot be its own teacher; name a run that was trained before")
+        if self.pseudo_labels and self.task != "segmentation":
+            raise ValueError(f"pseudo: labels are masks, which task: {self.task} does not learn; leave pseudo off")
+        if self.pseudo_labels and self.pseudo_labels.run == self.name:
+            raise ValueError(f"pseudo_labels.run: {self.name} cannot be its own teacher; name another trained run")
         return self
 
     @model_validator(mode="after")
     def _edges_of_maps(self) -> RunConfig:
-        if self.target == "presence" and self.images.edges:
-            raise ValueError("target: presence predicts no maps that could follow edges; leave image.edges off")
+        if self.task == "classification" and self.images.guided_filter:
+            raise ValueError("image.guided_filter: task: classification predicts no maps; remove it")
         return self
 
     @model_validator(mode="after")
     def _crops_of_maps(self) -> RunConfig:
         if not self.image or not self.image.crop:
             return self
-        if self.target != "masks":
-            raise ValueError(f"image.crop: target: {self.target} is said of a whole image; leave image.crop off")
-        if self.pseudo:
+        if self.task != "segmentation":
+            raise ValueError(f"image.crop: task: {self.task} is said of a whole image; leave image.crop off")
+        if self.pseudo_labels:
             raise ValueError("image.crop: a teacher labels reduced images, not crops; leave pseudo or image.crop off")
         return self
 
     def hash(self) -> str:
-        """Changes with anything that changes the predictions; not with where the files lie."""
-        return digest(self._hashed())
+        """Digest of the keys that change the predictions, whatever their order; keys at their default do not count."""
+        return self._digest("data.sample")
 
     def fit_hash(self) -> str:
-        """Changes with anything that changes the trained weights; not with how they predict (PREDICTION_KEYS)."""
-        return digest(self._hashed(*PREDICTION_KEYS))
+        """Digest of every key that changes the trained weights; PREDICTION_KEYS do not."""
+        return self._digest("data.sample", *PREDICTION_KEYS)
 
     def stored(self, *left_out: str) -> dict[str, Any]:
-        """As a run's folder keeps it, without these dotted keys."""
-        return self.model_dump(mode="json", exclude=self._without(*left_out))
+        """The config as a run's folder stores it, without these dotted keys."""
+        return self.model_dump(mode="json", exclude=_nested(left_out))
 
-    def _hashed(self, *left_out: str) -> str:
-        return self.model_dump_json(exclude=self._without("data.sample", *left_out))
+    def _digest(self, *left_out: str) -> str:
+        values = self.model_dump(mode="json", exclude=_nested(left_out), exclude_defaults=True)
+        return digest(json.dumps(values, sort_keys=True))
 
-    def _without(self, *left_out: str) -> dict[str, Any]:
-        """For pydantic: the keys to leave out, and those of LATER_KEYS that say nothing."""
-        exclude: dict[str, Any] = {}
-        for key in (*left_out, *(key for key in LATER_KEYS if self._at_default(key))):
-            *tables, name = key.split(".")
-            table = exclude
-            for part in tables:
-                table = table.setdefault(part, {})
-            table[name] = True
-        return exclude
 
-    def _at_default(self, key: str) -> bool:
+def _nested(keys: Sequence[str]) -> dict[str, Any]:
+    """Dotted keys as the nested `exclude` of pydantic."""
+    exclude: dict[str, Any] = {}
+    for key in keys:
         *tables, name = key.split(".")
-        table: Any = self
+        table = exclude
         for part in tables:
-            table = getattr(table, part)
-        if table is None:
-            return False
-        return bool(getattr(table, name) == type(table).model_fields[name].default)
+            table = table.setdefault(part, {})
+        table[name] = True
+    return exclude

@@ -52,28 +52,29 @@ class ScheduleConfig(Strict):
 
 class TrainingConfig(Strict):
     """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
-    validation score before a fold ends (None: all epochs). validate_every: one in so many epochs is validated, and the
+    validation score before a fold ends (None: all epochs). validation_freq: one in so many epochs is validated, and the
     last; a fold ends, and the best epoch is chosen, among these alone.
 
     accumulate: the weights change once in so many batches, by the mean of their gradients: a batch of batch_size x
-    accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, hard_share), at the memory of one.
+    accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, ohem_fraction), at the memory of
+    one.
     keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
-    last `average_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
+    last `swa_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
     for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided. epochs: 0
     predicts with the weights of `model.init_from` as they are.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 20
     batch_size: Positive = 16
-    accumulate: Positive = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_accumulation_steps: Positive = 1
+    mixed_precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
-    validate_every: Positive = 1
+    validation_freq: Positive = 1
     seeds: tuple[Seed, ...] = (0,)
-    bootstrap: bool = False
-    keep: Literal["best", "last", "average"] = "best"
-    average_epochs: Positive = 5
+    bagging: bool = False
+    checkpoint: Literal["best", "last", "swa"] = "best"
+    swa_epochs: Positive = 5
     devices: Positive | Literal["all"] = 1
     deterministic: bool = True
 
@@ -85,7 +86,7 @@ class TrainingConfig(Strict):
         return seeds
 
 
-class PseudoConfig(Strict):
+class PseudoLabelsConfig(Strict):
     """The test images are learned from too, as the run of this name labels them (see training/pseudo_labels.py).
 
     A pixel counts where the probability of each class is at most `low` (the class is absent) or at least `high`.
@@ -96,25 +97,25 @@ class PseudoConfig(Strict):
     high: Fraction = 0.9
 
     @model_validator(mode="after")
-    def _apart(self) -> PseudoConfig:
+    def _apart(self) -> PseudoLabelsConfig:
         if not self.low < self.high:
             raise ValueError("low must be below high")
         return self
 
 
-class HeadsConfig(Strict):
+class AuxLossesConfig(Strict):
     """Further losses while a network is trained (training/aux_losses.py), each weighed against the one of its masks.
 
-    presence_weight: of whether the image shows a class, said by the deepest maps; deep_weight: of the masks, said by
-    the `deep_maps` finest maps below the output's size, together.
+    classification: of whether the image shows a class, said by the deepest maps; deep_supervision: of the masks, said
+    by the `levels` finest maps below the output's size, together.
     """
 
-    presence_weight: Annotated[float, Field(ge=0)] = 0.0
-    deep_weight: Annotated[float, Field(ge=0)] = 0.0
-    deep_maps: Positive = 2
+    classification: Annotated[float, Field(ge=0)] = 0.0
+    deep_supervision: Annotated[float, Field(ge=0)] = 0.0
+    levels: Positive = 2
 
     @model_validator(mode="after")
-    def _one_at_least(self) -> HeadsConfig:
-        if not self.presence_weight and not self.deep_weight:
-            raise ValueError("give presence_weight or deep_weight, above 0")
+    def _one_at_least(self) -> AuxLossesConfig:
+        if not self.classification and not self.deep_supervision:
+            raise ValueError("give classification or deep_supervision, above 0")
         return self

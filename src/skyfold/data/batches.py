@@ -13,7 +13,7 @@ import numpy as np
 from skyfold.config.augmentation import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.data.mix import mixed
-from skyfold.data.normalization import scaled
+from skyfold.data.normalization import normalized
 from skyfold.data.seeding import derived_seed
 from skyfold.types import ArraySequence
 
@@ -53,13 +53,13 @@ def training_batches(
     rows: np.ndarray,
     *,
     batch_size: int,
-    scaling: str | None,
+    normalization: str | None,
     presence: bool,
     augmenter: Augmenter,
     seed: int,
     epoch: int,
     mix: Sequence[MixConfig] = (),
-    accumulate: int = 1,
+    gradient_accumulation_steps: int = 1,
 ) -> Iterator[Batch]:
     """One epoch over `rows`, shuffled by (seed, epoch), augmented, and mixed with others of `rows` as `mix` says.
 
@@ -67,7 +67,7 @@ def training_batches(
     (seed, epoch, row) and on which `rows` there are, not on its batch.
     """
     order = np.random.default_rng(derived_seed("shuffle", seed, epoch)).permutation(rows)
-    steps = steps_per_epoch(len(rows), batch_size, accumulate)
+    steps = steps_per_epoch(len(rows), batch_size, gradient_accumulation_steps)
     order = np.resize(order, steps * batch_size)
 
     def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,13 +85,13 @@ def training_batches(
         changed = [prepared(int(row)) for row in chosen]
         inputs = np.stack([image for image, _ in changed])
         targets = np.stack([target for _, target in changed])
-        return Batch(scaled(inputs, scaling), presence_labels(targets) if presence else targets, chosen)
+        return Batch(normalized(inputs, normalization), presence_labels(targets) if presence else targets, chosen)
 
     return _ahead(prepare, steps)
 
 
 def prediction_batches(
-    arrays: Rows, rows: np.ndarray, *, batch_size: int, scaling: str | None, presence: bool = False
+    arrays: Rows, rows: np.ndarray, *, batch_size: int, normalization: str | None, presence: bool = False
 ) -> Iterator[Batch]:
     """`rows` in their order, unchanged; with targets where the arrays have them."""
     steps = steps_per_epoch(len(rows), batch_size)
@@ -101,9 +101,9 @@ def prediction_batches(
         filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
         inputs = np.stack([arrays.inputs[row] for row in filled])
         if arrays.targets is None:
-            return Batch(scaled(inputs, scaling), None, chosen)
+            return Batch(normalized(inputs, normalization), None, chosen)
         targets = np.stack([_target(arrays, row) for row in filled])
-        return Batch(scaled(inputs, scaling), presence_labels(targets) if presence else targets, chosen)
+        return Batch(normalized(inputs, normalization), presence_labels(targets) if presence else targets, chosen)
 
     return _ahead(prepare, steps)
 
@@ -115,9 +115,9 @@ def presence_labels(targets: np.ndarray) -> np.ndarray:
     return labels
 
 
-def steps_per_epoch(count: int, batch_size: int, accumulate: int = 1) -> int:
+def steps_per_epoch(count: int, batch_size: int, gradient_accumulation_steps: int = 1) -> int:
     """Batches that hold `count` rows at least once; a multiple of `accumulate`."""
-    return -(-count // (batch_size * accumulate)) * accumulate
+    return -(-count // (batch_size * gradient_accumulation_steps)) * gradient_accumulation_steps
 
 
 def _target(arrays: Rows, row: int) -> np.ndarray:

@@ -37,7 +37,7 @@ class TrainingArrays:
     ids: np.ndarray
     inputs: np.ndarray
     targets: np.ndarray | None
-    content: str = ""
+    checksum: str = ""
     on_grid: np.ndarray | None = None
 
     @property
@@ -48,7 +48,7 @@ class TrainingArrays:
 
 
 def training_arrays(
-    samples: Samples, *, size: IntPair, folder: Path, stamp: str, classes: Sequence[str] = ()
+    samples: Samples, *, size: IntPair, folder: Path, fingerprint: str, classes: Sequence[str] = ()
 ) -> TrainingArrays:
     """Decode and reduce every sample to `size` (h, w), or take over what `folder` holds of it already.
 
@@ -58,23 +58,23 @@ def training_arrays(
     classes alone; they are kept beside those of all. DataLayoutError names a broken file.
     """
     own = f"targets {digest(*classes)}" if classes else "targets"
-    inputs = _input_store(samples, size, folder / "inputs", stamp)
-    targets = None if samples.targets is None else _target_store(samples, size, folder / own, stamp)
+    inputs = _input_store(samples, size, folder / "inputs", fingerprint)
+    targets = None if samples.targets is None else _target_store(samples, size, folder / own, fingerprint)
     return TrainingArrays(
         ids=samples.ids,
         inputs=inputs.values,
         targets=None if targets is None else targets.values,
-        content=digest(inputs.content(), "" if targets is None else targets.content()),
+        checksum=digest(inputs.checksum(), "" if targets is None else targets.checksum()),
     )
 
 
-def images_of_size(samples: Samples, *, size: IntPair, folder: Path, stamp: str) -> np.ndarray:
+def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
     """uint8 (n, h, w, C), memory-mapped: the images alone, as `training_arrays` has them."""
-    return _input_store(samples, size, folder / "inputs", stamp).values
+    return _input_store(samples, size, folder / "inputs", fingerprint).values
 
 
-def _input_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> RowStore:
-    def reduced(row: int) -> np.ndarray:
+def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
+    def resized(row: int) -> np.ndarray:
         if isinstance(samples.inputs, Resizable):
             return samples.inputs.resized(row, size)
         image = samples.inputs[row]
@@ -85,19 +85,19 @@ def _input_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> R
     store = RowStore.open_or_create(
         folder,
         ids=samples.ids,
-        shape=reduced(0).shape,
+        shape=resized(0).shape,
         dtype="uint8",
-        stamp=digest(stamp, repr(size), stamp_of(samples.inputs)),
+        fingerprint=digest(fingerprint, repr(size), fingerprint_of(samples.inputs)),
     )
-    fill(store, reduced, label="decoding images")
+    fill(store, resized, label="decoding images")
     return store
 
 
-def _target_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> RowStore:
+def _target_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
     targets, valid = samples.targets, samples.valid
     assert targets is not None
 
-    def reduced(row: int) -> np.ndarray:
+    def resized(row: int) -> np.ndarray:
         return reduce_masks(targets[row], None if valid is None else valid[row], size)
 
     store = RowStore.open_or_create(
@@ -105,9 +105,9 @@ def _target_store(samples: Samples, size: IntPair, folder: Path, stamp: str) -> 
         ids=samples.ids,
         shape=(*size, targets[0].shape[-1] + 1),
         dtype="uint8",
-        stamp=digest(stamp, repr(size), stamp_of(targets), stamp_of(valid)),
+        fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
     )
-    fill(store, reduced, label="decoding masks")
+    fill(store, resized, label="decoding masks")
     return store
 
 
@@ -135,11 +135,11 @@ class PackedPlanes:
         chosen = bits[..., self.planes]
         return np.ascontiguousarray(chosen) if isinstance(self.planes, slice) else chosen.astype(bool)
 
-    def stamp(self) -> str:
-        return digest(self.store.stamp, repr((self.shape, self.planes)))
+    def fingerprint(self) -> str:
+        return digest(self.store.fingerprint, repr((self.shape, self.planes)))
 
 
-def with_packed_masks(samples: Samples, folder: Path, stamp: str = "") -> Samples:
+def with_packed_masks(samples: Samples, folder: Path, fingerprint: str = "") -> Samples:
     """The same samples, targets and valid decoded once into bits in `folder`: 92 kB for four masks of 350 x 525.
 
     A cache made from the same masks (and `stamp`) is used as far as it goes; samples without targets stay as they are.
@@ -153,7 +153,7 @@ def with_packed_masks(samples: Samples, folder: Path, stamp: str = "") -> Sample
         ids=samples.ids,
         shape=((int(np.prod(shape)) + 7) // 8,),
         dtype="uint8",
-        stamp=digest(stamp, stamp_of(samples.targets), stamp_of(samples.valid)),
+        fingerprint=digest(fingerprint, fingerprint_of(samples.targets), fingerprint_of(samples.valid)),
     )
 
     def packed(row: int) -> np.ndarray:
@@ -171,7 +171,7 @@ def with_packed_masks(samples: Samples, folder: Path, stamp: str = "") -> Sample
 
 def fill(store: RowStore, make: Callable[[int], np.ndarray], label: str) -> None:
     """Write `make(row)` into every row not done yet, on two threads, with progress."""
-    missing = np.flatnonzero(~store.done)
+    missing = np.flatnonzero(~store.complete)
     if not len(missing):
         return
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
@@ -182,11 +182,11 @@ def fill(store: RowStore, make: Callable[[int], np.ndarray], label: str) -> None
     store.flush()
 
 
-def stamp_of(arrays: ArraySequence | None) -> str:
+def fingerprint_of(arrays: ArraySequence | None) -> str:
     """A digest that changes with the arrays: their own `stamp()` where they are read from files, else their bytes."""
     if arrays is None:
         return "none"
-    own = getattr(arrays, "stamp", None)
+    own = getattr(arrays, "fingerprint", None)
     if own is not None:
         return str(own() if callable(own) else own)
     rows = (np.ascontiguousarray(arrays[row]) for row in range(len(arrays)))

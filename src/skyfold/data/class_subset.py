@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Competition
-from skyfold.data.cache import stamp_of
+from skyfold.data.cache import fingerprint_of
 from skyfold.data.masks import ClassTable, MaskFiles
 from skyfold.errors import ConfigError
 from skyfold.files import digest
@@ -70,8 +70,8 @@ class Planes:
     def __getitem__(self, index: int) -> np.ndarray:
         return np.ascontiguousarray(self.targets[index][..., list(self.places)])
 
-    def stamp(self) -> str:
-        return digest(stamp_of(self.targets), repr(self.places))
+    def fingerprint(self) -> str:
+        return digest(fingerprint_of(self.targets), repr(self.places))
 
 
 def require_one_class(samples: Samples, classes: Sequence[str], *, why: str) -> None:

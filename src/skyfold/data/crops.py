@@ -29,7 +29,7 @@ class CropPlan:
     """How crops are drawn.
 
     size       (h, w) the network sees; every crop is brought to it
-    per_scene  crops of each scene in an epoch
+    crops_per_image  crops of each scene in an epoch
     scales     (low, high): the sides of an epoch's crops over `size`, between them evenly by ratio; (1, 1): always as
                the network sees them
     balanced   share of crops that are laid around a pixel of a class, each class that the scene has being equally
@@ -37,7 +37,7 @@ class CropPlan:
     """
 
     size: IntPair
-    per_scene: int = 1
+    crops_per_image: int = 1
     scales: tuple[float, float] = (1.0, 1.0)
     balanced: float = 0.5
 
@@ -84,7 +84,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class EpochCrops:
-    """The crops of one epoch, drawn when indexed: crops `i * per_scene` and on are those of scene i."""
+    """The crops of one epoch, drawn when indexed: crops `i * crops_per_image` and on are those of scene i."""
 
     scenes: Sequence[Scene]
     plan: CropPlan
@@ -93,7 +93,7 @@ class EpochCrops:
     epoch: int
 
     def __len__(self) -> int:
-        return len(self.scenes) * self.plan.per_scene
+        return len(self.scenes) * self.plan.crops_per_image
 
     @property
     def inputs(self) -> ArraySequence:
@@ -106,7 +106,7 @@ class EpochCrops:
         return _Targets(self)
 
     def crop(self, row: int) -> Crop:
-        scene = self.scenes[row // self.plan.per_scene]
+        scene = self.scenes[row // self.plan.crops_per_image]
         rng = np.random.default_rng(derived_seed("crop", self.seed, self.epoch, row))
         return draw_crop(scene, self.plan.side(seed=self.seed, epoch=self.epoch), balanced=self.plan.balanced, rng=rng)
 
@@ -166,7 +166,7 @@ class _Images:
 
     def __getitem__(self, index: int) -> np.ndarray:
         crop, plan = self.crops.crop(index), self.crops.plan
-        scene = self.crops.scenes[index // plan.per_scene]
+        scene = self.crops.scenes[index // plan.crops_per_image]
         return resize(scene.image.read(crop.top, crop.left, crop.height, crop.width), plan.size)
 
 
@@ -179,6 +179,6 @@ class _Targets:
 
     def __getitem__(self, index: int) -> np.ndarray:
         crop, plan = self.crops.crop(index), self.crops.plan
-        scene = self.crops.scenes[index // plan.per_scene]
+        scene = self.crops.scenes[index // plan.crops_per_image]
         meaning = scene.labels.read(crop.top, crop.left, crop.height, crop.width)
         return reduce_masks(meaning == np.arange(self.crops.classes), meaning[..., 0] != UNDEFINED, plan.size)

@@ -98,7 +98,7 @@ class ImageFiles:
                     return resize(_decode(path, _read_bytes(path), flag)[..., ::-1], size)
         return resize(self[index], size)
 
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         """Changes when a file is replaced, added or renamed: made of names, sizes and times of change."""
         return files_stamp(self.paths)
 

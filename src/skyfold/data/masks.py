@@ -47,7 +47,7 @@ class RleMasks:
         planes = rle.decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
         return digest(text, repr((self.drawn_at, self.grid, TRUTH_RESAMPLING)))
 
@@ -57,19 +57,19 @@ class ClassTable:
     """Which codes of a mask image mean what. A code is a grey value 0..255 or a colour '#rrggbb'; all of one kind.
 
     classes: codes of each class, in the order of the last axis of targets; background: codes of no class;
-    undefined: codes of pixels that count in no loss and no score.
+    ignore_value: codes of pixels that count in no loss and no score.
     """
 
     classes: Mapping[str, tuple[int, ...]]
     background: tuple[int, ...]
-    undefined: tuple[int, ...]
+    ignore_value: tuple[int, ...]
     colours: bool
 
     @classmethod
-    def parse(cls, classes: Mapping[str, Any], background: Any, undefined: Any) -> ClassTable:
+    def parse(cls, classes: Mapping[str, Any], background: Any, ignore_value: Any) -> ClassTable:
         """From a config: each value a code or a list of codes, None for no code. ConfigError where they conflict.
 
-        >>> ClassTable.parse({"cloud": 255}, background=100, undefined=0).classes
+        >>> ClassTable.parse({"cloud": 255}, background=100, ignore_value=0).classes
         {'cloud': (255,)}
         """
         if classes and not (isinstance(classes, Mapping) and all(isinstance(name, str) for name in classes)):
@@ -79,7 +79,7 @@ class ClassTable:
             )
         if not classes:
             raise ConfigError("classes: name at least one class and its mask value, for instance classes: {cloud: 255}")
-        named = {**{f"class '{name}'": value for name, value in classes.items()}, "undefined": undefined}
+        named = {**{f"class '{name}'": value for name, value in classes.items()}, "ignore_value": ignore_value}
         kinds = {isinstance(code, str) for value in named.values() for code in _listed(value)}
         if len(kinds) > 1:
             raise ConfigError("mask values: give all of them as grey values or all of them as colours '#rrggbb'.")
@@ -99,7 +99,7 @@ class ClassTable:
         return cls(
             classes={name: codes[f"class '{name}'"] for name in classes},
             background=codes["background"],
-            undefined=codes["undefined"],
+            ignore_value=codes["ignore_value"],
             colours=colours,
         )
 
@@ -129,7 +129,11 @@ class ClassTable:
 
     def _places(self, codes: np.ndarray) -> np.ndarray:
         places = np.full(codes.shape, UNKNOWN, dtype=np.uint8)
-        for place, values in [*enumerate(self.classes.values()), (NONE, self.background), (UNDEFINED, self.undefined)]:
+        for place, values in [
+            *enumerate(self.classes.values()),
+            (NONE, self.background),
+            (UNDEFINED, self.ignore_value),
+        ]:
             for code in values:
                 places[codes == code] = place
         return places
@@ -154,7 +158,7 @@ class MaskFiles:
         meaning = resample(self.table.read(self.paths[index]), self.grid, self.resampling)
         return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
 
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         return digest(files_stamp(self.paths), repr((self.table, self.grid, self.resampling)))
 
 
@@ -171,8 +175,8 @@ class DefinedPixels:
         meaning = self.masks.table.read(self.masks.paths[index])
         return np.asarray(resample(meaning, self.masks.grid, self.masks.resampling) != UNDEFINED)
 
-    def stamp(self) -> str:
-        return self.masks.stamp()
+    def fingerprint(self) -> str:
+        return self.masks.fingerprint()
 
 
 def resample(plane: np.ndarray, grid: IntPair, resampling: int = TRUTH_RESAMPLING) -> np.ndarray:

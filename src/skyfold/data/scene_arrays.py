@@ -40,7 +40,7 @@ class SceneArrays:
     scenes: Sequence[Scene] | None
     plan: CropPlan
     classes: int
-    content: str
+    checksum: str
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -71,8 +71,10 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
         windows = for_each("opening scenes", "scenes", opened, paths)
         return SceneArrays(samples.ids, windows, None, plan, 0, digest(*checksums))
     scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands)
-    content = digest(*checksums, repr(labels.table))
-    return SceneArrays(samples.ids, [scene.image for scene in scenes], scenes, plan, len(labels.table.classes), content)
+    checksum = digest(*checksums, repr(labels.table))
+    return SceneArrays(
+        samples.ids, [scene.image for scene in scenes], scenes, plan, len(labels.table.classes), checksum
+    )
 
 
 def epoch_rows(arrays: Rows | SceneArrays, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._adapter import SelectiveView, View
-from skyfold.forecasting.past_frames import HistorySource
+from skyfold.forecasting.frame_adapters._adapter import SelectiveFrameAdapter, View
+from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.types import ArraySequence, Samples
 
 MOST_BYTES = 2 << 30  # of arrays that are kept, so that an epoch need not make them anew
@@ -28,11 +28,11 @@ class ForecastArrays:
     """
 
     ids: np.ndarray
-    source: HistorySource
+    source: PastFramesSource
     view: View
     inputs: ArraySequence
     targets: ArraySequence | None
-    content: str
+    checksum: str
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -40,10 +40,10 @@ class ForecastArrays:
         height, width, bands = self.inputs[0].shape
         return height, width, bands
 
-    def taught(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
+    def trainable_rows(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
         """Those of `rows`, in the order of time, that there is something to learn from; the newest alone, if wanted."""
         view = self.view
-        if isinstance(view, SelectiveView):
+        if isinstance(view, SelectiveFrameAdapter):
             rows = rows[[view.teaches(self.source.history(row)) for row in rows.tolist()]]
         return rows if newest is None else rows[-newest:]
 
@@ -54,8 +54,8 @@ def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:
     ConfigError where the samples say nothing of what was known when.
     """
     source = samples.inputs
-    if not isinstance(source, HistorySource):
-        raise ConfigError("target: forecast: these data are no sequences of frames. Use target: masks.")
+    if not isinstance(source, PastFramesSource):
+        raise ConfigError("task: forecasting: these data are no sequences of frames. Use task: segmentation.")
 
     def inputs(row: int) -> np.ndarray:
         return view.inputs(source.history(row))
@@ -74,7 +74,7 @@ def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:
         view=view,
         inputs=_Kept(inputs, len(samples)),
         targets=None if samples.targets is None else _Kept(target, len(samples)),
-        content=source.content,
+        checksum=source.checksum,
     )
 
 

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 
 
 @dataclass(frozen=True, eq=False)  # the same date is the same object, so that what is made of it can be kept
-class KnownOutcome:
+class Hindcast:
     """One earlier date.
 
     history  what was known on it
@@ -20,7 +20,7 @@ class KnownOutcome:
     valid    bool (H, W, L), False where flagged
     """
 
-    history: History
+    history: PastFrames
     members: np.ndarray
     truth: np.ndarray
     valid: np.ndarray
@@ -29,6 +29,6 @@ class KnownOutcome:
 class FittedForecast(Protocol):
     """What `fit(outcomes, **options)` of a family that learns gives."""
 
-    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+    def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """float32 (H, W, L) from what is known and what the M members say of it, (M, H, W, L)."""
         ...

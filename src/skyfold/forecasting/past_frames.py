@@ -14,7 +14,7 @@ from skyfold.errors import DataLayoutError
 
 
 @dataclass(frozen=True)
-class History:
+class PastFrames:
     """All frames up to the issue date, oldest first, without a break.
 
     frames  uint8 or float32 (T, H, W) in the competition's unit, flags resolved (land 0, pole hole filled)
@@ -23,12 +23,12 @@ class History:
     """
 
     frames: np.ndarray
-    ahead: np.ndarray
+    lead_times: np.ndarray
     period: int | None = None
 
     @property
     def leads(self) -> int:
-        return len(self.ahead)
+        return len(self.lead_times)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,7 +46,7 @@ class History:
                 f"a forecast from {years} earlier years was asked for, the history holds {known} ({len(self.frames)} "
                 "frames). Validate later years, or use fewer earlier ones."
             )
-        target = len(self.frames) - 1 + int(self.ahead[lead])
+        target = len(self.frames) - 1 + int(self.lead_times[lead])
         assert self.period is not None
         newest = target - self.period
         return self.frames[newest - (years - 1) * self.period : newest + 1 : self.period]
@@ -55,28 +55,28 @@ class History:
         """How many frames of the same season as the wanted one there are."""
         if self.period is None:
             raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
-        target = len(self.frames) - 1 + int(self.ahead[lead])
-        if self.ahead[lead] > self.period:
+        target = len(self.frames) - 1 + int(self.lead_times[lead])
+        if self.lead_times[lead] > self.period:
             raise DataLayoutError("a forecast of more than a year cannot use the frame a year before it.")
         return target // self.period
 
-    def until(self, last: int) -> History:
+    def until(self, last: int) -> PastFrames:
         """The same as it was known when frame `last` was the newest."""
-        return History(self.frames[: last + 1], self.ahead, self.period)
+        return PastFrames(self.frames[: last + 1], self.lead_times, self.period)
 
 
 @runtime_checkable
-class HistorySource(Protocol):
+class PastFramesSource(Protocol):
     """Inputs of samples that say what was known on the date of each."""
 
     @property
-    def content(self) -> str:
+    def checksum(self) -> str:
         """A digest of all that forecasts are made from. Kept once computed: `isinstance` asks for it, too."""
         ...
 
-    def history(self, index: int) -> History: ...
+    def history(self, index: int) -> PastFrames: ...
 
 
-def per_lead(history: History) -> np.ndarray:
+def per_lead(history: PastFrames) -> np.ndarray:
     """Room for a forecast, float32 (H, W, L)."""
     return np.empty((*history.shape, history.leads), dtype=np.float32)

@@ -40,9 +40,9 @@ class ConvLSTM(keras.layers.Layer):
         output, cell = initial_state
         outputs = []
         for of_frame in read:
-            keep, write, say, new = ops.split(of_frame + self.of_output(output), 4, axis=-1)
+            keep, write, log, new = ops.split(of_frame + self.of_output(output), 4, axis=-1)
             cell = ops.sigmoid(keep + 1.0) * cell + ops.sigmoid(write) * ops.tanh(new)
-            output = ops.sigmoid(say) * ops.tanh(cell)
+            output = ops.sigmoid(log) * ops.tanh(cell)
             outputs.append(output)
         return ops.stack(outputs, axis=1), [output, cell]
 

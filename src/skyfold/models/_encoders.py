@@ -23,30 +23,30 @@ _ANY_STRIDE = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Encoder:
-    """constructor: in keras.applications, or the name in segmentation-models; scaling: of images, which its ImageNet
-    weights were made with (data/normalization.py); output_strides: those it can be built with, by dilation."""
+    """constructor: in keras.applications, or the name in segmentation-models; normalization: of images, which its
+    ImageNet weights were made with (data/normalization.py); output_strides: those it can be built with, by dilation."""
 
     constructor: str
-    scaling: str
+    normalization: str
     output_strides: tuple[int, ...]
     package: str = "keras"
 
 
 ENCODERS = {
-    "resnet18": Encoder("resnet18", "byte", _ANY_STRIDE, "segmentation_models"),
-    "resnet34": Encoder("resnet34", "byte", _ANY_STRIDE, "segmentation_models"),
+    "resnet18": Encoder("resnet18", "none", _ANY_STRIDE, "segmentation_models"),
+    "resnet34": Encoder("resnet34", "none", _ANY_STRIDE, "segmentation_models"),
     **{f"resnet{depth}": Encoder(f"ResNet{depth}", "caffe", _ANY_STRIDE) for depth in (50, 101, 152)},
-    **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "symmetric", _ANY_STRIDE) for depth in (50, 101, 152)},
-    "mobilenet": Encoder("MobileNet", "symmetric", _ANY_STRIDE),
-    "mobilenetv2": Encoder("MobileNetV2", "symmetric", _ANY_STRIDE),
-    **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "imagenet", _ANY_STRIDE) for size in range(8)},
-    **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "imagenet", _ANY_STRIDE) for size in range(4)},
-    **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "symmetric", _ANY_STRIDE) for size in "sml"},
-    **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "imagenet", (16, 32)) for depth in (121, 169, 201)},
-    "xception": Encoder("Xception", "symmetric", (16, 32)),
+    **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "tf", _ANY_STRIDE) for depth in (50, 101, 152)},
+    "mobilenet": Encoder("MobileNet", "tf", _ANY_STRIDE),
+    "mobilenetv2": Encoder("MobileNetV2", "tf", _ANY_STRIDE),
+    **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch", _ANY_STRIDE) for size in range(8)},
+    **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch", _ANY_STRIDE) for size in range(4)},
+    **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "tf", _ANY_STRIDE) for size in "sml"},
+    **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "torch", (16, 32)) for depth in (121, 169, 201)},
+    "xception": Encoder("Xception", "tf", (16, 32)),
     "vgg16": Encoder("VGG16", "caffe", (16, 32)),
     "vgg19": Encoder("VGG19", "caffe", (16, 32)),
-    "inceptionv3": Encoder("InceptionV3", "symmetric", (32,)),
+    "inceptionv3": Encoder("InceptionV3", "tf", (32,)),
 }
 REFUSED = {
     **dict.fromkeys(
@@ -114,7 +114,7 @@ def encoder_scaling(options: Mapping[str, Any], *, default: str) -> str:
     name = str(options.get("encoder", default))
     if options.get("encoder_weights") == _csmask.SOURCE:
         return _csmask.SCALING
-    return ENCODERS[name].scaling if name in ENCODERS else "imagenet"
+    return ENCODERS[name].normalization if name in ENCODERS else "torch"
 
 
 def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | None = None) -> Maps:

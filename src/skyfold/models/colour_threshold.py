@@ -28,7 +28,7 @@ def check(options: Mapping[str, Any]) -> None:
         )
 
 
-def input_scaling(options: Mapping[str, Any]) -> str:
+def input_normalization(options: Mapping[str, Any]) -> str:
     return "unit"
 
 

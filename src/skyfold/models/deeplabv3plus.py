@@ -39,7 +39,7 @@ def check(options: Mapping[str, Any]) -> None:
     check_momentum(options.get("batchnorm_momentum"))
 
 
-def input_scaling(options: Mapping[str, Any]) -> str:
+def input_normalization(options: Mapping[str, Any]) -> str:
     return encoder_scaling(options, default=_DEFAULT_ENCODER)
 
 

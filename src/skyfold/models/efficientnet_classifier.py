@@ -35,8 +35,8 @@ def check(options: Mapping[str, Any]) -> None:
     check_source(options.get("encoder_weights", "imagenet"), key="model.options.encoder_weights", what=encoder)
 
 
-def input_scaling(options: Mapping[str, Any]) -> str:
-    return "imagenet"
+def input_normalization(options: Mapping[str, Any]) -> str:
+    return "torch"
 
 
 def build(

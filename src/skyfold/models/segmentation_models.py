@@ -24,13 +24,13 @@ DECODERS = {
 }
 # The scaling that an encoder's ImageNet weights were made with.
 ENCODERS = {
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "byte"),
-    **dict.fromkeys(("resnext50", "resnext101", "seresnet18", "seresnet34"), "byte"),
-    **dict.fromkeys(("seresnet50", "seresnet101", "seresnet152"), "imagenet"),
-    **dict.fromkeys(("seresnext50", "seresnext101", "senet154"), "imagenet"),
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "none"),
+    **dict.fromkeys(("resnext50", "resnext101", "seresnet18", "seresnet34"), "none"),
+    **dict.fromkeys(("seresnet50", "seresnet101", "seresnet152"), "torch"),
+    **dict.fromkeys(("seresnext50", "seresnext101", "senet154"), "torch"),
     **dict.fromkeys(("vgg16", "vgg19"), "caffe"),
-    **dict.fromkeys(("inceptionv3", "inceptionresnetv2", "mobilenet", "mobilenetv2"), "symmetric"),
-    **{f"efficientnetb{size}": "imagenet" for size in range(8)},
+    **dict.fromkeys(("inceptionv3", "inceptionresnetv2", "mobilenet", "mobilenetv2"), "tf"),
+    **{f"efficientnetb{size}": "torch" for size in range(8)},
 }
 REFUSED = dict.fromkeys(
     ("densenet121", "densenet169", "densenet201"), "its layer names contain '/', which Keras 3 does not accept"
@@ -88,7 +88,7 @@ def _check_values(options: Mapping[str, Any]) -> None:
             raise ConfigError(f"model.options.{name}: {value!r} is not a share between 0 and 1.")
 
 
-def input_scaling(options: Mapping[str, Any]) -> str:
+def input_normalization(options: Mapping[str, Any]) -> str:
     return ENCODERS[str(options.get("encoder", "resnet18"))]
 
 

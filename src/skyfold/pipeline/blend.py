@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from skyfold.blending.recipe import BlendedRows, Combination
 from skyfold.competition import Competition, build
@@ -32,7 +33,7 @@ from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.progress import Progress
 from skyfold.store.alignment import require_aligned
-from skyfold.store.fold_files import folds_of
+from skyfold.store.fold_files import load_folds
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
 from skyfold.store.runs import StoredRun, begin_run, open_rows, read_info, read_run, record_scores
@@ -44,7 +45,7 @@ GAINS = {
     "gate": "gain of the gate",
     "over_best_single": "gain over the best single run, post-processed alike",
     "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
-    "over_best_single_at_half": "gain over the best single run at 0.5",
+    "over_best_single_at_0.5": "gain over the best single run at 0.5",
     "over_largest": "gain over taking the class with the largest probability",
 }
 
@@ -63,13 +64,13 @@ def open_context(data: DataConfig, workspace: Workspace) -> Context:
     folder = workspace.data(data.folder)
     competition = build(data.competition, data.options, folder)
     samples = with_packed_masks(competition.load(folder, "train"), workspace.cache(data.folder) / "grid")
-    return Context(competition, samples, folds_of(data, samples.ids, workspace))
+    return Context(competition, samples, load_folds(data, samples.ids, workspace))
 
 
 def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], RunConfig | None]:
     """The configs that a blend names, the gate last; ConfigError where one is of another data set."""
     runs = [load_run(path.parent / name) for name in config.runs]
-    gate = load_run(path.parent / config.gate) if config.gate else None
+    gate = load_run(path.parent / config.classifier_gate) if config.classifier_gate else None
     for run in [*runs, *([gate] if gate else [])]:
         if run.data.folder != config.data.folder:
             raise ConfigError(
@@ -101,10 +102,10 @@ def score_run(run_folder: Path, context: Context) -> JsonDict:
     """
     run = read_run(run_folder, context.folds)
     context = _of_classes(context, run.info.classes)
-    surfaces = measure(
+    sweep = measure(
         run.oof, context.samples, context.folds, context.competition.metric, RUN_POSTPROCESS, folder=run_folder
     )
-    evaluation = evaluate(surfaces, context.folds, RUN_POSTPROCESS)
+    evaluation = evaluate(sweep, context.folds, RUN_POSTPROCESS)
     scores = {**evaluation.scores(draws=1000, seed=0), "metric": context.competition.metric.name}
     record_scores(run_folder, scores)
     write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, run.info.classes, evaluation.columns())
@@ -135,7 +136,7 @@ def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
     gate = read_member(gate_config, context.folds, workspace) if gate_config else None
     require_aligned(runs, gate, context.competition.grid, any_classes=config.merge is not None)
     for run in runs:
-        if not read_info(run.folder).scores.get("cross_fitted"):
+        if not read_info(run.folder).scores.get("cv_cross_fitted"):
             score_run(run.folder, context)
     fitted = fit_combination(config, runs, context.samples, context.folds, context.competition)
     blended = _store(config, fitted, runs, context, workspace)
@@ -170,29 +171,27 @@ def _score(
     config: BlendConfig, oof: Predictions, gate: StoredRun | None, context: Context, folder: Path | None = None
 ) -> _Scored:
     """Measure and choose post-processing; folder: where `oof` is stored and its counts are kept, None: nowhere."""
-    surfaces = measure(
-        oof, context.samples, context.folds, context.competition.metric, config.postprocess, folder=folder
-    )
-    before = evaluate(surfaces, context.folds, config.postprocess)
+    sweep = measure(oof, context.samples, context.folds, context.competition.metric, config.postprocess, folder=folder)
+    before = evaluate(sweep, context.folds, config.postprocess)
     if gate is None:
         return _Scored(before, before, None)
-    if config.postprocess.presence == "classifier":
-        final = evaluate(surfaces, context.folds, config.postprocess, gate.oof.values[surfaces.rows])
+    if config.postprocess.gate_input == "classifier":
+        final = evaluate(sweep, context.folds, config.postprocess, gate.oof.values[sweep.rows])
         return _Scored(before, final, None)
-    features = surfaces.presence_features(gate.oof.values[surfaces.rows])
-    present = ~surfaces.empty
+    features = sweep.presence_features(gate.oof.values[sweep.rows])
+    present = ~sweep.empty
 
     def fitted(rows: np.ndarray) -> np.ndarray:
         """Presence from a model that has seen `rows` alone, so that no fold is scored by one that knows it."""
         return fit_presence(features[rows], present[rows]).probability(features)
 
-    final = evaluate(surfaces, context.folds, config.postprocess, fitted)
+    final = evaluate(sweep, context.folds, config.postprocess, fitted)
     return _Scored(before, final, fit_presence(features, present))
 
 
 def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Folds) -> Evaluation:
     """`whole`, its cross-fitted part of `fold` taken from the combination that was chosen without the fold."""
-    in_fold = folds.fold[whole.surfaces.rows] == fold
+    in_fold = folds.fold[whole.sweep.rows] == fold
     cross = replace(
         whole.cross,
         by_fold={**whole.cross.by_fold, fold: without.cross.by_fold[fold]},
@@ -204,7 +203,7 @@ def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Fold
 def _lazily(combination: Combination, runs: list[StoredRun]) -> Predictions:
     first = runs[0].oof
     values = cast(np.ndarray, BlendedRows(combination, [run.oof.values for run in runs]))
-    return Predictions(ids=first.ids, values=values, covered=first.covered, unit=first.unit)
+    return Predictions(ids=first.ids, values=values, has_prediction=first.has_prediction, unit=first.unit)
 
 
 def blend_lines(result: JsonDict) -> list[str]:
@@ -214,9 +213,9 @@ def blend_lines(result: JsonDict) -> list[str]:
     for stage in ("before_gate", "final") if result["gate"] else ("final",):
         s = scores[stage]
         lines.append(
-            f"{result['name']}, {stage.replace('_', ' ')}: {result['metric']} naive {s['naive']:.4f}, cross-fitted "
-            f"{s['cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), optimism {s['optimism']:+.4f}, "
-            f"at 0.5 {s['at_half']:.4f}"
+            f"{result['name']}, {stage.replace('_', ' ')}: {result['metric']} in-sample {s['cv_in_sample']:.4f}, "
+            f"cross-fitted {s['cv_cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), "
+            f"optimism {s['optimism']:+.4f}, at 0.5 {s['cv_at_0.5']:.4f}"
         )
     if search := result["combination"]["search"]:
         shares = zip((run["name"] for run in result["runs"]), result["weights"], strict=True)
@@ -233,7 +232,7 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     if not path.is_file():
         raise ConfigError(f"{path}: not there yet. Run scripts/blend.py on the config first.")
     result: JsonDict = read_json(path)
-    if result.get("config") != _config_json(config):
+    if _changed(result, config):
         raise ConfigError(f"{path}: made with another version of this config. Run scripts/blend.py again.")
     return result
 
@@ -241,7 +240,7 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
 def blend_row_scores(folder: Path) -> np.ndarray:
     """Mean cross-fitted score of each validated sample, float64 (n,), in the order of folds.csv."""
     table = pd.read_csv(folder / "rows.csv", dtype={"id": str})
-    columns = [name for name in table.columns if name.startswith("cross_fitted ")]
+    columns = [name for name in table.columns if name.startswith("cv_cross_fitted ")]
     scores: np.ndarray = table[columns].to_numpy(dtype=np.float64).mean(axis=1)
     return scores
 
@@ -275,10 +274,10 @@ def _store(
         arrays = [one.values for one in predictions]
         shape = (*first.values.shape[1:-1], fitted.whole.classes(arrays))
         rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=first.values.dtype.str)
-        if np.array_equal(rows.done, first.covered):
+        if np.array_equal(rows.complete, first.has_prediction):
             continue
         with Progress(f"blending {part}", len(first.ids), "rows") as progress:
-            for chunk, values in fitted.whole.rows(arrays, np.flatnonzero(first.covered)):
+            for chunk, values in fitted.whole.rows(arrays, np.flatnonzero(first.has_prediction)):
                 rows.write(chunk, values)
                 release_pages(rows.values)
                 progress.advance(len(chunk))
@@ -296,7 +295,7 @@ def _summary(
     context: Context,
 ) -> JsonDict:
     before, final = scored.before, scored.final
-    surfaces, metric = before.surfaces, context.competition.metric
+    sweep, metric = before.sweep, context.competition.metric
     singles = {run.info.name: read_info(run.folder).scores for run in runs}
     draws, seed = max(config.bootstrap, 1), config.seed
 
@@ -305,9 +304,9 @@ def _summary(
         return {"value": interval.value, "low": interval.low, "high": interval.high}
 
     gains = {"gate": gain(final, before.cross.stats)} if gate else {}
-    baselines: JsonDict = {"all_empty": float(surfaces.empty.mean())}
+    baselines: JsonDict = {"all_empty": float(sweep.empty.mean())}
     if config.merge is None:
-        best = max(singles, key=lambda name: float(singles[name]["at_half"]))
+        best = max(singles, key=lambda name: float(singles[name]["cv_at_0.5"]))
         best_run = next(run for run in runs if run.info.name == best)
         alone = _score(config, best_run.oof, None, context, best_run.folder).before
         if len(runs) > 1:
@@ -315,13 +314,13 @@ def _summary(
         if fitted.whole != Combination("mean") and len(runs) > 1:
             equal = _score(config, _lazily(Combination("mean"), runs), None, context).before
             gains["over_equal_weights"] = gain(before, equal.cross.stats)
-        gains["over_best_single_at_half"] = gain(final, alone.surfaces.at_half_stats)
-        baselines |= {"best_single": best, "best_single_at_half": metric.score(alone.surfaces.at_half_stats)}
+        gains["over_best_single_at_0.5"] = gain(final, alone.sweep.at_half_stats)
+        baselines |= {"best_single": best, "best_single_at_0.5": metric.score(alone.sweep.at_half_stats)}
     elif fitted.by_fold and fitted.whole.merge:
         largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", levels=None, order=None))
         gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, context).before.cross.stats)
     # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
-    oracle = np.maximum(before.cross.naive_rows, surfaces.empty)
+    oracle = np.maximum(before.cross.in_sample_rows, sweep.empty)
     weights = fitted.whole.weights or (1.0,) * len(runs)
     return {
         "name": config.name,
@@ -341,9 +340,18 @@ def _summary(
             "baselines": {**baselines, "oracle": float(oracle.mean())},
             "gains": gains,
         },
-        "maps": int(surfaces.empty.size),
+        "maps": int(sweep.empty.size),
         "oof_hash": digest(blended.info.config_hash, blended.info.folds_hash),
     }
+
+
+def _changed(result: JsonDict, config: BlendConfig) -> bool:
+    """Whether the stored config is another one; keys that were added since count at their default."""
+    try:
+        stored = {**result["config"], "data": {**result["config"]["data"], "sample": config.data.sample}}
+        return BlendConfig.model_validate(stored) != config
+    except (KeyError, TypeError, ValidationError):  # of another version, whose keys are unknown here
+        return True
 
 
 def _config_json(config: BlendConfig) -> JsonDict:

@@ -77,7 +77,7 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
         model.name: _sums(metric, data, stored_forecasts(workspace.run(config.data.folder, model.name)), rows)
         for model in config.forecasts
     }
-    against = sums[config.against or config.forecasts[0].name].contest
+    against = sums[config.baseline or config.forecasts[0].name].contest
     base = _per_event(metric, against, group_of, events)
     table = []
     for name, own in sums.items():
@@ -110,7 +110,7 @@ def event_table(config: ForecastConfig, data: ForecastData, workspace: Workspace
 
 def as_text(config: ForecastConfig, events: Sequence[str], table: Sequence[EventRow]) -> str:
     """Aligned columns: the contest's figure by event, what it is of the other's, and what stands beside."""
-    against = config.against or config.forecasts[0].name
+    against = config.baseline or config.forecasts[0].name
     # Groups that a competition numbers would head columns by bare numbers.
     named = [f"event {event}" if event.isdecimal() else event for event in events]
     head = ["forecast", *named, f"of {against}", "better", "all", "MAE wet"]

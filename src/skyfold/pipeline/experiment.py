@@ -14,7 +14,7 @@ from skyfold.pipeline.experiment_table import as_text, experiment_table, row_fil
 from skyfold.workspace import Workspace
 
 
-def run_table(config: TableConfig, path: Path, workspace: Workspace, say: Callable[[str], None]) -> None:
+def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callable[[str], None]) -> None:
     """Search, train, score and blend the models in the order of the table's rows, and say the table.
 
     The folds must be there. A process killed at any moment goes on with the same call.
@@ -33,7 +33,7 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, say: Callab
         done.add(run.name)
 
     for row in config.models:
-        say(f"model {row.model}")
+        log(f"model {row.model}")
         if row.study is not None:
             assert row.trials is not None
             tune(path.parent / row.study, workspace, trials=row.trials)
@@ -43,9 +43,9 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, say: Callab
             for run in member_configs(blended, file)[0]:
                 trained(run)
             for line in blend_lines(blend(blended, file, workspace)):
-                say(line)
+                log(line)
             continue
         if not file.is_file():
             raise ConfigError(f"{path}: no trial of {row.study} is complete. Look at {file.parent}.")
         trained(load_run(file))
-    say(as_text(experiment_table(config, path, workspace)))
+    log(as_text(experiment_table(config, path, workspace)))

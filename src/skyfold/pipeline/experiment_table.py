@@ -117,9 +117,9 @@ def table_runs(config: TableConfig, path: Path) -> list[RunConfig]:
                 raise ConfigError(f"{path}: {row.blend} has a gate; a table compares blends without one.")
             runs += members
     for run in runs:
-        if run.data.folder != config.data.folder or run.target != "masks":
+        if run.data.folder != config.data.folder or run.task != "segmentation":
             raise ConfigError(
-                f"{path}: run '{run.name}' predicts {run.target} of data set '{run.data.folder}', the table compares "
+                f"{path}: run '{run.name}' predicts {run.task} of data set '{run.data.folder}', the table compares "
                 f"masks of '{config.data.folder}'."
             )
     by_name: dict[str, RunConfig] = {}
@@ -191,7 +191,7 @@ def _figures(row: TableRow, file: Path, folder: Path, context: Context, workspac
         val_loss=float(np.mean(losses)) if losses and row.blend is None else None,
         minutes=sum(fit.seconds for _, fit in fits) / 60 + _search_minutes(row, file),
         fits=len(fits),
-        cross_fitted=scores.get("cross_fitted"),
+        cross_fitted=scores.get("cv_cross_fitted"),
         interval=(scores["low"], scores["high"]) if "low" in scores else None,
     )
 
@@ -210,12 +210,12 @@ def _members(
 
 
 def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[FitFiles, FitResult]]:
-    teacher = run.info.config.get("pseudo") or {}
-    stamp = " ".join([config.fit_hash(), run.info.folds_hash, *([teacher["provenance"]] if teacher else [])])
+    teacher = run.info.config.get("pseudo_labels") or {}
+    fingerprint = " ".join([config.fit_hash(), run.info.folds_hash, *([teacher["provenance"]] if teacher else [])])
     fits = [
         FitFiles(run.folder / "models", fold, seed) for fold in range(context.folds.k) for seed in config.training.seeds
     ]
-    return [(files, fit) for files in fits if (fit := files.result(stamp))]
+    return [(files, fit) for files in fits if (fit := files.result(fingerprint))]
 
 
 def _gain(folder: Path, first: Path, metric: str) -> Interval | None:
@@ -227,7 +227,7 @@ def _gain(folder: Path, first: Path, metric: str) -> Interval | None:
 def _scores(run: StoredRun, context: Context) -> tuple[float, ...]:
     """IoU, Dice and pixel accuracy of the rows that a fold validated."""
     metrics: tuple[Metric, ...] = (MeanIoU(), MeanDice(), PixelAccuracy())
-    samples, rows = context.samples, np.flatnonzero(run.oof.covered)
+    samples, rows = context.samples, np.flatnonzero(run.oof.has_prediction)
     assert samples.targets is not None
     parts: list[list[np.ndarray]] = [[] for _ in metrics]
     for start in range(0, len(rows), ROWS_AT_ONCE):

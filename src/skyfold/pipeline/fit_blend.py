@@ -106,12 +106,12 @@ def _merging(
     known = tuple(k for k in range(len(classes)) if k != merge.rest)
     rows = np.flatnonzero(folds.fold >= 0)
     oof = runs[0].oof
-    alone = Predictions(oof.ids, _Probabilities(merge, runs, known), oof.covered, oof.unit)  # type: ignore[arg-type]
-    surfaces = measure(alone, with_planes(samples, known), folds, competition.metric, PostprocessConfig())
+    alone = Predictions(oof.ids, _Probabilities(merge, runs, known), oof.has_prediction, oof.unit)  # type: ignore[arg-type]
+    sweep = measure(alone, with_planes(samples, known), folds, competition.metric, PostprocessConfig())
 
     def merging(without: int | None) -> Combination:
         use = np.flatnonzero(folds.fold[rows] != (-1 if without is None else without))
-        chosen = dict(zip(known, select(surfaces.counts, rows=use, objective=surfaces.objective).level_, strict=True))
+        chosen = dict(zip(known, select(sweep.counts, rows=use, objective=sweep.objective).thresholds, strict=True))
         levels = tuple(chosen.get(k, HALF) for k in range(len(classes)))
         return Combination("mean", weights, merge=replace(merge, levels=levels))
 
@@ -180,8 +180,8 @@ def _searched(
 
     report = {
         "levels": list(crossed.chosen.levels),
-        "naive": crossed.naive,
-        "cross_fitted": crossed.cross_fitted,
+        "cv_in_sample": crossed.in_sample,
+        "cv_cross_fitted": crossed.cross_fitted,
         "optimism": crossed.optimism,
         "rows": len(maps.rows),
         "of_rows": len(rows),
@@ -200,7 +200,7 @@ def _voting(
 
     def voting(without: int | None) -> Combination:
         rows = np.flatnonzero(folds.fold[alone[0].rows] != (-1 if without is None else without))
-        levels = tuple(select(one.counts, rows=rows, objective=one.objective).level_ for one in alone)
+        levels = tuple(select(one.counts, rows=rows, objective=one.objective).thresholds for one in alone)
         return Combination("vote", weights, levels)
 
     return FittedCombination(voting(None), {fold: voting(fold) for fold in range(folds.k)})

@@ -30,7 +30,7 @@ def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
         run = load_run(file)
         for what, own, wanted in (
             ("name", run.name, model.name),
-            ("target", run.target, "forecast"),
+            ("task", run.task, "forecasting"),
             ("data", run.data.folder, config.data.folder),
             ("data.folds", run.data.folds, config.data.folds),
             ("data.options", run.data.options, config.data.options),
@@ -72,7 +72,7 @@ def check_fit(
         cast(ForecastTable, contest.submission).check_sample(sample, data.test.ids)
     for model in config.forecasts:
         if model.family is None:
-            view = networks[model.name].view if model.name in networks else None
+            view = networks[model.name].frame_adapter if model.name in networks else None
             if view is not None:
                 _refuse_seasons(model, f"view {view.name}", plugins.load("forecasting.frame_adapters", view.name), data)
             continue
@@ -101,23 +101,23 @@ def _refuse_seasons(model: ForecastModel, what: str, plugin: ModuleType, data: F
 def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:
     """Refuse a forecast that would have nothing to learn from in some fold."""
     rows = data.scored(config)
-    covered: dict[str, np.ndarray] = {}
+    has_prediction: dict[str, np.ndarray] = {}
     learning = [model for model in config.forecasts if _learns(model)]
     for model in config.forecasts:
         made = _rows_done(workspace.run(config.data.folder, model.name), len(data.samples))
         to_make = rows if model in learning else np.flatnonzero(data.folds.fold >= 0)
         made[to_make] = True
-        covered[model.name] = made
+        has_prediction[model.name] = made
     for model in learning:
         for fold in np.unique(data.folds.fold[rows]).tolist():
             train = data.folds.split(fold).train
             if not len(train):
                 raise ConfigError(
-                    f"forecasts: {model.name}: fold {fold} has nothing to learn from. Begin `scored` later, or see "
+                    f"forecasts: {model.name}: fold {fold} has nothing to learn from. Begin `eval_years` later, or see "
                     "data.folds."
                 )
             for member in model.members:
-                train = train[covered[member][train]]
+                train = train[has_prediction[member][train]]
                 if not len(train):
                     itself = any(other.name == member for other in learning)
                     why = " learns itself, and so" if itself else ""
@@ -130,14 +130,14 @@ def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspa
 def _remedy(config: ForecastConfig, data: ForecastData, itself: bool) -> str:
     if itself:
         return (
-            "Forecast its earlier dates first, by a config whose `scored` begins earlier, or take members that learn "
-            "nothing"
+            "Forecast its earlier dates first, with a config whose `eval_years` begins earlier, or use members that "
+            "are not fitted"
         )
     if data.folds.k == 1:
-        return "There is one fold alone, and nothing before it: set data.folds.years_a_fold lower"
-    if config.scored is None:
-        return "Name as `scored` the years behind the first fold"
-    return "Begin `scored` later, or data.folds.years earlier"
+        return "There is one fold alone, and nothing before it: set data.folds.years_per_fold lower"
+    if config.eval_years is None:
+        return "Name as `eval_years` the years behind the first fold"
+    return "Begin `eval_years` later, or data.folds.years earlier"
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _rows_done(folder: Path, count: int) -> np.ndarray:
     if not (folder / "oof" / "rows.json").is_file():
         return np.zeros(count, dtype=bool)
     try:
-        done = stored_forecasts(folder).done
+        done = stored_forecasts(folder).complete
     except DamagedFile:  # made again when they are written
         return np.zeros(count, dtype=bool)
     return done.copy() if len(done) == count else np.zeros(count, dtype=bool)

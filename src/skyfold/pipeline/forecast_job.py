@@ -18,7 +18,7 @@ from skyfold.pipeline.forecast_checks import check, network_runs
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import remark, score_submission
+from skyfold.pipeline.score import score_note, score_submission
 from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
@@ -27,7 +27,7 @@ TRUTH_FILE = "test_truth.csv"
 
 
 def run_forecasts(
-    path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
+    path: Path, workspace: Workspace, log: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
 ) -> None:
     """Do all that the config at `path` asks for; the sample is written first where it asks for one and has no data."""
     config = load_forecasts(path, overrides)
@@ -40,16 +40,16 @@ def run_forecasts(
     if not workspace.folds(name).is_file():
         missing = not workspace.data(name).exists()
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and missing):
-            say(line)
-    data = make_forecasts(config, workspace, say, networks)
-    say(table_text(config, data, workspace))
+            log(line)
+    data = make_forecasts(config, workspace, log, networks)
+    log(table_text(config, data, workspace))
     if data.test is not None:
         submission = hand_in(config, data, workspace)
-        say(f"submission: {submission}")
+        log(f"submission: {submission}")
         truth = workspace.data(name) / TRUTH_FILE
         if truth.is_file():
             for line in test_lines(config, data, submission, truth):
-                say(line)
+                log(line)
 
 
 def table_text(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> str:
@@ -75,7 +75,7 @@ def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) ->
     competition = data.competition
     last = config.forecasts[-1]
     stored = stored_forecasts(workspace.run(config.data.folder, last.name), "test")
-    shown = [_unhidden(stored[row], data.test.valid, row) for row in range(len(data.test))]
+    shown = [_filled(stored[row], data.test.valid, row) for row in range(len(data.test))]
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
     sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds_hash": data.folds.hash()}
     sample = competition.sample_table(workspace.data(config.data.folder))
@@ -95,7 +95,7 @@ def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, tru
     low, high = scored.interval.low, scored.interval.high
     sure = f" ({low:.4f} to {high:.4f}) over {scored.images} samples" if scored.images > 1 else ", one sample"
     lines = [f"test: {competition.metric.name} {scored.score:.4f}{sure}"]
-    if note := remark(scored.score):
+    if note := score_note(scored.score):
         lines.append(note)
     if competition.points:
         pred = competition.read_pred(submission, known.ids)
@@ -110,5 +110,5 @@ def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, tru
     return lines
 
 
-def _unhidden(forecast: np.ndarray, valid: ArraySequence | None, row: int) -> np.ndarray:
+def _filled(forecast: np.ndarray, valid: ArraySequence | None, row: int) -> np.ndarray:
     return forecast if valid is None else np.where(valid[row], forecast, np.float32(0))

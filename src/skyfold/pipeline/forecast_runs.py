@@ -19,8 +19,8 @@ from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
-from skyfold.forecasting.hindcast import FittedForecast, KnownOutcome
-from skyfold.forecasting.past_frames import HistorySource
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
+from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.pipeline.forecast_checks import check, check_fit, check_members, named
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.progress import Progress
@@ -33,7 +33,7 @@ from skyfold.workspace import Workspace
 def make_forecasts(
     config: ForecastConfig,
     workspace: Workspace,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     networks: Mapping[str, RunConfig] | None = None,
 ) -> ForecastData:
     """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
@@ -44,12 +44,12 @@ def make_forecasts(
     for model in config.forecasts:
         if model.run is not None:
             assert networks is not None
-            say(f"run {model.name}")
+            log(f"run {model.name}")
             _train(networks[model.name], workspace)
             continue
         seconds = _make(model, config, data, workspace)
         if seconds is not None:
-            say(f"forecast {model.name}: {seconds:.1f} s a date")
+            log(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
 
 
@@ -69,13 +69,13 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     info = runs.begin_run(
         folder,
         name=model.name,
-        kind="forecast",
+        kind="forecasting",
         classes=data.competition.classes,
         unit=data.competition.unit,
         config=own,
         config_hash=digest(repr(sorted(own.items()))),
         folds=data.folds,
-        data_hash=source.content,
+        data_hash=source.checksum,
         restart=_nothing_made(folder),
     )
     shape = (*data.competition.grid, len(data.competition.classes))
@@ -85,7 +85,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     rows = data.scored(config) if learns else np.flatnonzero(data.folds.fold >= 0)
     oof = runs.open_rows(folder, "oof", info, ids=data.samples.ids, shape=shape, dtype="float32")
     made = _Maker(model, family, data, [stored_forecasts(path) for path in members])
-    todo = rows[~oof.done[rows]]
+    todo = rows[~oof.complete[rows]]
     began = time.monotonic()
     with Progress(f"{model.name}: forecasting", len(todo), "dates") as progress:
         for fold in np.unique(data.folds.fold[todo]).tolist():
@@ -100,9 +100,9 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     if data.test is not None:
         ids = data.test.ids
         test = runs.open_rows(
-            folder, "test", info, ids=ids, shape=shape, dtype="float32", content=_source(data.test).content
+            folder, "test", info, ids=ids, shape=shape, dtype="float32", checksum=_source(data.test).checksum
         )
-        if not test.done.all():
+        if not test.complete.all():
             with named(model):
                 forecast = made.fitted(np.arange(len(data.samples)))
                 said = [stored_forecasts(path, "test") for path in members]
@@ -120,7 +120,7 @@ def _nothing_made(folder: Path) -> bool:
         return False
     stores = [folder / part for part in ("oof", "test") if (folder / part / "rows.json").is_file()]
     try:
-        return not any(RowStore.open(store).done.any() for store in stores)
+        return not any(RowStore.open(store).complete.any() for store in stores)
     except DamagedFile:
         return False
 
@@ -130,15 +130,15 @@ class _Maker:
 
     def __init__(self, model: ForecastModel, family: ModuleType, data: ForecastData, members: list[RowStore]) -> None:
         self.model, self.family, self.data, self.members = model, family, data, members
-        self.outcomes: dict[int, KnownOutcome] = {}
+        self.outcomes: dict[int, Hindcast] = {}
 
-    def fitted(self, train: np.ndarray) -> Callable[[HistorySource, int, Sequence[RowStore]], np.ndarray]:
+    def fitted(self, train: np.ndarray) -> Callable[[PastFramesSource, int, Sequence[RowStore]], np.ndarray]:
         """forecast(source, row, members), fitted on the rows of `train` that all members cover."""
         options = self.model.options
         if not hasattr(self.family, "fit"):
             return lambda source, row, members: self.family.forecast(source.history(row), **options)
         for member in self.members:
-            train = train[member.done[train]]
+            train = train[member.complete[train]]
         fitted: FittedForecast = self.family.fit([self._outcome(row) for row in train.tolist()], **options)
         return lambda source, row, members: fitted.forecast(source.history(row), _said(members, row, self._shape))
 
@@ -146,19 +146,19 @@ class _Maker:
     def _shape(self) -> tuple[int, ...]:
         return (*self.data.competition.grid, len(self.data.competition.classes))
 
-    def _outcome(self, row: int) -> KnownOutcome:
+    def _outcome(self, row: int) -> Hindcast:
         """Kept, since later folds learn from the same dates; without members, for other families too."""
         kept = self.outcomes if self.members else self.data.outcomes
         if row not in kept:
             kept[row] = self._read_outcome(row)
         return kept[row]
 
-    def _read_outcome(self, row: int) -> KnownOutcome:
+    def _read_outcome(self, row: int) -> Hindcast:
         samples = self.data.samples
         assert samples.targets is not None
         valid = np.ones(self._shape, dtype=bool) if samples.valid is None else samples.valid[row]
         truth = np.asarray(samples.targets[row], dtype=np.float32)
-        return KnownOutcome(_source(samples).history(row), _said(self.members, row, self._shape), truth, valid)
+        return Hindcast(_source(samples).history(row), _said(self.members, row, self._shape), truth, valid)
 
 
 def _said(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -166,8 +166,8 @@ def _said(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> np.n
     return np.stack([member[row] for member in members]) if members else np.empty((0, *shape), dtype=np.float32)
 
 
-def _source(samples: Samples) -> HistorySource:
+def _source(samples: Samples) -> PastFramesSource:
     inputs = samples.inputs
-    if not isinstance(inputs, HistorySource):
+    if not isinstance(inputs, PastFramesSource):
         raise ConfigError("forecasts: the inputs of this competition say nothing of what was known when.")
     return inputs

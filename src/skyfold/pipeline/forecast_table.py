@@ -45,7 +45,7 @@ def forecast_table(config: ForecastConfig, data: ForecastData, workspace: Worksp
         model.name: _stats(metric, data, stored_forecasts(workspace.run(config.data.folder, model.name)), rows)
         for model in config.forecasts
     }
-    against = stats[config.against or config.forecasts[0].name]
+    against = stats[config.baseline or config.forecasts[0].name]
     table = []
     for name, own in stats.items():
         folder = workspace.run(config.data.folder, name)
@@ -72,7 +72,7 @@ def as_text(config: ForecastConfig, data: ForecastData, table: list[ForecastRow]
     """Aligned columns: the figures, then one column a date."""
     metric = data.competition.metric
     assert isinstance(metric, ErrorBySkill)
-    against = config.against or config.forecasts[0].name
+    against = config.baseline or config.forecasts[0].name
     dates = [str(date) for date in data.samples.ids[data.scored(config)].tolist()]
     training = training_columns([row.training for row in table])
     head = [

@@ -11,7 +11,7 @@ from skyfold.competition import Competition
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.forecasting.past_frames import History, HistorySource
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.metrics.reliability import event_counts
@@ -52,8 +52,8 @@ def draw_pictures(
     folder = workspace.run(config.data.folder, name)
     rows = data.scored(config)
     sums = {name: _sums_of(folder, data, rows)}
-    if config.against not in (None, name):
-        sums[str(config.against)] = _sums_of(workspace.run(config.data.folder, str(config.against)), data, rows)
+    if config.baseline not in (None, name):
+        sums[str(config.baseline)] = _sums_of(workspace.run(config.data.folder, str(config.baseline)), data, rows)
     _refuse_changed(config.forecasts[names.index(name)], (networks or {}).get(name), folder)
     stored = stored_forecasts(folder)
     scores, counts, edges = _measured(data.samples, stored, rows, metric)
@@ -124,7 +124,7 @@ def _rows_of(ids: Sequence[str], samples: Samples, stored: RowStore) -> list[int
     for name in ids:
         if name not in place:
             raise ConfigError(f"no sample '{name}'{nearest(name, list(place))}.")
-        if not stored.done[place[name]]:
+        if not stored.complete[place[name]]:
             raise OofMismatch(f"sample '{name}' was not forecast: no fold validates it.")
     return [place[name] for name in ids]
 
@@ -141,7 +141,7 @@ def _at_quantiles(rows: np.ndarray, scores: np.ndarray) -> list[int]:
 
 def _drawn(data: ForecastData, stored: RowStore, row: int) -> DrawnForecast:
     inputs = data.samples.inputs
-    assert isinstance(inputs, HistorySource)
+    assert isinstance(inputs, PastFramesSource)
     history = inputs.history(row)
     truth, valid = _truth(data.samples, row)
     known = history.frames[-KNOWN_FRAMES:].astype(np.float32)
@@ -150,7 +150,9 @@ def _drawn(data: ForecastData, stored: RowStore, row: int) -> DrawnForecast:
         truth=truth,
         valid=valid,
         known=known,
-        leads=tuple(_time(data, history, row, int(ahead), name) for ahead, name in _wanted(history, data.competition)),
+        leads=tuple(
+            _time(data, history, row, int(lead_times), name) for lead_times, name in _wanted(history, data.competition)
+        ),
         frames=tuple(_time(data, history, row, -back, _back(back)) for back in range(len(known) - 1, -1, -1)),
     )
 
@@ -163,16 +165,16 @@ def _truth(samples: Samples, row: int) -> tuple[np.ndarray, np.ndarray]:
     return truth, np.broadcast_to(valid if valid.ndim == truth.ndim else valid[..., None], truth.shape)
 
 
-def _wanted(history: History, competition: Competition) -> list[tuple[int, str]]:
-    return list(zip(history.ahead.tolist(), competition.classes, strict=True))
+def _wanted(history: PastFrames, competition: Competition) -> list[tuple[int, str]]:
+    return list(zip(history.lead_times.tolist(), competition.classes, strict=True))
 
 
-def _time(data: ForecastData, history: History, row: int, frames: int, otherwise: str) -> str:
+def _time(data: ForecastData, history: PastFrames, row: int, frames: int, otherwise: str) -> str:
     """The date `frames` after the last known one, where samples have dates."""
     if data.samples.times is None or data.competition.horizon is None:
         return otherwise
-    step = data.competition.horizon // int(history.ahead[-1])
-    return str(data.samples.times[row] + (frames - int(history.ahead[0])) * step)
+    step = data.competition.horizon // int(history.lead_times[-1])
+    return str(data.samples.times[row] + (frames - int(history.lead_times[0])) * step)
 
 
 def _back(frames: int) -> str:

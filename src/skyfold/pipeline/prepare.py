@@ -12,7 +12,7 @@ from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.progress import Progress
-from skyfold.store.fold_files import folds_of, keep_folds
+from skyfold.store.fold_files import load_folds, save_folds
 from skyfold.store.folds import Folds, folds_of_years, make_folds
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -54,7 +54,7 @@ def _write_sample(data: DataConfig, folder: Path) -> None:
 def _folds(data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace) -> tuple[Folds, str]:
     path = workspace.folds(data.folder)
     if path.is_file():
-        return folds_of(data, samples.ids, workspace), f"{path}: kept"
+        return load_folds(data, samples.ids, workspace), f"{path}: kept"
     if data.folds.years is not None:
         return _folds_of_years(data, competition, samples, workspace)
     if competition.horizon is not None:
@@ -64,9 +64,9 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         )
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
     note = ""
-    if isinstance(samples.inputs, Resizable) and data.folds.near_duplicate_bits >= 0:
+    if isinstance(samples.inputs, Resizable) and data.folds.phash_max_distance >= 0:
         before = len(np.unique(groups))
-        groups = duplicate_groups(samples.inputs, bits=data.folds.near_duplicate_bits, groups=groups)
+        groups = duplicate_groups(samples.inputs, bits=data.folds.phash_max_distance, groups=groups)
         merged = before - len(np.unique(groups))
         note = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
     folds = make_folds(
@@ -76,7 +76,7 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         k=data.folds.k,
         seed=data.folds.seed,
     )
-    keep_folds(data, folds, workspace)
+    save_folds(data, folds, workspace)
     return folds, f"{path}: {folds.k} folds of {len(folds.ids)} samples{note}"
 
 
@@ -91,9 +91,9 @@ def _folds_of_years(
         times=samples.times,
         years=data.folds.years,
         gap=competition.horizon,
-        years_a_fold=data.folds.years_a_fold,
+        years_per_fold=data.folds.years_per_fold,
     )
-    keep_folds(data, folds, workspace)
+    save_folds(data, folds, workspace)
     first, last = data.folds.years
     never = int((folds.fold < 0).sum())
     return folds, (

@@ -70,8 +70,10 @@ def write_products(
         for name, places in maps:
             _write_indexed(folder / f"{name}.png", places, colours)
             shares = class_shares(places, len(classes))
-            covered = 1.0 - sum(share for label, share in zip(classes, shares, strict=True) if label == CLEAR)
-            writer.writerow([name, *(f"{share:.4f}" for share in shares), f"{covered:.4f}", quality_grade(covered)])
+            cloud_fraction = 1.0 - sum(share for label, share in zip(classes, shares, strict=True) if label == CLEAR)
+            writer.writerow(
+                [name, *(f"{share:.4f}" for share in shares), f"{cloud_fraction:.4f}", quality_grade(cloud_fraction)]
+            )
             progress.advance()
     write_text(folder / TABLE, table.getvalue())
 
@@ -100,13 +102,13 @@ def class_shares(places: np.ndarray, classes: int) -> list[float]:
     return [float(count) / places.size for count in counts]
 
 
-def quality_grade(covered: float) -> str:
+def quality_grade(cloud_fraction: float) -> str:
     """The grade of a scene of which the share `covered`, 0 to 1, is hidden.
 
     >>> [quality_grade(share) for share in (0.0, 0.1, 0.11, 1.0)]
     ['A', 'A', 'B', 'D']
     """
-    return next(grade for grade, most in GRADES if covered <= most + 1e-9)
+    return next(grade for grade, most in GRADES if cloud_fraction <= most + 1e-9)
 
 
 def _enlarged(plane: np.ndarray, size: IntPair) -> np.ndarray:

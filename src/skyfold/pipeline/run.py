@@ -47,7 +47,7 @@ TRUTH_FILE = "test_truth.csv"
 
 
 def run_job(
-    path: Path, workspace: Workspace, say: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
+    path: Path, workspace: Workspace, log: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
 ) -> None:
     """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes.
 
@@ -58,7 +58,7 @@ def run_job(
 
     config = load_config(path, overrides)
     if isinstance(config, ForecastConfig):
-        run_forecasts(path, workspace, say, overrides)
+        run_forecasts(path, workspace, log, overrides)
         return
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
@@ -68,33 +68,33 @@ def run_job(
     folder = workspace.data(config.data.folder)
     if not workspace.folds(config.data.folder).is_file():
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
-            say(line)
+            log(line)
     _check_classes(config, path, trained, workspace)
     if isinstance(config, TableConfig):
-        run_table(config, path, workspace, say)
+        run_table(config, path, workspace, log)
         return
     for run in trained:
-        say(f"run {run.name}")
+        log(f"run {run.name}")
         train(run, workspace)
     if isinstance(config, RunConfig):
-        if config.target == "forecast":
-            say(table_of_run(config, path, workspace))
+        if config.task == "forecasting":
+            log(table_of_run(config, path, workspace))
             return
-        if config.target == "masks":
+        if config.task == "segmentation":
             score_run(workspace.run(config.data.folder, config.name), open_context(config.data, workspace))
-        say(as_text(leaderboard(config.data.folder, workspace)))
+        log(as_text(leaderboard(config.data.folder, workspace)))
         return
     for line in blend_lines(blend(config, path, workspace)):
-        say(line)
-    say(f"examples: {draw_oof_examples(config, workspace)}")
+        log(line)
+    log(f"examples: {draw_oof_examples(config, workspace)}")
     truth = folder / TRUTH_FILE
     if read_run(workspace.run(config.data.folder, config.name), read_folds(workspace.folds(config.data.folder))).test:
         for written in submit(config, workspace):
-            say(f"submission: {written}")
+            log(f"submission: {written}")
         if truth.is_file():
             for line in score_on_test(config, truth, workspace):
-                say(line)
-    say(as_text(leaderboard(config.data.folder, workspace)))
+                log(line)
+    log(as_text(leaderboard(config.data.folder, workspace)))
 
 
 def _runs_of(config: AnyConfig, path: Path) -> list[RunConfig]:
@@ -131,12 +131,12 @@ def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> lis
         file = workspace.submissions(config.data.folder) / f"{name}.csv"
         predictions[stage] = competition.read_pred(file, ids)
     if config.merge is None:
-        predictions["best_single_at_half"] = _in_order(ids, *_best_single_at_half(config, workspace))
+        predictions["best_single_at_0.5"] = _in_order(ids, *_best_single_at_half(config, workspace))
     nothing = np.zeros((*competition.grid, len(competition.classes)), dtype=bool)
     predictions["all_empty"] = [nothing] * len(ids)
     stats = {name: prediction_stats(competition, truth, pred) for name, pred in predictions.items()}
     scores = {name: competition.metric.score(rows) for name, rows in stats.items()}
-    order = [name for name in ("final", "before_gate", "best_single_at_half", "all_empty") if name in stats]
+    order = [name for name in ("final", "before_gate", "best_single_at_0.5", "all_empty") if name in stats]
     differences = {}
     lines = [
         f"on the test truth, {len(ids)} images: " + ", ".join(f"{n.replace('_', ' ')} {scores[n]:.4f}" for n in order)
@@ -169,7 +169,7 @@ def draw_oof_examples(config: BlendConfig, workspace: Workspace, count: int = 4)
         Selection.from_dict(result["selection"]["final"]),
     )
     scores = blend_row_scores(folder)
-    rows = np.flatnonzero(blended.oof.covered)
+    rows = np.flatnonzero(blended.oof.has_prediction)
     ranked = rows[np.argsort(scores, kind="stable")]
     chosen = ranked[np.linspace(0.15, 0.95, count).dot(len(ranked) - 1).round().astype(int)]
     assert context.samples.targets is not None

@@ -29,7 +29,7 @@ class Scored:
     images: int
 
 
-def remark(score: float) -> str | None:
+def score_note(score: float) -> str | None:
     """What a figure that is not finite means."""
     if math.isfinite(score):
         return None

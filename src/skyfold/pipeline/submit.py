@@ -41,7 +41,7 @@ class PostprocessedMasks:
 
 def submission_names(config: BlendConfig) -> dict[str, str]:
     """Which submissions the blend writes: stage ("before_gate", "final") -> file name without ending."""
-    names = {"before_gate": f"{config.name}_before_gate"} if config.gate else {}
+    names = {"before_gate": f"{config.name}_before_gate"} if config.classifier_gate else {}
     return {**names, "final": config.name}
 
 

@@ -21,16 +21,16 @@ def apply(
     pixels are in no mask.
     """
     if selection.rule == "triplet":
-        if selection.top_level_ is None:
+        if selection.top_thresholds is None:
             raise ValueError("a selection by triplets needs its top levels")
-        masks = triplet.apply(prob, selection.top_level_, selection.min_area_, selection.level_, valid)
+        masks = triplet.apply(prob, selection.top_thresholds, selection.min_areas, selection.thresholds, valid)
     else:
-        masks = class_thresholds.apply(prob, selection.level_)
+        masks = class_thresholds.apply(prob, selection.thresholds)
         if valid is not None:
             masks = masks & valid[..., None]
-        masks = min_area.apply(masks, selection.min_area_, area=selection.rule)
-    if selection.gate_threshold_ is None:
+        masks = min_area.apply(masks, selection.min_areas, area=selection.rule)
+    if selection.gate_thresholds is None:
         return masks
     if gate_prob is None:
         raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
-    return classifier_gate.apply(masks, gate_prob, selection.gate_threshold_)
+    return classifier_gate.apply(masks, gate_prob, selection.gate_thresholds)

@@ -31,18 +31,18 @@ def dice_surface(
     "total": a mask of fewer pixels is emptied. workers: threads, None: one a core.
     Returns float32 (n, K, T, M).
     """
-    surface = np.empty((len(prob), prob.shape[-1], len(levels), len(min_areas)), dtype=np.float32)
+    sweep = np.empty((len(prob), prob.shape[-1], len(levels), len(min_areas)), dtype=np.float32)
     if area == "component":
         kept = component_counts(prob, target, valid, levels=levels, min_areas=min_areas, workers=workers)
         truth = _pixels(target, valid)
-        for k, m in np.ndindex(surface.shape[1], surface.shape[3]):
-            surface[:, k, :, m] = shares(kept[:, k, :, m], truth[:, k], iou=False)
-        return surface
+        for k, m in np.ndindex(sweep.shape[1], sweep.shape[3]):
+            sweep[:, k, :, m] = shares(kept[:, k, :, m], truth[:, k], iou=False)
+        return sweep
     counts = count_maps(prob, target, valid, rule=area, levels=levels, min_areas=min_areas, workers=workers)
     rows = np.arange(len(prob))
-    for k, m in np.ndindex(surface.shape[1], surface.shape[3]):
-        surface[:, k, :, m] = shares(counts.of_masks(rows, k, m), counts.truth[:, k], iou=False)
-    return surface
+    for k, m in np.ndindex(sweep.shape[1], sweep.shape[3]):
+        sweep[:, k, :, m] = shares(counts.of_masks(rows, k, m), counts.truth[:, k], iou=False)
+    return sweep
 
 
 def _pixels(target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

@@ -22,12 +22,11 @@ from skyfold.metrics.mean_of_maps import MeanOfMaps
 from skyfold.metrics.segmentation import METRICS
 from skyfold.postprocess.presence_stack import presence_features
 from skyfold.postprocess.selection import CrossFit, FittedGate, Selection, cross_fitted
-from skyfold.postprocess.threshold_sweep import CHUNK_PIXELS, Surfaces, lattice, measure
+from skyfold.postprocess.threshold_sweep import CHUNK_PIXELS, ThresholdSweep
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
 from skyfold.types import JsonDict, Metric, Predictions, Samples
 
-__all__ = ["Evaluation", "Surfaces", "difference", "evaluate", "features_of", "lattice", "measure", "write_rows"]
 COUNTED = ("both", "pred", "truth")
 
 
@@ -35,7 +34,7 @@ COUNTED = ("both", "pred", "truth")
 class Evaluation:
     """Scores of one set of predictions; `cross` has the chosen values and the counts per map."""
 
-    surfaces: Surfaces
+    sweep: ThresholdSweep
     cross: CrossFit
     groups: np.ndarray
 
@@ -45,15 +44,15 @@ class Evaluation:
 
     @property
     def metric(self) -> Metric:
-        return self.surfaces.metric
+        return self.sweep.metric
 
     def scores(self, draws: int, seed: int) -> JsonDict:
         """at_half, naive, cross_fitted, optimism, and the bootstrap interval of the cross-fitted score."""
         interval = self.interval(draws, seed)
         return {
-            "at_half": self.metric.score(self.surfaces.at_half_stats),
-            "naive": self.cross.naive,
-            "cross_fitted": self.cross.score,
+            "cv_at_0.5": self.metric.score(self.sweep.at_half_stats),
+            "cv_in_sample": self.cross.in_sample,
+            "cv_cross_fitted": self.cross.score,
             "optimism": self.cross.optimism,
             "low": interval.low,
             "high": interval.high,
@@ -69,7 +68,7 @@ class Evaluation:
         baseline: (n, 3K) counts as `cross.stats`, or (n, K) scores of maps for a metric that is their mean.
         """
         metric, stats = self.metric, self.cross.stats
-        if baseline.shape == self.surfaces.empty.shape:
+        if baseline.shape == self.sweep.empty.shape:
             if not _is_mean_of_maps(metric):
                 raise ConfigError(f"'{metric.name}' is not a mean over maps: give the baseline's counts.")
             metric, stats = MeanOfMaps(), self.cross.rows
@@ -78,33 +77,33 @@ class Evaluation:
     def columns(self) -> dict[str, np.ndarray]:
         """What `write_rows` keeps of it, (n, K) each; where the metric is no mean over maps, with the counts."""
         columns = {
-            "at_half": self.surfaces.at_half,
-            "naive": self.cross.naive_rows,
-            "cross_fitted": self.cross.rows,
-            "all_empty": self.surfaces.empty,
+            "cv_at_0.5": self.sweep.at_half,
+            "cv_in_sample": self.cross.in_sample_rows,
+            "cv_cross_fitted": self.cross.rows,
+            "all_empty": self.sweep.empty,
         }
         if not _is_mean_of_maps(self.metric):
             thirds = np.split(self.cross.stats, 3, axis=1)
-            columns |= {f"cross_fitted_{name}": third for name, third in zip(COUNTED, thirds, strict=True)}
+            columns |= {f"cv_cross_fitted_{name}": third for name, third in zip(COUNTED, thirds, strict=True)}
         return columns
 
 
 def evaluate(
-    surfaces: Surfaces, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | FittedGate | None = None
+    sweep: ThresholdSweep, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | FittedGate | None = None
 ) -> Evaluation:
     """Choose post-processing per class, on all rows and cross-fitted.
 
     gate_prob: (n, K) of the rows of `surfaces`, or fitted as for `cross_fitted`; None: no gate.
     """
     cross = cross_fitted(
-        surfaces.counts,
-        folds.fold[surfaces.rows],
+        sweep.counts,
+        folds.fold[sweep.rows],
         gate_prob,
-        objective=surfaces.objective,
-        gate=post.gate,
-        wanted=post.gate_wanted,
+        objective=sweep.objective,
+        gate=post.gate_criterion,
+        wanted=post.gate_target,
     )
-    return Evaluation(surfaces, cross, folds.groups[surfaces.rows])
+    return Evaluation(sweep, cross, folds.groups[sweep.rows])
 
 
 def difference(
@@ -112,7 +111,7 @@ def difference(
     theirs: Path,
     *,
     metric: str = "mean_dice",
-    column: str = "cross_fitted",
+    column: str = "cv_cross_fitted",
     draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,

@@ -76,10 +76,10 @@ def _shares(counts, truth, iou, share):  # type: ignore[no-untyped-def]
 def _best_sums(share, empty, kept, is_cut, best):  # type: ignore[no-untyped-def]
     """As `best_sums`, less the sum of `empty`; best: (P, T), -inf before."""
     rows, levels = share.shape
-    tops = kept.shape[1]
+    top_thresholds = kept.shape[1]
     running = np.empty(levels)
-    for top in range(tops):
-        reach = levels if tops == 1 else top + 1
+    for top in range(top_thresholds):
+        reach = levels if top_thresholds == 1 else top + 1
         running[:] = 0.0
         if is_cut[0]:
             best[top, :reach] = 0.0
@@ -95,11 +95,11 @@ def _best_sums(share, empty, kept, is_cut, best):  # type: ignore[no-untyped-def
 @compiled
 def _best_ratios(counts, truth, kept, is_cut, best):  # type: ignore[no-untyped-def]
     rows, levels = counts.shape[0], counts.shape[2]
-    tops = kept.shape[1]
+    top_thresholds = kept.shape[1]
     both = np.empty(levels, np.int64)
     pred = np.empty(levels, np.int64)
-    for top in range(tops):
-        reach = levels if tops == 1 else top + 1
+    for top in range(top_thresholds):
+        reach = levels if top_thresholds == 1 else top + 1
         both[:] = 0
         pred[:] = 0
         for cut in range(rows + 1):
@@ -118,9 +118,9 @@ def _best_ratios(counts, truth, kept, is_cut, best):  # type: ignore[no-untyped-
 def _sums_of_first(share, empty, kept, stop, sums):  # type: ignore[no-untyped-def]
     """As `sums_of_first`, less the sum of `empty`; sums: (P, T), zeros before."""
     rows, levels = share.shape
-    tops = kept.shape[1]
-    for top in range(tops):
-        reach = levels if tops == 1 else top + 1
+    top_thresholds = kept.shape[1]
+    for top in range(top_thresholds):
+        reach = levels if top_thresholds == 1 else top + 1
         for i in range(rows):
             if kept[i, top]:
                 for t in range(reach):

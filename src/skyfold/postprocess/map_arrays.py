@@ -27,11 +27,16 @@ def check_maps(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -
 
 def check_lattice(values: np.ndarray, lowest: int, highest: int, name: str) -> np.ndarray:
     """`values` as int64 (any length > 0); ValueError unless ascending whole numbers in lowest..highest."""
-    lattice = np.asarray(values)
-    ascending = lattice.ndim == 1 and len(lattice) > 0 and lattice.dtype.kind in "iu" and (np.diff(lattice) > 0).all()
-    if not ascending or lattice[0] < lowest or lattice[-1] > highest:
+    threshold_grid = np.asarray(values)
+    ascending = (
+        threshold_grid.ndim == 1
+        and len(threshold_grid) > 0
+        and threshold_grid.dtype.kind in "iu"
+        and (np.diff(threshold_grid) > 0).all()
+    )
+    if not ascending or threshold_grid[0] < lowest or threshold_grid[-1] > highest:
         raise ValueError(f"{name}: expected ascending whole numbers in {lowest}..{highest}, got {values!r}")
-    return lattice.astype(np.int64)
+    return threshold_grid.astype(np.int64)
 
 
 def in_threads(work: Callable[[range], None], count: int, workers: int | None) -> None:

@@ -67,7 +67,7 @@ class MapCounts:
         return np.asarray(self.by_level[:, :, 0, 0] == 0)
 
     @property
-    def tops(self) -> int:
+    def top_thresholds(self) -> int:
         """How many top levels there are to choose from: T under the triplet rule, else 1, which says nothing."""
         return len(self.levels) if self.rule == "triplet" else 1
 

@@ -36,13 +36,13 @@ EQUAL = 1e-9  # sums of Dice over rows, added up in another order, differ by les
 class Selection:
     """What was chosen, one entry a class.
 
-    gate_threshold_ is None where there is no classifier, top_level_ where the rule is not "triplet".
+    gate_threshold_ is None where there is no classifier, top_thresholds where the rule is not "triplet".
     """
 
-    level_: tuple[int, ...]
-    min_area_: tuple[int, ...]
-    gate_threshold_: tuple[float, ...] | None = None
-    top_level_: tuple[int, ...] | None = None
+    thresholds: tuple[int, ...]
+    min_areas: tuple[int, ...]
+    gate_thresholds: tuple[float, ...] | None = None
+    top_thresholds: tuple[int, ...] | None = None
     rule: Rule = "component"
 
     def to_json(self) -> str:
@@ -55,12 +55,12 @@ class Selection:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
-        gate, top = values["gate_threshold_"], values["top_level_"]
+        gate, top = values["gate_thresholds"], values["top_thresholds"]
         return cls(
-            level_=tuple(int(level) for level in values["level_"]),
-            min_area_=tuple(int(area) for area in values["min_area_"]),
-            gate_threshold_=None if gate is None else tuple(float(threshold) for threshold in gate),
-            top_level_=None if top is None else tuple(int(level) for level in top),
+            thresholds=tuple(int(level) for level in values["thresholds"]),
+            min_areas=tuple(int(area) for area in values["min_areas"]),
+            gate_thresholds=None if gate is None else tuple(float(threshold) for threshold in gate),
+            top_thresholds=None if top is None else tuple(int(level) for level in top),
             rule=values["rule"],
         )
 
@@ -69,19 +69,19 @@ class Selection:
 class CrossFit:
     """A selection made on all rows, beside selections made on k-1 folds and scored on the k-th.
 
-    naive_stats, stats: float64 (n, 3K), the counts of the one and of the others as the segmentation metrics take them
-    (see `row_stats`), NaN where no fold validated the row. by_fold: the selection that was scored on each fold.
+    in_sample_stats, stats: float64 (n, 3K), the counts of the one and of the others as the segmentation metrics take
+    them (see `row_stats`), NaN where no fold validated the row. by_fold: the selection that was scored on each fold.
     """
 
     selection: Selection
     by_fold: dict[int, Selection]
-    naive_stats: np.ndarray
+    in_sample_stats: np.ndarray
     stats: np.ndarray
     objective: Objective
 
     @property
-    def naive(self) -> float:
-        return self._score(self.naive_stats)
+    def in_sample(self) -> float:
+        return self._score(self.in_sample_stats)
 
     @property
     def score(self) -> float:
@@ -90,12 +90,12 @@ class CrossFit:
 
     @property
     def optimism(self) -> float:
-        return self.naive - self.score
+        return self.in_sample - self.score
 
     @property
-    def naive_rows(self) -> np.ndarray:
+    def in_sample_rows(self) -> np.ndarray:
         """Score of each map, float64 (n, K), as `rows`."""
-        return map_scores(self.naive_stats, self.objective)
+        return map_scores(self.in_sample_stats, self.objective)
 
     @property
     def rows(self) -> np.ndarray:
@@ -133,22 +133,22 @@ def select(
         raise OofMismatch("no validated rows to choose thresholds on; train at least one fold.")
     if gate_prob is not None and gate == "expected_dice" and objective.startswith("global"):
         raise ConfigError(f"the gate 'expected_dice' is for a metric that is a mean over maps, not for '{objective}'.")
-    tops, areas, levels, thresholds = [], [], [], []
+    top_thresholds, areas, levels, thresholds = [], [], [], []
     for k in range(counts.classes):
         one = _Class(counts, k, chosen_on, objective)
         if gate_prob is None:
             (top, m, t), threshold = _best_place(one.best(np.array([len(chosen_on)])), counts.levels), 0.0
         else:
             (top, m, t), threshold = _best_with_gate(one, gate_prob[chosen_on, k], counts.levels, gate, wanted)
-        tops.append(int(counts.levels[top]))
+        top_thresholds.append(int(counts.levels[top]))
         areas.append(int(counts.min_areas[m]))
         levels.append(int(counts.levels[t]))
         thresholds.append(threshold)
     return Selection(
-        level_=tuple(levels),
-        min_area_=tuple(areas),
-        gate_threshold_=None if gate_prob is None else tuple(thresholds),
-        top_level_=tuple(tops) if counts.rule == "triplet" else None,
+        thresholds=tuple(levels),
+        min_areas=tuple(areas),
+        gate_thresholds=None if gate_prob is None else tuple(thresholds),
+        top_thresholds=tuple(top_thresholds) if counts.rule == "triplet" else None,
         rule=counts.rule,
     )
 
@@ -162,18 +162,18 @@ def row_stats(
     """
     scored = np.arange(len(counts)) if rows is None else rows
     _check_gate(gate_prob, counts, scored)
-    if selection.gate_threshold_ is not None and gate_prob is None:
+    if selection.gate_thresholds is not None and gate_prob is None:
         raise OofMismatch("the selection has a gate: give the classifier's probabilities too.")
     stats = np.empty((3, len(scored), counts.classes))
     for k in range(counts.classes):
-        m = _position(selection.min_area_[k], counts.min_areas)
-        t = _position(selection.level_[k], counts.levels)
-        top = 0 if selection.top_level_ is None else _position(selection.top_level_[k], counts.levels)
+        m = _position(selection.min_areas[k], counts.min_areas)
+        t = _position(selection.thresholds[k], counts.levels)
+        top = 0 if selection.top_thresholds is None else _position(selection.top_thresholds[k], counts.levels)
         kept = counts.kept(scored, k, m)[:, top]
         stats[:2, :, k] = counts.of_masks(scored, k, m)[:, :, t].T * kept
     stats[2] = counts.truth[scored]
-    if selection.gate_threshold_ is not None and gate_prob is not None:
-        stats[:2] *= passes(gate_prob[scored], selection.gate_threshold_)
+    if selection.gate_thresholds is not None and gate_prob is not None:
+        stats[:2] *= passes(gate_prob[scored], selection.gate_thresholds)
     return np.concatenate(list(stats), axis=1)
 
 
@@ -201,11 +201,11 @@ def cross_fitted(
         stats[scored] = row_stats(selection, counts, probs, rows=np.flatnonzero(scored))
         return selection
 
-    naive_stats, stats = (np.full((len(fold), 3 * counts.classes), np.nan) for _ in range(2))
+    in_sample_stats, stats = (np.full((len(fold), 3 * counts.classes), np.nan) for _ in range(2))
     covered = fold != -1
-    selection = choose_and_score(covered, covered, naive_stats)
+    selection = choose_and_score(covered, covered, in_sample_stats)
     by_fold = {f: choose_and_score(covered & (fold != f), fold == f, stats) for f in folds}
-    return CrossFit(selection, by_fold, naive_stats, stats, objective)
+    return CrossFit(selection, by_fold, in_sample_stats, stats, objective)
 
 
 def map_scores(stats: np.ndarray, objective: Objective) -> np.ndarray:
@@ -293,10 +293,10 @@ def _check_gate(gate_prob: np.ndarray | None, counts: MapCounts, rows: np.ndarra
         )
 
 
-def _position(value: int, lattice: np.ndarray) -> int:
-    position = int(np.searchsorted(lattice, value))
-    if position == len(lattice) or lattice[position] != value:
-        raise ValueError(f"{value} is not on the lattice {np.asarray(lattice).tolist()} of the counts")
+def _position(value: int, threshold_grid: np.ndarray) -> int:
+    position = int(np.searchsorted(threshold_grid, value))
+    if position == len(threshold_grid) or threshold_grid[position] != value:
+        raise ValueError(f"{value} is not on the lattice {np.asarray(threshold_grid).tolist()} of the counts")
     return position
 
 
@@ -327,7 +327,7 @@ def _cuts_between_different(descending: np.ndarray) -> np.ndarray:
 
 def _threshold_wanted(prob: np.ndarray, there: np.ndarray, gate: Gate, wanted: float | None) -> float:
     if wanted is None:
-        raise ConfigError(f"the gate '{gate}' needs the {gate} that is wanted; set postprocess.gate_wanted.")
+        raise ConfigError(f"the gate '{gate}' needs the {gate} that is wanted; set postprocess.gate_target.")
     read_off = threshold_for_precision if gate == "precision" else threshold_for_recall
     return read_off(prob, there, wanted).threshold
 

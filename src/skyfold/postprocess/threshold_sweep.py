@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from skyfold.config.blend import PostprocessConfig
-from skyfold.data.cache import stamp_of
+from skyfold.data.cache import fingerprint_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
 from skyfold.postprocess.component_counts import component_counts
@@ -36,7 +36,7 @@ Count = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Surfaces:
+class ThresholdSweep:
     """Counts of the rows (n,) that a fold validated, and the metric they are for."""
 
     rows: np.ndarray
@@ -77,7 +77,7 @@ class Surfaces:
         return map_scores(self.at_half_stats, self.objective)
 
 
-def lattice(count: int) -> np.ndarray:
+def threshold_grid(count: int) -> np.ndarray:
     """`count` evenly spaced threshold levels; an odd count has 127, probability 0.5, among them.
 
     >>> lattice(5).tolist()
@@ -94,7 +94,7 @@ def measure(
     post: PostprocessConfig,
     *,
     folder: Path | None = None,
-) -> Surfaces:
+) -> ThresholdSweep:
     """Counts of every validated map at every searched setting, read once, chunk by chunk.
 
     folder: the run's, whose row store `oof` holds the predictions; counts are kept in its `surfaces`. None: they are
@@ -105,18 +105,22 @@ def measure(
         raise ConfigError(f"post-processing is searched for the metrics {', '.join(SEARCHED)}, not '{metric.name}'.")
     if samples.targets is None:
         raise ConfigError("post-processing is fitted on the training part, which has no targets here.")
-    levels, areas = lattice(post.thresholds), np.array(sorted(set(post.min_areas)), dtype=np.int64)
+    levels, areas = threshold_grid(post.thresholds), np.array(sorted(set(post.min_areas)), dtype=np.int64)
     dropping = dropping_areas(post.rule, areas)
     rows = np.flatnonzero(folds.fold >= 0)
     classes = oof.values.shape[-1]
-    of_pixels = "" if folder is None else _stamp(folder, oof, samples)
+    of_pixels = "" if folder is None else _fingerprint(folder, oof, samples)
 
-    def counted(part: str, shape: tuple[int, ...], count: Count, stamp: str, label: str) -> np.ndarray:
+    def counted(part: str, shape: tuple[int, ...], count: Count, fingerprint: str, label: str) -> np.ndarray:
         if folder is None:
             store: _Unkept | RowStore = _Unkept(np.empty((len(oof.ids), *shape), np.int32))
         else:
             store = RowStore.open_or_create(
-                folder / "surfaces" / part, ids=oof.ids, shape=shape, dtype="int32", stamp=digest(of_pixels, stamp)
+                folder / "surfaces" / part,
+                ids=oof.ids,
+                shape=shape,
+                dtype="int32",
+                fingerprint=digest(of_pixels, fingerprint),
             )
         _fill(store, rows, oof, samples, count, label)
         return store.values if len(rows) == len(oof.ids) else store.values[rows]
@@ -131,7 +135,7 @@ def measure(
         shape = (classes, 2, len(dropping), len(levels))
         on = f"{levels.tolist()} {dropping.tolist()}"
         by_area = counted("components", shape, count, on, "scoring thresholds and areas")
-    return Surfaces(rows, MapCounts(post.rule, levels, areas, by_level, by_area), metric)
+    return ThresholdSweep(rows, MapCounts(post.rule, levels, areas, by_level, by_area), metric)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class _Unkept:
     values: np.ndarray
 
     @property
-    def done(self) -> np.ndarray:
+    def complete(self) -> np.ndarray:
         return np.zeros(len(self.values), dtype=bool)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
@@ -151,13 +155,13 @@ class _Unkept:
         """Nothing is kept."""
 
 
-def _stamp(folder: Path, oof: Predictions, samples: Samples) -> str:
+def _fingerprint(folder: Path, oof: Predictions, samples: Samples) -> str:
     stored = RowStore.open(folder / "oof")
     if getattr(stored.values, "filename", "") != getattr(oof.values, "filename", None):
         raise OofMismatch(
             f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
         )
-    return digest(stored.content(), stamp_of(samples.targets), stamp_of(samples.valid))
+    return digest(stored.checksum(), fingerprint_of(samples.targets), fingerprint_of(samples.valid))
 
 
 def _fill(
@@ -165,7 +169,7 @@ def _fill(
 ) -> None:
     """Count the `rows` that are not done. Rows of the store that do not belong to any fold are left alone."""
     assert samples.targets is not None
-    missing = rows[~store.done[rows]]
+    missing = rows[~store.complete[rows]]
     size = max(1, CHUNK_PIXELS // max(1, int(np.prod(oof.values.shape[1:]))))
     if not len(missing):
         return

@@ -50,9 +50,9 @@ def triplet_surface(
     """
     counts = count_maps(prob, target, valid, rule="triplet", levels=levels, min_areas=min_counts, workers=workers)
     rows, truth = np.arange(len(prob)), counts.truth
-    surface = np.empty((*truth.shape, len(levels), len(min_counts), len(levels)), dtype=np.float32)
+    sweep = np.empty((*truth.shape, len(levels), len(min_counts), len(levels)), dtype=np.float32)
     for k, m in np.ndindex(truth.shape[1], len(min_counts)):
         share = shares(counts.of_masks(rows, k, m), truth[:, k], iou=False)
         kept = counts.kept(rows, k, m)[:, :, None]
-        surface[:, k, :, m] = np.where(kept, share[:, None], (truth[:, k] == 0)[:, None, None])
-    return surface
+        sweep[:, k, :, m] = np.where(kept, share[:, None], (truth[:, k] == 0)[:, None, None])
+    return sweep

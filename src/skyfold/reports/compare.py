@@ -19,7 +19,7 @@ from skyfold.reports.leaderboard import aligned
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.types import JsonDict
 
-SCORES = {"at_half": "at 0.5", "naive": "naive", "cross_fitted": "cross-fitted"}
+SCORES = {"cv_at_0.5": "at 0.5", "cv_in_sample": "in-sample", "cv_cross_fitted": "cross-fitted"}
 NAMES_NOTHING = {"name"}
 WEIGHTS = "sha256 of the weights begun with"  # a file may change and keep its name
 NOT_SET = "not set"  # a key at its default is not stored where it was added to configs later
@@ -30,7 +30,8 @@ LONGEST = 60
 class Comparison:
     """config: dotted key -> (value of the first, of the second), where they differ; None: the key is absent.
 
-    kinds: of both, "masks", "presence", "blend" or "forecast"; data: whether they learned from the same images and
+    kinds: of both, "segmentation", "classification", "blend" or "forecasting"; data: whether they learned from the
+    same images and
     masks, or were made from the same frames, in words; same_folds: whether they are; metrics: that each is scored by;
     scores: of both, by name; members: of a blend, what it is made of, in words, else ''; gain: first minus second,
     paired, None for the reason in `not_paired`; paired: what is paired, in words.
@@ -52,11 +53,13 @@ class Comparison:
 def compare(first: Path, second: Path) -> Comparison:
     """Compare the run folders `first` and `second`; OofMismatch where there is no run, naming those that are there."""
     one, other = (_info(folder) for folder in (first, second))
-    if one.kind == other.kind == "forecast":
+    if one.kind == other.kind == "forecasting":
         return _forecasts(first, second, one, other)
     metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
     gain, reason = None, f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
-    unscored = [info.name for info in (one, other) if info.kind != "presence" and "cross_fitted" not in info.scores]
+    unscored = [
+        info.name for info in (one, other) if info.kind != "classification" and "cv_cross_fitted" not in info.scores
+    ]
     if unscored:
         reason = f"{' and '.join(unscored)} not scored yet"
     elif metrics[0] == metrics[1]:
@@ -89,12 +92,12 @@ def as_lines(comparison: Comparison) -> list[str]:
         lines.append(
             f"{one} - {other}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), {comparison.paired}, 95 %"
         )
-    elif comparison.kinds == ("forecast", "forecast"):
+    elif comparison.kinds == ("forecasting", "forecasting"):
         lines.append(f"not compared date by date: {comparison.not_paired}")
     else:
         lines.append(f"not compared image by image: {comparison.not_paired}")
     lines.append(f"folds: {'the same' if comparison.same_folds else 'DIFFERENT, the scores cannot be compared'}")
-    made_from = "frames" if "forecast" in comparison.kinds else "training images and masks"
+    made_from = "frames" if "forecasting" in comparison.kinds else "training images and masks"
     lines.append(f"{made_from}: {comparison.data}")
     lines += [f"{name}: {words}" for name, words in zip(comparison.names, comparison.members, strict=True) if words]
     if comparison.kinds[0] != comparison.kinds[1]:

@@ -65,7 +65,7 @@ def forecast_entries(runs: list[Path], submissions: Path) -> list[ForecastEntry]
 
 def _entry(folder: Path, handed_in: dict[str, str]) -> ForecastEntry:
     info = read_info(folder)
-    if info.kind != "forecast":
+    if info.kind != "forecasting":
         return ForecastEntry(info.name, info.kind)
     kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
     submission, seconds = handed_in.get(info.name, ""), info.scores.get("seconds_a_date")

@@ -36,7 +36,7 @@ class Entry:
     """One row. Scores are None where they were not computed, `test` where no truth file was scored against."""
 
     COLUMNS: ClassVar[list[str]] = [
-        "name", "kind", "CV at 0.5", "naive", "cross-fitted", "95 % interval", "test", "submission",
+        "name", "kind", "CV at 0.5", "cv_in_sample", "cross-fitted", "95 % interval", "test", "submission",
     ]  # fmt: skip
     NOTE: ClassVar[str] = (
         "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
@@ -46,7 +46,7 @@ class Entry:
     name: str
     kind: str
     at_half: float | None = None
-    naive: float | None = None
+    in_sample: float | None = None
     cross_fitted: float | None = None
     interval: tuple[float, float] | None = None
     test: float | None = None
@@ -54,7 +54,13 @@ class Entry:
 
     def cells(self) -> list[str]:
         interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
-        figures = [_figure(self.at_half), _figure(self.naive), _figure(self.cross_fitted), interval, _figure(self.test)]
+        figures = [
+            _figure(self.at_half),
+            _figure(self.in_sample),
+            _figure(self.cross_fitted),
+            interval,
+            _figure(self.test),
+        ]
         return [self.name, self.kind, *figures, self.submission]
 
 
@@ -69,7 +75,7 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
         raise DataLayoutError(
             f"{folder}: no runs here. Train one with scripts/train.py CONFIG, or name another data set."
         )
-    if any(_kind(run) == "forecast" for run in runs):
+    if any(_kind(run) == "forecasting" for run in runs):
         return forecast_entries(runs, workspace.submissions(name))
     entries: list[Entry] = []
     for run in runs:
@@ -122,7 +128,7 @@ def _kind(folder: Path) -> str:
 
 def _run_entry(folder: Path) -> Entry:
     info = read_info(folder)
-    if info.kind == "presence":
+    if info.kind == "classification":
         figure = info.scores.get("average_precision")
         return Entry(info.name, "classifier" if figure is None else f"classifier, AP {figure:.3f}")
     classes = info.config.get("classes")
@@ -145,7 +151,7 @@ def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]
         entries.append(_scored(label, "blend", scores["before_gate"], *tested.get("before_gate", (None, ""))))
     for kind, label in [
         ("all_empty", "all empty"),
-        ("best_single_at_half", f"best single at 0.5: {baselines.get('best_single')}"),
+        ("best_single_at_0.5", f"best single at 0.5: {baselines.get('best_single')}"),
         ("oracle", "perfect classifier with these masks"),
     ]:
         if kind not in baselines:  # a merge has no single run that knows all classes
@@ -170,8 +176,8 @@ def _test_scores(workspace: Workspace, name: str, blend: str) -> dict[str, tuple
 
 def _scored(name: str, kind: str, scores: dict[str, float], test: float | None = None, file: str = "") -> Entry:
     interval = (scores["low"], scores["high"]) if "low" in scores else None
-    at_half, naive, cross = (scores.get(key) for key in ("at_half", "naive", "cross_fitted"))
-    return Entry(name, kind, at_half, naive, cross, interval, test, file)
+    at_half, in_sample, cross = (scores.get(key) for key in ("cv_at_0.5", "cv_in_sample", "cv_cross_fitted"))
+    return Entry(name, kind, at_half, in_sample, cross, interval, test, file)
 
 
 def _rank(entry: Entry) -> tuple[bool, float]:

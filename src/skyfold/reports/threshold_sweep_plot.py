@@ -9,7 +9,7 @@ import numpy as np
 from skyfold.files import write_atomic
 from skyfold.postprocess.evaluate import Evaluation
 from skyfold.postprocess.joint_search import best_ratios, shares
-from skyfold.postprocess.threshold_sweep import Surfaces
+from skyfold.postprocess.threshold_sweep import ThresholdSweep
 
 COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#8d5a97", "#b8773a", "#5c5c5c")
 LEVELS_OF_COLOUR = 14
@@ -24,23 +24,23 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    surfaces, cross = evaluation.surfaces, evaluation.cross
-    whole = score_surface(surfaces, np.arange(len(surfaces.rows)), k)
-    thresholds = (surfaces.levels + 0.5) / 255.0
+    sweep, cross = evaluation.sweep, evaluation.cross
+    whole = score_surface(sweep, np.arange(len(sweep.rows)), k)
+    thresholds = (sweep.levels + 0.5) / 255.0
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
 
-    heights = np.arange(len(surfaces.min_areas))
+    heights = np.arange(len(sweep.min_areas))
     bounds = np.linspace(np.quantile(whole, 0.2), whole.max(), LEVELS_OF_COLOUR)
     shading = left.contourf(thresholds, heights, whole, levels=bounds, cmap="viridis", extend="min")
-    figure.colorbar(shading, ax=left, label=f"{surfaces.metric.name.replace('_', ' ')}, {name}", format="%.3f")
+    figure.colorbar(shading, ax=left, label=f"{sweep.metric.name.replace('_', ' ')}, {name}", format="%.3f")
     for f, chosen in sorted(cross.by_fold.items()):
-        place = _place(chosen.level_[k], chosen.min_area_[k], surfaces)
+        place = _place(chosen.thresholds[k], chosen.min_areas[k], sweep)
         label = f"best without fold {f}"
         left.plot(*place, "o", ms=9, mfc=COLOURS[f % len(COLOURS)], mec="white", label=label, clip_on=False, zorder=4)
-    best = _place(cross.selection.level_[k], cross.selection.min_area_[k], surfaces)
+    best = _place(cross.selection.thresholds[k], cross.selection.min_areas[k], sweep)
     left.plot(*best, "*", ms=17, mfc="white", mec="black", label="best of all", clip_on=False, zorder=5)
-    left.set_yticks(heights, [f"{area:,}" for area in surfaces.min_areas])
+    left.set_yticks(heights, [f"{area:,}" for area in sweep.min_areas])
     left.set_xlabel("threshold")
     left.set_ylabel("minimum area, pixels")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
@@ -48,9 +48,9 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     m = int(best[1])
     lowest, highest = float(np.quantile(whole[m], 0.4)), float(whole[m].max())  # what matters is near the best
     for f, chosen in sorted(cross.by_fold.items()):
-        own = score_surface(surfaces, np.flatnonzero(fold == f), k)[m]
+        own = score_surface(sweep, np.flatnonzero(fold == f), k)[m]
         highest = max(highest, float(own.max()))
-        t = int(np.searchsorted(surfaces.levels, chosen.level_[k]))
+        t = int(np.searchsorted(sweep.levels, chosen.thresholds[k]))
         colour = COLOURS[f % len(COLOURS)]
         right.plot(thresholds, own, color=colour, lw=1.6, label=f"fold {f}")
         right.plot(thresholds[own.argmax()], own.max(), "^", color=colour, ms=8)
@@ -62,7 +62,7 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     right.set_ylim(lowest, highest + 0.1 * (highest - lowest))
     right.set_xlabel("threshold")
     right.set_title(
-        f"at a minimum area of {surfaces.min_areas[m]:,}: triangle, the fold's own best;\n"
+        f"at a minimum area of {sweep.min_areas[m]:,}: triangle, the fold's own best;\n"
         "dot, what the other folds choose for it",
         fontsize=10,
     )
@@ -70,16 +70,16 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=85))
 
 
-def score_surface(surfaces: Surfaces, rows: np.ndarray, k: int) -> np.ndarray:
+def score_surface(sweep: ThresholdSweep, rows: np.ndarray, k: int) -> np.ndarray:
     """Score of class k on `rows` (positions) at each minimum area and level, float64 (M, T), without a gate."""
-    counts = surfaces.counts
+    counts = sweep.counts
     if counts.rule == "triplet":
         raise ValueError("a triplet has three settings: draw the rule 'component' or 'total'")
-    truth, iou = counts.truth[rows, k], surfaces.metric.name.endswith("iou")
+    truth, iou = counts.truth[rows, k], sweep.metric.name.endswith("iou")
     scores = []
     for m in range(len(counts.min_areas)):
         masks = counts.of_masks(rows, k, m)
-        if surfaces.metric.name.startswith("mean"):
+        if sweep.metric.name.startswith("mean"):
             scores.append(shares(masks, truth, iou=iou).mean(axis=0))
         else:
             dice = best_ratios(masks, truth, counts.kept(rows, k, m), np.array([len(rows)]))[0]
@@ -87,5 +87,5 @@ def score_surface(surfaces: Surfaces, rows: np.ndarray, k: int) -> np.ndarray:
     return np.stack(scores)
 
 
-def _place(level: int, min_area: int, surfaces: Surfaces) -> tuple[float, float]:
-    return (level + 0.5) / 255.0, float(np.searchsorted(surfaces.min_areas, min_area))
+def _place(level: int, min_area: int, sweep: ThresholdSweep) -> tuple[float, float]:
+    return (level + 0.5) / 255.0, float(np.searchsorted(sweep.min_areas, min_area))

@@ -22,7 +22,7 @@ def require_aligned(
     """
     first = runs[0]
     for run in runs:
-        if grid is not None and run.info.kind != "presence" and run.oof.values.shape[1:3] != tuple(grid):
+        if grid is not None and run.info.kind != "classification" and run.oof.values.shape[1:3] != tuple(grid):
             height, width = run.oof.values.shape[1:3]
             raise OofMismatch(
                 f"run '{run.info.name}' is stored on {height} x {width} pixels, the competition's grid is "
@@ -47,10 +47,12 @@ def require_aligned(
                     "Retrain the odd one with the same folds.csv."
                 )
         _require_same_ids(first, run)
-    if gate is not None and gate.info.kind != "presence":
-        raise OofMismatch(f"gate '{gate.info.name}' predicts {gate.info.kind}; a gate is a run with target: presence.")
+    if gate is not None and gate.info.kind != "classification":
+        raise OofMismatch(
+            f"gate '{gate.info.name}' predicts {gate.info.kind}; a gate is a run with task: classification."
+        )
     for run in runs:
-        if run.info.kind == "presence":
+        if run.info.kind == "classification":
             raise OofMismatch(f"run '{run.info.name}' is a classifier and has no masks to blend; name it as the gate.")
 
 

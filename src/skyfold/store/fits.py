@@ -30,9 +30,9 @@ class FitSummary:
     minutes: float
 
 
-def finished_fit(folder: Path, *, fold: int, seed: int, stamp: str) -> FitResult | None:
+def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: str) -> FitResult | None:
     """The result of a fit finished before under this `stamp`; None where it has still to be done."""
-    return FitFiles(folder, fold, seed).result(stamp)
+    return FitFiles(folder, fold, seed).result(fingerprint)
 
 
 def fit_of_run(folder: Path, *, fold: int, seed: int, folds_hash: str) -> FitResult | None:
@@ -43,8 +43,8 @@ def fit_of_run(folder: Path, *, fold: int, seed: int, folds_hash: str) -> FitRes
     files = FitFiles(folder, fold, seed)
     if not files.about.is_file():
         return None
-    stamp = str(read_json(files.about)["stamp"])
-    return files.result(stamp) if stamp.split()[1:2] == [folds_hash] else None
+    fingerprint = str(read_json(files.about)["fingerprint"])
+    return files.result(fingerprint) if fingerprint.split()[1:2] == [folds_hash] else None
 
 
 def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
@@ -81,7 +81,7 @@ class FitFiles:
         self,
         save_weights: Callable[[Path], object],
         *,
-        stamp: str,
+        fingerprint: str,
         score: float,
         best_epoch: int,
         epochs: int,
@@ -89,17 +89,23 @@ class FitFiles:
     ) -> FitResult:
         write_json(
             self.about,
-            {"stamp": stamp, "score": score, "best_epoch": best_epoch, "epochs": epochs, "seconds": seconds},
+            {
+                "fingerprint": fingerprint,
+                "score": score,
+                "best_epoch": best_epoch,
+                "epochs": epochs,
+                "seconds": seconds,
+            },
         )
         write_atomic(self.weights, save_weights)
         self.checkpoint.unlink(missing_ok=True)
         return FitResult(self.weights, score=score, best_epoch=best_epoch, epochs=epochs, seconds=seconds)
 
-    def result(self, stamp: str) -> FitResult | None:
+    def result(self, fingerprint: str) -> FitResult | None:
         if not (self.weights.is_file() and self.about.is_file()):
             return None
         about = read_json(self.about)
-        if about.pop("stamp") != stamp:
+        if about.pop("fingerprint") != fingerprint:
             return None
         self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it took it away
         return FitResult(self.weights, **about)

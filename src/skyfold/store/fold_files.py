@@ -11,7 +11,7 @@ from skyfold.store.folds import Folds, read_folds, write_folds
 from skyfold.workspace import Workspace
 
 
-def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
+def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
     """Read the folds; DataLayoutError where they are of other samples (the first is named) or of other settings."""
     path = workspace.folds(data.folder)
     folds = read_folds(path)
@@ -38,7 +38,7 @@ def folds_of(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
     return folds
 
 
-def keep_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
+def save_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
     """Write folds.csv, and beside it the settings it was made with."""
     path = workspace.folds(data.folder)
     write_json(path.with_suffix(".json"), data.folds.model_dump(mode="json"))

@@ -99,9 +99,9 @@ def forward_in_time(*, ids: np.ndarray, times: np.ndarray, k: int, gap: np.timed
 
 
 def folds_of_years(
-    *, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64, years_a_fold: int = 1
+    *, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64, years_per_fold: int = 1
 ) -> Folds:
-    """One fold for each of `years`, first to last, or for each `years_a_fold` of them: the samples whose time lies in
+    """One fold for each of `years`, first to last, or for each `years_per_fold` of them: the samples whose time lies in
     it, fitted on the past alone.
 
     Fold f is fitted on the samples at least `gap` (more than 0) before its first one; there may be none, which leaves
@@ -114,7 +114,7 @@ def folds_of_years(
     for year in range(first, last + 1):
         if year not in year_of:
             raise ConfigError(f"data.folds.years: no sample is of {year}. Validate years that the data hold.")
-    fold = np.where((year_of >= first) & (year_of <= last), (year_of - first) // years_a_fold, -1)
+    fold = np.where((year_of >= first) & (year_of <= last), (year_of - first) // years_per_fold, -1)
     one_unit = np.ones((), dtype=(times[:1] - times[:1]).dtype)[()]
     starts = [times[fold == f].min() for f in range(fold.max() + 1)]
     trained_before = [start - gap + one_unit for start in starts]  # "at least" counts the edge in

@@ -39,16 +39,16 @@ class RowStore:
             meta = read_json(folder / "rows.json")
         except DamagedFile:
             raise DamagedFile(f"{folder / 'rows.json'}: not whole JSON. {REMEDY}") from None
-        if not isinstance(meta, dict) or not {"stamp", "ids", "shape", "dtype"} <= set(meta):
+        if not isinstance(meta, dict) or not {"fingerprint", "ids", "shape", "dtype"} <= set(meta):
             raise DamagedFile(f"{folder / 'rows.json'}: not what was written there. {REMEDY}")
         mode: Literal["r+", "r"] = "r+" if writable else "r"
         self.folder = folder
-        self.stamp: str = meta["stamp"]
+        self.fingerprint: str = meta["fingerprint"]
         self.ids = np.array(meta["ids"], dtype=str)
         count = len(self.ids)
         self.values = _map(folder / "values.npy", (count, *meta["shape"]), np.dtype(meta["dtype"]), mode)
         self._crc = _map(folder / "crc32.npy", (count,), np.dtype(np.uint32), mode)
-        self._done = _map(folder / "done.npy", (count,), np.dtype(np.uint8), mode)
+        self._complete = _map(folder / "complete.npy", (count,), np.dtype(np.uint8), mode)
 
     @classmethod
     def open(cls, folder: Path) -> RowStore:
@@ -59,19 +59,19 @@ class RowStore:
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, stamp: str
+        cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, fingerprint: str
     ) -> RowStore:
         """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh, and so is one cut off; else its
         done rows are kept, but for those that no longer hold what was written: these are not done."""
         names = [str(i) for i in ids]
-        wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "stamp": stamp}
+        wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "fingerprint": fingerprint}
         if len(set(names)) != len(names):
             raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
         meta = folder / "rows.json"
         try:
             if meta.is_file() and read_json(meta) == wanted:
                 store = cls(folder, writable=True)
-                store._done[list(store._damaged())] = 0
+                store._complete[list(store._damaged())] = 0
                 return store
         except DamagedFile:
             pass  # its rows can be made again
@@ -79,13 +79,13 @@ class RowStore:
         count = len(names)
         _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
         _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
-        _create(folder / "done.npy", (count,), np.dtype(np.uint8))
+        _create(folder / "complete.npy", (count,), np.dtype(np.uint8))
         write_json(meta, wanted)  # last: without it the folder counts as empty
         return cls(folder, writable=True)
 
     @property
-    def done(self) -> np.ndarray:
-        return np.asarray(self._done, dtype=bool)
+    def complete(self) -> np.ndarray:
+        return np.asarray(self._complete, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,15 +102,15 @@ class RowStore:
             raise OofMismatch(f"{self.folder}: values for '{self.ids[bad]}' are NaN or infinite; nothing was written.")
         self.values[rows] = values
         self._crc[rows] = [zlib.crc32(value.data) for value in values]
-        self._done[rows] = 1
+        self._complete[rows] = 1
 
-    def content(self) -> str:
+    def checksum(self) -> str:
         """A digest of the rows' checksums: the same for the same values, whenever they were written."""
-        return digest(np.ascontiguousarray(self._crc).tobytes(), np.ascontiguousarray(self._done).tobytes())
+        return digest(np.ascontiguousarray(self._crc).tobytes(), np.ascontiguousarray(self._complete).tobytes())
 
     def flush(self) -> None:
         """Force rows, checksums and flags to disk, in that order."""
-        for array in (self.values, self._crc, self._done):
+        for array in (self.values, self._crc, self._complete):
             array.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
 
     def verify(self) -> None:
@@ -123,7 +123,7 @@ class RowStore:
 
     def _damaged(self) -> Iterator[int]:
         """The done rows whose values have another checksum than when they were written."""
-        for rows in self.chunks(np.flatnonzero(self.done)):
+        for rows in self.chunks(np.flatnonzero(self.complete)):
             for row in rows.tolist():
                 if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
                     yield row

@@ -28,8 +28,8 @@ _LATER_FIELD = "weights_sha256"  # added when runs were stored already; absent w
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What stands in `run.json`; `kind` is "masks", "presence" (a classifier) or "blend"; weights_sha256: of the file
-    that the encoder began with, '' where there was none."""
+    """What stands in `run.json`; `kind` is "segmentation", "classification", "forecasting" or "blend";
+    weights_sha256: of the file that the encoder began with, '' where there was none."""
 
     name: str
     kind: str
@@ -84,7 +84,7 @@ def begin_run(
             (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
             ("another folds.csv", there.folds_hash, info.folds_hash),
             (
-                "other frames" if kind == "forecast" else "other training images or masks",
+                "other frames" if kind == "forecasting" else "other training images or masks",
                 there.data_hash,
                 data_hash,
             ),
@@ -94,7 +94,7 @@ def begin_run(
                 afresh = "begin afresh with scripts/train.py CONFIG --restart"
                 remedy = afresh if "model" in config else f"delete {folder}"
                 raise OofMismatch(
-                    f"{folder}: this {kind if kind == 'forecast' else 'run'} was begun with {what}. Give the new one "
+                    f"{folder}: this {'forecast' if kind == 'forecasting' else 'run'} was begun with {what}. Give the new one "
                     f"another name, or {remedy}."
                 )
         return there
@@ -121,14 +121,14 @@ def open_rows(
     ids: np.ndarray,
     shape: tuple[int, ...],
     dtype: str,
-    content: str = "",
+    checksum: str = "",
 ) -> RowStore:
     """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done.
 
     content: digest of the images that are predicted; rows of other images are begun afresh.
     """
-    stamp = f"{info.config_hash} {info.folds_hash} {content}".strip()
-    return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, stamp=stamp)
+    fingerprint = f"{info.config_hash} {info.folds_hash} {checksum}".strip()
+    return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, fingerprint=fingerprint)
 
 
 def read_info(folder: Path) -> RunInfo:
@@ -164,7 +164,7 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     oof = _read_rows(folder / "oof", info)
     if not np.array_equal(oof.ids, folds.ids):
         raise OofMismatch(_id_difference(info.name, oof.ids, "folds.csv", folds.ids))
-    missing = np.flatnonzero((folds.fold >= 0) & ~oof.covered)
+    missing = np.flatnonzero((folds.fold >= 0) & ~oof.has_prediction)
     if len(missing):
         lacking = sorted(set(folds.fold[missing].tolist()))
         raise OofMismatch(
@@ -174,21 +174,21 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     test = None
     if (folder / "test" / "rows.json").is_file():
         test = _read_rows(folder / "test", info)
-        if not test.covered.all():
-            first = test.ids[~test.covered][0]
+        if not test.has_prediction.all():
+            first = test.ids[~test.has_prediction][0]
             raise OofMismatch(
-                f"run '{info.name}' has no test prediction for {(~test.covered).sum()} of {len(test.ids)} ids, first "
-                f"'{first}'. Go on with scripts/train.py, the same command resumes."
+                f"run '{info.name}' has no test prediction for {(~test.has_prediction).sum()} of {len(test.ids)} ids, "
+                f"first '{first}'. Go on with scripts/train.py, the same command resumes."
             )
     return StoredRun(folder, info, oof, test)
 
 
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
-    if not rows.stamp.startswith(f"{info.config_hash} {info.folds_hash}"):
+    if not rows.fingerprint.startswith(f"{info.config_hash} {info.folds_hash}"):
         raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
     rows.verify()
-    return Predictions(ids=rows.ids, values=rows.values, covered=rows.done, unit=info.unit)
+    return Predictions(ids=rows.ids, values=rows.values, has_prediction=rows.complete, unit=info.unit)
 
 
 def _afresh(folder: Path) -> str:

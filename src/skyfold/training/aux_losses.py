@@ -8,36 +8,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from skyfold.config.training import HeadsConfig
+from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import log_odds
 
 
-def with_heads(model: Any, heads: HeadsConfig, *, softmax: bool = False) -> Any:
+def with_aux_losses(model: Any, aux_losses: AuxLossesConfig, *, softmax: bool = False) -> Any:
     """`model`, image (B, H, W, C) to logits (B, H, W, K), with more outputs; its layers and weights are shared.
 
-    Outputs: the model's own; with `presence_weight` logits (B, K); with `deep_weight` logits (B, H, W, K) of
-    `deep_maps` coarser maps, finest first; softmax: as log-odds, like the model's own. ConfigError where the network
+    Outputs: the model's own; with `classification` logits (B, K); with `deep_supervision` logits (B, H, W, K) of
+    `levels` coarser maps, finest first; softmax: as log-odds, like the model's own. ConfigError where the network
     has no such maps.
     """
     import keras
 
     holder = next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
     maps = _coarser_maps(holder)
-    wanted = heads.deep_maps if heads.deep_weight else 0
+    wanted = aux_losses.levels if aux_losses.deep_supervision else 0
     if len(maps) < max(wanted, 1):
         raise ConfigError(
             f"heads: the network has maps of {len(maps)} sizes below its output's, {max(wanted, 1)} are wanted. Set "
-            "heads.deep_maps lower, or leave heads off."
+            "aux_losses.levels lower, or leave heads off."
         )
     factors = list(maps)[:wanted]
     taps = [maps[factor] for factor in factors]
-    if heads.presence_weight:
+    if aux_losses.classification:
         taps.append(maps[max(maps)])
     image, logits, found = _tapped(model, holder, taps)
     classes = logits.shape[-1]
     outputs = [logits]
-    if heads.presence_weight:
+    if aux_losses.classification:
         outputs.append(_presence(found.pop(), classes))
     for number, (factor, coarse) in enumerate(zip(factors, found, strict=True), start=1):
         masks = _masks(coarse, image, classes, factor, f"deep{number}")

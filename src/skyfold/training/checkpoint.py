@@ -45,7 +45,7 @@ class Checkpoint:
     one epoch or several, of which those that the fit ends with are made.
     """
 
-    stamp: str
+    fingerprint: str
     epoch: int
     history: list[dict[str, float]]
     state: dict[str, np.ndarray]
@@ -54,22 +54,27 @@ class Checkpoint:
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
     counts = [len(weights) for weights in checkpoint.kept]
-    about = {"stamp": checkpoint.stamp, "epoch": checkpoint.epoch, "history": checkpoint.history, "kept": counts}
+    about = {
+        "fingerprint": checkpoint.fingerprint,
+        "epoch": checkpoint.epoch,
+        "history": checkpoint.history,
+        "kept": counts,
+    }
     arrays: dict[str, Any] = {f"state.{name}": value for name, value in checkpoint.state.items()}
     arrays |= {f"kept.{j}.{i}": value for j, weights in enumerate(checkpoint.kept) for i, value in enumerate(weights)}
     text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     write_atomic(path, lambda beside: np.savez(beside, about=text, **arrays))
 
 
-def read(path: Path, *, stamp: str) -> Checkpoint | None:
+def read(path: Path, *, fingerprint: str) -> Checkpoint | None:
     """The checkpoint at `path`; None where there is none of this `stamp`, or its disk damaged it: then begin afresh."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             about = json.loads(stored["about"].tobytes())
-            if about["stamp"] != stamp:
+            if about["fingerprint"] != fingerprint:
                 return None
             state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
             kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError):
         return None
-    return Checkpoint(stamp=stamp, epoch=about["epoch"], history=about["history"], state=state, kept=kept)
+    return Checkpoint(fingerprint=fingerprint, epoch=about["epoch"], history=about["history"], state=state, kept=kept)

@@ -13,8 +13,8 @@ from skyfold.store.training_history import HistoryRow
 
 
 def is_validated(epoch: int, training: TrainingConfig) -> bool:
-    """One in `validate_every` epochs, and the last."""
-    return (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.epochs
+    """One in `validation_freq` epochs, and the last."""
+    return (epoch + 1) % training.validation_freq == 0 or epoch + 1 == training.epochs
 
 
 def validated(history: Sequence[HistoryRow], training: TrainingConfig) -> list[int]:

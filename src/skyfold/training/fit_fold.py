@@ -37,17 +37,17 @@ def fit_fold(
     arrays: Rows | SceneArrays,
     split: Split,
     score: ValidationScore,
-    scaling: str | None,
+    normalization: str | None,
     augmenter: Augmenter,
     folder: Path,
     fold: int,
     seed: int,
-    stamp: str,
+    fingerprint: str,
     start: Callable[[], weight_averaging.Weights] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
-    """Fit on `split.train`, validate on `split.valid` as `training.validate_every` says, and write
+    """Fit on `split.train`, validate on `split.valid` as `training.validation_freq` says, and write
     `folder/fold<f>_seed<s>.*`.
 
     start: gives the weights it begins with, once the network is begun afresh; None: those drawn by the seed. The score
@@ -62,12 +62,12 @@ def fit_fold(
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
     _, of_epoch = epoch_rows(arrays, split.train, seed=own_seed, epoch=0)
-    steps = steps_per_epoch(len(of_epoch), network.batch_size, training.accumulate)
+    steps = steps_per_epoch(len(of_epoch), network.batch_size, training.gradient_accumulation_steps)
     checked = validation_rows(arrays, split.valid)
     history: list[HistoryRow] = []
     kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
-    found = checkpoint.read(paths.checkpoint, stamp=stamp)
+    found = checkpoint.read(paths.checkpoint, fingerprint=fingerprint)
     if found is None and start is not None:
         network.set_weights(start())
     if found is not None:
@@ -86,13 +86,13 @@ def fit_fold(
             batches = training_batches(
                 *epoch_rows(arrays, split.train, seed=own_seed, epoch=epoch),
                 batch_size=network.batch_size,
-                scaling=scaling,
-                presence=config.target == "presence",
+                normalization=normalization,
+                presence=config.task == "classification",
                 augmenter=augmenter,
                 seed=seed,
                 epoch=epoch,
                 mix=config.mix,
-                accumulate=training.accumulate,
+                gradient_accumulation_steps=training.gradient_accumulation_steps,
             )
             rates = _rates(config, epoch, steps, history, score)
             loss = _trained(network, batches, rates, progress)
@@ -107,7 +107,7 @@ def fit_fold(
             if weight_averaging.wants(training, validated=looked):
                 weights = network.averaged_weights()
                 if looked:
-                    row["val_loss"], row["val_score"] = _validated(network, weights, *checked, score, scaling)
+                    row["val_loss"], row["val_score"] = _validated(network, weights, *checked, score, normalization)
                     progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}")
                 is_best = looked and epoch == best_epoch(
                     [*history, row], training, greater_is_better=score.greater_is_better
@@ -120,7 +120,7 @@ def fit_fold(
             if pause.is_over():
                 written = time.monotonic()
                 checkpoint.write(
-                    paths.checkpoint, checkpoint.Checkpoint(stamp, len(history), history, network.state(), kept)
+                    paths.checkpoint, checkpoint.Checkpoint(fingerprint, len(history), history, network.state(), kept)
                 )
                 pause.written(started=written)
             if on_epoch is not None and looked:
@@ -128,18 +128,18 @@ def fit_fold(
     if history:
         network.set_weights(weight_averaging.mean_weights(kept))
     ended_with = len(history) - 1
-    if training.keep == "best" and history:
+    if training.checkpoint == "best" and history:
         ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
-    if history and training.keep != "average":
+    if history and training.checkpoint != "average":
         final_score = history[ended_with]["val_score"]
     else:
-        _, final_score = _measured(network, *checked, score, scaling)
+        _, final_score = _measured(network, *checked, score, normalization)
     paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
     return paths.finish(
         network.model.save_weights,
-        stamp=stamp,
+        fingerprint=fingerprint,
         score=final_score,
         best_epoch=ended_with + 1,
         epochs=len(history),
@@ -149,17 +149,17 @@ def fit_fold(
 
 def _rates(config: RunConfig, epoch: int, steps: int, history: list[HistoryRow], score: ValidationScore) -> list[float]:
     """The learning rate of each step of `epoch`; the same for all batches whose gradients are gathered."""
-    accumulate = config.training.accumulate
+    gradient_accumulation_steps = config.training.gradient_accumulation_steps
     scores = [history[done]["val_score"] for done in validated(history, config.training)]
     return [
         learning_rate(
             config.schedule,
             base=config.optimizer.learning_rate,
-            step=step // accumulate,
-            steps_per_epoch=steps // accumulate,
+            step=step // gradient_accumulation_steps,
+            steps_per_epoch=steps // gradient_accumulation_steps,
             epochs=config.training.epochs,
             scores=scores,
-            validate_every=config.training.validate_every,
+            validation_freq=config.training.validation_freq,
             greater_is_better=score.greater_is_better,
         )
         for step in range(epoch * steps, (epoch + 1) * steps)
@@ -182,24 +182,26 @@ def _validated(
     arrays: Rows,
     rows: np.ndarray,
     score: ValidationScore,
-    scaling: str | None,
+    normalization: str | None,
 ) -> tuple[float, float]:
     """Mean loss and score of `weights`; the network keeps its own."""
     own = network.weights()
     network.set_weights(weights)
-    measured = _measured(network, arrays, rows, score, scaling)
+    measured = _measured(network, arrays, rows, score, normalization)
     network.set_weights(own)
     return measured
 
 
 def _measured(
-    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, scaling: str | None
+    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, normalization: str | None
 ) -> tuple[float, float]:
     """Mean loss and score of the weights that the network has."""
-    presence = network.config.target == "presence"
+    presence = network.config.task == "classification"
     total = 0.0
     collected = score.begin()
-    for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, scaling=scaling, presence=presence):
+    for batch in prediction_batches(
+        arrays, rows, batch_size=network.batch_size, normalization=normalization, presence=presence
+    ):
         assert batch.targets is not None
         logits = network.logits(batch.inputs)[: batch.count]
         targets = batch.targets[: batch.count]

@@ -15,7 +15,7 @@ from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays
-from skyfold.data.normalization import SCALINGS
+from skyfold.data.normalization import NORMALIZATIONS
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays
@@ -51,13 +51,13 @@ class Job(Protocol):
         ...
 
 
-class TrainedJob:
+class FoldTrainer:
     """What all folds of a run share. The network is made when the first fit or prediction needs it.
 
     pseudo: images with a teacher's labels, which fits learn from too; set before the first fit.
     """
 
-    pseudo: PseudoLabels | None = None
+    pseudo_labels: PseudoLabels | None = None
 
     def __init__(
         self,
@@ -65,19 +65,19 @@ class TrainedJob:
         competition: Competition,
         arrays: Arrays,
         folder: Path,
-        stamp: str,
+        fingerprint: str,
         checkpoint_seconds: float,
         on_epoch: OnEpoch | None = None,
         start: Start | None = None,
     ) -> None:
-        self.config, self.arrays, self.folder, self.stamp = config, arrays, folder, stamp
+        self.config, self.arrays, self.folder, self.fingerprint = config, arrays, folder, fingerprint
         self.classes, self.start = len(competition.classes), start
         self.class_names = competition.classes
-        self.scaling = resolved_scaling(config)
+        self.normalization = resolved_normalization(config)
         self.checkpoint_seconds, self.on_epoch = checkpoint_seconds, on_epoch
         self.score = validation_score(config, competition)
         height, width, bands = arrays.input_shape
-        planes = 2 * self.classes if config.target == "forecast" else self.classes + 1
+        planes = 2 * self.classes if config.task == "forecasting" else self.classes + 1
         self.augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=planes)
         self._network: Network | None = None
 
@@ -92,15 +92,16 @@ class TrainedJob:
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         """The fits of a fold, one a seed; those that are not finished are done now."""
         return [
-            finished_fit(self.folder, fold=fold, seed=seed, stamp=self.stamp) or self._fit(folds, fold, seed)
+            finished_fit(self.folder, fold=fold, seed=seed, fingerprint=self.fingerprint)
+            or self._fit(folds, fold, seed)
             for seed in self.config.training.seeds
         ]
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
         rows: Rows | SceneArrays = self.arrays
         split = self.split(folds, fold, seed)
-        if self.pseudo is not None:
-            rows, split = self.pseudo.added_to(reduced(self.arrays), split, fold)
+        if self.pseudo_labels is not None:
+            rows, split = self.pseudo_labels.added_to(resized(self.arrays), split, fold)
         start = None
         if self.start is not None:
             start = partial(self.start.weights, self.network, self.class_names, fold=fold, seed=seed)
@@ -109,12 +110,12 @@ class TrainedJob:
             arrays=rows,
             split=split,
             score=self.score,
-            scaling=self.scaling,
+            normalization=self.normalization,
             augmenter=self.augmenter,
             folder=self.folder,
             fold=fold,
             seed=seed,
-            stamp=self.stamp,
+            fingerprint=self.fingerprint,
             start=start,
             checkpoint_seconds=self.checkpoint_seconds,
             on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
@@ -124,19 +125,22 @@ class TrainedJob:
         """The rows of one fit; ConfigError where nothing was over when the fold began."""
         split = folds.split(fold)
         if isinstance(self.arrays, ForecastArrays):
-            assert self.config.view is not None
-            split = Split(self._taught(self.arrays, split.train, folds, self.config.view.newest), split.valid)
+            assert self.config.frame_adapter is not None
+            split = Split(
+                self._trainable_rows(self.arrays, split.train, folds, self.config.frame_adapter.max_train_size),
+                split.valid,
+            )
         if not len(split.train):
             raise ConfigError(f"fold {fold}: no sample to fit it on. Begin the validated years (data.folds) later.")
-        return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bootstrap else split
+        return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bagging else split
 
     @staticmethod
-    def _taught(arrays: ForecastArrays, rows: np.ndarray, folds: Folds, newest: int | None) -> np.ndarray:
+    def _trainable_rows(arrays: ForecastArrays, rows: np.ndarray, folds: Folds, newest: int | None) -> np.ndarray:
         if folds.times is not None:
             rows = rows[np.argsort(folds.times[rows], kind="stable")]
         elif newest is not None:
-            raise ConfigError("view.newest: these data have no order in time. Leave it off.")
-        return arrays.taught(rows, newest)
+            raise ConfigError("frame_adapter.max_train_size: these data have no order in time. Leave it off.")
+        return arrays.trainable_rows(rows, newest)
 
     def predict(
         self,
@@ -148,11 +152,11 @@ class TrainedJob:
         label: str,
     ) -> None:
         """Write the mean prediction of `fits` for `rows` into `store`; what was done before is left as it is."""
-        if store.done[rows].all():
+        if store.complete[rows].all():
             return
         members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
         if isinstance(arrays, SceneArrays):
-            assert self.scaling is not None
+            assert self.normalization is not None
             assert self.config.images.crop is not None
             write_scenes(
                 self.network,
@@ -160,7 +164,7 @@ class TrainedJob:
                 rows,
                 store,
                 members=members,
-                scaling=self.scaling,
+                normalization=self.normalization,
                 flips=self.config.tta,
                 tiling=tiling_of(self.config.images.size, self.config.images.crop),
                 label=label,
@@ -170,33 +174,33 @@ class TrainedJob:
             write_forecasts(self.network, arrays, rows, store, members=members, flips=self.config.tta, label=label)
             return
         height, width, _ = arrays.input_shape
-        row_bytes = 4 * self.classes * (height * width if self.config.target == "masks" else 1)
+        row_bytes = 4 * self.classes * (height * width if self.config.task == "segmentation" else 1)
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in chunks(rows, batch_size=self.network.batch_size, row_bytes=row_bytes):
-                if not store.done[chunk].all():
+                if not store.complete[chunk].all():
                     values = mean_predictions(
                         self.network,
                         arrays,
                         chunk,
                         members=members,
-                        scaling=self.scaling,
+                        normalization=self.normalization,
                         flips=self.config.tta,
                         meaning=sigmoid,
                     )
-                    if self.config.target == "masks":
+                    if self.config.task == "segmentation":
                         values = _on_grid_of(store, values, self.config, arrays, chunk)
                     store.write(chunk, values)
                 progress.advance(len(chunk))
         store.flush()
 
 
-class UntrainedJob:
+class RuleBasedPredictor:
     """A family that predicts from the image alone, a classical baseline: nothing is fitted before the threshold."""
 
     def __init__(self, config: RunConfig, predict: Callable[[np.ndarray], np.ndarray]) -> None:
-        if config.target != "masks":
-            raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.target}.")
-        if config.pseudo is not None:
+        if config.task != "segmentation":
+            raise ConfigError(f"target: the family {config.model.family} predicts masks, not {config.task}.")
+        if config.pseudo_labels is not None:
             raise ConfigError(f"pseudo: the family {config.model.family} learns nothing, from no labels. Leave it off.")
         if config.model.init_from is not None:
             raise ConfigError(f"model.init_from: the family {config.model.family} has no weights. Leave it off.")
@@ -214,9 +218,9 @@ class UntrainedJob:
         *,
         label: str,
     ) -> None:
-        if store.done[rows].all():
+        if store.complete[rows].all():
             return
-        images = reduced(arrays)
+        images = resized(arrays)
         with Progress(f"{label}: predicting", len(rows)) as progress:
             for chunk in store.chunks(rows):
                 values = self.predict_images(np.stack([images.inputs[i] for i in chunk]))
@@ -227,40 +231,40 @@ class UntrainedJob:
 
 def validation_score(config: RunConfig, competition: Competition) -> ValidationScore:
     """The score that epochs of a run are compared by."""
-    if config.target == "presence":
+    if config.task == "classification":
         return PresenceScore()
-    if config.target == "forecast":
+    if config.task == "forecasting":
         return ErrorScore()
     return MaskScore(competition.metric, one_class=config.activation == "softmax")
 
 
-def resolved_scaling(config: RunConfig) -> str | None:
+def resolved_normalization(config: RunConfig) -> str | None:
     """The scaling in `data.scaling.SCALINGS` that the config asks for; None for forecasts, whose view has scaled them.
 
     ConfigError where pretrained weights would see other numbers than they were made for.
     """
-    if config.target == "forecast":
+    if config.task == "forecasting":
         return None
     family = plugins.load("models", config.model.family)
-    if not hasattr(family, "input_scaling"):
-        if config.images.scaling == "encoder":
+    if not hasattr(family, "input_normalization"):
+        if config.images.normalization == "encoder":
             raise ConfigError(
-                f"image.scaling: family '{config.model.family}' has no pretrained weights. Set it to one of "
-                f"{', '.join(SCALINGS)}."
+                f"image.normalization: family '{config.model.family}' has no pretrained weights. Set it to one of "
+                f"{', '.join(NORMALIZATIONS)}."
             )
-        return config.images.scaling
-    own: str = family.input_scaling(config.model.options)
-    chosen = own if config.images.scaling == "encoder" else config.images.scaling
+        return config.images.normalization
+    own: str = family.input_normalization(config.model.options)
+    chosen = own if config.images.normalization == "encoder" else config.images.normalization
     weights = config.model.options.get("encoder_weights", "imagenet")
     if weights in ("imagenet", "ukis_csmask") and chosen != own:
         raise ConfigError(
-            f"image.scaling: {chosen} does not suit the {weights} weights of this encoder, which were made with "
-            f"{own}. Set image.scaling: encoder."
+            f"image.normalization: {chosen} does not suit the {weights} weights of this encoder, which were made with "
+            f"{own}. Set image.normalization: encoder."
         )
     return chosen
 
 
-def reduced(arrays: Arrays) -> TrainingArrays:
+def resized(arrays: Arrays) -> TrainingArrays:
     """The arrays of a run without `image.crop`."""
     assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
     return arrays
@@ -270,4 +274,4 @@ def _on_grid_of(
     store: RowStore, values: np.ndarray, config: RunConfig, arrays: TrainingArrays, rows: np.ndarray
 ) -> np.ndarray:
     images = None if arrays.on_grid is None else arrays.on_grid[rows]
-    return on_grid(values, (store.values.shape[1], store.values.shape[2]), config.images.edges, images)
+    return on_grid(values, (store.values.shape[1], store.values.shape[2]), config.images.guided_filter, images)

@@ -37,8 +37,8 @@ def find_start(config: RunConfig, data_folders: Path, folds: Folds, data_hash: s
     data = init.data or own
     what = f"model.init_from: the run '{init.run}' on {data}"
     info = read_info(data_folders / data / init.run)
-    if info.kind != config.target:
-        raise ConfigError(f"{what} is of kind {info.kind}, '{config.name}' of kind {config.target}.")
+    if info.kind != config.task:
+        raise ConfigError(f"{what} is of kind {info.kind}, '{config.name}' of kind {config.task}.")
     same_data = data == own or (bool(data_hash) and info.data_hash == data_hash)
     _refuse_leak(config, info, data_folders, folds, same_data=same_data)
     source = RunConfig.model_validate(info.config)
@@ -120,7 +120,7 @@ class Start:
     def _model(self, network: Network, path: Path) -> Any:
         family = plugins.load("models", self.config.model.family)
         options = dict(self.config.model.options)
-        if hasattr(family, "input_scaling"):
+        if hasattr(family, "input_normalization"):
             options["encoder_weights"] = "none"  # they would be replaced at once
         model = family.build(input_shape=network.model.input_shape[1:], classes=len(self.classes), **options)
         try:

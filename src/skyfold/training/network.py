@@ -16,11 +16,11 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
-from skyfold.training.aux_losses import with_heads
+from skyfold.training.aux_losses import with_aux_losses
 from skyfold.training.fused import fuse_batchnorm
 from skyfold.training.losses import make_loss
 from skyfold.training.losses.named import Loss
-from skyfold.training.losses.segmentation import shown_bce
+from skyfold.training.losses.segmentation import image_label_bce
 from skyfold.training.optimizers import make_optimizer
 
 State = dict[str, np.ndarray]
@@ -36,22 +36,24 @@ class Network:
     def __init__(self, config: RunConfig, *, input_shape: tuple[int, int, int], classes: int) -> None:
         backend.start(deterministic=config.training.deterministic)
         training = config.training
-        backend.prepare(precision=training.precision, devices=training.devices, batch_size=training.batch_size)
+        backend.prepare(precision=training.mixed_precision, devices=training.devices, batch_size=training.batch_size)
         self.config = config
         self.batch_size = config.training.batch_size
         self._input_shape, self._classes = input_shape, classes
-        self._loss = make_loss(config.loss.name, config.loss.options, target=config.target, classes=classes)
+        self._loss = make_loss(config.loss.name, config.loss.options, task=config.task, classes=classes)
         self.model = self._fresh_model(seed=0)
-        expected = (None, classes) if config.target == "presence" else (None, *input_shape[:2], classes)
+        expected = (None, classes) if config.task == "classification" else (None, *input_shape[:2], classes)
         if tuple(self.model.output_shape) != expected:
             raise ConfigError(
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
-                f"'{config.target}' needs {expected[1:]}. Choose a family of that kind, or the other target."
+                f"'{config.task}' needs {expected[1:]}. Choose a family of that kind, or the other target."
             )
         fuse_batchnorm(self.model)
         self._trained = self._to_train(self.model)
         self._optimizer = make_optimizer(
-            config.optimizer, ema=config.training.ema, accumulate=config.training.accumulate
+            config.optimizer,
+            ema=config.training.ema,
+            gradient_accumulation_steps=config.training.gradient_accumulation_steps,
         )
         losses, weights = self._losses()
         self.model.jit_compile = backend.compiles_whole_steps()
@@ -75,10 +77,10 @@ class Network:
         self._trained.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
-        """One batch; with `training.accumulate` the weights change at every so many-th. Returns the mean loss of the
-        epoch so far, that of heads included."""
+        """One batch; with `training.gradient_accumulation_steps` the weights change at every so many-th. Returns the
+        mean loss of the epoch so far, that of heads included."""
         self._optimizer.learning_rate = learning_rate
-        wanted = [targets] * len(self._trained.outputs) if self.config.heads else targets
+        wanted = [targets] * len(self._trained.outputs) if self.config.aux_losses else targets
         return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
@@ -122,20 +124,20 @@ class Network:
         """A network of its own around the layers of `model`, so that this one is stored without an optimizer."""
         import keras
 
-        if self.config.heads is None:
+        if self.config.aux_losses is None:
             return keras.Model(model.input, model.output, name=model.name)
-        return with_heads(model, self.config.heads, softmax=self.config.activation == "softmax")
+        return with_aux_losses(model, self.config.aux_losses, softmax=self.config.activation == "softmax")
 
     def _losses(self) -> tuple[Loss | list[Loss], list[float] | None]:
         """Of each output of the network that is trained, and their weights."""
-        heads = self.config.heads
-        if heads is None:
+        aux_losses = self.config.aux_losses
+        if aux_losses is None:
             return self._loss, None
         found = [(self._loss, 1.0)]
-        if heads.presence_weight:
-            found.append((shown_bce, heads.presence_weight))
+        if aux_losses.classification:
+            found.append((image_label_bce, aux_losses.classification))
         deep = len(self._trained.outputs) - len(found)
-        found += [(self._loss, heads.deep_weight / deep)] * deep
+        found += [(self._loss, aux_losses.deep_supervision / deep)] * deep
         return [loss for loss, _ in found], [weight for _, weight in found]
 
     def _fresh_model(self, *, seed: int) -> Any:

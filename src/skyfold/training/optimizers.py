@@ -8,7 +8,7 @@ from skyfold.config.training import OptimizerConfig
 from skyfold.training.fused import fused_adam
 
 
-def make_optimizer(config: OptimizerConfig, *, ema: float, accumulate: int) -> Any:
+def make_optimizer(config: OptimizerConfig, *, ema: float, gradient_accumulation_steps: int) -> Any:
     """A Keras optimizer. ema: decay of the moving average of the weights (0: none).
 
     accumulate: after so many batches the weights change once, by the mean of the batches' gradients; clipping, weight
@@ -28,14 +28,14 @@ def make_optimizer(config: OptimizerConfig, *, ema: float, accumulate: int) -> A
     kind = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}[config.name]
     if config.name in ("adam", "adamw"):
         kind = fused_adam(kind)
-    if accumulate == 1:
+    if gradient_accumulation_steps == 1:
         return kind(**shared)
     if ema:
-        kind = _averaged_where_weights_change(kind, accumulate)
-    return kind(gradient_accumulation_steps=accumulate, **shared)
+        kind = _averaged_where_weights_change(kind, gradient_accumulation_steps)
+    return kind(gradient_accumulation_steps=gradient_accumulation_steps, **shared)
 
 
-def _averaged_where_weights_change(kind: Any, accumulate: int) -> Any:
+def _averaged_where_weights_change(kind: Any, gradient_accumulation_steps: int) -> Any:
     """`kind`, whose moving average stands still between changes of the weights.
 
     Keras moves it after every batch, so that it would follow the weights `accumulate` times as fast.
@@ -45,7 +45,7 @@ def _averaged_where_weights_change(kind: Any, accumulate: int) -> Any:
     class AveragedWhereWeightsChange(kind):
         @property
         def ema_momentum(self) -> Any:
-            changes = ops.equal(ops.mod(self._iterations + 1, accumulate), 0)
+            changes = ops.equal(ops.mod(self._iterations + 1, gradient_accumulation_steps), 0)
             return ops.where(changes, self._own_momentum, 1.0)
 
         @ema_momentum.setter

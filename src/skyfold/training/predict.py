@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.config.inputs import GuideConfig
+from skyfold.config.inputs import GuidedFilterConfig
 from skyfold.data.batches import Rows, prediction_batches
 from skyfold.data.colour import colour_plane
 from skyfold.training import tta
@@ -25,7 +25,7 @@ def mean_predictions(
     rows: np.ndarray,
     *,
     members: Sequence[LoadWeights],
-    scaling: str | None,
+    normalization: str | None,
     flips: Sequence[str] = (),
     meaning: Callable[[np.ndarray], np.ndarray] | None,
 ) -> np.ndarray:
@@ -39,7 +39,7 @@ def mean_predictions(
     for load in members:
         load()
         start = 0
-        for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, scaling=scaling):
+        for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, normalization=normalization):
             for view in views:
                 logits = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
                 if total is None:
@@ -57,7 +57,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def on_grid(
-    probabilities: np.ndarray, grid: IntPair, edges: GuideConfig | None = None, images: np.ndarray | None = None
+    probabilities: np.ndarray, grid: IntPair, edges: GuidedFilterConfig | None = None, images: np.ndarray | None = None
 ) -> np.ndarray:
     """float32 (n, h, w, K) resized bilinearly to `grid` (H, W), as uint8: 255 x the probability, rounded.
 

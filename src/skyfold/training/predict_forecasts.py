@@ -34,9 +34,9 @@ def write_forecasts(
     row_bytes = 4 * height * width * max(bands, store.values.shape[-1])
     with Progress(f"{label}: predicting", len(rows)) as progress:
         for chunk in chunks(rows, batch_size=network.batch_size, row_bytes=row_bytes):
-            if not store.done[chunk].all():
+            if not store.complete[chunk].all():
                 outputs = mean_predictions(
-                    network, arrays, chunk, members=members, scaling=None, flips=flips, meaning=None
+                    network, arrays, chunk, members=members, normalization=None, flips=flips, meaning=None
                 )
                 forecasts = [
                     arrays.view.forecast(output, arrays.source.history(int(row)))

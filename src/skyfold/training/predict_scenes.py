@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.config.inputs import CropConfig
 from skyfold.data.images import resize
-from skyfold.data.normalization import scaled
+from skyfold.data.normalization import normalized
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.data.windows import Windows
 from skyfold.progress import Progress
@@ -31,7 +31,7 @@ def write_scenes(
     store: RowStore,
     *,
     members: Sequence[LoadWeights],
-    scaling: str,
+    normalization: str,
     flips: Sequence[str],
     tiling: Tiling,
     label: str,
@@ -40,7 +40,7 @@ def write_scenes(
 
     Each scene is written as soon as it is predicted. Killed, the same call goes on with the next, to the same bytes.
     """
-    missing = [int(row) for row in rows if not store.done[row]]
+    missing = [int(row) for row in rows if not store.complete[row]]
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)
     with Progress(f"{label}: predicting", tiles * len(members), "tiles") as progress:
         for row in missing:
@@ -48,7 +48,7 @@ def write_scenes(
                 network,
                 arrays.images[row],
                 members=members,
-                scaling=scaling,
+                normalization=normalization,
                 flips=flips,
                 tiling=tiling,
                 grid=(store.values.shape[1], store.values.shape[2]),
@@ -68,7 +68,7 @@ def scene_probabilities(
     scene: Windows,
     *,
     members: Sequence[LoadWeights],
-    scaling: str,
+    normalization: str,
     flips: Sequence[str],
     tiling: Tiling,
     grid: IntPair,
@@ -79,7 +79,7 @@ def scene_probabilities(
     members: each puts its weights into `network`; flips: names of `tta.views`. In memory is the prediction at the
     scene's height and the grid's width, besides what `predict_scene` holds.
     """
-    predict = partial(_tile_probabilities, network, scaling=scaling, views=tta.views(flips))
+    predict = partial(_tile_probabilities, network, normalization=normalization, views=tta.views(flips))
     total: np.ndarray | None = None
     for load in members:
         load()
@@ -99,8 +99,10 @@ def strips_on_grid(strips: Iterator[Strip], grid: IntPair) -> np.ndarray:
     return resize(np.concatenate(narrow), grid)
 
 
-def _tile_probabilities(network: Network, tiles: np.ndarray, *, scaling: str, views: Sequence[tta.View]) -> np.ndarray:
-    inputs = scaled(tiles, scaling)
+def _tile_probabilities(
+    network: Network, tiles: np.ndarray, *, normalization: str, views: Sequence[tta.View]
+) -> np.ndarray:
+    inputs = normalized(tiles, normalization)
     total: np.ndarray | None = None
     for view in views:
         own = tta.undo(sigmoid(network.logits(np.ascontiguousarray(tta.apply(inputs, view)))), view)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from skyfold.config.run import RunConfig
-from skyfold.config.training import PseudoConfig
+from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.batches import Rows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
@@ -32,40 +32,40 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
 
     OofMismatch where there is none, ConfigError where it will not do.
     """
-    assert student.pseudo is not None
-    name = student.pseudo.run
+    assert student.pseudo_labels is not None
+    name = student.pseudo_labels.run
     info = read_info(runs / name)
-    if info.kind != "masks":
+    if info.kind != "segmentation":
         seen = ", whose networks between them have seen every row" if info.kind == "blend" else ""
-        raise ConfigError(f"pseudo.run: '{name}' is of kind {info.kind}{seen}. Name a run that segments.")
+        raise ConfigError(f"pseudo_labels.run: '{name}' is of kind {info.kind}{seen}. Name a run that segments.")
     if info.folds_hash != folds.hash():
         raise ConfigError(
-            f"pseudo.run: the teacher '{name}' was trained with other folds ({info.folds_hash}) than folds.csv "
+            f"pseudo_labels.run: the teacher '{name}' was trained with other folds ({info.folds_hash}) than folds.csv "
             f"({folds.hash()}), so that its networks have seen rows that '{student.name}' validates, and their labels "
             "would leak into its score. Retrain the teacher with --restart."
         )
-    if info.config.get("pseudo"):
+    if info.config.get("pseudo_labels"):
         raise ConfigError(
-            f"pseudo.run: the teacher '{name}' has learned from a teacher itself. Name that one, "
-            f"'{info.config['pseudo']['run']}'."
+            f"pseudo_labels.run: the teacher '{name}' has learned from a teacher itself. Name that one, "
+            f"'{info.config['pseudo_labels']['run']}'."
         )
     config = RunConfig.model_validate(info.config)
     if config.images.size != student.images.size:
         raise ConfigError(
-            f"pseudo.run: the teacher '{name}' sees images of {config.images.size}, '{student.name}' of "
+            f"pseudo_labels.run: the teacher '{name}' sees images of {config.images.size}, '{student.name}' of "
             f"{student.images.size} pixels. They must be of one size."
         )
     if config.classes != student.classes:
         learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
         raise ConfigError(
-            f"pseudo.run: the teacher '{name}' learned {learned[0]}, '{student.name}' learns {learned[1]}. They must "
-            "be the same, in one order."
+            f"pseudo_labels.run: the teacher '{name}' learned {learned[0]}, '{student.name}' learns {learned[1]}. "
+            "Both must list the same classes in the same order."
         )
     if images is None:
         raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
-    stamp = f"{config.fit_hash()} {folds.hash()}"
+    fingerprint = f"{config.fit_hash()} {folds.hash()}"
     fits = {fold: _finished(runs / name, config, info.folds_hash, fold) for fold in range(folds.k)}
-    return Teacher(runs / name, config, stamp, info.data_hash, info.weights_sha256, images, fits)
+    return Teacher(runs / name, config, fingerprint, info.data_hash, info.weights_sha256, images, fits)
 
 
 def _finished(folder: Path, config: RunConfig, folds_hash: str, fold: int) -> list[FitResult]:
@@ -74,7 +74,9 @@ def _finished(folder: Path, config: RunConfig, folds_hash: str, fold: int) -> li
     found = [fit_of_run(models, fold=fold, seed=seed, folds_hash=folds_hash) for seed in seeds]
     finished = [fit for fit in found if fit is not None]
     if len(finished) < len(seeds):
-        raise ConfigError(f"pseudo.run: the teacher '{config.name}' has not finished fold {fold}. Train it first.")
+        raise ConfigError(
+            f"pseudo_labels.run: the teacher '{config.name}' has not finished fold {fold}. Train it first."
+        )
     return finished
 
 
@@ -94,7 +96,7 @@ class Teacher:
 
     folder: Path
     config: RunConfig
-    stamp: str
+    fingerprint: str
     data_hash: str
     weights_sha256: str
     images: TrainingArrays
@@ -104,37 +106,39 @@ class Teacher:
     def provenance(self) -> str:
         """Changes with anything that changes the labels."""
         start = f" {self.weights_sha256}" if self.weights_sha256 else ""
-        return f"{self.config.name} {self.config.hash()} {self.stamp} {self.data_hash} {self.images.content}{start}"
+        return (
+            f"{self.config.name} {self.config.hash()} {self.fingerprint} {self.data_hash} {self.images.checksum}{start}"
+        )
 
     @property
     def predicting(self) -> RunConfig:
         """The config that it labels by: at the size the network sees, where there are no edges to follow yet."""
-        return self.config.model_copy(update={"image": self.config.images.model_copy(update={"edges": None})})
+        return self.config.model_copy(update={"image": self.config.images.model_copy(update={"guided_filter": None})})
 
     def recorded(self, stored: JsonDict) -> JsonDict:
         """The stored config of a student with the provenance of its labels."""
         with_provenance = copy.deepcopy(stored)
-        with_provenance["pseudo"]["provenance"] = self.provenance
+        with_provenance["pseudo_labels"]["provenance"] = self.provenance
         return with_provenance
 
     def check_recorded(self, student: RunInfo) -> None:
         """ConfigError where the student was begun with other labels."""
-        before = student.config["pseudo"]["provenance"]
+        before = student.config["pseudo_labels"]["provenance"]
         if before != self.provenance:
             raise ConfigError(
                 f"run '{student.name}' was begun with labels of '{before}', but the teacher or the images have changed "
                 f"since ('{self.provenance}'). Begin afresh with --restart."
             )
 
-    def labels(self, config: PseudoConfig, *, classes: int, predict: Predict) -> PseudoLabels:
+    def labels(self, config: PseudoLabelsConfig, *, classes: int, predict: Predict) -> PseudoLabels:
         """What it says of the images, fold by fold; kept in `pseudo/fold<f>` of its folder, and taken from there."""
         stores = {
             fold: RowStore.open_or_create(
-                self.folder / "pseudo" / f"fold{fold}",
+                self.folder / "pseudo_labels" / f"fold{fold}",
                 ids=self.images.ids,
                 shape=(*self.config.images.size, classes),
                 dtype="uint8",
-                stamp=self.provenance,
+                fingerprint=self.provenance,
             )
             for fold in self.fits
         }
@@ -148,7 +152,7 @@ class Teacher:
 class PseudoLabels:
     """inputs: uint8 (m, h, w, C), the images without labels; probabilities: by fold, uint8 (m, h, w, K), 255 x p."""
 
-    config: PseudoConfig
+    config: PseudoLabelsConfig
     inputs: ArraySequence
     probabilities: Mapping[int, ArraySequence]
 

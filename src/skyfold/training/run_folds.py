@@ -22,11 +22,19 @@ from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.models._weights import weights_digest
 from skyfold.store import runs
-from skyfold.store.fold_files import folds_of
+from skyfold.store.fold_files import load_folds
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
-from skyfold.training.fold_trainer import Arrays, Job, OnEpoch, TrainedJob, UntrainedJob, reduced, resolved_scaling
+from skyfold.training.fold_trainer import (
+    Arrays,
+    FoldTrainer,
+    Job,
+    OnEpoch,
+    RuleBasedPredictor,
+    resized,
+    resolved_normalization,
+)
 from skyfold.training.init_weights import find_start
 from skyfold.training.losses import make_loss
 from skyfold.training.pseudo_labels import find_teacher
@@ -88,14 +96,16 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
     if config.activation == "softmax":
         require_one_class(samples["train"], competition.classes, why="activation: softmax")
-    folds = folds_of(config.data, samples["train"].ids, workspace)
-    if config.target == "forecast":
-        assert config.view is not None
-        view = plugins.load("forecasting.frame_adapters", config.view.name).build(**config.view.options)
+    folds = load_folds(config.data, samples["train"].ids, workspace)
+    if config.task == "forecasting":
+        assert config.frame_adapter is not None
+        view = plugins.load("forecasting.frame_adapters", config.frame_adapter.name).build(
+            **config.frame_adapter.options
+        )
         return RunData(competition, {part: forecast_arrays(loaded, view) for part, loaded in samples.items()}, folds)
     if config.images.crop is not None:
         crop = config.images.crop
-        plan = CropPlan(config.images.size, crop.per_scene, crop.scales, crop.balanced)
+        plan = CropPlan(config.images.size, crop.crops_per_image, crop.scales, crop.class_balanced_fraction)
         scenes = workspace.cache(name) / "scenes"
         return RunData(
             competition, {part: scene_arrays(loaded, plan, cache=scenes) for part, loaded in samples.items()}, folds
@@ -103,15 +113,17 @@ def open_data(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] |
     height, width = config.images.size
     cache = workspace.cache(name) / f"{height}x{width}"
     arrays = {
-        part: training_arrays(loaded, size=config.images.size, folder=cache / part, stamp=part, classes=config.classes)
+        part: training_arrays(
+            loaded, size=config.images.size, folder=cache / part, fingerprint=part, classes=config.classes
+        )
         for part, loaded in samples.items()
     }
-    if config.images.edges:
+    if config.images.guided_filter:
         grid = workspace.cache(name) / f"{competition.grid[0]}x{competition.grid[1]}"
         arrays = {
             part: replace(
                 arrays[part],
-                on_grid=images_of_size(loaded, size=competition.grid, folder=grid / part, stamp=part),
+                on_grid=images_of_size(loaded, size=competition.grid, folder=grid / part, fingerprint=part),
             )
             for part, loaded in samples.items()
         }
@@ -132,12 +144,12 @@ def fit_scores(
     Returns validation scores by fold, means over seeds. Fits that are finished are not done again, nor is `on_epoch`
     called for them; an exception of its own ends the fit, and the same call goes on with it.
     """
-    if config.pseudo is not None:
+    if config.pseudo_labels is not None:
         raise ConfigError("pseudo: a search fits without a teacher. Leave pseudo off, and set it for the best trial.")
     if config.model.init_from is not None:
         raise ConfigError("model.init_from: a search begins afresh. Leave it off, and set it for the best trial.")
-    stamp = f"{config.fit_hash()} {data.folds.hash()}"
-    job = TrainedJob(config, data.competition, data.arrays["train"], folder, stamp, checkpoint_seconds, on_epoch)
+    fingerprint = f"{config.fit_hash()} {data.folds.hash()}"
+    job = FoldTrainer(config, data.competition, data.arrays["train"], folder, fingerprint, checkpoint_seconds, on_epoch)
     return {
         fold: float(np.mean([fit.score for fit in job.fits(data.folds, fold)]))
         for fold in _chosen_folds(data.folds, only_folds)
@@ -148,10 +160,10 @@ def check(config: RunConfig) -> None:
     """Refuse, before any data are read, a family, option, loss or scaling that training would stumble over."""
     family = plugins.load("models", config.model.family)
     family.check(config.model.options)
-    make_loss(config.loss.name, config.loss.options, target=config.target)
-    resolved_scaling(config)
-    if config.view is not None:
-        plugins.load("forecasting.frame_adapters", config.view.name).check(config.view.options)
+    make_loss(config.loss.name, config.loss.options, task=config.task)
+    resolved_normalization(config)
+    if config.frame_adapter is not None:
+        plugins.load("forecasting.frame_adapters", config.frame_adapter.name).check(config.frame_adapter.options)
         return
     if config.images.crop is not None and hasattr(family, "predict"):
         raise ConfigError(
@@ -184,21 +196,21 @@ def run_folds(
     classes = len(competition.classes)
     family = plugins.load("models", config.model.family)
     # Before anything is written: what the config asks for may not fit these images.
-    unlabelled = reduced(arrays_test) if config.pseudo and arrays_test is not None else None
-    teacher = find_teacher(config, run_folder.parent, folds, unlabelled) if config.pseudo else None
+    unlabelled = resized(arrays_test) if config.pseudo_labels and arrays_test is not None else None
+    teacher = find_teacher(config, run_folder.parent, folds, unlabelled) if config.pseudo_labels else None
     data_folders = run_folder.parent.parent
-    start = find_start(config, data_folders, folds, arrays_train.content) if config.model.init_from else None
-    if start is not None and resolved_scaling(start.config) != resolved_scaling(config):
+    start = find_start(config, data_folders, folds, arrays_train.checksum) if config.model.init_from else None
+    if start is not None and resolved_normalization(start.config) != resolved_normalization(config):
         raise ConfigError(
-            f"{start.what} has learned from images scaled as {resolved_scaling(start.config)}, not "
-            f"{resolved_scaling(config)}. Set image.scaling: {resolved_scaling(start.config)}."
+            f"{start.what} has learned from images scaled as {resolved_normalization(start.config)}, not "
+            f"{resolved_normalization(config)}. Set image.normalization: {resolved_normalization(start.config)}."
         )
-    if start is not None and start.config.view != config.view:
-        raise ConfigError(f"{start.what} has learned from another view, {start.config.view}. Set view to it.")
+    if start is not None and start.config.frame_adapter != config.frame_adapter:
+        raise ConfigError(f"{start.what} has learned from another view, {start.config.frame_adapter}. Set view to it.")
     job: Job = (
-        UntrainedJob(config, partial(family.predict, classes=classes, **config.model.options))
+        RuleBasedPredictor(config, partial(family.predict, classes=classes, **config.model.options))
         if hasattr(family, "predict")
-        else TrainedJob(
+        else FoldTrainer(
             config,
             competition,
             arrays_train,
@@ -209,45 +221,50 @@ def run_folds(
         )
     )
     stored = teacher.recorded(config.stored()) if teacher else config.stored()
-    restart = restart or _nothing_done(run_folder, kind=config.target)
+    restart = restart or _nothing_done(run_folder, kind=config.task)
     if restart:
         _refuse_loss(run_folder, folds, wanted)
-        for part in ("models", "oof", "test", "pseudo"):
+        for part in ("models", "oof", "test", "pseudo_labels"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
     info = runs.begin_run(
         run_folder,
         name=config.name,
-        kind=config.target,
+        kind=config.task,
         classes=competition.classes,
         unit=competition.unit,
         config=stored,
         config_hash=config.hash(),
         folds=folds,
-        data_hash=arrays_train.content,
+        data_hash=arrays_train.checksum,
         weights_sha256=start.provenance if start else weights_digest(family, config.model.options),
         may_change=PREDICTION_KEYS,
         restart=restart,
     )
     if teacher is not None:
-        assert isinstance(job, TrainedJob)
-        assert config.pseudo is not None
+        assert isinstance(job, FoldTrainer)
+        assert config.pseudo_labels is not None
         teacher.check_recorded(info)
-        asked = TrainedJob(
-            teacher.predicting, competition, arrays_train, teacher.folder / "models", teacher.stamp, checkpoint_seconds
+        asked = FoldTrainer(
+            teacher.predicting,
+            competition,
+            arrays_train,
+            teacher.folder / "models",
+            teacher.fingerprint,
+            checkpoint_seconds,
         )
-        job.pseudo = teacher.labels(config.pseudo, classes=classes, predict=asked.predict)
-    shape = (classes,) if config.target == "presence" else (*competition.grid, classes)
-    dtype = "uint8" if config.target == "masks" else "float32"
+        job.pseudo_labels = teacher.labels(config.pseudo_labels, classes=classes, predict=asked.predict)
+    shape = (classes,) if config.task == "classification" else (*competition.grid, classes)
+    dtype = "uint8" if config.task == "segmentation" else "float32"
     oof = runs.open_rows(run_folder, "oof", info, ids=arrays_train.ids, shape=shape, dtype=dtype)
     for fold in wanted:
         fits = job.fits(folds, fold)
         job.predict(arrays_train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             runs.record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
-    everywhere = bool(oof.done[folds.fold >= 0].all())
+    everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and arrays_test is not None:
         test = runs.open_rows(
-            run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype, content=arrays_test.content
+            run_folder, "test", info, ids=arrays_test.ids, shape=shape, dtype=dtype, checksum=arrays_test.checksum
         )
         # Where folds follow each other in time the last one has seen all that the others have.
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
@@ -265,7 +282,7 @@ def _nothing_done(run_folder: Path, *, kind: str) -> bool:
     if any((run_folder / "models").glob("fold*")):
         return False
     rows = run_folder / "oof"
-    return not (rows / "rows.json").is_file() or not RowStore.open(rows).done.any()
+    return not (rows / "rows.json").is_file() or not RowStore.open(rows).complete.any()
 
 
 def _refuse_loss(run_folder: Path, folds: Folds, wanted: Sequence[int]) -> None:

@@ -16,12 +16,12 @@ def learning_rate(
     steps_per_epoch: int,
     epochs: int,
     scores: Sequence[float] = (),
-    validate_every: int = 1,
+    validation_freq: int = 1,
     greater_is_better: bool = True,
 ) -> float:
     """The rate of `step`, counted from 0 over the whole training.
 
-    base: the rate of the optimizer; scores: validation scores so far, one in `validate_every` epochs, oldest first
+    base: the rate of the optimizer; scores: validation scores so far, one in `validation_freq` epochs, oldest first
     (plateau alone looks at them). Every schedule may begin with a linear warm-up: step i of w has the share
     (i + 1) / w.
     """
@@ -34,7 +34,7 @@ def learning_rate(
         return base * (schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
     if schedule.name == "plateau":
         lowered = plateaus(
-            scores, patience=schedule.patience, every=validate_every, greater_is_better=greater_is_better
+            scores, patience=schedule.patience, every=validation_freq, greater_is_better=greater_is_better
         )
         return base * max(schedule.factor**lowered, schedule.floor)
     return base

@@ -88,12 +88,12 @@ def tile_count(scene: Windows, tiling: Tiling) -> int:
     return rows * columns
 
 
-def _tiles(scene: Windows, tiling: Tiling, tops: list[int], lefts: list[int]) -> Iterator[np.ndarray]:
+def _tiles(scene: Windows, tiling: Tiling, top_thresholds: list[int], lefts: list[int]) -> Iterator[np.ndarray]:
     """The tiles of a scene, row by row: uint8 (h, w, C) each."""
     height, width, _ = scene.shape
     tile_height, tile_width = tiling.size
     missing = ((0, max(0, tile_height - height)), (0, max(0, tile_width - width)), (0, 0))
-    for top in tops:
+    for top in top_thresholds:
         # All columns at once: a striped file holds whole rows, which would otherwise be decoded anew for each tile.
         image = np.pad(scene.read(top, 0, min(tile_height, height - top), width), missing, mode="symmetric")
         for left in lefts:

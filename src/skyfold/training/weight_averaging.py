@@ -14,15 +14,15 @@ def keep(kept: list[Weights], weights: Weights, training: TrainingConfig, *, is_
 
     To be asked after each epoch that `wants` names. is_best: whether no epoch before had as good a validation score.
     """
-    if training.keep == "best":
+    if training.checkpoint == "best":
         return [weights] if is_best else kept
-    most = training.average_epochs if training.keep == "average" else 1
+    most = training.swa_epochs if training.checkpoint == "swa" else 1
     return [*kept, weights][-most:]
 
 
 def wants(training: TrainingConfig, *, validated: bool) -> bool:
     """Whether an epoch's weights may be kept: any takes part in a mean, and a fit ends with a validated one."""
-    return validated or training.keep == "average"
+    return validated or training.checkpoint == "swa"
 
 
 def mean_weights(kept: list[Weights]) -> Weights:

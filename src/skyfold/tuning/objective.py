@@ -49,4 +49,4 @@ def training_objective(
 
 def _without_edges(config: RunConfig) -> RunConfig:
     """No map is enlarged in a trial, so that images on the competition's grid need not be decoded."""
-    return config.model_copy(update={"image": config.images.model_copy(update={"edges": None})})
+    return config.model_copy(update={"image": config.images.model_copy(update={"guided_filter": None})})

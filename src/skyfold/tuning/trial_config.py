@@ -211,7 +211,7 @@ def _default(run: RunConfig, key: str) -> Any:
     if table == "model.options":
         takes = plugins.load("models", run.model.family).build
     elif table == "loss.options":
-        takes = (MASK_LOSSES if run.target == "masks" else PRESENCE_LOSSES)[run.loss.name]
+        takes = (MASK_LOSSES if run.task == "segmentation" else PRESENCE_LOSSES)[run.loss.name]
     else:
         return None
     accepted = inspect.signature(takes).parameters

@@ -19,7 +19,7 @@ from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, PO
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
 from skyfold.plugins import nearest
 from skyfold.submission.pixel_table import PixelTable
@@ -64,8 +64,8 @@ def build(
     )
     return Competition(
         name="arctic_sea_ice",
-        task="forecast",
-        classes=tuple(f"+{ahead} {'months' if steps.unit == 'M' else 'weeks'}" for ahead in files.ahead),
+        task="forecasting",
+        classes=tuple(f"+{lead_times} {'months' if steps.unit == 'M' else 'weeks'}" for lead_times in files.lead_times),
         grid=files.grid,
         unit=CONCENTRATION.name,
         metric=MAE_BY_F1,
@@ -77,7 +77,7 @@ def build(
         sample_table=_sample_table,
         write_sample=files.write_sample,
         provenance=_provenance,
-        horizon=int(files.ahead[-1]) * steps.step,
+        horizon=int(files.lead_times[-1]) * steps.step,
     )
 
 
@@ -93,7 +93,7 @@ class Layout:
     pole: str
 
     @property
-    def ahead(self) -> np.ndarray:
+    def lead_times(self) -> np.ndarray:
         """(L,) frames from the last known one to each wanted one."""
         return GAP[self.cadence.name] + 1 + np.arange(LEADS)
 
@@ -111,22 +111,24 @@ class Layout:
         series = self._series(folder)
         last = len(series.times) - 1
         issued = [i for i in range(KNOWN_FRAMES - 1, last + 1) if self._issues(series.times[i])]
-        issued = [i for i in issued if i + self.ahead[-1] <= last] if part == "train" else issued[-1:]
+        issued = [i for i in issued if i + self.lead_times[-1] <= last] if part == "train" else issued[-1:]
         if not issued:
             raise DataLayoutError(
                 f"{folder}: {last + 1} {self.cadence.name} frames, {series.times[0]} to {series.times[-1]}: no "
                 f"forecast could be issued for {part}. It takes {KNOWN_FRAMES} known frames"
-                f"{f' and {int(self.ahead[-1])} behind them' if part == 'train' else ''}."
+                f"{f' and {int(self.lead_times[-1])} behind them' if part == 'train' else ''}."
             )
         frames = without_flags(series.codes, self.pole, self.cadence.period)
         rows = np.array(issued)
         known = part == "train"
         return Samples(
             ids=series.times[rows].astype(str),
-            inputs=Histories(frames, rows, self.ahead, self.cadence.period),
-            targets=WantedFrames(series.codes, rows, self.ahead, _concentration) if known else None,
-            valid=WantedFrames(series.codes, rows, self.ahead, known_ice) if known else LastFlags(series.codes[-1]),
-            times=series.times[rows] + int(self.ahead[0]) * self.cadence.step,
+            inputs=Histories(frames, rows, self.lead_times, self.cadence.period),
+            targets=WantedFrames(series.codes, rows, self.lead_times, _concentration) if known else None,
+            valid=WantedFrames(series.codes, rows, self.lead_times, known_ice)
+            if known
+            else LastFlags(series.codes[-1]),
+            times=series.times[rows] + int(self.lead_times[0]) * self.cadence.step,
         )
 
     def check(self, folder: Path) -> str:
@@ -160,7 +162,7 @@ class Layout:
         return Truth(ids=ids, targets=_concentration(codes), valid=known)
 
     def write_sample(self, folder: Path, **settings: int) -> None:
-        write_sample(folder, cadence=self.cadence, grid=self.grid, ahead=self.ahead, **settings)
+        write_sample(folder, cadence=self.cadence, grid=self.grid, lead_times=self.lead_times, **settings)
 
     def _series(self, folder: Path) -> IceSeries:
         return read_series(folder, self.cadence, self.grid, since=self.since, until=self.until)
@@ -171,7 +173,7 @@ class Layout:
 
     def _labels(self, name: str) -> list[str]:
         issued = self.cadence.time(name)
-        return [str(issued + int(ahead) * self.cadence.step) for ahead in self.ahead]
+        return [str(issued + int(lead_times) * self.cadence.step) for lead_times in self.lead_times]
 
     def _ids(self, path: Path, labels: list[str]) -> np.ndarray:
         """The date each LEADS rows of a table were issued on."""
@@ -181,7 +183,7 @@ class Layout:
             first = [self.cadence.time(label) for label in labels[::LEADS]]
         except ValueError as error:
             raise InvalidSubmission(f"{path}: column '{self.cadence.column}': {error}.") from None
-        return np.array([str(time - int(self.ahead[0]) * self.cadence.step) for time in first])
+        return np.array([str(time - int(self.lead_times[0]) * self.cadence.step) for time in first])
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class Histories:
 
     frames: np.ndarray
     rows: np.ndarray
-    ahead: np.ndarray
+    lead_times: np.ndarray
     period: int
 
     def __len__(self) -> int:
@@ -200,11 +202,11 @@ class Histories:
         return self.history(index).frames
 
     @cached_property
-    def content(self) -> str:
+    def checksum(self) -> str:
         return digest(self.frames.tobytes(), self.rows.tobytes())
 
-    def history(self, index: int) -> History:
-        return History(self.frames, self.ahead, self.period).until(int(self.rows[index]))
+    def history(self, index: int) -> PastFrames:
+        return PastFrames(self.frames, self.lead_times, self.period).until(int(self.rows[index]))
 
 
 @dataclass(frozen=True)
@@ -213,14 +215,14 @@ class WantedFrames:
 
     codes: np.ndarray
     rows: np.ndarray
-    ahead: np.ndarray
+    lead_times: np.ndarray
     meaning: Callable[[np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.ascontiguousarray(np.moveaxis(self.meaning(self.codes[self.rows[index] + self.ahead]), 0, -1))
+        return np.ascontiguousarray(np.moveaxis(self.meaning(self.codes[self.rows[index] + self.lead_times]), 0, -1))
 
 
 @dataclass(frozen=True)

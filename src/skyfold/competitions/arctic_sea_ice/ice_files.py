@@ -117,19 +117,19 @@ def read_series(
 
 def read_nsidc(path: Path, grid: IntPair) -> np.ndarray:
     """One `.bin` file of NSIDC: uint8 (H, W). DataLayoutError where its size or header is of another grid."""
-    content = path.read_bytes()
+    raw = path.read_bytes()
     cells = grid[0] * grid[1]
-    if len(content) != NSIDC_HEADER + cells:
+    if len(raw) != NSIDC_HEADER + cells:
         raise DataLayoutError(
-            f"{path}: {len(content)} bytes, expected {NSIDC_HEADER} of header and one for each of {grid[0]} x "
+            f"{path}: {len(raw)} bytes, expected {NSIDC_HEADER} of header and one for each of {grid[0]} x "
             f"{grid[1]} cells. Take the file of the northern hemisphere, 25 km, and download it again."
         )
-    said = [re.sub(rb"\D", b"", content[start : start + 6]) for start in (12, 6)]  # rows, columns
+    said = [re.sub(rb"\D", b"", raw[start : start + 6]) for start in (12, 6)]  # rows, columns
     if all(said) and (int(said[0]), int(said[1])) != tuple(grid):
         raise DataLayoutError(
             f"{path}: its header says {int(said[0])} x {int(said[1])} cells, expected {grid[0]} x {grid[1]}."
         )
-    codes = np.frombuffer(content, dtype=np.uint8, offset=NSIDC_HEADER).reshape(grid)
+    codes = np.frombuffer(raw, dtype=np.uint8, offset=NSIDC_HEADER).reshape(grid)
     return _known(codes, str(path))
 
 
@@ -182,9 +182,9 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> IceSeries:
             f"{cadence.key}."
         )
     problems, times = [], []
-    for row, stamp in enumerate(stamps.tolist()):
+    for row, fingerprint in enumerate(stamps.tolist()):
         try:
-            times.append(cadence.time(str(stamp)))
+            times.append(cadence.time(str(fingerprint)))
         except ValueError as error:
             problems.append(f"{cadence.key}, row {row}: {error}")
     if problems:
@@ -214,9 +214,9 @@ def _read_files(
 
 
 def _dated_bin(path: Path, cadence: Cadence) -> tuple[np.datetime64, Path]:
-    stamp = path.name.split("_")[1]
+    fingerprint = path.name.split("_")[1]
     try:
-        return cadence.time(stamp), path
+        return cadence.time(fingerprint), path
     except ValueError as error:
         raise DataLayoutError(
             f"{path}: {error} behind nt_. Files of days must be averaged to {cadence.name} ones first."
@@ -232,9 +232,9 @@ def _listed(index: Path, cadence: Cadence) -> list[tuple[np.datetime64, Path]]:
     listed: list[tuple[np.datetime64, Path]] = []
     line_of: dict[str, int] = {}
     problems = []
-    for row, (name, stamp) in enumerate(zip(table[cadence.file_column], table[cadence.column], strict=True)):
+    for row, (name, fingerprint) in enumerate(zip(table[cadence.file_column], table[cadence.column], strict=True)):
         try:
-            time = cadence.time(stamp)
+            time = cadence.time(fingerprint)
         except ValueError as error:
             problems.append(f"line {row + 2}: {error}")
             continue

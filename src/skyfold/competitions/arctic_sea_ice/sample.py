@@ -37,7 +37,7 @@ class SampleSettings:
 LEAST = {"years": 3, "seed": 0}
 
 
-def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, ahead: np.ndarray, **settings: int) -> None:
+def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, lead_times: np.ndarray, **settings: int) -> None:
     """Write <cadence>_train.csv and its files, sample_submission.csv (no ice anywhere), and test_truth.csv.
 
     settings: those of `SampleSettings`. A folder that holds the same sample is left as it is; DataLayoutError where it
@@ -45,13 +45,17 @@ def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, ahead: np.nda
     """
     wanted = SampleSettings(**whole_numbers(settings, LEAST))
     about = {"cadence": cadence.name, "grid": list(grid), "years": wanted.years, "seed": wanted.seed}
-    write_whole(folder, about, partial(_write_files, cadence=cadence, grid=grid, ahead=ahead, settings=wanted))
+    write_whole(
+        folder, about, partial(_write_files, cadence=cadence, grid=grid, lead_times=lead_times, settings=wanted)
+    )
 
 
-def _write_files(folder: Path, cadence: Cadence, grid: IntPair, ahead: np.ndarray, settings: SampleSettings) -> None:
+def _write_files(
+    folder: Path, cadence: Cadence, grid: IntPair, lead_times: np.ndarray, settings: SampleSettings
+) -> None:
     first = cadence.time(f"{FIRST_YEAR}0102"[: 6 if cadence.unit == "M" else 8])
     known = settings.years * cadence.period
-    times = first + np.arange(known + int(ahead[-1])) * cadence.step
+    times = first + np.arange(known + int(lead_times[-1])) * cadence.step
     codes = procedural_codes(times, grid, settings.seed)
     files = folder / f"{cadence.name}_train"
     files.mkdir()
@@ -63,7 +67,7 @@ def _write_files(folder: Path, cadence: Cadence, grid: IntPair, ahead: np.ndarra
         np.save(files / name, _planes(frame))
         writer.writerow([name, time])
     (folder / f"{cadence.name}_train.csv").write_text(index.getvalue(), encoding="utf-8")
-    wanted = known - 1 + ahead
+    wanted = known - 1 + lead_times
     labels = times[wanted].astype(str).tolist()
     table = PixelTable(cadence.column, lambda name: labels, grid, greatest=float(max(FLAGS.values())))
     answer = np.moveaxis(codes[wanted], 0, -1)

@@ -38,18 +38,18 @@ def build(
     folder: Path | None = None,
     *,
     colours: Mapping[str, Any] = COLOURS,
-    undefined: Any = None,
+    ignore_value: Any = None,
     grid: Sequence[int] = GRID,
     train: Sequence[str] = TRAIN_SPLITS,
     test: str = TEST_SPLIT,
 ) -> Competition:
-    """colours: '#rrggbb', or a list of them, of each class of the labels; undefined: of pixels that count nowhere.
+    """colours: '#rrggbb', or a list of them, of each class of the labels; ignore_value: of pixels that count nowhere.
 
     grid   (H, W) of predictions and scores
     train  splits that the folds are made of; without "validation" that one can be kept for a last check
     test   the split to predict, of which images alone are read
     """
-    table = ClassTable.parse(colours, background=None, undefined=undefined)
+    table = ClassTable.parse(colours, background=None, ignore_value=ignore_value)
     if set(table.classes) != set(CLASSES):
         raise ConfigError(f"data.options.colours: name {', '.join(CLASSES)}; got {', '.join(table.classes)}.")
     if not table.colours:
@@ -113,7 +113,7 @@ class _Files:
             ids=ids,
             inputs=ImageFiles(_paths(samples.inputs for samples in parts)),
             targets=targets,
-            valid=DefinedPixels(targets) if self.table.undefined else None,
+            valid=DefinedPixels(targets) if self.table.ignore_value else None,
         )
 
     def check(self, folder: Path) -> str:
@@ -140,7 +140,7 @@ class _Files:
             return self.split(self.test).read_truth(path)
         paths = image_paths(path)
         targets = self.masks(paths)
-        valid = DefinedPixels(targets) if self.table.undefined else None
+        valid = DefinedPixels(targets) if self.table.ignore_value else None
         return Truth(ids=_stems(paths), targets=targets, valid=valid)
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:

@@ -59,7 +59,7 @@ def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") 
     table = _table(submission_unit)
     return Competition(
         name="hydro_rain",
-        task="forecast",
+        task="forecasting",
         classes=LEADS,
         grid=GRID,
         unit="mm/h",

@@ -19,7 +19,7 @@ import numpy as np
 from skyfold.data.images import THREADS
 from skyfold.errors import DataLayoutError
 from skyfold.files import NO_ARRAY, digest, file_digest
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.progress import Progress
 from skyfold.types import IntPair
@@ -47,7 +47,7 @@ class RawFiles:
         return len(self.paths)
 
     @cached_property
-    def content(self) -> str:
+    def checksum(self) -> str:
         """A digest of names and bytes: files that were copied are the same. Reads all of them."""
         named = []
         with (
@@ -59,8 +59,8 @@ class RawFiles:
                 progress.advance()
         return digest("\n".join(named))
 
-    def history(self, index: int) -> History:
-        return History(self[index], NEXT_FRAME)
+    def history(self, index: int) -> PastFrames:
+        return PastFrames(self[index], NEXT_FRAME)
 
     def __getitem__(self, index: int) -> np.ndarray:
         raw = read_raw(self.paths[index], self.grid, self.frames)
@@ -83,11 +83,11 @@ class PatchRows:
         return len(self.patches)
 
     @cached_property
-    def content(self) -> str:
+    def checksum(self) -> str:
         return digest(self.patches.tobytes())
 
-    def history(self, index: int) -> History:
-        return History(self[index], NEXT_FRAME)
+    def history(self, index: int) -> PastFrames:
+        return PastFrames(self[index], NEXT_FRAME)
 
     def __getitem__(self, index: int) -> np.ndarray:
         frames = self.patches[index]

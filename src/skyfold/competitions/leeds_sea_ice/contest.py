@@ -49,13 +49,13 @@ def build(
     *,
     ice: Any = ICE,
     water: Any = 0,
-    undefined: Any = None,
+    ignore_value: Any = None,
     vis_range: Sequence[float] | None = None,
     sar_range: Sequence[float] | None = None,
     metric: str = "mean_iou",
     grid: Sequence[int] | None = None,
 ) -> Competition:
-    """ice, water, undefined: values of the masks; undefined pixels count in no loss and no score.
+    """ice, water, ignore_value: values of the masks; undefined pixels count in no loss and no score.
 
     vis_range, sar_range  [low, high] of images that are not bytes: stretched to 0 .. 255, cut off beyond
     metric                a name in skyfold.metrics.segmentation.METRICS
@@ -64,7 +64,7 @@ def build(
     if metric not in METRICS:
         raise ConfigError(f"metric '{metric}'{nearest(str(metric), list(METRICS))}. There are: {', '.join(METRICS)}.")
     files = Layout(
-        table=ClassTable.parse({"ice": ice}, background=water, undefined=undefined),
+        table=ClassTable.parse({"ice": ice}, background=water, ignore_value=ignore_value),
         grid=grid_option(grid) if grid is not None else _grid_of(folder),
         ranges={"vis": _range("vis_range", vis_range), "sar": _range("sar_range", sar_range)},
     )
@@ -143,7 +143,7 @@ class Layout:
         if part == "test":
             return Samples(ids=np.array(ids), inputs=inputs)
         targets = MaskFiles([files[i]["ref"] for i in ids], self.table, self.grid)
-        valid = DefinedPixels(targets) if self.table.undefined else None
+        valid = DefinedPixels(targets) if self.table.ignore_value else None
         return Samples(ids=np.array(ids), inputs=inputs, targets=targets, valid=valid)
 
     def _in_order_of(self, path: Path, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -234,7 +234,7 @@ class Layout:
         if not files:
             raise DataLayoutError(f"{path}: no masks here, <id>_ref.tiff.")
         targets = MaskFiles(files, self.table, self.grid)
-        valid = DefinedPixels(targets) if self.table.undefined else None
+        valid = DefinedPixels(targets) if self.table.ignore_value else None
         return Truth(ids=np.array([id_and_kind(file)[0] for file in files]), targets=targets, valid=valid)
 
 

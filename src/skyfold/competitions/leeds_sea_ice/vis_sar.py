@@ -50,7 +50,7 @@ class VisAndSar:
         sar = read_band_image(self.sar[index], "sar", self.ranges["sar"])
         return np.concatenate([resize(vis, size), resize(sar, size)], axis=-1)
 
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         """Changes when a file is replaced, added or renamed, or numbers become bytes in another way."""
         return digest(files_stamp(self.vis), files_stamp(self.sar), repr((self.grid, self.ranges)))
 

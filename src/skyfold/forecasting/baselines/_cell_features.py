@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from skyfold.forecasting.baselines.linear_trend import extrapolation_weights
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 
 YEARS = 10  # of the same season, for means and spreads
 LONG = 30  # at most, for the long trend
@@ -47,7 +47,7 @@ class CellFeatures:
         return columns
 
 
-def cell_features(history: History, members: np.ndarray) -> CellFeatures:
+def cell_features(history: PastFrames, members: np.ndarray) -> CellFeatures:
     """members: float32 (M, H, W, L). DataLayoutError where a wanted frame has fewer than 3 earlier years."""
     parts = []
     for lead in range(history.leads):
@@ -61,7 +61,7 @@ def cell_features(history: History, members: np.ndarray) -> CellFeatures:
     return CellFeatures(cells, leads, values, np.ascontiguousarray(said.T))
 
 
-def settled_forecast(history: History) -> np.ndarray:
+def settled_forecast(history: PastFrames) -> np.ndarray:
     """For cells where nothing is open: the median of the last five years, float32 (H, W, L)."""
     leads = []
     for lead in range(history.leads):
@@ -78,7 +78,7 @@ NAMES = (
 )
 
 
-def _describe(history: History, lead: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _describe(history: PastFrames, lead: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each of `NAMES` as (H, W), and which cells are open, bool (H, W)."""
     period, last = history.period, len(history.frames) - 1
     known = max(LEAST_YEARS, min(LONG, history.years_known(lead)))
@@ -120,7 +120,7 @@ def _extrapolated(years: np.ndarray) -> np.ndarray:
     return line
 
 
-def _damped(history: History, years: np.ndarray) -> np.ndarray:
+def _damped(history: PastFrames, years: np.ndarray) -> np.ndarray:
     """The mean of up to 20 years and what is left of the last frame's departure; years: newest first."""
     last, period = len(history.frames) - 1, history.period
     assert period is not None
@@ -134,11 +134,11 @@ def _damped(history: History, years: np.ndarray) -> np.ndarray:
     return damped
 
 
-def _season_around_departs(history: History, lead: int) -> np.ndarray:
+def _season_around_departs(history: PastFrames, lead: int) -> np.ndarray:
     """How the frames before, at and behind the season a year ago departed from those of the years before."""
     last, period = len(history.frames) - 1, history.period
     assert period is not None
-    target = last + int(history.ahead[lead]) - period
+    target = last + int(history.lead_times[lead]) - period
     near = np.array([target - 1, target, min(target + 1, last)])
     back = period * np.arange(min(YEARS, (target - 1) // period + 1))
     means = np.stack([history.frames[near - years].astype(np.float32).mean(axis=0) for years in back.tolist()])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.past_frames import History, per_lead
+from skyfold.forecasting.past_frames import PastFrames, per_lead
 
 LEAST_YEARS = 3
 SHRINKAGE = 2500.0  # added to the sum of squared departures: that of four years which depart by 25, a tenth of ice
@@ -24,7 +24,7 @@ def check(options: Mapping[str, Any]) -> None:
     checked("damped_anomaly", options, {"years": LEAST_YEARS})
 
 
-def forecast(history: History, *, years: int = 10, greatest: float = 250.0) -> np.ndarray:
+def forecast(history: PastFrames, *, years: int = 10, greatest: float = 250.0) -> np.ndarray:
     """float32 (H, W, L), cut off at 0 and `greatest`. years: at most so many before the wanted frame are fitted on.
 
     DataLayoutError where there are fewer than 3.
@@ -33,14 +33,14 @@ def forecast(history: History, *, years: int = 10, greatest: float = 250.0) -> n
     newest = history.frames[last].astype(np.float32)
     forecast = per_lead(history)
     for lead in range(history.leads):
-        target = last + int(history.ahead[lead])
+        target = last + int(history.lead_times[lead])
         # Year j of `later` came as long after year j of `earlier` as the wanted frame comes after the last one.
         years_known = history.years_known(lead)
         assert history.period is not None
         known = min(years, years_known, last // history.period)
         later = history.same_season(lead, max(known, LEAST_YEARS)).astype(np.float32)
         back = history.period * np.arange(len(later), 0, -1)
-        earlier = history.frames[target - back - int(history.ahead[lead])].astype(np.float32)
+        earlier = history.frames[target - back - int(history.lead_times[lead])].astype(np.float32)
         mean_later, mean_earlier = later.mean(axis=0), earlier.mean(axis=0)
         departs = earlier - mean_earlier
         together = (departs * (later - mean_later)).sum(axis=0)

@@ -20,8 +20,8 @@ from skyfold.forecasting.baselines._cell_features import LEAST_YEARS, CellFeatur
 from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
 from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import CONCENTRATION
 from skyfold.plugins import check_known
 
@@ -34,7 +34,7 @@ DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
-COUNTED = {"years": 1, "boostings": 1, "seed": 0}  # options that are whole numbers, and the least of each
+COUNTED = {"years": 1, "n_repeats": 1, "seed": 0}  # options that are whole numbers, and the least of each
 
 
 class Side(Protocol):
@@ -51,8 +51,8 @@ def check(options: Mapping[str, Any]) -> None:
         raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
     others = {key: value for key, value in options.items() if key != "boosted"}
     checked("edge_blend", others, COUNTED)
-    if not boosted and options.get("boostings", 1) > 1:
-        raise ConfigError("forecast options.boostings: nothing is boosted that could be averaged; add boosted: true.")
+    if not boosted and options.get("n_repeats", 1) > 1:
+        raise ConfigError("forecast options.n_repeats: nothing is boosted that could be averaged; add boosted: true.")
 
 
 def unit(options: Mapping[str, Any]) -> str:
@@ -61,9 +61,9 @@ def unit(options: Mapping[str, Any]) -> str:
 
 
 def fit(
-    outcomes: Sequence[KnownOutcome], *, years: int = 14, boosted: bool = False, boostings: int = 1, seed: int = 0
+    outcomes: Sequence[Hindcast], *, years: int = 14, boosted: bool = False, n_repeats: int = 1, seed: int = 0
 ) -> EdgeBlend:
-    """years: at most so many of the newest dates are learned from; boostings: how many are fitted and averaged, as
+    """years: at most so many of the newest dates are learned from; n_repeats: how many are fitted and averaged, as
     many times the work; seed: of the cells that are drawn.
 
     Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
@@ -79,13 +79,13 @@ def fit(
     dates = [(features, _blended(weights, features), truth) for features, truth in known]
     left_over, rng, ages = None, np.random.default_rng(seed), _ages(described)
     if boosted:
-        left_over = fit_left_over(dates, ages, boostings, rng)
+        left_over = fit_left_over(dates, ages, n_repeats, rng)
         dates = [
             (features, left_over.corrected_unseen(date, features, own), truth)
             for date, (features, own, truth) in enumerate(dates)
         ]
     worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
-    side: Side = fit_side(dates, ages, boostings, worth, rng) if boosted else group_side(dates, worth)
+    side: Side = fit_side(dates, ages, n_repeats, worth, rng) if boosted else group_side(dates, worth)
     return EdgeBlend(weights, left_over, side)
 
 
@@ -97,7 +97,7 @@ class EdgeBlend:
     left_over: LeftOver | None
     side: Side
 
-    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+    def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """float32 (H, W, L)."""
         features = cell_features(history, members)
         own = _blended(self.weights, features)
@@ -109,7 +109,7 @@ class EdgeBlend:
 
 
 @lru_cache(maxsize=32)
-def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
+def _known_cells(outcome: Hindcast) -> tuple[CellFeatures, np.ndarray]:
     """Features and truth (A,) of the open cells whose truth is known; kept, since later fits learn from them again."""
     features = cell_features(outcome.history, outcome.members)
     row, column = np.unravel_index(features.cells, outcome.history.shape)
@@ -117,7 +117,7 @@ def _known_cells(outcome: KnownOutcome) -> tuple[CellFeatures, np.ndarray]:
     return features.of(known), outcome.truth[row, column, features.leads][known]
 
 
-def _ages(outcomes: Sequence[KnownOutcome]) -> np.ndarray:
+def _ages(outcomes: Sequence[Hindcast]) -> np.ndarray:
     """(D,) years by which each was issued before the last."""
     period = outcomes[-1].history.period
     assert period is not None

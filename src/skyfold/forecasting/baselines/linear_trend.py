@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.past_frames import History, per_lead
+from skyfold.forecasting.past_frames import PastFrames, per_lead
 
 LEAST_YEARS = 3
 NEEDS_SEASONS = True
@@ -19,7 +19,7 @@ def check(options: Mapping[str, Any]) -> None:
     checked("linear_trend", options, {"years": LEAST_YEARS})
 
 
-def forecast(history: History, *, years: int = 30, greatest: float = 250.0) -> np.ndarray:
+def forecast(history: PastFrames, *, years: int = 30, greatest: float = 250.0) -> np.ndarray:
     """float32 (H, W, L), least squares, cut off at 0 and `greatest`. years: at most so many before the wanted frame.
 
     DataLayoutError where there are fewer than 3.
@@ -40,5 +40,5 @@ def extrapolation_weights(years: int) -> np.ndarray:
     [-0.667, 0.333, 1.333]
     """
     time = np.arange(years) - (years - 1) / 2
-    ahead = (years + 1) / 2
-    return (1 / years + ahead * time / (time**2).sum()).astype(np.float32)
+    lead_times = (years + 1) / 2
+    return (1 / years + lead_times * time / (time**2).sum()).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.past_frames import History, per_lead
+from skyfold.forecasting.past_frames import PastFrames, per_lead
 
 NEEDS_SEASONS = True
 
@@ -18,7 +18,7 @@ def check(options: Mapping[str, Any]) -> None:
     checked("mean_of_years", options, {"years": 1})
 
 
-def forecast(history: History, *, years: int | None = None) -> np.ndarray:
+def forecast(history: PastFrames, *, years: int | None = None) -> np.ndarray:
     """float32 (H, W, L). years: that many before the wanted frame, None: all there are.
 
     DataLayoutError where the history does not reach so far back.

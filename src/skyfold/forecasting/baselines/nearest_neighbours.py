@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.past_frames import History, per_lead
+from skyfold.forecasting.past_frames import PastFrames, per_lead
 
 GREATEST = 255  # of a stored value
 NEEDS_SEASONS = True
@@ -29,7 +29,7 @@ def check(options: Mapping[str, Any]) -> None:
     checked("nearest_neighbours", options, {"k": 1, "lags": 1})
 
 
-def forecast(history: History, *, k: int = 601, lags: int = 12) -> np.ndarray:
+def forecast(history: PastFrames, *, k: int = 601, lags: int = 12) -> np.ndarray:
     """float32 (H, W, L) of uint8 frames. DataLayoutError where there are not lags + 1 earlier years."""
     forecast = per_lead(history)
     for lead in range(history.leads):

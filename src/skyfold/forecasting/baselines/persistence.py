@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -16,6 +16,6 @@ def check(options: Mapping[str, Any]) -> None:
     checked("persistence", options, {})
 
 
-def forecast(history: History) -> np.ndarray:
+def forecast(history: PastFrames) -> np.ndarray:
     """float32 (H, W, L)."""
     return np.repeat(history.frames[-1].astype(np.float32)[..., None], history.leads, axis=-1)

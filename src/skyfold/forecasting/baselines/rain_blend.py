@@ -14,8 +14,8 @@ import numpy as np
 
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
 from skyfold.plugins import check_known
 from skyfold.postprocess.candidates import measure
@@ -52,7 +52,7 @@ class FittedBlend:
     smoothing: Smoothing
     edge: EventEdge | None
 
-    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+    def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
         smooth = self.smoothing.apply(COMBINATIONS[self.combine](members, axis=0)[None])
         final: np.ndarray = (smooth if self.edge is None else self.edge.apply(smooth))[0]
@@ -60,7 +60,7 @@ class FittedBlend:
 
 
 def fit(
-    outcomes: Sequence[KnownOutcome],
+    outcomes: Sequence[Hindcast],
     *,
     combine: str = "median",
     smooth: bool = True,

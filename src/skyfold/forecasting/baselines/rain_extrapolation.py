@@ -1,6 +1,6 @@
 """The last frame of rain carried along a field of motion, or along several whose results are then averaged.
 
-A frame left in its place is `persistence`; shifted as a whole, the motion "one_vector".
+A frame left in its place is `persistence`; shifted as a whole, the motion "phase_correlation".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from skyfold.errors import ConfigError
 from skyfold.forecasting.motion.fields import METHODS
 from skyfold.forecasting.motion.pysteps_field import require_pysteps
 from skyfold.forecasting.motion.semi_lagrangian import extrapolate
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import RAIN_RATE
 from skyfold.plugins import check_known, nearest
 
@@ -51,7 +51,7 @@ def require(options: Mapping[str, Any]) -> None:
         require_pysteps()
 
 
-def forecast(history: History, *, motions: Sequence[str] = ("dis",), combine: str = "mean") -> np.ndarray:
+def forecast(history: PastFrames, *, motions: Sequence[str] = ("dis",), combine: str = "mean") -> np.ndarray:
     """float32 (H, W, L) of frames in mm/h, at least two. motions: names in `motion.fields.METHODS`, each carries the
     last frame by itself; combine: "mean" or "median" of them, pixel by pixel.
 
@@ -60,7 +60,7 @@ def forecast(history: History, *, motions: Sequence[str] = ("dis",), combine: st
     frames = np.asarray(history.frames, dtype=np.float32)
     fields = [METHODS[name](frames) for name in motions]
     leads = [
-        COMBINATIONS[combine]([extrapolate(frames[-1], field, steps=float(ahead)) for field in fields], axis=0)
-        for ahead in history.ahead
+        COMBINATIONS[combine]([extrapolate(frames[-1], field, steps=float(lead_times)) for field in fields], axis=0)
+        for lead_times in history.lead_times
     ]
     return np.stack(leads, axis=-1).astype(np.float32)

@@ -14,8 +14,8 @@ import numpy as np
 
 from skyfold.blending.forecast_weights import Event, fit_forecast_weights
 from skyfold.errors import ConfigError
-from skyfold.forecasting.hindcast import KnownOutcome
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
 from skyfold.plugins import check_known
 from skyfold.types import IntPair
@@ -55,7 +55,7 @@ def unit(options: Mapping[str, Any]) -> str | None:
 
 
 def fit(
-    outcomes: Sequence[KnownOutcome],
+    outcomes: Sequence[Hindcast],
     *,
     event: str | None = None,
     blocks: Sequence[int] = (1, 1),
@@ -90,7 +90,7 @@ class WeightedBlend:
     weights: np.ndarray
     regions: np.ndarray
 
-    def forecast(self, history: History, members: np.ndarray) -> np.ndarray:
+    def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
         of_cell = self.weights[:, self.regions].astype(np.float32)  # (L, H, W, M)
         blended = np.einsum("lhwm,mhwl->hwl", of_cell, members)
@@ -109,7 +109,7 @@ def block_map(shape: IntPair, blocks: IntPair) -> np.ndarray:
     return row[:, None] * blocks[1] + column[None]
 
 
-def _known(outcome: KnownOutcome) -> np.ndarray:
+def _known(outcome: Hindcast) -> np.ndarray:
     """float32 (H, W, L): the truth, NaN where flagged."""
     valid = outcome.valid if outcome.valid.ndim == outcome.truth.ndim else outcome.valid[..., None]
     return np.where(valid, outcome.truth, np.float32(np.nan))

@@ -13,24 +13,24 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._adapter import RainView
+from skyfold.forecasting.frame_adapters._adapter import RainFrameAdapter
 from skyfold.forecasting.motion.fields import METHODS
 from skyfold.forecasting.motion.semi_lagrangian import carried
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
 from skyfold.plugins import check_known, nearest
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option or method."""
-    check_known(options, ("motions",), where="view.options: carried")
+    check_known(options, ("motions",), where="frame_adapter.options: carried")
     for value in options.values():
         if not isinstance(value, list | tuple) or not value:
-            raise ConfigError(f"view.options.motions: expected a list of methods, got {value!r}.")
+            raise ConfigError(f"frame_adapter.options.motions: expected a list of methods, got {value!r}.")
         for method in value:
             if not isinstance(method, str) or method not in METHODS:
                 raise ConfigError(
-                    f"view.options.motions: unknown {method!r}{nearest(str(method), list(METHODS))}. "
+                    f"frame_adapter.options.motions: unknown {method!r}{nearest(str(method), list(METHODS))}. "
                     f"There are: {', '.join(METHODS)}."
                 )
 
@@ -42,15 +42,15 @@ def build(*, motions: Sequence[str] = ("dis",)) -> Carried:
 
 
 @dataclass(frozen=True)
-class Carried(RainView):
+class Carried(RainFrameAdapter):
     """Inputs float32 (H, W, M x T), one lead time ahead: the T frames along the first motion, oldest first, then on."""
 
     motions: tuple[str, ...]
 
-    def inputs(self, history: History) -> np.ndarray:
+    def inputs(self, history: PastFrames) -> np.ndarray:
         if history.leads != 1:
             raise ConfigError(f"view: carried brings frames to one time, not to {history.leads}. Use frames.")
         frames = np.asarray(history.frames, dtype=np.float32)
-        logs, ahead = log_rain(frames), float(history.ahead[0])
-        moved = [carried(logs, METHODS[name](frames), ahead=ahead) for name in self.motions]
+        logs, lead_times = log_rain(frames), float(history.lead_times[0])
+        moved = [carried(logs, METHODS[name](frames), lead_times=lead_times) for name in self.motions]
         return np.ascontiguousarray(np.moveaxis(np.concatenate(moved), 0, -1))

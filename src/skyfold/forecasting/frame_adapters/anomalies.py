@@ -18,7 +18,7 @@ from scipy import ndimage
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines.linear_trend import extrapolation_weights
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged, reduced_size
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.plugins import check_known
 
 NEEDS_SEASONS = True
@@ -43,10 +43,12 @@ BEFORE = (0, 1, 3)  # frames before the last one whose departures are in `FOR_AL
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or one that is no whole number from 1 on."""
-    check_known(options, _OPTIONS, where="view.options: anomalies")
+    check_known(options, _OPTIONS, where="frame_adapter.options: anomalies")
     for name, value in options.items():
         if type(value) is not int or value < 1:
-            raise ConfigError(f"view.options.{name}: anomalies wants a whole number of 1 or more, got {value!r}.")
+            raise ConfigError(
+                f"frame_adapter.options.{name}: anomalies wants a whole number of 1 or more, got {value!r}."
+            )
 
 
 def build(*, reduce: int = 1, least_years: int = 1) -> Anomalies:
@@ -70,10 +72,10 @@ class Anomalies:
     reduce: int
     least_years: int
 
-    def inputs(self, history: History) -> np.ndarray:
+    def inputs(self, history: PastFrames) -> np.ndarray:
         ever_ice = history.frames.max(axis=0) > 0
-        ocean = History(
-            history.frames[:, None, ever_ice], history.ahead, history.period
+        ocean = PastFrames(
+            history.frames[:, None, ever_ice], history.lead_times, history.period
         )  # of its cells alone, in a row
         maps = np.zeros((*history.shape, history.leads * len(BY_LEAD) + len(FOR_ALL)), dtype=np.float32)
         is_open = _open(history)
@@ -85,7 +87,7 @@ class Anomalies:
         maps[ever_ice, -len(FOR_ALL) :] = np.stack([said[name][0] for name in FOR_ALL], axis=-1)
         return averaged(maps, self.reduce)
 
-    def target(self, history: History, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The base plus the mean departure of the cells that count; a cell's weight is the share of them."""
         base, counts = _base(history), valid & _open(history) & self._told(history)
         share = averaged(counts.astype(np.float32), self.reduce)
@@ -93,7 +95,7 @@ class Anomalies:
         wanted = averaged(base, self.reduce) + departs / np.where(share > 0, share, 1)
         return np.concatenate([wanted / FULL, share], axis=-1).astype(np.float32)
 
-    def forecast(self, output: np.ndarray, history: History) -> np.ndarray:
+    def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
         base = _base(history)
         if output.shape[:2] != reduced_size(history.shape, self.reduce):
             raise ValueError(f"output {output.shape} is not of the size the view shows")
@@ -101,15 +103,15 @@ class Anomalies:
         corrected = np.clip(base + enlarged(correction, self.reduce, history.shape), 0, FULL)
         return np.where(_open(history), corrected, _settled(history)).astype(np.float32)
 
-    def teaches(self, history: History) -> bool:
+    def teaches(self, history: PastFrames) -> bool:
         return bool(self._told(history).any())
 
-    def _told(self, history: History) -> np.ndarray:
+    def _told(self, history: PastFrames) -> np.ndarray:
         """bool (L,): where enough years are known for what came to be learned from."""
         return np.array([history.years_known(lead) >= self.least_years for lead in range(history.leads)])
 
 
-def _of_lead(history: History, lead: int) -> dict[str, np.ndarray]:
+def _of_lead(history: PastFrames, lead: int) -> dict[str, np.ndarray]:
     """`BY_LEAD` without "open", each (H, W)."""
     years = _same_season(history, lead, LONG)
     ten, five, base = years[:YEARS], years[:5], years[:5].mean(axis=0)
@@ -124,25 +126,25 @@ def _of_lead(history: History, lead: int) -> dict[str, np.ndarray]:
     return said
 
 
-def _of_all(history: History) -> dict[str, np.ndarray]:
+def _of_all(history: PastFrames) -> dict[str, np.ndarray]:
     """`FOR_ALL` without "ever_ice", each (H, W)."""
     last = len(history.frames) - 1
     departs = [_departs(history, last - before) / SCALE if last >= before else _nowhere(history) for before in BEFORE]
     return dict(zip(FOR_ALL, departs, strict=False))
 
 
-def _base(history: History) -> np.ndarray:
+def _base(history: PastFrames) -> np.ndarray:
     """The mean of the last five years, float32 (H, W, L)."""
     return np.stack([_same_season(history, lead, 5).mean(axis=0) for lead in range(history.leads)], axis=-1)
 
 
-def _settled(history: History) -> np.ndarray:
+def _settled(history: PastFrames) -> np.ndarray:
     """For cells where nothing is open, float32 (H, W, L)."""
     leads = [np.median(_same_season(history, lead, 5), axis=0) for lead in range(history.leads)]
     return np.stack(leads, axis=-1)
 
 
-def _open(history: History) -> np.ndarray:
+def _open(history: PastFrames) -> np.ndarray:
     """bool (H, W, L)."""
     return np.stack([_open_at(_same_season(history, lead, YEARS)) for lead in range(history.leads)], axis=-1)
 
@@ -154,7 +156,7 @@ def _open_at(years: np.ndarray) -> np.ndarray:
     return is_open
 
 
-def _same_season(history: History, lead: int, most: int) -> np.ndarray:
+def _same_season(history: PastFrames, lead: int, most: int) -> np.ndarray:
     """The frames one, two, ... years before the wanted one, as far as known, float32 (n, H, W)."""
     return history.same_season(lead, max(1, min(most, history.years_known(lead))))[::-1].astype(np.float32)
 
@@ -168,7 +170,7 @@ def _next_on_the_line(years: np.ndarray) -> np.ndarray:
     return line
 
 
-def _damped(history: History, lead: int, years: np.ndarray) -> np.ndarray:
+def _damped(history: PastFrames, lead: int, years: np.ndarray) -> np.ndarray:
     """The mean of `years`, newest first, and what is left of the last frame's departure by the slope over them."""
     last, period = len(history.frames) - 1, _period(history)
     count = min(len(years), last // period)
@@ -183,16 +185,16 @@ def _damped(history: History, lead: int, years: np.ndarray) -> np.ndarray:
     return damped
 
 
-def _season_departs(history: History, lead: int) -> np.ndarray:
+def _season_departs(history: PastFrames, lead: int) -> np.ndarray:
     """How the frames before, at and behind the season a year ago departed, on average."""
     last = len(history.frames) - 1
-    year_ago = last + int(history.ahead[lead]) - _period(history)
+    year_ago = last + int(history.lead_times[lead]) - _period(history)
     near = [frame for frame in (year_ago - 1, year_ago, year_ago + 1) if 0 <= frame <= last]
     mean: np.ndarray = np.mean([_departs(history, frame) for frame in near], axis=0)
     return mean
 
 
-def _departs(history: History, frame: int) -> np.ndarray:
+def _departs(history: PastFrames, frame: int) -> np.ndarray:
     """How a frame departs from the mean of the same season in up to `YEARS` years before; 0 where there are none."""
     before = np.arange(frame - _period(history), -1, -_period(history))[:YEARS]
     if not len(before):
@@ -203,10 +205,10 @@ def _departs(history: History, frame: int) -> np.ndarray:
     return departs
 
 
-def _nowhere(history: History) -> np.ndarray:
+def _nowhere(history: PastFrames) -> np.ndarray:
     return np.zeros(history.shape, dtype=np.float32)
 
 
-def _period(history: History) -> int:
+def _period(history: PastFrames) -> int:
     assert history.period is not None  # `same_season` has refused other frames
     return history.period

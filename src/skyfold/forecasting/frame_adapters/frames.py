@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.forecasting.frame_adapters._adapter import RainView
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.frame_adapters._adapter import RainFrameAdapter
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
 from skyfold.plugins import check_known
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError: there are no options."""
-    check_known(options, (), where="view.options: frames")
+    check_known(options, (), where="frame_adapter.options: frames")
 
 
 def build() -> Frames:
@@ -23,8 +23,8 @@ def build() -> Frames:
     return Frames()
 
 
-class Frames(RainView):
+class Frames(RainFrameAdapter):
     """Inputs float32 (H, W, T), oldest first."""
 
-    def inputs(self, history: History) -> np.ndarray:
+    def inputs(self, history: PastFrames) -> np.ndarray:
         return np.ascontiguousarray(np.moveaxis(log_rain(history.frames), 0, -1))

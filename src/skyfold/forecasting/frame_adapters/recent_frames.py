@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
-from skyfold.forecasting.past_frames import History
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.plugins import check_known
 
 _OPTIONS = ["years", "reduce", "decodes"]
@@ -19,13 +19,15 @@ FULL = 250.0
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, counts that are no whole numbers from 1 on, a flag that is none."""
-    check_known(options, _OPTIONS, where="view.options: recent_frames")
+    check_known(options, _OPTIONS, where="frame_adapter.options: recent_frames")
     for name, value in options.items():
         if name == "decodes":
             if not isinstance(value, bool):
-                raise ConfigError(f"view.options.decodes: recent_frames wants true or false, got {value!r}.")
+                raise ConfigError(f"frame_adapter.options.decodes: recent_frames wants true or false, got {value!r}.")
         elif type(value) is not int or value < 1:
-            raise ConfigError(f"view.options.{name}: recent_frames wants a whole number of 1 or more, got {value!r}.")
+            raise ConfigError(
+                f"frame_adapter.options.{name}: recent_frames wants a whole number of 1 or more, got {value!r}."
+            )
 
 
 def build(*, years: int = 5, reduce: int = 1, decodes: bool = False) -> RecentFrames:
@@ -50,10 +52,10 @@ class RecentFrames:
     reduce: int
     decodes: bool
 
-    def inputs(self, history: History) -> np.ndarray:
+    def inputs(self, history: PastFrames) -> np.ndarray:
         return self._shares(history, self.years * _period(history))
 
-    def target(self, history: History, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The mean of the cells that count; a cell's weight is the share of them."""
         if self.decodes:
             wanted = self._shares(history, history.leads)
@@ -62,17 +64,17 @@ class RecentFrames:
         wanted = averaged(np.where(valid, truth, 0).astype(np.float32) / FULL, self.reduce)
         return np.concatenate([wanted / np.where(share > 0, share, 1), share], axis=-1).astype(np.float32)
 
-    def forecast(self, output: np.ndarray, history: History) -> np.ndarray:
+    def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
         return np.clip(enlarged(output, self.reduce, history.shape) * FULL, 0, FULL).astype(np.float32)
 
-    def _shares(self, history: History, count: int) -> np.ndarray:
+    def _shares(self, history: PastFrames, count: int) -> np.ndarray:
         """The last `count` frames, (h, w, count)."""
         wanted = np.arange(len(history.frames) - count, len(history.frames))
         frames = history.frames[np.where(wanted < 0, wanted % _period(history), wanted)]
         return averaged(np.moveaxis(frames, 0, -1).astype(np.float32) / np.float32(FULL), self.reduce)
 
 
-def _period(history: History) -> int:
+def _period(history: PastFrames) -> int:
     if history.period is None:
         raise DataLayoutError("view.name: recent_frames sees whole years, but these frames have no season. Use frames.")
     if len(history.frames) < history.period:

@@ -26,7 +26,7 @@ def no_motion(frames: np.ndarray) -> np.ndarray:
     return np.zeros((*frames.shape[1:], 2), dtype=np.float32)
 
 
-def one_vector(frames: np.ndarray) -> np.ndarray:
+def phase_correlation(frames: np.ndarray) -> np.ndarray:
     """All moves alike: the median, over pairs of neighbouring frames, of the shift that lays one onto the other.
 
     The shift is the peak of the phase correlation of the frames under a Hann window. frames, result: as `dense_flow`.
@@ -63,7 +63,7 @@ def polynomial_flow(frames: np.ndarray) -> np.ndarray:
     backwards = cv2.calcOpticalFlowFarneback(
         now,
         before,
-        -one_vector(frames),
+        -phase_correlation(frames),
         0.5,
         FARNEBACK_LEVELS,
         FARNEBACK_WINDOW,
@@ -77,7 +77,7 @@ def polynomial_flow(frames: np.ndarray) -> np.ndarray:
 
 METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": no_motion,
-    "one_vector": one_vector,
+    "phase_correlation": phase_correlation,
     "dis": dense_flow,
     "dis_fast": partial(dense_flow, preset=cv2.DISOPTICAL_FLOW_PRESET_FAST),
     "dis_fine": partial(dense_flow, finest_scale=0),

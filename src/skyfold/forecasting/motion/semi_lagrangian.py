@@ -22,13 +22,13 @@ def extrapolate(frame: np.ndarray, motion: np.ndarray, *, steps: float = 1.0) ->
     return sample(frame, origin(motion))
 
 
-def carried(frames: np.ndarray, motion: np.ndarray, *, ahead: float = 1.0) -> np.ndarray:
+def carried(frames: np.ndarray, motion: np.ndarray, *, lead_times: float = 1.0) -> np.ndarray:
     """Every frame of (T, H, W) carried to `ahead` intervals after the last: float32 (T, H, W), oldest first.
 
     Where the motion is right and steady they are all alike; how they differ tells of growth and decay.
     """
     last = len(frames) - 1
-    return np.stack([extrapolate(frame, motion, steps=last - age + ahead) for age, frame in enumerate(frames)])
+    return np.stack([extrapolate(frame, motion, steps=last - age + lead_times) for age, frame in enumerate(frames)])
 
 
 def origin(motion: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Losses, one file a kind of target: masks and image labels in `segmentation`, frames in `forecasting`."""
+"""Losses, one file a kind of task: segmentation and image labels in `segmentation`, frames in `forecasting`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import make_mask_loss, make_presence_loss
 
 
-def make_loss(name: str, options: Mapping[str, Any], *, target: str, classes: int | None = None) -> Loss:
-    """The loss `name` with its options, as `loss(target, logits)`. target: "masks", "presence" or "forecast"."""
-    if target == "forecast":
+def make_loss(name: str, options: Mapping[str, Any], *, task: str, classes: int | None = None) -> Loss:
+    """The loss `name` with its options, as `loss(target, logits)`. task: segmentation, classification or
+    forecasting."""
+    if task == "forecasting":
         return make_forecast_loss(name, options)
-    make = make_mask_loss if target == "masks" else make_presence_loss
+    make = make_mask_loss if task == "segmentation" else make_presence_loss
     return make(name, options, classes=classes)

@@ -24,7 +24,7 @@ def make_forecast_loss(name: str, options: Mapping[str, Any]) -> Loss:
     ConfigError on unknown names and options, on an option that is wanted and not there, and on values that an option
     does not take.
     """
-    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasts", check_value=_check_option)
+    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasting", check_value=_check_option)
 
 
 def mae(target: Any, output: Any) -> Any:

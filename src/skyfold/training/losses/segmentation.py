@@ -5,7 +5,8 @@ Undefined pixels enter no sum and no count. Presence: target and logits (B, K). 
 pixel counts.
 
 Options that several losses share: class_weights, a factor for each class, by which its loss is multiplied before the
-mean over classes; hard_share, the share of the counting pixels of a batch, those with the highest loss, over which the
+mean over classes; ohem_fraction, the share of the counting pixels of a batch, those with the highest loss, over which
+the
 mean is taken (Shrivastava, Gupta and Girshick 2016, "Training region-based object detectors with online hard example
 mining"; pixels that tie with the last of them are taken too).
 """
@@ -28,23 +29,25 @@ def make_mask_loss(name: str, options: Mapping[str, Any], *, classes: int | None
 
     ConfigError on unknown names and options, and on values that an option does not take.
     """
-    return named_loss(name, options, MASK_LOSSES, purpose="masks", check_value=partial(_check_option, classes=classes))
+    return named_loss(
+        name, options, MASK_LOSSES, purpose="segmentation", check_value=partial(_check_option, classes=classes)
+    )
 
 
 def make_presence_loss(name: str, options: Mapping[str, Any], *, classes: int | None = None) -> Loss:
     """The loss `name` of image labels, target and logits (B, K); as `make_mask_loss`."""
     return named_loss(
-        name, options, PRESENCE_LOSSES, purpose="presence", check_value=partial(_check_option, classes=classes)
+        name, options, PRESENCE_LOSSES, purpose="classification", check_value=partial(_check_option, classes=classes)
     )
 
 
-def bce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share: float = 1.0) -> Any:
+def bce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: float = 1.0) -> Any:
     """Binary cross-entropy, mean over the pixels that count and the classes."""
     mask, valid = _split(target)
-    return _mean(_weighted(_cross_entropy(mask, logits), class_weights), valid, hard_share)
+    return _mean(_weighted(_cross_entropy(mask, logits), class_weights), valid, ohem_fraction)
 
 
-def cce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share: float = 1.0) -> Any:
+def cce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: float = 1.0) -> Any:
     """Categorical cross-entropy: -log probability of the class that a pixel has, mean over the pixels that count.
 
     logits: of a network with `activation: softmax`, whose log-odds they are. A pixel of no class costs nothing.
@@ -53,7 +56,7 @@ def cce(target: Any, logits: Any, class_weights: ClassWeights = None, hard_share
 
     mask, valid = _split(target)
     costs = _weighted(mask * ops.softplus(-logits), class_weights)
-    return mask.shape[-1] * _mean(costs, valid, hard_share)
+    return mask.shape[-1] * _mean(costs, valid, ohem_fraction)
 
 
 def dice(
@@ -84,20 +87,20 @@ def bce_dice(
     smooth: float = 1.0,
     per_image: bool = False,
     class_weights: ClassWeights = None,
-    hard_share: float = 1.0,
-    presence_weight: float = 0.0,
-    presence_share: float = 0.01,
+    ohem_fraction: float = 1.0,
+    topk_weight: float = 0.0,
+    topk_fraction: float = 0.01,
 ) -> Any:
-    """(1 - dice_weight) x cross-entropy + dice_weight x Dice loss + presence_weight x loss of presence.
+    """(1 - dice_weight) x cross-entropy + dice_weight x Dice loss + topk_weight x loss of presence.
 
-    The last makes the pixels classify their image (see `surest_pixels_bce`, where `presence_share` is its share).
+    The last makes the pixels classify their image (see `topk_pixels_bce`, where `topk_fraction` is its share).
     """
     overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
-    pixelwise = bce(target, logits, class_weights=class_weights, hard_share=hard_share)
+    pixelwise = bce(target, logits, class_weights=class_weights, ohem_fraction=ohem_fraction)
     loss = (1.0 - dice_weight) * pixelwise + dice_weight * overlap
-    if not presence_weight:
+    if not topk_weight:
         return loss
-    return loss + presence_weight * surest_pixels_bce(target, logits, share=presence_share, class_weights=class_weights)
+    return loss + topk_weight * topk_pixels_bce(target, logits, share=topk_fraction, class_weights=class_weights)
 
 
 def cce_dice(
@@ -107,15 +110,15 @@ def cce_dice(
     smooth: float = 1.0,
     per_image: bool = False,
     class_weights: ClassWeights = None,
-    hard_share: float = 1.0,
+    ohem_fraction: float = 1.0,
 ) -> Any:
     """(1 - dice_weight) x categorical cross-entropy + dice_weight x Dice loss; logits as for `cce`."""
     overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
-    pixelwise = cce(target, logits, class_weights=class_weights, hard_share=hard_share)
+    pixelwise = cce(target, logits, class_weights=class_weights, ohem_fraction=ohem_fraction)
     return (1.0 - dice_weight) * pixelwise + dice_weight * overlap
 
 
-def surest_pixels_bce(target: Any, logits: Any, share: float, class_weights: ClassWeights = None) -> Any:
+def topk_pixels_bce(target: Any, logits: Any, share: float, class_weights: ClassWeights = None) -> Any:
     """Cross-entropy of whether an image shows a class, which its surest pixels say.
 
     The logit of a class is the mean over the `share` of the image's pixels with the highest logits (those that count;
@@ -130,10 +133,10 @@ def surest_pixels_bce(target: Any, logits: Any, share: float, class_weights: Cla
     surest, _ = ops.top_k(by_class, max(1, round(share * pixels)))
     counted = ops.cast(surest > lowest / 2, surest.dtype)
     logit = ops.sum(surest * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
-    return shown_bce(target, ops.reshape(logit, (-1, classes)), class_weights)
+    return image_label_bce(target, ops.reshape(logit, (-1, classes)), class_weights)
 
 
-def shown_bce(target: Any, logits: Any, class_weights: ClassWeights = None) -> Any:
+def image_label_bce(target: Any, logits: Any, class_weights: ClassWeights = None) -> Any:
     """Cross-entropy of whether an image shows a class, said by logits (B, K) of it; target of masks.
 
     Mean over classes and the images with counting pixels.
@@ -153,14 +156,14 @@ def focal(
     gamma: float = 2.0,
     alpha: float = 0.25,
     class_weights: ClassWeights = None,
-    hard_share: float = 1.0,
+    ohem_fraction: float = 1.0,
 ) -> Any:
     """Cross-entropy x (1 - probability of the truth)^gamma x alpha (1 - alpha where the class is absent).
 
     Lin et al. 2017, "Focal loss for dense object detection". Mean over counting pixels and classes.
     """
     mask, valid = _split(target)
-    return _mean(_weighted(_focal(mask, logits, gamma, alpha), class_weights), valid, hard_share)
+    return _mean(_weighted(_focal(mask, logits, gamma, alpha), class_weights), valid, ohem_fraction)
 
 
 def lovasz(target: Any, logits: Any, per_image: bool = True, class_weights: ClassWeights = None) -> Any:
@@ -235,9 +238,9 @@ def _check_option(key: str, value: Any, classes: int | None) -> None:
             raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
         if key in ("dice_weight", "alpha") and not 0 <= value <= 1:
             raise ConfigError(f"loss.options.{key}: {value!r} does not lie from 0 to 1.")
-        if key in ("gamma", "smooth", "presence_weight") and value < 0:
+        if key in ("gamma", "smooth", "topk_weight") and value < 0:
             raise ConfigError(f"loss.options.{key}: {value!r} is below 0.")
-        if key in ("hard_share", "presence_share") and not 0 < value <= 1:
+        if key in ("ohem_fraction", "topk_fraction") and not 0 < value <= 1:
             raise ConfigError(f"loss.options.{key}: {value!r} is not a share, above 0 and at most 1.")
         return
     listed = value if isinstance(value, list | tuple) else []
@@ -277,12 +280,12 @@ def _weighted(values: Any, class_weights: ClassWeights) -> Any:
     return values if class_weights is None else values * ops.convert_to_tensor(list(class_weights), dtype=values.dtype)
 
 
-def _mean(values: Any, valid: Any, hard_share: float) -> Any:
+def _mean(values: Any, valid: Any, ohem_fraction: float) -> Any:
     """Over all classes and the hardest of the counting pixels: values (B, H, W, K) from 0 up, valid (B, H, W, 1)."""
     from keras import ops
 
     per_pixel = ops.mean(values, axis=-1, keepdims=True)
-    counted = valid if hard_share == 1 else valid * _hardest(per_pixel, valid, hard_share)
+    counted = valid if ohem_fraction == 1 else valid * _hardest(per_pixel, valid, ohem_fraction)
     return ops.sum(per_pixel * counted) / ops.maximum(ops.sum(counted), 1.0)
 
 
