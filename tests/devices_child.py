@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from conftest import task_of
 from skyfold.config.run import RunConfig
 from skyfold.training.network import Network
 
@@ -23,7 +24,7 @@ def main(devices: str, result: str) -> None:
             "training": {"batch_size": 4, "ema": 0.5, "devices": int(devices)},
         }
     )
-    network = Network(config, input_shape=(16, 16, 3), classes=2)
+    network = Network(task_of(config), input_shape=(16, 16, 3))
     network.restart(seed=1)
     rng = np.random.default_rng(0)
     images, targets = rng.random((4, 16, 16, 3), dtype=np.float32), rng.random((4, 16, 16, 3)) > 0.5

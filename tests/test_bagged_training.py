@@ -11,6 +11,7 @@ from skyfold.competition import build
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.store.folds import make_folds
+from skyfold.tasks import build_task
 from skyfold.training import fold_trainer, run_folds
 from skyfold.training.bagging import bootstrapped
 from skyfold.types import Split
@@ -70,7 +71,7 @@ def test_fits_of_a_run_are_given_their_own_sets(
     monkeypatch.setattr(fold_trainer, "fit_fold", record)
     contest = build("leeds_sea_ice", {"grid": [16, 16]})
     with pytest.raises(_Stop):
-        run_folds.run_folds(config, contest, arrays, None, folds, tmp_path / "run")
+        run_folds.run_folds(build_task(config, contest), arrays, None, folds, tmp_path / "run")
     own = folds.split(0)
     for seed, split in seen.items():
         wanted = bootstrapped(own, seed=seed, fold=0) if bootstrap else own

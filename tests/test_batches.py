@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
-from skyfold.data.batches import prediction_batches, presence_labels, steps_per_epoch, training_batches
+from skyfold.data.batches import image_labels, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.normalization import NORMALIZATIONS, normalized
 
 
@@ -130,7 +130,7 @@ def test_presence_looks_at_counting_pixels():
     targets[:, 1, :, 2] = 1
     targets[0, 1, 1, 0] = 1  # counts
     targets[1, 0, 0, 1] = 1  # does not
-    np.testing.assert_array_equal(presence_labels(targets), [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(image_labels(targets), [[1, 0], [0, 0]])
     labels = np.concatenate([batch.targets for batch in epoch(np.arange(11), presence=True)])
     assert labels.shape == (12, 1)
 

@@ -69,7 +69,7 @@ def train(run: Path, weights: Path, *, restart: bool = False) -> None:
     inputs = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
     arrays = TrainingArrays(IDS, inputs, np.ones((4, *SIZE, 2), np.uint8))
     competition = SimpleNamespace(classes=("cloud",), grid=SIZE, unit="probability", metric=MeanDice())
-    run_folds(config, competition, arrays, None, FOLDS, run, restart=restart)
+    run_folds(task_of(config), arrays, None, FOLDS, run, restart=restart)
 
 
 def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path: Path, weights: Path) -> None:

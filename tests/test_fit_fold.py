@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 import skyfold.models
+from conftest import competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays
@@ -20,14 +20,18 @@ from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.guided_filter import guided_filter
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import finished_fit
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
+from skyfold.tasks import build_task
+from skyfold.tasks.open_run import check
+from skyfold.tasks.segmentation import MaskScore
 from skyfold.training import checkpoint, weight_averaging
 from skyfold.training.fit_fold import fit_fold
+from skyfold.training.input_normalization import normalization_of
 from skyfold.training.network import Network
-from skyfold.training.run_folds import check, resolved_normalization, run_folds
-from skyfold.training.validation import MaskScore
+from skyfold.training.run_folds import run_folds
 from skyfold.types import Split
 
 SIZE, N = (16, 24), 24
@@ -70,17 +74,16 @@ def make_arrays(count=N):
     return TrainingArrays(np.array([f"{i:02d}.png" for i in range(count)]), inputs, targets)
 
 
+OWN = Fingerprint(fit="s")
 HALVES = Split(train=np.arange(0, N, 2), valid=np.arange(1, N, 2))
 MIXED = Split(train=np.arange(0, 16), valid=np.arange(16, N))
 
 
-def fit(config, folder, *, network=None, fold=0, seed=0, fingerprint="s", split=MIXED, arrays=None, on_epoch=None):
+def fit(config, folder, *, network=None, fold=0, seed=0, fingerprint=OWN, split=MIXED, arrays=None, on_epoch=None):
     return fit_fold(
-        network or Network(config, input_shape=(*SIZE, 3), classes=2),
+        network or Network(task_of(config), input_shape=(*SIZE, 3)),
         arrays=arrays or make_arrays(),
         split=split,
-        score=MaskScore(MeanDice()),
-        normalization="unit",
         augmenter=Augmenter(config.augment, size=SIZE, bands=3, planes=3),
         folder=folder,
         fold=fold,
@@ -117,8 +120,8 @@ def test_it_learns_and_leaves_its_record(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         f"fold0_seed0.{kind}" for kind in ("csv", "png", "json", "weights.h5")
     }
-    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint="s") == result
-    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint="other") is None
+    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint=OWN) == result
+    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint=Fingerprint(fit="other")) is None
 
 
 ALL_STATE = {
@@ -169,7 +172,7 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, traini
 
 def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
     config = make_config(**ALL_STATE)
-    shared = Network(config, input_shape=(*SIZE, 3), classes=2)
+    shared = Network(task_of(config), input_shape=(*SIZE, 3))
     for fold in (0, 1):
         fit(config, tmp_path / "both", network=shared, fold=fold)
     fit(config, tmp_path / "alone", fold=1)
@@ -269,7 +272,7 @@ def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
             training={**batches, "epochs": 3, "ema": 0.6, "checkpoint": "last"},
             mix=[{"name": "cutmix"}],
         )
-        network = Network(config, input_shape=(*SIZE, 3), classes=2)
+        network = Network(task_of(config), input_shape=(*SIZE, 3))
         network.restart(seed=derived_seed("fit", 0, 0))
         start = network.weights()
         fit(config, tmp_path / name, network=network)
@@ -291,7 +294,7 @@ def test_the_mean_of_the_last_weights_is_what_is_stored_and_scored(tmp_path, mon
         return keep(kept, weights, training, **options)
 
     monkeypatch.setattr(weight_averaging, "keep", watched)
-    network = Network(config, input_shape=(*SIZE, 3), classes=2)
+    network = Network(task_of(config), input_shape=(*SIZE, 3))
     result = fit(config, tmp_path, network=network)
     network.model.load_weights(result.weights)
     for stored, *last in zip(network.weights(), *seen[1:], strict=True):
@@ -318,13 +321,13 @@ def test_undefined_pixels_have_no_say(tmp_path):
     flipped[:, :, 12:, :2] ^= 1
     config = make_config(training={"epochs": 2, "batch_size": 8})
     for name, masks in [("one", targets), ("two", flipped)]:
-        fit(config, tmp_path / name, arrays=SimpleNamespace(inputs=arrays.inputs, targets=masks))
+        fit(config, tmp_path / name, arrays=dataclasses.replace(arrays, targets=masks))
     assert history(tmp_path / "one") == history(tmp_path / "two")
 
 
 def test_a_family_of_the_wrong_kind_is_refused():
     with pytest.raises(ConfigError, match="needs"):
-        Network(make_config(task="classification", loss={"name": "bce"}), input_shape=(*SIZE, 3), classes=2)
+        Network(task_of(make_config(task="classification", loss={"name": "bce"})), input_shape=(*SIZE, 3))
 
 
 def make_folds(arrays, k=2):
@@ -332,7 +335,7 @@ def make_folds(arrays, k=2):
 
 
 def competition(grid=(32, 48)):
-    return SimpleNamespace(classes=("square", "spot"), grid=grid, unit="probability", metric=MeanDice())
+    return competition_of(("square", "spot"), grid)
 
 
 TEST = make_arrays(7)
@@ -340,7 +343,9 @@ TEST = make_arrays(7)
 
 def run(config, folder, **options):
     arrays = make_arrays()
-    return run_folds(config, competition(), arrays, TEST, make_folds(arrays), folder, checkpoint_seconds=0, **options)
+    return run_folds(
+        build_task(config, competition()), arrays, TEST, make_folds(arrays), folder, checkpoint_seconds=0, **options
+    )
 
 
 def test_folds_one_by_one_are_the_same_as_all_at_once(tmp_path):
@@ -363,8 +368,8 @@ def test_folds_one_by_one_are_the_same_as_all_at_once(tmp_path):
 
 def test_oof_is_the_rounded_mean_over_seeds_of_models_that_did_not_see_the_row(tmp_path):
     config = make_config(training={"epochs": 2, "batch_size": 8, "seeds": [0, 1]})
-    run_folds(config, competition(SIZE), make_arrays(), None, make_folds(make_arrays()), tmp_path)
-    network = Network(config, input_shape=(*SIZE, 3), classes=2)
+    run_folds(build_task(config, competition(SIZE)), make_arrays(), None, make_folds(make_arrays()), tmp_path)
+    network = Network(task_of(config), input_shape=(*SIZE, 3))
     rows = np.flatnonzero(make_folds(make_arrays()).fold == 1)[:8]
     mean = 0.0
     for seed in (0, 1):
@@ -384,7 +389,7 @@ def test_presence_is_learned_from_the_masks(tmp_path):
     )
     arrays = make_arrays()
     arrays.targets[::3, ..., 0] = 0  # some images without a square, the other class as it is
-    result = run_folds(config, competition(), arrays, None, make_folds(arrays), tmp_path)
+    result = run_folds(build_task(config, competition()), arrays, None, make_folds(arrays), tmp_path)
     stored = RowStore.open(tmp_path / "oof").values
     assert stored.dtype == np.float32
     assert stored.shape == (N, 2)
@@ -421,7 +426,7 @@ def test_a_run_that_was_refused_before_its_first_epoch_is_in_nobodys_way(tmp_pat
     assert (tmp_path / "run.json").is_file()
     config = make_config(training={"epochs": 1, "batch_size": 8})
     run(config, tmp_path)
-    assert read_json(tmp_path / "run.json")["config_hash"] == config.hash()
+    assert read_json(tmp_path / "run.json")["fingerprint"]["rows"] == config.hash()
 
 
 def test_how_it_predicts_may_change_and_the_trained_weights_stay(tmp_path):
@@ -449,7 +454,7 @@ def test_maps_follow_the_edges_of_the_image_on_the_grid(tmp_path):
     stored = {}
     for name, image in [("plain", {"size": SIZE}), ("edges", {"size": SIZE, "edges": edges})]:
         config = make_config(image=image, training=training)
-        run_folds(config, competition(), arrays, None, make_folds(arrays), tmp_path / name)
+        run_folds(build_task(config, competition()), arrays, None, make_folds(arrays), tmp_path / name)
         stored[name] = RowStore.open(tmp_path / name / "oof").values
     for row in (0, 7):
         prob = stored["plain"][row] / np.float32(255)
@@ -476,7 +481,7 @@ def test_scaling_has_to_suit_imagenet_weights():
     suited = make_config(
         model={"family": "segmentation_models", "options": options}, image={"size": SIZE, "normalization": "encoder"}
     )
-    assert resolved_normalization(suited) == "none"
-    assert resolved_normalization(make_config()) == "unit"
+    assert normalization_of(suited) == "none"
+    assert normalization_of(make_config()) == "unit"
     with pytest.raises(ConfigError, match="no pretrained weights"):
         check(make_config(image={"size": SIZE, "normalization": "encoder"}))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from conftest import task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
@@ -82,7 +83,7 @@ def test_a_network_within_a_network_is_run_once():
 def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
     inputs, targets = batch()
     network, plain = (
-        Network(config(aux_losses=aux_losses), input_shape=(32, 40, 3), classes=2) for aux_losses in (BOTH, None)
+        Network(task_of(config(aux_losses=aux_losses)), input_shape=(32, 40, 3)) for aux_losses in (BOTH, None)
     )
     network.restart(seed=3)
     for one, two in zip(network.weights(), (plain.restart(seed=3), plain.weights())[1], strict=True):
@@ -107,7 +108,7 @@ def test_a_network_with_heads_goes_on_bit_for_bit():
     inputs, targets = batch()
     ends = []
     for stopped in (False, True):
-        network = Network(config(), input_shape=(32, 40, 3), classes=2)
+        network = Network(task_of(config()), input_shape=(32, 40, 3))
         network.restart(seed=1)
         network.begin_epoch(seed=0)
         for step in range(3):
@@ -115,7 +116,7 @@ def test_a_network_with_heads_goes_on_bit_for_bit():
             averaged = network.averaged_weights()
             if stopped and step == 1:
                 state = network.state()
-                network = Network(config(), input_shape=(32, 40, 3), classes=2)
+                network = Network(task_of(config()), input_shape=(32, 40, 3))
                 network.set_state(state)
                 network.begin_epoch(seed=0)
         ends.append([*network.state().values(), *averaged])

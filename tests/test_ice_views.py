@@ -8,7 +8,7 @@ import pytest
 from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.frame_adapters import anomalies, recent_frames
-from skyfold.forecasting.frame_adapters._adapter import View
+from skyfold.forecasting.frame_adapters._adapter import FrameAdapter
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
 from skyfold.forecasting.past_frames import PastFrames
 
@@ -85,7 +85,7 @@ def test_one_year_is_enough() -> None:
         recent_frames.build(years=9, reduce=2, decodes=True),
     ],
 )
-def test_frames_after_the_date_change_nothing(view: View) -> None:
+def test_frames_after_the_date_change_nothing(view: FrameAdapter) -> None:
     frames = season((14, 15))
     noise = np.random.default_rng(9).integers(0, 251, frames.shape, dtype=np.uint8)
     last = 70

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 import skyfold.models
+from conftest import task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.cache import TrainingArrays
@@ -135,7 +136,7 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
 
     def run(of, unlabelled=1, **options):
         test = images(UNLABELLED, seed=unlabelled)
-        return run_folds.run_folds(of, COMPETITION, images(N), test, folds(), tmp_path / of.name, **options)
+        return run_folds.run_folds(build_task(of, COMPETITION), images(N), test, folds(), tmp_path / of.name, **options)
 
     run(config())
     trainable_rows = student(low=0.4999, high=0.5)  # all pixels count but those in between
@@ -143,7 +144,7 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
 
     from skyfold.training.network import Network
 
-    network = Network(config(training={"epochs": 1, "batch_size": UNLABELLED}), input_shape=(*SIZE, 3), classes=2)
+    network = Network(task_of(config(training={"epochs": 1, "batch_size": UNLABELLED})), input_shape=(*SIZE, 3))
     for fold in (0, 1):
         network.model.load_weights(tmp_path / f"teacher/models/fold{fold}_seed0.weights.h5")
         logits = network.logits(images(UNLABELLED, seed=1).inputs / np.float32(255))

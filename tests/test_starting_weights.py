@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 import skyfold.models
+from conftest import task_of
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
@@ -58,7 +59,7 @@ def folds(turned=0):
 def train(root, config, *, arrays=None, classes=("bright", "dark"), of=None):
     competition = SimpleNamespace(classes=classes, grid=SIZE, unit="probability", metric=MeanDice())
     folder = root / config.data.folder / config.name
-    run_folds.run_folds(config, competition, arrays or images(), None, of or folds(), folder)
+    run_folds.run_folds(build_task(config, competition), arrays or images(), None, of or folds(), folder)
     return folder
 
 
@@ -77,7 +78,7 @@ def stored(network, path):
 
 
 def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_first(root):
-    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
     for data, fold, expected in [("light", 1, "fold1"), ("light", 0, "fold0"), ("grey", 1, "fold0")]:
         start = find_start(config("third", data, {"run": "first", "data": "light"}), root, folds(), f"images of {data}")
         weights = start.weights(network, ("bright", "dark"), fold=fold, seed=1)
@@ -104,7 +105,7 @@ def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path
 
     monkeypatch.setattr(fold_trainer, "fit_fold", watched)
     folder = train(root, config("third", "dark", {"run": "first", "data": "light"}), arrays=images(1))
-    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
     paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1, 0, 1)]
     for path, weights in zip(paths, seen, strict=True):
         for found, wanted in zip(weights, stored(network, path), strict=True):
@@ -117,7 +118,7 @@ def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
     """What a network is worth on data that it has not seen: fold 0's, since the data are others."""
     given = config("untouched", "dark", {"run": "first", "data": "light"}, training={"epochs": 0})
     folder = train(root, given, arrays=images(1))
-    network = Network(config("any", "light"), input_shape=(*SIZE, 3), classes=2)
+    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
     before = stored(network, root / "light/first/models/fold0_seed0.weights.h5")
     for fold in (0, 1):
         about = read_json(folder / f"models/fold{fold}_seed0.json")
@@ -131,7 +132,7 @@ def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
 
 
 def test_other_classes_leave_the_last_layer_as_it_is(root):
-    network = Network(config("any", "dark"), input_shape=(*SIZE, 3), classes=1)
+    network = Network(task_of(config("any", "dark"), classes=("a",)), input_shape=(*SIZE, 3))
     network.restart(seed=5)
     fresh = network.weights()
     start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
@@ -146,8 +147,8 @@ def test_what_does_not_fit_is_explained(root):
     start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
     wide = config("third", "dark", model={"family": "tiny_net", "options": {"filters": 5}})
     with pytest.raises(ConfigError, match=r"kernel is of shape \(3, 3, 3, 3\), this network's of \(3, 3, 3, 5\)"):
-        start.weights(Network(wide, input_shape=(*SIZE, 3), classes=2), ("bright", "dark"), fold=0, seed=0)
-    four = Network(config("third", "dark"), input_shape=(*SIZE, 4), classes=2)
+        start.weights(Network(task_of(wide), input_shape=(*SIZE, 3)), ("bright", "dark"), fold=0, seed=0)
+    four = Network(task_of(config("third", "dark")), input_shape=(*SIZE, 4))
     with pytest.raises(ConfigError, match="do not fit images of 4 bands"):
         start.weights(four, ("bright", "dark"), fold=0, seed=0)
     given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "normalization": "tf"})

@@ -6,9 +6,11 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 
 from skyfold.errors import ConfigError
+from skyfold.files import digest
 
 
 def names(package: str) -> list[str]:
@@ -24,6 +26,13 @@ def load(package: str, name: str) -> ModuleType:
         kind = package.rpartition(".")[2]
         raise ConfigError(f"{kind}: there is no '{name}'{nearest(name, known)}. There are: {', '.join(known)}.")
     return importlib.import_module(f"skyfold.{package}.{name}")
+
+
+def source_digest(package: str, name: str) -> str:
+    """Digest of the source file of plug-in `name`."""
+    file = load(package, name).__file__
+    assert file is not None
+    return digest(Path(file).read_bytes())
 
 
 def check_known(options: Iterable[str], known: Sequence[str], *, where: str) -> None:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from skyfold import plugins
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import RunName, Strict
@@ -21,25 +22,25 @@ from skyfold.config.training import (
     ScheduleConfig,
     TrainingConfig,
 )
+from skyfold.errors import ConfigError
 from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
-# Transforms that take numbers of any size and unit: what a forecast sees is no picture.
-FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
 
 
 class RunConfig(Strict):
     """One training run: one model, its folds and its seeds.
 
-    task: "segmentation", "classification" of whole images, or "forecasting" of frames, whose network reads past frames
-    through a `frame_adapter` instead of an `image`. classes: the subset of the competition's classes that the run
+    task: a module of `tasks`: "segmentation", "classification" of whole images, or "forecasting" of frames, whose
+    network reads past frames through a `frame_adapter` instead of an `image`. classes: the subset of the
+    competition's classes that the run
     learns; empty: all. activation: "softmax" where classes exclude each other, "sigmoid" where they may overlap.
     """
 
     name: RunName
     data: DataConfig
-    task: Literal["segmentation", "classification", "forecasting"] = "segmentation"
+    task: str = "segmentation"
     classes: tuple[str, ...] = ()
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     image: ImageConfig | None = None
@@ -61,30 +62,18 @@ class RunConfig(Strict):
         assert self.image is not None
         return self.image
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        try:
+            plugins.load("tasks", task)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return task
+
     @model_validator(mode="after")
-    def _image_or_view(self) -> RunConfig:
-        forecasts = self.task == "forecasting"
-        if forecasts and (self.frame_adapter is None or self.image is not None):
-            raise ValueError("task: forecasting reads past frames; set frame_adapter: {name: ...} and remove image")
-        if not forecasts and (self.image is None or self.frame_adapter is not None):
-            raise ValueError(f"task: {self.task} reads images; set image: {{size: [H, W]}} and remove frame_adapter")
-        if forecasts:
-            looks = {"checkpoint: best": self.training.checkpoint == "best", "patience": self.training.patience}
-            for key, given in {**looks, "schedule plateau": self.schedule.name == "plateau"}.items():
-                if given:
-                    raise ValueError(
-                        f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
-                        "checkpoint: last or swa, no patience, and another schedule"
-                    )
-            for key in ("classes", "mix", "pseudo_labels"):
-                if getattr(self, key):
-                    raise ValueError(f"{key}: not supported by task: forecasting; remove it")
-            for entry in self.augment:
-                if entry.name not in FLIPS_AND_TURNS:
-                    raise ValueError(
-                        f"augment: {entry.name} changes values, which have a physical unit in a forecast. Use "
-                        f"{', '.join(FLIPS_AND_TURNS)}"
-                    )
+    def _supported_by_task(self) -> RunConfig:
+        plugins.load("tasks", self.task).TASK.check(self)
         return self
 
     @model_validator(mode="after")
@@ -101,17 +90,9 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _activation_fits(self) -> RunConfig:
-        if self.activation == "softmax" and (self.task != "segmentation" or len(self.classes) == 1):
-            raise ValueError("activation: softmax shares the pixels of masks among two classes or more; use sigmoid")
+    def _loss_fits_activation(self) -> RunConfig:
         if self.loss.name in ("cce", "cce_dice") and self.activation != "softmax":
-            raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or take bce or bce_dice")
-        return self
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> RunConfig:
-        if self.aux_losses and self.task != "segmentation":
-            raise ValueError(f"heads: they are for task: segmentation, not {self.task}; leave heads off")
+            raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or use bce or bce_dice")
         return self
 
     @model_validator(mode="after")
@@ -124,27 +105,9 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _teacher_fits(self) -> RunConfig:
-        if self.pseudo_labels and self.task != "segmentation":
-            raise ValueError(f"pseudo: labels are masks, which task: {self.task} does not learn; leave pseudo off")
+    def _other_teacher(self) -> RunConfig:
         if self.pseudo_labels and self.pseudo_labels.run == self.name:
             raise ValueError(f"pseudo_labels.run: {self.name} cannot be its own teacher; name another trained run")
-        return self
-
-    @model_validator(mode="after")
-    def _edges_of_maps(self) -> RunConfig:
-        if self.task == "classification" and self.images.guided_filter:
-            raise ValueError("image.guided_filter: task: classification predicts no maps; remove it")
-        return self
-
-    @model_validator(mode="after")
-    def _crops_of_maps(self) -> RunConfig:
-        if not self.image or not self.image.crop:
-            return self
-        if self.task != "segmentation":
-            raise ValueError(f"image.crop: task: {self.task} is said of a whole image; leave image.crop off")
-        if self.pseudo_labels:
-            raise ValueError("image.crop: a teacher labels reduced images, not crops; leave pseudo or image.crop off")
         return self
 
     def hash(self) -> str:

@@ -31,9 +31,19 @@ class Rows(Protocol):
     def targets(self) -> ArraySequence | None: ...
 
 
+class WholeRows:
+    """Rows of which every epoch sees all, each as it is."""
+
+    def epoch_rows(self: Rows, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:
+        return self, rows
+
+    def validation_rows(self: Rows, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
+        return self, rows
+
+
 @dataclass(frozen=True)
 class Batch:
-    """inputs float32 (B, H, W, C); targets uint8 (B, H, W, K + 1), (B, K) for presence, or float32 (B, H, W, 2 L) for
+    """inputs float32 (B, H, W, C); targets uint8 (B, H, W, K + 1), (B, K) image labels, or float32 (B, H, W, 2 L) for
     forecasts; rows int64 (count,).
 
     A batch has always B entries, so that a network is traced once; entries beyond `count` repeat the first.
@@ -54,7 +64,7 @@ def training_batches(
     *,
     batch_size: int,
     normalization: str | None,
-    presence: bool,
+    labels: Callable[[np.ndarray], np.ndarray] | None,
     augmenter: Augmenter,
     seed: int,
     epoch: int,
@@ -64,7 +74,8 @@ def training_batches(
     """One epoch over `rows`, shuffled by (seed, epoch), augmented, and mixed with others of `rows` as `mix` says.
 
     The batches are a multiple of `accumulate`, filled up from the start of the epoch. What a row becomes depends on
-    (seed, epoch, row) and on which `rows` there are, not on its batch.
+    (seed, epoch, row) and on which `rows` there are, not on its batch. labels: augmented targets as the loss reads
+    them; None: as they are.
     """
     order = np.random.default_rng(derived_seed("shuffle", seed, epoch)).permutation(rows)
     steps = steps_per_epoch(len(rows), batch_size, gradient_accumulation_steps)
@@ -85,13 +96,18 @@ def training_batches(
         changed = [prepared(int(row)) for row in chosen]
         inputs = np.stack([image for image, _ in changed])
         targets = np.stack([target for _, target in changed])
-        return Batch(normalized(inputs, normalization), presence_labels(targets) if presence else targets, chosen)
+        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
 
 
 def prediction_batches(
-    arrays: Rows, rows: np.ndarray, *, batch_size: int, normalization: str | None, presence: bool = False
+    arrays: Rows,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    normalization: str | None,
+    labels: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[Batch]:
     """`rows` in their order, unchanged; with targets where the arrays have them."""
     steps = steps_per_epoch(len(rows), batch_size)
@@ -103,12 +119,12 @@ def prediction_batches(
         if arrays.targets is None:
             return Batch(normalized(inputs, normalization), None, chosen)
         targets = np.stack([_target(arrays, row) for row in filled])
-        return Batch(normalized(inputs, normalization), presence_labels(targets) if presence else targets, chosen)
+        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
 
 
-def presence_labels(targets: np.ndarray) -> np.ndarray:
+def image_labels(targets: np.ndarray) -> np.ndarray:
     """targets uint8 (n, H, W, K + 1), validity last. Returns uint8 (n, K): 1 where the class has a counting pixel."""
     masks, valid = targets[..., :-1], targets[..., -1:]
     labels: np.ndarray = (masks & valid).any(axis=(1, 2)).astype(np.uint8)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.data.batches import WholeRows
 from skyfold.data.images import THREADS, Resizable, resize
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
@@ -24,7 +25,7 @@ ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class TrainingArrays:
+class TrainingArrays(WholeRows):
     """Samples at the size a network sees, memory-mapped.
 
     ids      (n,) str

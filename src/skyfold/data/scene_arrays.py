@@ -47,6 +47,17 @@ class SceneArrays:
         """(h, w, C) that the network sees."""
         return *self.plan.size, self.images[0].shape[2]
 
+    def epoch_rows(self, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:
+        """All crops of the scenes `rows`; a scene that is listed twice is cropped twice, in different places."""
+        crops = self.crops(rows, self.plan, seed=seed, epoch=epoch)
+        return crops, np.arange(len(crops))
+
+    def validation_rows(self, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """The same crops in every epoch, anywhere in their scenes, at the scale of the scenes."""
+        plan = replace(self.plan, scales=(1.0, 1.0), balanced=0.0)
+        crops = self.crops(rows, plan, seed=VALIDATION_SEED, epoch=0)
+        return crops, np.arange(len(crops))
+
     def crops(self, rows: np.ndarray, plan: CropPlan, *, seed: int, epoch: int) -> EpochCrops:
         assert self.scenes is not None, "nothing is learned from scenes without labels"
         return EpochCrops([self.scenes[row] for row in rows], plan, self.classes, seed, epoch)
@@ -75,26 +86,6 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
     return SceneArrays(
         samples.ids, [scene.image for scene in scenes], scenes, plan, len(labels.table.classes), checksum
     )
-
-
-def epoch_rows(arrays: Rows | SceneArrays, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:
-    """What an epoch learns from: all crops of the scenes `rows`; or the arrays and rows as they are.
-
-    A scene that is there twice is cropped twice, in different places.
-    """
-    if not isinstance(arrays, SceneArrays):
-        return arrays, rows
-    crops = arrays.crops(rows, arrays.plan, seed=seed, epoch=epoch)
-    return crops, np.arange(len(crops))
-
-
-def validation_rows(arrays: Rows | SceneArrays, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
-    """What every epoch is validated on: the same crops each time, anywhere in their scenes, at the scenes' scale."""
-    if not isinstance(arrays, SceneArrays):
-        return arrays, rows
-    plan = replace(arrays.plan, scales=(1.0, 1.0), balanced=0.0)
-    crops = arrays.crops(rows, plan, seed=VALIDATION_SEED, epoch=0)
-    return crops, np.arange(len(crops))
 
 
 def _checksum(path: Path, cache: Path) -> str:

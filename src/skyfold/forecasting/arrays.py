@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skyfold.data.batches import WholeRows
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._adapter import SelectiveFrameAdapter, View
+from skyfold.forecasting.frame_adapters._adapter import FrameAdapter, SelectiveFrameAdapter
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.types import ArraySequence, Samples
 
@@ -16,12 +17,12 @@ MOST_BYTES = 2 << 30  # of arrays that are kept, so that an epoch need not make 
 
 
 @dataclass(frozen=True)
-class ForecastArrays:
+class ForecastArrays(WholeRows):
     """Dates in the place of images.
 
     ids      (n,) str
     source   what was known on each date
-    view     how a network sees it
+    adapter  how a network sees it
     inputs   [i]: float32 (h, w, C)
     targets  [i]: float32 (h, w, 2 L), the wanted values and their weights; None where no outcome is known
     content  a digest of the frames
@@ -29,7 +30,7 @@ class ForecastArrays:
 
     ids: np.ndarray
     source: PastFramesSource
-    view: View
+    adapter: FrameAdapter
     inputs: ArraySequence
     targets: ArraySequence | None
     checksum: str
@@ -42,13 +43,13 @@ class ForecastArrays:
 
     def trainable_rows(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
         """Those of `rows`, in the order of time, that there is something to learn from; the newest alone, if wanted."""
-        view = self.view
-        if isinstance(view, SelectiveFrameAdapter):
-            rows = rows[[view.teaches(self.source.history(row)) for row in rows.tolist()]]
+        adapter = self.adapter
+        if isinstance(adapter, SelectiveFrameAdapter):
+            rows = rows[[adapter.teaches(self.source.history(row)) for row in rows.tolist()]]
         return rows if newest is None else rows[-newest:]
 
 
-def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:
+def forecast_arrays(samples: Samples, adapter: FrameAdapter) -> ForecastArrays:
     """Nothing is read before it is indexed; what was made once is kept, as far as memory is set aside for it.
 
     ConfigError where the samples say nothing of what was known when.
@@ -58,7 +59,7 @@ def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:
         raise ConfigError("task: forecasting: these data are no sequences of frames. Use task: segmentation.")
 
     def inputs(row: int) -> np.ndarray:
-        return view.inputs(source.history(row))
+        return adapter.inputs(source.history(row))
 
     def target(row: int) -> np.ndarray:
         assert samples.targets is not None
@@ -66,12 +67,12 @@ def forecast_arrays(samples: Samples, view: View) -> ForecastArrays:
         valid = np.ones(truth.shape, dtype=bool) if samples.valid is None else samples.valid[row]
         if valid.ndim < truth.ndim:
             valid = np.broadcast_to(valid[..., None], truth.shape)
-        return view.target(source.history(row), truth, valid)
+        return adapter.target(source.history(row), truth, valid)
 
     return ForecastArrays(
         ids=samples.ids,
         source=source,
-        view=view,
+        adapter=adapter,
         inputs=_Kept(inputs, len(samples)),
         targets=None if samples.targets is None else _Kept(target, len(samples)),
         checksum=source.checksum,

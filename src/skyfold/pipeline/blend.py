@@ -33,6 +33,7 @@ from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.progress import Progress
 from skyfold.store.alignment import require_aligned
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fold_files import load_folds
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
@@ -87,7 +88,7 @@ def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], Ru
 def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> StoredRun:
     """The finished run of `config`; OofMismatch where the one that is stored was trained with another config."""
     run = read_run(workspace.run(config.data.folder, config.name), folds)
-    if run.info.config_hash != config.hash():
+    if run.info.fingerprint.rows != config.hash():
         raise OofMismatch(
             f"run '{config.name}' was trained with another config than its file has now. Train it again with "
             "scripts/train.py --restart, or take back what was changed."
@@ -251,7 +252,7 @@ def _store(
     folder = workspace.run(config.data.folder, config.name)
     if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
-    members = [f"{run.info.name} {run.info.config_hash} {run.info.folds_hash}" for run in runs]
+    members = [f"{run.info.name} {run.info.fingerprint.digest()}" for run in runs]
     what = [config.combine, str(config.weights)]
     if fitted.by_fold or config.merge:
         what.append(fitted.whole.hash())
@@ -262,8 +263,7 @@ def _store(
         classes=context.competition.classes,
         unit=runs[0].info.unit,
         config=_config_json(config),
-        config_hash=digest(*what, *members),
-        folds=context.folds,
+        fingerprint=Fingerprint(folds=context.folds.hash(), blend=digest(*what, *members)),
         restart=True,
     )
     parts = {"oof": [run.oof for run in runs], "test": [run.test for run in runs if run.test is not None]}
@@ -325,12 +325,12 @@ def _summary(
     return {
         "name": config.name,
         "config": _config_json(config),
-        "runs": [{"name": run.info.name, "config_hash": run.info.config_hash} for run in runs],
-        "gate": {"name": gate.info.name, "config_hash": gate.info.config_hash} if gate else None,
+        "runs": [_made_of(run) for run in runs],
+        "gate": _made_of(gate) if gate else None,
         "weights": list(config.weights) if isinstance(config.weights, tuple) else [w / sum(weights) for w in weights],
         "combination": fitted.to_dict(),
         "presence_stack": asdict(scored.stack) if scored.stack else None,
-        "folds_hash": context.folds.hash(),
+        "fingerprint": blended.info.fingerprint.to_json(),
         "metric": metric.name,
         "selection": {"before_gate": asdict(before.selection), "final": asdict(final.selection)},
         "scores": {
@@ -341,8 +341,11 @@ def _summary(
             "gains": gains,
         },
         "maps": int(sweep.empty.size),
-        "oof_hash": digest(blended.info.config_hash, blended.info.folds_hash),
     }
+
+
+def _made_of(run: StoredRun) -> JsonDict:
+    return {"name": run.info.name, "fingerprint": run.info.fingerprint.to_json()}
 
 
 def _changed(result: JsonDict, config: BlendConfig) -> bool:

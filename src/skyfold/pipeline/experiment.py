@@ -19,7 +19,7 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
 
     The folds must be there. A process killed at any moment goes on with the same call.
     """
-    from skyfold.training.run_folds import train
+    from skyfold.pipeline.train import train
     from skyfold.tuning.tune import tune
 
     done: set[str] = set()

@@ -24,6 +24,7 @@ from skyfold.pipeline.blend import Context, member_configs, open_context, read_b
 from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.leaderboard import aligned
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import StoredRun, read_run
 from skyfold.store.training_history import read_history
@@ -200,18 +201,20 @@ def _members(
     blend: BlendConfig, path: Path, context: Context, workspace: Workspace
 ) -> list[tuple[RunConfig, StoredRun]]:
     """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
-    made_of = {run["name"]: run["config_hash"] for run in read_blend(blend, workspace)["runs"]}
+    made_of = {
+        run["name"]: Fingerprint.from_json(run["fingerprint"], "blend.json")
+        for run in read_blend(blend, workspace)["runs"]
+    }
     runs, _ = member_configs(blend, path)
     members = [(run, read_member(run, context.folds, workspace)) for run in runs]
     for config, run in members:
-        if made_of[config.name] != run.info.config_hash:
+        if run.info.fingerprint.different(made_of[config.name]):
             raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: scripts/blend.py {path}")
     return members
 
 
 def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[FitFiles, FitResult]]:
-    teacher = run.info.config.get("pseudo_labels") or {}
-    fingerprint = " ".join([config.fit_hash(), run.info.folds_hash, *([teacher["provenance"]] if teacher else [])])
+    fingerprint = run.info.fingerprint.of("folds", "fit")
     fits = [
         FitFiles(run.folder / "models", fold, seed) for fold in range(context.folds.k) for seed in config.training.seeds
     ]

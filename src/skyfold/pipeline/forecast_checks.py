@@ -44,7 +44,7 @@ def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
 def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
     """Refuse, before any data are read, a family or an option that there is not."""
     if networks:
-        from skyfold.training.run_folds import check as check_run
+        from skyfold.tasks.open_run import check as check_run
 
         for run in networks.values():
             check_run(run)

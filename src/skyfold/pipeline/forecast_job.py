@@ -77,7 +77,7 @@ def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) ->
     stored = stored_forecasts(workspace.run(config.data.folder, last.name), "test")
     shown = [_filled(stored[row], data.test.valid, row) for row in range(len(data.test))]
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
-    sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds_hash": data.folds.hash()}
+    sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
     sample = competition.sample_table(workspace.data(config.data.folder))
     form = cast(ForecastTable, competition.submission)
     write_forecast(path, data.test.ids, shown, form, sample, sidecar)

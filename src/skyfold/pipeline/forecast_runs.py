@@ -7,6 +7,7 @@ the dates the table scores. A network is trained as any run. A killed process go
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,9 @@ from skyfold.pipeline.forecast_checks import check, check_fit, check_members, na
 from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.progress import Progress
 from skyfold.store import runs
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.rows import RowStore
-from skyfold.types import Samples
+from skyfold.types import JsonDict, Samples
 from skyfold.workspace import Workspace
 
 
@@ -54,7 +56,7 @@ def make_forecasts(
 
 
 def _train(run: RunConfig, workspace: Workspace) -> None:
-    from skyfold.training.run_folds import train
+    from skyfold.pipeline.train import train
 
     train(run, workspace)
 
@@ -65,7 +67,10 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     members = [workspace.run(config.data.folder, name) for name in model.members]
     source = _source(data.samples)
     # Members are part of what a forecast is made from: one that changed makes it stale.
-    own = {**model.model_dump(mode="json"), "made_from": [runs.read_info(path).config_hash for path in members]}
+    own = {
+        **model.model_dump(mode="json"),
+        "made_from": [runs.read_info(path).fingerprint.digest() for path in members],
+    }
     info = runs.begin_run(
         folder,
         name=model.name,
@@ -73,9 +78,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
         classes=data.competition.classes,
         unit=data.competition.unit,
         config=own,
-        config_hash=digest(repr(sorted(own.items()))),
-        folds=data.folds,
-        data_hash=source.checksum,
+        fingerprint=_fingerprint(model, own, data, source.checksum),
         restart=_nothing_made(folder),
     )
     shape = (*data.competition.grid, len(data.competition.classes))
@@ -112,6 +115,18 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     if seconds is not None:
         runs.record_scores(folder, {"seconds_a_date": seconds})
     return seconds
+
+
+def _fingerprint(model: ForecastModel, own: JsonDict, data: ForecastData, checksum: str) -> Fingerprint:
+    assert model.family is not None
+    config = digest(json.dumps(own, sort_keys=True))
+    return Fingerprint(
+        data=checksum,
+        folds=data.folds.hash(),
+        fit=config,
+        source=plugins.source_digest("forecasting.baselines", model.family),
+        rows=config,
+    )
 
 
 def _nothing_made(folder: Path) -> bool:

@@ -95,7 +95,7 @@ def _refuse_changed(model: ForecastModel, run: RunConfig | None, folder: Path) -
     info = runs.read_info(folder)
     changed = [key for key, value in model.model_dump(mode="json").items() if info.config.get(key) != value]
     if model.run is not None:
-        changed = ["its run"] if run is not None and run.hash() != info.config_hash else []
+        changed = ["its run"] if run is not None and run.hash() != info.fingerprint.rows else []
     if changed:
         raise OofMismatch(
             f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "

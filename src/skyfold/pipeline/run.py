@@ -54,7 +54,8 @@ def run_job(
     Of a table of models: search where a row asks for it, and say the table. Forecasts without a network: see
     `run_forecasts`.
     """
-    from skyfold.training.run_folds import check, train
+    from skyfold.pipeline.train import train
+    from skyfold.tasks.open_run import check
 
     config = load_config(path, overrides)
     if isinstance(config, ForecastConfig):

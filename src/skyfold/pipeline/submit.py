@@ -15,6 +15,7 @@ from skyfold.postprocess.chain import apply
 from skyfold.postprocess.evaluate import features_of
 from skyfold.postprocess.presence_stack import PresenceStack
 from skyfold.postprocess.selection import Selection
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_info, read_run
 from skyfold.submission.write import write_submission
@@ -98,7 +99,8 @@ def _refuse_stale(result: JsonDict, config: BlendConfig, workspace: Workspace) -
     """A run that is no longer stored is not asked: the blend has rows of its own."""
     for run in result["runs"]:
         folder = workspace.run(config.data.folder, run["name"])
-        if (folder / "run.json").is_file() and read_info(folder).config_hash != run["config_hash"]:
+        made_of = Fingerprint.from_json(run["fingerprint"], "blend.json")
+        if (folder / "run.json").is_file() and read_info(folder).fingerprint.different(made_of):
             raise OofMismatch(
                 f"run '{run['name']}' was trained anew, with another config, since '{config.name}' was blended. Run "
                 "scripts/blend.py again."
@@ -116,5 +118,5 @@ def _sidecar(result: JsonDict, stage: str, name: str) -> JsonDict:
         "selection": result["selection"][stage],
         "scores": result["scores"][stage],
         "metric": result["metric"],
-        "folds_hash": result["folds_hash"],
+        "fingerprint": result["fingerprint"],
     }

@@ -72,7 +72,7 @@ def compare(first: Path, second: Path) -> Comparison:
         kinds=(one.kind, other.kind),
         config=_differing(one, other),
         data=_data(one, other),
-        same_folds=one.folds_hash == other.folds_hash,
+        same_folds=one.fingerprint.folds == other.fingerprint.folds,
         metrics=metrics,
         scores={name: (one.scores.get(name), other.scores.get(name)) for name in SCORES},
         members=(_members(first), _members(second)),
@@ -126,7 +126,7 @@ def _forecasts(first: Path, second: Path, one: RunInfo, other: RunInfo) -> Compa
         kinds=(one.kind, other.kind),
         config=_differing(one, other),
         data=_data(one, other),
-        same_folds=one.folds_hash == other.folds_hash,
+        same_folds=one.fingerprint.folds == other.fingerprint.folds,
         metrics=metrics,
         scores=scores,
         members=("", ""),
@@ -157,9 +157,9 @@ def _names(first: Path, second: Path, one: str, other: str) -> tuple[str, str]:
 
 def _data(one: RunInfo, other: RunInfo) -> str:
     """The digests are of images and masks as the network sees them, and tell nothing where that differs."""
-    if one.data_hash == other.data_hash:
-        return "the same" if one.data_hash else "not recorded of blends; look at their runs"
-    if not one.data_hash or not other.data_hash:
+    if one.fingerprint.data == other.fingerprint.data:
+        return "the same" if one.fingerprint.data else "not recorded of blends; look at their runs"
+    if not one.fingerprint.data or not other.fingerprint.data:
         return "not recorded of a blend; look at its runs"
     sizes = [(info.config.get("image") or {}).get("size") for info in (one, other)]
     if sizes[0] != sizes[1]:
@@ -190,7 +190,7 @@ def _members(folder: Path) -> str:
 def _differing(one: RunInfo, other: RunInfo) -> dict[str, tuple[object, object]]:
     flat = [_flat(info.config, "") for info in (one, other)]
     for values, info in zip(flat, (one, other), strict=True):
-        values[WEIGHTS] = info.weights_sha256 or None
+        values[WEIGHTS] = info.fingerprint.init_weights or None
     keys = sorted({*flat[0], *flat[1]} - NAMES_NOTHING)
     return {key: (flat[0].get(key), flat[1].get(key)) for key in keys if flat[0].get(key) != flat[1].get(key)}
 

@@ -40,7 +40,7 @@ def require_aligned(
                 )
     for run in [*runs[1:], *([gate] if gate else [])]:
         classes = () if any_classes else [("classes", first.info.classes, run.info.classes)]
-        for what, a, b in [("folds", first.info.folds_hash, run.info.folds_hash), *classes]:
+        for what, a, b in [("folds", first.info.fingerprint.folds, run.info.fingerprint.folds), *classes]:
             if a != b:
                 raise OofMismatch(
                     f"{what} differ: run '{first.info.name}' has {a}, run '{run.info.name}' has {b}. "

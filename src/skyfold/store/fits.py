@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skyfold.files import read_json, write_atomic, write_json
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.training_history import read_history
 
@@ -30,29 +31,20 @@ class FitSummary:
     minutes: float
 
 
-def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: str) -> FitResult | None:
-    """The result of a fit finished before under this `stamp`; None where it has still to be done."""
-    return FitFiles(folder, fold, seed).result(fingerprint)
+def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: Fingerprint) -> FitResult | None:
+    """The result of a finished fit, no known part of whose fingerprint differs; None where it is still to be done.
 
-
-def fit_of_run(folder: Path, *, fold: int, seed: int, folds_hash: str) -> FitResult | None:
-    """The result of a finished fit of the run whose folder it is, made with these folds.
-
-    A folder holds fits of one config alone: a run of another is refused there, or begun afresh.
+    A folder holds fits of one config only, so the parts `folds` suffice for a run that is stored.
     """
-    files = FitFiles(folder, fold, seed)
-    if not files.about.is_file():
-        return None
-    fingerprint = str(read_json(files.about)["fingerprint"])
-    return files.result(fingerprint) if fingerprint.split()[1:2] == [folds_hash] else None
+    return FitFiles(folder, fold, seed).result(fingerprint)
 
 
 def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
     """Of the finished fits in `folder` made with `folds`, all seeds of all folds; None where there is none."""
-    fits = []
+    fits, made_with = [], Fingerprint(folds=folds.hash())
     for about in sorted(folder.glob("fold*_seed*.json")):
         fold, seed = (int(part) for part in about.stem.removeprefix("fold").split("_seed"))
-        if (fit := fit_of_run(folder, fold=fold, seed=seed, folds_hash=folds.hash())) is not None:
+        if (fit := finished_fit(folder, fold=fold, seed=seed, fingerprint=made_with)) is not None:
             fits.append(
                 (read_history(FitFiles(folder, fold, seed).history)[fit.best_epoch - 1]["val_loss"], fit.seconds)
             )
@@ -74,14 +66,14 @@ class FitFiles:
         self.checkpoint = folder / f"{name}.checkpoint.npz"
 
     def unfinish(self) -> None:
-        """Take away weights of another stamp, which would pass for those of a result written now."""
+        """Remove weights of another fingerprint, which would pass for those of a result written now."""
         self.weights.unlink(missing_ok=True)
 
     def finish(
         self,
         save_weights: Callable[[Path], object],
         *,
-        fingerprint: str,
+        fingerprint: Fingerprint,
         score: float,
         best_epoch: int,
         epochs: int,
@@ -90,7 +82,7 @@ class FitFiles:
         write_json(
             self.about,
             {
-                "fingerprint": fingerprint,
+                "fingerprint": fingerprint.to_json(),
                 "score": score,
                 "best_epoch": best_epoch,
                 "epochs": epochs,
@@ -101,11 +93,11 @@ class FitFiles:
         self.checkpoint.unlink(missing_ok=True)
         return FitResult(self.weights, score=score, best_epoch=best_epoch, epochs=epochs, seconds=seconds)
 
-    def result(self, fingerprint: str) -> FitResult | None:
+    def result(self, fingerprint: Fingerprint) -> FitResult | None:
         if not (self.weights.is_file() and self.about.is_file()):
             return None
         about = read_json(self.about)
-        if about.pop("fingerprint") != fingerprint:
+        if Fingerprint.from_json(about.pop("fingerprint"), str(self.about)).different(fingerprint):
             return None
         self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it took it away
         return FitResult(self.weights, **about)

@@ -10,7 +10,6 @@ Reading refuses what is missing, of another shape, or made with other folds, and
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,28 +18,35 @@ import numpy as np
 
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.types import JsonDict, Predictions
 
-_LATER_FIELD = "weights_sha256"  # added when runs were stored already; absent where it says nothing
+RETRAIN = "scripts/train.py CONFIG"
+# Parts of a fingerprint that a stored run cannot be resumed with another value of, in words.
+CHANGES = {
+    "rows": "another config",
+    "fit": "another config",
+    "blend": "other members",
+    "folds": "another folds.csv",
+    "data": "other data",
+    "init_weights": "other initial weights",
+    "pseudo_labels": "other pseudo-labels: the teacher or the images have changed",
+}
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What stands in `run.json`; `kind` is "segmentation", "classification", "forecasting" or "blend";
-    weights_sha256: of the file that the encoder began with, '' where there was none."""
+    """Contents of `run.json`. kind: the task of a run, or "blend"; config: as it was when the run was begun."""
 
     name: str
     kind: str
     classes: tuple[str, ...]
     unit: str
     config: JsonDict
-    config_hash: str
-    folds_hash: str
+    fingerprint: Fingerprint
     scores: JsonDict
-    data_hash: str = ""
-    weights_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,47 +67,39 @@ def begin_run(
     classes: tuple[str, ...],
     unit: str,
     config: JsonDict,
-    config_hash: str,
-    folds: Folds,
-    data_hash: str = "",
-    weights_sha256: str = "",
-    may_change: Sequence[str] = (),
+    fingerprint: Fingerprint,
     restart: bool = False,
 ) -> RunInfo:
-    """Write `run.json`, or go on with the one there; OofMismatch when it has another config or other folds, or when it
-    is gone and the rows are not, so that nobody knows what they were made from.
+    """Write `run.json`, or resume the run that is there. A config that differs in prediction keys only, so that the
+    parts `fit` agree, replaces the stored one; rows are then predicted again.
 
-    may_change: dotted keys of the config that may have another value than before; the rows are then begun afresh.
+    OofMismatch where another part differs, or where rows are there without the `run.json` that says what they are.
     """
-    info = RunInfo(name, kind, classes, unit, config, config_hash, folds.hash(), {}, data_hash, weights_sha256)
+    info = RunInfo(name, kind, classes, unit, config, fingerprint, {})
     path = folder / "run.json"
     if path.is_file() and not restart:
         there = read_info(folder)
-        if there.config_hash != config_hash and _only(may_change, _differing(there.config, config, "")):
-            there = replace(there, config=config, config_hash=config_hash, scores=_of_folds(there.scores))
+        same_weights = there.fingerprint.fit is not None and there.fingerprint.fit == fingerprint.fit
+        if same_weights and there.fingerprint.different(fingerprint, "rows"):
+            there = replace(
+                there,
+                config=config,
+                fingerprint=there.fingerprint.with_parts(rows=str(fingerprint.rows)),
+                scores=_of_folds(there.scores),
+            )
             _write_info(folder, there)
-        for what, old, new in [
-            (f"another config{_changed(there.config, config)}", there.config_hash, config_hash),
-            ("another folds.csv", there.folds_hash, info.folds_hash),
-            (
-                "other frames" if kind == "forecasting" else "other training images or masks",
-                there.data_hash,
-                data_hash,
-            ),
-            ("another file of encoder weights", there.weights_sha256, weights_sha256),
-        ]:
-            if old != new:
-                afresh = "begin afresh with scripts/train.py CONFIG --restart"
-                remedy = afresh if "model" in config else f"delete {folder}"
-                raise OofMismatch(
-                    f"{folder}: this {'forecast' if kind == 'forecasting' else 'run'} was begun with {what}. Give the new one "
-                    f"another name, or {remedy}."
-                )
+        for part in there.fingerprint.different(fingerprint, *CHANGES):
+            what = CHANGES[part] + (_changed(there.config, config) if part in ("rows", "fit") else "")
+            remedy = f"start over with {RETRAIN} --restart" if "model" in config else f"delete {folder}"
+            raise OofMismatch(
+                f"{folder}: this {'run' if 'model' in config else kind} was begun with {what}. Give the new one "
+                f"another name, or {remedy}."
+            )
         return there
     if not restart and (folder / "oof" / "rows.json").is_file():
         raise OofMismatch(
-            f"{folder}: there are rows but no run.json, which says what they were made from. Bring it back, or "
-            f"{_afresh(folder)}."
+            f"{folder}: there are rows but no run.json, which says what they were made from. Restore it from a backup, "
+            f"or {_remake(folder)}."
         )
     _write_info(folder, info)
     return info
@@ -110,7 +108,7 @@ def begin_run(
 def record_scores(folder: Path, scores: JsonDict) -> None:
     """Add `scores` to those in `run.json`."""
     info = read_info(folder)
-    _write_info(folder, RunInfo(**{**vars(info), "scores": {**info.scores, **scores}}))
+    _write_info(folder, replace(info, scores={**info.scores, **scores}))
 
 
 def open_rows(
@@ -127,7 +125,7 @@ def open_rows(
 
     content: digest of the images that are predicted; rows of other images are begun afresh.
     """
-    fingerprint = f"{info.config_hash} {info.folds_hash} {checksum}".strip()
+    fingerprint = f"{_of_rows(info)} {checksum}".strip()
     return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, fingerprint=fingerprint)
 
 
@@ -138,16 +136,17 @@ def read_info(folder: Path) -> RunInfo:
     try:
         values: dict[str, Any] = read_json(path)
     except DamagedFile:
-        raise DamagedFile(f"{path}: not whole JSON. Bring it back, or {_afresh(folder)}.") from None
-    names = {field.name for field in fields(RunInfo)}
-    kinds = {"classes": list, "config": dict, "scores": dict}
+        raise DamagedFile(f"{path}: not complete JSON. Restore it from a backup, or {_remake(folder)}.") from None
+    kinds = {"classes": list, "config": dict, "scores": dict, "fingerprint": dict}
+    names = [field.name for field in fields(RunInfo)]
     if (
         not isinstance(values, dict)
-        or {*values, _LATER_FIELD} != names
-        or not all(isinstance(values[name], kinds.get(name, str)) for name in values)
+        or set(values) != set(names)
+        or not all(isinstance(values[name], kinds.get(name, str)) for name in names)
     ):
-        raise DamagedFile(f"{path}: not what was written there. Bring it back, or {_afresh(folder)}.")
-    return RunInfo(**{**values, "classes": tuple(values["classes"])})
+        raise DamagedFile(f"{path}: run.json is corrupt or was edited. Restore it from a backup, or {_remake(folder)}.")
+    fingerprint = Fingerprint.from_json(values["fingerprint"], str(path))
+    return RunInfo(**{**values, "classes": tuple(values["classes"]), "fingerprint": fingerprint})
 
 
 def read_run(folder: Path, folds: Folds) -> StoredRun:
@@ -156,9 +155,9 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     OofMismatch names the run and the first row that is missing, of another folds.csv, or damaged.
     """
     info = read_info(folder)
-    if info.folds_hash != folds.hash():
+    if info.fingerprint.folds != folds.hash():
         raise OofMismatch(
-            f"run '{info.name}' was made with other folds ({info.folds_hash}) than folds.csv ({folds.hash()}). "
+            f"run '{info.name}' was made with other folds ({info.fingerprint.folds}) than folds.csv ({folds.hash()}). "
             "Its scores would be leaked; retrain it with --restart."
         )
     oof = _read_rows(folder / "oof", info)
@@ -185,29 +184,29 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
 
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
-    if not rows.fingerprint.startswith(f"{info.config_hash} {info.folds_hash}"):
+    if not rows.fingerprint.startswith(_of_rows(info)):
         raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
     rows.verify()
     return Predictions(ids=rows.ids, values=rows.values, has_prediction=rows.complete, unit=info.unit)
 
 
-def _afresh(folder: Path) -> str:
-    return f"delete {folder} and make it again (a trained run: scripts/train.py CONFIG --restart)"
+def _of_rows(info: RunInfo) -> str:
+    return info.fingerprint.of("rows", "folds", "blend").digest()
+
+
+def _remake(folder: Path) -> str:
+    return f"delete {folder} and make it again (a trained run: {RETRAIN} --restart)"
 
 
 def _write_info(folder: Path, info: RunInfo) -> None:
-    values = {name: value for name, value in vars(info).items() if value or name != _LATER_FIELD}
-    write_json(folder / "run.json", {**values, "classes": list(info.classes)})
+    values = {**vars(info), "classes": list(info.classes), "fingerprint": info.fingerprint.to_json()}
+    write_json(folder / "run.json", values)
 
 
 def _changed(old: JsonDict, new: JsonDict) -> str:
     """Up to three keys whose values differ, as text; '' where none does."""
     keys = _differing(old, new, "")
     return f" (changed: {', '.join(keys[:3])})" if keys else ""
-
-
-def _only(may_change: Sequence[str], keys: list[str]) -> bool:
-    return all(any(f"{key}.".startswith(f"{allowed}.") for allowed in may_change) for key in keys)
 
 
 def _of_folds(scores: JsonDict) -> JsonDict:

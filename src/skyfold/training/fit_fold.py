@@ -13,16 +13,16 @@ import numpy as np
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Batch, Rows, prediction_batches, steps_per_epoch, training_batches
-from skyfold.data.scene_arrays import SceneArrays, epoch_rows, validation_rows
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.training_history import HistoryRow, draw_history, write_history
 from skyfold.training import checkpoint, weight_averaging
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
+from skyfold.training.objective import FitArrays, ValidationScore
 from skyfold.training.schedules import learning_rate
-from skyfold.training.validation import ValidationScore
 from skyfold.types import Split
 
 if TYPE_CHECKING:
@@ -34,15 +34,13 @@ CHECKPOINT_SECONDS = 10.0
 def fit_fold(
     network: Network,
     *,
-    arrays: Rows | SceneArrays,
+    arrays: FitArrays,
     split: Split,
-    score: ValidationScore,
-    normalization: str | None,
     augmenter: Augmenter,
     folder: Path,
     fold: int,
     seed: int,
-    fingerprint: str,
+    fingerprint: Fingerprint,
     start: Callable[[], weight_averaging.Weights] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -58,16 +56,17 @@ def fit_fold(
     and score after each one that was validated, those before a stop too. ConfigError where the loss stops being a
     number.
     """
-    config, training = network.config, network.config.training
+    config, training, objective = network.config, network.config.training, network.objective
+    score = objective.validation
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
-    _, of_epoch = epoch_rows(arrays, split.train, seed=own_seed, epoch=0)
+    _, of_epoch = arrays.epoch_rows(split.train, seed=own_seed, epoch=0)
     steps = steps_per_epoch(len(of_epoch), network.batch_size, training.gradient_accumulation_steps)
-    checked = validation_rows(arrays, split.valid)
+    checked = arrays.validation_rows(split.valid)
     history: list[HistoryRow] = []
     kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
-    found = checkpoint.read(paths.checkpoint, fingerprint=fingerprint)
+    found = checkpoint.read(paths.checkpoint, fingerprint=fingerprint.digest())
     if found is None and start is not None:
         network.set_weights(start())
     if found is not None:
@@ -84,10 +83,10 @@ def fit_fold(
             started = time.monotonic()
             network.begin_epoch(seed=derived_seed(own_seed, epoch))
             batches = training_batches(
-                *epoch_rows(arrays, split.train, seed=own_seed, epoch=epoch),
+                *arrays.epoch_rows(split.train, seed=own_seed, epoch=epoch),
                 batch_size=network.batch_size,
-                normalization=normalization,
-                presence=config.task == "classification",
+                normalization=objective.normalization,
+                labels=objective.labels,
                 augmenter=augmenter,
                 seed=seed,
                 epoch=epoch,
@@ -107,7 +106,7 @@ def fit_fold(
             if weight_averaging.wants(training, validated=looked):
                 weights = network.averaged_weights()
                 if looked:
-                    row["val_loss"], row["val_score"] = _validated(network, weights, *checked, score, normalization)
+                    row["val_loss"], row["val_score"] = _validated(network, weights, *checked)
                     progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}")
                 is_best = looked and epoch == best_epoch(
                     [*history, row], training, greater_is_better=score.greater_is_better
@@ -120,7 +119,8 @@ def fit_fold(
             if pause.is_over():
                 written = time.monotonic()
                 checkpoint.write(
-                    paths.checkpoint, checkpoint.Checkpoint(fingerprint, len(history), history, network.state(), kept)
+                    paths.checkpoint,
+                    checkpoint.Checkpoint(fingerprint.digest(), len(history), history, network.state(), kept),
                 )
                 pause.written(started=written)
             if on_epoch is not None and looked:
@@ -130,10 +130,10 @@ def fit_fold(
     ended_with = len(history) - 1
     if training.checkpoint == "best" and history:
         ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
-    if history and training.checkpoint != "average":
+    if history and training.checkpoint != "swa":
         final_score = history[ended_with]["val_score"]
     else:
-        _, final_score = _measured(network, *checked, score, normalization)
+        _, final_score = _measured(network, *checked)
     paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
@@ -177,30 +177,27 @@ def _trained(network: Network, batches: Iterator[Batch], rates: list[float], pro
 
 
 def _validated(
-    network: Network,
-    weights: weight_averaging.Weights,
-    arrays: Rows,
-    rows: np.ndarray,
-    score: ValidationScore,
-    normalization: str | None,
+    network: Network, weights: weight_averaging.Weights, arrays: Rows, rows: np.ndarray
 ) -> tuple[float, float]:
     """Mean loss and score of `weights`; the network keeps its own."""
     own = network.weights()
     network.set_weights(weights)
-    measured = _measured(network, arrays, rows, score, normalization)
+    measured = _measured(network, arrays, rows)
     network.set_weights(own)
     return measured
 
 
-def _measured(
-    network: Network, arrays: Rows, rows: np.ndarray, score: ValidationScore, normalization: str | None
-) -> tuple[float, float]:
+def _measured(network: Network, arrays: Rows, rows: np.ndarray) -> tuple[float, float]:
     """Mean loss and score of the weights that the network has."""
-    presence = network.config.task == "classification"
+    objective = network.objective
     total = 0.0
-    collected = score.begin()
+    collected = objective.validation.begin()
     for batch in prediction_batches(
-        arrays, rows, batch_size=network.batch_size, normalization=normalization, presence=presence
+        arrays,
+        rows,
+        batch_size=network.batch_size,
+        normalization=objective.normalization,
+        labels=objective.labels,
     ):
         assert batch.targets is not None
         logits = network.logits(batch.inputs)[: batch.count]

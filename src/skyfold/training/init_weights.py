@@ -18,19 +18,22 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.store.fits import fit_of_run
+from skyfold.store.fits import finished_fit
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo, read_info
+from skyfold.training.input_normalization import normalization_of
+from skyfold.training.objective import Objective
 
 if TYPE_CHECKING:
     from skyfold.training.network import Network
 
 
-def find_start(config: RunConfig, data_folders: Path, folds: Folds, data_hash: str) -> Start:
+def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, checksum: str) -> InitWeights:
     """The run that `model.init_from` names, from `data_folders`/<data>/<run>; nothing is read from its weights yet.
 
-    data_hash: of what `config` is trained on. OofMismatch where there is no such run, ConfigError where it will not do.
+    checksum: of the training arrays. OofMismatch where there is no such run, ConfigError where it will not do.
     """
+    config = objective.config
     assert config.model.init_from is not None
     init = config.model.init_from
     own = config.data.folder
@@ -39,34 +42,43 @@ def find_start(config: RunConfig, data_folders: Path, folds: Folds, data_hash: s
     info = read_info(data_folders / data / init.run)
     if info.kind != config.task:
         raise ConfigError(f"{what} is of kind {info.kind}, '{config.name}' of kind {config.task}.")
-    same_data = data == own or (bool(data_hash) and info.data_hash == data_hash)
+    same_data = data == own or (bool(checksum) and info.fingerprint.data == checksum)
     _refuse_leak(config, info, data_folders, folds, same_data=same_data)
     source = RunConfig.model_validate(info.config)
     files = {}
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
             theirs = seed if seed in source.training.seeds else source.training.seeds[0]
-            found = fit_of_run(
+            found = finished_fit(
                 data_folders / data / init.run / "models",
                 fold=fold,
                 seed=theirs,
-                folds_hash=info.folds_hash,
+                fingerprint=info.fingerprint.of("folds"),
             )
             if found is None:
                 raise ConfigError(f"{what} has not finished fold {fold} with seed {theirs}. Train it first.")
             files[fold, seed] = found.weights
-    return Start(what, source, info.classes, files, {path: _sha256(path) for path in set(files.values())})
+    if normalization_of(source) != objective.normalization:
+        raise ConfigError(
+            f"{what} was trained on images normalized as {normalization_of(source)}, not {objective.normalization}. "
+            f"Set image.normalization: {normalization_of(source)}."
+        )
+    if source.frame_adapter != config.frame_adapter:
+        raise ConfigError(
+            f"{what} was trained through another frame adapter, {source.frame_adapter}. Set frame_adapter to it."
+        )
+    return InitWeights(what, source, info.classes, files, {path: _sha256(path) for path in set(files.values())})
 
 
 def _refuse_leak(config: RunConfig, info: RunInfo, data_folders: Path, folds: Folds, *, same_data: bool) -> None:
     """ConfigError where a run that this one descends from has learned from rows that this one's folds validate."""
     own, fold_by_fold = config.data.folder, same_data
     while True:
-        if same_data and not (fold_by_fold and info.folds_hash == folds.hash()):
+        if same_data and not (fold_by_fold and info.fingerprint.folds == folds.hash()):
             raise ConfigError(
-                f"model.init_from: the run '{info.name}' has learned from {own} with other folds ({info.folds_hash}) "
-                f"than folds.csv ({folds.hash()}), or by way of other data. It has seen rows that '{config.name}' "
-                "validates, and their score would be too good. Retrain it on these folds, or start from another run."
+                f"model.init_from: the run '{info.name}' was trained on {own} with other folds "
+                f"({info.fingerprint.folds}) than folds.csv ({folds.hash()}), or by way of other data. It has seen "
+                f"rows that '{config.name}' validates, and their score would be too good. Retrain it on these folds, or start from another run."
             )
         source = RunConfig.model_validate(info.config)
         if source.model.init_from is None:
@@ -78,7 +90,7 @@ def _refuse_leak(config: RunConfig, info: RunInfo, data_folders: Path, folds: Fo
 
 
 @dataclass(frozen=True)
-class Start:
+class InitWeights:
     """what: the run, in words; config and classes: its own; files: of its weights, by fold and seed of the run that
     starts, fold 0 for all folds where it has no other; sha256: of each file."""
 
@@ -93,7 +105,7 @@ class Start:
         """Changes with any byte of the weights."""
         return " ".join(f"{path.name}:{self.sha256[path]}" for path in sorted(self.sha256))
 
-    def weights(self, network: Network, classes: tuple[str, ...], *, fold: int, seed: int) -> list[np.ndarray]:
+    def load(self, network: Network, classes: tuple[str, ...], *, fold: int, seed: int) -> list[np.ndarray]:
         """For `network`, whose classes these are, as `Network.set_weights` takes them.
 
         Where the run had other classes, the last layer keeps what `network` has. ConfigError where another one does

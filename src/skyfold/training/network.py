@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from skyfold import plugins
-from skyfold.config.run import RunConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
 from skyfold.training.aux_losses import with_aux_losses
 from skyfold.training.fused import fuse_batchnorm
-from skyfold.training.losses import make_loss
 from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import image_label_bce
+from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
 
 State = dict[str, np.ndarray]
@@ -29,24 +28,25 @@ State = dict[str, np.ndarray]
 class Network:
     """The model of a config, and what trains it: its layers with an optimizer and, with `heads`, more outputs.
 
-    model: predicts, and is what is stored. input_shape (H, W, C); classes K. Starts the backend; networks made before
+    model: predicts, and is what is stored. input_shape (H, W, C). Starts the backend; networks made before
     in this process become unusable.
     """
 
-    def __init__(self, config: RunConfig, *, input_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int]) -> None:
+        config = objective.config
         backend.start(deterministic=config.training.deterministic)
         training = config.training
         backend.prepare(precision=training.mixed_precision, devices=training.devices, batch_size=training.batch_size)
-        self.config = config
+        self.objective, self.config = objective, config
         self.batch_size = config.training.batch_size
-        self._input_shape, self._classes = input_shape, classes
-        self._loss = make_loss(config.loss.name, config.loss.options, task=config.task, classes=classes)
+        self._input_shape, self._classes = input_shape, len(objective.classes)
+        self._loss = objective.loss()
         self.model = self._fresh_model(seed=0)
-        expected = (None, classes) if config.task == "classification" else (None, *input_shape[:2], classes)
+        expected = (None, *objective.output_shape(input_shape))
         if tuple(self.model.output_shape) != expected:
             raise ConfigError(
-                f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but target "
-                f"'{config.task}' needs {expected[1:]}. Choose a family of that kind, or the other target."
+                f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but task: {config.task} "
+                f"needs {expected[1:]}. Use a family of that kind, or another task."
             )
         fuse_batchnorm(self.model)
         self._trained = self._to_train(self.model)

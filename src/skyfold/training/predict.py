@@ -10,6 +10,8 @@ import numpy as np
 from skyfold.config.inputs import GuidedFilterConfig
 from skyfold.data.batches import Rows, prediction_batches
 from skyfold.data.colour import colour_plane
+from skyfold.progress import Progress
+from skyfold.store.rows import RowStore
 from skyfold.training import tta
 from skyfold.types import IntPair
 
@@ -48,6 +50,41 @@ def mean_predictions(
             start += batch.count
     assert total is not None, "no members, or no rows"
     return total / np.float32(len(members) * len(views))
+
+
+def write_predictions(
+    network: Network,
+    arrays: Rows,
+    rows: np.ndarray,
+    store: RowStore,
+    *,
+    members: Sequence[LoadWeights],
+    normalization: str | None,
+    transforms: Sequence[str],
+    activation: Callable[[np.ndarray], np.ndarray] | None,
+    convert: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    row_bytes: int,
+    label: str,
+) -> None:
+    """Write the mean prediction of `members` for `rows` into `store`; chunks that are complete are left as they are.
+
+    convert: averaged outputs (n, ...) and their rows (n,) -> values to store; row_bytes: of one output.
+    """
+    with Progress(f"{label}: predicting", len(rows)) as progress:
+        for chunk in chunks(rows, batch_size=network.batch_size, row_bytes=row_bytes):
+            if not store.complete[chunk].all():
+                values = mean_predictions(
+                    network,
+                    arrays,
+                    chunk,
+                    members=members,
+                    normalization=normalization,
+                    flips=transforms,
+                    meaning=activation,
+                )
+                store.write(chunk, convert(values, chunk))
+            progress.advance(len(chunk))
+    store.flush()
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ promise that, and is refused. So is a teacher that learned from a teacher of its
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,19 @@ import numpy as np
 
 from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
-from skyfold.data.batches import Rows
+from skyfold.data.batches import WholeRows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
-from skyfold.store.fits import FitResult, fit_of_run
+from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.fits import FitResult, finished_fit
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import RunInfo, read_info
-from skyfold.types import ArraySequence, JsonDict, Split
+from skyfold.store.runs import read_info
+from skyfold.training.objective import FitArrays, RunArrays
+from skyfold.types import ArraySequence, Split
 
 
-def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingArrays | None) -> Teacher:
+def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays | None) -> Teacher:
     """The run that `student.pseudo` names, from the folder `runs`, to label `images`.
 
     OofMismatch where there is none, ConfigError where it will not do.
@@ -38,11 +39,11 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
     if info.kind != "segmentation":
         seen = ", whose networks between them have seen every row" if info.kind == "blend" else ""
         raise ConfigError(f"pseudo_labels.run: '{name}' is of kind {info.kind}{seen}. Name a run that segments.")
-    if info.folds_hash != folds.hash():
+    if info.fingerprint.folds != folds.hash():
         raise ConfigError(
-            f"pseudo_labels.run: the teacher '{name}' was trained with other folds ({info.folds_hash}) than folds.csv "
-            f"({folds.hash()}), so that its networks have seen rows that '{student.name}' validates, and their labels "
-            "would leak into its score. Retrain the teacher with --restart."
+            f"pseudo_labels.run: the teacher '{name}' was trained with other folds ({info.fingerprint.folds}) than "
+            f"folds.csv ({folds.hash()}), so that its networks have seen rows that '{student.name}' validates, and "
+            "their labels would leak into its score. Retrain the teacher with --restart."
         )
     if info.config.get("pseudo_labels"):
         raise ConfigError(
@@ -63,15 +64,15 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: TrainingA
         )
     if images is None:
         raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
-    fingerprint = f"{config.fit_hash()} {folds.hash()}"
-    fits = {fold: _finished(runs / name, config, info.folds_hash, fold) for fold in range(folds.k)}
-    return Teacher(runs / name, config, fingerprint, info.data_hash, info.weights_sha256, images, fits)
+    fits = {fold: _finished(runs / name, config, info.fingerprint, fold) for fold in range(folds.k)}
+    assert isinstance(images, TrainingArrays)
+    return Teacher(runs / name, config, info.fingerprint, images, fits)
 
 
-def _finished(folder: Path, config: RunConfig, folds_hash: str, fold: int) -> list[FitResult]:
+def _finished(folder: Path, config: RunConfig, fingerprint: Fingerprint, fold: int) -> list[FitResult]:
     seeds = config.training.seeds
     models = folder / "models"
-    found = [fit_of_run(models, fold=fold, seed=seed, folds_hash=folds_hash) for seed in seeds]
+    found = [finished_fit(models, fold=fold, seed=seed, fingerprint=fingerprint.of("folds")) for seed in seeds]
     finished = [fit for fit in found if fit is not None]
     if len(finished) < len(seeds):
         raise ConfigError(
@@ -84,51 +85,30 @@ class Predict(Protocol):
     """Writes the mean prediction of `fits` for `rows` of `arrays` into `store`."""
 
     def __call__(
-        self, arrays: TrainingArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
+        self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
     ) -> None: ...
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """folder: of the run; config: what it was trained with; stamp: of its fits; data_hash: of what they learned from;
-    weights_sha256: what they began with; images: that it labels; fits: by fold, its networks that have not seen what
-    the fold validates."""
+    """folder: of the run; config, fingerprint: what it was trained with; images: that it labels; fits: by fold, its
+    networks that have not seen what the fold validates."""
 
     folder: Path
     config: RunConfig
-    fingerprint: str
-    data_hash: str
-    weights_sha256: str
+    fingerprint: Fingerprint
     images: TrainingArrays
     fits: Mapping[int, list[FitResult]]
 
     @property
     def provenance(self) -> str:
         """Changes with anything that changes the labels."""
-        start = f" {self.weights_sha256}" if self.weights_sha256 else ""
-        return (
-            f"{self.config.name} {self.config.hash()} {self.fingerprint} {self.data_hash} {self.images.checksum}{start}"
-        )
+        return f"{self.config.name} {self.fingerprint.digest()} {self.images.checksum}"
 
     @property
     def predicting(self) -> RunConfig:
         """The config that it labels by: at the size the network sees, where there are no edges to follow yet."""
         return self.config.model_copy(update={"image": self.config.images.model_copy(update={"guided_filter": None})})
-
-    def recorded(self, stored: JsonDict) -> JsonDict:
-        """The stored config of a student with the provenance of its labels."""
-        with_provenance = copy.deepcopy(stored)
-        with_provenance["pseudo_labels"]["provenance"] = self.provenance
-        return with_provenance
-
-    def check_recorded(self, student: RunInfo) -> None:
-        """ConfigError where the student was begun with other labels."""
-        before = student.config["pseudo_labels"]["provenance"]
-        if before != self.provenance:
-            raise ConfigError(
-                f"run '{student.name}' was begun with labels of '{before}', but the teacher or the images have changed "
-                f"since ('{self.provenance}'). Begin afresh with --restart."
-            )
 
     def labels(self, config: PseudoLabelsConfig, *, classes: int, predict: Predict) -> PseudoLabels:
         """What it says of the images, fold by fold; kept in `pseudo/fold<f>` of its folder, and taken from there."""
@@ -156,8 +136,9 @@ class PseudoLabels:
     inputs: ArraySequence
     probabilities: Mapping[int, ArraySequence]
 
-    def added_to(self, arrays: Rows, split: Split, fold: int) -> tuple[Rows, Split]:
+    def added_to(self, arrays: FitArrays, split: Split, fold: int) -> tuple[FitArrays, Split]:
         """`arrays` and behind them the labelled images, which `fold` is fitted on too."""
+        assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
         assert arrays.targets is not None
         count = len(arrays.inputs)
         labels = _Labels(self.probabilities[fold], low=self.config.low, high=self.config.high)
@@ -168,7 +149,7 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
-class _Extended:
+class _Extended(WholeRows):
     inputs: ArraySequence
     targets: ArraySequence
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.files import write_text
+from skyfold.tasks.open_run import open_run
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
-from skyfold.training.run_folds import fit_scores, open_data
+from skyfold.training.run_folds import fit_scores
 from skyfold.tuning.file_lock import exclusive
 from skyfold.tuning.trial_config import Recipe
 from skyfold.tuning.work import Objective, TrialJob
@@ -28,15 +29,16 @@ def training_objective(
         config = load_run(path)
         cache = workspace.cache(config.data.folder)
         with exclusive(cache / "tuning.lock"):  # two workers must not decode into one cache at once
-            data = open_data(_without_edges(config), workspace, parts=("train",))
+            run = open_run(_without_edges(config), workspace, parts=("train",))
         fits = [(fold, seed) for fold in sorted(recipe.study.folds) for seed in config.training.seeds]
 
         def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
             job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
 
         scores = fit_scores(
-            config,
-            data,
+            run.task,
+            run.arrays["train"],
+            run.folds,
             job.folder,
             only_folds=recipe.study.folds,
             on_epoch=on_epoch,

@@ -27,8 +27,8 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, listing
 from skyfold.files import write_text
 from skyfold.plugins import nearest
+from skyfold.tasks.open_run import check
 from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
-from skyfold.training.run_folds import check
 from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active, in_order
 
 MOST_CHECKED = 96  # combinations of values; a config is read and checked in some milliseconds

@@ -20,7 +20,7 @@ from skyfold import competition as competitions
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest
-from skyfold.training.fold_trainer import validation_score
+from skyfold.tasks import build_task
 from skyfold.tuning.objective import training_objective
 from skyfold.tuning.results import summary, write_best, write_pictures, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study
@@ -68,7 +68,7 @@ def tune(
                 f"{path}: folds: there is no fold {fold}; the data set has 0 to {config.data.folds.k - 1}."
             )
     competition = competitions.build(config.data.competition, config.data.options, workspace.data(config.data.folder))
-    score = validation_score(config, competition)
+    score = build_task(config, competition).validation
     first = recipe.of_run()
     opened = open_study(
         study,

@@ -10,7 +10,7 @@ from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain, rain_of_log
 
 
-class View(Protocol):
+class FrameAdapter(Protocol):
     """Between the frames of a competition and the arrays of a network; nothing but the history and its outcome counts.
 
     (h, w) is what the network sees, (H, W) the competition's grid.
@@ -31,7 +31,7 @@ class View(Protocol):
 
 
 @runtime_checkable
-class SelectiveFrameAdapter(View, Protocol):
+class SelectiveFrameAdapter(FrameAdapter, Protocol):
     """A view from whose dates not all are learned from."""
 
     def teaches(self, history: PastFrames) -> bool:

@@ -1,0 +1,88 @@
+"""Identity of a stored artefact: what it was made from, part by part.
+
+Composed here only, so that no step can forget a part. A part is a digest; it does not depend on the order of keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from skyfold.errors import DamagedFile
+from skyfold.files import digest
+
+VERSION = 1
+NOT_APPLICABLE = ""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Parts of an artefact's identity; None: unknown, since the record is older than the part.
+
+    data           samples that are trained on, as the network reads them
+    folds          fold of every sample
+    fit            config keys that change trained weights
+    source         source of the plug-ins that the config names
+    init_weights   weights that training starts from ('' where they are random)
+    pseudo_labels  teacher of pseudo-labels and what it labelled ('' without one)
+    rows           config keys that change stored predictions
+    blend          members of a blend or forecast, and how they are combined ('' of a run)
+    """
+
+    data: str | None = None
+    folds: str | None = None
+    fit: str | None = None
+    source: str | None = None
+    init_weights: str | None = None
+    pseudo_labels: str | None = None
+    rows: str | None = None
+    blend: str | None = None
+
+    def different(self, other: Fingerprint, *parts: str) -> list[str]:
+        """Parts (of `parts`, or all) that both know and that differ; an unknown part is never different.
+
+        >>> Fingerprint(data="a", fit="b").different(Fingerprint(data="c"))
+        ['data']
+        """
+        return [
+            name
+            for name in parts or PARTS
+            if None not in (getattr(self, name), getattr(other, name)) and getattr(self, name) != getattr(other, name)
+        ]
+
+    def unknown(self) -> list[str]:
+        """Parts that were not recorded."""
+        return [name for name in PARTS if getattr(self, name) is None]
+
+    def of(self, *parts: str) -> Fingerprint:
+        """These parts only."""
+        return Fingerprint(**{name: getattr(self, name) for name in parts})
+
+    def with_parts(self, **parts: str) -> Fingerprint:
+        return replace(self, **parts)
+
+    def digest(self) -> str:
+        """One digest of all known parts."""
+        return digest(*(f"{name}={getattr(self, name)}" for name in PARTS if getattr(self, name) is not None))
+
+    def to_json(self) -> dict[str, Any]:
+        known = {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+        return {"version": VERSION, **known}
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> Fingerprint:
+        """What `to_json` gave. DamagedFile, naming the file `where`, for anything else and for a newer version."""
+        if not isinstance(values, dict) or not isinstance(values.get("version"), int):
+            raise DamagedFile(f"{where}: no fingerprint here. Restore the file from a backup, or make it again.")
+        if values["version"] > VERSION:
+            raise DamagedFile(
+                f"{where}: fingerprint version {values['version']} was written by a newer skyfold; this one reads "
+                f"version {VERSION} and older. Update skyfold."
+            )
+        parts = {name: value for name, value in values.items() if name != "version"}
+        if not set(parts) <= set(PARTS) or not all(isinstance(value, str) for value in parts.values()):
+            raise DamagedFile(f"{where}: the fingerprint has unknown parts. Restore the file from a backup.")
+        return cls(**parts)
+
+
+PARTS = tuple(field.name for field in fields(Fingerprint))

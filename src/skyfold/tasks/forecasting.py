@@ -1,0 +1,136 @@
+"""Forecasting: frames to come, in the competition's unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold import plugins
+from skyfold.config.run import RunConfig
+from skyfold.errors import ConfigError
+from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
+from skyfold.store.folds import Folds
+from skyfold.tasks.task import Task, refuse_keys
+from skyfold.training.losses.forecasting import FORECAST_LOSSES, make_forecast_loss
+from skyfold.training.losses.named import Loss
+from skyfold.training.objective import RunArrays
+from skyfold.types import Samples
+
+# Augmentations that move values without changing them: a forecast has a physical unit.
+FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
+
+
+class Forecasting(Task):
+    """Past frames in, L lead times out, through a frame adapter; rows are float32 (H, W, L)."""
+
+    LOSSES = FORECAST_LOSSES
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        if config.frame_adapter is None or config.image is not None:
+            raise ValueError("task: forecasting reads past frames; set frame_adapter: {name: ...} and remove image")
+        uses_validation = {
+            "checkpoint: best": config.training.checkpoint == "best",
+            "patience": config.training.patience,
+            "schedule plateau": config.schedule.name == "plateau",
+        }
+        for key, given in uses_validation.items():
+            if given:
+                raise ValueError(
+                    f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
+                    "checkpoint: last or swa, no patience, and another schedule"
+                )
+        if config.activation == "softmax":
+            raise ValueError("activation: softmax is not supported by task: forecasting; use sigmoid")
+        refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses")
+        for entry in config.augment:
+            if entry.name not in FLIPS_AND_TURNS:
+                raise ValueError(
+                    f"augment: {entry.name} changes values, which have a physical unit in a forecast. Use "
+                    f"{', '.join(FLIPS_AND_TURNS)}"
+                )
+
+    @classmethod
+    def check_loss(cls, config: RunConfig) -> None:
+        make_forecast_loss(config.loss.name, config.loss.options)
+        assert config.frame_adapter is not None
+        adapter = config.frame_adapter
+        plugins.load("forecasting.frame_adapters", adapter.name).check(adapter.options)
+
+    @property
+    def target_planes(self) -> int:
+        return 2 * len(self.classes)
+
+    @property
+    def validation(self) -> AbsoluteError:
+        return AbsoluteError()
+
+    def loss(self) -> Loss:
+        return make_forecast_loss(self.config.loss.name, self.config.loss.options)
+
+    def row_shape(self) -> tuple[int, ...]:
+        return *self.competition.grid, len(self.classes)
+
+    def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        return *input_shape[:2], len(self.classes)
+
+    def output_bytes(self, input_shape: tuple[int, int, int]) -> int:
+        height, width, bands = input_shape
+        return 4 * height * width * max(bands, len(self.classes))
+
+    def arrays(self, samples: Mapping[str, Samples], cache: Path) -> dict[str, RunArrays]:
+        assert self.config.frame_adapter is not None
+        settings = self.config.frame_adapter
+        adapter = plugins.load("forecasting.frame_adapters", settings.name).build(**settings.options)
+        return {part: forecast_arrays(loaded, adapter) for part, loaded in samples.items()}
+
+    def trainable_rows(self, arrays: RunArrays, rows: np.ndarray, folds: Folds) -> np.ndarray:
+        """In the order of time, those whose outcome teaches something; the last `max_train_size` of them."""
+        assert isinstance(arrays, ForecastArrays)
+        assert self.config.frame_adapter is not None
+        most = self.config.frame_adapter.max_train_size
+        if folds.times is not None:
+            rows = rows[np.argsort(folds.times[rows], kind="stable")]
+        elif most is not None:
+            raise ConfigError("frame_adapter.max_train_size: these samples have no order in time. Remove it.")
+        return arrays.trainable_rows(rows, most)
+
+    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+        assert isinstance(arrays, ForecastArrays)
+        forecasts = [
+            arrays.adapter.forecast(output, arrays.source.history(int(row)))
+            for output, row in zip(values, rows, strict=True)
+        ]
+        return np.stack(forecasts).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class AbsoluteError:
+    """Mean absolute error over the cells that count, by their weights, in the unit of the frame adapter."""
+
+    name: str = "mean absolute error"
+    greater_is_better: bool = False
+
+    def begin(self) -> _CollectedErrors:
+        return _CollectedErrors()
+
+
+class _CollectedErrors:
+    def __init__(self) -> None:
+        self._error = self._weight = 0.0
+
+    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
+        leads = logits.shape[-1]
+        weights = targets[..., leads:].astype(np.float64)
+        counted = weights > 0
+        self._error += float((np.abs(targets[..., :leads] - logits)[counted] * weights[counted]).sum())
+        self._weight += float(weights.sum())
+
+    def score(self) -> float:
+        return self._error / self._weight if self._weight else 0.0
+
+
+TASK = Forecasting
