@@ -73,7 +73,7 @@ def test_runs_are_counted_at_the_size_of_the_image_and_sampled_on_the_grid() -> 
     assert masks.fingerprint() != RleMasks(texts[:, ::-1], rows=masks.rows, drawn_at=(4, 8), grid=(2, 4)).fingerprint()
 
 
-def test_wrong_runs_name_their_row() -> None:
+def test_wrong_segments_name_their_row() -> None:
     masks = RleMasks(np.array([["30 9"]], dtype=object), rows=np.array([["a.jpg_x"]]), drawn_at=(4, 8), grid=(2, 4))
     with pytest.raises(InvalidSubmission, match=r"row 'a\.jpg_x'"):
         masks[0]

@@ -1,4 +1,4 @@
-"""The fast reader of tables takes what the CSV reader and the close look at each row would take, and as they do."""
+"""The fast reader of tables accepts what the CSV reader and the check of each row accept, and reads it as they do."""
 
 import gzip
 from dataclasses import replace
@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import InvalidSubmission
-from skyfold.rle import mask_runs
-from skyfold.rle.rle import KAGGLE_DASH, SIIM
+from skyfold.rle.codec import DIALECTS
 from skyfold.submission import formats
 from skyfold.submission.formats import RleTable
 from skyfold.submission.plain_table import read_plain
@@ -50,7 +49,7 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r"])
     end=ENDS,
     last=st.booleans(),
     mark=st.booleans(),
-    dialect=st.sampled_from([FORMAT.dialect, KAGGLE_DASH, SIIM]),
+    dialect=st.sampled_from([DIALECTS[name] for name in ("kaggle", "kaggle_dash", "siim")]),
 )
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fast_and_slow_reader_give_the_same_or_refuse_alike(
@@ -82,7 +81,7 @@ def test_plain_tables_are_read_fast(tmp_path, content):
     path.write_bytes(content)
     table = read(path)
     assert table.keys == ["a_Fish", "a_Flower"]
-    assert table.runs.areas().tolist() == [1, 0]
+    assert table.segments.areas().tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -124,21 +123,6 @@ def test_packed_table_is_read_and_a_torn_one_refused(tmp_path):
     assert read(path) is None
     with pytest.raises(InvalidSubmission, match="not a readable CSV file"):
         FORMAT.read_masks(path)
-
-
-@given(parts=st.integers(1, 9), images=st.integers(1, 5))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_lines_are_neither_lost_nor_doubled_between_threads(tmp_path, monkeypatch, parts, images):
-    format = RleTable(("Fish", "Flower"), (40, 50))
-    ids = np.array([f"{i:03d}" for i in range(images)])
-    masks = np.random.default_rng(images).random((images, 40, 50, 2)) < 0.02
-    path = tmp_path / "table.csv"
-    format.encode(ids, masks).to_csv(path, index=False)
-    monkeypatch.setattr(mask_runs, "PIXELS_PER_THREAD", 1)
-    monkeypatch.setattr(mask_runs, "THREADS", parts)
-    found, drawn = format.read_masks(path)
-    assert found.tolist() == ids.tolist()
-    np.testing.assert_array_equal(np.stack([drawn[i] for i in range(images)]), masks)
 
 
 def test_rows_of_any_order_are_put_to_their_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Run-length text says exactly what the mask says, and text that could not be a mask is refused with its place."""
+"""Run-length text and masks of any size, layout and dialect give each other; what could not be a mask is refused."""
 
 import csv
 import gzip
@@ -9,162 +9,269 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from skyfold.errors import InvalidSubmission
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.rle.rle import DIALECTS, KAGGLE, SIIM, decode, decode_many, encode, encode_many, parse
+from skyfold.rle.codec import DIALECTS, KAGGLE, Dialect, decode, decode_many, encode, encode_many, parse, parse_all
+from skyfold.rle.segments import Segments
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")
-masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+
+# 64 pixels are compared at once, 1024 are given room at once: sizes around these, and below
+SIDES = st.sampled_from([1, 2, 3, 31, 63, 64, 65, 127, 128, 129])
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
-@given(mask=masks)
-def test_decode_undoes_encode(dialect, mask):
-    np.testing.assert_array_equal(decode(encode(mask, dialect), mask.shape, dialect), mask)
+@st.composite
+def several(draw):
+    """bool (n, H, W): noise of some density, boxes, and degenerate masks."""
+    n, height, width = draw(st.integers(1, 4)), draw(SIDES), draw(SIDES)
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    masks = rng.random((n, height, width)) < draw(st.sampled_from([0.0, 0.01, 0.5, 0.99, 1.0]))
+    for mask in masks:
+        if draw(st.booleans()):
+            top, left = rng.integers(0, height), rng.integers(0, width)
+            mask[top : top + rng.integers(1, height + 1), left : left + rng.integers(1, width + 1)] ^= True
+    return masks
 
 
-@given(mask=masks)
-def test_encode_equals_counting_pixel_by_pixel(mask):
-    runs, length = [], 0
-    flat = [*mask.T.ravel().tolist(), False]
+def slowly(mask, dialect=KAGGLE):
+    """Text of a mask, counted pixel by pixel."""
+    tokens, length, reach = [], 0, 0
+    flat = [*mask.ravel(order="F" if dialect.order == "column" else "C").tolist(), False]
     for position, pixel in enumerate(flat):
         if pixel:
             length += 1
         elif length:
-            runs += [position - length + 1, length]
-            length = 0
-    assert encode(mask) == " ".join(map(str, runs))
+            start = position - length - (reach if dialect.starts == "relative" else 0)
+            tokens += [start + dialect.first_index, length]
+            length, reach = 0, position
+    return " ".join(map(str, tokens)) or dialect.empty
 
 
-def test_golden_text_of_each_dialect():
-    # Column by column the mask is 0 1 | 1 1 | 0 1 (a run of three, a run of one); row by row 0 1 0 | 1 1 1.
-    mask = np.array([[0, 1, 0], [1, 1, 1]], dtype=bool)
-    written = {name: encode(mask, dialect) for name, dialect in DIALECTS.items()}
-    assert written == {
-        "kaggle": "2 3 6 1",
-        "kaggle_minus_one": "2 3 6 1",
-        "kaggle_dash": "2 3 6 1",
-        "kaggle_one_zero": "2 3 6 1",
-        "row_major": "2 1 4 3",
-        "siim": "1 3 1 1",
-    }
+# Down the columns the mask is 0 1 | 1 1 | 0 1: three pixels from the second on, and the sixth. Along the rows it is
+# 0 1 0 | 1 1 1: the second pixel, and three from the fourth on. SIIM counts from 0, its second start from the end of
+# the first segment.
+GOLDEN = {
+    "kaggle": ("2 3 6 1", ""),
+    "kaggle_minus_one": ("2 3 6 1", "-1"),
+    "kaggle_dash": ("2 3 6 1", "-"),
+    "kaggle_one_zero": ("2 3 6 1", "1 0"),
+    "row_major": ("2 1 4 3", ""),
+    "siim": ("1 3 1 1", "-1"),
+}
 
 
-def test_empty_mask_in_each_dialect():
-    empty = np.zeros((2, 3), dtype=bool)
-    written = [encode(empty, dialect) for dialect in DIALECTS.values()]
-    assert written == ["", "-1", "-", "1 0", "", "-1"]
+@every_dialect
+def test_golden_text_of_a_mask_and_of_an_empty_one(dialect):
+    masks = np.array([[[0, 1, 0], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]], dtype=bool)
+    texts = list(GOLDEN[dialect.name])
+    assert encode_many(masks, dialect) == texts
+    np.testing.assert_array_equal(decode_many(texts, (2, 3), dialect), masks)
 
 
-@pytest.mark.parametrize("text", [None, float("nan"), "", "  "])
-def test_missing_text_is_an_empty_mask(text):
-    assert not decode(text, (2, 3)).any()
+@every_dialect
+@given(masks=several())
+@settings(max_examples=40)
+def test_encode_and_decode_equal_the_slow_way(dialect, masks):
+    texts = [slowly(mask, dialect) for mask in masks]
+    assert encode_many(masks, dialect) == texts
+    np.testing.assert_array_equal(decode_many(texts, masks.shape[1:], dialect), masks)
+    assert encode(masks[-1], dialect) == texts[-1]
+    np.testing.assert_array_equal(decode(texts[-1], masks.shape[1:], dialect), masks[-1])
 
 
-def test_minus_one_is_empty_only_where_the_dialect_says_so():
-    assert not decode("-1", (2, 3), SIIM).any()
-    with pytest.raises(InvalidSubmission):
-        decode("-1", (2, 3), KAGGLE)
+@given(masks=several(), order=st.sampled_from(["column", "row"]), planes=st.integers(1, 3))
+@settings(max_examples=60)
+def test_planes_of_images_equal_one_mask_after_the_other(masks, order, planes):
+    rows = np.random.default_rng(0).integers(0, len(masks), 2 * planes)
+    images = np.moveaxis(masks[rows].reshape(2, planes, *masks.shape[1:]), 1, -1)
+    segments = Segments.from_masks(masks, order).take(rows)
+    from_images = Segments.from_masks(images, order)
+    for name in ("starts", "ends", "offsets"):
+        np.testing.assert_array_equal(getattr(from_images, name), getattr(segments, name))
+    np.testing.assert_array_equal(segments.to_masks(planes), images)
 
 
-def test_run_touching_the_last_pixel_is_kept():
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda masks: np.ascontiguousarray(masks.swapaxes(1, 2)).swapaxes(1, 2),
+        lambda masks: np.ascontiguousarray(masks[:, ::-1])[:, ::-1],
+        lambda masks: np.repeat(masks, 2, axis=2)[:, :, ::2],
+        lambda masks: np.frombuffer(masks.tobytes(), dtype=bool).reshape(masks.shape),
+    ],
+    ids=["columns first", "upside down", "every second", "read-only"],
+)
+def test_layout_in_memory_makes_no_difference(layout):
+    masks = np.random.default_rng(0).random((3, 40, 70)) < 0.4
+    assert encode_many(layout(masks)) == [slowly(mask) for mask in masks]
+
+
+def test_segments_at_borders_of_columns_and_at_the_last_pixel():
     mask = np.zeros((3, 4), dtype=bool)
-    mask[1:, -1] = True
-    assert encode(mask) == "11 2"
-    assert decode("11 2", mask.shape)[-1, -1]
-
-
-def test_run_crosses_the_border_between_columns():
-    mask = np.zeros((3, 4), dtype=bool)
-    mask[2, 1] = mask[0, 2] = True
-    assert encode(mask) == "6 2"
-    np.testing.assert_array_equal(decode("6 2", mask.shape), mask)
-
-
-def test_corner_pixels_are_kept():
-    mask = np.zeros((3, 4), dtype=bool)
-    mask[[0, 0, -1, -1], [0, -1, 0, -1]] = True
-    assert encode(mask) == "1 1 3 1 10 1 12 1"
-    np.testing.assert_array_equal(decode(encode(mask), mask.shape), mask)
-
-
-def test_full_mask_is_one_run():
+    mask[2, 1] = mask[0, 2] = mask[2, 3] = True
+    assert encode(mask) == "6 2 12 1"
     assert encode(np.ones((3, 4), dtype=bool)) == "1 12"
     assert decode("1 12", (3, 4)).all()
 
 
-def test_touching_runs_are_accepted():
-    np.testing.assert_array_equal(decode("1 2 3 1", (2, 2)), decode("1 3", (2, 2)))
+def test_a_bool_array_with_bytes_other_than_one_is_still_a_mask():
+    assert encode(np.array([[0, 255, 7], [0, 1, 0]], dtype=np.uint8).view(np.bool_)) == "3 3"
+
+
+def test_no_masks_and_masks_of_no_pixels():
+    assert encode_many(np.empty((0, 4, 5), dtype=bool)) == []
+    assert decode_many([], (4, 5)).shape == (0, 4, 5)
+    assert encode_many(np.empty((2, 0, 5), dtype=bool)) == ["", ""]
+    assert decode("", (0, 5)).shape == (0, 5)
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), "", "  "])
+@every_dialect
+def test_missing_text_is_an_empty_mask(dialect, text):
+    assert not decode(text, (2, 3), dialect).any()
+
+
+def test_marker_of_an_empty_mask_is_known_only_where_the_dialect_has_it():
+    assert not decode("-1", (2, 3), DIALECTS["kaggle_dash"]).any()
+    with pytest.raises(InvalidSubmission):
+        decode("-1", (2, 3), KAGGLE)
+    with pytest.raises(ValueError, match="'1 1' is to mean an empty mask, but is a segment too"):
+        Dialect("other", empty="1 1")
+
+
+def test_memory_that_is_given_is_filled_and_overwritten():
+    masks = np.random.default_rng(0).random((3, 20, 70)) < 0.5
+    out = np.ones((3, 20, 70), dtype=bool)
+    assert np.shares_memory(decode_many(encode_many(masks), (20, 70), out=out), out)
+    np.testing.assert_array_equal(out, masks)
+    with pytest.raises(ValueError, match="expected C-ordered bool"):
+        decode_many(["", ""], (20, 70), out=out)
+    with pytest.raises(ValueError, match="expected C-ordered bool"):
+        decode_many([""] * 3, (20, 70), out=out.view(np.uint8))
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("start", "end", "offsets", "message"),
     [
-        ("1 2 3", "3 numbers, but runs are pairs"),
-        ("1 2 x 1", "token 3 is 'x', not a whole number"),
-        ("1 2.0", "token 2 is '2.0', not a whole number"),
-        ("1 1_0", "token 2 is '1_0', not a whole number"),
-        ("1 --2", "token 2 is '--2', not a whole number"),
-        ("0 2", "token 1 is a 0 start; the first pixel has the number 1"),
-        ("1 1 -3 2", "token 3 is a negative start"),
-        ("1 0", "token 2 is a 0 length"),
-        ("1 -2", "token 2 is a negative length"),
-        ("7 1 2 1", "the run '2 1' at token 3 starts before the run '7 1'"),
-        ("2 4 4 1", "the run '4 1' at token 3 overlaps the run '2 4'"),
-        ("2 1 2 1", "overlaps"),
-        ("12 2", "the run '12 2' at token 1 ends past the last of 12 pixels"),
-        ("13 1", "ends past the last of 12 pixels"),
-        ("1 99999999999999999999999", "ends past the last of 12 pixels"),
-        ("9223372036854775807 9223372036854775807", "ends past the last of 12 pixels"),
-        (1.5, "expected run-length text, got 1.5"),
+        (-1, 2, [0, 1], r"expected 0 <= start < end <= 12, the pixels of \(3, 4\)"),
+        (2, 2, [0, 1], "expected 0 <= start < end <= 12"),
+        (0, 13, [0, 1], "expected 0 <= start < end <= 12"),
+        (0, 1, [0, 2], "expected offsets that grow from 0 to 1"),
+        (0, 1, [0, 2, 1], "expected offsets that grow from 0 to 1"),
     ],
 )
+def test_segments_outside_their_mask_are_refused(start, end, offsets, message):
+    with pytest.raises(ValueError, match=message):
+        Segments(np.array([start]), np.array([end]), np.array(offsets), (3, 4))
+
+
+def test_areas_chosen_masks_and_what_two_have_in_common():
+    segments = parse(["2 3 7 1", "", "1 12"], (3, 4))
+    assert segments.areas().tolist() == [4, 0, 12]
+    chosen = segments.take(np.array([2, 0, 0]))
+    assert chosen.areas().tolist() == [12, 4, 4]
+    assert Segments.concatenate([segments, chosen]).areas().tolist() == [4, 0, 12, 12, 4, 4]
+    both = chosen.intersection(parse(["1 12", "1 2 4 1", ""], (3, 4)))
+    assert [both.starts.tolist(), both.ends.tolist()] == [[0, 1, 3], [12, 2, 4]]
+    assert both.offsets.tolist() == [0, 1, 3, 3]
+    with pytest.raises(ValueError, match=r"expected 3 masks of \(3, 4\), got 1 of \(3, 4\)"):
+        chosen.intersection(parse(["1 12"], (3, 4)))
+
+
+REFUSALS = [
+    ("1 2 3", "3 numbers, but segments are pairs"),
+    ("5", "1 number, but segments are pairs 'start length'; the last start, 5, has no length"),
+    ("1 2 x 1", "token 3 is 'x', not a whole number"),
+    ("1 2.0", "token 2 is '2.0', not a whole number"),
+    ("1,3,10,5", "token 1 is '1,3,10,5', not a whole number"),
+    ("1 1_0", "token 2 is '1_0', not a whole number"),
+    ("1 --2", "token 2 is '--2', not a whole number"),
+    ("0 2", "token 1 is a 0 start; the first pixel has the number 1"),
+    ("1 1 -3 2", "token 3 is a negative start"),
+    ("1 0", "token 2 is a 0 length"),
+    ("1 -2", "token 2 is a negative length"),
+    ("7 1 2 1", "the segment '2 1' at token 3 starts before the segment '7 1'"),
+    ("2 4 4 1", "the segment '4 1' at token 3 overlaps the segment '2 4'"),
+    ("2 1 2 1", "overlaps"),
+    ("12 2", "the segment '12 2' at token 1 ends past the last of 12 pixels"),
+    ("13 1", "ends past the last of 12 pixels"),
+    ("1 99999999999999999999999", "ends past the last of 12 pixels"),
+    ("9223372036854775807 9223372036854775807", "ends past the last of 12 pixels"),
+    (1.5, "expected run-length text, got 1.5"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSALS)
 def test_text_that_is_no_mask_is_refused_by_row_and_token(text, message):
     with pytest.raises(InvalidSubmission) as refusal:
-        decode(text, (3, 4), row="a.jpg_Fish")
-    assert "row 'a.jpg_Fish'" in str(refusal.value)
+        decode_many(["1 1", text], (3, 4), rows=["a.jpg_Fish", "b.jpg_Fish"])
+    assert "row 'b.jpg_Fish'" in str(refusal.value)
     assert message in str(refusal.value)
 
 
-def test_relative_run_past_the_end_is_refused():
-    # 0-based: the second run begins 5 pixels after the end (3) of the first, at 8, and has 5 of the 4 that are left.
-    with pytest.raises(InvalidSubmission, match="the run '5 5' at token 3 ends past the last of 12 pixels"):
-        decode("1 2 5 5", (3, 4), SIIM)
+def test_relative_segment_past_the_end_is_refused():
+    # 0-based: the second segment begins 5 pixels after the end (3) of the first, at 8, where 4 pixels are left.
+    with pytest.raises(InvalidSubmission, match="the segment '5 5' at token 3 ends past the last of 12 pixels"):
+        decode("1 2 5 5", (3, 4), DIALECTS["siim"])
 
 
-def test_parse_gives_half_open_positions():
-    starts, ends = parse("2 3 6 1", 6)
-    assert (starts.tolist(), ends.tolist()) == ([1, 5], [4, 6])
+def test_each_refusal_is_told_and_the_rest_is_read():
+    segments, refused = parse_all(["1 2", "x", "5 1 5 1", "2 1", None, "-1"], (2, 3), rows=list("abcdef"))
+    assert list(refused) == [1, 2, 5]
+    assert "row 'c'" in refused[2]
+    assert segments.areas().tolist() == [2, 0, 0, 1, 0, 0]
 
 
-@given(text=st.text("0123456789 -x", max_size=12))
-def test_any_text_is_a_mask_or_refused(text):
-    try:
-        mask = decode(text, (3, 4))
-    except InvalidSubmission:
-        return
-    np.testing.assert_array_equal(decode(encode(mask), (3, 4)), mask)
+UNUSUAL = ["1\n2", "1\r\n2", " 1\t2 ", "001 2", f"{1:025d} 2", "1\u00a02", "1\x0b2", "1  2\r\n", "1 1 2 1"]
 
 
-def test_many_at_once_equals_one_by_one():
-    several = np.random.default_rng(0).random((5, 6, 7)) < 0.5
-    texts = encode_many(several)
-    assert texts == [encode(mask) for mask in several]
-    np.testing.assert_array_equal(decode_many(texts, (6, 7)), several)
+@pytest.mark.parametrize("text", UNUSUAL)
+def test_unusual_spelling_and_touching_segments_are_accepted(text):
+    masks = decode_many(["3 1", text, "", "4 2"], (2, 3))
+    np.testing.assert_array_equal(masks, decode_many(["3 1", "1 2", "", "4 2"], (2, 3)))
 
 
-def test_many_at_once_names_the_broken_row():
-    with pytest.raises(InvalidSubmission, match="row 'b'"):
-        decode_many(["1 1", "0 1"], (6, 7), rows=["a", "b"])
+# Tokens around all borders, so that the compiled loop meets every way of being wrong.
+NUMBERS = [0, 1, 2, 3, 11, 12, 13, -1, 10**8, 10**18 - 1, 10**20]
+TOKENS = [*map(str, NUMBERS), "007", "x"]
+TEXTS = st.lists(st.lists(st.sampled_from(TOKENS), max_size=6).map(" ".join), max_size=5)
+
+
+@given(texts=TEXTS, dialect=st.sampled_from([KAGGLE, Dialect("relative", 0, "column", "relative", "-")]))
+@settings(max_examples=300)
+def test_compiled_loop_takes_what_reading_pair_by_pair_takes(texts, dialect):
+    segments, refused = parse_all(texts, (3, 4), dialect)
+    for place, text in enumerate(texts):
+        expected = pairs(text, dialect)
+        assert (place in refused) == (expected is None)
+        here = slice(segments.offsets[place], segments.offsets[place + 1])
+        assert list(zip(segments.starts[here], segments.ends[here], strict=True)) == (expected or [])
+
+
+def pairs(text, dialect, size=12):
+    """Starts and ends, None where the text is wrong."""
+    tokens = text.split()
+    if "x" in tokens or len(tokens) % 2:
+        return None
+    found, reach = [], 0
+    for start, length in zip(map(int, tokens[0::2]), map(int, tokens[1::2]), strict=True):
+        begin = start - dialect.first_index + (reach if dialect.starts == "relative" else 0)
+        if start < dialect.first_index or length < 1 or begin < reach or begin + length > size:
+            return None
+        reach = begin + length
+        found.append((begin, reach))
+    return found
 
 
 @pytest.mark.parametrize("mask", [np.zeros((2, 2)), np.zeros((2, 2), np.uint8), np.zeros((2, 2, 1), bool)])
 def test_what_is_no_mask_cannot_be_encoded(mask):
-    with pytest.raises(TypeError, match="expected a bool mask"):
+    with pytest.raises(TypeError, match=r"expected a bool mask \(H, W\)"):
         encode(mask)
+    with pytest.raises(TypeError, match=r"expected a bool mask \(n, H, W\)"):
+        encode_many(mask.astype(np.uint8))
 
 
 @pytest.mark.real_data

@@ -30,10 +30,10 @@ def sample():
     return pd.DataFrame({"Image_Label": keys, "EncodedPixels": "1 1"})
 
 
-def table_of(**runs):
+def table_of(**texts):
     """A table with one row a keyword: a_Fish="1 1" is image a.jpg, class Fish."""
-    keys = [key.replace("_", ".jpg_", 1) for key in runs]
-    return pd.DataFrame({"Image_Label": keys, "EncodedPixels": list(runs.values())})
+    keys = [key.replace("_", ".jpg_", 1) for key in texts]
+    return pd.DataFrame({"Image_Label": keys, "EncodedPixels": list(texts.values())})
 
 
 def test_rows_come_image_by_image_and_class_by_class(masks):
@@ -83,7 +83,7 @@ def test_all_empty_prediction_scores_what_is_empty_and_no_more():
         (table_of(a_Fish="", a_Flower="", a_fish=""), ["line 4: row 'a.jpg_fish': class 'fish' is not known"]),
         (
             table_of(a_Fish="1", a_Flower="9 99"),
-            ["line 2: row 'a.jpg_Fish': 1 number,", "line 3: row 'a.jpg_Flower': the run '9 99'"],
+            ["line 2: row 'a.jpg_Fish': 1 number,", "line 3: row 'a.jpg_Flower': the segment '9 99'"],
         ),
         (table_of(a_Fish="").drop(columns="EncodedPixels"), ["column 'EncodedPixels' is missing; the table has Image"]),
         (
@@ -244,7 +244,7 @@ def test_sample_submission_that_is_not_whole_is_blamed_itself(tmp_path, masks, s
 @pytest.mark.parametrize("text", ["99999999999999999999 1", "1 99999999999999999999", "3 99999999999999999999"])
 def test_number_too_large_for_any_mask_is_quoted_as_written(text):
     (problem,) = FISH_FLOWER.problems(table_of(a_Fish=text, a_Flower=""), None)
-    assert f"row 'a.jpg_Fish': the run '{text}' at token 1 ends past the last of 24 pixels" in problem
+    assert f"row 'a.jpg_Fish': the segment '{text}' at token 1 ends past the last of 24 pixels" in problem
 
 
 def test_one_problem_is_not_called_problems(masks, sample):
@@ -309,7 +309,7 @@ def test_refused_submission_changes_nothing_on_disk(tmp_path, masks, sample, giv
 
 
 class DropsTheLastPixel(RleTable):
-    """The best known bug of copied encoders: a run that touches the last pixel is lost."""
+    """The best known bug of copied encoders: a segment that touches the last pixel is lost."""
 
     def encode(self, ids, values):
         without = np.array(values)

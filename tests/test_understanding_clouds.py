@@ -18,7 +18,7 @@ from skyfold import competition
 from skyfold.competition import Competition
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest
-from skyfold.rle import rle
+from skyfold.rle.codec import decode
 
 SETTINGS = {"train": 8, "test": 4, "seed": 0, "height": 64}
 
@@ -91,7 +91,7 @@ def test_targets_are_the_rows_of_train_csv_sampled_on_the_grid(sample: Path) -> 
     assert samples.targets is not None
     for row, name in enumerate(samples.ids):
         for place, label in enumerate(built(sample).classes):
-            drawn = rle.decode(text[f"{name}_{label}"], (64, 96))
+            drawn = decode(text[f"{name}_{label}"], (64, 96))
             assert np.array_equal(samples.targets[row][..., place], drawn[::4, ::4])
     assert samples.inputs[0].shape == (64, 96, 3)
 
@@ -192,7 +192,7 @@ def test_all_faults_are_listed_at_once(sample: Path, tmp_path: Path) -> None:
         f"no image '{names[1]}' in the folder",
         f"no row for image '{names[2]}', class Gravel",
         f"row '{names[3]}_Fish': 3 numbers",
-        f"train.csv, line {sugar}: row '{names[3]}_Sugar': the run '6140 9'",
+        f"train.csv, line {sugar}: row '{names[3]}_Sugar': the segment '6140 9'",
         f"'{names[4]}_Flour' does not end in one of",
         f"row '{names[5]}_Fish' stands there 2 times",
     ):

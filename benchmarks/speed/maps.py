@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from timing import data_folder
 
-from skyfold.rle.rle import decode_many
+from skyfold.rle.codec import decode_many
 
 HEIGHT, WIDTH = 350, 525
 NOWHERE = 0.53  # share of the image x class pairs of "Understanding Clouds" that hold none

@@ -16,7 +16,7 @@ import numpy as np
 from timing import Line, Work, growth, ratios
 
 from skyfold.rle.coco import counts_of
-from skyfold.rle.rle import decode, decode_many, encode, encode_many
+from skyfold.rle.codec import decode, decode_many, encode, encode_many
 from speed.classic import mask_to_text, text_to_mask
 from speed.maps import HEIGHT, WIDTH, cloud_masks
 

@@ -22,7 +22,7 @@ from timing import Line, Work, data_folder, growth, ratios
 
 from skyfold.competition import Competition, Truth, build
 from skyfold.pipeline.score import prediction_stats
-from skyfold.rle.rle import decode_many, encode_many
+from skyfold.rle.codec import decode_many, encode_many
 from speed.classic import dice, text_to_mask
 from speed.maps import HEIGHT, WIDTH, truth_masks
 

@@ -14,7 +14,7 @@ import numpy as np
 from skyfold.data.images import files_stamp, read_plane
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.files import digest
-from skyfold.rle import rle
+from skyfold.rle.codec import decode_many
 from skyfold.types import IntPair
 
 # How truth drawn at the size of the image becomes truth on the competition's grid. Assumed: the contests do not say.
@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 256
 class RleMasks:
     """Run-length text as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
 
-    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) that the runs count in; rows (n, K): the names of
+    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) of their masks; rows (n, K): the names of
     the texts in error messages.
     """
 
@@ -44,7 +44,7 @@ class RleMasks:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        planes = rle.decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
+        planes = decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
     def fingerprint(self) -> str:

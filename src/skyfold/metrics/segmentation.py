@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.errors import InvalidSubmission
-from skyfold.rle.run_lists import RunLists
+from skyfold.metrics.segment_overlap import overlap_counts
+from skyfold.rle.segments import Segments
 
 LONGEST_UINT8_SUM = 255
 
@@ -39,12 +40,10 @@ class _Overlap:
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         return _overlap_counts(target, pred, valid)
 
-    def stats_of_runs(
-        self, *, target: RunLists, pred: RunLists, classes: int, valid: RunLists | None = None
+    def stats_of_segments(
+        self, *, target: Segments, pred: Segments, classes: int, valid: Segments | None = None
     ) -> np.ndarray:
-        """As `stats`, of the runs of n * K masks and, where not all pixels count, of n masks of those that do."""
-        from skyfold.metrics.run_overlap import overlap_counts  # numba loads in a second, and not for every command
-
+        """As `stats`, of the segments of n * K masks and, where not all pixels count, of n masks of those that do."""
         return overlap_counts(target, pred, valid, classes)
 
 

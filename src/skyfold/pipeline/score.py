@@ -11,9 +11,7 @@ import numpy as np
 from skyfold.competition import Competition, Truth
 from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
-from skyfold.rle.mask_runs import runs_of
-from skyfold.rle.run_lists import RunLists, joined
-from skyfold.rle.run_masks import RunMasks
+from skyfold.rle.segments import SegmentMasks, Segments
 from skyfold.types import ArraySequence
 
 CHUNK_PIXELS = 16 << 20
@@ -63,17 +61,17 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
 def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArraySequence) -> np.ndarray:
     """Sufficient statistics (n, S) of `pred`, rows in the order of the truth's ids.
 
-    Where truth and prediction are runs they are counted as such, to the same numbers as pixel by pixel.
+    Where truth and prediction are segments they are counted as such, to the same numbers as pixel by pixel.
     """
     known = _read(competition, truth)
     if len(pred) != len(known.ids):
         raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
-    stats_of_runs = getattr(competition.metric, "stats_of_runs", None)
-    if stats_of_runs is not None and isinstance(known.targets, RunMasks) and isinstance(pred, RunMasks):
-        target = known.targets.runs
-        valid = None if known.valid is None else _runs_of(known.valid, competition, target.order)
-        counted: np.ndarray = stats_of_runs(
-            target=target, pred=pred.runs, valid=valid, classes=len(competition.classes)
+    stats_of_segments = getattr(competition.metric, "stats_of_segments", None)
+    if stats_of_segments is not None and isinstance(known.targets, SegmentMasks) and isinstance(pred, SegmentMasks):
+        target = known.targets.segments
+        valid = None if known.valid is None else _segments_of(known.valid, competition, target.order)
+        counted: np.ndarray = stats_of_segments(
+            target=target, pred=pred.segments, valid=valid, classes=len(competition.classes)
         )
         return counted
     parts = []
@@ -93,9 +91,10 @@ def _read(competition: Competition, truth: Path | Truth) -> Truth:
     return truth if isinstance(truth, Truth) else competition.read_truth(truth)
 
 
-def _runs_of(masks: ArraySequence, competition: Competition, order: str) -> RunLists:
+def _segments_of(masks: ArraySequence, competition: Competition, order: str) -> Segments:
     chunks = _chunks(len(masks), competition)
-    return joined([runs_of(np.stack([masks[i] for i in rows]).astype(bool), order) for rows in chunks])
+    parts = [Segments.from_masks(np.stack([masks[i] for i in rows]).astype(bool), order) for rows in chunks]
+    return Segments.concatenate(parts)
 
 
 def _chunks(n: int, competition: Competition) -> list[range]:

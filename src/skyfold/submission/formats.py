@@ -15,9 +15,9 @@ import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
 from skyfold.plugins import nearest
-from skyfold.rle.rle import KAGGLE, Dialect, encode_many, parse_all, parse_many
-from skyfold.rle.run_masks import RunMasks
-from skyfold.submission.plain_table import KeyedRuns, read_plain
+from skyfold.rle.codec import KAGGLE, Dialect, encode_many, parse, parse_all
+from skyfold.rle.segments import SegmentMasks
+from skyfold.submission.plain_table import KeyedSegments, read_plain
 from skyfold.types import ArraySequence, IntPair
 
 PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes of a packed file: kind, suffix
@@ -55,7 +55,7 @@ class RleTable:
         """The table at `path`, all text; InvalidSubmission as `read_table`."""
         return read_table(path, self.columns)
 
-    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, RunMasks]:
+    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, SegmentMasks]:
         """The masks of `ids` in the table at `path`, of all that it holds where None: the ids, and masks as `decode`.
 
         Every row is checked. InvalidSubmission names the file and lists what is wrong with it; rows of other ids are
@@ -68,19 +68,19 @@ class RleTable:
         found = self._ids_of(table.keys) if sorted_ids is None else sorted_ids
         wanted = found if ids is None else ids
         if sorted_ids is not None and np.array_equal(found, wanted):
-            return wanted, RunMasks(table.runs, len(self.classes))
+            return wanted, SegmentMasks(table.segments, len(self.classes))
         try:
-            return wanted, RunMasks(table.runs.take(self._places(table.keys, wanted)), len(self.classes))
+            return wanted, SegmentMasks(table.segments.take(self._places(table.keys, wanted)), len(self.classes))
         except InvalidSubmission as error:
             raise InvalidSubmission(f"{path}: {error}") from None
 
-    def _read_closely(self, path: Path) -> KeyedRuns:
+    def _read_closely(self, path: Path) -> KeyedSegments:
         """The table at `path`, however it is quoted and laid out; InvalidSubmission as `read_masks`."""
         table = self.read(path)
         if problems := self.problems(table, None):
             raise InvalidSubmission(self._not_a_table(path, problems))
         texts = table[self.rle_column].tolist()
-        return KeyedRuns(table[self.key_column].tolist(), parse_many(texts, self.shape, self.dialect))
+        return KeyedSegments(table[self.key_column].tolist(), parse(texts, self.shape, self.dialect))
 
     def _not_a_table(self, path: Path, problems: list[str]) -> str:
         return f"{path}: not a table of masks of {self.shape[0]}x{self.shape[1]} pixels\n{listing(problems)}"
@@ -98,10 +98,10 @@ class RleTable:
                     f"masks of '{name}': expected bool {expected}, got {masks.dtype} {masks.shape}. Apply the "
                     "post-processing and resize to the submission's size first."
                 )
-            texts += encode_many(np.moveaxis(masks, -1, 0), self.dialect)
+            texts += encode_many(masks[np.newaxis], self.dialect)
         return pd.DataFrame({self.key_column: list(self._keys(ids)), self.rle_column: texts}, dtype=object)
 
-    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> RunMasks:
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> SegmentMasks:
         """The masks of `ids`, bool (H, W, K) each, drawn when indexed.
 
         InvalidSubmission for columns or keys that are missing or doubled, and for run-length text of these ids.
@@ -115,7 +115,7 @@ class RleTable:
             raise InvalidSubmission(f"row '{doubled.iloc[0]}' is there twice; keep one of them.")
         places = self._places(keys.tolist(), ids)
         texts = table[self.rle_column].to_numpy(dtype=object)[places]
-        return RunMasks(parse_many(texts, self.shape, self.dialect, rows=list(self._keys(ids))), len(self.classes))
+        return SegmentMasks(parse(texts, self.shape, self.dialect, rows=list(self._keys(ids))), len(self.classes))
 
     def _places(self, keys: list[str], ids: np.ndarray) -> np.ndarray:
         """Where the rows of `ids` are, image by image, class by class; InvalidSubmission names one that is missing."""
@@ -274,7 +274,7 @@ def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
     Python's reader, since pandas fills a line that was cut off with empty fields: masks that nobody made.
     """
     opened = gzip.open if path.suffix == ".gz" else open
-    limit = csv.field_size_limit(sys.maxsize)  # a mask of many runs is longer than the usual limit of a field
+    limit = csv.field_size_limit(sys.maxsize)  # a mask of many segments is longer than the usual limit of a field
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

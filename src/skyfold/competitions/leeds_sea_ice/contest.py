@@ -1,8 +1,8 @@
 """Kaggle "Leeds SciML Sea Ice Segmentation" (2023): where a scene shows ice, seen by light and by radar.
 
 `train/` and `test/` hold TIFF files by sample: `<id>_vis.tiff`, RGB; `<id>_sar.tiff`, one band of radar at three times
-the size; and, to learn from, `<id>_ref.tiff`, the mask. A submission has the columns id and rle, one row a sample, its
-runs counted on the grid of the masks; a truth file to score against is such a table, or a folder of masks. The names of
+the size; and, to learn from, `<id>_ref.tiff`, the mask. A submission has the columns id and rle, one row a sample,
+encoded on the grid of the masks; a truth file to score against is such a table, or a folder of masks. The names of
 files and columns, and the values of masks, are assumed.
 """
 
@@ -38,7 +38,7 @@ from skyfold.types import IntPair, Metric, Samples
 
 GRID = (240, 240)
 WANTED = {"train": ("vis", "sar", "ref"), "test": ("vis", "sar")}
-KEY, RUNS = "id", "rle"
+KEY, RLE = "id", "rle"
 ICE = (1, 255)  # masks are written in both ways
 OFFICIAL = {"train": 1407, "test": 352}  # samples of the contest
 Sample = dict[str, Path]
@@ -126,7 +126,7 @@ class Layout:
 
     @property
     def submission(self) -> RleTable:
-        return RleTable(("ice",), self.grid, key_column=KEY, rle_column=RUNS, bare_ids=True)
+        return RleTable(("ice",), self.grid, key_column=KEY, rle_column=RLE, bare_ids=True)
 
     def load(self, folder: Path, part: str) -> Samples:
         """Looks at names alone. Test samples come in the order of sample_submission.csv, where there is one."""

@@ -20,7 +20,7 @@ from skyfold.data.images import THREADS
 from skyfold.data.sample_folder import whole_numbers, write_whole
 from skyfold.errors import DataLayoutError
 from skyfold.progress import Progress
-from skyfold.rle import rle
+from skyfold.rle.codec import encode
 
 SAR_STEP = 3  # sides of the radar image over those of the visible one
 LOOKS = 4  # of the radar: more looks, less speckle
@@ -69,15 +69,15 @@ def _write_files(folder: Path, settings: SampleSettings) -> None:
             path = folder / parts[index] / f"{names[index]}_{kind}.tiff"
             if not cv2.imwrite(str(path), image):
                 raise DataLayoutError(f"{path}: cannot be written. Is the disk full?")
-        return rle.encode(mask)
+        return encode(mask)
 
     with Progress("writing the sample", count, "samples") as progress, ThreadPoolExecutor(THREADS) as pool:
-        runs = []
+        texts = []
         for text in pool.map(write_scene, range(count)):
-            runs.append(text)
+            texts.append(text)
             progress.advance()
     test = slice(settings.train, None)
-    _write_csv(folder / "test_truth.csv", list(zip(names[test], runs[test], strict=True)))
+    _write_csv(folder / "test_truth.csv", list(zip(names[test], texts[test], strict=True)))
     _write_csv(folder / "sample_submission.csv", [(name, "") for name in names[test]])
 
 

@@ -21,21 +21,21 @@ from skyfold.data.images import ImageFiles, check_images, image_paths, read_head
 from skyfold.data.masks import RleMasks
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.rle import rle
+from skyfold.rle.codec import parse
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.types import ArraySequence, IntPair, Samples
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 GRID = (350, 525)  # of the contest itself, whose images are 1400 x 2100
 GRID_STEP = 4  # sides of an image over those of the grid
-KEY, RUNS = "Image_Label", "EncodedPixels"
+KEY, RLE = "Image_Label", "EncodedPixels"
 IMAGES = {"train": "train_images", "test": "test_images"}
 
 
 def build(folder: Path | None = None, *, grid: Sequence[int] | None = None) -> Competition:
     """grid: (H, W) of predictions; without it a quarter of the first training image, or the contest's own 350 x 525."""
     size = grid_option(grid) if grid is not None else _grid_of(folder)
-    submission = RleTable(CLASSES, size, key_column=KEY, rle_column=RUNS)
+    submission = RleTable(CLASSES, size, key_column=KEY, rle_column=RLE)
     return Competition(
         name="understanding_clouds",
         task="segmentation",
@@ -145,7 +145,7 @@ def _in_order_of(table: Path, paths: list[Path]) -> list[Path]:
     """Images that the table does not name come last."""
     place: dict[str, int] = {}
     try:
-        keys = read_table(table, (KEY, RUNS))[KEY]
+        keys = read_table(table, (KEY, RLE))[KEY]
     except InvalidSubmission as error:
         raise DataLayoutError(str(error)) from None
     for key in keys:
@@ -160,11 +160,11 @@ def _image_size(grid: IntPair) -> IntPair:
 def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tuple[np.ndarray, list[str]]:
     """Run-length text of each image and class, object (n, 4), '' where empty; and all that is wrong with the rows.
 
-    The text itself is looked at only where `drawn_at` says which (H, W) its runs count in.
+    The text itself is looked at only where `drawn_at` says the (H, W) of its mask.
     """
     texts = np.full((len(ids), len(CLASSES)), "", dtype=object)
     try:
-        table = read_table(path, (KEY, RUNS))
+        table = read_table(path, (KEY, RLE))
     except InvalidSubmission as error:
         return texts, [str(error)]
     if not len(table):
@@ -174,7 +174,7 @@ def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tupl
     rows_of = Counter(table[KEY])
     seen: set[tuple[str, str]] = set()
     strangers: dict[str, int] = {}
-    for line, (key, text) in enumerate(zip(table[KEY], table[RUNS], strict=True), start=2):
+    for line, (key, text) in enumerate(zip(table[KEY], table[RLE], strict=True), start=2):
         name, _, kind = key.rpartition("_")
         if kind not in CLASSES:
             problems.append(f"{path}, line {line}: '{key}' does not end in one of _{', _'.join(CLASSES)}")
@@ -185,7 +185,7 @@ def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tupl
         else:
             seen.add((name, kind))
             texts[place[name], CLASSES.index(kind)] = text
-            problems += [] if drawn_at is None else _wrong_runs(f"{path}, line {line}", key, text, drawn_at)
+            problems += [] if drawn_at is None else _wrong_rle(f"{path}, line {line}", key, text, drawn_at)
     file_of = {name.casefold(): name for name in ids.tolist()}
     in_other_case = {name: file_of[name.casefold()] for name in strangers if name.casefold() in file_of}
     if in_other_case:
@@ -209,9 +209,9 @@ def _texts(path: Path, ids: np.ndarray, drawn_at: IntPair | None = None) -> tupl
     return texts, problems
 
 
-def _wrong_runs(where: str, key: str, text: str, drawn_at: IntPair) -> list[str]:
+def _wrong_rle(where: str, key: str, text: str, drawn_at: IntPair) -> list[str]:
     try:
-        rle.parse(text, drawn_at[0] * drawn_at[1], row=key)
+        parse([text], drawn_at, rows=[key])
     except InvalidSubmission as error:
         return [f"{where}: {error}"]
     return []

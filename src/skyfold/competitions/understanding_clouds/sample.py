@@ -23,7 +23,7 @@ from skyfold.data.masks import resample
 from skyfold.data.sample_folder import whole_numbers, write_whole
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.progress import Progress
-from skyfold.rle import rle
+from skyfold.rle.codec import encode
 from skyfold.types import IntPair
 
 EMPTY_RATES = {"Fish": 0.50, "Flower": 0.57, "Gravel": 0.47, "Sugar": 0.33}  # as in the contest's train.csv
@@ -83,13 +83,13 @@ def _write_files(folder: Path, settings: SampleSettings) -> None:
     with Progress("writing the sample", count) as progress, ThreadPoolExecutor(THREADS) as pool:
         rows: list[tuple[str, str, np.ndarray]] = []
         for name, masks in zip(names, pool.map(write_scene, range(count)), strict=True):
-            rows += [(f"{name}_{kind}", rle.encode(mask), mask) for kind, mask in zip(EMPTY_RATES, masks, strict=True)]
+            rows += [(f"{name}_{kind}", encode(mask), mask) for kind, mask in zip(EMPTY_RATES, masks, strict=True)]
             progress.advance()
     split = settings.train * len(EMPTY_RATES)
     grid = (settings.height // GRID_STEP, settings.height * 3 // 2 // GRID_STEP)
     _write_csv(folder / "train.csv", [(key, text) for key, text, _ in rows[:split]])
     _write_csv(folder / "sample_submission.csv", [(key, "1 1") for key, _, _ in rows[split:]])
-    on_grid = [(key, rle.encode(resample(mask.view(np.uint8), grid).view(bool))) for key, _, mask in rows[split:]]
+    on_grid = [(key, encode(resample(mask.view(np.uint8), grid).view(bool))) for key, _, mask in rows[split:]]
     _write_csv(folder / "test_truth.csv", on_grid)
 
 

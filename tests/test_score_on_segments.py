@@ -1,4 +1,4 @@
-"""A submission scored on its runs has the score of its pixels, to the last bit."""
+"""A submission scored on its segments has the score of its pixels, to the last bit."""
 
 import csv
 import gzip
@@ -12,22 +12,16 @@ from hypothesis import strategies as st
 
 from skyfold.competition import Truth, build
 from skyfold.errors import InvalidSubmission
-from skyfold.metrics.run_overlap import overlap_counts
+from skyfold.metrics.segment_overlap import overlap_counts
 from skyfold.metrics.segmentation import METRICS, MeanDice
 from skyfold.pipeline.score import prediction_stats, score_submission
-from skyfold.rle.mask_runs import runs_of
-from skyfold.rle.rle import parse_many
-from skyfold.rle.run_masks import RunMasks
+from skyfold.rle.codec import parse
+from skyfold.rle.segments import SegmentMasks, Segments
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")
 
-ON_RUNS = [metric() for metric in METRICS.values() if hasattr(metric, "stats_of_runs")]
-
-
-def as_runs(masks, order="column"):
-    """RunLists of masks (n, H, W, K), those of one image together."""
-    return runs_of(np.ascontiguousarray(np.moveaxis(masks, -1, 1)).reshape(-1, *masks.shape[1:3]), order)
+ON_SEGMENTS = [metric() for metric in METRICS.values() if hasattr(metric, "stats_of_segments")]
 
 
 @st.composite
@@ -40,60 +34,60 @@ def pairs(draw):
     return target, pred, rng.random((n, height, width)) < draw(densities)
 
 
-@pytest.mark.parametrize("metric", ON_RUNS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", ON_SEGMENTS, ids=lambda metric: metric.name)
 @pytest.mark.parametrize("order", ["column", "row"])
 @given(masks=pairs(), some_undefined=st.booleans())
 @settings(max_examples=40)
-def test_statistics_of_runs_are_those_of_pixels(metric, order, masks, some_undefined):
+def test_statistics_of_segments_are_those_of_pixels(metric, order, masks, some_undefined):
     target, pred, valid = masks
     by_pixels = metric.stats(target=target, pred=pred, valid=valid if some_undefined else None)
-    by_runs = metric.stats_of_runs(
-        target=as_runs(target, order),
-        pred=as_runs(pred, order),
-        valid=runs_of(valid, order) if some_undefined else None,
+    by_segments = metric.stats_of_segments(
+        target=Segments.from_masks(target, order),
+        pred=Segments.from_masks(pred, order),
+        valid=Segments.from_masks(valid, order) if some_undefined else None,
         classes=target.shape[-1],
     )
-    assert by_runs.dtype == by_pixels.dtype
-    np.testing.assert_array_equal(by_runs, by_pixels)
-    assert metric.score(by_runs) == metric.score(by_pixels)
+    assert by_segments.dtype == by_pixels.dtype
+    np.testing.assert_array_equal(by_segments, by_pixels)
+    assert metric.score(by_segments) == metric.score(by_pixels)
 
 
-def test_four_metrics_can_be_had_from_runs():
-    assert [metric.name for metric in ON_RUNS] == ["mean_dice", "mean_iou", "global_dice", "global_iou"]
+def test_four_metrics_can_be_had_from_segments():
+    assert [metric.name for metric in ON_SEGMENTS] == ["mean_dice", "mean_iou", "global_dice", "global_iou"]
 
 
 def test_counts_worked_by_hand():
     # Truth has the pixels 0 1 2 and 6 7, the prediction 2 3 and 5 to 8: they share 2, 6 and 7.
-    target, pred = parse_many(["1 3 7 2"], (3, 3)), parse_many(["3 2 6 4"], (3, 3))
+    target, pred = parse(["1 3 7 2"], (3, 3)), parse(["3 2 6 4"], (3, 3))
     assert overlap_counts(target, pred, None, 1).tolist() == [[3.0, 6.0, 5.0]]
     # Without the pixels 5 and 6 they share 2 and 7; 4 are left of the prediction and 4 of the truth.
-    defined = parse_many(["1 5 8 2"], (3, 3))
+    defined = parse(["1 5 8 2"], (3, 3))
     assert overlap_counts(target, pred, defined, 1).tolist() == [[2.0, 4.0, 4.0]]
 
 
-def test_runs_that_touch_count_as_one():
-    joined, apart = parse_many(["2 6"], (3, 3)), parse_many(["2 2 4 3 7 1"], (3, 3))
+def test_segments_that_touch_count_as_one():
+    joined, apart = parse(["2 6"], (3, 3)), parse(["2 2 4 3 7 1"], (3, 3))
     assert overlap_counts(joined, apart, None, 1).tolist() == [[6.0, 6.0, 6.0]]
 
 
 def test_all_empty_prediction_scores_what_is_empty_and_no_more():
-    target, pred = parse_many(["1 2", "", "", ""], (3, 3)), parse_many([""] * 4, (3, 3))
-    stats = MeanDice().stats_of_runs(target=target, pred=pred, classes=4)
+    target, pred = parse(["1 2", "", "", ""], (3, 3)), parse([""] * 4, (3, 3))
+    stats = MeanDice().stats_of_segments(target=target, pred=pred, classes=4)
     assert MeanDice().score(stats) == 0.75
 
 
 @pytest.mark.parametrize(
     ("pred", "valid", "message"),
     [
-        (parse_many(["", ""], (3, 4)), None, "prediction: expected 2 masks of (3, 3)"),
-        (parse_many([""], (3, 3)), None, "got 1 of (3, 3)"),
-        (runs_of(np.zeros((2, 3, 3), bool), "row"), None, "by row"),
-        (parse_many(["", ""], (3, 3)), parse_many(["", ""], (3, 3)), "pixels that count: expected 1 masks"),
+        (parse(["", ""], (3, 4)), None, "prediction: expected 2 masks of (3, 3)"),
+        (parse([""], (3, 3)), None, "got 1 of (3, 3)"),
+        (Segments.from_masks(np.zeros((2, 3, 3), bool), "row"), None, "by row"),
+        (parse(["", ""], (3, 3)), parse(["", ""], (3, 3)), "pixels that count: expected 1 masks"),
     ],
 )
-def test_runs_that_do_not_fit_together_are_refused(pred, valid, message):
+def test_segments_that_do_not_fit_together_are_refused(pred, valid, message):
     with pytest.raises(InvalidSubmission) as refusal:
-        overlap_counts(parse_many(["1 1", ""], (3, 3)), pred, valid, 2)
+        overlap_counts(parse(["1 1", ""], (3, 3)), pred, valid, 2)
     assert message in str(refusal.value)
 
 
@@ -126,8 +120,8 @@ def test_decoded_prediction_and_undefined_pixels_count_the_same(competition, fil
     truth, submission, target, pred = files
     known = competition.read_truth(truth)
     read = competition.read_pred(submission, known.ids)
-    assert isinstance(known.targets, RunMasks)
-    assert isinstance(read, RunMasks)
+    assert isinstance(known.targets, SegmentMasks)
+    assert isinstance(read, SegmentMasks)
     decoded = [read[i] for i in range(len(read))]
     np.testing.assert_array_equal(
         prediction_stats(competition, known, read), prediction_stats(competition, truth, decoded)
@@ -146,7 +140,7 @@ def test_another_number_of_images_is_refused(competition, files):
 
 
 @pytest.mark.real_data
-def test_real_rows_score_alike_on_runs_and_on_pixels(tmp_path):
+def test_real_rows_score_alike_on_segments_and_on_pixels(tmp_path):
     folder = os.environ.get("SKYFOLD_DATA")
     path = Path(folder or "") / "clouds_labels" / "train_all_525x350.csv.gz"
     if not folder or not path.is_file():
@@ -162,6 +156,6 @@ def test_real_rows_score_alike_on_runs_and_on_pixels(tmp_path):
     known = competition.read_truth(truth)
     read = competition.read_pred(pred, known.ids)
     decoded = [read[i] for i in range(len(read))]
-    on_runs = prediction_stats(competition, known, read)
-    np.testing.assert_array_equal(on_runs, prediction_stats(competition, known, decoded))
-    assert 0.1 < competition.metric.score(on_runs) < 0.9
+    on_segments = prediction_stats(competition, known, read)
+    np.testing.assert_array_equal(on_segments, prediction_stats(competition, known, decoded))
+    assert 0.1 < competition.metric.score(on_segments) < 0.9

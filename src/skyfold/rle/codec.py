@@ -1,0 +1,240 @@
+"""Run-length encoding (RLE) of masks as text, in the dialects of the competitions.
+
+A mask is written as `start length` of each of its segments. The texts of a submission are read by one compiled loop;
+whatever it does not know is read again token by token, to be put right or refused in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from skyfold.errors import InvalidSubmission
+from skyfold.rle.segments import Segments, position_dtype, require_masks
+from skyfold.types import IntPair
+
+SEGMENTS = re.compile(r"(\d+\s+0*[1-9]\d*\s*)+")
+WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a competition writes segments.
+
+    first_index    number of the first pixel (with relative starts: what is added to every start)
+    order          "column": top to bottom, then left to right; "row": left to right, then top to bottom
+    starts         "absolute": counted from the first pixel; "relative": from the end of the segment before
+    empty          text of an empty mask; ValueError where it could be a segment
+    also_empty     other texts that are read as an empty mask; a missing value and blank text always are
+    """
+
+    name: str
+    first_index: Literal[0, 1] = 1
+    order: Literal["column", "row"] = "column"
+    starts: Literal["absolute", "relative"] = "absolute"
+    empty: str = ""
+    also_empty: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for text in (self.empty, *self.also_empty):
+            if SEGMENTS.fullmatch(text):
+                raise ValueError(f"dialect {self.name}: {text!r} is to mean an empty mask, but is a segment too.")
+
+    def reads_as_empty(self, text: object) -> bool:
+        """True for None, NaN, blank text, and what the dialect writes for an empty mask."""
+        if text is None or (isinstance(text, float) and np.isnan(text)):
+            return True
+        return isinstance(text, str) and text.strip() in {"", self.empty, *self.also_empty}
+
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("kaggle"),
+        Dialect("kaggle_minus_one", empty="-1"),
+        Dialect("kaggle_dash", empty="-", also_empty=("-1",)),
+        Dialect("kaggle_one_zero", empty="1 0"),
+        Dialect("row_major", order="row"),
+        Dialect("siim", first_index=0, starts="relative", empty="-1"),
+    )
+}
+KAGGLE = DIALECTS["kaggle"]
+
+
+def encode(mask: np.ndarray, dialect: Dialect = KAGGLE) -> str:
+    """Text of a mask, bool (H, W); TypeError for any other dtype, since a probability is not a mask yet.
+
+    >>> encode(np.array([[0, 1, 1], [0, 1, 0]], dtype=bool))
+    '3 3'
+    """
+    require_masks(mask, "(H, W)")
+    return encode_many(mask[np.newaxis], dialect)[0]
+
+
+def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE) -> list[str]:
+    """Texts of masks, bool (n, H, W), or (n, H, W, K) for n * K texts, those of one image together."""
+    return to_text(Segments.from_masks(masks, dialect.order), dialect)
+
+
+def decode(text: object, shape: IntPair, dialect: Dialect = KAGGLE, *, row: str = "") -> np.ndarray:
+    """Mask that `text` describes, bool (H, W) of the given `shape`; InvalidSubmission as `parse_all`, naming `row`.
+
+    >>> decode("3 3", (2, 3)).astype(int).tolist()
+    [[0, 1, 1], [0, 1, 0]]
+    """
+    mask: np.ndarray = decode_many([text], shape, dialect, rows=[row])[0]
+    return mask
+
+
+def decode_many(
+    texts: Sequence[object],
+    shape: IntPair,
+    dialect: Dialect = KAGGLE,
+    *,
+    rows: Sequence[str] | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Masks of the texts, bool (n, H, W); InvalidSubmission and `rows` as `parse`.
+
+    out: C-ordered bool (n, H, W) to be filled and returned, so that a loop over many texts can reuse its memory.
+    """
+    segments = parse(texts, shape, dialect, rows=rows)
+    return segments.to_masks(out=None if out is None else out[..., np.newaxis])[..., 0]
+
+
+def to_text(segments: Segments, dialect: Dialect = KAGGLE) -> list[str]:
+    """Text of every mask; `segments` must be counted in the order of `dialect`."""
+    from skyfold.rle import _kernels
+
+    digits = len(str(segments.shape[0] * segments.shape[1]))
+    text = np.empty(len(segments.starts) * 2 * (digits + 1) + len(segments), dtype=np.uint8)
+    size = _kernels.write_lines(
+        segments.starts, segments.ends, segments.offsets, dialect.first_index, dialect.starts == "relative", text
+    )
+    texts = text[:size].tobytes().decode("ascii").split("\n")[:-1]
+    return [each or dialect.empty for each in texts] if dialect.empty else texts
+
+
+def parse(
+    texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
+) -> Segments:
+    """Segments of every text; InvalidSubmission for the first that `parse_all` refuses. rows: as `parse_all`."""
+    segments, refused = parse_all(texts, shape, dialect, rows=rows)
+    if refused:
+        raise InvalidSubmission(next(iter(refused.values())))
+    return segments
+
+
+def parse_all(
+    texts: Sequence[object], shape: IntPair, dialect: Dialect = KAGGLE, *, rows: Sequence[str] | None = None
+) -> tuple[Segments, dict[int, str]]:
+    """Segments of every text, none where it is refused; and the refusals, by position.
+
+    Refused, by row and token: anything but whole numbers, an odd number of them, a start before the first pixel, a
+    length below 1, segments out of order, overlapping, or past the last pixel. Segments that touch are accepted.
+    rows: (n,) labels for error messages; the positions where None.
+    """
+    known = [text if isinstance(text, str) and text.isascii() and "\n" not in text else "?" for text in texts]
+    lines = parse_lines(_as_lines(known), shape, dialect)
+    refused, again = {}, False
+    for place in np.flatnonzero(~lines.plain).tolist():
+        known[place] = ""
+        if dialect.reads_as_empty(texts[place]):
+            continue
+        try:
+            known[place] = _in_plain_spelling(texts[place], shape, dialect, str(place) if rows is None else rows[place])
+            again = True
+        except InvalidSubmission as error:
+            refused[place] = str(error)
+    return (parse_lines(_as_lines(known), shape, dialect) if again else lines).segments, refused
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines `key,text`: segments of each text; bounds, int64 (n, 3), of key, comma and end in bytes.
+
+    plain: bool (n,), False and no segments where a text is not right or not plain, as the marker for an empty mask.
+    """
+
+    segments: Segments
+    bounds: np.ndarray
+    plain: np.ndarray
+
+
+def parse_lines(text: bytes, shape: IntPair, dialect: Dialect) -> Lines:
+    """Lines of a table, at the speed of its bytes; InvalidSubmission where one has no comma."""
+    from skyfold.rle import _kernels
+
+    most, dtype = text.count(b"\n") + 1, position_dtype(shape)
+    starts, ends = np.empty(len(text) // 4 + 1, dtype), np.empty(len(text) // 4 + 1, dtype)
+    offsets, bounds, plain = np.empty(most + 1, np.int64), np.empty((most, 3), np.int64), np.empty(most, np.bool_)
+    n = _kernels.read_lines(
+        np.frombuffer(text, np.uint8),
+        dialect.first_index,
+        dialect.starts == "relative",
+        shape[0] * shape[1],
+        starts,
+        ends,
+        offsets,
+        bounds,
+        plain,
+    )
+    if n == _kernels.NO_TABLE:
+        raise InvalidSubmission("a line has no comma; expected 'key,start length start length ...'.")
+    found = offsets[n]
+    return Lines(Segments(starts[:found], ends[:found], offsets[: n + 1], shape, dialect.order), bounds[:n], plain[:n])
+
+
+def _as_lines(texts: list[str]) -> bytes:
+    return "".join(f",{text}\n" for text in texts).encode("ascii")
+
+
+def _in_plain_spelling(text: object, shape: IntPair, dialect: Dialect, row: str) -> str:
+    """`text` as the compiled loop reads it: unusual blanks and leading zeros put right; InvalidSubmission if wrong."""
+    if not isinstance(text, str):
+        raise InvalidSubmission(f"row '{row}': expected run-length text, got {text!r}. Read the column as text.")
+    tokens, size = text.split(), shape[0] * shape[1]
+    for position, token in enumerate(tokens, start=1):
+        if not WHOLE_NUMBER.fullmatch(token):
+            raise InvalidSubmission(
+                f"row '{row}': token {position} is {token[:40]!r}, not a whole number. Write the mask as pairs "
+                "'start length', separated by spaces."
+            )
+    if len(tokens) % 2:
+        raise InvalidSubmission(
+            f"row '{row}': {len(tokens)} number{'s' if len(tokens) > 1 else ''}, but segments are pairs 'start "
+            f"length'; the last start, {tokens[-1]}, has no length. Was the line cut off? Encode the mask again."
+        )
+    numbers = np.fromstring(" ".join(tokens), np.int64, sep=" ").tolist()  # beyond int64: the largest it holds
+    before = reach = 0
+    for place in range(0, len(numbers), 2):
+        written, length = numbers[place : place + 2]
+        start = written - dialect.first_index + (reach if dialect.starts == "relative" else 0)
+        here = f"the segment '{tokens[place]} {tokens[place + 1]}' at token {place + 1}"
+        if written < dialect.first_index:
+            raise InvalidSubmission(
+                f"row '{row}': token {place + 1} is a {'negative' if written < 0 else '0'} start; the first pixel has "
+                f"the number {dialect.first_index}. Shift the starts."
+            )
+        if length < 1:
+            raise InvalidSubmission(
+                f"row '{row}': token {place + 2} is a {'negative' if length < 0 else '0'} length; every segment has at "
+                "least 1 pixel. Leave the segment out."
+            )
+        if start + length > size:
+            raise InvalidSubmission(
+                f"row '{row}': {here} ends past the last of {size} pixels. Was the mask encoded at another size? "
+                "Resize it to the submission's size first."
+            )
+        if start < reach:
+            raise InvalidSubmission(
+                f"row '{row}': {here} {'starts before' if start < before else 'overlaps'} the segment "
+                f"'{tokens[place - 2]} {tokens[place - 1]}' ahead of it. Sort the segments by start and join those "
+                "that overlap."
+            )
+        before, reach = start, start + length
+    return " ".join(map(str, numbers))

@@ -1,0 +1,145 @@
+"""Segments of masks: where each stretch of mask pixels begins and ends, in flat arrays for many masks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyfold.types import IntPair
+
+LARGEST_INT32 = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments of n masks of `shape` (H, W): those of mask i are starts[offsets[i] : offsets[i + 1]], ends alike.
+
+    starts, ends: int32 (int64 for masks of 2^31 pixels or more), counted from 0, end excluded; those of one mask are
+    sorted and disjoint, but may touch. offsets: int64 (n + 1,), from 0 on. order: how pixels are counted, "column" (top
+    to bottom, then left to right) or "row" (left to right, then top to bottom).
+
+    ValueError for segments that are empty or outside their mask: compiled loops rely on these bounds.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    offsets: np.ndarray
+    shape: IntPair
+    order: str = "column"
+
+    def __post_init__(self) -> None:
+        n, size = len(self.starts), self.shape[0] * self.shape[1]
+        if n and not (self.starts.min() >= 0 and self.ends.max() <= size and (self.starts < self.ends).all()):
+            raise ValueError(f"segments: expected 0 <= start < end <= {size}, the pixels of {self.shape}")
+        if self.offsets[0] != 0 or self.offsets[-1] != n or (self.offsets[1:] < self.offsets[:-1]).any():
+            raise ValueError(f"segments: expected offsets that grow from 0 to {n}, the number of segments")
+
+    @classmethod
+    def from_masks(cls, masks: np.ndarray, order: str = "column") -> Segments:
+        """Segments of masks (n, H, W) or (n, H, W, K), bool; the K masks of an image follow each other.
+
+        TypeError for other arrays.
+        """
+        from skyfold.rle import _kernels
+
+        require_masks(masks, "(n, H, W)", "(n, H, W, K)")
+        planes = masks if masks.ndim == 4 else masks[..., np.newaxis]
+        shape, dtype = (planes.shape[1], planes.shape[2]), position_dtype(planes.shape[1:3])
+        if not masks.size:
+            nothing = np.empty(0, dtype)
+            return cls(nothing, nothing, np.zeros(planes.shape[0] * planes.shape[3] + 1, np.int64), shape, order)
+        borders, offsets = _kernels.find_borders(np.ascontiguousarray(planes).view(np.uint8), order == "column")
+        return cls(borders[0::2].astype(dtype), borders[1::2].astype(dtype), offsets // 2, shape, order)
+
+    def to_masks(self, planes: int = 1, *, out: np.ndarray | None = None) -> np.ndarray:
+        """Masks, bool (n / planes, H, W, planes).
+
+        out: C-ordered bool of that shape, filled and returned; fresh memory where None, whose first touch takes longer
+        than the decoding.
+        """
+        from skyfold.rle import _kernels
+
+        shape = (len(self) // planes, *self.shape, planes)
+        if out is None:
+            out = np.empty(shape, np.bool_)
+        if out.shape != shape or out.dtype != np.bool_ or not out.flags.c_contiguous:
+            raise ValueError(f"out: expected C-ordered bool {shape}, got {out.dtype} {out.shape}")
+        out.fill(False)
+        draw = _kernels.draw_columns if self.order == "column" else _kernels.draw_rows
+        draw(self.starts, self.ends, self.offsets, out.view(np.uint8))
+        return out
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Segments]) -> Segments:
+        """Masks of all parts, which have the shape and order of the first."""
+        counts = [np.diff(part.offsets) for part in parts]
+        return cls(
+            np.concatenate([part.starts for part in parts]),
+            np.concatenate([part.ends for part in parts]),
+            np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64),
+            parts[0].shape,
+            parts[0].order,
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def areas(self) -> np.ndarray:
+        """Pixels of each mask, int64 (n,)."""
+        from skyfold.rle import _kernels
+
+        areas: np.ndarray = _kernels.areas(self.starts, self.ends, self.offsets)
+        return areas
+
+    def take(self, masks: np.ndarray) -> Segments:
+        """Masks with these numbers, in this order."""
+        counts = self.offsets[masks + 1] - self.offsets[masks]
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[masks] - offsets[:-1], counts)
+        return Segments(self.starts[places], self.ends[places], offsets, self.shape, self.order)
+
+    def intersection(self, other: Segments) -> Segments:
+        """Pixels in mask i of both, for each i. ValueError for another number of masks, another shape or order."""
+        from skyfold.rle import _kernels
+
+        if (len(self), self.shape, self.order) != (len(other), other.shape, other.order):
+            raise ValueError(f"expected {len(self)} masks of {self.shape}, got {len(other)} of {other.shape}")
+        starts, ends, offsets = _kernels.intersect(
+            self.starts, self.ends, self.offsets, other.starts, other.ends, other.offsets
+        )
+        return Segments(starts, ends, offsets, self.shape, self.order)
+
+
+@dataclass(frozen=True)
+class SegmentMasks:
+    """Masks of n images as an ArraySequence: `masks[i]` is bool (H, W, K), drawn when indexed.
+
+    segments: of n * K masks, those of one image together, in the order of the classes.
+    """
+
+    segments: Segments
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.segments) // self.classes
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        image = range(len(self))[index]
+        masks = np.arange(image * self.classes, (image + 1) * self.classes)
+        return self.segments.take(masks).to_masks(self.classes)[0]
+
+
+def require_masks(masks: np.ndarray, *shapes: str) -> None:
+    """TypeError for an array that is not bool or has other axes than one of `shapes`, written as "(n, H, W)"."""
+    if masks.dtype != np.bool_ or masks.ndim not in [shape.count(",") + 1 for shape in shapes]:
+        raise TypeError(
+            f"expected a bool mask {' or '.join(shapes)}, got {masks.dtype} {masks.shape}; compare with a threshold "
+            "first"
+        )
+
+
+def position_dtype(shape: IntPair) -> np.dtype[np.signedinteger]:
+    """What holds every position in a mask of `shape`, its end included."""
+    return np.dtype(np.int32 if shape[0] * shape[1] <= LARGEST_INT32 else np.int64)
