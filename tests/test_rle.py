@@ -138,7 +138,7 @@ def test_marker_of_an_empty_mask_is_known_only_where_the_dialect_has_it():
     assert not decode("-1", (2, 3), DIALECTS["kaggle_dash"]).any()
     with pytest.raises(InvalidSubmission):
         decode("-1", (2, 3), KAGGLE)
-    with pytest.raises(ValueError, match="'1 1' is to mean an empty mask, but is a segment too"):
+    with pytest.raises(ValueError, match="'1 1' cannot mark an empty mask, since it is a segment too"):
         Dialect("other", empty="1 1")
 
 

@@ -1,7 +1,7 @@
 """Run-length encoding (RLE) of masks as text, in the dialects of the competitions.
 
-A mask is written as `start length` of each of its segments. The texts of a submission are read by one compiled loop;
-whatever it does not know is read again token by token, to be put right or refused in words.
+A mask is written as `start length` of each of its segments. A compiled loop reads the texts; those that it cannot read
+are checked token by token, then normalized or refused by row and token.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Dialect:
     def __post_init__(self) -> None:
         for text in (self.empty, *self.also_empty):
             if SEGMENTS.fullmatch(text):
-                raise ValueError(f"dialect {self.name}: {text!r} is to mean an empty mask, but is a segment too.")
+                raise ValueError(f"dialect {self.name}: {text!r} cannot mark an empty mask, since it is a segment too.")
 
     def reads_as_empty(self, text: object) -> bool:
         """True for None, NaN, blank text, and what the dialect writes for an empty mask."""
@@ -146,7 +146,7 @@ def parse_all(
         if dialect.reads_as_empty(texts[place]):
             continue
         try:
-            known[place] = _in_plain_spelling(texts[place], shape, dialect, str(place) if rows is None else rows[place])
+            known[place] = _normalized(texts[place], shape, dialect, str(place) if rows is None else rows[place])
             again = True
         except InvalidSubmission as error:
             refused[place] = str(error)
@@ -157,7 +157,7 @@ def parse_all(
 class Lines:
     """Lines `key,text`: segments of each text; bounds, int64 (n, 3), of key, comma and end in bytes.
 
-    plain: bool (n,), False and no segments where a text is not right or not plain, as the marker for an empty mask.
+    plain: bool (n,), False and no segments where a text is invalid or holds more than digits and blanks.
     """
 
     segments: Segments
@@ -166,7 +166,7 @@ class Lines:
 
 
 def parse_lines(text: bytes, shape: IntPair, dialect: Dialect) -> Lines:
-    """Lines of a table, at the speed of its bytes; InvalidSubmission where one has no comma."""
+    """Lines of a table; InvalidSubmission where one has no comma. Empty lines are skipped."""
     from skyfold.rle import _kernels
 
     most, dtype = text.count(b"\n") + 1, position_dtype(shape)
@@ -193,8 +193,8 @@ def _as_lines(texts: list[str]) -> bytes:
     return "".join(f",{text}\n" for text in texts).encode("ascii")
 
 
-def _in_plain_spelling(text: object, shape: IntPair, dialect: Dialect, row: str) -> str:
-    """`text` as the compiled loop reads it: unusual blanks and leading zeros put right; InvalidSubmission if wrong."""
+def _normalized(text: object, shape: IntPair, dialect: Dialect, row: str) -> str:
+    """`text` without unusual blanks and leading zeros, for the compiled loop; InvalidSubmission as `parse_all`."""
     if not isinstance(text, str):
         raise InvalidSubmission(f"row '{row}': expected run-length text, got {text!r}. Read the column as text.")
     tokens, size = text.split(), shape[0] * shape[1]

@@ -56,8 +56,8 @@ class Segments:
     def to_masks(self, planes: int = 1, *, out: np.ndarray | None = None) -> np.ndarray:
         """Masks, bool (n / planes, H, W, planes).
 
-        out: C-ordered bool of that shape, filled and returned; fresh memory where None, whose first touch takes longer
-        than the decoding.
+        out: C-ordered bool of that shape, filled and returned; new memory where None, which takes longer to allocate
+        than the masks to decode.
         """
         from skyfold.rle import _kernels
 

@@ -1,4 +1,4 @@
-"""What a table of masks looks like on disk, how it is read, and what a contest would refuse about it."""
+"""Submission tables of run-length text: reading, writing, and the checks of a competition."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class RleTable:
         return read_table(path, self.columns)
 
     def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, SegmentMasks]:
-        """The masks of `ids` in the table at `path`, of all that it holds where None: the ids, and masks as `decode`.
+        """Ids and masks, as `decode`, in the table at `path`; only those of `ids`, and in their order, where given.
 
         Every row is checked. InvalidSubmission names the file and lists what is wrong with it; rows of other ids are
-        left aside.
+        ignored.
         """
         table = read_plain(path, self.columns, self.shape, self.dialect) or self._read_closely(path)
         sorted_ids = self._sorted_ids(table.keys)
@@ -75,7 +75,7 @@ class RleTable:
             raise InvalidSubmission(f"{path}: {error}") from None
 
     def _read_closely(self, path: Path) -> KeyedSegments:
-        """The table at `path`, however it is quoted and laid out; InvalidSubmission as `read_masks`."""
+        """Rows of any CSV file; InvalidSubmission as `read_masks`."""
         table = self.read(path)
         if problems := self.problems(table, None):
             raise InvalidSubmission(self._not_a_table(path, problems))

@@ -1,7 +1,7 @@
 """Fast reader of plain tables of run-length text; all others are left to the CSV reader.
 
-Most submissions are plain: a header, lines `key,text`, no quotes. Whatever is unusual or wrong is read by the CSV
-reader and row by row, which name what is wrong; nothing may be accepted here that they would refuse or read otherwise.
+Most submissions are plain: a header, lines `key,text`, no quotes. Unusual or invalid tables are left to the CSV reader,
+which names what is wrong; nothing may be accepted here that it would refuse or read differently.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KeyedSegments:
 
 
 def read_plain(path: Path, columns: tuple[str, str], shape: IntPair, dialect: Dialect) -> KeyedSegments | None:
-    """Rows of the table at `path` in their order, blank lines left out; None for whatever is not plain and right.
+    """Rows of the table at `path` in their order, without blank lines; None where it is not plain or not valid.
 
     Plain: the header is exactly the two `columns`, there are no quotes, lines end in newline or return and newline; the
     text of each mask is valid in `dialect` at `shape`, written in digits and blanks, or means empty.
@@ -48,5 +48,5 @@ def read_plain(path: Path, columns: tuple[str, str], shape: IntPair, dialect: Di
         unusual = [text[comma + 1 : end].decode("utf-8") for _, comma, end in lines.bounds[~lines.plain].tolist()]
     except (InvalidSubmission, UnicodeDecodeError):
         return None
-    right = keys and all(map(dialect.reads_as_empty, unusual))
-    return KeyedSegments(keys, lines.segments) if right else None
+    valid = keys and all(map(dialect.reads_as_empty, unusual))
+    return KeyedSegments(keys, lines.segments) if valid else None
