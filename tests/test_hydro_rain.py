@@ -24,7 +24,7 @@ from skyfold.metrics.points import at_points
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import read_folds
-from skyfold.submission.write_forecast import write_forecast
+from skyfold.submission.write import write_submission
 from skyfold.workspace import Workspace
 
 SETTINGS = {"train": 12, "test": 4, "train_events": 3, "test_events": 1, "seed": 0}
@@ -150,7 +150,7 @@ def test_a_submission_is_written_read_and_scored_in_mm_per_h(sample: Path, tmp_p
     rain = np.random.default_rng(0).gamma(0.3, 4.0, (4, 120, 120, 1)).astype(np.float32)
     rain[rain < 0.05] = 0
     path = tmp_path / "mine.csv"
-    write_forecast(path, ids, rain, table_of(contest), sample / "sample_submission.csv", {"by": "hand"})
+    write_submission(path, ids, rain, table_of(contest), sample / "sample_submission.csv", {"by": "hand"})
     assert read_json(tmp_path / "mine.json") == {
         "by": "hand",
         "file": "mine.csv",
@@ -175,7 +175,7 @@ def test_the_truth_of_the_sample_leaves_missing_data_out(folder: Path) -> None:
     assert [int((~known).sum()) for known in truth.valid] == [1, 0, 0, 0]
     rain = [target.copy() for target in truth.targets]
     rain[0][0, 0] = 99.0
-    write_forecast(folder / "mine.csv", truth.ids, rain, table_of(contest), None, {})
+    write_submission(folder / "mine.csv", truth.ids, rain, table_of(contest), None, {})
     assert score_submission(contest, folder / "mine.csv", path, draws=2).score == pytest.approx(0, abs=1e-4)
 
 
@@ -269,7 +269,7 @@ def test_a_submission_in_mm_per_h_is_not_taken_for_reflectivity(sample: Path, tm
     ids, rain = built(sample).load(sample, "test").ids, np.zeros((4, 120, 120, 1), np.float32)
     rain[:, 20:40] = 12.0
     path = tmp_path / "mine.csv"
-    write_forecast(path, ids, rain, table_of(built(sample, submission_unit="mm/h")), None, {})
+    write_submission(path, ids, rain, table_of(built(sample, submission_unit="mm/h")), None, {})
     with pytest.raises(InvalidSubmission, match=r"mine\.csv: (.|\n)*set data\.options\.submission_unit: mm/h"):
         score_submission(built(sample), path, sample / "test_truth.csv")
 
@@ -280,7 +280,7 @@ def test_drizzle_may_be_handed_in_beside_any_sample_submission(folder: Path, tmp
     table.write_text(table.read_text().replace(",0", ",0.5"))
     contest = built(folder)
     rain = np.full((4, 120, 120, 1), 0.05, np.float32)
-    write_forecast(tmp_path / "mine.csv", contest.load(folder, "test").ids, rain, table_of(contest), table, {})
+    write_submission(tmp_path / "mine.csv", contest.load(folder, "test").ids, rain, table_of(contest), table, {})
     assert (tmp_path / "mine.csv").is_file()
 
 
@@ -364,7 +364,7 @@ def test_forecasts_that_are_none_are_not_handed_in(sample: Path, tmp_path: Path)
     with pytest.raises(InvalidSubmission, match=r"expected \(120, 120, 1\), got \(60, 60, 1\)"):
         form.encode(ids, np.zeros((1, 60, 60, 1)))
     with pytest.raises(InvalidSubmission, match=r"no row for 'test_00001\.npy'"):
-        write_forecast(
+        write_submission(
             tmp_path / "few.csv", ids, np.zeros((1, 120, 120, 1)), form, sample / "sample_submission.csv", {}
         )
     assert not (tmp_path / "few.csv").exists()

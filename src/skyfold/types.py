@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -91,7 +92,13 @@ class Metric(Protocol):
 
 
 class SubmissionFormat(Protocol):
-    """How a contest wants its answer. `table` is what the CSV holds, `masks` (n, H, W, K) bool or a forecast array."""
+    """A competition's submission table. Values are masks, bool (H, W, K) a sample, or forecasts, float (H, W, L).
+
+    exact: whether `decode` gives back the values that were encoded.
+    """
+
+    @property
+    def exact(self) -> bool: ...
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame: ...
 
@@ -99,6 +106,20 @@ class SubmissionFormat(Protocol):
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """What would make the contest refuse the table or score it zero; each names its row and remedy."""
+        ...
+
+    def check_sample(self, path: Path, ids: np.ndarray) -> None:
+        """InvalidSubmission where the sample submission at `path` is not one for `ids`, before anything is predicted."""
+        ...
+
+    def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+        """`table` with the column names of the sample submission, where they are free."""
+        ...
+
+    def read(self, path: Path) -> pd.DataFrame: ...
+
+    def write(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a CSV completely, or leave what is there."""
         ...
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
 from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
-from skyfold.submission.write_forecast import ForecastTable
 from skyfold.workspace import Workspace
 
 
@@ -69,7 +67,7 @@ def check_fit(
     contest = data.competition
     sample = contest.sample_table(workspace.data(config.data.folder))
     if sample is not None and data.test is not None:
-        cast(ForecastTable, contest.submission).check_sample(sample, data.test.ids)
+        contest.submission.check_sample(sample, data.test.ids)
     for model in config.forecasts:
         if model.family is None:
             view = networks[model.name].frame_adapter if model.name in networks else None

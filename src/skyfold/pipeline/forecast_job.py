@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, sto
 from skyfold.pipeline.forecast_runs import make_forecasts
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_note, score_submission
-from skyfold.submission.write_forecast import ForecastTable, write_forecast, write_points
+from skyfold.submission.points_table import write_points
+from skyfold.submission.write import write_submission
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
 
@@ -79,8 +79,7 @@ def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) ->
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
     sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
     sample = competition.sample_table(workspace.data(config.data.folder))
-    form = cast(ForecastTable, competition.submission)
-    write_forecast(path, data.test.ids, shown, form, sample, sidecar)
+    write_submission(path, data.test.ids, shown, competition.submission, sample, sidecar)
     if competition.points:
         beside = path.with_name(f"{config.name}_points.csv")
         write_points(beside, data.test.ids, shown, competition.points, competition.classes)

@@ -8,12 +8,15 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
+from skyfold.files import write_atomic
 from skyfold.plugins import nearest
 from skyfold.rle.codec import KAGGLE, Dialect, encode_many, parse, parse_all
 from skyfold.rle.segments import SegmentMasks
@@ -50,6 +53,26 @@ class RleTable:
     @property
     def columns(self) -> tuple[str, str]:
         return self.key_column, self.rle_column
+
+    exact: ClassVar[bool] = True
+
+    def check_sample(self, path: Path, ids: np.ndarray) -> None:
+        """Its rows are compared with those that are written; nothing is known of it before."""
+
+    def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+        return table
+
+    def write(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a CSV completely, and read it again: what a CSV writer quotes or a reader trims must not change a field.
+
+        InvalidSubmission where it does; what is there is left.
+        """
+        write_atomic(path, partial(self._write_csv, table))
+
+    def _write_csv(self, table: pd.DataFrame, path: Path) -> None:
+        table.to_csv(path, index=False, lineterminator="\n")
+        if self.read(path).to_numpy().tolist() != table.astype(str).to_numpy().tolist():
+            raise InvalidSubmission(f"{path}: an id or label does not survive being written as CSV. Rename it.")
 
     def read(self, path: Path) -> pd.DataFrame:
         """The table at `path`, all text; InvalidSubmission as `read_table`."""

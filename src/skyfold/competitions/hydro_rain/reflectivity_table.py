@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ class RainTable:
     to_numbers: Callable[[np.ndarray], np.ndarray]
     to_rain: Callable[[np.ndarray], np.ndarray]
     least: float = 0.0
+    exact: ClassVar[bool] = False
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """InvalidSubmission names a forecast of another shape, or with NaN or negative rain."""
@@ -53,6 +55,9 @@ class RainTable:
     def read(self, path: Path) -> pd.DataFrame:
         """As `PixelTable.read`."""
         return self.numbers.read(path)
+
+    def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+        return self.numbers.with_header_of(table, sample)
 
     def check_sample(self, path: Path, ids: np.ndarray) -> None:
         """As `PixelTable.check_sample`."""
