@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         from skyfold.config.files import load_forecasts
-        from skyfold.pipeline.forecast_checks import network_runs
+        from skyfold.pipeline.check_forecasts import network_runs
         from skyfold.pipeline.plot import draw_pictures
         from skyfold.workspace import Workspace
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         from skyfold.config.files import load_run
         from skyfold.pipeline.blend import open_context, score_run
-        from skyfold.pipeline.forecast_job import table_of_run
+        from skyfold.pipeline.forecasts import table_of_run
         from skyfold.training.run_folds import train
         from skyfold.workspace import Workspace
 

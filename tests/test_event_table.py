@@ -7,15 +7,16 @@ import pytest
 
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import rain_extrapolation
 from skyfold.forecasting.past_frames import PastFramesSource
-from skyfold.pipeline.event_table import EventRow, as_text, event_table
-from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
-from skyfold.pipeline.forecast_job import hand_in
-from skyfold.pipeline.forecast_job import test_lines as lines_of_test
-from skyfold.pipeline.forecast_runs import make_forecasts
+from skyfold.pipeline.baselines import make_forecasts
+from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
+from skyfold.pipeline.forecasts import test_lines as lines_of_test
 from skyfold.pipeline.prepare import prepare
+from skyfold.reports.forecast_table import ForecastTable, as_text
+from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
 CONFIG = ForecastConfig.model_validate(
@@ -38,48 +39,48 @@ CONFIG = ForecastConfig.model_validate(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[ForecastData, Workspace]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Workspace]:
     workspace = Workspace(root=tmp_path_factory.mktemp("work"))
     prepare(CONFIG.data, workspace, sample=True)
     return make_forecasts(CONFIG, workspace, log=lambda line: None), workspace
 
 
 @pytest.fixture(scope="module")
-def table(made: tuple[ForecastData, Workspace]) -> tuple[list[str], list[EventRow]]:
-    return event_table(CONFIG, *made)
+def table(made: tuple[Dataset, Workspace]) -> ForecastTable:
+    return score_forecasts(CONFIG, *made)
 
 
-def test_moving_rain_is_forecast_better_than_by_leaving_it_on_every_event(table: tuple[list[str], list[EventRow]]):
-    events, (still, dis, _, blend) = table
+def test_moving_rain_is_forecast_better_than_by_leaving_it_on_every_event(table: ForecastTable):
+    events, (still, dis, _, blend) = table.cases, table.rows
     assert len(events) == 3
     assert still.ratio == 1.0
     assert (still.better, still.difference.value) == (0, 0.0)
     assert dis.better == blend.better == 3
     assert dis.ratio < 0.8
     assert blend.ratio < 0.8
-    assert dis.heavier[0] > still.heavier[0]
-    assert dis.over_dams < still.over_dams
+    assert dis.beside["csi_at_1"] > still.beside["csi_at_1"]
+    assert dis.beside["mae_by_csi_at_points"] < still.beside["mae_by_csi_at_points"]
 
 
-def test_figures_of_the_table_worked_out_slowly(made: tuple[ForecastData, Workspace], table) -> None:
+def test_figures_of_the_table_worked_out_slowly(made: tuple[Dataset, Workspace], table) -> None:
     """MAE / CSI of one event, and the error where it rained, from all pixels at once."""
     data, workspace = made
-    events, rows = table
-    groups = data.samples.groups
+    events, rows = table.cases, table.rows
+    groups = data.train.groups
     assert groups is not None
     chosen = np.flatnonzero(groups.astype(str) == events[1])
-    assert data.samples.targets is not None
-    assert data.samples.valid is not None
-    known = np.stack([data.samples.valid[i] for i in chosen])
-    truth = np.stack([data.samples.targets[i] for i in chosen])[known]
-    pred = stored_forecasts(workspace.run("hydro_rain", "dis")).values[chosen][known]
+    assert data.train.targets is not None
+    assert data.train.valid is not None
+    known = np.stack([data.train.valid[i] for i in chosen])
+    truth = np.stack([data.train.targets[i] for i in chosen])[known]
+    pred = RowStore.open(workspace.run("hydro_rain", "dis") / "oof").values[chosen][known]
     hits, either = ((truth >= 0.1) & (pred >= 0.1)).sum(), ((truth >= 0.1) | (pred >= 0.1)).sum()
-    assert rows[1].per_event[1] == pytest.approx(np.abs(truth - pred).mean() / (hits / either), rel=1e-5)
-    assert rows[1].wet_error > np.abs(truth - pred).mean()
+    assert rows[1].per_case[1] == pytest.approx(np.abs(truth - pred).mean() / (hits / either), rel=1e-5)
+    assert rows[1].beside["mae_where_wet"] > np.abs(truth - pred).mean()
 
 
-def test_the_table_names_events_and_figures(table: tuple[list[str], list[EventRow]]) -> None:
-    text = as_text(CONFIG, *table).splitlines()
+def test_the_table_names_events_and_figures(table: ForecastTable) -> None:
+    text = as_text(table).splitlines()
     assert text[0].split()[0] == "forecast"
     assert "of persistence" in text[0]
     assert [line.split()[0] for line in text[2:]] == ["persistence", "dis", "farneback", "blend"]
@@ -87,12 +88,12 @@ def test_the_table_names_events_and_figures(table: tuple[list[str], list[EventRo
     assert "0/3" in text[2]
 
 
-def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[ForecastData, Workspace], tmp_path: Path) -> None:
+def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[Dataset, Workspace], tmp_path: Path) -> None:
     """The fifth frames of the windows of fold 0 are overwritten with noise; what is forecast for them stays."""
     data, workspace = made
     folder = tmp_path / "noisy" / "data" / "hydro_rain"
     (folder / "train").mkdir(parents=True)
-    held_out = set(data.samples.ids[data.folds.fold == 0].tolist())
+    held_out = set(data.train.ids[data.folds.fold == 0].tolist())
     rng = np.random.default_rng(0)
     for path in sorted((workspace.data("hydro_rain") / "train").iterdir()):
         window = np.load(path)
@@ -108,15 +109,17 @@ def test_the_truth_of_an_event_reaches_no_forecast_of_it(made: tuple[ForecastDat
     make_forecasts(CONFIG, noisy, log=lambda line: None)
     for name in ("dis", "blend"):
         rows = data.folds.fold == 0
-        clean, other = (stored_forecasts(place.run("hydro_rain", name)).values[rows] for place in (workspace, noisy))
+        clean, other = (
+            RowStore.open(place.run("hydro_rain", name) / "oof").values[rows] for place in (workspace, noisy)
+        )
         np.testing.assert_array_equal(clean, other)
 
 
-def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[ForecastData, Workspace]) -> None:
+def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[Dataset, Workspace]) -> None:
     data, workspace = made
-    submission = hand_in(CONFIG, data, workspace)
+    submission = submit_forecast(CONFIG, data, workspace)
     assert data.test is not None
-    stored = stored_forecasts(workspace.run("hydro_rain", "blend"), "test").values
+    stored = RowStore.open(workspace.run("hydro_rain", "blend") / "test").values
     pred = np.stack([data.competition.read_pred(submission, data.test.ids)[i] for i in range(2)])
     np.testing.assert_allclose(pred, stored, rtol=1e-3, atol=0.04)  # what is below 0 dBZ is handed in as no rain
     header, first, *_ = (submission.parent / "table_points.csv").read_text().splitlines()
@@ -131,9 +134,9 @@ def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[
     assert dams.startswith("test, 7 points: ")
 
 
-def test_what_forecasts_are_made_from_is_digested_once(made: tuple[ForecastData, Workspace]) -> None:
+def test_what_forecasts_are_made_from_is_digested_once(made: tuple[Dataset, Workspace]) -> None:
     """Its digest is asked for with every row, and reads all files."""
-    inputs = made[0].samples.inputs
+    inputs = made[0].train.inputs
     assert isinstance(inputs, PastFramesSource)
     assert inputs.checksum is inputs.checksum
 
@@ -195,8 +198,9 @@ def test_an_event_without_rain_stops_nothing(tmp_path):
     workspace.folds("hydro_rain").unlink()
     prepare(CONFIG.data, workspace)
     config = CONFIG.model_copy(update={"forecasts": CONFIG.forecasts[:2]})
-    events, table = event_table(config, make_forecasts(config, workspace, log=lambda line: None), workspace)
-    comparable = table[0].per_event > 0
-    assert len(events) == comparable.sum() + 5
-    assert table[1].ratio == pytest.approx((table[1].per_event[comparable] / table[0].per_event[comparable]).mean())
-    assert "dis" in as_text(config, events, table)
+    table = score_forecasts(config, make_forecasts(config, workspace, log=lambda line: None), workspace)
+    still, dis = table.rows
+    comparable = still.per_case > 0
+    assert len(table.cases) == comparable.sum() + 5
+    assert dis.ratio == pytest.approx((dis.per_case[comparable] / still.per_case[comparable]).mean())
+    assert "dis" in as_text(table)

@@ -23,13 +23,13 @@ from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.forecasting.frame_adapters import advected, anomalies, frames
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
-from skyfold.pipeline.forecast_checks import network_runs
-from skyfold.pipeline.forecast_data import stored_forecasts
-from skyfold.pipeline.forecast_job import run_forecasts
+from skyfold.pipeline.check_forecasts import network_runs
+from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
 from skyfold.store.training_history import read_history
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.run_folds import check, train
@@ -67,7 +67,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def rows_of(workspace: Workspace, run: str = "network", part: str = "oof") -> np.ndarray:
-    return np.array(stored_forecasts(workspace.run("hydro_rain", run), part).values)
+    return np.array(RowStore.open(workspace.run("hydro_rain", run) / part).values)
 
 
 def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Workspace) -> None:
@@ -126,7 +126,7 @@ def test_what_came_after_a_forecast_changes_no_bit_of_it(workspace: Workspace, t
     noisy = Workspace(root=tmp_path)
     prepare(plain.data, noisy, sample=True)
     noisy.folds("hydro_rain").write_bytes(workspace.folds("hydro_rain").read_bytes())
-    store = stored_forecasts(workspace.run("hydro_rain", "plain"))
+    store = RowStore.open(workspace.run("hydro_rain", "plain") / "oof")
     rng = np.random.default_rng(0)
     for name in store.ids[store.complete].tolist():
         path = noisy.data("hydro_rain") / "train" / name

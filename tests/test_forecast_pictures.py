@@ -13,7 +13,7 @@ from PIL import Image
 from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.reliability import event_counts
-from skyfold.pipeline.forecast_job import run_forecasts
+from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.reports.forecast_maps import GREY
 from skyfold.workspace import Workspace

@@ -14,13 +14,13 @@ from skyfold.competition import build
 from skyfold.config.data import FoldsConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
-from skyfold.pipeline.forecast_data import stored_forecasts
-from skyfold.pipeline.forecast_job import hand_in
-from skyfold.pipeline.forecast_job import test_lines as lines_of_test
-from skyfold.pipeline.forecast_runs import make_forecasts
-from skyfold.pipeline.forecast_table import as_text, forecast_table
+from skyfold.pipeline.baselines import make_forecasts
+from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
+from skyfold.pipeline.forecasts import test_lines as lines_of_test
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_submission
+from skyfold.reports.forecast_table import as_text
+from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
 GRID = (16, 12)
@@ -79,9 +79,10 @@ def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
         overwrite_frames(folder, after="200012", seed=seed)
         prepare(config.data, workspace)
         data = make_forecasts(config, workspace, log=lambda line: None)
-        assert data.samples.ids.tolist()[3:7] == ["1998-12", "1999-12", "2000-12", "2001-12"]
+        assert data.train.ids.tolist()[3:7] == ["1998-12", "1999-12", "2000-12", "2001-12"]
         rows[seed] = {
-            model.name: stored_forecasts(workspace.run("ice", model.name)).values[3:7] for model in config.forecasts
+            model.name: RowStore.open(workspace.run("ice", model.name) / "oof").values[3:7]
+            for model in config.forecasts
         }
     for name in rows[0]:
         assert rows[0][name][:3].tobytes() == rows[1][name][:3].tobytes(), name
@@ -93,20 +94,21 @@ def test_the_table_says_what_the_forecasts_score(tmp_path, sample):
     config = forecast_config(eval_years=[2000, 2002])
     prepare(config.data, workspace)
     data = make_forecasts(config, workspace, log=lambda line: None)
-    table = {row.name: row for row in forecast_table(config, data, workspace)}
+    whole = score_forecasts(config, data, workspace)
+    table = {row.name: row for row in whole.rows}
     assert table["climatology"].difference.value == 0
-    assert len(table["trend"].per_date) == 3
-    assert table["trend"].score == pytest.approx(table["trend"].per_date.mean())
-    metric, samples = data.competition.metric, data.samples
+    assert len(table["trend"].per_case) == 3
+    assert table["trend"].score == pytest.approx(table["trend"].per_case.mean())
+    metric, samples = data.competition.metric, data.train
     assert samples.targets is not None
     assert samples.valid is not None
-    stored = stored_forecasts(workspace.run("ice", "trend"))
+    stored = RowStore.open(workspace.run("ice", "trend") / "oof")
     by_hand = [
         metric.score(metric.stats(target=samples.targets[i][None], pred=stored[i][None], valid=samples.valid[i][None]))
         for i in (4, 5, 6)
     ]
-    np.testing.assert_allclose(table["trend"].per_date, by_hand)
-    text = as_text(config, data, list(table.values()))
+    np.testing.assert_allclose(table["trend"].per_case, by_hand)
+    text = as_text(whole)
     assert "2001-12" in text.splitlines()[0]
     assert "1998-12" not in text.splitlines()[0]
 
@@ -116,7 +118,7 @@ def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
     config = forecast_config(forecasts=FORECASTS[:1], baseline=None)
     prepare(config.data, workspace)
     data = make_forecasts(config, workspace, log=lambda line: None)
-    submission = hand_in(config, data, workspace)
+    submission = submit_forecast(config, data, workspace)
     (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
     score = score_submission(data.competition, submission, sample / "test_truth.csv").score
     assert line == f"test: mae_by_f1 {score:.4f}, one sample"
@@ -158,7 +160,7 @@ def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(tmp
     earlier = forecast_config(forecasts=[*FORECASTS, blend], eval_years=[2000, 2002])
     make_forecasts(earlier, workspace, log=lambda line: None)
     make_forecasts(config, workspace, log=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "upon")).complete.sum() == 2
+    assert RowStore.open(workspace.run("ice", "upon") / "oof").complete.sum() == 2
 
 
 def test_rows_that_nobody_knows_the_origin_of_are_not_gone_on_with(tmp_path, sample):
@@ -166,7 +168,9 @@ def test_rows_that_nobody_knows_the_origin_of_are_not_gone_on_with(tmp_path, sam
     prepare(forecast_config().data, workspace)
     make_forecasts(forecast_config(), workspace, log=lambda line: None)
     (workspace.run("ice", "trend") / "run.json").write_text("{")
-    with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON\. Bring it back, or delete .*trend and make it"):
+    with pytest.raises(
+        DamagedFile, match=r"run\.json: not complete JSON\. Restore it from a backup, or delete .*trend and make it"
+    ):
         make_forecasts(forecast_config(), workspace, log=lambda line: None)
     (workspace.run("ice", "trend") / "run.json").unlink()
     with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):
@@ -195,7 +199,7 @@ def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(tmp_pat
         make_forecasts(config, workspace, log=lambda line: None)
     near = {**far, "options": {"years": 1}}
     make_forecasts(forecast_config(forecasts=[near], baseline=None), workspace, log=lambda line: None)
-    assert stored_forecasts(workspace.run("ice", "far")).complete.sum() == 4
+    assert RowStore.open(workspace.run("ice", "far") / "oof").complete.sum() == 4
     with pytest.raises(OofMismatch, match=r"another config \(changed: options.years\)"):
         make_forecasts(config, workspace, log=lambda line: None)
 
@@ -235,7 +239,7 @@ def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, samp
     workspace = Workspace(root=tmp_path, data_from=sample)
     config = forecast_config(eval_years=[1997, 2002])
     prepare(config.data, workspace)
-    with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate 1999 to 2002 of these alone"):
+    with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate only 1999 to 2002"):
         make_forecasts(config, workspace)
     with pytest.raises(ValueError, match=r"the first year comes first, got \[2002, 2000\]"):
         forecast_config(eval_years=[2002, 2000])

@@ -19,6 +19,7 @@ LAYERS = [
     ["models", "postprocess"],
     ["forecasting", "reports"],
     ["competitions", "training"],
+    ["tasks"],
     ["tuning"],
     ["pipeline"],
     ["cli"],

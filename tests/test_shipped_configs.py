@@ -9,7 +9,7 @@ from skyfold import plugins
 from skyfold.config.blend import BlendConfig
 from skyfold.config.files import load_config, load_forecasts
 from skyfold.config.run import RunConfig
-from skyfold.pipeline import forecast_checks
+from skyfold.pipeline import check_forecasts
 from skyfold.pipeline.blend import member_configs
 from skyfold.training.run_folds import check
 
@@ -42,5 +42,5 @@ def test_config_is_sound(path):
 def test_forecasts_are_sound(path):
     config = load_forecasts(path)
     assert config.data.competition in plugins.names("competitions")
-    forecast_checks.check(config, forecast_checks.network_runs(config, path))
+    check_forecasts.check(config, check_forecasts.network_runs(config, path))
     assert path.stem == config.name

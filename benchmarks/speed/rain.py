@@ -24,7 +24,7 @@ from skyfold.forecasting.baselines import rain_extrapolation
 from skyfold.forecasting.baselines.rain_blend import FittedBlend
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
-from skyfold.pipeline.forecast_checks import network_runs
+from skyfold.pipeline.check_forecasts import network_runs
 from skyfold.postprocess.event_threshold import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
 from skyfold.training import tta

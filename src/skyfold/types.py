@@ -109,7 +109,8 @@ class SubmissionFormat(Protocol):
         ...
 
     def check_sample(self, path: Path, ids: np.ndarray) -> None:
-        """InvalidSubmission where the sample submission at `path` is not one for `ids`, before anything is predicted."""
+        """InvalidSubmission where the sample submission at `path` is not one for `ids`, before anything is
+        predicted."""
         ...
 
     def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:

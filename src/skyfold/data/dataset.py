@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.cache import with_packed_masks
+from skyfold.errors import ConfigError
 from skyfold.store.fold_files import load_folds
 from skyfold.store.folds import Folds
-from skyfold.types import Samples
+from skyfold.types import IntPair, Samples
 from skyfold.workspace import Workspace
 
 
@@ -29,6 +32,28 @@ class Dataset:
     @property
     def test(self) -> Samples | None:
         return self.samples.get("test")
+
+    def eval_rows(self, years: IntPair | None) -> np.ndarray:
+        """Training samples that a fold validates, of the first to the last of `years`; None: of all.
+
+        ConfigError where samples have no dates, or the folds validate other years.
+        """
+        rows = np.flatnonzero(self.folds.fold >= 0)
+        if years is None:
+            return rows
+        if self.train.times is None:
+            raise ConfigError("eval_years: names years, but the samples of these data have no dates. Remove it.")
+        year_of = self.train.times.astype("datetime64[Y]").astype(np.int64) + 1970
+        rows = rows[(year_of[rows] >= years[0]) & (year_of[rows] <= years[1])]
+        if not len(rows):
+            raise ConfigError(f"eval_years: no fold validates a date of {years}. See data.folds.")
+        found = int(year_of[rows].min()), int(year_of[rows].max())
+        if found != years:
+            raise ConfigError(
+                f"eval_years: {list(years)}, but the folds validate only {found[0]} to {found[1]}. Set eval_years to "
+                "those, or change data.folds."
+            )
+        return rows
 
 
 def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> Dataset:

@@ -23,7 +23,7 @@ from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
 from skyfold.pipeline.blend import Context, member_configs, open_context, read_blend, read_member
 from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
-from skyfold.reports.leaderboard import aligned
+from skyfold.reports.text_table import aligned
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import StoredRun, read_run

@@ -10,12 +10,12 @@ import numpy as np
 from skyfold.competition import Competition
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.metrics.reliability import event_counts
-from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
 from skyfold.plugins import nearest
 from skyfold.reports.forecast_curves import draw_by_lead, draw_reliability
 from skyfold.reports.forecast_maps import SCALES, DrawnForecast, draw_animation, draw_sheet
@@ -46,26 +46,26 @@ def draw_pictures(
     name = forecast or names[-1]
     if name not in names:
         raise ConfigError(f"no forecast '{name}'{nearest(name, names)}. There are: {', '.join(names)}.")
-    data = open_forecast_data(config, workspace)
+    data = open_dataset(config.data, workspace)
     metric = data.competition.metric
     assert isinstance(metric, ErrorBySkill)
     folder = workspace.run(config.data.folder, name)
-    rows = data.scored(config)
+    rows = data.eval_rows(config.eval_years)
     sums = {name: _sums_of(folder, data, rows)}
     if config.baseline not in (None, name):
         sums[str(config.baseline)] = _sums_of(workspace.run(config.data.folder, str(config.baseline)), data, rows)
     _refuse_changed(config.forecasts[names.index(name)], (networks or {}).get(name), folder)
-    stored = stored_forecasts(folder)
-    scores, counts, edges = _measured(data.samples, stored, rows, metric)
+    stored = RowStore.open(folder / "oof")
+    scores, counts, edges = _measured(data.train, stored, rows, metric)
     pictures = folder / "pictures"
     title = f"{config.data.folder}, {name}"
     drawn = []
-    for row in _rows_of(ids, data.samples, stored) if ids else _at_quantiles(rows, scores):
+    for row in _rows_of(ids, data.train, stored) if ids else _at_quantiles(rows, scores):
         one = _drawn(data, stored, row)
-        label = str(data.samples.ids[row])
+        label = str(data.train.ids[row])
         own = metric.per_row(metric.stats(target=one.truth[None], pred=one.forecast[None], valid=one.valid[None]))[0]
         figure = f"MAE / {metric.skill.upper()} {own:.3f}"
-        issued = label if data.samples.times is None else f"issued {label}"
+        issued = label if data.train.times is None else f"issued {label}"
         sheet, movie = pictures / f"{Path(label).stem}.png", pictures / f"{Path(label).stem}.gif"
         draw_sheet(sheet, one, metric, f"{title}: {issued}, {figure} {_edge_in_words(metric)}")
         draw_animation(movie, one, metric, f"{title}: {issued}, {figure}")
@@ -78,10 +78,10 @@ def draw_pictures(
     return [*drawn, reliability, by_lead]
 
 
-def _sums_of(folder: Path, data: ForecastData, rows: np.ndarray) -> ForecastSums:
+def _sums_of(folder: Path, data: Dataset, rows: np.ndarray) -> ForecastSums:
     """Those kept beside the forecast in `folder`; OofMismatch where they are not of `rows`."""
     sums = read_sums(folder)
-    cases = data.samples.ids[rows] if data.samples.groups is None else data.samples.groups[rows].astype(str)
+    cases = data.train.ids[rows] if data.train.groups is None else data.train.groups[rows].astype(str)
     if set(sums.cases.tolist()) != set(cases.tolist()):
         raise OofMismatch(
             f"{folder}: scored last on {len(sums.cases)} other dates or events than this config's. Run scripts/run.py "
@@ -139,11 +139,11 @@ def _at_quantiles(rows: np.ndarray, scores: np.ndarray) -> list[int]:
     return list(dict.fromkeys(rows[ranked[places]].tolist()))
 
 
-def _drawn(data: ForecastData, stored: RowStore, row: int) -> DrawnForecast:
-    inputs = data.samples.inputs
+def _drawn(data: Dataset, stored: RowStore, row: int) -> DrawnForecast:
+    inputs = data.train.inputs
     assert isinstance(inputs, PastFramesSource)
     history = inputs.history(row)
-    truth, valid = _truth(data.samples, row)
+    truth, valid = _truth(data.train, row)
     known = history.frames[-KNOWN_FRAMES:].astype(np.float32)
     return DrawnForecast(
         forecast=np.where(valid, stored[row], np.float32(0)),
@@ -169,12 +169,12 @@ def _wanted(history: PastFrames, competition: Competition) -> list[tuple[int, st
     return list(zip(history.lead_times.tolist(), competition.classes, strict=True))
 
 
-def _time(data: ForecastData, history: PastFrames, row: int, frames: int, otherwise: str) -> str:
+def _time(data: Dataset, history: PastFrames, row: int, frames: int, otherwise: str) -> str:
     """The date `frames` after the last known one, where samples have dates."""
-    if data.samples.times is None or data.competition.horizon is None:
+    if data.train.times is None or data.competition.horizon is None:
         return otherwise
     step = data.competition.horizon // int(history.lead_times[-1])
-    return str(data.samples.times[row] + (frames - int(history.lead_times[0])) * step)
+    return str(data.train.times[row] + (frames - int(history.lead_times[0])) * step)
 
 
 def _back(frames: int) -> str:

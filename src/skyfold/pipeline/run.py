@@ -31,7 +31,7 @@ from skyfold.pipeline.blend import (
 from skyfold.pipeline.experiment import run_table
 from skyfold.pipeline.experiment_table import table_runs
 from skyfold.pipeline.fit_blend import require_classes
-from skyfold.pipeline.forecast_job import run_forecasts, table_of_run
+from skyfold.pipeline.forecasts import run_forecasts, table_of_run
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import prediction_stats
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit

@@ -15,7 +15,7 @@ from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.forecast_sums import better_in, paired_by_case, read_sums
 from skyfold.plugins import nearest
 from skyfold.postprocess.evaluate import difference
-from skyfold.reports.leaderboard import aligned
+from skyfold.reports.text_table import aligned
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.types import JsonDict
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.files import read_json
 from skyfold.reports.forecast_leaderboard import forecast_entries
-from skyfold.store.fits import FitSummary
+from skyfold.reports.text_table import aligned
 from skyfold.store.runs import read_info
 from skyfold.workspace import Workspace
 
@@ -89,14 +89,6 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
 def as_text(entries: Sequence[Row]) -> str:
     """The table in aligned columns."""
     return aligned([entries[0].COLUMNS, *(entry.cells() for entry in entries)])
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Cells under each other, a rule below the first row."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def as_html(name: str, entries: Sequence[Row]) -> str:
@@ -188,13 +180,3 @@ def _rank(entry: Entry) -> tuple[bool, float]:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def training_columns(summaries: Sequence[FitSummary | None]) -> list[list[str]]:
-    """Columns of a table that has networks: each the heading, then a cell a row; none where nothing was trained."""
-    if not any(summaries):
-        return []
-    return [
-        ["validation loss", *("" if one is None else f"{one.val_loss:.5f}" for one in summaries)],
-        ["minutes", *("" if one is None else f"{one.minutes:.1f}" for one in summaries)],
-    ]

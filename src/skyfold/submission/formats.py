@@ -63,7 +63,8 @@ class RleTable:
         return table
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
-        """Write a CSV completely, and read it again: what a CSV writer quotes or a reader trims must not change a field.
+        """Write a CSV completely, and read it again: what a CSV writer quotes or a reader trims must not change a
+        field.
 
         InvalidSubmission where it does; what is there is left.
         """

@@ -78,7 +78,8 @@ def _refuse_leak(config: RunConfig, info: RunInfo, data_folders: Path, folds: Fo
             raise ConfigError(
                 f"model.init_from: the run '{info.name}' was trained on {own} with other folds "
                 f"({info.fingerprint.folds}) than folds.csv ({folds.hash()}), or by way of other data. It has seen "
-                f"rows that '{config.name}' validates, and their score would be too good. Retrain it on these folds, or start from another run."
+                f"rows that '{config.name}' validates, and their score would be too good. Retrain it on these "
+                "folds, or start from another run."
             )
         source = RunConfig.model_validate(info.config)
         if source.model.init_from is None:

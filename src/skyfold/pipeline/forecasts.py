@@ -10,14 +10,15 @@ import numpy as np
 from skyfold.config.files import load_forecasts
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
 from skyfold.metrics.points import at_points
-from skyfold.pipeline import event_table, forecast_table
-from skyfold.pipeline.forecast_checks import check, network_runs
-from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
-from skyfold.pipeline.forecast_runs import make_forecasts
+from skyfold.pipeline.baselines import make_forecasts
+from skyfold.pipeline.check_forecasts import check, network_runs
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_note, score_submission
+from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
+from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
 from skyfold.submission.write import write_submission
 from skyfold.types import ArraySequence
@@ -42,9 +43,9 @@ def run_forecasts(
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and missing):
             log(line)
     data = make_forecasts(config, workspace, log, networks)
-    log(table_text(config, data, workspace))
+    log(as_text(score_forecasts(config, data, workspace)))
     if data.test is not None:
-        submission = hand_in(config, data, workspace)
+        submission = submit_forecast(config, data, workspace)
         log(f"submission: {submission}")
         truth = workspace.data(name) / TRUTH_FILE
         if truth.is_file():
@@ -52,20 +53,19 @@ def run_forecasts(
                 log(line)
 
 
-def table_text(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> str:
-    """Event by event where samples belong to events, else date by date."""
-    if data.samples.groups is not None:
-        return event_table.as_text(config, *event_table.event_table(config, data, workspace))
-    return forecast_table.as_text(config, data, forecast_table.forecast_table(config, data, workspace))
+def score_forecasts(config: ForecastConfig, data: Dataset, workspace: Workspace) -> ForecastTable:
+    """Score the stored forecasts of `config`, case by case, beside its baseline."""
+    folders = {model.name: workspace.run(config.data.folder, model.name) for model in config.forecasts}
+    return forecast_table(data, folders, data.eval_rows(config.eval_years), config.baseline)
 
 
 def table_of_run(run: RunConfig, path: Path, workspace: Workspace) -> str:
     """The table of a trained network alone, whose config is at `path`."""
     config = ForecastConfig(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=path.name),))
-    return table_text(config, open_forecast_data(config, workspace), workspace)
+    return as_text(score_forecasts(config, open_dataset(config.data, workspace), workspace))
 
 
-def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> Path:
+def submit_forecast(config: ForecastConfig, data: Dataset, workspace: Workspace) -> Path:
     """Write the submission of the last forecast, and what it says of the competition's points beside it.
 
     ConfigError where the competition has no test part. Cells known to be flagged are handed in as 0.
@@ -74,7 +74,7 @@ def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) ->
         raise ConfigError(f"data set '{config.data.folder}' has no test part; there is nothing to hand in.")
     competition = data.competition
     last = config.forecasts[-1]
-    stored = stored_forecasts(workspace.run(config.data.folder, last.name), "test")
+    stored = RowStore.open(workspace.run(config.data.folder, last.name) / "test")
     shown = [_filled(stored[row], data.test.valid, row) for row in range(len(data.test))]
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
     sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
@@ -86,7 +86,7 @@ def hand_in(config: ForecastConfig, data: ForecastData, workspace: Workspace) ->
     return path
 
 
-def test_lines(config: ForecastConfig, data: ForecastData, submission: Path, truth: Path) -> list[str]:
+def test_lines(config: ForecastConfig, data: Dataset, submission: Path, truth: Path) -> list[str]:
     """The contest's figure of the submission against the kept-aside truth, over all cells and at the points alone."""
     competition = data.competition
     known = competition.read_truth(truth)

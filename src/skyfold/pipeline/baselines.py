@@ -18,12 +18,12 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
 from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFramesSource
-from skyfold.pipeline.forecast_checks import check, check_fit, check_members, named
-from skyfold.pipeline.forecast_data import ForecastData, open_forecast_data, stored_forecasts
+from skyfold.pipeline.check_forecasts import check, check_fit, check_members, named
 from skyfold.progress import Progress
 from skyfold.store import runs
 from skyfold.store.fingerprint import Fingerprint
@@ -37,19 +37,20 @@ def make_forecasts(
     workspace: Workspace,
     log: Callable[[str], None] = print,
     networks: Mapping[str, RunConfig] | None = None,
-) -> ForecastData:
+) -> Dataset:
     """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
     check(config, networks or {})
-    data = open_forecast_data(config, workspace)
+    data = open_dataset(config.data, workspace)
     check_fit(config, data, networks or {}, workspace)
     check_members(config, data, workspace)
+    shared: dict[int, Hindcast] = {}
     for model in config.forecasts:
         if model.run is not None:
             assert networks is not None
             log(f"run {model.name}")
             _train(networks[model.name], workspace)
             continue
-        seconds = _make(model, config, data, workspace)
+        seconds = _make(model, config, data, workspace, shared)
         if seconds is not None:
             log(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
@@ -61,11 +62,17 @@ def _train(run: RunConfig, workspace: Workspace) -> None:
     train(run, workspace)
 
 
-def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, workspace: Workspace) -> float | None:
+def _make(
+    model: ForecastModel,
+    config: ForecastConfig,
+    data: Dataset,
+    workspace: Workspace,
+    shared: dict[int, Hindcast],
+) -> float | None:
     """Seconds per date, None where nothing was to do."""
     folder = workspace.run(config.data.folder, model.name)
     members = [workspace.run(config.data.folder, name) for name in model.members]
-    source = _source(data.samples)
+    source = _source(data.train)
     # Members are part of what a forecast is made from: one that changed makes it stale.
     own = {
         **model.model_dump(mode="json"),
@@ -85,9 +92,9 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     assert model.family is not None
     family = plugins.load("forecasting.baselines", model.family)
     learns = hasattr(family, "fit")
-    rows = data.scored(config) if learns else np.flatnonzero(data.folds.fold >= 0)
-    oof = runs.open_rows(folder, "oof", info, ids=data.samples.ids, shape=shape, dtype="float32")
-    made = _Maker(model, family, data, [stored_forecasts(path) for path in members])
+    rows = data.eval_rows(config.eval_years) if learns else np.flatnonzero(data.folds.fold >= 0)
+    oof = runs.open_rows(folder, "oof", info, ids=data.train.ids, shape=shape, dtype="float32")
+    made = _Maker(model, family, data, [RowStore.open(path / "oof") for path in members], shared)
     todo = rows[~oof.complete[rows]]
     began = time.monotonic()
     with Progress(f"{model.name}: forecasting", len(todo), "dates") as progress:
@@ -107,8 +114,8 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
         )
         if not test.complete.all():
             with named(model):
-                forecast = made.fitted(np.arange(len(data.samples)))
-                said = [stored_forecasts(path, "test") for path in members]
+                forecast = made.fitted(np.arange(len(data.train)))
+                said = [RowStore.open(path / "test") for path in members]
                 for row in range(len(ids)):
                     test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
             test.flush()
@@ -117,7 +124,7 @@ def _make(model: ForecastModel, config: ForecastConfig, data: ForecastData, work
     return seconds
 
 
-def _fingerprint(model: ForecastModel, own: JsonDict, data: ForecastData, checksum: str) -> Fingerprint:
+def _fingerprint(model: ForecastModel, own: JsonDict, data: Dataset, checksum: str) -> Fingerprint:
     assert model.family is not None
     config = digest(json.dumps(own, sort_keys=True))
     return Fingerprint(
@@ -143,8 +150,15 @@ def _nothing_made(folder: Path) -> bool:
 class _Maker:
     """How one model makes its forecasts; `members`: stored rows of its members, of the training samples."""
 
-    def __init__(self, model: ForecastModel, family: ModuleType, data: ForecastData, members: list[RowStore]) -> None:
-        self.model, self.family, self.data, self.members = model, family, data, members
+    def __init__(
+        self,
+        model: ForecastModel,
+        family: ModuleType,
+        data: Dataset,
+        members: list[RowStore],
+        shared: dict[int, Hindcast],
+    ) -> None:
+        self.model, self.family, self.data, self.members, self.shared = model, family, data, members, shared
         self.outcomes: dict[int, Hindcast] = {}
 
     def fitted(self, train: np.ndarray) -> Callable[[PastFramesSource, int, Sequence[RowStore]], np.ndarray]:
@@ -163,13 +177,13 @@ class _Maker:
 
     def _outcome(self, row: int) -> Hindcast:
         """Kept, since later folds learn from the same dates; without members, for other families too."""
-        kept = self.outcomes if self.members else self.data.outcomes
+        kept = self.outcomes if self.members else self.shared
         if row not in kept:
             kept[row] = self._read_outcome(row)
         return kept[row]
 
     def _read_outcome(self, row: int) -> Hindcast:
-        samples = self.data.samples
+        samples = self.data.train
         assert samples.targets is not None
         valid = np.ones(self._shape, dtype=bool) if samples.valid is None else samples.valid[row]
         truth = np.asarray(samples.targets[row], dtype=np.float32)

@@ -13,8 +13,9 @@ from skyfold import plugins
 from skyfold.config.files import load_run
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
-from skyfold.pipeline.forecast_data import ForecastData, stored_forecasts
+from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
 
@@ -58,9 +59,7 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
             raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
-def check_fit(
-    config: ForecastConfig, data: ForecastData, networks: Mapping[str, RunConfig], workspace: Workspace
-) -> None:
+def check_fit(config: ForecastConfig, data: Dataset, networks: Mapping[str, RunConfig], workspace: Workspace) -> None:
     """Refuse families, and views of networks, that are not for such frames, being of another unit or of seasons; and
     families whose package is missing, where something is left to make. Also a sample submission of other columns or
     rows, which the submission would have to take over."""
@@ -81,28 +80,28 @@ def check_fit(
                 f"forecasts: {model.name}: {model.family}{f' with {model.options}' if model.options else ''} is for "
                 f"{unit}; '{contest.name}' is in {contest.unit}. Take another family or option."
             )
-        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.samples))
+        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.train))
         if hasattr(family, "require") and not made[data.folds.fold >= 0].all():
             with named(model):
                 family.require(model.options)
         _refuse_seasons(model, model.family, family, data)
 
 
-def _refuse_seasons(model: ForecastModel, what: str, plugin: ModuleType, data: ForecastData) -> None:
-    if getattr(plugin, "NEEDS_SEASONS", False) and data.samples.times is None:
+def _refuse_seasons(model: ForecastModel, what: str, plugin: ModuleType, data: Dataset) -> None:
+    if getattr(plugin, "NEEDS_SEASONS", False) and data.train.times is None:
         raise ConfigError(
             f"forecasts: {model.name}: {what} asks for the same season of earlier years; the frames of "
             f"'{data.competition.name}' have no dates. Take another one."
         )
 
 
-def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspace) -> None:
+def check_members(config: ForecastConfig, data: Dataset, workspace: Workspace) -> None:
     """Refuse a forecast that would have nothing to learn from in some fold."""
-    rows = data.scored(config)
+    rows = data.eval_rows(config.eval_years)
     has_prediction: dict[str, np.ndarray] = {}
     learning = [model for model in config.forecasts if _learns(model)]
     for model in config.forecasts:
-        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.samples))
+        made = _rows_done(workspace.run(config.data.folder, model.name), len(data.train))
         to_make = rows if model in learning else np.flatnonzero(data.folds.fold >= 0)
         made[to_make] = True
         has_prediction[model.name] = made
@@ -125,7 +124,7 @@ def check_members(config: ForecastConfig, data: ForecastData, workspace: Workspa
                     )
 
 
-def _remedy(config: ForecastConfig, data: ForecastData, itself: bool) -> str:
+def _remedy(config: ForecastConfig, data: Dataset, itself: bool) -> str:
     if itself:
         return (
             "Forecast its earlier dates first, with a config whose `eval_years` begins earlier, or use members that "
@@ -156,7 +155,7 @@ def _rows_done(folder: Path, count: int) -> np.ndarray:
     if not (folder / "oof" / "rows.json").is_file():
         return np.zeros(count, dtype=bool)
     try:
-        done = stored_forecasts(folder).complete
+        done = RowStore.open(folder / "oof").complete
     except DamagedFile:  # made again when they are written
         return np.zeros(count, dtype=bool)
     return done.copy() if len(done) == count else np.zeros(count, dtype=bool)
