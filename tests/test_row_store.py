@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -50,8 +51,10 @@ def test_a_changed_byte_is_found_and_named(tmp_path):
 def test_a_changed_row_is_not_done_when_opened_to_write(tmp_path):
     store = make(tmp_path)
     store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
-    store.values[1, 0, 0] += 1
     store.flush()
+    values = np.load(tmp_path / "values.npy", mmap_mode="r+", allow_pickle=False)
+    values[1, 0, 0] += 1
+    values.flush()
     assert make(tmp_path).complete.tolist() == [True, False, True]
 
 
@@ -125,3 +128,20 @@ def test_a_full_disk_is_told_before_a_row_is_made(tmp_path, monkeypatch):
 def test_the_space_of_all_rows_is_taken_at_once(tmp_path):
     RowStore.open_or_create(tmp_path / "store", ids=["a", "b"], shape=(1 << 17,), dtype="float64", fingerprint="s")
     assert (tmp_path / "store" / "values.npy").stat().st_blocks * 512 >= 2 << 20
+
+
+def test_checksums_are_verified_once_per_process_and_again_after_a_foreign_edit(tmp_path, monkeypatch):
+    store = make(tmp_path)
+    store.write(np.arange(3), np.ones((3, 2, 2)))
+    store.flush()
+    sums, crc32 = [], zlib.crc32
+    monkeypatch.setattr("skyfold.store.rows.zlib.crc32", lambda data: sums.append(1) or crc32(data))
+    for _ in range(2):
+        RowStore.open(store.folder).verify()
+    assert not sums
+    values = np.load(store.folder / "values.npy", mmap_mode="r+", allow_pickle=False)
+    values[1] = 9
+    values.flush()
+    with pytest.raises(OofMismatch, match="row 1"):
+        RowStore.open(store.folder).verify()
+    assert sums

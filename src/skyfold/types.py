@@ -1,6 +1,14 @@
-"""The values that travel from contest files to a submission, and the protocols that plug-ins keep.
+"""Values that travel from competition files to a submission, and the contract of their axes and shapes.
 
-Axes are written one way everywhere: N samples, T input steps, L lead times, H rows, W columns, C bands, K classes.
+Axes are named alike everywhere: N samples, T past frames, L lead times, H rows, W columns, C bands, K classes. Of one
+sample, by task:
+
+                  inputs[i]          targets[i]    valid[i]                stored row
+  segmentation    uint8 (H, W, C)    (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
+  classification  uint8 (H, W, C)    (H, W, K)     bool (H, W)             float32 (K,), probability
+  forecasting     (T, H, W)          (H, W, L)     bool (H, W, L), (H, W)  float32 (H, W, L), in the unit
+
+Targets and rows lie on the competition's grid, whatever size a network reads. Metrics read N of them, stacked in front.
 """
 
 from __future__ import annotations
@@ -27,12 +35,12 @@ class ArraySequence(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """What there is to learn from, or to predict; nothing is read from disk before it is indexed.
+    """Samples to learn from or to predict; nothing is read from disk before it is indexed.
 
     ids      (n,) str, unique
-    inputs   inputs[i] uint8 or float32, (H, W, C) or (T, H, W, C)
-    targets  targets[i] uint8 or float32, (H, W, K) or (L, H, W, K) on the competition's grid; None where unknown
-    valid    valid[i] bool (H, W) or (L, H, W); False counts in no loss and no score; None: all pixels count
+    inputs   inputs[i] as in the table of this module
+    targets  targets[i] on the competition's grid; None where unknown
+    valid    valid[i]; False counts in no loss and no score; None: all pixels count
     groups   (n,) str or int; samples of one group never fall into different folds; None: every sample its own
     times    (n,) datetime64, for splits forward in time; None where time plays no part
     """

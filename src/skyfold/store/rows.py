@@ -26,6 +26,10 @@ REMEDY = (
 )
 
 
+# Stores whose checksums this process has verified, by the state of their files.
+_verified: set[tuple[object, ...]] = set()
+
+
 class RowStore:
     """Rows `values[i]` of one shape and dtype for `ids[i]`, in a folder of `.npy` files.
 
@@ -71,7 +75,8 @@ class RowStore:
         try:
             if meta.is_file() and read_json(meta) == wanted:
                 store = cls(folder, writable=True)
-                store._complete[list(store._damaged())] = 0
+                if store._identity() not in _verified:
+                    store._complete[list(store._damaged())] = 0
                 return store
         except DamagedFile:
             pass  # its rows can be made again
@@ -112,14 +117,27 @@ class RowStore:
         """Force rows, checksums and flags to disk, in that order."""
         for array in (self.values, self._crc, self._complete):
             array.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
+        _verified.add(self._identity())  # verified when it was opened, or written since
 
     def verify(self) -> None:
-        """Recompute every checksum; OofMismatch names the first done row that no longer holds what was written."""
+        """Recompute every checksum, once per process and state of the files; OofMismatch names the first complete row
+        that no longer holds what was written."""
+        if self._identity() in _verified:
+            return
         for row in self._damaged():
             raise OofMismatch(
                 f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or foreign "
                 f"edit). {REMEDY}"
             )
+        _verified.add(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        """Changes with any write to the files that does not come by way of this store."""
+        found: list[object] = [self.folder]
+        for name in ("values.npy", "crc32.npy", "complete.npy"):
+            state = (self.folder / name).stat()
+            found += [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        return tuple(found)
 
     def _damaged(self) -> Iterator[int]:
         """The done rows whose values have another checksum than when they were written."""
