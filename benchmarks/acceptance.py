@@ -109,7 +109,7 @@ def _third_party() -> Figure:
     """Masks that somebody else's model made of the patches of l8biome_rgb, scored by `score.py`."""
     what = "l8biome_rgb: third-party masks (pred_cdmamba)"
     data = load_config(CONFIGS / "l8biome_rgb" / "data.yaml").data
-    folder = Workspace().data(data.folder)
+    folder = Workspace(CONFIGS.parent).data(data.folder)
     if not (folder / "pred_cdmamba").is_dir():
         return Figure(what, None, note=f"no such folder in {folder}")
     competition = build(data.competition, data.options, folder)

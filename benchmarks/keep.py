@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("data", help="name of the data set")
     arguments.add_argument("runs", nargs="*", help="runs to keep (default: all)")
     given = arguments.parse_args(argv)
-    folder = Workspace().oof(given.data)
+    folder = Workspace(Path(__file__).parent.parent).oof(given.data)
     names = given.runs or sorted(path.parent.name for path in folder.glob("*/run.json"))
     for name in names:
         for file in KEPT:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = given.work / f"seed{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         settings = (f"data.sample.seed={seed}", f"data.sample.test={TEST_IMAGES}")
-        command = [sys.executable, str(ROOT / "scripts" / "run.py"), str(CONFIG)]
+        command = [sys.executable, "-m", "skyfold", "run", str(CONFIG), "--root", str(folder)]
         command += [part for setting in settings for part in ("--set", setting)]
         done = subprocess.run(command, cwd=folder, env=environment, check=False)
         if done.returncode:

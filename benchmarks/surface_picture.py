@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(path: Path, picture: Path, areas: Sequence[int], name: str | None) -> None:
-    config, workspace = load_config(path), Workspace()
+    config, workspace = load_config(path), Workspace(Path.cwd())
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: name the config of a run or a blend.")
     context = open_context(config.data, workspace)

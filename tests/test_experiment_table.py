@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from skyfold.cli.main import main
 from skyfold.config.experiment import PublishedFigures, TableConfig
 from skyfold.config.files import load_config
 from skyfold.config.run import RunConfig
@@ -196,7 +195,7 @@ def test_what_is_done_is_not_done_again_and_the_leaderboard_shows_the_same_table
     assert again[-1] == said[-1]
     monkeypatch.chdir(folder)
     capsys.readouterr()
-    assert script("leaderboard").main(["table.yaml"]) == 0
+    assert main(["leaderboard", "--root", ".", "table.yaml"]) == 0
     assert capsys.readouterr().out.strip() == said[-1]
 
 
@@ -252,12 +251,3 @@ def test_the_teams_figures_are_in_the_shipped_table() -> None:
     assert len(published) == 7
     assert published["ResNet18"] == PublishedFigures(iou=0.772, dice=0.832, pixel_accuracy=0.878, minutes=9)
     assert published["Bagging"] == PublishedFigures(iou=0.708, dice=0.756, pixel_accuracy=0.921, minutes=81)
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

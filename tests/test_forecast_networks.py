@@ -100,7 +100,7 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     said.clear()
     run_job(workspace.root / "network.yaml", workspace, said.append)
     assert any(line.startswith("network ") for line in "\n".join(said).splitlines())
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "network.yaml"]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "network.yaml", "--root", "."]
     shown = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=True).stdout
     assert [line.split(":")[0] for line in shown.splitlines()[:3]] == ["fold 0", "fold 1", "fold 2"]
     assert said[-1] in shown

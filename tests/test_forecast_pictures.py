@@ -1,6 +1,5 @@
 """Pictures of forecasts: what is drawn, which samples, and the counts behind the reliability."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from skyfold.cli.main import main
 from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.reliability import event_counts
@@ -18,7 +18,6 @@ from skyfold.pipeline.plot import draw_pictures
 from skyfold.reports.forecast_maps import GREY
 from skyfold.workspace import Workspace
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "picture.py"
 ICE = """
 name: tiny
 data:
@@ -72,10 +71,7 @@ def test_counts_are_those_of_going_cell_by_cell(cells, edges, threshold):
 
 def test_a_year_is_drawn_as_a_sheet_and_as_an_animation(work, monkeypatch, capsys):
     monkeypatch.chdir(work)
-    spec = importlib.util.spec_from_file_location("picture", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.main(["ice.yaml", "--forecast", "persistence", "--id", "1999-12"]) == 0
+    assert main(["plot", "--root", ".", "ice.yaml", "--forecast", "persistence", "--id", "1999-12"]) == 0
     folder = work / "oof" / "ice" / "persistence" / "pictures"
     written = [line.removeprefix("written: ") for line in capsys.readouterr().out.splitlines()]
     assert written == [str(folder / name) for name in ("1999-12.png", "1999-12.gif", "reliability.png", "by_lead.png")]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from skyfold.cli import main
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "skyfold"
 # From the bottom up; a module imports its own package and the layers below it.
@@ -23,6 +25,7 @@ LAYERS = [
     ["tuning"],
     ["pipeline"],
     ["cli"],
+    ["__main__"],
 ]
 KERAS = {"models", "training"}
 TENSORFLOW = {"training/backend.py", "training/fused.py", "models/_sm_compat.py"}
@@ -80,22 +83,37 @@ def test_keras_is_imported_in_its_packages_alone():
             assert not {name.split(".")[0] for name in imports(path)} & KERAS_LIBRARIES, path
 
 
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+COMMANDS = [module.__name__.rpartition(".")[2] for module in main.COMMANDS]
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_loads_no_framework_and_says_what_the_script_does(script):
-    """Run in a process of its own, since other tests have loaded everything here."""
+def test_every_command_has_a_script():
+    assert sorted(path.stem for path in (ROOT / "scripts").glob("*.py")) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("run", "arguments", "usage"),
+    [
+        ("run_module('skyfold', run_name='__main__')", ["--help"], "skyfold"),
+        *[("run_module('skyfold', run_name='__main__')", [name, "--help"], f"skyfold {name}") for name in COMMANDS],
+        *[
+            (f"run_path(r'{ROOT / 'scripts' / name}.py', run_name='__main__')", ["--help"], f"skyfold {name}")
+            for name in COMMANDS
+        ],
+    ],
+    ids=["skyfold", *COMMANDS, *[f"{name}.py" for name in COMMANDS]],
+)
+def test_help_loads_no_framework_and_names_the_command(run, arguments, usage):
+    """Run in a separate process, since other tests have loaded everything here."""
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['{script}', '--help']\n"
+        f"sys.argv = ['skyfold', *{arguments}]\n"
         "try:\n"
-        f"    runpy.run_path(r'{ROOT / 'scripts' / script}.py', run_name='__main__')\n"
+        f"    runpy.{run}\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0\n"
-        "heavy = {'tensorflow', 'keras', 'numba', 'cv2', 'matplotlib', 'sklearn', 'optuna'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'numba', 'cv2', 'matplotlib', 'numpy', 'optuna'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
+    assert f"usage: {usage} [-h]" in done.stdout

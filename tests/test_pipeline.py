@@ -1,23 +1,21 @@
-"""From contest files to scored submissions through the scripts, with classical baselines in the place of networks.
+"""From contest files to scored submissions through the commands, with classical baselines in the place of networks.
 
 A classifier is stood in for by rows written into a run's folder, as training would write them.
 """
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.postprocess.threshold_sweep import threshold_grid
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import begin_run, open_rows
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 CONFIGS = {
     "data.yaml": """
@@ -68,16 +66,14 @@ classifier_gate: gate.yaml
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return lambda arguments: main([name, *arguments])
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A working folder in which run.py has done everything that `blend.yaml` asks for."""
     folder = tmp_path_factory.mktemp("work")
+    (folder / "configs").mkdir()
     for name, text in CONFIGS.items():
         (folder / name).write_text(text)
     with pytest.MonkeyPatch.context() as patch:

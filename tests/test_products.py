@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.data import DataConfig
 from skyfold.config.files import load_blend, load_run
@@ -23,7 +23,6 @@ from skyfold.store.folds import read_folds
 from skyfold.store.runs import begin_run, open_rows
 from skyfold.workspace import Workspace
 
-ROOT = Path(__file__).parents[1]
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}
 CONFIGS = {
     "data.yaml": """
@@ -136,13 +135,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def submit(*arguments: str) -> int:
-    spec = importlib.util.spec_from_file_location("submit", ROOT / "scripts" / "submit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    code: int = module.main(list(arguments))
-    return code
+    return main(["submit", *arguments])
 
 
 def test_submit_writes_maps_that_can_be_handed_in(

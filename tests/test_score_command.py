@@ -11,7 +11,6 @@ import pytest
 
 from skyfold.competition import build
 
-ROOT = Path(__file__).parent.parent
 CONFIG = "data: {competition: arctic_sea_ice, name: ice, options: {grid: [16, 12]}}\n"
 
 
@@ -28,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score(folder: Path, submission: str, truth: str = "test_truth.csv") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "score.py"), str(folder / "ice.yaml"), submission]
+    command = [sys.executable, "-m", "skyfold", "score", str(folder / "ice.yaml"), submission]
     options = ["--truth", str(folder / "ice" / truth), "--data", str(folder / "ice")]
     return subprocess.run(
         [*command, *options], cwd=folder / "ice", capture_output=True, text=True, check=False, timeout=120

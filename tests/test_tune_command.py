@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import shutil
 import signal
@@ -18,12 +17,12 @@ import pytest
 from optuna.storages import JournalStorage
 
 import skyfold.models
+from skyfold.cli.main import main
 from skyfold.config.files import load_run
 from skyfold.tuning.journal import MendedJournal
 from skyfold.tuning.tune import tune
 from skyfold.workspace import Workspace
 
-ROOT = Path(__file__).parent.parent
 CHILD = Path(__file__).parent / "tuning_train_child.py"
 FILES = {
     "data.yaml": """
@@ -66,15 +65,13 @@ search:
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return lambda arguments: main([name, *arguments])
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
+    (folder / "configs").mkdir()
     for name, text in FILES.items():
         (folder / name).write_text(text)
     with pytest.MonkeyPatch.context() as patch:
@@ -167,7 +164,7 @@ def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys, 
     killed.start()
     result = tune(
         Path("search.yaml"),
-        Workspace(),
+        Workspace(folder),
         trials=4,
         workers=2,
         worker_command=[sys.executable, str(CHILD), "search.yaml", "4"],

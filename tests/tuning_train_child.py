@@ -49,7 +49,7 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
         return one
 
     tune.training_objective = dying_objective
-    tune.tune(study, Workspace(), trials=trials)
+    tune.tune(study, Workspace(Path.cwd()), trials=trials)
 
 
 if __name__ == "__main__":

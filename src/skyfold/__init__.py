@@ -1,1 +1,3 @@
-"""From a folder of earth-observation contest files to a scored, validated submission."""
+"""From a folder of earth-observation competition files to a scored, validated submission."""
+
+__version__ = "0.1.0"

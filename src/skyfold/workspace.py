@@ -1,21 +1,26 @@
-"""Where things lie: data, caches, out-of-fold predictions and submissions of one working folder."""
+"""Project folder: where data, caches, out-of-fold predictions and submissions are."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+
+def find_root(start: Path) -> Path | None:
+    """The project folder: the nearest of `start` and its parents that holds a folder `configs/`."""
+    return next((folder for folder in (start, *start.parents) if (folder / "configs").is_dir()), None)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder a job works in; the current one unless told otherwise.
+    """The folder that a command works in.
 
     root       holds `data/`, `oof/` and `submissions/`
-    data_from  where the contest's files lie (`--data`); None: `$SKYFOLD_DATA/<name>`, else `data/<name>`
+    data_from  folder of the competition's files (`--data`); None: `$SKYFOLD_DATA/<name>`, else `data/<name>`
     """
 
-    root: Path = field(default_factory=Path.cwd)
+    root: Path
     data_from: Path | None = None
 
     def data(self, name: str) -> Path:
