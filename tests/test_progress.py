@@ -1,9 +1,11 @@
-"""What progress looks like on a terminal, and in a log."""
+"""Progress on a terminal, and in a log."""
 
 import io
+import time
 
 import pytest
 
+from skyfold import progress
 from skyfold.progress import Progress
 
 
@@ -12,43 +14,68 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_gets_one_line_at_the_end():
+def lines_of(log, until):
+    """Lines of `log` once one of them holds `until`."""
+    deadline = time.time() + 30
+    while until not in log.getvalue():
+        assert time.time() < deadline, log.getvalue()
+        time.sleep(0.01)
+    return log.getvalue().splitlines()
+
+
+def test_a_log_gets_one_line_at_the_end_of_short_work():
     log = io.StringIO()
-    with Progress("predicting", 3, stream=log) as progress:
+    with Progress("predicting", 3, stream=log) as work:
         for _ in range(3):
-            progress.advance(note="loss 0.5")
-    assert log.getvalue().startswith("predicting: 3/3 images")
+            work.advance(note="loss 0.5")
+    assert log.getvalue().startswith("predicting: 3/3 images, ")
+    assert log.getvalue().endswith("/s, 00:00, loss 0.5\n")
     assert log.getvalue().count("\n") == 1
-    assert "loss 0.5" in log.getvalue()
 
 
-def test_a_log_gets_a_line_a_minute_with_the_time_left(monkeypatch):
+def test_the_first_line_comes_within_ten_seconds_though_nothing_is_done_yet(monkeypatch):
+    assert progress.FIRST_LINE < 10
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
+    log = io.StringIO()
+    with Progress("fitting", 4, unit="steps", stream=log) as work:
+        work.advance(0, note="epoch 1/2")
+        assert lines_of(log, "left")[0].startswith("fitting: 0/4 steps, 0/s, ? left")
+
+
+def test_later_lines_give_the_time_left(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
+    monkeypatch.setattr(progress, "NEXT_LINES", 0.01)
     now = [0.0]
     monkeypatch.setattr("skyfold.progress.time.monotonic", lambda: now[0])
     log = io.StringIO()
-    with Progress("fitting", 4, unit="steps", stream=log) as progress:
-        for _ in range(3):
-            now[0] += 40.0
-            progress.advance()
-        # lines so far: at 80 s (2 of 4 done, as long again to go); 120 s is only 40 s later
-        assert log.getvalue() == "fitting: 2/4 steps, 0.025/s, 1 min 20 s left\n"
+    with Progress("fitting", 4, unit="steps", stream=log) as work:
+        now[0] = 80.0
+        work.advance(2, note="epoch 1/2, loss 0.5")
+        assert lines_of(log, "loss")[-1] == "fitting: 2/4 steps, 0.025/s, 01:20 left, epoch 1/2, loss 0.5"
+    assert log.getvalue().splitlines()[-1] == "fitting: 2/4 steps, 0.025/s, 01:20, epoch 1/2, loss 0.5"
 
 
-def test_a_terminal_line_is_rewritten(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("skyfold.progress.time.monotonic", lambda: now[0])
+def test_a_terminal_gets_a_bar():
     screen = Terminal()
-    with Progress("fitting", 2, stream=screen) as progress:
-        now[0] = 1.0
-        progress.advance()
-        now[0] = 2.0
-        progress.advance()
-    assert screen.getvalue().count("\r\x1b[K") == 3
-    assert screen.getvalue().endswith("2/2 images, 1/s, 2 s\n")
+    with Progress("fitting", 2, stream=screen) as work:
+        work.advance(2, note="loss 0.5")
+    assert "fitting:   0%|" in screen.getvalue()
+    assert "2/2 [00:00<00:00" in screen.getvalue().splitlines()[-1]
+    assert "images/s, loss 0.5]" in screen.getvalue()
 
 
-def test_an_error_leaves_the_terminal_on_a_new_line_and_claims_no_end():
-    screen = Terminal()
-    with pytest.raises(KeyError), Progress("fitting", 2, stream=screen):
-        raise KeyError
-    assert screen.getvalue() == "\n"
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["log", "terminal"])
+def test_no_work_shows_nothing(stream):
+    with Progress("fitting", 0, stream=stream):
+        pass
+    assert stream.getvalue() == ""
+
+
+def test_an_error_leaves_the_terminal_on_a_new_line_and_reports_no_end():
+    screen, log = Terminal(), io.StringIO()
+    for stream in (screen, log):
+        with pytest.raises(KeyError), Progress("fitting", 2, stream=stream):
+            raise KeyError
+    assert screen.getvalue().endswith("\n")
+    assert "0/2" in screen.getvalue().splitlines()[-1]
+    assert log.getvalue() == ""

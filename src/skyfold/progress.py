@@ -1,71 +1,77 @@
-"""How far long work has come: one rewritten line with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress of long work: a tqdm bar on a terminal, plain lines with the time left elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TextIO
 
+from tqdm import tqdm
+
+FIRST_LINE, NEXT_LINES = 5.0, 60.0  # seconds: of the first plain line, and between later ones
+
 
 class Progress:
-    """Count `total` things of `unit` in a `with` block; `advance` reports them.
+    """Count `total` items of `unit` in a `with` block; `advance` reports them.
 
-    On a terminal the line is redrawn at most 10 times a second; elsewhere a line is printed at the start of the work's
-    second minute and every minute after it, and one at the end.
+    On a terminal a bar is shown. Elsewhere a line is printed 5 seconds after the start, whether or not an item is done
+    by then, one every minute, and one at the end. Nothing is shown where `total` is 0.
     """
 
     def __init__(self, label: str, total: int, unit: str = "images", stream: TextIO | None = None) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.stream = stream or sys.stderr
-        self.count = 0
-        self.note = ""
-        self._terminal = self.stream.isatty()
-        self._pause = 0.1 if self._terminal else 60.0
+        self.count, self.note = 0, ""
+        self._bar: tqdm | None = None
+        self._writer: threading.Thread | None = None
+        self._ended = threading.Event()
 
     def __enter__(self) -> Progress:
-        self._start = self._shown = time.monotonic()
+        self._start = time.monotonic()
+        if self.total and self.stream.isatty():
+            self._bar = tqdm(
+                desc=self.label, total=self.total, unit=f" {self.unit}", file=self.stream, dynamic_ncols=True
+            )
+        elif self.total:
+            self._writer = threading.Thread(target=self._print_lines, daemon=True)
+            self._writer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.total and kind is None:
-            self._show(end="\n")
-        elif self._terminal:
-            print(file=self.stream)
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._ended.set()
+            self._writer.join()
+            if kind is None:
+                self._print_line()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Report `count` more things done; `note` (a loss, say) stands behind the figures until the next one."""
+        """Report `count` more items done; `note` (for instance a loss) is shown until the next one."""
         self.count += count
         self.note = note or self.note
-        now = time.monotonic()
-        if now - self._shown >= self._pause:
-            self._shown = now
-            self._show(end="" if self._terminal else "\n")
+        if self._bar is not None:
+            self._bar.set_postfix_str(self.note, refresh=False)
+            self._bar.update(count)
 
-    def _show(self, end: str) -> None:
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = self.count / seconds
-        left = (self.total - self.count) / rate if self.count else float("nan")
-        clock = f"{duration(seconds)}" if self.count >= self.total else f"{duration(left)} left"
-        line = f"{self.label}: {self.count}/{self.total} {self.unit}, {rate:.3g}/s, {clock}"
-        line = f"{line}, {self.note}" if self.note else line
-        start = "\r\x1b[K" if self._terminal else ""
-        print(f"{start}{line}", end=end, file=self.stream, flush=True)
+    def _print_lines(self) -> None:
+        pause = FIRST_LINE
+        while not self._ended.wait(pause):
+            self._print_line()
+            pause = NEXT_LINES
 
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(7.4), duration(125), duration(7260), duration(float("nan"))
-    ('7 s', '2 min 5 s', '2 h 1 min', '? s')
-    """
-    if seconds != seconds:
-        return "? s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    def _print_line(self) -> None:
+        clock = "{elapsed}" if self._ended.is_set() else "{remaining} left"
+        line = tqdm.format_meter(
+            self.count,
+            self.total,
+            max(time.monotonic() - self._start, 1e-9),
+            prefix=self.label,
+            postfix=self.note,
+            bar_format=f"{{desc}}: {{n}}/{{total}} {self.unit}, {{rate_noinv:.3g}}/s, {clock}{{postfix}}",
+        )
+        print(line, file=self.stream, flush=True)

@@ -81,6 +81,8 @@ def fit_fold(
         while not has_ended(history, training, greater_is_better=score.greater_is_better):
             epoch = len(history)
             started = time.monotonic()
+            where = f"epoch {epoch + 1}/{training.epochs}"
+            progress.advance(0, note=where)
             network.begin_epoch(seed=derived_seed(own_seed, epoch))
             batches = training_batches(
                 *arrays.epoch_rows(split.train, seed=own_seed, epoch=epoch),
@@ -94,7 +96,7 @@ def fit_fold(
                 gradient_accumulation_steps=training.gradient_accumulation_steps,
             )
             rates = _rates(config, epoch, steps, history, score)
-            loss = _trained(network, batches, rates, progress)
+            loss = _trained(network, batches, rates, progress, where)
             if not math.isfinite(loss):
                 raise ConfigError(
                     f"{label}: the loss is {loss} in epoch {epoch + 1}. Lower optimizer.learning_rate or set "
@@ -107,7 +109,9 @@ def fit_fold(
                 weights = network.averaged_weights()
                 if looked:
                     row["val_loss"], row["val_score"] = _validated(network, weights, *checked)
-                    progress.advance(0, note=f"loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}")
+                    progress.advance(
+                        0, note=f"{where}, loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}"
+                    )
                 is_best = looked and epoch == best_epoch(
                     [*history, row], training, greater_is_better=score.greater_is_better
                 )
@@ -166,13 +170,13 @@ def _rates(config: RunConfig, epoch: int, steps: int, history: list[HistoryRow],
     ]
 
 
-def _trained(network: Network, batches: Iterator[Batch], rates: list[float], progress: Progress) -> float:
+def _trained(network: Network, batches: Iterator[Batch], rates: list[float], progress: Progress, where: str) -> float:
     """Train on the batches of an epoch. Returns their mean loss."""
     loss = math.nan
     for batch, rate in zip(batches, rates, strict=True):
         assert batch.targets is not None
         loss = network.train(batch.inputs, batch.targets, learning_rate=rate)
-        progress.advance(1, note=f"loss {loss:.4f}")
+        progress.advance(1, note=f"{where}, loss {loss:.4f}")
     return loss
 
 

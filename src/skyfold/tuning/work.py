@@ -12,10 +12,10 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_text
-from skyfold.progress import duration
 from skyfold.tuning.file_lock import exclusive
 from skyfold.tuning.liveness import Worker
 from skyfold.tuning.study import OpenStudy
@@ -134,7 +134,7 @@ class TrialLines:
             line = f"trial {trial.number}: {outcome(trial)}"
             if trial is ended[-1]:
                 line += f"; {so_far}; {finished}/{self._wanted} finished"
-                line += f", about {duration(left * each)} left" if left else ""
+                line += f", about {tqdm.format_interval(left * each)} left" if left else ""
             self._say(line)
 
 
