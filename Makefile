@@ -1,18 +1,44 @@
-# make demo: install, then go from a procedural sample to two scored submissions.  make test: install, then every check.
+# make demo   install, then go from a procedural sample to two scored submissions
+# make test   install, then every check
+# make quick  lint, types and fast tests: under a minute
+# make docs   build the site into site/
+# make bench  measure the numerical core beside its peers, into docs/benchmarks.md
 PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
 
-.PHONY: demo test
+# Test files that take a few seconds at most.
+QUICK := arctic_sea_ice augment batches chain cli config crops dice_surface evaluate files folds forecast_figures \
+  forecast_sums ice_files ice_views images layers leeds_sea_ice masks merge mix oof_store packaging plugins pr_curve \
+  presence_stack products progress rain_units restraint row_store segmentation_metrics stacking submission_format tiff \
+  weighted_blend windows
+
+.PHONY: demo test quick lint format docs bench
 
 demo: .venv/installed
-	$(BIN)/python scripts/run.py $(CONFIG)
+	$(BIN)/skyfold run $(CONFIG)
 
-test: .venv/installed-dev
+test: lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not by_hand"
+
+quick: lint
+	$(BIN)/python -m pytest -q $(QUICK:%=tests/test_%.py)
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not by_hand"
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: .venv/installed-dev
+	$(BIN)/python -m pip install -q -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -23,4 +49,8 @@ test: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	touch $@
+
+.venv/installed-docs: .venv/installed requirements-docs.txt
+	$(BIN)/python -m pip install -q -r requirements-docs.txt
 	touch $@

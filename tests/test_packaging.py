@@ -1,0 +1,60 @@
+"""What is declared beside the code: imported packages, their pins, and the files that `make quick` tests."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_every_imported_package_is_declared_and_every_declared_one_imported():
+    extras = {name for lines in PROJECT["optional-dependencies"].values() for name, _ in named(lines)}
+    required = {name for name, _ in named(PROJECT["dependencies"])}
+    used = imported()
+    assert used - required - extras == set()
+    assert required - used == set()
+
+
+def test_every_dependency_has_a_pin_within_its_range():
+    ranges = dict(named(PROJECT["dependencies"]))
+    pins = dict(named((ROOT / "requirements.txt").read_text().splitlines()))
+    assert ranges.keys() == pins.keys()
+    for name, pin in pins.items():
+        (exact,) = pin.specifier
+        assert exact.operator == "=="
+        assert ranges[name].specifier.contains(exact.version), name
+
+
+def test_the_files_of_make_quick_are_there():
+    quick = re.search(r"^QUICK := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1]
+    stems = quick.replace("\\", " ").split()
+    assert [stem for stem in stems if not (ROOT / "tests" / f"test_{stem}.py").is_file()] == []
+
+
+def named(lines):
+    """(canonical name, requirement) of each line that is not a comment."""
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [(canonicalize_name(requirement.name), requirement) for requirement in found]
+
+
+def imported():
+    """Canonical names of the distributions that src imports, by a statement or by `import_module` with a text."""
+    modules = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module)
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+                modules |= {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    found = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"skyfold", ""}
+    distributions = packages_distributions()
+    return {canonicalize_name(distributions.get(module, [module])[0]) for module in found}
