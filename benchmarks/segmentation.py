@@ -5,7 +5,7 @@
 
     parameters   of HRNetV2 and DeepLabV3+, beside the published ones (tests/test_hrnet.py, test_deeplabv3plus.py)
     tiles        a constant model by tiles; steps across tile borders of a trained one (tests/test_tiles_of_networks.py)
-    csmask       the encoder of ukis-csmask in Keras and in onnxruntime (tests/test_csmask.py; needs skyfold[weights])
+    csmask       the encoder of ukis-csmask in Keras and in onnxruntime (tests/test_csmask.py; needs the extra weights)
 
 The tests hold the same figures to their limits, and their helpers are used here.
 """

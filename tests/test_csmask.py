@@ -20,7 +20,7 @@ SIZE = 256  # the one that the package's network takes
 OPTIONS = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
 installed = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("ukis_csmask", "onnx", "onnxruntime")),
-    reason="needs the extra: pip install skyfold[weights]",
+    reason="needs the extra: pip install -e .[weights]",
 )
 
 
@@ -151,5 +151,5 @@ def test_other_encoders_and_families_are_refused(family: Any, options: dict[str,
 
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_csmask, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install skyfold\[weights\]"):
+    with pytest.raises(ConfigError, match=r"pip install -e \.\[weights\]"):
         unet.check(OPTIONS)

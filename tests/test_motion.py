@@ -128,15 +128,15 @@ def test_wrong_options_are_refused() -> None:
 
 def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pysteps_field, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install skyfold\[pysteps\]"):
+    with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
         METHODS["pysteps"](frames)
-    with pytest.raises(ConfigError, match=r"pip install skyfold\[pysteps\]"):
+    with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
         rain_extrapolation.require({"motions": ["dis", "pysteps"]})
     rain_extrapolation.require({})
 
 
 def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:
-    pytest.importorskip("pysteps", reason="pysteps is not installed: pip install skyfold[pysteps]")
+    pytest.importorskip("pysteps", reason="pysteps is not installed: pip install -e .[pysteps]")
     motion = METHODS["pysteps"](frames)
     assert motion.shape == (64, 64, 2)
     np.testing.assert_allclose(np.median(motion[frames[-1] > 1], axis=0), [2.0, -1.0], atol=0.5)

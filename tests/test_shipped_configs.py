@@ -29,7 +29,7 @@ def test_config_is_sound(path):
     assert config.data.competition in plugins.names("competitions")
     if isinstance(config, RunConfig):
         if config.model.options.get("encoder_weights") == "ukis_csmask" and find_spec("ukis_csmask") is None:
-            pytest.skip("needs the extra: pip install skyfold[weights]")
+            pytest.skip("needs the extra: pip install -e .[weights]")
         check(config)
         assert path.stem in (config.name, f"demo_{config.name}")
     if isinstance(config, BlendConfig):

@@ -48,7 +48,7 @@ def weights_file(*, key: str) -> Path:
     spec = find_spec(SOURCE)
     if spec is None or find_spec("onnx") is None:
         raise ConfigError(
-            f"{key}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install skyfold[weights]."
+            f"{key}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install -e .[weights]."
         )
     path = Path(str(spec.origin)).parent / _FILE
     if not path.is_file():

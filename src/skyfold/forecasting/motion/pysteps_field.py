@@ -30,7 +30,7 @@ def lucas_kanade(frames: np.ndarray) -> np.ndarray:
 def require_pysteps() -> None:
     """ConfigError where pysteps is not installed."""
     if find_spec("pysteps") is None:
-        raise ConfigError("the motion 'pysteps' needs a package that is not installed: pip install skyfold[pysteps].")
+        raise ConfigError("the motion 'pysteps' needs a package that is not installed: pip install -e .[pysteps].")
 
 
 def in_decibels(rain: np.ndarray) -> np.ndarray:
