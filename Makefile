@@ -8,7 +8,7 @@ BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
 
 # Test files that take a few seconds at most.
-QUICK := arctic_sea_ice augment batches chain cli config crops dice_surface evaluate files folds forecast_figures \
+QUICK := arctic_sea_ice augment batches chain cli config crops dice_surface docs evaluate files folds forecast_figures \
   forecast_sums ice_files ice_views images layers leeds_sea_ice masks merge mix oof_store packaging plugins pr_curve \
   presence_stack products progress rain_units restraint row_store segmentation_metrics stacking submission_format tiff \
   weighted_blend windows
