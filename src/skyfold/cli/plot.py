@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     from skyfold.config.files import load_forecasts
-    from skyfold.pipeline.forecast_checks import network_runs
+    from skyfold.pipeline.check_forecasts import network_runs
     from skyfold.pipeline.plot import draw_pictures
 
     project, config = workspace(given), load_forecasts(given.config)

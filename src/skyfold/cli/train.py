@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     from skyfold.config.files import load_run
     from skyfold.pipeline.blend import open_context, score_run
-    from skyfold.pipeline.forecast_job import table_of_run
-    from skyfold.training.run_folds import train
+    from skyfold.pipeline.forecasts import table_of_run
+    from skyfold.pipeline.train import train
 
     project, config = workspace(given), load_run(given.config, given.overrides)
     result = train(config, project, only_folds=given.fold, restart=given.restart)
