@@ -118,20 +118,20 @@ def test_sums_in_16_bits_round_as_whole_arrays_do(seed, models, weighted, pixels
     np.testing.assert_array_equal(values, expected.astype(np.uint8))
 
 
-def test_a_vote_is_the_share_of_models_above_their_own_level():
+def test_a_vote_is_the_share_of_models_above_their_own_threshold():
     arrays = [np.array([[[[10, 200]]]], dtype=np.uint8), np.array([[[[20, 100]]]], dtype=np.uint8)]
-    # Class 0: only the second is above its level; class 1: both. Half of 255 is 127.5, stored as the even 128.
-    assert whole(arrays, how="vote", levels=[[10, 150], [19, 99]]).ravel().tolist() == [128, 255]
-    assert whole(arrays, how="vote", levels=[[10, 150], [19, 99]], weights=[3, 1]).ravel().tolist() == [64, 255]
+    # Class 0: only the second is above its threshold; class 1: both. Half of 255 is 127.5, stored as the even 128.
+    assert whole(arrays, how="vote", thresholds=[[10, 150], [19, 99]]).ravel().tolist() == [128, 255]
+    assert whole(arrays, how="vote", thresholds=[[10, 150], [19, 99]], weights=[3, 1]).ravel().tolist() == [64, 255]
     floats = [array.astype(np.float32) / 255 for array in arrays]
-    assert whole(floats, how="vote", levels=[[0.5, 0.5], [0.05, 0.5]]).ravel().tolist() == [0.5, 0.5]
+    assert whole(floats, how="vote", thresholds=[[0.5, 0.5], [0.05, 0.5]]).ravel().tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("levels", [None, [[1, 2]], [[1, 2], [3, np.nan]]])
-def test_a_vote_without_a_level_for_each_model_and_class_is_refused(levels):
+@pytest.mark.parametrize("thresholds", [None, [[1, 2]], [[1, 2], [3, np.nan]]])
+def test_a_vote_without_a_threshold_for_each_model_and_class_is_refused(thresholds):
     arrays = [np.zeros((1, 1, 1, 2), dtype=np.uint8)] * 2
-    with pytest.raises(ConfigError, match=r"vote needs finite levels \(2, 2\)"):
-        combine(arrays, how="vote", levels=levels)
+    with pytest.raises(ConfigError, match=r"vote needs finite thresholds \(2, 2\)"):
+        combine(arrays, how="vote", thresholds=thresholds)
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -199,7 +199,7 @@ def test_the_printed_lines_name_weights_and_paired_gains(work):
 
 
 def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
-    monkeypatch.setattr(uncertain_pixels, "MOST_BYTES", 60_000)
+    monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 60_000)
     lines = blend_lines(run_blend(work, "greedy"))
     assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
 

@@ -28,9 +28,9 @@ def merged(merge: Merge, *members: np.ndarray) -> np.ndarray:
     return values[0, 0]
 
 
-def one_a_class(rule: Rule, levels: tuple[int, ...] | None = None, order: tuple[int, ...] | None = None) -> Merge:
+def one_a_class(rule: Rule, thresholds: tuple[int, ...] | None = None, order: tuple[int, ...] | None = None) -> Merge:
     sources, rest = class_sources(ALONE, CLASSES)
-    return Merge(rule, sources, rest, levels=levels, order=order)
+    return Merge(rule, sources, rest, thresholds=thresholds, order=order)
 
 
 def test_each_class_is_taken_from_the_runs_that_learned_it() -> None:
@@ -62,14 +62,14 @@ def test_normalised_classes_are_compared_from_their_own_thresholds() -> None:
     """thick is there above 200, thin above 50. (180, 60): thick is below its own, thin above it. (220, 180): thick is
     127.5 + 19.5 / 54.5 x 127.5 = 173.1, thin 127.5 + 129.5 / 204.5 x 127.5 = 208.2, though less probable. (200, 50): no
     class is there."""
-    merge = one_a_class("normalised", levels=(127, 200, 50))
+    merge = one_a_class("normalised", thresholds=(127, 200, 50))
     values = merged(merge, pixels([180], [220], [200]), pixels([60], [180], [50]))
     assert (values > 127).argmax(axis=-1).tolist() == [2, 2, 0]
     assert values[1].tolist() == [127 - 104, 127 - 17, 128 + 17]
 
 
 def test_by_priority_the_first_class_above_its_threshold_wins_however_probable_the_next() -> None:
-    merge = one_a_class("priority", levels=(127, 50, 50), order=(2, 1))
+    merge = one_a_class("priority", thresholds=(127, 50, 50), order=(2, 1))
     values = merged(merge, pixels([250], [60], [50]), pixels([51], [50], [50]))
     assert values.tolist() == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
 
@@ -85,15 +85,15 @@ def test_several_runs_of_a_class_are_averaged_by_weight() -> None:
 @given(
     values=arrays(np.uint8, (1, 3, 4, 3)),
     rule=st.sampled_from(["largest", "normalised", "priority"]),
-    levels=st.tuples(*[st.integers(0, 254)] * 3),
+    thresholds=st.tuples(*[st.integers(0, 254)] * 3),
     known=st.booleans(),
 )
 def test_every_pixel_gets_exactly_one_class(
-    values: np.ndarray, rule: Rule, levels: tuple[int, ...], known: bool
+    values: np.ndarray, rule: Rule, thresholds: tuple[int, ...], known: bool
 ) -> None:
     members, classes = (([values], CLASSES), ([values[..., 1:]], CLASSES[1:]))[not known]
     sources, rest = class_sources([("run", classes)], CLASSES)
-    merge = Merge(rule, sources, 0 if rule == "priority" else rest, levels=levels, order=(2, 1))
+    merge = Merge(rule, sources, 0 if rule == "priority" else rest, thresholds=thresholds, order=(2, 1))
     ((_, merged_values),) = merge.rows(members, np.array([0]))
     above = merged_values > 127
     assert (above.sum(axis=-1) == 1).all()

@@ -1,4 +1,4 @@
-"""Searched weights: exact counts from packed pixels, greedy steps against the obvious slow way, no leak over folds."""
+"""Searched blend weights: exact counts, greedy steps against the obvious slow way, no leak over folds."""
 
 import numpy as np
 import pytest
@@ -6,24 +6,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.blending import search as searching
-from skyfold.blending import uncertain_pixels
+from skyfold.blending.byte_sums import MAX_PARTS
 from skyfold.blending.combine import combine
+from skyfold.blending.mask_counts import NOBODY, count_masks, cuts_of, weighted_sums
 from skyfold.blending.search import (
+    SearchedWeights,
     counts_at,
     cross_fitted_weights,
     greedy,
     hill_climb,
-    levels_of,
     search,
+    search_thresholds,
     slsqp,
     whole_parts,
 )
-from skyfold.blending.uncertain_pixels import counts_after_adding, counts_after_exchange, pack, weighted_sums
+from skyfold.blending.uncertain_pixels import screen
 from skyfold.config.blend import WeightsConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import METRICS
 
-LEVELS = np.array([60, 100, 127, 150, 200])
+THRESHOLDS = np.array([60, 100, 127, 150, 200])
 
 
 @st.composite
@@ -46,29 +48,29 @@ def ensembles(draw, least_rows=1):
     return arrays, truth, valid
 
 
-def packed(arrays, truth, valid=None, levels=LEVELS, **options):
-    return pack(arrays, truth.astype(np.uint8), valid, rows=np.arange(len(truth)), levels=levels, **options)
+def screened(arrays, truth, valid=None, **options):
+    return screen(arrays, truth.astype(np.uint8), valid, rows=np.arange(len(truth)), thresholds=THRESHOLDS, **options)
 
 
 def blended(arrays, parts):
     return np.concatenate([values for _, values in combine(arrays, how="mean", weights=parts)])
 
 
-def score_of_whole_maps(arrays, parts, levels, truth, valid, metric, rows=None):
-    """The score of the blend as it is stored, from whole maps: a level a class."""
-    masks = blended(arrays, parts) > np.asarray(levels)
+def score_of_whole_maps(arrays, parts, thresholds, truth, valid, metric, rows=None):
+    """The score of the blend as it is stored, from whole maps: a threshold a class."""
+    masks = blended(arrays, parts) > np.asarray(thresholds)
     stats = METRICS[metric]().stats(target=truth, pred=masks, valid=valid)
     return METRICS[metric]().score(stats if rows is None else stats[rows])
 
 
-def best_over_levels(arrays, parts, truth, valid, metric):
-    """Joint optimum over a level a class: classes count alike, so that each takes its own best."""
+def best_over_thresholds(arrays, parts, truth, valid, metric):
+    """Joint optimum over a threshold a class: classes count alike, so that each takes its own best."""
     scores = [
         max(
             score_of_whole_maps(
-                [a[..., k : k + 1] for a in arrays], parts, [level], truth[..., k : k + 1], valid, metric
+                [a[..., k : k + 1] for a in arrays], parts, [threshold], truth[..., k : k + 1], valid, metric
             )
-            for level in LEVELS
+            for threshold in THRESHOLDS
         )
         for k in range(truth.shape[-1])
     ]
@@ -76,36 +78,36 @@ def best_over_levels(arrays, parts, truth, valid, metric):
 
 
 def everything(maps):
-    return np.ones(len(maps.rows), dtype=bool), np.arange(maps.models)
+    return np.ones(len(maps.rows), dtype=bool), np.arange(maps.members)
 
 
 @given(case=ensembles(), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=60)
-def test_counts_of_packed_pixels_are_those_of_the_stored_blend(case, seed):
+def test_counts_of_uncertain_pixels_are_those_of_the_stored_blend(case, seed):
+    """Also where the same weights are reached by adding a part, and by moving the parts of the last member back."""
     arrays, truth, valid = case
-    parts = np.random.default_rng(seed).integers(0, 50, len(arrays))
+    members = len(arrays)
+    parts = np.random.default_rng(seed).integers(0, 50, members)
     parts[0] += 1
-    maps = packed(arrays, truth, valid)
-    masks = blended(arrays, parts)[..., None] > LEVELS
+    first, last = np.eye(members, dtype=int)[[0, -1]]
+    before = {
+        (0, 0, 0): parts,
+        (0, NOBODY, 1): parts - first,
+        (0, members - 1, parts[0]): parts + parts[0] * (last - first),
+    }
+    maps = screened(arrays, truth, valid)
+    known = np.ones(truth.shape[:3], dtype=bool) if valid is None else valid
+    masks = (blended(arrays, parts)[..., None] > THRESHOLDS) & known[..., None, None]
+    truth = truth & known[..., None]
     for k, pixels in enumerate(maps.classes):
-        rows, sums = np.arange(len(truth)), weighted_sums(pixels, parts)
-        cuts = uncertain_pixels.cuts_of(LEVELS, int(parts.sum()))
-        both, pred = counts_after_exchange(pixels, sums, np.array([[0, 0, 0]]), cuts, rows)
-        one_less = parts - np.eye(len(arrays), dtype=int)[0]
-        added = counts_after_adding(pixels, weighted_sums(pixels, one_less), np.array([0]), cuts, rows)
-        np.testing.assert_array_equal(added[0], both)
-        np.testing.assert_array_equal(added[1], pred)
-        if len(arrays) > 1:
-            given = parts + parts[0] * (np.eye(len(arrays), dtype=int)[-1] - np.eye(len(arrays), dtype=int)[0])
-            back = np.array([[0, len(arrays) - 1, parts[0]]])
-            moved = counts_after_exchange(pixels, weighted_sums(pixels, given), back, cuts, rows)
-            np.testing.assert_array_equal(moved, (both, pred))
-        for i, row in enumerate(maps.rows):
-            known = np.ones(truth.shape[1:3], dtype=bool) if valid is None else valid[row]
-            there = truth[row, ..., k] & known
-            assert pred[i, 0].tolist() == (masks[row, :, :, k] & known[..., None]).sum(axis=(0, 1)).tolist()
-            assert both[i, 0].tolist() == (masks[row, :, :, k] & there[..., None]).sum(axis=(0, 1)).tolist()
-            assert pixels.target[i] == there.sum()
+        cuts = cuts_of(THRESHOLDS, int(parts.sum()))
+        np.testing.assert_array_equal(pixels.target, truth[maps.rows, ..., k].sum(axis=(1, 2)))
+        for move, start in before.items():
+            sums = weighted_sums(pixels, start)
+            both, pred = count_masks(pixels, sums, np.array([move]), cuts, np.arange(len(truth)))
+            own = masks[maps.rows, :, :, k]
+            np.testing.assert_array_equal(pred[:, 0], own.sum(axis=(1, 2)))
+            np.testing.assert_array_equal(both[:, 0], (own & truth[maps.rows, ..., k, None]).sum(axis=(1, 2)))
 
 
 @pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
@@ -113,29 +115,31 @@ def test_counts_of_packed_pixels_are_those_of_the_stored_blend(case, seed):
 @settings(deadline=None, max_examples=15)
 def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
     arrays, truth, valid = case
-    maps = packed(arrays, truth, valid)
+    maps = screened(arrays, truth, valid)
     parts, best = np.zeros(len(arrays), dtype=int), (-1.0, None)
     for _ in range(4):
         candidates = parts + np.eye(len(arrays), dtype=int)
-        scores = np.array([best_over_levels(arrays, one, truth, valid, metric) for one in candidates])
+        scores = np.array([best_over_thresholds(arrays, one, truth, valid, metric) for one in candidates])
         parts = candidates[int(np.argmax(scores >= scores.max() - 1e-12))]
         best = max(best, (scores.max(), tuple(parts.tolist())), key=lambda pair: round(pair[0], 12))
     chosen = greedy(maps, metric, *everything(maps), steps=4)
     assert chosen.score == pytest.approx(best[0], abs=1e-12)
     assert chosen.parts == best[1]
-    assert score_of_whole_maps(arrays, chosen.parts, chosen.levels, truth, valid, metric) == pytest.approx(chosen.score)
+    assert score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, metric) == pytest.approx(
+        chosen.score
+    )
 
 
 @given(case=ensembles())
 @settings(deadline=None, max_examples=40)
 def test_hill_climbing_and_slsqp_end_no_lower_than_equal_weights(case):
     arrays, truth, valid = case
-    maps = packed(arrays, truth, valid)
-    equal = best_over_levels(arrays, np.ones(len(arrays)), truth, valid, "mean_dice")
+    maps = screened(arrays, truth, valid)
+    equal = best_over_thresholds(arrays, np.ones(len(arrays)), truth, valid, "mean_dice")
     for climb in (hill_climb, slsqp):
         chosen = climb(maps, "mean_dice", *everything(maps))
         assert chosen.score >= equal - 1e-12
-        again = score_of_whole_maps(arrays, chosen.parts, chosen.levels, truth, valid, "mean_dice")
+        again = score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, "mean_dice")
         assert again == pytest.approx(chosen.score, abs=1e-12)
 
 
@@ -154,52 +158,51 @@ def two_thirds_right(rows=12, seed=0):
 @pytest.mark.parametrize("method", ["greedy", "hill_climb", "slsqp"])
 def test_noise_gets_little_weight_and_the_blend_beats_its_best_model(method):
     arrays, truth = two_thirds_right()
-    maps = packed(arrays, truth)
+    maps = screened(arrays, truth)
     chosen = search(maps, WeightsConfig(search=method), "mean_dice")
-    singles = [best_over_levels(arrays, row, truth, None, "mean_dice") for row in np.eye(4)]
+    singles = [best_over_thresholds(arrays, row, truth, None, "mean_dice") for row in np.eye(4)]
     assert chosen.score > max(singles) + 0.02
-    assert chosen.weights[3] < 0.15
-    assert sum(chosen.weights) == pytest.approx(1.0)
-    assert sum(chosen.parts) <= uncertain_pixels.MOST_PARTS
+    assert chosen.blend_weights[3] < 0.15
+    assert sum(chosen.blend_weights) == pytest.approx(1.0)
+    assert sum(chosen.parts) <= MAX_PARTS
 
 
 def test_identical_copies_and_a_single_model_score_as_that_model():
     arrays, truth = two_thirds_right()
-    alone = best_over_levels(arrays[:1], [1], truth, None, "mean_dice")
+    alone = best_over_thresholds(arrays[:1], [1], truth, None, "mean_dice")
     for models in (arrays[:1], [arrays[0]] * 3):
-        maps = packed(models, truth)
+        maps = screened(models, truth)
         for method in ("greedy", "hill_climb", "slsqp"):
             assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(alone, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ["greedy", "hill_climb"])
-def test_threads_and_batches_of_moves_change_nothing(method, monkeypatch):
+def test_batches_of_moves_change_nothing(method, monkeypatch):
     arrays, truth = two_thirds_right()
-    maps = packed(arrays, truth)
+    maps = screened(arrays, truth)
     whole = search(maps, WeightsConfig(search=method), "mean_dice")
-    monkeypatch.setattr(uncertain_pixels, "LEAST_WORK", 0)
-    monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(LEVELS))
+    monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(THRESHOLDS))
     assert search(maps, WeightsConfig(search=method), "mean_dice") == whole
 
 
 def test_bags_look_at_whole_groups_and_average(monkeypatch):
     arrays, truth = two_thirds_right(rows=16)
-    maps = packed(arrays, truth)
+    maps = screened(arrays, truth)
     groups = maps.rows // 4
     seen = []
 
-    def spy(maps, config, metric, use, models):
-        seen.append((use, models))
-        return searching.greedy(maps, metric, use, models, 3)
+    def spy(maps, config, metric, use, members):
+        seen.append((use, members))
+        return greedy(maps, metric, use, members, 3)
 
     monkeypatch.setattr(searching, "_search_once", spy)
     chosen = search(maps, WeightsConfig(bags=5, steps=3), "mean_dice", groups=groups, seed=1)
     assert len(seen) == 5
-    for use, models in seen:
-        assert len(models) == 3
+    for use, members in seen:
+        assert len(members) == 3
         assert use.sum() == 8
         assert all(use[groups == g].all() or not use[groups == g].any() for g in range(4))
-    assert sum(chosen.parts) == uncertain_pixels.MOST_PARTS
+    assert sum(chosen.parts) == MAX_PARTS
 
 
 def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
@@ -209,7 +212,7 @@ def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
     other[fold == 1] = ~truth[fold == 1]
     results = []
     for target in (truth, other):
-        maps = packed(arrays, target)
+        maps = screened(arrays, target)
 
         def choose(use, maps=maps):
             return search(maps, WeightsConfig(steps=6, bags=2), "mean_dice", use=use, seed=3)
@@ -222,22 +225,22 @@ def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
 def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others():
     arrays, truth = two_thirds_right(rows=12)
     fold = np.arange(12) % 3
-    maps = packed(arrays, truth)
+    maps = screened(arrays, truth)
     result = cross_fitted_weights(
         maps, fold[maps.rows], "mean_dice", lambda use: search(maps, WeightsConfig(steps=5), "mean_dice", use=use)
     )
     scores = [
-        score_of_whole_maps(arrays, one.parts, one.levels, truth, None, "mean_dice", fold == f)
+        score_of_whole_maps(arrays, one.parts, one.thresholds, truth, None, "mean_dice", fold == f)
         for f, one in result.by_fold.items()
     ]
     assert result.cross_fitted == pytest.approx(np.mean(scores))
-    assert result.in_sample == pytest.approx(result.chosen.score)
+    assert result.in_sample == pytest.approx(result.searched.score)
     assert result.optimism == pytest.approx(result.in_sample - result.cross_fitted)
 
 
 def test_what_does_not_fit_leaves_a_random_sample_of_rows():
     arrays, truth = two_thirds_right(rows=12)
-    maps = packed(arrays, truth, most_bytes=6 * (8 * 9 * 2) * 3)
+    maps = screened(arrays, truth, max_bytes=6 * (8 * 9 * 2) * 3)
     assert 1 <= len(maps.rows) < 12
     assert len(set(maps.rows.tolist())) == len(maps.rows)
     for k, pixels in enumerate(maps.classes):
@@ -247,18 +250,24 @@ def test_what_does_not_fit_leaves_a_random_sample_of_rows():
 
 def test_counts_at_a_choice_are_a_row_a_sample():
     arrays, truth = two_thirds_right(rows=4)
-    maps = packed(arrays, truth)
-    chosen = searching.Chosen((1, 2, 0, 0), (127, 100), 0.0)
+    maps = screened(arrays, truth)
+    chosen = SearchedWeights((1, 2, 0, 0), (127, 100), 0.0)
     both, pred, target = counts_at(maps, chosen, np.arange(4))
-    masks = blended(arrays, chosen.parts) > np.array(chosen.levels)
+    masks = blended(arrays, chosen.parts) > np.array(chosen.thresholds)
     np.testing.assert_array_equal(pred, masks.sum(axis=(1, 2))[maps.rows])
     np.testing.assert_array_equal(both, (masks & truth).sum(axis=(1, 2))[maps.rows])
     np.testing.assert_array_equal(target, truth.sum(axis=(1, 2))[maps.rows])
 
 
-def test_levels_are_even_over_the_range():
-    assert levels_of(WeightsConfig(thresholds=5, threshold_range=(0.1, 0.9))).tolist() == [25, 76, 127, 178, 229]
-    assert levels_of(WeightsConfig(thresholds=1)).tolist() == [127]
+def test_thresholds_are_even_over_the_range():
+    assert search_thresholds(WeightsConfig(thresholds=5, threshold_range=(0.1, 0.9))).tolist() == [
+        25,
+        76,
+        127,
+        178,
+        229,
+    ]
+    assert search_thresholds(WeightsConfig(thresholds=1)).tolist() == [127]
 
 
 @given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 0.01))
@@ -271,19 +280,20 @@ def test_whole_parts_add_up_and_lie_next_to_the_share(shares):
 def test_predictions_that_are_no_bytes_are_refused():
     truth = np.ones((1, 2, 2, 1), dtype=bool)
     with pytest.raises(OofMismatch, match="predictions 0 are float64"):
-        packed([np.full(truth.shape, np.nan)], truth)
+        screened([np.full(truth.shape, np.nan)], truth)
     with pytest.raises(OofMismatch, match=r"predictions 1 are uint8 \(1, 2, 1, 1\)"):
-        packed([np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 1, 1), np.uint8)], truth)
+        screened([np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 1, 1), np.uint8)], truth)
 
 
 def test_too_little_to_choose_on_is_refused():
     arrays, truth = two_thirds_right(rows=2)
-    maps = packed(arrays, truth)
+    maps = screened(arrays, truth)
     with pytest.raises(OofMismatch, match="no rows to search"):
         search(maps, WeightsConfig(), "mean_dice", use=np.zeros(2, dtype=bool))
     with pytest.raises(OofMismatch, match="2 folds or more"):
         cross_fitted_weights(maps, np.zeros(2, dtype=int), "mean_dice", lambda use: None)
     many = [np.zeros((1, 1, 1, 1), dtype=np.uint8)] * 258
-    maps = packed(many, np.ones((1, 1, 1, 1), dtype=bool))
-    with pytest.raises(ConfigError, match="fewer than the 258 runs"):
-        hill_climb(maps, "mean_dice", *everything(maps))
+    maps = screened(many, np.ones((1, 1, 1, 1), dtype=bool))
+    for climb in (hill_climb, slsqp):
+        with pytest.raises(ConfigError, match="fewer than the 258 runs"):
+            climb(maps, "mean_dice", *everything(maps))

@@ -1,8 +1,8 @@
-"""How probabilities of single classes, from one model or from several, become one map: one class for each pixel.
+"""Merge probabilities of single classes, from one run or several, into maps with exactly one class per pixel.
 
-A merged map is stored like any other, 0 to 255 a class, so that it is cut, scored and handed in like any other. Above
-127 stands the class of the pixel alone; how far above, and how far below the others lie, is half the distance
-between the class and the next one.
+A merged map is stored like any other, 0 to 255 for each class, and thresholded, scored and submitted like any other.
+Only the class of the pixel is above 127; how far above, and how far below the others are, is half the distance between
+the class and the next one.
 """
 
 from __future__ import annotations
@@ -13,56 +13,51 @@ from typing import Literal
 
 import numpy as np
 
+from skyfold.blending.combine import chunks
 from skyfold.errors import ConfigError
-from skyfold.store.rows import release_pages
 
 Rule = Literal["largest", "normalised", "priority"]
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 4 << 20  # of all members
 FULL, HALF = 255.0, 127.5
 
 
 @dataclass(frozen=True)
 class Merge:
-    """How M members with classes of their own become K classes of which each pixel has one.
+    """Rule that gives each pixel one of K classes, from M members that learned some of them each.
 
     "largest"      the class with the largest probability
-    "normalised"   the same, each class's probabilities first stretched so that its own level lies at one half
-    "priority"     the first class of `order` whose probability is above its own level
+    "normalised"   the same, each class's probabilities first stretched so that its own threshold lies at one half
+    "priority"     the first class of `order` whose probability is above its own threshold
 
-    sources: for each of the K classes the (member, plane) pairs that tell of it; several are averaged by `weights` (one
-    a member, None: equally). rest: place of the class of pixels that no other class claims, being above its level (one
-    half, under "largest"); None: every pixel is claimed. levels: (K,), 0 .. 254, None under "largest"; that of `rest`
-    says nothing. order: places of all classes but `rest`, None but under "priority".
+    sources: for each of the K classes the (member, plane) pairs that predict it; several are averaged by `weights` (one
+    a member, None: equally). rest: index of the class of pixels where no other class is above its threshold (one half,
+    for "largest"); None: every pixel is claimed. thresholds: (K,), in 0..254, None for "largest"; that of `rest` is not
+    used. order: indices of all classes but `rest`, for "priority" only.
     """
 
     rule: Rule
     sources: tuple[tuple[tuple[int, int], ...], ...]
     rest: int | None
     weights: tuple[float, ...] | None = None
-    levels: tuple[int, ...] | None = None
+    thresholds: tuple[int, ...] | None = None
     order: tuple[int, ...] | None = None
 
     def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows of this chunk, merged values uint8 (n, H, W, K)) until all of `rows` have come.
+        """Yield (rows of the chunk, merged values uint8 (n, H, W, K)), chunk by chunk, for all of `rows`.
 
-        arrays: uint8 (N, H, W, own classes), one a member, memory-mapped or not.
+        arrays: uint8 (N, H, W, classes of the member), one a member, memory-mapped or not.
         """
         for chunk, probabilities in self.probabilities(arrays, rows):
             yield chunk, _as_stored(self._claims(probabilities))
 
     def probabilities(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As `rows`, before merging: float32 (n, H, W, K), 0 .. 255; 0 for a class that no member knows."""
-        height, width = arrays[0].shape[1:3]
-        size = max(1, CHUNK_BYTES // (height * width * sum(array.shape[3] for array in arrays)))
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
+        """As `rows`, before merging: float32 (n, H, W, K) in 0..255; 0 for a class that no member learned."""
+        for chunk in chunks(arrays, rows, CHUNK_BYTES):
             values = [np.asarray(array[chunk]) for array in arrays]
             yield chunk, np.stack([self._mean(values, k) for k in range(len(self.sources))], axis=-1)
-            for array in arrays:
-                release_pages(array)
 
     def _mean(self, values: Sequence[np.ndarray], k: int) -> np.ndarray:
-        """Of the class at place `k`, float32 (n, H, W)."""
+        """Of the class at index `k`, float32 (n, H, W)."""
         total, parts = np.zeros(values[0].shape[:3], dtype=np.float32), 0.0
         for member, plane in self.sources[k]:
             part = 1.0 if self.weights is None else self.weights[member]
@@ -71,20 +66,20 @@ class Merge:
         return total / np.float32(parts) if parts else total
 
     def _claims(self, probabilities: np.ndarray) -> np.ndarray:
-        """How strongly each class claims each pixel, float32 (n, H, W, K), 0 .. 255: the strongest gets it."""
+        """Strength with which each class claims each pixel, float32 (n, H, W, K) in 0..255: the strongest gets it."""
         others = [k for k in range(len(self.sources)) if k != self.rest]
         claims = probabilities.copy()
         if self.rule == "normalised":
-            assert self.levels is not None
+            assert self.thresholds is not None
             for k in others:
-                claims[..., k] = _stretched(probabilities[..., k], self.levels[k] + 0.5)
+                claims[..., k] = _stretched(probabilities[..., k], self.thresholds[k] + 0.5)
         if self.rule == "priority":
-            assert self.levels is not None
+            assert self.thresholds is not None
             assert self.order is not None
             claims[...] = 0.0
             taken = np.zeros(claims.shape[:3], dtype=bool)
             for k in self.order:
-                claims[..., k] = np.where(~taken & (probabilities[..., k] > self.levels[k]), FULL, 0.0)
+                claims[..., k] = np.where(~taken & (probabilities[..., k] > self.thresholds[k]), FULL, 0.0)
                 taken |= claims[..., k] > 0
         if self.rest is not None:
             strongest = claims[..., others].max(axis=-1)
@@ -96,9 +91,9 @@ class Merge:
 def class_sources(
     members: Sequence[tuple[str, Sequence[str]]], classes: Sequence[str]
 ) -> tuple[tuple[tuple[tuple[int, int], ...], ...], int | None]:
-    """For each of `classes` the (member, plane) pairs that tell of it, and the place of the one that none tells of.
+    """For each of `classes` the (member, plane) pairs that predict it, and the index of the one that none predicts.
 
-    members: name and classes of each run. ConfigError where two classes or more are told of by none.
+    members: name and classes of each run. Raises ConfigError where two classes or more are predicted by none.
     """
     sources = tuple(
         tuple((member, list(own).index(name)) for member, (_, own) in enumerate(members) if name in own)
@@ -108,15 +103,15 @@ def class_sources(
     if len(unknown) > 1:
         names = ", ".join(classes[k] for k in unknown)
         raise ConfigError(
-            f"merge: no run learned {names}. One class may be left out, to be where no other is; name runs of the "
-            "others."
+            f"merge: no run learned {names}. Only the class of all other pixels may be missing. Add runs "
+            "that learned the others."
         )
     return sources, unknown[0] if unknown else None
 
 
-def _stretched(values: np.ndarray, level: float) -> np.ndarray:
-    """0 .. 255 to the same, straight from 0 to one half at `level`, and on to 255."""
-    return np.asarray(np.interp(values, [0.0, level, FULL], [0.0, HALF, FULL]), dtype=np.float32)
+def _stretched(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Map 0..255 piecewise linearly to 0..255, `threshold` to one half."""
+    return np.asarray(np.interp(values, [0.0, threshold, FULL], [0.0, HALF, FULL]), dtype=np.float32)
 
 
 def _as_stored(claims: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A blend's recipe: all that is needed to make its rows from the rows of its members, fitted values included."""
+"""The recipe of a blend: how its rows are made from the rows of its members, fitted values included."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from skyfold.types import JsonDict
 
 @dataclass(frozen=True)
 class Combination:
-    """weights: one a member, None: equal; levels: (M, K) where members vote; stack: where they are stacked.
+    """weights: one a member, None: equal; thresholds: (M, K) for how="vote", in 0..254; stack: for how="stack".
 
-    merge: where members that know different classes become one map; `how` is "mean" then.
+    merge: merges members that learned different classes into one map; `how` is "mean" then.
     """
 
     how: Literal["mean", "geometric", "rank", "vote", "stack"]
     weights: tuple[float, ...] | None = None
-    levels: tuple[tuple[int, ...], ...] | None = None
+    thresholds: tuple[tuple[int, ...], ...] | None = None
     stack: LogisticStack | None = None
     merge: Merge | None = None
 
     def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows of this chunk, the blend of theirs) until all of `rows` have come; arrays: one a member."""
+        """Yield (rows of the chunk, their blend), chunk by chunk, for all of `rows`; arrays: one a member."""
         if self.how == "stack":
             assert self.stack is not None
             return self.stack.combine(arrays, rows)
         if self.merge is not None:
             return self.merge.rows(arrays, rows)
-        return combine(arrays, how=self.how, weights=self.weights, rows=rows, levels=self.levels)
+        return combine(arrays, how=self.how, weights=self.weights, rows=rows, thresholds=self.thresholds)
 
     def classes(self, arrays: Sequence[np.ndarray]) -> int:
-        """How many classes its rows have."""
+        """Number of classes of its rows."""
         return len(self.merge.sources) if self.merge is not None else int(arrays[0].shape[-1])
 
     def to_dict(self) -> JsonDict:
@@ -49,9 +49,9 @@ class Combination:
 
 
 class BlendedRows:
-    """The rows of a blend that is stored nowhere, made from its members' when they are asked for.
+    """The rows of a blend that is not stored, computed from its members' rows on access.
 
-    Stands where an array (N, ...) is read by row, slice or list of rows. Not for ranks, which depend on all rows.
+    Read like an array (N, ...) by row, slice or list of rows. Not for ranks, which depend on all rows.
     """
 
     def __init__(self, combination: Combination, arrays: Sequence[np.ndarray]) -> None:

@@ -1,7 +1,7 @@
-"""A logistic regression per class on what the models say of a pixel: weights that need not add up to 1, and an offset.
+"""Stacking: one logistic regression per class on the members' logits at a pixel.
 
-It is fitted on a sample of the pixels, most of them from where the models leave room for doubt, each weighing as many
-pixels as it stands for.
+Its coefficients need not add up to 1. It is fitted on a sample of the pixels, most of them uncertain; the sample weight
+of a pixel is the number of pixels that it stands for.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skyfold.blending.combine import chunks
 from skyfold.compiled import compiled
 from skyfold.errors import OofMismatch
 from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
 
 SAMPLED = 40_000  # uncertain pixels of each class; of the others a quarter of that
-DOUBT = (25, 229)  # uncertain: some model above the first level, some at or below the last
-CHUNK_BYTES = 4 << 20
+UNCERTAIN = (25, 229)  # some member above the first value, some at or below the last
+CHUNK_BYTES = 4 << 20  # of one member
 # The logit of a stored value; 0 and 255 stand for the middle of the half steps that round to them.
 LOGIT_OF_STORED = np.log(np.clip(np.arange(256.0), 0.25, 254.75)) - np.log(
     255 - np.clip(np.arange(256.0), 0.25, 254.75)
@@ -27,26 +28,23 @@ LOGIT_OF_STORED = np.log(np.clip(np.arange(256.0), 0.25, 254.75)) - np.log(
 
 @dataclass(frozen=True)
 class LogisticStack:
-    """One logistic regression a class: coef_ (K, M) on the models' logits, intercept_ (K,)."""
+    """One logistic regression a class: coef_ (K, M) on the members' logits, intercept_ (K,)."""
 
     coef_: tuple[tuple[float, ...], ...]
     intercept_: tuple[float, ...]
 
     def combine(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows of this chunk, their probabilities), uint8, until all of `rows` have come.
+        """Yield (rows of the chunk, their probabilities, uint8), chunk by chunk, for all of `rows`.
 
-        arrays: uint8 (N, H, W, K) a model, as it was fitted on; memory maps are read a chunk at a time.
+        arrays: uint8 (N, H, W, K) of each member, in the order of the fit; memory maps are read a chunk at a time.
         """
         tables = (np.array(self.coef_).T[..., None] * LOGIT_OF_STORED).astype(np.float32)
-        size = max(1, CHUNK_BYTES // max(1, int(np.prod(arrays[0].shape[1:]))))
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
+        for chunk in chunks(arrays, rows, CHUNK_BYTES * len(arrays)):
             logits = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.float32)
             logits[:] = np.array(self.intercept_, dtype=np.float32)
             flat = logits.reshape(-1, logits.shape[-1])
             for array, table in zip(arrays, tables, strict=True):
                 _add_logits(flat, np.ascontiguousarray(array[chunk]).reshape(flat.shape), table)
-                release_pages(array)
             yield chunk, np.rint(127.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.uint8)
 
 
@@ -71,7 +69,8 @@ def sample_pixels(
 ) -> list[PixelSample]:
     """Draw the pixels that stacks are fitted on, one sample a class, evenly from all `rows`.
 
-    arrays: uint8 (N, H, W, K) a model; targets[i] 0/1 (H, W, K); valid[i] bool (H, W), undefined pixels are not drawn.
+    arrays: uint8 (N, H, W, K) of each member; targets[i] 0/1 (H, W, K); valid[i] bool (H, W), undefined pixels are not
+    drawn. Raises OofMismatch for arrays that are not uint8 of one shape.
     """
     for i, array in enumerate(arrays):
         if array.dtype != np.uint8 or array.shape != arrays[0].shape:
@@ -86,10 +85,11 @@ def sample_pixels(
         maps = np.stack([array[row].reshape(-1, classes) for array in arrays])
         truth = np.asarray(targets[int(row)], dtype=bool).reshape(-1, classes)
         known = np.ones(len(truth), dtype=bool) if valid is None else np.asarray(valid[int(row)]).reshape(-1)
-        doubt = (maps.max(axis=0) > DOUBT[0]) & (maps.min(axis=0) <= DOUBT[1])
+        uncertain = (maps.max(axis=0) > UNCERTAIN[0]) & (maps.min(axis=0) <= UNCERTAIN[1])
         for k in range(classes):
-            for stratum, count in ((doubt[:, k] & known, from_each), (~doubt[:, k] & known, max(1, from_each // 4))):
-                places = np.flatnonzero(stratum)
+            strata = ((uncertain[:, k], from_each), (~uncertain[:, k], max(1, from_each // 4)))
+            for stratum, count in strata:
+                places = np.flatnonzero(stratum & known)
                 if len(places):
                     taken = places[rng.integers(0, len(places), count)]
                     weight = np.full(count, len(places) / count)
@@ -100,9 +100,9 @@ def sample_pixels(
 
 
 def fit_stack(samples: Sequence[PixelSample], rows: np.ndarray) -> LogisticStack:
-    """Fit on the sampled pixels of `rows` alone. samples: one a class.
+    """Fit on the sampled pixels of `rows` only. samples: one a class.
 
-    A class that is at all of the pixels, or at none, gets its smoothed rate whatever the models say.
+    A class that is present at all of the pixels, or at none, gets its smoothed frequency and coefficients of 0.
     """
     from sklearn.linear_model import LogisticRegression
 

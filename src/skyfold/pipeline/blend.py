@@ -317,7 +317,7 @@ def _summary(
         gains["over_best_single_at_0.5"] = gain(final, alone.sweep.at_half_stats)
         baselines |= {"best_single": best, "best_single_at_0.5": metric.score(alone.sweep.at_half_stats)}
     elif fitted.by_fold and fitted.whole.merge:
-        largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", levels=None, order=None))
+        largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", thresholds=None, order=None))
         gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, context).before.cross.stats)
     # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
     oracle = np.maximum(before.cross.in_sample_rows, sweep.empty)

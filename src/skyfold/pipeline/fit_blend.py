@@ -1,6 +1,6 @@
 """How runs are combined: what of it is fitted, on all out-of-fold rows and again without each fold.
 
-Weights, the levels of votes and merges and the coefficients of a stack are chosen on rows that are scored later. A
+Weights, the thresholds of votes and merges and the coefficients of a stack are chosen on rows that are scored later. A
 fold's honest score needs a combination that was chosen without the fold.
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from skyfold.blending.merge import Merge, class_sources
 from skyfold.blending.recipe import Combination
-from skyfold.blending.search import MapMetric, cross_fitted_weights, levels_of, search
+from skyfold.blending.search import MapMetric, cross_fitted_weights, search, search_thresholds
 from skyfold.blending.stack import fit_stack, sample_pixels
-from skyfold.blending.uncertain_pixels import pack
+from skyfold.blending.uncertain_pixels import screen
 from skyfold.competition import Competition
 from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
 from skyfold.data.class_subset import require_one_class, with_planes
@@ -33,7 +33,7 @@ from skyfold.types import JsonDict, Metric, Names, Predictions, Samples
 class FittedCombination:
     """whole: fitted on all validated rows; by_fold: on those of the other folds, empty where nothing is fitted.
 
-    search: how the weights scored at the levels they were searched with, None where none were searched.
+    search: how the weights scored at the thresholds they were searched with, None where none were searched.
     """
 
     whole: Combination
@@ -83,7 +83,7 @@ def require_classes(config: BlendConfig, members: Sequence[tuple[str, Names]], c
 def merge_of(
     config: BlendConfig, how: MergeConfig, members: Sequence[tuple[str, Names]], classes: tuple[str, ...]
 ) -> Merge:
-    """The merge that `config` asks for, without levels; ConfigError where the members do not know the classes."""
+    """The merge that `config` asks for, without thresholds; ConfigError where the members do not know the classes."""
     sources, rest = class_sources(members, classes)
     order = None
     if how.order is not None:
@@ -98,7 +98,7 @@ def merge_of(
 def _merging(
     merge: Merge, runs: Sequence[StoredRun], samples: Samples, folds: Folds, competition: Competition
 ) -> FittedCombination:
-    """Every class goes by the level at which it alone scores best, where the rule goes by levels."""
+    """Every class goes by the threshold at which it scores best by itself, where the rule uses thresholds."""
     classes, weights = competition.classes, merge.weights
     require_one_class(samples, classes, why="merge")
     if merge.rule == "largest":
@@ -112,8 +112,8 @@ def _merging(
     def merging(without: int | None) -> Combination:
         use = np.flatnonzero(folds.fold[rows] != (-1 if without is None else without))
         chosen = dict(zip(known, select(sweep.counts, rows=use, objective=sweep.objective).thresholds, strict=True))
-        levels = tuple(chosen.get(k, HALF) for k in range(len(classes)))
-        return Combination("mean", weights, merge=replace(merge, levels=levels))
+        thresholds = tuple(chosen.get(k, HALF) for k in range(len(classes)))
+        return Combination("mean", weights, merge=replace(merge, thresholds=thresholds))
 
     return FittedCombination(merging(None), {fold: merging(fold) for fold in range(folds.k)})
 
@@ -157,13 +157,13 @@ def _searched(
         raise ConfigError(f"weights are searched for the metrics {', '.join(SEARCHED)}, not '{metric.name}'.")
     objective = cast(MapMetric, metric.name)
     rows = np.flatnonzero(folds.fold >= 0)
-    with Progress("packing uncertain pixels", len(rows), "rows") as progress:
-        maps = pack(
+    with Progress("screening pixels", len(rows), "rows") as progress:
+        maps = screen(
             [run.oof.values for run in runs],
             samples.targets,
             samples.valid,
             rows=rows,
-            levels=levels_of(how),
+            thresholds=search_thresholds(how),
             seed=config.seed,
             advance=progress.advance,
         )
@@ -179,29 +179,29 @@ def _searched(
         return Combination("mean", tuple(float(part) for part in parts))  # whole parts, so that sums are exact
 
     report = {
-        "levels": list(crossed.chosen.levels),
+        "thresholds": list(crossed.searched.thresholds),
         "cv_in_sample": crossed.in_sample,
         "cv_cross_fitted": crossed.cross_fitted,
         "optimism": crossed.optimism,
         "rows": len(maps.rows),
         "of_rows": len(rows),
-        "uncertain_pixels": [int(pixels.pixels.sum()) for pixels in maps.classes],
-        "weights_by_fold": {str(fold): list(chosen.weights) for fold, chosen in crossed.by_fold.items()},
+        "uncertain_pixels": [int(pixels.start[-1]) for pixels in maps.classes],
+        "weights_by_fold": {str(fold): list(searched.blend_weights) for fold, searched in crossed.by_fold.items()},
     }
-    by_fold = {fold: mean_of(chosen.parts) for fold, chosen in crossed.by_fold.items()}
-    return FittedCombination(mean_of(crossed.chosen.parts), by_fold, report)
+    by_fold = {fold: mean_of(searched.parts) for fold, searched in crossed.by_fold.items()}
+    return FittedCombination(mean_of(crossed.searched.parts), by_fold, report)
 
 
 def _voting(
     weights: tuple[float, ...] | None, runs: Sequence[StoredRun], samples: Samples, folds: Folds, metric: Metric
 ) -> FittedCombination:
-    """Every run votes at the level per class at which it alone scores best."""
+    """Every run votes at the threshold per class at which it scores best by itself."""
     alone = [measure(run.oof, samples, folds, metric, PostprocessConfig(), folder=run.folder) for run in runs]
 
     def voting(without: int | None) -> Combination:
         rows = np.flatnonzero(folds.fold[alone[0].rows] != (-1 if without is None else without))
-        levels = tuple(select(one.counts, rows=rows, objective=one.objective).thresholds for one in alone)
-        return Combination("vote", weights, levels)
+        thresholds = tuple(select(one.counts, rows=rows, objective=one.objective).thresholds for one in alone)
+        return Combination("vote", weights, thresholds)
 
     return FittedCombination(voting(None), {fold: voting(fold) for fold in range(folds.k)})
 
