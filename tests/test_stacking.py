@@ -1,4 +1,4 @@
-"""A stack learns which models to trust, per class and from its rows alone, and streams."""
+"""A stack learns which members to trust, per class and from its rows only, and streams."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_probabilities_are_those_of_the_regression():
         assert np.abs(values[..., k] - 255 * expected).max() <= 0.5 + 1e-3
 
 
-def test_one_model_at_its_own_logit_stays_as_it_is():
+def test_one_member_with_coefficient_one_is_unchanged():
     array = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     ((_, values),) = LogisticStack(((1.0,),), (0.0,)).combine([array], np.array([0]))
     np.testing.assert_array_equal(values, array)
@@ -68,7 +68,7 @@ def test_a_stack_of_some_rows_does_not_change_with_the_others():
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_class_that_is_always_or_never_there_gets_its_rate(there):
+def test_a_class_that_is_always_or_never_present_gets_its_frequency(there):
     arrays, truth = models()
     truth[..., 1] = there
     stack = fit_stack(sample_pixels(arrays, truth, rows=np.arange(8)), np.arange(8))
@@ -96,6 +96,6 @@ def test_rows_of_an_unstored_blend_are_read_like_those_of_an_array():
         np.testing.assert_array_equal(blended[index], stored[index])
 
 
-def test_predictions_that_are_no_bytes_are_refused():
+def test_predictions_other_than_bytes_are_refused():
     with pytest.raises(OofMismatch, match="predictions 0 are float64"):
         sample_pixels([np.full((1, 2, 2, 1), np.nan)], np.ones((1, 2, 2, 1)), rows=np.arange(1))

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from skyfold.blending import search as searching
 from skyfold.blending.byte_sums import MAX_PARTS
 from skyfold.blending.combine import combine
-from skyfold.blending.mask_counts import NOBODY, count_masks, cuts_of, weighted_sums
+from skyfold.blending.mask_counts import BLOCK, NOBODY, count_masks, cuts_of, weighted_sums
 from skyfold.blending.search import (
-    SearchedWeights,
-    counts_at,
+    STAY,
     cross_fitted_weights,
     greedy,
     hill_climb,
@@ -29,10 +28,10 @@ THRESHOLDS = np.array([60, 100, 127, 150, 200])
 
 
 @st.composite
-def ensembles(draw, least_rows=1):
-    """Models that agree with the truth more or less, degenerate ones among them: all 0, all 255, identical copies."""
+def ensembles(draw):
+    """Members that agree with the truth more or less, degenerate ones among them: all 0, all 255, identical copies."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = tuple(draw(st.integers(low, high)) for low, high in ((least_rows, 6), (1, 9), (1, 9), (1, 3)))
+    shape = draw(st.tuples(*(st.integers(1, limit) for limit in (6, 9, 9, 3))))
     truth = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     arrays = []
     for _ in range(draw(st.integers(1, 5))):
@@ -110,6 +109,19 @@ def test_counts_of_uncertain_pixels_are_those_of_the_stored_blend(case, seed):
             np.testing.assert_array_equal(both[:, 0], (own & truth[maps.rows, ..., k, None]).sum(axis=(1, 2)))
 
 
+def test_counts_of_more_pixels_than_a_block():
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 256, (2, 97, 89, 1), dtype=np.uint8) for _ in range(2)]
+    truth = rng.random(arrays[0].shape) < 0.7
+    (pixels,) = (maps := screened(arrays, truth)).classes
+    assert (pixels.middle - pixels.start[:-1]).min() > BLOCK
+    cuts = cuts_of(THRESHOLDS, 3)
+    both, pred = count_masks(pixels, weighted_sums(pixels, np.array([2, 1])), STAY, cuts, np.arange(2))
+    masks = (blended(arrays, [2, 1]) > THRESHOLDS)[maps.rows]
+    np.testing.assert_array_equal(pred[:, 0], masks.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(both[:, 0], (masks & truth[maps.rows]).sum(axis=(1, 2)))
+
+
 @pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
 @given(case=ensembles())
 @settings(deadline=None, max_examples=15)
@@ -143,8 +155,8 @@ def test_hill_climbing_and_slsqp_end_no_lower_than_equal_weights(case):
         assert again == pytest.approx(chosen.score, abs=1e-12)
 
 
-def two_thirds_right(rows=12, seed=0):
-    """Three models, each wrong on its own third of the pixels by a lot, and a fourth that is noise: truth (n,8,9,2)."""
+def partly_right(rows=12, seed=0):
+    """Three members, each wrong on a quarter of the pixels, and a fourth that is noise: truth (n, 8, 9, 2)."""
     rng = np.random.default_rng(seed)
     truth = rng.random((rows, 8, 9, 2)) < 0.4
     arrays = []
@@ -156,8 +168,8 @@ def two_thirds_right(rows=12, seed=0):
 
 
 @pytest.mark.parametrize("method", ["greedy", "hill_climb", "slsqp"])
-def test_noise_gets_little_weight_and_the_blend_beats_its_best_model(method):
-    arrays, truth = two_thirds_right()
+def test_noise_gets_little_weight_and_the_blend_beats_its_best_member(method):
+    arrays, truth = partly_right()
     maps = screened(arrays, truth)
     chosen = search(maps, WeightsConfig(search=method), "mean_dice")
     singles = [best_over_thresholds(arrays, row, truth, None, "mean_dice") for row in np.eye(4)]
@@ -167,26 +179,26 @@ def test_noise_gets_little_weight_and_the_blend_beats_its_best_model(method):
     assert sum(chosen.parts) <= MAX_PARTS
 
 
-def test_identical_copies_and_a_single_model_score_as_that_model():
-    arrays, truth = two_thirds_right()
-    alone = best_over_thresholds(arrays[:1], [1], truth, None, "mean_dice")
-    for models in (arrays[:1], [arrays[0]] * 3):
-        maps = screened(models, truth)
+def test_identical_copies_and_a_single_member_score_as_that_member():
+    arrays, truth = partly_right()
+    single = best_over_thresholds(arrays[:1], [1], truth, None, "mean_dice")
+    for members in (arrays[:1], [arrays[0]] * 3):
+        maps = screened(members, truth)
         for method in ("greedy", "hill_climb", "slsqp"):
-            assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(alone, abs=1e-12)
+            assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(single, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ["greedy", "hill_climb"])
 def test_batches_of_moves_change_nothing(method, monkeypatch):
-    arrays, truth = two_thirds_right()
+    arrays, truth = partly_right()
     maps = screened(arrays, truth)
     whole = search(maps, WeightsConfig(search=method), "mean_dice")
     monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(THRESHOLDS))
     assert search(maps, WeightsConfig(search=method), "mean_dice") == whole
 
 
-def test_bags_look_at_whole_groups_and_average(monkeypatch):
-    arrays, truth = two_thirds_right(rows=16)
+def test_bags_draw_whole_groups_and_are_averaged(monkeypatch):
+    arrays, truth = partly_right(rows=16)
     maps = screened(arrays, truth)
     groups = maps.rows // 4
     seen = []
@@ -206,7 +218,7 @@ def test_bags_look_at_whole_groups_and_average(monkeypatch):
 
 
 def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
-    arrays, truth = two_thirds_right(rows=12)
+    arrays, truth = partly_right(rows=12)
     fold = np.arange(12) % 3
     other = truth.copy()
     other[fold == 1] = ~truth[fold == 1]
@@ -223,7 +235,7 @@ def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
 
 
 def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others():
-    arrays, truth = two_thirds_right(rows=12)
+    arrays, truth = partly_right(rows=12)
     fold = np.arange(12) % 3
     maps = screened(arrays, truth)
     result = cross_fitted_weights(
@@ -238,25 +250,14 @@ def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others(
     assert result.optimism == pytest.approx(result.in_sample - result.cross_fitted)
 
 
-def test_what_does_not_fit_leaves_a_random_sample_of_rows():
-    arrays, truth = two_thirds_right(rows=12)
+def test_rows_beyond_the_memory_limit_leave_a_random_sample():
+    arrays, truth = partly_right(rows=12)
     maps = screened(arrays, truth, max_bytes=6 * (8 * 9 * 2) * 3)
     assert 1 <= len(maps.rows) < 12
     assert len(set(maps.rows.tolist())) == len(maps.rows)
     for k, pixels in enumerate(maps.classes):
         assert len(pixels.target) == len(maps.rows)
         np.testing.assert_array_equal(pixels.target, truth.sum(axis=(1, 2))[maps.rows, k])
-
-
-def test_counts_at_a_choice_are_a_row_a_sample():
-    arrays, truth = two_thirds_right(rows=4)
-    maps = screened(arrays, truth)
-    chosen = SearchedWeights((1, 2, 0, 0), (127, 100), 0.0)
-    both, pred, target = counts_at(maps, chosen, np.arange(4))
-    masks = blended(arrays, chosen.parts) > np.array(chosen.thresholds)
-    np.testing.assert_array_equal(pred, masks.sum(axis=(1, 2))[maps.rows])
-    np.testing.assert_array_equal(both, (masks & truth).sum(axis=(1, 2))[maps.rows])
-    np.testing.assert_array_equal(target, truth.sum(axis=(1, 2))[maps.rows])
 
 
 def test_thresholds_are_even_over_the_range():
@@ -270,14 +271,14 @@ def test_thresholds_are_even_over_the_range():
     assert search_thresholds(WeightsConfig(thresholds=1)).tolist() == [127]
 
 
-@given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 0.01))
-def test_whole_parts_add_up_and_lie_next_to_the_share(shares):
-    parts = whole_parts(np.array(shares), 257)
+@given(weights=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 0.01))
+def test_whole_parts_add_up_and_are_next_to_the_exact_ones(weights):
+    parts = whole_parts(np.array(weights), 257)
     assert parts.sum() == 257
-    assert (np.abs(parts - 257 * np.array(shares) / sum(shares)) < 1 + 1e-6).all()
+    assert (np.abs(parts - 257 * np.array(weights) / sum(weights)) < 1 + 1e-6).all()
 
 
-def test_predictions_that_are_no_bytes_are_refused():
+def test_predictions_other_than_bytes_of_one_shape_are_refused():
     truth = np.ones((1, 2, 2, 1), dtype=bool)
     with pytest.raises(OofMismatch, match="predictions 0 are float64"):
         screened([np.full(truth.shape, np.nan)], truth)
@@ -286,7 +287,7 @@ def test_predictions_that_are_no_bytes_are_refused():
 
 
 def test_too_little_to_choose_on_is_refused():
-    arrays, truth = two_thirds_right(rows=2)
+    arrays, truth = partly_right(rows=2)
     maps = screened(arrays, truth)
     with pytest.raises(OofMismatch, match="no rows to search"):
         search(maps, WeightsConfig(), "mean_dice", use=np.zeros(2, dtype=bool))
