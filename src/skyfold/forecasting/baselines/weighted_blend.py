@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.blending.forecast_weights import Event, fit_forecast_weights
 from skyfold.errors import ConfigError
+from skyfold.forecasting.forecast_weights import Event, fit_forecast_weights
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
@@ -71,16 +71,15 @@ def fit(
     rows, columns = chosen[0].history.shape
     if blocks[0] > rows or blocks[1] > columns:
         raise ConfigError(f"forecast options.blocks: at most {rows} x {columns}, the grid; got {list(blocks)}.")
-    said = np.moveaxis(np.stack([outcome.members for outcome in chosen]), 1, 0)  # (M, N, H, W, L)
-    arrays = list(np.ascontiguousarray(np.moveaxis(said, -1, 2)))
+    members = np.stack([outcome.members for outcome in chosen], axis=1)
     truth = np.stack([_known(outcome) for outcome in chosen])
     regions = block_map(chosen[0].history.shape, (blocks[0], blocks[1]))
     fitted = fit_forecast_weights(
-        arrays, np.moveaxis(truth, -1, 1), regions, event=EVENTS[event] if event else None, gap=1e-4, most_passes=60
+        members, truth, regions, event=EVENTS[event] if event else None, gap=1e-4, max_passes=60
     )
-    # Where a region was never known its members weigh alike.
+    # Members weigh the same in a region without any truth.
     unknown = np.isnan(fitted.error)[..., None]
-    return WeightedBlend(np.where(unknown, 1.0 / len(arrays), fitted.weights), regions)
+    return WeightedBlend(np.where(unknown, 1.0 / len(members), fitted.weights), regions)
 
 
 @dataclass(frozen=True)
