@@ -184,7 +184,7 @@ def test_every_second_time_the_side_is_decided_by_the_last_years():
     dates = [(f, np.full(len(f.cells), 30, np.float32), np.zeros(len(f.cells), np.float32)) for f in described]
     features, forecast, _ = dates[-1]
     dates[-1] = (features, forecast, np.full(len(forecast), 75, np.float32))
-    worth, asked = Worth(hit=1.0, alarm=1.0), described[0].of(described[0].column("most_5") > 5)
+    worth, asked = Worth(hit=1.0, alarm=1.0), described[0].of(described[0].column("max_5") > 5)
     said = {}
     for old in (3.0, 90.0):
         both = fit_side(dates, np.array([old, old, old, 0.0]), 2, worth, np.random.default_rng(0))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import damped_anomaly, linear_trend, mean_of_years, nearest_neighbours, persistence
 from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.seasons import SHRINKAGE
 
 
 def history(*values: float, lead_times: tuple[int, ...] = (1,), period: int = 1) -> PastFrames:
@@ -58,7 +59,7 @@ def test_a_departure_is_damped_by_what_was_left_of_it_in_earlier_years():
     values = [v for e in earlier for v in (e, later + (e - 150) / 2)]
     departs = earlier.astype(float) - 150
     together, squares = (departs * departs / 2).sum(), (departs**2).sum()
-    slope = together / (squares + damped_anomaly.SHRINKAGE)
+    slope = together / (squares + SHRINKAGE)
     forecast = damped_anomaly.forecast(history(*values, 230, lead_times=(1,), period=2), years=8)
     assert forecast[0, 0, 0] == pytest.approx(150 + slope * (230 - 150), rel=1e-5)
 

@@ -36,20 +36,20 @@ def test_what_earlier_years_say_of_one_cell() -> None:
         "mean_10": -0.15,  # of all six: 75
         "mean_long": -0.15,
         "median_5": 0.1,
-        "least_5": -0.4,
-        "most_5": 0.6,
+        "min_5": -0.4,
+        "max_5": 0.6,
         "trend_10": 0.7,  # 75 + 3.5 years x 425 / 17.5 = 160
         "trend_long": 0.7,
         # The season before: 200 150 100 50 0 in the years of 150 100 50 100 50. Slope 10000 / (25000 + 2500), and the
         # newest, 250, departs by 150 from their mean.
         "damped": 1.5 * 10000 / 27500,
-        "season_departs": (125 + 90 + 150) / 300,  # 200 from 75, 150 from 60, 250 from 100
+        "season_anomaly": (125 + 90 + 150) / 300,  # 200 from 75, 150 from 60, 250 from 100
         "spread": np.sqrt(13750 / 6) / 100,
-        "share_of_ice": 5 / 6,
+        "ice_fraction": 5 / 6,
         "open": 1,
-        "last_departs": 1.5,
-        "month_before_departs": 0.9,
-        "three_before_departs": 0.5,  # 100 from the mean of 50 100 50 0
+        "last_anomaly": 1.5,
+        "month_before_anomaly": 0.9,
+        "three_before_anomaly": 0.5,  # 100 from the mean of 50 100 50 0
         "ever_ice": 1,
     }
     assert list(expected) == [*anomalies.BY_LEAD, *anomalies.FOR_ALL]

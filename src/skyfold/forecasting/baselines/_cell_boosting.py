@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.forecasting.baselines._cell_features import EDGE, NAMES, CellFeatures
+from skyfold.forecasting.baselines._cell_features import NAMES, CellFeatures
 from skyfold.forecasting.baselines._edge_decision import BELOW_EDGE, COUNTED, Worth
+from skyfold.forecasting.seasons import ICE_EDGE
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -31,7 +32,8 @@ PARTS = 5  # of the dates; a model of what is left over goes without one of them
 FEW_CELLS = 30_000  # threads that wait for each other would only be slower
 LEAST_SPREAD = 2.0  # cells that hardly change are left as they are
 NEAR_EDGE = (0.5, 120.0)  # forecasts whose side is asked
-KINDS = np.array([COUNTED[0], EDGE, COUNTED[1]])  # open water, ice below the edge, ice above it that counts, more ice
+# Open water, ice below the edge, ice above it that counts, more ice.
+KINDS = np.array([COUNTED[0], ICE_EDGE, COUNTED[1]])
 TYPICAL = np.array([3.0, 24.0, 75.0, 200.0])  # a value of each kind
 FULL = 250.0
 # A split chooses among three columns in ten, so that models differ.
@@ -104,7 +106,7 @@ class LikelySide:
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
         """bool (A,); forecast: (A,)."""
         near = _near_edge(features, forecast)
-        ice: np.ndarray = forecast >= EDGE
+        ice: np.ndarray = forecast >= ICE_EDGE
         if near.any():
             columns = _columns(features.of(near), forecast[near])
             chance = np.zeros((len(columns), len(TYPICAL)))
@@ -115,9 +117,9 @@ class LikelySide:
 
     def _crosses(self, chance: np.ndarray, forecast: np.ndarray) -> np.ndarray:
         """bool (n,): whether the other side of the edge is worth its error; chance: (n, 4)."""
-        is_ice = forecast >= EDGE
+        is_ice = forecast >= ICE_EDGE
         gain = self.worth.hit * chance[:, 2] - self.worth.alarm * chance[:, 1]
-        costs = _expected_error(chance, np.where(is_ice, BELOW_EDGE, EDGE)) - _expected_error(chance, forecast)
+        costs = _expected_error(chance, np.where(is_ice, BELOW_EDGE, ICE_EDGE)) - _expected_error(chance, forecast)
         crosses: np.ndarray = costs < np.where(is_ice, -gain, gain)
         return crosses
 
@@ -186,7 +188,7 @@ def _changing(features: CellFeatures) -> np.ndarray:
 
 
 def _near_edge(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
-    near: np.ndarray = (forecast > NEAR_EDGE[0]) & (forecast < NEAR_EDGE[1]) & (features.column("most_5") > 5)
+    near: np.ndarray = (forecast > NEAR_EDGE[0]) & (forecast < NEAR_EDGE[1]) & (features.column("max_5") > 5)
     return near
 
 

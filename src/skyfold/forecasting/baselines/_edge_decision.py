@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.forecasting.baselines._cell_features import EDGE, CellFeatures
+from skyfold.forecasting.baselines._cell_features import CellFeatures
+from skyfold.forecasting.seasons import ICE_EDGE
 
 VALUES = 251
 COUNTED = (12.5, 125.0)  # truth within counts for F1
@@ -44,7 +45,7 @@ class Worth:
 def worth_of(forecast: np.ndarray, truth: np.ndarray) -> Worth:
     """At the error and F1 that `forecast` (n,) has: the derivatives of log(error) and log(F1) set equal."""
     counts = (truth > COUNTED[0]) & (truth < COUNTED[1])
-    came, said = (truth >= EDGE) & counts, (forecast >= EDGE) & counts
+    came, said = (truth >= ICE_EDGE) & counts, (forecast >= ICE_EDGE) & counts
     hits, both = float((came & said).sum()), float(came.sum() + said.sum())
     error = float(np.abs(forecast - truth).sum(dtype=np.float64))
     if not hits:
@@ -77,7 +78,7 @@ def groups_of(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
     """int64 (A,): the group of each cell; forecast: (A,)."""
     group = np.digitize(forecast, FORECAST_STEPS)
     for name, steps, base in (
-        ("share_of_ice", SHARE_STEPS, 0.0),
+        ("ice_fraction", SHARE_STEPS, 0.0),
         ("year_1", CHANGE_STEPS, forecast),
         ("around_mean_5", AROUND_STEPS, forecast),
     ):
@@ -97,16 +98,16 @@ def says_ice(outcomes: np.ndarray, worth: Worth) -> np.ndarray:
     values = np.arange(VALUES)
     error = chance @ np.abs(values[:, None] - values[None]).astype(np.float64)  # (groups, value forecast)
     counts = (values > COUNTED[0]) & (values < COUNTED[1])
-    hit = chance[:, counts & (values >= EDGE)].sum(axis=1)
-    alarm = chance[:, counts & (values < EDGE)].sum(axis=1)
-    error[:, values >= EDGE] -= (worth.hit * hit - worth.alarm * alarm)[:, None]
-    ice: np.ndarray = values[error.argmin(axis=1)] >= EDGE
+    hit = chance[:, counts & (values >= ICE_EDGE)].sum(axis=1)
+    alarm = chance[:, counts & (values < ICE_EDGE)].sum(axis=1)
+    error[:, values >= ICE_EDGE] -= (worth.hit * hit - worth.alarm * alarm)[:, None]
+    ice: np.ndarray = values[error.argmin(axis=1)] >= ICE_EDGE
     return ice
 
 
 def on_the_right_side(forecast: np.ndarray, ice: np.ndarray) -> np.ndarray:
     """forecast (n,), moved to the edge where it is on the other side than `ice` (n,) says."""
-    return np.where(ice, np.maximum(forecast, EDGE), np.minimum(forecast, BELOW_EDGE)).astype(np.float32)
+    return np.where(ice, np.maximum(forecast, ICE_EDGE), np.minimum(forecast, BELOW_EDGE)).astype(np.float32)
 
 
 def _chances(outcomes: np.ndarray) -> np.ndarray:

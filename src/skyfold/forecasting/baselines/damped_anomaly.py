@@ -1,7 +1,6 @@
-"""The mean of earlier years, plus what is left of the last frame's departure from its own mean.
+"""Damped anomaly persistence: the mean of earlier years, plus the part of the last frame's anomaly that remains.
 
-How much is left is fitted per cell and lead time: the slope of the later departures on the earlier ones over the years
-that are known, shrunk towards 0 where they are few or hardly depart at all.
+That part is fitted per cell and lead time, see `damped_mean`.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
 from skyfold.forecasting.past_frames import PastFrames, per_lead
+from skyfold.forecasting.seasons import MIN_YEARS, damped_mean, period_of
 
-LEAST_YEARS = 3
-SHRINKAGE = 2500.0  # added to the sum of squared departures: that of four years which depart by 25, a tenth of ice
 NEEDS_SEASONS = True
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or years below 3."""
-    checked("damped_anomaly", options, {"years": LEAST_YEARS})
+    checked("damped_anomaly", options, {"years": MIN_YEARS})
 
 
 def forecast(history: PastFrames, *, years: int = 10, greatest: float = 250.0) -> np.ndarray:
@@ -30,20 +28,10 @@ def forecast(history: PastFrames, *, years: int = 10, greatest: float = 250.0) -
     DataLayoutError where there are fewer than 3.
     """
     last = len(history.frames) - 1
-    newest = history.frames[last].astype(np.float32)
     forecast = per_lead(history)
     for lead in range(history.leads):
-        target = last + int(history.lead_times[lead])
-        # Year j of `later` came as long after year j of `earlier` as the wanted frame comes after the last one.
-        years_known = history.years_known(lead)
-        assert history.period is not None
-        known = min(years, years_known, last // history.period)
-        later = history.same_season(lead, max(known, LEAST_YEARS)).astype(np.float32)
-        back = history.period * np.arange(len(later), 0, -1)
-        earlier = history.frames[target - back - int(history.lead_times[lead])].astype(np.float32)
-        mean_later, mean_earlier = later.mean(axis=0), earlier.mean(axis=0)
-        departs = earlier - mean_earlier
-        together = (departs * (later - mean_later)).sum(axis=0)
-        slope = np.clip(together / ((departs**2).sum(axis=0) + SHRINKAGE), 0.0, 1.0)
-        forecast[..., lead] = mean_later + slope * (newest - mean_earlier)
+        count = max(MIN_YEARS, min(years, history.years_known(lead), last // period_of(history)))
+        later = history.same_season(lead, count).astype(np.float32)  # oldest first, and so are the frames before it
+        earlier = history.frames[last - period_of(history) * np.arange(count, 0, -1)].astype(np.float32)
+        forecast[..., lead] = damped_mean(later, earlier, history.frames[last].astype(np.float32))
     return np.clip(forecast, 0.0, greatest)

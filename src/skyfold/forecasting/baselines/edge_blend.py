@@ -16,12 +16,13 @@ import numpy as np
 
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, fit_left_over, fit_side
-from skyfold.forecasting.baselines._cell_features import LEAST_YEARS, CellFeatures, cell_features, settled_forecast
+from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
 from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
 from skyfold.forecasting.baselines._options import checked
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.seasons import MIN_YEARS, settled_forecast
 from skyfold.metrics.forecast import CONCENTRATION
 from skyfold.plugins import check_known
 
@@ -30,7 +31,7 @@ VALUES = (
     *("year_1", "year_2", "year_3", "mean_10", "mean_long", "trend_10", "trend_long", "median_5", "median_9", "damped"),
     *("around_mean_5", "around_year_1", "around_trend_10"),
 )
-DEPARTURES = ("last_departs", "year_1_departs", "around_year_1_departs")
+ANOMALIES = ("last_anomaly", "year_1_anomaly", "around_year_1_anomaly")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
@@ -69,10 +70,10 @@ def fit(
     Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
     DataLayoutError where no other is known.
     """
-    described = [outcome for outcome in outcomes[-years:] if outcome.history.years_known(0) >= LEAST_YEARS]
+    described = [outcome for outcome in outcomes[-years:] if outcome.history.years_known(0) >= MIN_YEARS]
     if not described:
         raise DataLayoutError(
-            f"edge_blend: none of {len(outcomes)} earlier dates has {LEAST_YEARS} years before it. Forecast later ones."
+            f"edge_blend: none of {len(outcomes)} earlier dates has {MIN_YEARS} years before it. Forecast later ones."
         )
     known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
     weights = np.stack([_weights(known, lead) for lead in range(leads)])
@@ -150,4 +151,4 @@ def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
 def _departures(features: CellFeatures) -> np.ndarray:
     """float32 (A, F + M), what the simple forecasts and the members say beyond the base."""
     said = np.concatenate([features.columns(VALUES), features.members], axis=1)
-    return np.concatenate([said - features.column(BASE)[:, None], features.columns(DEPARTURES)], axis=1)
+    return np.concatenate([said - features.column(BASE)[:, None], features.columns(ANOMALIES)], axis=1)

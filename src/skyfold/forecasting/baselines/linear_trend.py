@@ -9,14 +9,14 @@ import numpy as np
 
 from skyfold.forecasting.baselines._options import checked
 from skyfold.forecasting.past_frames import PastFrames, per_lead
+from skyfold.forecasting.seasons import MIN_YEARS, extrapolation_weights
 
-LEAST_YEARS = 3
 NEEDS_SEASONS = True
 
 
 def check(options: Mapping[str, Any]) -> None:
     """ConfigError on an unknown option, or years below 3."""
-    checked("linear_trend", options, {"years": LEAST_YEARS})
+    checked("linear_trend", options, {"years": MIN_YEARS})
 
 
 def forecast(history: PastFrames, *, years: int = 30, greatest: float = 250.0) -> np.ndarray:
@@ -26,19 +26,8 @@ def forecast(history: PastFrames, *, years: int = 30, greatest: float = 250.0) -
     """
     forecast = per_lead(history)
     for lead in range(history.leads):
-        count = max(LEAST_YEARS, min(years, history.years_known(lead)))
+        count = max(MIN_YEARS, min(years, history.years_known(lead)))
         weights = extrapolation_weights(count)
         seasons = history.same_season(lead, count).reshape(count, -1)
         forecast[..., lead] = (weights @ seasons.astype(np.float32)).reshape(history.shape)
     return np.clip(forecast, 0.0, greatest)
-
-
-def extrapolation_weights(years: int) -> np.ndarray:
-    """What each year, oldest first, adds to the value of the line one year on: float32 (years,).
-
-    >>> extrapolation_weights(3).astype(float).round(3).tolist()
-    [-0.667, 0.333, 1.333]
-    """
-    time = np.arange(years) - (years - 1) / 2
-    lead_times = (years + 1) / 2
-    return (1 / years + lead_times * time / (time**2).sum()).astype(np.float32)
