@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from skyfold.competition import Competition
 from skyfold.config.run import RunConfig
+from skyfold.files import digest
 from skyfold.metrics.segmentation import MeanDice
+from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.folds import Folds
+from skyfold.store.runs import RunInfo, begin_run
 from skyfold.tasks import build_task
 from skyfold.tasks.task import Task
 from skyfold.types import IntPair, Metric
@@ -40,6 +45,28 @@ def competition_of(classes=("a", "b"), grid: IntPair = (16, 24), metric: Metric 
 def task_of(config: RunConfig, **settings) -> Task:
     """The task of a run of `competition_of(**settings)`."""
     return build_task(config, competition_of(**settings))
+
+
+def begin_stored(
+    folder: Path,
+    folds: Folds,
+    classes,
+    *,
+    config: RunConfig | dict | None = None,
+    kind="segmentation",
+    unit="probability",
+) -> RunInfo:
+    """Begin the run `folder.name` as training does, for rows that a test writes itself."""
+    key = config.hash() if isinstance(config, RunConfig) else digest(folder.name, str(config))
+    return begin_run(
+        folder,
+        name=folder.name,
+        kind=kind,
+        classes=tuple(classes),
+        unit=unit,
+        config=config.stored() if isinstance(config, RunConfig) else config or {},
+        fingerprint=Fingerprint(folds=folds.hash(), fit=key, rows=key),
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

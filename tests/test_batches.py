@@ -27,14 +27,14 @@ def arrays(count=11):
 NOTHING = Augmenter([], size=(8, 8), bands=3, planes=2)
 
 
-def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, presence=False, **options):
+def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, labels=None, **options):
     return list(
         training_batches(
             arrays(),
             rows,
             batch_size=batch_size,
             normalization="none",
-            presence=presence,
+            labels=labels,
             augmenter=augmenter,
             seed=seed,
             epoch=number,
@@ -131,7 +131,7 @@ def test_presence_looks_at_counting_pixels():
     targets[0, 1, 1, 0] = 1  # counts
     targets[1, 0, 0, 1] = 1  # does not
     np.testing.assert_array_equal(image_labels(targets), [[1, 0], [0, 0]])
-    labels = np.concatenate([batch.targets for batch in epoch(np.arange(11), presence=True)])
+    labels = np.concatenate([batch.targets for batch in epoch(np.arange(11), labels=image_labels)])
     assert labels.shape == (12, 1)
 
 

@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
+from conftest import begin_stored
 from skyfold.blending import uncertain_pixels
 from skyfold.config.files import load_blend, load_run
 from skyfold.errors import OofMismatch
@@ -23,7 +24,7 @@ from skyfold.pipeline.submit import submit
 from skyfold.postprocess.chain import apply
 from skyfold.postprocess.selection import Selection
 from skyfold.store.alignment import require_aligned
-from skyfold.store.runs import begin_run, open_rows, read_run
+from skyfold.store.runs import open_rows, read_run
 from skyfold.workspace import Workspace
 
 NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}
@@ -71,16 +72,8 @@ def made(tmp_path_factory):
     truth = np.stack([context.samples.targets[i] for i in range(len(context.samples))]).astype(np.float64)
     rng = np.random.default_rng(0)
     for name, noise in NOISE.items():
-        info = begin_run(
-            workspace.run("tiny", name),
-            name=name,
-            kind="segmentation",
-            classes=context.competition.classes,
-            unit="probability",
-            config={"name": name},
-            config_hash=load_run(folder / f"{name}.yaml").hash(),
-            folds=context.folds,
-        )
+        run = load_run(folder / f"{name}.yaml")
+        info = begin_stored(workspace.run("tiny", name), context.folds, context.competition.classes, config=run)
         for part, target in (("oof", truth), ("test", truth[:4])):
             logits = 2 * target - 1 + noise * rng.standard_normal(target.shape)
             rows = open_rows(
@@ -115,7 +108,8 @@ def test_a_run_whose_config_has_changed_since_is_not_blended(work):
     path.write_text(text)
     run_blend(work, "both")
     stored = work / "oof/tiny" / path.stem / "run.json"
-    write_json(stored, {**read_json(stored), "config_hash": "of another"})
+    info = read_json(stored)
+    write_json(stored, {**info, "fingerprint": {**info["fingerprint"], "rows": "of another"}})
     with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained anew.*scripts/blend.py again"):
         submit(load_blend(work / "both.yaml"), Workspace(work))
     assert not (work / "submissions").exists()

@@ -14,7 +14,7 @@ from skyfold.models import _csmask, efficientnet_classifier, segmentation_models
 from skyfold.models._encoders import encoder_maps
 from skyfold.models._weights import weights_digest
 from skyfold.training import backend
-from skyfold.training.run_folds import resolved_normalization
+from skyfold.training.input_normalization import normalization_of
 
 SIZE = 256  # the one that the package's network takes
 OPTIONS = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
@@ -112,9 +112,9 @@ def test_a_network_of_four_bands_takes_the_weights_and_their_digest_is_known() -
     unet.check(OPTIONS)
     assert len(weights_digest(unet, OPTIONS)) == 64
     assert unet.input_normalization(OPTIONS) == "reflectance"
-    assert resolved_normalization(run(normalization="encoder")) == "reflectance"
-    with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were made with reflectance"):
-        resolved_normalization(run(normalization="unit"))
+    assert normalization_of(run(normalization="encoder")) == "reflectance"
+    with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were trained with reflectance"):
+        normalization_of(run(normalization="unit"))
 
 
 def run(*, normalization: str) -> RunConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -13,15 +12,15 @@ import numpy as np
 import pytest
 
 import skyfold.models
+from conftest import begin_stored, task_of
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.segmentation import MeanDice
 from skyfold.models import _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.models._weight_mismatch import misfit
 from skyfold.store.folds import Folds
-from skyfold.store.runs import begin_run, read_info
+from skyfold.store.runs import read_info
 from skyfold.training import backend
 from skyfold.training.run_folds import run_folds
 
@@ -68,37 +67,28 @@ def train(run: Path, weights: Path, *, restart: bool = False) -> None:
     )
     inputs = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
     arrays = TrainingArrays(IDS, inputs, np.ones((4, *SIZE, 2), np.uint8))
-    competition = SimpleNamespace(classes=("cloud",), grid=SIZE, unit="probability", metric=MeanDice())
-    run_folds(task_of(config), arrays, None, FOLDS, run, restart=restart)
+    task = task_of(config, classes=("cloud",), grid=SIZE)
+    run_folds(task, arrays, None, FOLDS, run, restart=restart)
 
 
 def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path: Path, weights: Path) -> None:
     run, file = tmp_path / "run", weights / "tiny.weights.h5"
     train(run, weights)
-    recorded = json.loads((run / "run.json").read_text())["weights_sha256"]
+    recorded = json.loads((run / "run.json").read_text())["fingerprint"]["init_weights"]
     assert recorded == hashlib.sha256(file.read_bytes()).hexdigest()
     train(run, weights)
     backend.seed(8)
     plugins.load("models", "tiny_encoder").encoder(3).save_weights(file)
-    with pytest.raises(OofMismatch, match=r"begun with another file of encoder weights.*--restart"):
+    with pytest.raises(OofMismatch, match=r"begun with other initial weights.*--restart"):
         train(run, weights)
     train(run, weights, restart=True)
-    assert read_info(run).weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest() != recorded
+    assert read_info(run).fingerprint.init_weights == hashlib.sha256(file.read_bytes()).hexdigest() != recorded
 
 
 def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> None:
-    begin_run(
-        tmp_path,
-        name="old",
-        kind="segmentation",
-        classes=("cloud",),
-        unit="probability",
-        config={},
-        config_hash="",
-        folds=FOLDS,
-    )
-    assert "weights_sha256" not in json.loads((tmp_path / "run.json").read_text())
-    assert read_info(tmp_path).weights_sha256 == ""
+    begin_stored(tmp_path, FOLDS, ("cloud",))
+    assert "init_weights" not in json.loads((tmp_path / "run.json").read_text())["fingerprint"]
+    assert "init_weights" in read_info(tmp_path).fingerprint.unknown()
 
 
 def test_weights_learned_on_four_bands_serve_four_and_those_of_three_are_adapted(tmp_path: Path, weights: Path) -> None:

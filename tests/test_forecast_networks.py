@@ -28,11 +28,12 @@ from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
+from skyfold.pipeline.train import train
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.training_history import read_history
+from skyfold.tasks.open_run import check
 from skyfold.training.fold_trainer import FoldTrainer
-from skyfold.training.run_folds import check, train
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 

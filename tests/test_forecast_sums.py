@@ -44,9 +44,7 @@ def store(root: Path, name: str, kept: ForecastSums | None, **config: object) ->
         "classes": list(LEADS),
         "unit": "concentration x 250",
         "config": config,
-        "config_hash": name,
-        "folds_hash": "f",
-        "data_hash": "d",
+        "fingerprint": {"version": 1, "rows": name, "folds": "f", "data": "d"},
         "scores": {"seconds_a_date": 0.25},
     }
     folder = root / "oof" / "ice" / name

@@ -17,12 +17,17 @@ def store(root, name, kind="segmentation", at_half=None, **scores):
         "classes": ["cloud"],
         "unit": "probability",
         "config": {},
-        "config_hash": "c",
-        "folds_hash": "f",
-        "data_hash": "d",
+        "fingerprint": {"version": 1, "rows": "c", "folds": "f", "data": "d"},
         "scores": scores,
     }
     write_json(root / "oof" / "sky" / name / "run.json", info)
+
+
+def edit(root, name, config=None, **parts):
+    """Change the config of a stored run, and parts of its fingerprint."""
+    path = root / "oof" / "sky" / name / "run.json"
+    info = read_json(path)
+    write_json(path, {**info, "config": config or {}, "fingerprint": {**info["fingerprint"], **parts}})
 
 
 def blend_file(root, name, cross_fitted):
@@ -76,9 +81,7 @@ def rows_file(root, name, scores, fold=(0, 1, 0, 1)):
 def test_what_differs_between_two_runs(tmp_path):
     for name, cross, epochs in [("a", 0.8, 5), ("b", 0.7, 9)]:
         store(tmp_path, name, cv_cross_fitted=cross, metric="mean_dice")
-        path = tmp_path / "oof" / "sky" / name / "run.json"
-        config = {"name": name, "training": {"epochs": epochs, "ema": 0.5}, "tta": ["hflip"]}
-        write_json(path, {**read_json(path), "config": config})
+        edit(tmp_path, name, {"name": name, "training": {"epochs": epochs, "ema": 0.5}, "tta": ["hflip"]})
     rows_file(tmp_path, "a", [0.9, 0.7, 0.8, 0.8])
     rows_file(tmp_path, "b", [0.8, 0.6, 0.7, 0.7])
     folder = tmp_path / "oof" / "sky"
@@ -101,8 +104,7 @@ def test_what_differs_between_two_runs(tmp_path):
 def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
     for name, fold in [("a", (0, 1, 0, 1)), ("b", (1, 0, 0, 1))]:
         store(tmp_path, name, cv_cross_fitted=0.8)
-        path = tmp_path / "oof" / "sky" / name / "run.json"
-        write_json(path, {**read_json(path), "folds_hash": str(fold), "data_hash": str(fold)})
+        edit(tmp_path, name, folds=str(fold), data=str(fold))
         rows_file(tmp_path, name, [0.9, 0.7, 0.8, 0.8], fold)
     found = compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b")
     assert found.gain is None
@@ -115,8 +117,7 @@ def test_runs_of_other_folds_are_not_compared_image_by_image(tmp_path):
 def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
     for name, size in [("a", [32, 32]), ("b", [64, 64]), ("c", [32, 32])]:
         store(tmp_path, name, cv_cross_fitted=0.8)
-        path = tmp_path / "oof" / "sky" / name / "run.json"
-        write_json(path, {**read_json(path), "config": {"image": {"size": size}}, "data_hash": name})
+        edit(tmp_path, name, {"image": {"size": size}}, data=name)
         rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
     folder = tmp_path / "oof" / "sky"
     assert compare(folder / "a", folder / "b").data == "seen at other sizes, [32, 32] and [64, 64]; not compared"
@@ -126,9 +127,7 @@ def test_what_was_seen_at_another_size_is_not_called_other_data(tmp_path):
 def test_crops_and_whole_images_are_not_called_other_data(tmp_path):
     for name, crop in [("whole", None), ("crops", {"crops_per_image": 4}), ("again", {"crops_per_image": 2})]:
         store(tmp_path, name, cv_cross_fitted=0.8)
-        path = tmp_path / "oof" / "sky" / name / "run.json"
-        image = {"size": [32, 32], **({"crop": crop} if crop else {})}
-        write_json(path, {**read_json(path), "config": {"image": image}, "data_hash": name})
+        edit(tmp_path, name, {"image": {"size": [32, 32], **({"crop": crop} if crop else {})}}, data=name)
         rows_file(tmp_path, name, [0.5, 0.5, 0.5, 0.5])
     folder = tmp_path / "oof" / "sky"
     assert (
@@ -140,9 +139,7 @@ def test_crops_and_whole_images_are_not_called_other_data(tmp_path):
 def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
     for name, digest in [("a", "1f" * 32), ("b", "2e" * 32), ("scratch", None)]:
         store(tmp_path, name, cv_cross_fitted=0.8)
-        path = tmp_path / "oof" / "sky" / name / "run.json"
-        began = {"weights_sha256": digest} if digest else {}
-        write_json(path, {**read_json(path), "config": {"model": {"weights": "encoder.h5"}}, **began})
+        edit(tmp_path, name, {"model": {"weights": "encoder.h5"}}, **({"init_weights": digest} if digest else {}))
     folder = tmp_path / "oof" / "sky"
     found = compare(folder / "a", folder / "b")
     assert found.config == {"sha256 of the weights begun with": ("1f" * 32, "2e" * 32)}

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.training.losses import make_loss
-from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES, topk_pixels_bce
+from skyfold.training.losses.segmentation import (
+    MASK_LOSSES,
+    PRESENCE_LOSSES,
+    make_mask_loss,
+    make_presence_loss,
+    topk_pixels_bce,
+)
 
 LN2 = float(np.log(2))
 
@@ -19,7 +24,7 @@ def target_of(mask, valid):
 
 
 def value(name, target, logits, **options):
-    loss = make_loss(name, options, task="segmentation" if target.ndim == 4 else "classification")
+    loss = (make_mask_loss if target.ndim == 4 else make_presence_loss)(name, options)
     return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits)))
 
 
@@ -28,7 +33,7 @@ def gradient(name, target, logits, **options):
 
     x = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = make_loss(name, options, task="segmentation")(tf.constant(target), x)
+        loss = make_mask_loss(name, options)(tf.constant(target), x)
     return np.asarray(tape.gradient(loss, x))
 
 
@@ -215,31 +220,31 @@ def test_a_better_answer_costs_less(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "task", "message"),
+    ("name", "options", "make", "message"),
     [
-        ("bce_dise", {}, "segmentation", "did you mean 'bce_dice'"),
-        ("dice", {}, "classification", "no loss 'dice' for classification"),
-        ("focal", {"gama": 1}, "segmentation", "did you mean 'gamma'"),
-        ("focal", {"gamma": "high"}, "segmentation", "not a number"),
-        ("focal", {"gamma": [2.0]}, "segmentation", "not a number"),
-        ("focal", {"gamma": float("inf")}, "segmentation", "inf is not a number"),
-        ("focal", {"gamma": -2}, "classification", "gamma: -2 is below 0"),
-        ("focal", {"alpha": 3}, "segmentation", "alpha: 3 does not lie from 0 to 1"),
-        ("bce_dice", {"dice_weight": 7}, "segmentation", "dice_weight: 7 does not lie from 0 to 1"),
-        ("bce_dice", {"topk_weight": -3}, "segmentation", "topk_weight: -3 is below 0"),
-        ("dice", {"smooth": -1}, "segmentation", "smooth: -1 is below 0"),
-        ("dice", {"per_image": 1}, "segmentation", "per_image: 1 is neither true nor false"),
-        ("bce", {"ohem_fraction": 0}, "segmentation", "ohem_fraction: 0 is not a share"),
-        ("dice", {"ohem_fraction": 0.5}, "segmentation", "dice has no option 'ohem_fraction'"),
-        ("bce", {"class_weights": 2}, "segmentation", "2 is no list of factors"),
-        ("bce", {"class_weights": [1, -1]}, "classification", "no list of factors"),
-        ("bce", {"class_weights": [0, 0]}, "segmentation", "not all of them 0"),
-        ("bce", {"class_weights": [1, 2, 3]}, "segmentation", r"each of the 2 classes, not \[1, 2, 3\]"),
+        ("bce_dise", {}, make_mask_loss, "did you mean 'bce_dice'"),
+        ("dice", {}, make_presence_loss, "no loss 'dice' for classification"),
+        ("focal", {"gama": 1}, make_mask_loss, "did you mean 'gamma'"),
+        ("focal", {"gamma": "high"}, make_mask_loss, "not a number"),
+        ("focal", {"gamma": [2.0]}, make_mask_loss, "not a number"),
+        ("focal", {"gamma": float("inf")}, make_mask_loss, "inf is not a number"),
+        ("focal", {"gamma": -2}, make_presence_loss, "gamma: -2 is below 0"),
+        ("focal", {"alpha": 3}, make_mask_loss, "alpha: 3 does not lie from 0 to 1"),
+        ("bce_dice", {"dice_weight": 7}, make_mask_loss, "dice_weight: 7 does not lie from 0 to 1"),
+        ("bce_dice", {"topk_weight": -3}, make_mask_loss, "topk_weight: -3 is below 0"),
+        ("dice", {"smooth": -1}, make_mask_loss, "smooth: -1 is below 0"),
+        ("dice", {"per_image": 1}, make_mask_loss, "per_image: 1 is neither true nor false"),
+        ("bce", {"ohem_fraction": 0}, make_mask_loss, "ohem_fraction: 0 is not a share"),
+        ("dice", {"ohem_fraction": 0.5}, make_mask_loss, "dice has no option 'ohem_fraction'"),
+        ("bce", {"class_weights": 2}, make_mask_loss, "2 is no list of factors"),
+        ("bce", {"class_weights": [1, -1]}, make_presence_loss, "no list of factors"),
+        ("bce", {"class_weights": [0, 0]}, make_mask_loss, "not all of them 0"),
+        ("bce", {"class_weights": [1, 2, 3]}, make_mask_loss, r"each of the 2 classes, not \[1, 2, 3\]"),
     ],
 )
-def test_wrong_names_and_values_are_refused(name, options, task, message):
+def test_wrong_names_and_values_are_refused(name, options, make, message):
     with pytest.raises(ConfigError, match=message):
-        make_loss(name, options, task=task, classes=2)
+        make(name, options, classes=2)
 
 
 def test_presence_has_losses_of_its_own():

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from conftest import begin_stored
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.store.alignment import require_aligned
 from skyfold.store.folds import Folds
-from skyfold.store.runs import begin_run, open_rows, read_info, read_run, record_scores
+from skyfold.store.runs import open_rows, read_info, read_run, record_scores
 
 IDS = np.array(["a", "b", "c", "d"])
 FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, -1]), groups=np.arange(4))
@@ -17,7 +18,6 @@ CONFIG = {"model": {"family": "unet"}, "training": {"epochs": 2}, "loss": "dice"
 def store(
     folder,
     *,
-    name="unet",
     kind="segmentation",
     rows=(0, 1, 2),
     shape=(2, 3, 1),
@@ -25,9 +25,7 @@ def store(
     unit="probability",
     folds=FOLDS,
 ):
-    info = begin_run(
-        folder, name=name, kind=kind, classes=("cloud",), unit=unit, config=CONFIG, config_hash=name, folds=folds
-    )
+    info = begin_stored(folder, folds, ("cloud",), config=CONFIG, kind=kind, unit=unit)
     done = np.array(rows, dtype=int)
     open_rows(folder, "oof", info, ids=folds.ids, shape=shape, dtype="uint8").write(done, np.ones((len(done), *shape)))
     if test:
@@ -65,23 +63,13 @@ def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named
     store(tmp_path)
     changed = {**CONFIG, "loss": "bce"}
     with pytest.raises(OofMismatch, match=r"another config \(changed: loss\).*--restart"):
-        begin_run(
-            tmp_path,
-            name="unet",
-            kind="segmentation",
-            classes=("cloud",),
-            unit="probability",
-            config=changed,
-            config_hash="x",
-            folds=FOLDS,
-        )
+        begin_stored(tmp_path, FOLDS, ("cloud",), config=changed)
 
 
 def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
-    of_a_forecast = {"name": "last_year", "kind": "forecasting", "classes": ("+1",), "unit": "mm/h", "folds": FOLDS}
-    begin_run(tmp_path, config={"family": "persistence"}, config_hash="a", **of_a_forecast)
+    begin_stored(tmp_path, FOLDS, ("+1",), config={"family": "persistence"}, kind="forecasting", unit="mm/h")
     with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
-        begin_run(tmp_path, config={"family": "mean_of_years"}, config_hash="b", **of_a_forecast)
+        begin_stored(tmp_path, FOLDS, ("+1",), config={"family": "mean_of_years"}, kind="forecasting", unit="mm/h")
 
 
 @pytest.mark.parametrize("damaged", [{"classes": 5}, {"scores": "abc"}, {"config": None}, {"name": 3}])
@@ -89,7 +77,7 @@ def test_a_run_json_of_other_kinds_of_values_is_damaged(tmp_path, damaged):
     store(tmp_path)
     path = tmp_path / "run.json"
     write_json(path, {**read_json(path), **damaged})
-    with pytest.raises(DamagedFile, match=r"run\.json: not what was written there"):
+    with pytest.raises(DamagedFile, match=r"run\.json: run.json is corrupt or was edited"):
         read_info(tmp_path)
 
 
@@ -111,8 +99,8 @@ def test_a_foreign_edit_of_a_row_is_found(tmp_path):
 
 
 def test_runs_of_the_same_rows_are_aligned(tmp_path):
-    runs = [read_run(store(tmp_path / name, name=name), FOLDS) for name in ("unet", "fpn")]
-    gate = read_run(store(tmp_path / "gate", name="gate", kind="classification", shape=(1,)), FOLDS)
+    runs = [read_run(store(tmp_path / name), FOLDS) for name in ("unet", "fpn")]
+    gate = read_run(store(tmp_path / "gate", kind="classification", shape=(1,)), FOLDS)
     require_aligned(runs, gate)
 
 
@@ -129,7 +117,7 @@ def test_runs_of_the_same_rows_are_aligned(tmp_path):
 )
 def test_what_does_not_fit_is_named(tmp_path, settings, message):
     first = read_run(store(tmp_path / "unet"), FOLDS)
-    second = read_run(store(tmp_path / "fpn", name="fpn", **settings), FOLDS)
+    second = read_run(store(tmp_path / "fpn", **settings), FOLDS)
     with pytest.raises(OofMismatch, match=message):
         require_aligned([first, second])
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import begin_stored
 from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.postprocess.threshold_sweep import threshold_grid
 from skyfold.store.folds import read_folds
-from skyfold.store.runs import begin_run, open_rows
+from skyfold.store.runs import open_rows
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 CONFIGS = {
@@ -100,16 +101,7 @@ def store_gate(folder, wrong=()):
 
     config = load_run(folder / "gate.yaml")
     run = folder / "oof" / "tiny" / "gate"
-    info = begin_run(
-        run,
-        name="gate",
-        kind="classification",
-        classes=CLASSES,
-        unit="probability",
-        config=config.model_dump(mode="json"),
-        config_hash=config.hash(),
-        folds=folds,
-    )
+    info = begin_stored(run, folds, CLASSES, config=config, kind="classification")
     truths = {
         "oof": competition.load(folder / "data" / "tiny", "train"),
         "test": competition.read_truth(folder / "data" / "tiny" / "test_truth.csv"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import begin_stored
 from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.data import DataConfig
@@ -20,7 +21,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
 from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import read_folds
-from skyfold.store.runs import begin_run, open_rows
+from skyfold.store.runs import open_rows
 from skyfold.workspace import Workspace
 
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}
@@ -114,16 +115,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     competition = build("cloud_cover", config.data.options, data)
     folds = read_folds(workspace.folds("cloud_cover"))
     folder = workspace.run("cloud_cover", "truth")
-    info = begin_run(
-        folder,
-        name="truth",
-        kind="segmentation",
-        classes=competition.classes,
-        unit=competition.unit,
-        config=config.model_dump(mode="json"),
-        config_hash=config.hash(),
-        folds=folds,
-    )
+    info = begin_stored(folder, folds, competition.classes, config=config)
     train, truth = competition.load(data, "train"), competition.read_truth(data / "labels" / "test")
     for part, ids, targets in (("oof", train.ids, train.targets), ("test", truth.ids, truth.targets)):
         assert targets is not None

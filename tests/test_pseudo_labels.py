@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 import skyfold.models
-from conftest import task_of
+from conftest import begin_stored, competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.segmentation import MeanDice
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import begin_run, read_info
+from skyfold.store.runs import read_info
+from skyfold.tasks import build_task
 from skyfold.training import fold_trainer, run_folds
 from skyfold.training.pseudo_labels import PseudoLabels, find_teacher
 from skyfold.types import Split
 
 SIZE, N, UNLABELLED = (8, 12), 8, 5
-COMPETITION = SimpleNamespace(classes=("bright", "dark"), grid=(16, 24), unit="probability", metric=MeanDice())
+COMPETITION = competition_of(("bright", "dark"))
 
 
 def config(**changes):
@@ -58,7 +57,7 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     probabilities = np.array([[[255, 0], [230, 25], [229, 0], [0, 26], [0, 0]]], np.uint8)[np.newaxis]
     inputs = np.full((1, 1, 5, 3), 7, np.uint8)
     labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), inputs, {1: probabilities})
-    own = SimpleNamespace(inputs=np.zeros((4, 1, 5, 3), np.uint8), targets=np.zeros((4, 1, 5, 3), np.uint8))
+    own = TrainingArrays(np.arange(4).astype(str), *np.zeros((2, 4, 1, 5, 3), np.uint8))
     rows, split = labels.added_to(own, Split(train=np.array([1, 3]), valid=np.array([0, 2])), fold=1)
     assert split.train.tolist() == [1, 3, 4]
     assert split.valid.tolist() == [0, 2]
@@ -71,17 +70,7 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
 
 
 def begin(runs, *, kind="segmentation", of=None, turned=0):
-    of = of or config()
-    begin_run(
-        runs / "teacher",
-        name="teacher",
-        kind=kind,
-        classes=COMPETITION.classes,
-        unit="probability",
-        config=of.stored(),
-        config_hash=of.hash(),
-        folds=folds(turned),
-    )
+    begin_stored(runs / "teacher", folds(turned), COMPETITION.classes, config=of or config(), kind=kind)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +103,7 @@ def test_without_a_teacher_or_images_there_are_no_labels(tmp_path):
     ("changes", "message"),
     [
         ({"pseudo_labels": {"run": "teacher"}}, "cannot be its own teacher"),
-        ({"pseudo_labels": {"run": "first"}, "task": "classification"}, "task: classification does not learn"),
+        ({"pseudo_labels": {"run": "first"}, "task": "classification"}, "pseudo_labels: not supported by task"),
         ({"pseudo_labels": {"run": "first", "low": 0.6, "high": 0.5}}, "low must be below high"),
     ],
 )
@@ -154,15 +143,15 @@ def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp
         assert split.train.tolist() == [*own.train.tolist(), *range(N, N + UNLABELLED)]
         np.testing.assert_array_equal(targets[: len(own.train)], images(N).targets[own.train])
         assert (targets[len(own.train) :, ..., :-1] == (logits > 0)).mean() > 0.98  # stored as bytes
-    kept = {fold: RowStore.open(tmp_path / f"teacher/pseudo/fold{fold}").values for fold in (0, 1)}
+    kept = {fold: RowStore.open(tmp_path / f"teacher/pseudo_labels/fold{fold}").values for fold in (0, 1)}
     assert (kept[0] != kept[1]).any()
 
-    record = read_info(tmp_path / "student").config["pseudo_labels"]
-    assert record["provenance"].startswith(f"teacher {config().hash()} ")
+    teacher = read_info(tmp_path / "teacher").fingerprint.digest()
+    assert read_info(tmp_path / "student").fingerprint.pseudo_labels == f"teacher {teacher} images 1"
     learned.clear()
     run(trainable_rows)
     assert not learned  # what is finished is not done again
-    with pytest.raises(ConfigError, match=r"run 'student' was begun with labels of .*--restart"):
+    with pytest.raises(OofMismatch, match=r"this run was begun with other pseudo-labels.*--restart"):
         run(trainable_rows, unlabelled=2)
     run(trainable_rows, unlabelled=2, restart=True)
     assert set(learned) == {("student", 0), ("student", 1)}

@@ -19,7 +19,7 @@ from skyfold.competition import build
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.crops import CropPlan, EpochCrops
 from skyfold.data.images import resize
-from skyfold.data.scene_arrays import SceneArrays, epoch_rows, scene_arrays, validation_rows
+from skyfold.data.scene_arrays import SceneArrays, scene_arrays
 from skyfold.errors import ConfigError
 from skyfold.training.network import Network
 from skyfold.training.predict_scenes import scene_probabilities, strips_on_grid
@@ -43,7 +43,7 @@ def opened(folder: Path, cache: Path, part: str = "train", **options: Any) -> Sc
 
 
 def crops(arrays: SceneArrays, rows: list[int], epoch: int) -> EpochCrops:
-    found, numbers = epoch_rows(arrays, np.array(rows), seed=0, epoch=epoch)
+    found, numbers = arrays.epoch_rows(np.array(rows), seed=0, epoch=epoch)
     assert isinstance(found, EpochCrops)
     assert numbers.tolist() == list(range(4 * len(rows)))
     return found
@@ -67,7 +67,7 @@ def test_a_scene_that_is_drawn_twice_is_cropped_in_other_places(files: Path, tmp
 
 def test_every_epoch_is_validated_on_the_same_crops_at_the_scale_of_the_scene(files: Path, tmp_path: Path) -> None:
     arrays = opened(files, tmp_path)
-    (one, numbers), (other, _) = (validation_rows(arrays, np.array([0, 2])) for _ in range(2))
+    (one, numbers), (other, _) = (arrays.validation_rows(np.array([0, 2])) for _ in range(2))
     assert isinstance(one, EpochCrops)
     assert isinstance(other, EpochCrops)
     drawn = [one.crop(int(row)) for row in numbers]
@@ -80,7 +80,7 @@ def test_every_epoch_is_validated_on_the_same_crops_at_the_scale_of_the_scene(fi
 def test_arrays_of_whole_images_are_learned_from_as_they_are() -> None:
     whole = TrainingArrays(np.array(["a"]), np.zeros((1, 8, 8, 3), np.uint8), None)
     rows = np.array([0])
-    for arrays, numbers in (epoch_rows(whole, rows, seed=0, epoch=5), validation_rows(whole, rows)):
+    for arrays, numbers in (whole.epoch_rows(rows, seed=0, epoch=5), whole.validation_rows(rows)):
         assert arrays is whole
         assert numbers is rows
 

@@ -11,7 +11,7 @@ from skyfold.config.files import load_config, load_forecasts
 from skyfold.config.run import RunConfig
 from skyfold.pipeline import check_forecasts
 from skyfold.pipeline.blend import member_configs
-from skyfold.training.run_folds import check
+from skyfold.tasks.open_run import check
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PATHS = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("tune"))

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 import skyfold.models
-from conftest import task_of
+from conftest import competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
-from skyfold.metrics.segmentation import MeanDice
 from skyfold.store.fits import FitFiles
 from skyfold.store.folds import Folds
 from skyfold.store.runs import read_info
+from skyfold.tasks import build_task
 from skyfold.training import fold_trainer, run_folds
-from skyfold.training.init_weights import find_start
+from skyfold.training.init_weights import find_init_weights
 from skyfold.training.network import Network
 
 SIZE, N = (8, 12), 8
@@ -57,8 +56,8 @@ def folds(turned=0):
 
 
 def train(root, config, *, arrays=None, classes=("bright", "dark"), of=None):
-    competition = SimpleNamespace(classes=classes, grid=SIZE, unit="probability", metric=MeanDice())
     folder = root / config.data.folder / config.name
+    competition = competition_of(classes, SIZE)
     run_folds.run_folds(build_task(config, competition), arrays or images(), None, of or folds(), folder)
     return folder
 
@@ -72,6 +71,10 @@ def root(tmp_path_factory):
     return root
 
 
+def found_for(config, *arguments):
+    return find_init_weights(task_of(config), *arguments)
+
+
 def stored(network, path):
     network.model.load_weights(path)
     return network.weights()
@@ -80,14 +83,14 @@ def stored(network, path):
 def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_first(root):
     network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
     for data, fold, expected in [("light", 1, "fold1"), ("light", 0, "fold0"), ("grey", 1, "fold0")]:
-        start = find_start(config("third", data, {"run": "first", "data": "light"}), root, folds(), f"images of {data}")
-        weights = start.weights(network, ("bright", "dark"), fold=fold, seed=1)
+        start = found_for(config("third", data, {"run": "first", "data": "light"}), root, folds(), f"images of {data}")
+        weights = start.load(network, ("bright", "dark"), fold=fold, seed=1)
         for found, wanted in zip(
             weights, stored(network, root / f"light/first/models/{expected}_seed1.weights.h5"), strict=True
         ):
             np.testing.assert_array_equal(found, wanted)
     more = config("third", "grey", {"run": "first", "data": "light"}, training={"seeds": [1, 7]})
-    files = find_start(more, root, folds(), "").files
+    files = found_for(more, root, folds(), "").files
     assert {at: path.name for at, path in files.items()} == {
         (0, 1): "fold0_seed1.weights.h5",
         (0, 7): "fold0_seed0.weights.h5",
@@ -110,7 +113,7 @@ def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path
     for path, weights in zip(paths, seen, strict=True):
         for found, wanted in zip(weights, stored(network, path), strict=True):
             np.testing.assert_array_equal(found, wanted)
-    recorded = read_info(folder).weights_sha256
+    recorded = read_info(folder).fingerprint.init_weights
     assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths[:2])
 
 
@@ -135,8 +138,8 @@ def test_other_classes_leave_the_last_layer_as_it_is(root):
     network = Network(task_of(config("any", "dark"), classes=("a",)), input_shape=(*SIZE, 3))
     network.restart(seed=5)
     fresh = network.weights()
-    start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
-    found = start.weights(network, ("cloud",), fold=0, seed=0)
+    start = found_for(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
+    found = start.load(network, ("cloud",), fold=0, seed=0)
     same = [np.array_equal(one, two) for one, two in zip(found, fresh, strict=True)]
     of_head = [weight.shape[-1] == 1 for weight in found]
     assert same == of_head
@@ -144,15 +147,15 @@ def test_other_classes_leave_the_last_layer_as_it_is(root):
 
 
 def test_what_does_not_fit_is_explained(root):
-    start = find_start(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
+    start = found_for(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
     wide = config("third", "dark", model={"family": "tiny_net", "options": {"filters": 5}})
     with pytest.raises(ConfigError, match=r"kernel is of shape \(3, 3, 3, 3\), this network's of \(3, 3, 3, 5\)"):
-        start.weights(Network(task_of(wide), input_shape=(*SIZE, 3)), ("bright", "dark"), fold=0, seed=0)
+        start.load(Network(task_of(wide), input_shape=(*SIZE, 3)), ("bright", "dark"), fold=0, seed=0)
     four = Network(task_of(config("third", "dark")), input_shape=(*SIZE, 4))
     with pytest.raises(ConfigError, match="do not fit images of 4 bands"):
-        start.weights(four, ("bright", "dark"), fold=0, seed=0)
+        start.load(four, ("bright", "dark"), fold=0, seed=0)
     given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "normalization": "tf"})
-    with pytest.raises(ConfigError, match=r"scaled as unit, not tf. Set image.normalization: unit"):
+    with pytest.raises(ConfigError, match=r"normalized as unit, not tf\. Set image.normalization: unit"):
         train(root, given, arrays=images(1))
 
 
@@ -164,23 +167,23 @@ def test_what_does_not_fit_is_explained(root):
     ],
 )
 def test_a_run_of_the_same_data_with_other_folds_is_refused(root, source, data, checksum):
-    find_start(config("third", data, source), root, folds(), checksum)
+    found_for(config("third", data, source), root, folds(), checksum)
     with pytest.raises(ConfigError, match="with other folds"):
-        find_start(config("third", data, source), root, folds(turned=1), checksum)
+        found_for(config("third", data, source), root, folds(turned=1), checksum)
 
 
 def test_a_run_that_has_seen_the_data_by_way_of_others_is_refused(root):
-    with pytest.raises(ConfigError, match=r"'first' has learned from light .* or by way of other data"):
-        find_start(config("third", "light", {"run": "second", "data": "dark"}), root, folds(), "images 0")
+    with pytest.raises(ConfigError, match=r"'first' was trained on light .* or by way of other data"):
+        found_for(config("third", "light", {"run": "second", "data": "dark"}), root, folds(), "images 0")
 
 
 def test_what_is_not_there_or_not_finished_is_refused(root):
     with pytest.raises(OofMismatch, match="none"):
-        find_start(config("third", "dark", {"run": "none", "data": "light"}), root, folds(), "")
+        found_for(config("third", "dark", {"run": "none", "data": "light"}), root, folds(), "")
     with pytest.raises(ValidationError, match="cannot start from itself"):
         config("first", "light", {"run": "first"})
     unfinished = FitFiles(root / "light/first/models", 1, 0).weights
     hidden = unfinished.rename(unfinished.with_suffix(".hidden"))
     with pytest.raises(ConfigError, match=r"has not finished fold 1 with seed 0\. Train it first"):
-        find_start(config("third", "light", {"run": "first"}), root, folds(), "images 0")
+        found_for(config("third", "light", {"run": "first"}), root, folds(), "images 0")
     hidden.rename(unfinished)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conftest import begin_stored
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import METRICS, MeanDice
@@ -13,8 +14,7 @@ from skyfold.postprocess.evaluate import evaluate, features_of
 from skyfold.postprocess.map_counts import count_maps
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.folds import Folds
-from skyfold.store.rows import RowStore
-from skyfold.store.runs import begin_run, open_rows, read_run
+from skyfold.store.runs import open_rows, read_run
 from skyfold.types import Predictions, Samples
 
 COUNT, SHAPE = 7, (9, 11, 2)
@@ -23,17 +23,8 @@ FOLDS = Folds(ids=IDS, fold=np.array([0, 1, -1, 0, 1, 0, 1]), groups=np.arange(C
 POST = PostprocessConfig(thresholds=5, min_areas=(0, 3, 8))
 
 
-def store_run(folder, prob, name="net"):
-    info = begin_run(
-        folder,
-        name=name,
-        kind="segmentation",
-        classes=("a", "b"),
-        unit="probability",
-        config={},
-        config_hash=name,
-        folds=FOLDS,
-    )
+def store_run(folder, prob):
+    info = begin_stored(folder, FOLDS, ("a", "b"))
     open_rows(folder, "oof", info, ids=IDS, shape=SHAPE, dtype="uint8").write(np.arange(COUNT), prob)
     return read_run(folder, FOLDS)
 
@@ -127,9 +118,8 @@ def test_other_predictions_or_truth_are_counted_again(run, maps, counted, tmp_pa
     assert measured.counts.truth[2].tolist() == changed[3].sum(axis=(0, 1)).tolist()
     measure(run.oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
     assert counted["level_counts"] == 18
-    RowStore.open_or_create(
-        run.folder / "oof", ids=IDS, shape=SHAPE, dtype="uint8", fingerprint="net " + FOLDS.hash()
-    ).write(np.array([5]), 255 - prob[5:6])
+    rows = open_rows(run.folder, "oof", run.info, ids=IDS, shape=SHAPE, dtype="uint8")
+    rows.write(np.array([5]), 255 - prob[5:6])
     measured = measure(
         read_run(run.folder, FOLDS).oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder
     )
@@ -170,7 +160,7 @@ def test_the_counts_of_a_damaged_row_are_made_again(run, maps, counted):
 
 
 def test_counts_of_one_run_are_not_taken_for_those_of_another(run, maps, tmp_path):
-    other = store_run(tmp_path / "other", 255 - maps[0], name="other")
+    other = store_run(tmp_path / "other", 255 - maps[0])
     with pytest.raises(OofMismatch, match="not those that are measured"):
         measure(other.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
     in_memory = replace(run.oof, values=np.array(run.oof.values))

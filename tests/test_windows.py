@@ -146,7 +146,7 @@ def test_two_scenes_of_one_name_do_not_share_a_cache(tmp_path: Path) -> None:
 
 
 def test_labels_are_places_of_classes(tmp_path: Path) -> None:
-    table = ClassTable.parse({"thick": "#ffffff", "thin": "#00ff00"}, background=0, undefined=None)
+    table = ClassTable.parse({"thick": "#ffffff", "thin": "#00ff00"}, background=0, ignore_value=None)
     colours = np.zeros((6, 8, 3), np.uint8)
     colours[:3] = 255
     colours[4:, 5:] = [0, 255, 0]

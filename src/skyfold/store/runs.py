@@ -92,7 +92,7 @@ def begin_run(
             what = CHANGES[part] + (_changed(there.config, config) if part in ("rows", "fit") else "")
             remedy = f"start over with {RETRAIN} --restart" if "model" in config else f"delete {folder}"
             raise OofMismatch(
-                f"{folder}: this {'run' if 'model' in config else kind} was begun with {what}. Give the new one "
+                f"{folder}: this {'run' if 'model' in config else 'forecast'} was begun with {what}. Give the new one "
                 f"another name, or {remedy}."
             )
         return there
