@@ -53,7 +53,8 @@ def begin_stored(
     classes,
     *,
     config: RunConfig | dict | None = None,
-    kind="segmentation",
+    kind="run",
+    task="segmentation",
     unit="probability",
 ) -> RunInfo:
     """Begin the run `folder.name` as training does, for rows that a test writes itself."""
@@ -62,6 +63,7 @@ def begin_stored(
         folder,
         name=folder.name,
         kind=kind,
+        task=task,
         classes=tuple(classes),
         unit=unit,
         config=config.stored() if isinstance(config, RunConfig) else config or {},

@@ -22,9 +22,9 @@ from skyfold.metrics.segmentation import GlobalIoU
 from skyfold.models._softmax import log_odds
 from skyfold.pipeline.blend import open_context
 from skyfold.pipeline.experiment_table import as_text, experiment_table
+from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.products import class_map
 from skyfold.pipeline.run import run_job
-from skyfold.reports.leaderboard import leaderboard
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import StoredRun, read_run
 from skyfold.workspace import Workspace

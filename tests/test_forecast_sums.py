@@ -18,9 +18,10 @@ from skyfold.metrics.forecast_sums import (
     read_sums,
     write_sums,
 )
+from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.reports.compare import as_lines, compare
 from skyfold.reports.forecast_leaderboard import ForecastEntry
-from skyfold.reports.leaderboard import as_html, as_text, leaderboard
+from skyfold.reports.leaderboard import as_html, as_text
 from skyfold.workspace import Workspace
 
 YEARS = np.array(["2010-12", "2011-12"])
@@ -40,7 +41,8 @@ def sums(*years: list[float], cases: np.ndarray = YEARS) -> ForecastSums:
 def store(root: Path, name: str, kept: ForecastSums | None, **config: object) -> Path:
     info = {
         "name": name,
-        "kind": "forecasting",
+        "kind": "forecast",
+        "task": "forecasting",
         "classes": list(LEADS),
         "unit": "concentration x 250",
         "config": config,

@@ -4,16 +4,18 @@ import pytest
 
 from skyfold.errors import DataLayoutError, OofMismatch
 from skyfold.files import read_json, write_json
+from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.reports.compare import as_lines, compare
-from skyfold.reports.leaderboard import Entry, as_html, as_text, leaderboard
+from skyfold.reports.leaderboard import Entry, as_html, as_text
 from skyfold.workspace import Workspace
 
 
-def store(root, name, kind="segmentation", at_half=None, **scores):
+def store(root, name, kind="run", at_half=None, **scores):
     scores |= {} if at_half is None else {"cv_at_0.5": at_half}
     info = {
         "name": name,
         "kind": kind,
+        "task": "segmentation",
         "classes": ["cloud"],
         "unit": "probability",
         "config": {},
@@ -160,7 +162,7 @@ def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     write_json(tmp_path / "oof/sky/b/blend.json", made)
     lines = as_lines(compare(tmp_path / "oof/sky/a", tmp_path / "oof/sky/b"))
     assert "b: mean of a 0.25, c 0.75, gated by classifier" in lines
-    assert lines[-1] == "config: not compared, they are of two kinds, segmentation and blend"
+    assert lines[-1] == "config: not compared, they are of two kinds, run and blend"
 
 
 def test_a_run_that_is_not_there_is_named_beside_those_that_are(tmp_path):

@@ -18,14 +18,14 @@ CONFIG = {"model": {"family": "unet"}, "training": {"epochs": 2}, "loss": "dice"
 def store(
     folder,
     *,
-    kind="segmentation",
+    task="segmentation",
     rows=(0, 1, 2),
     shape=(2, 3, 1),
     test=2,
     unit="probability",
     folds=FOLDS,
 ):
-    info = begin_stored(folder, folds, ("cloud",), config=CONFIG, kind=kind, unit=unit)
+    info = begin_stored(folder, folds, ("cloud",), config=CONFIG, task=task, unit=unit)
     done = np.array(rows, dtype=int)
     open_rows(folder, "oof", info, ids=folds.ids, shape=shape, dtype="uint8").write(done, np.ones((len(done), *shape)))
     if test:
@@ -67,9 +67,19 @@ def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named
 
 
 def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
-    begin_stored(tmp_path, FOLDS, ("+1",), config={"family": "persistence"}, kind="forecasting", unit="mm/h")
+    begin_stored(
+        tmp_path, FOLDS, ("+1",), config={"family": "persistence"}, kind="forecast", task="forecasting", unit="mm/h"
+    )
     with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
-        begin_stored(tmp_path, FOLDS, ("+1",), config={"family": "mean_of_years"}, kind="forecasting", unit="mm/h")
+        begin_stored(
+            tmp_path,
+            FOLDS,
+            ("+1",),
+            config={"family": "mean_of_years"},
+            kind="forecast",
+            task="forecasting",
+            unit="mm/h",
+        )
 
 
 @pytest.mark.parametrize("damaged", [{"classes": 5}, {"scores": "abc"}, {"config": None}, {"name": 3}])
@@ -100,7 +110,7 @@ def test_a_foreign_edit_of_a_row_is_found(tmp_path):
 
 def test_runs_of_the_same_rows_are_aligned(tmp_path):
     runs = [read_run(store(tmp_path / name), FOLDS) for name in ("unet", "fpn")]
-    gate = read_run(store(tmp_path / "gate", kind="classification", shape=(1,)), FOLDS)
+    gate = read_run(store(tmp_path / "gate", task="classification", shape=(1,)), FOLDS)
     require_aligned(runs, gate)
 
 
@@ -111,7 +121,7 @@ def test_runs_of_the_same_rows_are_aligned(tmp_path):
         ({"shape": (4, 4, 1)}, "shape differs"),
         ({"test": 0}, "'fpn' has none"),
         ({"test": 3}, "first in only one of them 't2'"),
-        ({"kind": "classification"}, "has no masks to blend"),
+        ({"task": "classification"}, "cannot be members of one blend"),
     ],
     ids=lambda value: str(value),
 )

@@ -101,7 +101,7 @@ def store_gate(folder, wrong=()):
 
     config = load_run(folder / "gate.yaml")
     run = folder / "oof" / "tiny" / "gate"
-    info = begin_stored(run, folds, CLASSES, config=config, kind="classification")
+    info = begin_stored(run, folds, CLASSES, config=config, task="classification")
     truths = {
         "oof": competition.load(folder / "data" / "tiny", "train"),
         "test": competition.read_truth(folder / "data" / "tiny" / "test_truth.csv"),

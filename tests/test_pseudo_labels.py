@@ -69,16 +69,16 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     assert len(rows.inputs) == len(rows.targets) == 5
 
 
-def begin(runs, *, kind="segmentation", of=None, turned=0):
-    begin_stored(runs / "teacher", folds(turned), COMPETITION.classes, config=of or config(), kind=kind)
+def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
+    begin_stored(runs / "teacher", folds(turned), COMPETITION.classes, config=of or config(), kind=kind, task=task)
 
 
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
         ({"turned": 1}, "'teacher' was trained with other folds .* rows that 'student' validates"),
-        ({"kind": "blend"}, "'teacher' is of kind blend, whose networks between them have seen every row"),
-        ({"kind": "classification"}, "kind classification. Name a run that segments"),
+        ({"kind": "blend"}, "'teacher' is a blend, whose networks have seen every row"),
+        ({"task": "classification"}, "task: classification, 'student' task: segmentation"),
         ({"of": config(pseudo_labels={"run": "first"})}, "learned from a teacher itself. Name that one, 'first'"),
         ({"of": config(image={"size": (8, 16)})}, r"sees images of \(8, 16\), 'student' of \(8, 12\)"),
         ({"of": config(classes=("ice",))}, "the teacher 'teacher' learned ice, 'student' learns all classes"),

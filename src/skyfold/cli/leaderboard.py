@@ -26,7 +26,8 @@ def run(given: argparse.Namespace) -> None:
     from skyfold.config.files import load_config
     from skyfold.files import write_text
     from skyfold.pipeline import experiment_table
-    from skyfold.reports.leaderboard import as_html, as_text, leaderboard
+    from skyfold.pipeline.leaderboard import leaderboard
+    from skyfold.reports.leaderboard import as_html, as_text
 
     project, name = workspace(given), given.competition
     path = Path(name)

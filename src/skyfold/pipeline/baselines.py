@@ -81,7 +81,8 @@ def _make(
     info = runs.begin_run(
         folder,
         name=model.name,
-        kind="forecasting",
+        kind="forecast",
+        task=data.competition.task,
         classes=data.competition.classes,
         unit=data.competition.unit,
         config=own,

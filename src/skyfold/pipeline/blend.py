@@ -260,6 +260,7 @@ def _store(
         folder,
         name=config.name,
         kind="blend",
+        task=runs[0].info.task,
         classes=context.competition.classes,
         unit=runs[0].info.unit,
         config=_config_json(config),

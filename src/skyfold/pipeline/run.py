@@ -32,11 +32,12 @@ from skyfold.pipeline.experiment import run_table
 from skyfold.pipeline.experiment_table import table_runs
 from skyfold.pipeline.fit_blend import require_classes
 from skyfold.pipeline.forecasts import run_forecasts, table_of_run
+from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import prediction_stats
 from skyfold.pipeline.submit import PostprocessedMasks, gate_probability, submission_names, submit
 from skyfold.postprocess.selection import HALF, Selection
-from skyfold.reports.leaderboard import as_text, leaderboard
+from skyfold.reports.leaderboard import as_text
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_run

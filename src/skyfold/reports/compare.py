@@ -39,6 +39,7 @@ class Comparison:
 
     names: tuple[str, str]
     kinds: tuple[str, str]
+    are_forecasts: bool
     config: dict[str, tuple[object, object]]
     data: str
     same_folds: bool
@@ -53,12 +54,12 @@ class Comparison:
 def compare(first: Path, second: Path) -> Comparison:
     """Compare the run folders `first` and `second`; OofMismatch where there is no run, naming those that are there."""
     one, other = (_info(folder) for folder in (first, second))
-    if one.kind == other.kind == "forecasting":
+    if one.task == other.task == "forecasting":
         return _forecasts(first, second, one, other)
     metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
     gain, reason = None, f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
     unscored = [
-        info.name for info in (one, other) if info.kind != "classification" and "cv_cross_fitted" not in info.scores
+        info.name for info in (one, other) if info.task != "classification" and "cv_cross_fitted" not in info.scores
     ]
     if unscored:
         reason = f"{' and '.join(unscored)} not scored yet"
@@ -70,6 +71,7 @@ def compare(first: Path, second: Path) -> Comparison:
     return Comparison(
         names=_names(first, second, one.name, other.name),
         kinds=(one.kind, other.kind),
+        are_forecasts=one.task == other.task == "forecasting",
         config=_differing(one, other),
         data=_data(one, other),
         same_folds=one.fingerprint.folds == other.fingerprint.folds,
@@ -92,12 +94,12 @@ def as_lines(comparison: Comparison) -> list[str]:
         lines.append(
             f"{one} - {other}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), {comparison.paired}, 95 %"
         )
-    elif comparison.kinds == ("forecasting", "forecasting"):
+    elif comparison.are_forecasts:
         lines.append(f"not compared date by date: {comparison.not_paired}")
     else:
         lines.append(f"not compared image by image: {comparison.not_paired}")
     lines.append(f"folds: {'the same' if comparison.same_folds else 'DIFFERENT, the scores cannot be compared'}")
-    made_from = "frames" if "forecasting" in comparison.kinds else "training images and masks"
+    made_from = "frames" if comparison.are_forecasts else "training images and masks"
     lines.append(f"{made_from}: {comparison.data}")
     lines += [f"{name}: {words}" for name, words in zip(comparison.names, comparison.members, strict=True) if words]
     if comparison.kinds[0] != comparison.kinds[1]:
@@ -124,6 +126,7 @@ def _forecasts(first: Path, second: Path, one: RunInfo, other: RunInfo) -> Compa
     return Comparison(
         names=_names(first, second, one.name, other.name),
         kinds=(one.kind, other.kind),
+        are_forecasts=one.task == other.task == "forecasting",
         config=_differing(one, other),
         data=_data(one, other),
         same_folds=one.fingerprint.folds == other.fingerprint.folds,

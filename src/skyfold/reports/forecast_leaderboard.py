@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.forecast import mean_error_of, skill_of
 from skyfold.metrics.forecast_sums import FILE, read_sums
-from skyfold.store.runs import read_info
+from skyfold.store.runs import RunInfo
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,11 @@ class ForecastEntry:
     seconds: float | None = None
     submission: str = ""
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What was not scored stands last."""
+        return self.score is None, self.score or 0.0
+
     def cells(self) -> list[str]:
         interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
         figures = ["" if value is None else f"{value:.4f}" for value in (self.score, self.error, self.skill)]
@@ -48,27 +52,10 @@ class ForecastEntry:
         ]  # fmt: skip
 
 
-def forecast_entries(runs: list[Path], submissions: Path) -> list[ForecastEntry]:
-    """Entries of the run folders `runs`, the least score first, what was not scored last.
-
-    submissions: the data set's folder of them; the latest file made of a forecast is named.
-    """
-    handed_in = _handed_in(submissions)
-    entries = []
-    for run in runs:
-        try:
-            entries.append(_entry(run, handed_in))
-        except (DamagedFile, OofMismatch) as error:
-            entries.append(ForecastEntry(run.name, f"unreadable: {error}"))
-    return sorted(entries, key=lambda entry: float("inf") if entry.score is None else entry.score)
-
-
-def _entry(folder: Path, handed_in: dict[str, str]) -> ForecastEntry:
-    info = read_info(folder)
-    if info.kind != "forecasting":
-        return ForecastEntry(info.name, info.kind)
+def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> ForecastEntry:
+    """The forecast in `folder`; submissions: folder of the data set's submissions, of which the latest is named."""
     kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
-    submission, seconds = handed_in.get(info.name, ""), info.scores.get("seconds_a_date")
+    submission, seconds = _submitted(submissions).get(info.name, ""), info.scores.get("seconds_a_date")
     if not (folder / FILE).is_file():
         return ForecastEntry(info.name, f"{kind}, not scored", seconds=seconds, submission=submission)
     sums = read_sums(folder)
@@ -87,7 +74,7 @@ def _entry(folder: Path, handed_in: dict[str, str]) -> ForecastEntry:
     )
 
 
-def _handed_in(folder: Path) -> dict[str, str]:
+def _submitted(folder: Path) -> dict[str, str]:
     """Forecast -> submission file made of it, the latest of several."""
     found = {}
     for path in sorted(folder.glob("*.csv"), key=lambda path: path.stat().st_mtime):

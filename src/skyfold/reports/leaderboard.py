@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from skyfold.errors import DamagedFile, DataLayoutError
+from skyfold.errors import DamagedFile
 from skyfold.files import read_json
-from skyfold.reports.forecast_leaderboard import forecast_entries
 from skyfold.reports.text_table import aligned
-from skyfold.store.runs import read_info
-from skyfold.workspace import Workspace
+from skyfold.store.runs import RunInfo
 
 
 class Row(Protocol):
@@ -28,6 +26,11 @@ class Row(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Sorts entries, best first."""
+        ...
+
     def cells(self) -> list[str]: ...
 
 
@@ -36,11 +39,11 @@ class Entry:
     """One row. Scores are None where they were not computed, `test` where no truth file was scored against."""
 
     COLUMNS: ClassVar[list[str]] = [
-        "name", "kind", "CV at 0.5", "cv_in_sample", "cross-fitted", "95 % interval", "test", "submission",
+        "name", "kind", "CV at 0.5", "in-sample", "cross-fitted", "95 % interval", "test", "submission",
     ]  # fmt: skip
     NOTE: ClassVar[str] = (
         "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
-        "Naive: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
+        "In-sample: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
     )
 
     name: str
@@ -51,6 +54,12 @@ class Entry:
     interval: tuple[float, float] | None = None
     test: float | None = None
     submission: str = ""
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Baselines stand below what was trained, since nobody can submit them for more."""
+        figure = self.cross_fitted if self.cross_fitted is not None else self.at_half
+        return self.kind.startswith("baseline"), 1.0 if figure is None else -figure
 
     def cells(self) -> list[str]:
         interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
@@ -64,39 +73,14 @@ class Entry:
         return [self.name, self.kind, *figures, self.submission]
 
 
-def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
-    """Entries of data set `name`, best cross-fitted score first, then the baselines; of forecasts, the least first.
-
-    DataLayoutError where nothing was trained yet.
-    """
-    folder = workspace.oof(name)
-    runs = sorted(path.parent for path in folder.glob("*/run.json"))
-    if not runs:
-        raise DataLayoutError(
-            f"{folder}: no runs here. Train one with scripts/train.py CONFIG, or name another data set."
-        )
-    if any(_kind(run) == "forecasting" for run in runs):
-        return forecast_entries(runs, workspace.submissions(name))
-    entries: list[Entry] = []
-    for run in runs:
-        try:
-            entries += _blend_entries(run, name, workspace) if (run / "blend.json").is_file() else [_run_entry(run)]
-        except DamagedFile as error:
-            entries.append(Entry(run.name, f"unreadable: {error}"))
-    return sorted(entries, key=_rank, reverse=True)
-
-
 def as_text(entries: Sequence[Row]) -> str:
-    """The table in aligned columns."""
-    return aligned([entries[0].COLUMNS, *(entry.cells() for entry in entries)])
+    """A table in aligned columns for each kind of entries."""
+    return "\n\n".join(aligned([rows[0].COLUMNS, *(row.cells() for row in rows)]) for rows in _by_columns(entries))
 
 
 def as_html(name: str, entries: Sequence[Row]) -> str:
-    """The table as one self-contained page."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in entries[0].COLUMNS)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in entry.cells()) + "</tr>" for entry in entries
-    )
+    """The tables as one self-contained page."""
+    tables = "\n".join(_html_table(rows) for rows in _by_columns(entries))
     style = (
         "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
         "table{border-collapse:collapse;width:100%}"
@@ -105,34 +89,38 @@ def as_html(name: str, entries: Sequence[Row]) -> str:
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
-        f"<style>{style}</style><h1>{html.escape(name)}</h1><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
-        f"</table><p>{html.escape(entries[0].NOTE)}</p></html>\n"
+        f"<style>{style}</style><h1>{html.escape(name)}</h1>{tables}</html>\n"
     )
 
 
-def _kind(folder: Path) -> str:
-    """'' of a run that cannot be read."""
-    try:
-        return read_info(folder).kind
-    except DamagedFile:
-        return ""
+def _by_columns(entries: Sequence[Row]) -> list[list[Row]]:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for entry in entries:
+        groups.setdefault(tuple(entry.COLUMNS), []).append(entry)
+    return list(groups.values())
 
 
-def _run_entry(folder: Path) -> Entry:
-    info = read_info(folder)
-    if info.kind == "classification":
-        figure = info.scores.get("average_precision")
-        return Entry(info.name, "classifier" if figure is None else f"classifier, AP {figure:.3f}")
+def _html_table(rows: Sequence[Row]) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in rows[0].COLUMNS)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.cells()) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table><p>{html.escape(rows[0].NOTE)}</p>"
+
+
+def run_entry(info: RunInfo) -> Entry:
+    """A trained run with the scores of its out-of-fold predictions."""
     classes = info.config.get("classes")
     return _scored(info.name, f"run, {', '.join(classes)} alone" if classes else "run", info.scores)
 
 
-def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]:
+def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
+    """A blend, and the baselines it was compared with. submissions: folder of the data set's submissions."""
     result = read_json(folder / "blend.json")
     if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
         raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run scripts/blend.py again.")
     scores = result["scores"]
-    tested = _test_scores(workspace, name, result["name"])
+    tested = _test_scores(submissions, result["name"])
     baselines = scores["baselines"]
     blend = result["name"]
     entries = [
@@ -153,9 +141,8 @@ def _blend_entries(folder: Path, name: str, workspace: Workspace) -> list[Entry]
     return entries
 
 
-def _test_scores(workspace: Workspace, name: str, blend: str) -> dict[str, tuple[float | None, str]]:
+def _test_scores(folder: Path, blend: str) -> dict[str, tuple[float | None, str]]:
     """Stage -> (score on the test truth or None, submission file)."""
-    folder = workspace.submissions(name)
     found: dict[str, tuple[float | None, str]] = {}
     scored = folder / f"{blend}.test_scores.json"
     for stage, value in (read_json(scored)["scores"] if scored.is_file() else {}).items():
@@ -170,12 +157,6 @@ def _scored(name: str, kind: str, scores: dict[str, float], test: float | None =
     interval = (scores["low"], scores["high"]) if "low" in scores else None
     at_half, in_sample, cross = (scores.get(key) for key in ("cv_at_0.5", "cv_in_sample", "cv_cross_fitted"))
     return Entry(name, kind, at_half, in_sample, cross, interval, test, file)
-
-
-def _rank(entry: Entry) -> tuple[bool, float]:
-    """Baselines stand below what was trained, since nobody can hand them in for more."""
-    figure = entry.cross_fitted if entry.cross_fitted is not None else entry.at_half
-    return not entry.kind.startswith("baseline"), -1.0 if figure is None else figure
 
 
 def _figure(value: float | None) -> str:

@@ -22,13 +22,18 @@ def require_aligned(
     """
     first = runs[0]
     for run in runs:
-        if grid is not None and run.info.kind != "classification" and run.oof.values.shape[1:3] != tuple(grid):
+        if grid is not None and run.oof.values.ndim == 4 and run.oof.values.shape[1:3] != tuple(grid):
             height, width = run.oof.values.shape[1:3]
             raise OofMismatch(
                 f"run '{run.info.name}' is stored on {height} x {width} pixels, the competition's grid is "
                 f"{grid[0]} x {grid[1]}. Train it again with --restart; predictions are resized to the grid then."
             )
     for run in runs[1:]:
+        if run.info.task != first.info.task:
+            raise OofMismatch(
+                f"run '{run.info.name}' has task: {run.info.task}, run '{first.info.name}' task: {first.info.task}; "
+                "they cannot be members of one blend. Name a classifier in classifier_gate."
+            )
         for what, one, other in [
             ("unit", first.info.unit, run.info.unit),
             ("shape", first.oof.values.shape[1:-1], run.oof.values.shape[1:-1]),
@@ -47,13 +52,10 @@ def require_aligned(
                     "Retrain the odd one with the same folds.csv."
                 )
         _require_same_ids(first, run)
-    if gate is not None and gate.info.kind != "classification":
+    if gate is not None and gate.oof.values.ndim != 2:
         raise OofMismatch(
-            f"gate '{gate.info.name}' predicts {gate.info.kind}; a gate is a run with task: classification."
+            f"gate '{gate.info.name}' has task: {gate.info.task}; a classifier gate is a run with task: classification."
         )
-    for run in runs:
-        if run.info.kind == "classification":
-            raise OofMismatch(f"run '{run.info.name}' is a classifier and has no masks to blend; name it as the gate.")
 
 
 def _require_same_ids(first: StoredRun, run: StoredRun) -> None:

@@ -38,10 +38,16 @@ CHANGES = {
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Contents of `run.json`. kind: the task of a run, or "blend"; config: as it was when the run was begun."""
+    """Contents of `run.json`.
+
+    kind    "run" (trained, or a model family without training), "blend", or "forecast" of a baseline family
+    task    what is predicted, a module of `tasks`
+    config  as it was when the run was begun
+    """
 
     name: str
     kind: str
+    task: str
     classes: tuple[str, ...]
     unit: str
     config: JsonDict
@@ -64,6 +70,7 @@ def begin_run(
     *,
     name: str,
     kind: str,
+    task: str,
     classes: tuple[str, ...],
     unit: str,
     config: JsonDict,
@@ -75,7 +82,7 @@ def begin_run(
 
     OofMismatch where another part differs, or where rows are there without the `run.json` that says what they are.
     """
-    info = RunInfo(name, kind, classes, unit, config, fingerprint, {})
+    info = RunInfo(name, kind, task, classes, unit, config, fingerprint, {})
     path = folder / "run.json"
     if path.is_file() and not restart:
         there = read_info(folder)
@@ -90,10 +97,9 @@ def begin_run(
             _write_info(folder, there)
         for part in there.fingerprint.different(fingerprint, *CHANGES):
             what = CHANGES[part] + (_changed(there.config, config) if part in ("rows", "fit") else "")
-            remedy = f"start over with {RETRAIN} --restart" if "model" in config else f"delete {folder}"
+            remedy = f"start over with {RETRAIN} --restart" if kind == "run" else f"delete {folder}"
             raise OofMismatch(
-                f"{folder}: this {'run' if 'model' in config else 'forecast'} was begun with {what}. Give the new one "
-                f"another name, or {remedy}."
+                f"{folder}: this {kind} was begun with {what}. Give the new one another name, or {remedy}."
             )
         return there
     if not restart and (folder / "oof" / "rows.json").is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from skyfold.config.run import RunConfig
 from skyfold.data.batches import image_labels
 from skyfold.data.cache import training_arrays
 from skyfold.metrics.pr_curve import average_precision
+from skyfold.reports.leaderboard import Entry
+from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import PRESENCE_LOSSES, make_presence_loss
@@ -38,6 +40,11 @@ class Classification(Task):
     @classmethod
     def check_loss(cls, config: RunConfig) -> None:
         make_presence_loss(config.loss.name, config.loss.options)
+
+    @classmethod
+    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
+        figure = info.scores.get("average_precision")
+        return [Entry(info.name, "classifier" if figure is None else f"classifier, AP {figure:.3f}")]
 
     @property
     def target_planes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
+from skyfold.reports.forecast_leaderboard import ForecastEntry, forecast_entry
 from skyfold.store.folds import Folds
+from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES, make_forecast_loss
 from skyfold.training.losses.named import Loss
@@ -59,6 +61,10 @@ class Forecasting(Task):
         assert config.frame_adapter is not None
         adapter = config.frame_adapter
         plugins.load("forecasting.frame_adapters", adapter.name).check(adapter.options)
+
+    @classmethod
+    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[ForecastEntry]:
+        return [forecast_entry(folder, info, submissions)]
 
     @property
     def target_planes(self) -> int:

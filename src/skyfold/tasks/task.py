@@ -15,8 +15,10 @@ from skyfold.config.run import RunConfig
 from skyfold.data.batches import Rows
 from skyfold.data.class_subset import with_classes, with_planes
 from skyfold.errors import ConfigError
+from skyfold.reports.leaderboard import Row, blend_entries, run_entry
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
+from skyfold.store.runs import RunInfo
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss
 from skyfold.training.objective import RunArrays, ValidationScore
@@ -142,6 +144,11 @@ class Task(ABC):
             row_bytes=self.output_bytes(arrays.input_shape),
             label=label,
         )
+
+    @classmethod
+    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Row]:
+        """Leaderboard entries of what is stored in `folder`. submissions: folder of the data set's submissions."""
+        return blend_entries(folder, submissions) if (folder / "blend.json").is_file() else [run_entry(info)]
 
     def predict_rule_based(
         self,

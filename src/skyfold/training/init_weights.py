@@ -40,8 +40,12 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
     data = init.data or own
     what = f"model.init_from: the run '{init.run}' on {data}"
     info = read_info(data_folders / data / init.run)
-    if info.kind != config.task:
-        raise ConfigError(f"{what} is of kind {info.kind}, '{config.name}' of kind {config.task}.")
+    if info.kind != "run":
+        raise ConfigError(f"{what} is a {info.kind} and has no weights. Name a trained run.")
+    if info.task != config.task:
+        raise ConfigError(
+            f"{what} has task: {info.task}, '{config.name}' task: {config.task}. Name a run of that task."
+        )
     same_data = data == own or (bool(checksum) and info.fingerprint.data == checksum)
     _refuse_leak(config, info, data_folders, folds, same_data=same_data)
     source = RunConfig.model_validate(info.config)

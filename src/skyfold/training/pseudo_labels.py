@@ -36,9 +36,13 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays
     assert student.pseudo_labels is not None
     name = student.pseudo_labels.run
     info = read_info(runs / name)
-    if info.kind != "segmentation":
-        seen = ", whose networks between them have seen every row" if info.kind == "blend" else ""
-        raise ConfigError(f"pseudo_labels.run: '{name}' is of kind {info.kind}{seen}. Name a run that segments.")
+    if info.kind != "run":
+        raise ConfigError(
+            f"pseudo_labels.run: '{name}' is a {info.kind}, whose networks have seen every row between them. Name a "
+            "trained run."
+        )
+    if info.task != student.task:
+        raise ConfigError(f"pseudo_labels.run: '{name}' has task: {info.task}, '{student.name}' task: {student.task}.")
     if info.fingerprint.folds != folds.hash():
         raise ConfigError(
             f"pseudo_labels.run: the teacher '{name}' was trained with other folds ({info.fingerprint.folds}) than "

@@ -67,7 +67,7 @@ def run_folds(
         init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum)
     fingerprint = fingerprint_of_run(config, folds, train.checksum, teacher=teacher, init=init)
     predictor = _predictor(objective, train, run_folder / "models", fingerprint, checkpoint_seconds, init)
-    restart = restart or _nothing_done(run_folder, kind=config.task)
+    restart = restart or _nothing_done(run_folder, task=config.task)
     if restart:
         _refuse_loss(run_folder, folds, chosen)
         for part in ("models", "oof", "test", "pseudo_labels"):
@@ -75,7 +75,8 @@ def run_folds(
     info = begin_run(
         run_folder,
         name=config.name,
-        kind=config.task,
+        kind="run",
+        task=config.task,
         classes=objective.classes,
         unit=objective.unit,
         config=config.stored(),
@@ -178,9 +179,12 @@ def _predictor(
     return FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), checkpoint_seconds, init_weights=init)
 
 
-def _nothing_done(run_folder: Path, *, kind: str) -> bool:
-    """Whether a run of this kind ended before its first epoch, refused by its network, say, and has nothing to keep."""
-    if not (run_folder / "run.json").is_file() or read_info(run_folder).kind != kind:
+def _nothing_done(run_folder: Path, *, task: str) -> bool:
+    """Whether a run of this task ended before its first epoch, refused by its network, say, and has nothing to keep."""
+    if not (run_folder / "run.json").is_file():
+        return False
+    info = read_info(run_folder)
+    if (info.kind, info.task) != ("run", task):
         return False
     if any((run_folder / "models").glob("fold*")):
         return False
