@@ -1,4 +1,4 @@
-"""The command itself with real training at 32 pixels: its files, its refusals, its workers, and a kill in a fit."""
+"""The tune command with real training at 32 pixels: files, refusals, workers, and a SIGKILL during a fit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
-from optuna.storages import JournalStorage
 
 import skyfold.models
 from skyfold.cli.main import main
 from skyfold.config.files import load_run
-from skyfold.tuning.journal import MendedJournal
 from skyfold.tuning.tune import tune
 from skyfold.workspace import Workspace
 
@@ -103,8 +102,8 @@ def child(folder, *arguments):
 
 
 def end(process):
-    said, _ = process.communicate(timeout=200)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=200)
+    return process.returncode, output
 
 
 def trials(folder, study="search"):
@@ -112,45 +111,43 @@ def trials(folder, study="search"):
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
-def test_mistakes_are_said_before_anything_is_fitted(folder, capsys):
-    command = script("tune")
-    assert command(["search.yaml", "--trials", "0"]) == 2
-    assert command(["nowhere.yaml", "--trials", "1"]) == 2
-    assert command(["unet.yaml", "--trials", "1"]) == 2
-    assert command(["search_unet.yaml", "--trials", "1", "--set", "folds=[2]"]) == 2
-    assert command(["search_unet.yaml", "--trials", "1", "--set", "loss.name=dyce"]) == 2
-    said = capsys.readouterr().err
-    assert "give at least 1" in said
-    assert "nowhere.yaml: no such study file" in said
-    assert "unet.yaml: not a study (it has no 'search')" in said
-    assert "there is no fold 2; the data set has 0 to 1" in said
-    assert "did you mean 'dice'?" in said
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.yaml", "--trials", "0"], "must be at least 1"),
+        (["nowhere.yaml", "--trials", "1"], "nowhere.yaml: no such study file"),
+        (["unet.yaml", "--trials", "1"], "unet.yaml: not a study file (no 'search')"),
+        (["search_unet.yaml", "--trials", "1", "--set", "folds=[2]"], "no fold 2; the data set has folds 0 to 1"),
+        (["search_unet.yaml", "--trials", "1", "--set", "loss.name=dyce"], "did you mean 'dice'?"),
+    ],
+)
+def test_mistakes_are_reported_before_anything_is_fitted(folder, capsys, arguments, message):
+    assert script("tune")(arguments) == 2
+    assert message in capsys.readouterr().err
     assert not (folder / "oof/tiny/tuning").exists()
 
 
 @pytest.mark.slow
-def test_killed_in_a_fit_the_study_goes_on_from_the_checkpoint(folder, tmp_path):
+def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path):
     """Two folds of three epochs a trial: the eighth epoch is the second of trial 1's first fold."""
-    quiet = tmp_path / "quiet"
-    shutil.copytree(folder, quiet)
-    undisturbed = child(quiet, 3)
-    code, said = end(child(folder, 3, 8))
-    assert code == -signal.SIGKILL, said
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(folder, undisturbed)
+    beside = child(undisturbed, 2)
+    code, output = end(child(folder, 2, 8))
+    assert code == -signal.SIGKILL, output
     assert len(list(folder.glob("oof/tiny/tuning/search/trials/0001/*.checkpoint.npz"))) == 1
-    code, said = end(child(folder, 3))
-    assert code == 0, said
-    assert "trial 1: its worker died; back in the queue after epoch 2" in said
-    code, said = end(undisturbed)
-    assert code == 0, said
-    assert trials(folder) == trials(quiet)
-    assert [row["state"] for row in trials(folder)] == ["complete"] * 3
-    steps = {where: Counter((where / "steps.txt").read_text().splitlines()) for where in (folder, quiet)}
-    assert steps[folder] == steps[quiet]  # no step was done twice
-    best = folder / "oof/tiny/tuning/search/best.yaml"
-    assert load_run(best).training.epochs == 5
-    assert (
-        best.read_text().splitlines()[2:] == (quiet / "oof/tiny/tuning/search/best.yaml").read_text().splitlines()[2:]
-    )
+    code, output = end(child(folder, 2))
+    assert code == 0, output
+    assert "trial 1: its worker died; requeued after epoch 2" in output
+    code, output = end(beside)
+    assert code == 0, output
+    assert trials(folder) == trials(undisturbed)
+    assert [row["state"] for row in trials(folder)] == ["complete"] * 2
+    steps = [Counter((where / "steps.txt").read_text().splitlines()) for where in (folder, undisturbed)]
+    assert steps[0] == steps[1]  # no step was done twice
+    best = [where / "oof/tiny/tuning/search/best.yaml" for where in (folder, undisturbed)]
+    assert load_run(best[0]).training.epochs == 5
+    assert best[0].read_text().splitlines()[2:] == best[1].read_text().splitlines()[2:]
     models = sorted(path.parent.name for path in folder.glob("oof/tiny/tuning/search/trials/*/*.h5"))
     assert len(set(models)) == 1
     assert len(models) == 2  # both folds of the best trial
@@ -160,33 +157,27 @@ def test_killed_in_a_fit_the_study_goes_on_from_the_checkpoint(folder, tmp_path)
 def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys, monkeypatch):
     monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(CHILD.parent / "families")])
     study = folder / "oof/tiny/tuning/search"
-    killed = threading.Thread(target=kill_a_worker, args=(study,))
-    killed.start()
-    result = tune(
-        Path("search.yaml"),
-        Workspace(folder),
-        trials=4,
-        workers=2,
-        worker_command=[sys.executable, str(CHILD), "search.yaml", "4"],
-    )
-    killed.join()
-    said = capsys.readouterr().out
-    assert "ended with signal 9" in said
-    assert "4/4 finished" in said
+    killer = threading.Thread(target=kill_a_worker, args=(study,))
+    killer.start()
+    command = [sys.executable, str(CHILD), "search.yaml", "3"]
+    best = tune(Path("search.yaml"), Workspace(), trials=3, workers=2, worker_command=command) / "best.yaml"
+    killer.join()
+    output = capsys.readouterr().out
+    assert "exited with code -9" in output
+    assert "3/3 finished" in output
     rows = trials(folder)
-    assert [row["state"] for row in rows] == ["complete"] * 4, said
-    assert len({row["optimizer.learning_rate"] for row in rows}) == 4
-    assert result.best == study / "best.yaml"
-    assert script("train")([str(result.best), "--fold", "0", "--set", "training.epochs=1"]) == 0
+    assert [row["state"] for row in rows] == ["complete"] * 3, output
+    assert len({row["optimizer.learning_rate"] for row in rows}) == 3
+    assert script("train")([str(best), "--fold", "0", "--set", "training.epochs=1"]) == 0
     assert (folder / "oof/tiny/search_best/run.json").is_file()
 
 
 def kill_a_worker(study):
-    """SIGKILL the worker that has trial 1, once both are there."""
+    """SIGKILL the worker that has trial 1, once both are running."""
     deadline = time.monotonic() + 120
-    while len(list(study.glob("workers/*.json"))) < 2 or not (study / "trials/0001/config.yaml").is_file():
+    while len(list(study.glob("workers/*.lock"))) < 2 or not (study / "trials/0001/config.yaml").is_file():
         if time.monotonic() > deadline:
             return
         time.sleep(0.05)
-    trial = JournalStorage(MendedJournal(study / "journal.log", print)).get_all_trials(0)[1]
-    os.kill(int(trial.user_attrs["worker"].split("-")[-2]), signal.SIGKILL)
+    trial = optuna.load_study(study_name="search", storage=f"sqlite:///{study}/study.db").trials[1]
+    os.kill(int(trial.user_attrs["worker"].split("-")[1]), signal.SIGKILL)

@@ -1,24 +1,27 @@
-"""Study files, what trials make of a run's config, and what a study leaves: best.yaml, trials.csv, pictures, words."""
+"""Study files, configs of trials, databases that are refused, and the files and plots of a study."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
+import sqlite3
 from pathlib import Path
 
 import cv2
+import matplotlib
 import optuna
 import pytest
 import yaml
 
 from skyfold.config.files import load_run
 from skyfold.errors import ConfigError
-from skyfold.tuning.pictures import FEWEST, importance
-from skyfold.tuning.results import summary, write_best, write_pictures, write_table
+from skyfold.tuning.plots import write_plots
+from skyfold.tuning.results import summary, write_best, write_table
 from skyfold.tuning.search_space import load_study
-from skyfold.tuning.study import SeededByTrial, open_study
-from skyfold.tuning.trial_config import Recipe, check_space, combinations, config_value
-from skyfold.tuning.work import best_trial, work
+from skyfold.tuning.study import open_study
+from skyfold.tuning.trial_config import TrialConfigs, check_search_space, combinations
+from skyfold.tuning.worker import run_worker
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 RUN = """
@@ -31,25 +34,18 @@ augment:
   - {name: HorizontalFlip, p: 0.5}
   - {name: Affine, rotate: [-15, 15], scale: [0.8, 1.2], p: 0.5}
 """
-STUDY = {
-    "name": "search",
-    "base": "small.yaml",
-    "trial": {"training.epochs": 2},
-    "search": {
-        "optimizer.learning_rate": {"kind": "float", "low": "1e-4", "high": "1e-2", "log": True},
-        "model.options.decoder": {"kind": "categorical", "choices": ["unet", "fpn"]},
-        "model.options.pyramid_block_filters": {
-            "kind": "int",
-            "low": 32,
-            "high": 96,
-            "step": 32,
-            "when": {"model.options.decoder": "fpn"},
-        },
-        "image.size": {"kind": "categorical", "choices": {"small": [32, 48], "large": [64, 96]}},
-        "augment.Affine.rotate": {"kind": "float", "low": 0, "high": 45, "form": "plus_minus"},
-        "augment.Affine.scale": {"kind": "float", "low": 0, "high": 0.4, "form": "around_one"},
-    },
-}
+STUDY = yaml.safe_load("""
+name: search
+base: small.yaml
+trial: {training.epochs: 2}
+search:
+  optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2, log: true}
+  model.options.decoder: {kind: categorical, choices: [unet, fpn]}
+  model.options.pyramid_block_filters: {kind: int, low: 32, high: 96, step: 32, when: {model.options.decoder: fpn}}
+  image.size: {kind: categorical, choices: {small: [32, 48], large: [64, 96]}}
+  augment.Affine.rotate: {kind: float, low: 0, high: 45, form: plus_minus}
+  augment.Affine.scale: {kind: float, low: 0, high: 0.4, form: around_one}
+""")
 
 
 @pytest.fixture
@@ -64,29 +60,24 @@ def study_file(folder, **changes):
     return path
 
 
-def searching(folder, **search):
-    """The study with these keys instead of its own; a dot is written __."""
-    return study_file(folder, search={key.replace("__", "."): value for key, value in search.items()})
+def searching(folder, *lines):
+    """The study file with these lines under search."""
+    return study_file(folder, search=yaml.safe_load("\n".join(lines)))
 
 
-def recipe_of(path, overrides=()):
+def configs_of(path, overrides=()):
     study, changes = load_study(path, overrides)
-    return Recipe(study, path.parent / study.base, changes)
+    return TrialConfigs(study, path.parent / study.base, changes)
 
 
 def refused(path, overrides=()):
     with pytest.raises(ConfigError) as error:
-        load_study(path, overrides)
+        check_search_space(configs_of(path, overrides))
     return str(error.value)
 
 
-def space_refused(path):
-    with pytest.raises(ConfigError) as error:
-        check_space(recipe_of(path))
-    return str(error.value)
-
-
-RATE = {"kind": "float", "low": 1e-4, "high": 1e-2}
+LOSS = "loss.name: {kind: categorical, choices: [bce, bce_dice]}"
+RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
 
 
 def test_a_study_is_read(folder):
@@ -98,118 +89,60 @@ def test_a_study_is_read(folder):
     assert study.search["model.options.decoder"].choices == {"unet": "unet", "fpn": "fpn"}
 
 
-def test_unknown_keys_are_refused_with_the_nearest(folder):
-    said = refused(searching(folder, optimizer__learning_rat=RATE))
-    assert "unknown key 'optimizer.learning_rat' (did you mean 'optimizer.learning_rate'?)" in said
-    assert "unknown key 'prunner' (did you mean 'pruner'?)" in refused(study_file(folder, prunner={"name": "none"}))
-    said = refused(study_file(folder, sampler={"sed": 1}))
-    assert "unknown key 'sampler.sed' (did you mean 'seed'?)" in said
-    said = refused(searching(folder, optimizer__learning_rate={**RATE, "hi": 1}))
-    assert "unknown key 'search.optimizer.learning_rate.hi' (did you mean 'high'?)" in said
-    said = refused(study_file(folder, trial={"training.epoch": 2}))
-    assert "trial: unknown key 'training.epoch' (did you mean 'training.epochs'?)" in said
-    assert "--set: unknown key 'loss.nam'" in refused(study_file(folder), ["loss.nam=bce"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prunner": {"name": "none"}}, "unknown key 'prunner' (did you mean 'pruner'?)"),
+        ({"sampler": {"sed": 1}}, "unknown key 'sampler.sed' (did you mean 'seed'?)"),
+        ({"trial": {"training.epoch": 2}}, "trial: unknown key 'training.epoch' (did you mean 'training.epochs'?)"),
+        ({"trial": {"name": "x"}}, "it is given to each trial"),
+        ({"folds": [0, 0]}, "duplicate fold"),
+    ],
+)
+def test_mistakes_of_a_study_are_refused(folder, changes, message):
+    assert message in refused(study_file(folder, **changes))
 
 
 @pytest.mark.parametrize(
-    ("parameter", "why"),
+    ("line", "message"),
     [
-        ({"kind": "float", "low": 1}, "'search.loss.name.high' is missing"),
-        ({"kind": "float", "low": 2, "high": 1}, "low 2.0 is above high 1.0"),
-        ({"kind": "float", "low": 0, "high": 1, "log": True}, "log: true needs low above 0"),
-        ({"kind": "float", "low": 1, "high": 9, "log": True, "step": 2}, "log or step, not both"),
-        ({"kind": "int", "low": 1, "high": 4, "step": 2}, "high is not low plus a multiple of step 2"),
-        ({"kind": "float", "low": 0, "high": float("nan")}, "a finite number"),
-        ({"kind": "categorical", "choices": []}, "choices"),
-        ({"kind": "categorical", "choices": ["bce", "bce"]}, "a choice stands there twice"),
-        ({"kind": "normal"}, "write it as {kind: float, int or categorical, ...}"),
-        ({"low": 1, "high": 2}, "write it as {kind: float, int or categorical, ...}"),
+        ("optimizer.rate: {kind: float, low: 1, high: 2}", "unknown key 'optimizer.rate' (did you mean 'optimizer."),
+        ("loss.name: {kind: float, low: 1, hi: 2}", "unknown key 'search.loss.name.hi' (did you mean 'high'?)"),
+        ("loss.name: {kind: float, low: 1}", "'search.loss.name.high' is missing"),
+        ("loss.name: {kind: float, low: 2, high: 1}", "low 2.0 is above high 1.0"),
+        ("loss.name: {kind: float, low: 0, high: 1, log: true}", "log: true needs low above 0"),
+        ("loss.name: {kind: float, low: 1, high: 9, log: true, step: 2}", "log or step, not both"),
+        ("loss.name: {kind: int, low: 1, high: 4, step: 2}", "high is not low plus a multiple of step 2"),
+        ("loss.name: {kind: float, low: 0, high: .nan}", "a finite number"),
+        ("loss.name: {kind: categorical, choices: []}", "choices"),
+        ("loss.name: {kind: categorical, choices: [bce, bce]}", "duplicate choice"),
+        ("loss.name: {kind: normal}", "write it as {kind: float, int or categorical, ...}"),
+        ("loss.name: {low: 1, high: 2}", "write it as {kind: float, int or categorical, ...}"),
+        (
+            "loss.name: {kind: int, low: 1, high: 2, when: {loss.name: 1}}",
+            "conditions (when) of loss.name are circular",
+        ),
+        ("data.folds.k: {kind: int, low: 2, high: 3}", "trials on other data or folds cannot be compared"),
+        ("task: {kind: categorical, choices: [segmentation]}", "scores of different tasks cannot be compared"),
+        ("tta: {kind: categorical, choices: [[hflip]]}", "does not use it"),
+        ("image.guided_filter.radius: {kind: int, low: 1, high: 2}", "does not use it"),
+        ("loss.options.smooth: {kind: int, low: 1, high: 2, when: {loss.nam: bce}}", "did you mean 'loss.name'?"),
+        ("loss.options.smooth: {kind: int, low: 1, high: 2, when: {loss.name: dice}}", "'dice' is not a choice of"),
+        ("mix: {kind: int, low: 1, high: 2, when: {optimizer.learning_rate: 1}}", "need an int or a categorical"),
+        # What models, losses and transforms refuse.
+        ("model.options.encoder: {kind: categorical, choices: [densenet121]}", "densenet121 cannot be used"),
+        ("model.options.encoder: {kind: categorical, choices: [resnet43]}", "'resnet43' (did you mean 'resnet34'?)"),
+        ("model.options.encoder: {kind: categorical, choices: [vgg16, resnet43]}", "model.options.encoder = resnet43,"),
+        ("loss.options.dice_wait: {kind: int, low: 0, high: 1}", "no option 'dice_wait' (did you mean 'dice_weight'?)"),
+        ("augment.Afine.rotate: {kind: int, low: 0, high: 1}", "no transform 'Afine' (did you mean 'Affine'?)"),
+        ("augment.Affine.rotat: {kind: int, low: 0, high: 1}", "'rotat' (did you mean 'rotate'?)"),
+        ("training.batch_size: {kind: int, low: 0, high: 4}", "training.batch_size = 0)"),
+        ("model.options.pyramid_block_filters: {kind: int, low: 32, high: 64}", "conditional with when"),
     ],
 )
-def test_ranges_and_choices_that_make_no_sense_are_refused(folder, parameter, why):
-    assert why in refused(searching(folder, loss__name=parameter))
-
-
-def test_what_would_make_trials_incomparable_is_refused(folder):
-    assert "trials on other data or folds cannot be compared" in refused(searching(folder, data__folds__k=RATE))
-    assert "scores of masks and of presence" in refused(searching(folder, target=RATE))
-    assert "does not use it" in refused(searching(folder, tta=RATE))
-    assert "does not use it" in refused(searching(folder, image__edges__radius=RATE))
-    assert "it is given to each trial" in refused(study_file(folder, trial={"name": "x"}))
-
-
-def test_conditions_name_keys_and_choices_that_there_are(folder):
-    loss = {"kind": "categorical", "choices": ["bce", "bce_dice"]}
-    weight = {"kind": "float", "low": 0, "high": 1}
-    said = refused(searching(folder, loss__name=loss, loss__options__smooth={**weight, "when": {"loss.nam": "bce"}}))
-    assert "'loss.nam' is not searched (did you mean 'loss.name'?)" in said
-    said = refused(searching(folder, loss__name=loss, loss__options__smooth={**weight, "when": {"loss.name": "dice"}}))
-    assert "'dice' is no choice of loss.name" in said
-    circle = {"loss.name": {**loss, "when": {"image.normalization": "unit"}}}
-    circle["image.normalization"] = {"kind": "categorical", "choices": ["unit"], "when": {"loss.name": "bce"}}
-    assert "depend on each other in a circle" in refused(study_file(folder, search=circle))
-    said = refused(
-        searching(folder, loss__options__smooth=weight, loss__name={**loss, "when": {"loss.options.smooth": 1}})
-    )
-    assert "a condition needs an int or a categorical" in said
-
-
-def test_a_conditional_key_is_there_only_where_its_condition_holds(folder):
-    search = load_study(study_file(folder))[0].search
-    for params in combinations(search):
-        assert ("model.options.pyramid_block_filters" in params) == (params["model.options.decoder"] == "fpn")
-
-
-def test_a_key_hangs_on_any_of_several_values_and_on_a_key_that_hangs_itself(folder):
-    search = {
-        "loss.options.smooth": {"kind": "int", "low": 1, "high": 3, "when": {"loss.options.per_image": True}},
-        "loss.options.per_image": {
-            "kind": "categorical",
-            "choices": [True, False],
-            "when": {"loss.name": ["dice", "bce_dice"]},
-        },
-        "loss.name": {"kind": "categorical", "choices": ["bce", "dice", "bce_dice"]},
-    }
-    found = combinations(load_study(study_file(folder, search=search))[0].search)
-    assert {tuple(params) for params in found if params["loss.name"] == "bce"} == {("loss.name",)}
-    assert all(
-        ("loss.options.smooth" in params) == (params.get("loss.options.per_image") == "true") for params in found
-    )
-    assert {params["loss.name"] for params in found if "loss.options.smooth" in params} == {"dice", "bce_dice"}
-
-
-def test_combinations_hold_every_choice_however_many_there_are(folder):
-    encoders = [f"efficientnetb{size}" for size in range(8)]
-    search = {
-        "model.options.encoder": {"kind": "categorical", "choices": encoders},
-        "loss.name": {"kind": "categorical", "choices": ["bce", "dice", "bce_dice", "focal", "lovasz"]},
-        "image.normalization": {"kind": "categorical", "choices": ["unit", "none", "torch", "per_image"]},
-    }
-    found = combinations(load_study(study_file(folder, search=search))[0].search)
-    assert len(found) <= 96
-    assert {params["model.options.encoder"] for params in found} == set(encoders)
-    assert {params["loss.name"] for params in found} == set(search["loss.name"]["choices"])
-
-
-def test_what_models_losses_and_transforms_refuse_is_refused_before_the_study(folder):
-    encoder = {"kind": "categorical", "choices": ["resnet18", "densenet121", "resnet43"]}
-    said = space_refused(searching(folder, model__options__encoder=encoder))
-    assert "densenet121 cannot be used" in said
-    assert "unknown 'resnet43' (did you mean 'resnet34'?)" in said
-    assert "(at model.options.encoder = resnet43)" in said
-    said = space_refused(searching(folder, loss__options__dice_wait=RATE))
-    assert "bce_dice has no option 'dice_wait' (did you mean 'dice_weight'?)" in said
-    said = space_refused(searching(folder, augment__Afine__rotate=RATE))
-    assert "no transform 'Afine' (did you mean 'Affine'?)" in said
-    said = space_refused(searching(folder, augment__Affine__rotat=RATE))
-    assert "'rotat' (did you mean 'rotate'?)" in said
-    said = space_refused(searching(folder, training__batch_size={"kind": "int", "low": 0, "high": 4}))
-    assert "'training.batch_size'" in said
-    assert "(at training.batch_size = 0)" in said
-    filters = {"kind": "int", "low": 32, "high": 64}
-    said = space_refused(searching(folder, model__options__pyramid_block_filters=filters))
-    assert "unet has no option 'pyramid_block_filters'" in said
-    assert "when" in said
+def test_mistakes_of_a_search_space_are_refused(folder, line, message):
+    others = [other for other in (LOSS, RATE) if not line.startswith(other.split()[0])]
+    assert message in refused(searching(folder, line, *others))
 
 
 def test_a_family_without_training_is_not_tuned(folder):
@@ -217,13 +150,41 @@ def test_a_family_without_training_is_not_tuned(folder):
         "name: small\ndata: {competition: understanding_clouds}\nimage: {size: [64, 96]}\n"
         "model: {family: colour_threshold}\n"
     )
-    feature = {"kind": "categorical", "choices": ["brightness", "red_blue_ratio"]}
-    assert "is not trained" in space_refused(searching(folder, model__options__feature=feature))
+    path = searching(folder, "model.options.feature: {kind: categorical, choices: [brightness, red_blue_ratio]}")
+    assert "is not trained" in refused(path)
+
+
+def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
+    path = searching(
+        folder,
+        "loss.options.smooth: {kind: int, low: 1, high: 3, when: {loss.options.per_image: true}}",
+        "loss.options.per_image: {kind: categorical, choices: [true, false], when: {loss.name: [dice, bce_dice]}}",
+        "loss.name: {kind: categorical, choices: [bce, dice, bce_dice]}",
+    )
+    found = combinations(load_study(path)[0].search)
+    assert {tuple(params) for params in found if params["loss.name"] == "bce"} == {("loss.name",)}
+    assert all(
+        ("loss.options.smooth" in params) == (params.get("loss.options.per_image") == "true") for params in found
+    )
+    assert {params["loss.name"] for params in found if "loss.options.smooth" in params} == {"dice", "bce_dice"}
+
+
+def test_combinations_contain_every_choice_however_many_there_are(folder):
+    path = searching(
+        folder,
+        "model.options.encoder: {kind: categorical, choices: [b0, b1, b2, b3, b4, b5, b6, b7]}",
+        "loss.name: {kind: categorical, choices: [bce, dice, bce_dice, focal, lovasz]}",
+        "image.normalization: {kind: categorical, choices: [unit, none, torch, per_image]}",
+    )
+    found = combinations(load_study(path)[0].search)
+    assert len(found) <= 96
+    assert {params["model.options.encoder"] for params in found} == {f"b{size}" for size in range(8)}
+    assert {params["loss.name"] for params in found} == {"bce", "dice", "bce_dice", "focal", "lovasz"}
 
 
 def test_the_config_of_a_trial(folder):
     path = study_file(folder)
-    check_space(recipe_of(path))
+    check_search_space(configs_of(path))
     params = {
         "optimizer.learning_rate": 0.002,
         "model.options.decoder": "fpn",
@@ -236,7 +197,7 @@ def test_the_config_of_a_trial(folder):
     for for_trial, epochs in [(True, 2), (False, 9)]:
         written = folder / "below" / "trial.yaml"
         written.write_text(
-            recipe_of(path).text(params, name="one", folder=written.parent, for_trial=for_trial), encoding="utf-8"
+            configs_of(path).text(params, name="one", folder=written.parent, for_trial=for_trial), encoding="utf-8"
         )
         config = load_run(written)
         assert config.name == "one"
@@ -256,90 +217,91 @@ def test_the_config_of_a_trial(folder):
 
 
 def test_a_choice_may_be_a_whole_list_of_transforms(folder):
-    sets = {"none": [], "flips": [{"name": "HorizontalFlip", "p": 0.5}]}
-    recipe = recipe_of(searching(folder, augment={"kind": "categorical", "choices": sets}))
-    check_space(recipe)
-    assert recipe.overlay({"augment": "flips"}, for_trial=False) == {"augment": sets["flips"]}
-    assert config_value(recipe.study.search["augment"], "none") == []
+    flips = "[{name: HorizontalFlip, p: 0.5}]"
+    configs = configs_of(searching(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}"))
+    check_search_space(configs)
+    assert configs.overlay({"augment": "flips"}, for_trial=False) == {"augment": yaml.safe_load(flips)}
+    assert configs.overlay({"augment": "none"}, for_trial=False) == {"augment": []}
 
 
 def test_set_changes_the_study_the_trials_or_the_run(folder):
     path = study_file(folder)
     overrides = ["folds=[0, 1]", "pruner.name=none", "training.epochs=1", "loss.name=focal"]
-    recipe = recipe_of(path, overrides)
-    assert recipe.study.folds == (0, 1)
-    assert recipe.study.pruner.name == "none"
-    assert recipe.study.trial == {"training.epochs": 1}
-    assert recipe.common().loss.name == "focal"
-    assert recipe.overlay({}, for_trial=False) == {"loss": {"name": "focal"}}
-    assert "is changed in its file" in refused(path, ["search=1"])
+    configs = configs_of(path, overrides)
+    assert configs.study.folds == (0, 1)
+    assert configs.study.pruner.name == "none"
+    assert configs.study.trial == {"training.epochs": 1}
+    assert configs.common().loss.name == "focal"
+    assert configs.overlay({}, for_trial=False) == {"loss": {"name": "focal"}}
+    assert "change 'search' in the study file instead" in refused(path, ["search=1"])
     assert "also under search" in refused(path, ["image.size=[64, 96]"])
     assert "write it as key=value" in refused(path, ["folds"])
 
 
 def test_the_first_trial_is_the_run_itself_where_the_space_holds_it(folder):
-    assert recipe_of(study_file(folder)).of_run() == {
+    assert configs_of(study_file(folder)).params_of_run() == {
         "optimizer.learning_rate": 1e-3,
         "model.options.decoder": "unet",
         "image.size": "large",
         "augment.Affine.rotate": 15.0,
         "augment.Affine.scale": 0.2,
     }
-    weight = {"kind": "float", "low": 0.2, "high": 0.8, "step": 0.1}
-    assert recipe_of(searching(folder, loss__options__dice_weight=weight)).of_run() == {"loss.options.dice_weight": 0.5}
-    weight["high"] = 0.4
-    assert recipe_of(searching(folder, loss__options__dice_weight=weight)).of_run() is None
-    batch = {"kind": "int", "low": 4, "high": 12, "step": 8}
-    assert recipe_of(searching(folder, training__batch_size=batch)).of_run() is None
+    for line, params in [
+        ("loss.options.dice_weight: {kind: float, low: 0.2, high: 0.8, step: 0.1}", {"loss.options.dice_weight": 0.5}),
+        ("loss.options.dice_weight: {kind: float, low: 0.2, high: 0.4, step: 0.1}", None),
+        ("training.batch_size: {kind: int, low: 4, high: 12, step: 8}", None),
+    ]:
+        assert configs_of(searching(folder, line)).params_of_run() == params
 
 
 @pytest.mark.parametrize("name", ["tune.yaml", "tune_demo.yaml"])
 def test_shipped_studies_are_sound(name):
     path = CONFIGS / "understanding_clouds" / name
-    recipe = recipe_of(path)
-    check_space(recipe)
-    assert recipe.study.name == path.stem
-    assert recipe.of_run() is not None
+    configs = configs_of(path)
+    check_search_space(configs)
+    assert configs.study.name == path.stem
+    assert configs.params_of_run() is not None
 
 
 def opened(folder, path=None, **changes):
     study, _ = load_study(path or study_file(folder))
-    options = {"storage": None, "greater_is_better": True, "most_epochs": 4, "setting": {"folds": [0]}}
-    return open_study(study, folder / "study", **{**options, **changes})
+    options = {"storage": None, "greater_is_better": True, "max_epochs": 4, "settings": {"folds": [0]}}
+    return open_study(study, folder / study.name, **{**options, **changes})
+
+
+def run_quietly(study, objective, n_trials, save_best=lambda trial: None):
+    run_worker(study, objective, n_trials=n_trials, save_best=save_best, log=lambda line: None)
 
 
 def by_rate(job):
+    value = 0.5 - abs(job.params["optimizer.learning_rate"] - 0.003)
     job.report(1, 0.4)
-    job.report(2, 0.5 - abs(job.params["optimizer.learning_rate"] - 0.003))
-    return 0.5 - abs(job.params["optimizer.learning_rate"] - 0.003)
+    job.report(2, value)
+    return value
 
 
-def test_the_best_trial_becomes_a_config_that_training_takes(folder):
-    path = study_file(folder)
-    recipe, study = recipe_of(path), opened(folder)
+def test_the_best_trial_becomes_a_config_that_training_accepts(folder):
+    configs, study = configs_of(study_file(folder)), opened(folder)
 
-    def keep_best(trial):
-        write_best(recipe, study.folder, trial, score="mean_dice")
+    def save_best(trial):
+        write_best(configs, study.folder, trial, score="mean_dice")
 
-    work(study, by_rate, wanted=1, keep_best=keep_best, say=lambda line: None)
+    run_quietly(study, by_rate, 1, save_best)
     first = (study.folder / "best.yaml").read_text()
-    work(study, by_rate, wanted=8, keep_best=keep_best, say=lambda line: None)
-    best = best_trial(study)
+    run_quietly(study, by_rate, 8, save_best)
+    best = study.best_trial()
     assert best.number > 0
     assert (study.folder / "best.yaml").read_text() != first
     config = load_run(study.folder / "best.yaml")
-    assert config.name == "search_best"
-    assert config.training.epochs == 9
+    assert (config.name, config.training.epochs) == ("search_best", 9)
     assert config.optimizer.learning_rate == best.params["optimizer.learning_rate"]
-    assert yaml.safe_load((study.folder / "best.yaml").read_text())["base"] == "../small.yaml"
-    moved = folder / "moved"
-    moved.mkdir()
-    shutil.move(folder / "study", moved / "study")
-    shutil.move(folder / "small.yaml", moved / "small.yaml")
-    assert load_run(moved / "study" / "best.yaml") == config
+    (folder / "moved").mkdir()
+    shutil.move(study.folder, folder / "moved" / "search")
+    shutil.move(folder / "small.yaml", folder / "moved" / "small.yaml")
+    assert load_run(folder / "moved" / "search" / "best.yaml") == config
 
 
-def test_table_pictures_and_words(folder):
+def test_table_plots_and_summary(folder):
     study = opened(folder, study_file(folder, pruner={"name": "none"}, sampler={"name": "random"}))
 
     def objective(job):
@@ -350,48 +312,89 @@ def test_table_pictures_and_words(folder):
             raise optuna.TrialPruned
         return by_rate(job)
 
-    assert "no trial is complete yet" in summary(study, score="dice", wanted=6, first_is_run=True)
-    for path in write_pictures(study, score="dice"):
-        assert cv2.imread(str(path)).size
-    assert f"at least {FEWEST}" in importance(study)[1]
-    work(study, objective, wanted=16, keep_best=lambda trial: None, say=lambda line: None)
+    assert "no trial is complete yet" in summary(study, score="dice", n_trials=6, first_is_run=True)
+    for n_trials, plots in ((0, []), (1, ["history"]), (16, ["history", "importance"])):
+        run_quietly(study, objective, n_trials)
+        style = dict(matplotlib.rcParams)
+        write_plots(study, score="dice")
+        assert dict(matplotlib.rcParams) == style
+        assert sorted(path.stem for path in study.folder.glob("*.png")) == plots
+        assert all(cv2.imread(str(path)).std() > 0 for path in study.folder.glob("*.png"))
     rows = list(csv.DictReader(write_table(study).read_text().splitlines()))
     assert [row["trial"] for row in rows] == [str(number) for number in range(17)]
     assert (rows[2]["state"], rows[2]["value"], rows[2]["reason"]) == ("fail", "", "no such weights")
     assert (rows[4]["state"], rows[4]["epochs"]) == ("pruned", "1")
     unet = next(row for row in rows if row["model.options.decoder"] == "unet")
     assert unet["model.options.pyramid_block_filters"] == ""
-    shares, said = importance(study)
-    assert said == ""
-    assert set(shares) == set(STUDY["search"]) - {"model.options.pyramid_block_filters"}  # not every trial has it
-    assert next(iter(shares)) == "optimizer.learning_rate"  # the one thing that `by_rate` goes by
-    assert sum(shares.values()) == pytest.approx(1)
-    words = summary(study, score="dice", wanted=16, first_is_run=True)
-    assert "15 complete, 1 pruned, 1 failed; 16 wanted" in words
-    assert "failed 1x: no such weights" in words
-    assert f"best: trial {best_trial(study).number}, dice 0." in words
-    assert "the run's own values (trial 0): 0." in words
+    text = summary(study, score="dice", n_trials=16, first_is_run=True)
+    assert "15 complete, 1 pruned, 1 failed; 16 requested" in text
+    assert "failed 1x: no such weights" in text
+    assert f"best: trial {study.best_trial().number}, dice 0." in text
+    assert "the run's own values (trial 0): 0." in text
 
 
-def test_a_study_of_another_space_or_setting_is_not_gone_on_with(folder):
+def test_a_study_with_another_search_space_or_other_settings_is_not_resumed(folder):
     opened(folder)
-    with pytest.raises(ConfigError, match=r"begun with folds = \[0\]; now it is \[1\]"):
-        opened(folder, setting={"folds": [1]})
-    path = searching(folder, optimizer__learning_rate=RATE)
-    with pytest.raises(ConfigError, match="Give the study another name"):
-        opened(folder, path)
-    opened(folder, study_file(folder, pruner={"name": "hyperband"}))  # how it is searched may change
+    with pytest.raises(ConfigError, match=r"created with folds = \[0\]; now it is \[1\]"):
+        opened(folder, settings={"folds": [1]})
+    with pytest.raises(ConfigError, match="Rename the study"):
+        opened(folder, searching(folder, RATE))
+    opened(folder, study_file(folder, pruner={"name": "hyperband"}))  # the pruner may change
 
 
-def test_a_storage_that_cannot_be_opened_is_refused(folder):
-    with pytest.raises(ConfigError, match=r"--storage nosuchdb://x: cannot be opened"):
-        opened(folder, storage="nosuchdb://x")
+def test_a_study_stays_in_its_database(folder):
+    """The default database moves with its folder; another one would begin a second study."""
+    opened(folder)
+    opened(folder, storage=f"sqlite:///{folder}/search/study.db")
+    for storage in (f"sqlite:///{folder}/other.db", "postgresql://user:secret@host/db"):
+        with pytest.raises(ConfigError, match=r"is stored in study\.db, not in .*Pass the same --storage") as error:
+            opened(folder, storage=storage)
+        assert "secret" not in str(error.value)
+    assert not (folder / "other.db").exists()
+    shutil.move(folder / "search", folder / "{search}?#")
+    open_study(
+        load_study(study_file(folder))[0],
+        folder / "{search}?#",
+        storage=None,
+        greater_is_better=True,
+        max_epochs=4,
+        settings={"folds": [0]},
+    )
+
+
+def write_database(path, script):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(script)
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("x", "not a database URL"),
+        ("sqlite://", "a database in memory ends with its process"),
+        ("nosuchdb://x", "cannot be used as a study database"),
+        ("sqlite:///{}/no/such/folder.db", "unable to open database file"),
+        ("sqlite:///{}/text.db", "file is not a database"),
+        ("sqlite:///{}/foreign.db", "table studies has no column named study_name"),
+        ("sqlite:///{}/old.db", "no longer compatible with the table schema"),
+        ("sqlite:///{}/optuna.db", "that skyfold did not create. Rename one of them, or use another database"),
+    ],
+)
+def test_databases_that_are_not_of_this_study_are_refused(folder, storage, message):
+    (folder / "text.db").write_text("not a database" * 100)
+    write_database(folder / "foreign.db", "CREATE TABLE studies (id INTEGER)")
+    for name in ("old", "optuna"):
+        optuna.create_study(study_name="search", storage=f"sqlite:///{folder}/{name}.db", direction="minimize")
+    write_database(folder / "old.db", "UPDATE alembic_version SET version_num = 'v2.6.0.a'")
+    with pytest.raises(ConfigError, match=message) as error:
+        opened(folder, storage=storage.format(folder))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
     path = study_file(folder, pruner={"name": pruner, "startup_trials": 2, "warmup_epochs": 1, "reduction_factor": 2})
-    study = opened(folder, path, most_epochs=8)
+    study = opened(folder, path, max_epochs=8)
 
     def objective(job):
         height = 1.0 if job.number % 4 == 0 else 0.1 / (1 + job.number)
@@ -399,22 +402,17 @@ def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
             job.report(epoch, height * epoch)
         return height * 8
 
-    work(study, objective, wanted=12, keep_best=lambda trial: None, say=lambda line: None)
-    pruned = {trial.number: trial for trial in study.study.trials if trial.state.name == "PRUNED"}
+    run_quietly(study, objective, 12)
+    pruned = study.trials(optuna.trial.TrialState.PRUNED)
     assert len(pruned) >= 3
-    assert not any(number % 4 == 0 for number in pruned)
-    assert min(trial.last_step for trial in pruned.values()) == 2
+    assert not any(trial.number % 4 == 0 for trial in pruned)
+    assert min(trial.last_step for trial in pruned) == 2
 
 
 def test_a_seed_gives_the_same_trials_and_another_seed_others(folder):
     def drawn(name, seed):
-        path = study_file(folder, name=name, sampler={"seed": seed})
-        study, _ = load_study(path)
-        again = open_study(
-            study, folder / name, storage=None, greater_is_better=True, most_epochs=1, setting={}, first=None
-        )
-        assert isinstance(again.study.sampler, SeededByTrial)
-        work(again, by_rate, wanted=14, keep_best=lambda trial: None, say=lambda line: None)
-        return [trial.params for trial in again.study.trials]
+        study = opened(folder, study_file(folder, name=name, sampler={"seed": seed, "startup_trials": 3}))
+        run_quietly(study, by_rate, 6)
+        return [trial.params for trial in study.trials()]
 
     assert drawn("one", 0) == drawn("two", 0) != drawn("three", 1)

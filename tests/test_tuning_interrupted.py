@@ -1,49 +1,103 @@
-"""Killed by SIGKILL anywhere, a study goes on: no trial lost, none twice, the same as one that was left alone."""
+"""Studies killed by SIGKILL at any moment, on SQLite and PostgreSQL: no trial is lost, repeated or changed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from optuna.storages import JournalStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
+from sqlalchemy import update
 
-from skyfold.errors import ConfigError, DamagedFile
-from skyfold.tuning import liveness, tune
-from skyfold.tuning.journal import MendedJournal
-from skyfold.tuning.liveness import Worker
-from skyfold.tuning.trial_queue import FINISHED, count, put_back, take
-from skyfold.tuning.work import MOST_FAILURES, TrialJob, best_trial, tidy, trial_folder, work
+from skyfold.errors import ConfigError
+from skyfold.tuning import worker, worker_processes
+from skyfold.tuning.study import FINISHED
+from skyfold.tuning.trial_queue import requeue, reserve_trial, worker_lock
+from skyfold.tuning.worker import MAX_FAILURES, TrialJob, keep_best_only, run_worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tuning_child import STEPS, open_cheap, score
 
 CHILD = Path(__file__).parent / "tuning_child.py"
-WANTED = 10
+N_TRIALS = 6
+INITDB = shutil.which("initdb", path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
+NO_POSTGRES = not INITDB or not importlib.util.find_spec("psycopg")
+STORAGES = [
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.skipif(NO_POSTGRES, reason="needs Debian's postgresql and psycopg")),
+]
 
 
-def start(folder: Path, storage: str, *moment: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, str(CHILD), str(folder), str(WANTED), storage, *moment]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def server():
+    """URL of a PostgreSQL server on a free port of this machine."""
+    import psycopg
+
+    folder = tempfile.mkdtemp(prefix="skyfold-postgres-", dir="/tmp")  # pytest's own folders are closed to `postgres`
+    as_postgres = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def command(name, *arguments):
+        subprocess.run(
+            [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+
+    try:
+        if as_postgres:
+            shutil.chown(folder, "postgres")
+        command("initdb", "--username=postgres", "--auth=trust", "--no-sync")
+        command("pg_ctl", "-w", "-o", f"-F -h 127.0.0.1 -p {port} -k ''", "-l", f"{folder}/log.txt", "start")
+        try:
+            yield psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", autocommit=True)
+        finally:
+            command("pg_ctl", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
 
 
-def end(child: subprocess.Popen[str]) -> int:
-    _, said = child.communicate(timeout=60)
-    assert child.returncode in (0, -signal.SIGKILL), said
-    return child.returncode
+@pytest.fixture
+def storage(request, tmp_path):
+    """`--storage` of an empty database; of SQLite the default."""
+    if request.param == "sqlite":
+        return None
+    connection = request.getfixturevalue("server")
+    name = f"skyfold_{tmp_path.name.lower()}"
+    connection.execute(f'CREATE DATABASE "{name}"')
+    return f"postgresql://postgres@127.0.0.1:{connection.info.port}/{name}"
+
+
+def start(folder, storage, *moment):
+    command = [sys.executable, CHILD, folder, storage or "", N_TRIALS, *moment]
+    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(child):
+    output, errors = child.communicate(timeout=200)
+    assert child.returncode in (0, -signal.SIGKILL), errors
+    return child.returncode, output
 
 
 def story(opened):
     """What a study found, trial by trial."""
     return [
         (trial.number, trial.state.name, trial.params, trial.values, trial.intermediate_values)
-        for trial in opened.study.get_trials()
+        for trial in opened.trials()
     ]
 
 
@@ -53,275 +107,198 @@ def cheap_objective(job: TrialJob) -> float:
     return score(job, STEPS)
 
 
-def run_here(folder: Path, wanted: int, objective=cheap_objective):
-    opened = open_cheap(folder)
-    said: list[str] = []
-    work(opened, objective, wanted=wanted, keep_best=lambda trial: None, say=said.append)
-    return opened, said
+def run_here(folder, n_trials, objective=cheap_objective, **options):
+    opened, lines = open_cheap(folder), []
+    run_worker(opened, objective, n_trials=n_trials, save_best=lambda trial: None, log=lines.append, **options)
+    return opened, lines
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    opened, _ = run_here(tmp_path_factory.mktemp("undisturbed"), WANTED)
+    opened, _ = run_here(tmp_path_factory.mktemp("undisturbed"), N_TRIALS)
+    assert {trial.state for trial in opened.trials()} == set(FINISHED)
+    assert len({str(trial.params) for trial in opened.trials()}) == N_TRIALS
     return story(opened)
 
 
-def test_the_undisturbed_study_has_something_to_lose(undisturbed):
-    states = {state for _, state, *_ in undisturbed}
-    assert len(undisturbed) == WANTED
-    assert states == {"COMPLETE", "PRUNED"}
-    assert len({str(params) for _, _, params, *_ in undisturbed}) == WANTED
+@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+def test_killed_again_and_again_the_study_is_the_same(tmp_path, storage, undisturbed):
+    """While tables are created, during an epoch, and while a trial is being reserved."""
+    for moment in [("write", 2), ("report", 6), ("write", 12)]:
+        assert end(start(tmp_path, storage, *moment))[0] == -signal.SIGKILL
+    assert end(start(tmp_path, storage))[0] == 0
+    assert story(open_cheap(tmp_path, storage)) == undisturbed
+    steps = (tmp_path / "steps.txt").read_text().splitlines()
+    assert len(steps) == len(set(steps)), "a step was done twice"
 
 
-def test_killed_again_and_again_it_ends_as_if_left_alone(tmp_path, undisturbed):
-    rng = np.random.default_rng(0)
-    kinds = ["report", "append", "append", "report", "append", "append"]
-    for kind in kinds:
-        number, share = rng.integers(2, 12), rng.uniform()
-        assert end(start(tmp_path, "journal", kind, str(number), f"{share:.3f}")) == -signal.SIGKILL
-    assert end(start(tmp_path, "journal")) == 0
-    assert story(open_cheap(tmp_path)) == undisturbed
-    done = (tmp_path / "done.txt").read_text().splitlines()
-    assert len(done) == len(set(done)), "a step was done twice"
-
-
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_a_worker_takes_over_the_trial_of_one_that_is_killed_beside_it(tmp_path, storage):
-    storage = f"sqlite:///{tmp_path}/study.db" if storage == "sqlite" else storage
-    hanging = start(tmp_path, storage, "hang", "6")
-    deadline = time.monotonic() + 30
+@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage):
+    """Exactly the trials asked for are finished, the last one by a worker that waited for it."""
+    children = [start(tmp_path, storage, *moment) for moment in [("hang", 2), (), ()]]
+    deadline = time.monotonic() + 150
     while not (tmp_path / "hangs").is_file():
         assert time.monotonic() < deadline
-        assert hanging.poll() is None, hanging.communicate()
         time.sleep(0.05)
-    other = start(tmp_path, storage)
     opened = open_cheap(tmp_path, storage)
-    while count(opened.study.get_trials(deepcopy=False)).finished < WANTED - 1:
+    while len(opened.trials(*FINISHED)) < N_TRIALS - 1:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert other.poll() is None  # it waits for the last trial, which the first worker has
-    assert [trial.number for trial in opened.study.get_trials(states=(TrialState.RUNNING,))] == [1]
-    os.kill(hanging.pid, signal.SIGKILL)
-    said, _ = other.communicate(timeout=30)
-    hanging.communicate()
-    assert other.returncode == 0
-    assert said.count("trial 1: its worker died; back in the queue after epoch 1") == 1
-    trials = opened.study.get_trials()
-    assert [trial.number for trial in trials] == list(range(WANTED))
-    assert all(trial.state in FINISHED for trial in trials)
-    assert said.count("trial 1: its") == said.count("10/10 finished") == 1
-    assert [trial.number for trial in trials if "deaths" in trial.user_attrs] == [1]
+    assert [child.poll() for child in children] == [None] * 3
+    [held] = opened.trials(TrialState.RUNNING)
+    children[0].kill()
+    ends = [end(child) for child in children]
+    assert [code for code, _ in ends] == [-signal.SIGKILL, 0, 0]
+    log = "".join(output for _, output in ends)
+    assert log.count(f"trial {held.number}: its worker died; requeued after epoch 1") == 1
+    assert [trial.number for trial in opened.trials()] == list(range(N_TRIALS))
+    assert {trial.state for trial in opened.trials()} <= set(FINISHED)
+    assert opened.trials()[held.number].params == held.params
+    assert [trial.number for trial in opened.trials() if "deaths" in trial.user_attrs] == [held.number]
 
 
-def test_a_stale_trial_goes_back_once_with_its_params(tmp_path):
+@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+def test_a_worker_on_another_host_lives_by_its_heartbeats(tmp_path, storage, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
+    opened = open_cheap(tmp_path, storage)
+    trial = reserve_trial(opened, "elsewhere-1-abc", n_trials=1, log=pytest.fail)
+    forget_heartbeats(opened)
+    with worker._heartbeats(opened, trial):
+        deadline = time.monotonic() + 10
+        while opened.storage._get_stale_trial_ids(opened.study._study_id):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert reserve_trial(opened, "here-2-def", n_trials=1, log=pytest.fail) is None
+    forget_heartbeats(opened)
+    lines = []
+    assert reserve_trial(opened, "here-2-def", n_trials=1, log=lines.append).number == trial.number
+    assert lines == ["trial 0: its worker died; requeued after epoch 0"]
+
+
+def forget_heartbeats(opened):
+    with opened.storage.engine.begin() as connection:
+        connection.execute(update(TrialHeartbeatModel).values(heartbeat=datetime(2000, 1, 1)))
+
+
+def test_the_trial_of_a_dead_worker_is_requeued_once_with_its_params(tmp_path):
     opened = open_cheap(tmp_path)
-    with Worker(tmp_path) as dead:
-        trial = take(opened, dead, wanted=3, say=pytest.fail)
+    with worker_lock(tmp_path) as dead:
+        trial = reserve_trial(opened, dead, n_trials=3, log=pytest.fail)
         trial.report(0.5, 1)
-    said: list[str] = []
-    with Worker(tmp_path) as first, Worker(tmp_path) as second:
-        again = take(opened, first, wanted=3, say=said.append)
-        other = take(opened, second, wanted=3, say=said.append)
-    assert said == ["trial 0: its worker died; back in the queue after epoch 1"]
+    lines = []
+    with worker_lock(tmp_path) as first, worker_lock(tmp_path) as second:
+        again = reserve_trial(opened, first, n_trials=3, log=lines.append)
+        other = reserve_trial(opened, second, n_trials=3, log=lines.append)
+    assert lines == ["trial 0: its worker died; requeued after epoch 1"]
     assert (again.number, again.params) == (trial.number, trial.params)
-    assert opened.study.trials[0].intermediate_values == {1: 0.5}
+    assert opened.trials()[0].intermediate_values == {1: 0.5}
     assert other.number == 1
 
 
-def test_a_trial_that_kills_its_workers_fails_the_third_time(tmp_path):
+def test_a_trial_that_kills_three_workers_at_one_epoch_fails(tmp_path):
+    opened, lines = open_cheap(tmp_path), []
+    for epoch in (1, 2, 3, None, None):  # deaths at different epochs are not the trial's fault
+        with worker_lock(tmp_path) as name:
+            trial = reserve_trial(opened, name, n_trials=5, log=lines.append)
+            assert trial.number == 0
+            if epoch:
+                trial.report(0.1, epoch)
+    assert reserve_trial(opened, "next", n_trials=5, log=lines.append).number == 1
+    assert opened.trials()[0].state == TrialState.FAIL
+    assert lines[-1] == "trial 0: failed, its worker died 3 times after epoch 3 (out of memory?)"
+
+
+def test_no_more_trials_are_reserved_than_requested(tmp_path):
     opened = open_cheap(tmp_path)
-    said: list[str] = []
-    for _ in range(4):
-        with Worker(tmp_path) as worker:
-            taken = take(opened, worker, wanted=5, say=said.append)
-    assert taken.number == 1
-    assert opened.study.trials[0].state == TrialState.FAIL
-    assert said[-1] == "trial 0: failed, its worker died 3 times after epoch 0 (out of memory?)"
+    with worker_lock(tmp_path) as one, worker_lock(tmp_path) as two, worker_lock(tmp_path) as three:
+        trial = reserve_trial(opened, one, n_trials=2, log=pytest.fail)
+        assert reserve_trial(opened, two, n_trials=2, log=pytest.fail) is not None
+        assert reserve_trial(opened, three, n_trials=2, log=pytest.fail) is None
+        requeue(opened, trial)
+        assert reserve_trial(opened, three, n_trials=2, log=pytest.fail).number == trial.number
 
 
-def test_deaths_at_different_epochs_are_no_fault_of_the_trial(tmp_path):
-    opened = open_cheap(tmp_path)
-    for step in range(1, 6):
-        with Worker(tmp_path) as worker:
-            taken = take(opened, worker, wanted=5, say=lambda line: None)
-            assert taken.number == 0
-            taken.report(0.1, step)
-
-
-def test_no_more_trials_are_taken_than_wanted(tmp_path):
-    opened = open_cheap(tmp_path)
-    with Worker(tmp_path) as one, Worker(tmp_path) as two, Worker(tmp_path) as three:
-        trial = take(opened, one, wanted=2, say=pytest.fail)
-        assert take(opened, two, wanted=2, say=pytest.fail) is not None
-        assert take(opened, three, wanted=2, say=pytest.fail) is None
-        put_back(opened, trial)
-        assert take(opened, three, wanted=2, say=pytest.fail).number == trial.number
-
-
-def test_a_worker_of_another_host_lives_while_its_file_is_touched(tmp_path, monkeypatch):
-    with Worker(tmp_path) as here:
-        now = liveness.file_time(tmp_path)
-        assert liveness.alive(tmp_path, here.name, now=now + 1e6)  # its lock is held, whatever the clock says
-        elsewhere = tmp_path / "workers" / "elsewhere-1-abc.json"
-        elsewhere.write_text("{}")
-        assert liveness.alive(tmp_path, "elsewhere-1-abc", now=now)
-        assert not liveness.alive(tmp_path, "elsewhere-1-abc", now=now + liveness.GRACE_SECONDS + 60)
-    assert not liveness.alive(tmp_path, here.name, now=now)
-
-
-def test_a_living_worker_touches_its_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.02)
-    with Worker(tmp_path) as worker:
-        path = tmp_path / "workers" / f"{worker.name}.json"
-        os.utime(path, (0, 0))
-        deadline = time.monotonic() + 5
-        while path.stat().st_mtime == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
-def test_interrupted_a_trial_goes_back_at_once(tmp_path):
+def test_an_interrupted_trial_is_requeued_at_once(tmp_path):
     def interrupted(job):
         job.report(1, 0.5)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_here(tmp_path, 3, interrupted)
-    assert [trial.state for trial in open_cheap(tmp_path).study.trials] == [TrialState.WAITING]
-    opened, said = run_here(tmp_path, 3)
-    assert not any("died" in line for line in said)
-    assert [trial.number for trial in opened.study.trials] == [0, 1, 2]
+    assert [trial.state for trial in open_cheap(tmp_path).trials()] == [TrialState.WAITING]
+    opened, lines = run_here(tmp_path, 3)
+    assert not any("died" in line for line in lines)
+    assert [trial.number for trial in opened.trials()] == [0, 1, 2]
 
 
-def test_workers_end_with_the_command_even_where_they_ignore_ctrl_c(tmp_path, monkeypatch):
+def test_worker_processes_end_with_the_command_even_where_they_ignore_ctrl_c(tmp_path, monkeypatch):
     """A shell's background job ignores SIGINT, and so do the processes that it starts."""
-    started = f"{sys.executable} {CHILD} {tmp_path} {WANTED} journal hang 2"
 
-    def show(lines):
+    def update(trial_log):
         if (tmp_path / "hangs").is_file():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tune.TrialLines, "show", show)
-    began = time.monotonic()
+    monkeypatch.setattr(worker_processes.TrialLog, "update", update)
+    opened, start_time = open_cheap(tmp_path), time.monotonic()
+    command = ["sh", "-c", f"trap '' INT; exec {sys.executable} {CHILD} {tmp_path} '' {N_TRIALS} hang 2"]
     with pytest.raises(KeyboardInterrupt):
-        tune._run_workers(open_cheap(tmp_path), ["sh", "-c", f"trap '' INT; exec {started}"], 1, wanted=WANTED)
-    assert time.monotonic() - began < tune.STOP_SECONDS
-    [worker] = tmp_path.glob("workers/*.json")
-    assert not liveness.alive(tmp_path, worker.stem, now=liveness.file_time(tmp_path))
+        worker_processes.run_worker_processes(opened, command, 1, n_trials=N_TRIALS)
+    assert time.monotonic() - start_time < worker_processes.STOP_SECONDS
+    assert reserve_trial(opened, "next", n_trials=N_TRIALS, log=lambda line: None).number == 0
 
 
-def test_the_time_ends_a_trial_at_an_epoch_and_the_next_call_goes_on_with_it(tmp_path):
-    opened = open_cheap(tmp_path)
-    deadline = time.monotonic() + 0.3
+def test_the_deadline_stops_a_trial_at_an_epoch_and_the_next_call_resumes_it(tmp_path):
+    deadline = time.monotonic() + 4
 
     def slow(job):
         if job.number == 1:
-            time.sleep(0.4)
+            time.sleep(max(0, deadline - time.monotonic()))
         return cheap_objective(job)
 
-    work(opened, slow, wanted=5, deadline=deadline, keep_best=lambda trial: None, say=lambda line: None)
-    assert [trial.state for trial in opened.study.trials] == [TrialState.COMPLETE, TrialState.WAITING]
-    assert count(run_here(tmp_path, 5)[0].study.trials).finished == 5
+    opened, _ = run_here(tmp_path, 5, slow, deadline=deadline)
+    assert [trial.state for trial in opened.trials()] == [TrialState.COMPLETE, TrialState.WAITING]
+    assert len(run_here(tmp_path, 5)[0].trials(*FINISHED)) == 5
 
 
-def test_a_failed_trial_says_why_and_is_replaced(tmp_path):
+def test_a_failed_trial_has_a_reason_and_is_replaced(tmp_path):
     def sometimes(job):
-        if job.number in (1, 3):
+        if job.number == 1:
             raise RuntimeError("the network does not fit\nand more")
-        return cheap_objective(job)
+        return float("nan") if job.number == 3 else cheap_objective(job)
 
-    opened, said = run_here(tmp_path, 4, sometimes)
-    assert [trial.state == TrialState.FAIL for trial in opened.study.trials] == [False, True, False, True, False, False]
-    assert "trial 1: failed, RuntimeError: the network does not fit" in said[1]
-    assert "Traceback" in (trial_folder(tmp_path, 1) / "error.txt").read_text()
+    opened, lines = run_here(tmp_path, 4, sometimes)
+    assert [trial.number for trial in opened.trials(TrialState.FAIL)] == [1, 3]
+    assert len(opened.trials()) == 6
+    assert "trial 1: failed, RuntimeError: the network does not fit" in lines[1]
+    assert "trial 3: failed, the validation score is nan" in lines[3]
+    assert "Traceback" in (opened.trial_folder(1) / "error.txt").read_text()
 
 
-def test_nothing_but_failures_ends_the_work(tmp_path):
+def test_three_failures_in_a_row_end_the_worker(tmp_path):
     def never(job):
         raise ConfigError("no weights")
 
     with pytest.raises(ConfigError, match="3 trials in a row failed, the last one with: no weights"):
         run_here(tmp_path, 4, never)
-    assert len(open_cheap(tmp_path).study.trials) == MOST_FAILURES
+    assert len(open_cheap(tmp_path).trials()) == MAX_FAILURES
 
 
-def test_a_score_that_is_no_number_fails_the_trial(tmp_path):
-    opened, _ = run_here(tmp_path, 1, lambda job: float("nan") if job.number == 0 else cheap_objective(job))
-    assert opened.study.trials[0].user_attrs["reason"] == "the validation score is nan"
+def test_a_failing_database_is_not_the_fault_of_the_trial(tmp_path):
+    def unreachable(job):
+        raise StorageInternalError("connection refused")
+
+    with pytest.raises(StorageInternalError):
+        run_here(tmp_path, 3, unreachable)
+    assert [trial.state for trial in open_cheap(tmp_path).trials()] == [TrialState.RUNNING]
 
 
-def test_models_of_all_but_the_best_trial_are_removed(tmp_path):
+def test_the_weights_of_all_but_the_best_trial_are_removed(tmp_path):
     def with_files(job):
         for name in ("fold0_seed0.weights.h5", "fold0_seed0.checkpoint.npz", "fold0_seed0.csv"):
             (job.folder / name).write_text("x")
         return cheap_objective(job)
 
     opened, _ = run_here(tmp_path, 5, with_files)
-    best = best_trial(opened).number
-    left = {path.parent.name for path in tmp_path.glob("trials/*/*.h5")}
-    assert left == {f"{best:04d}"}
+    keep_best_only(opened, lambda trial: None)
+    assert {path.parent for path in tmp_path.glob("trials/*/*.h5")} == {opened.trial_folder(opened.best_trial().number)}
     assert len(list(tmp_path.glob("trials/*/*.csv"))) == 5
-    tidy(opened, lambda trial: None)
-    assert {path.parent.name for path in tmp_path.glob("trials/*/*.h5")} == left
-
-
-def journal_states(path: Path):
-    storage = JournalStorage(MendedJournal(path, lambda line: None))
-    [study] = storage.get_all_studies()
-    return [(trial.state.name, trial.params, trial.values) for trial in storage.get_all_trials(study._study_id)]
-
-
-def test_a_journal_torn_at_any_byte_of_its_last_line_loses_that_record_alone(tmp_path):
-    run_here(tmp_path / "whole", 2)
-    whole = (tmp_path / "whole" / "journal.log").read_bytes()
-    begin = whole[:-1].rfind(b"\n") + 1
-    path = tmp_path / "torn" / "journal.log"
-    path.parent.mkdir()
-    path.write_bytes(whole[:begin])
-    before = journal_states(path)
-    path.write_bytes(whole)
-    after = journal_states(path)
-    assert before != after
-    for cut in range(begin, len(whole) + 1):
-        path.write_bytes(whole[:cut])
-        said: list[str] = []
-        MendedJournal(path, said.append)
-        lost = cut < len(whole) - 1  # without its line end the record is still whole
-        assert path.read_bytes() == (whole[:begin] if lost else whole)
-        assert len(said) == (begin < cut < len(whole) - 1)
-        kept = list(path.parent.glob("*.torn-*"))
-        assert [file.read_bytes() for file in kept] == ([whole[begin:cut]] if said else [])
-        for file in kept:
-            assert file.name in said[0]
-            file.unlink()
-        if cut % 25 == 0:
-            assert journal_states(path) == (before if lost else after)
-
-
-def test_zeros_that_a_power_cut_left_are_cut_off(tmp_path):
-    run_here(tmp_path, 1)
-    path = tmp_path / "journal.log"
-    whole = path.read_bytes()
-    path.write_bytes(whole + bytes(5000))
-    opened, _ = run_here(tmp_path, 2)
-    assert path.read_bytes().startswith(whole)
-    assert len(opened.study.trials) == 2
-
-
-def test_another_worker_mends_the_line_that_one_left_half_written(tmp_path):
-    """Both have the journal open; without mending, the next record would be glued to the torn one."""
-    opened = open_cheap(tmp_path)
-    with open(tmp_path / "journal.log", "ab") as file:
-        file.write(b'{"op_code":5,"wor')
-    opened.study.set_user_attr("a", 1)
-    assert open_cheap(tmp_path).study.user_attrs["a"] == 1
-    assert opened.study.user_attrs["a"] == 1
-
-
-def test_a_broken_line_in_the_middle_is_named(tmp_path):
-    run_here(tmp_path, 1)
-    path = tmp_path / "journal.log"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], b"half\n", *lines[1:]]))
-    with pytest.raises(DamagedFile, match="line 2 is not a record"):
-        open_cheap(tmp_path)

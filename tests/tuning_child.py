@@ -1,10 +1,10 @@
-"""A worker of a study with a cheap objective, in a process of its own, which dies or waits where it is told to.
+"""A worker of a study with a cheap objective, in a process that kills itself or hangs where it is told to.
 
-    python tuning_child.py FOLDER WANTED STORAGE [KIND NUMBER SHARE]
+    python tuning_child.py FOLDER STORAGE N_TRIALS [KIND NUMBER]
 
-STORAGE: a URL, or "journal". KIND: report (SIGKILL at the NUMBER-th report), append (SIGKILL when SHARE of the
-NUMBER-th record of the journal is written), hang (wait for ever at the NUMBER-th report). Each step of a trial is kept
-in a file of its folder, and one that is there is not done again.
+KIND: report (SIGKILL at the NUMBER-th report), write (SIGKILL before the NUMBER-th change of the database is
+committed), hang (sleep at the NUMBER-th report). Each step of a trial leaves a file in its folder and is not repeated
+if that exists.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from skyfold.tuning import journal
+import sqlalchemy
+
 from skyfold.tuning.search_space import StudyConfig
 from skyfold.tuning.study import OpenStudy, open_study
-from skyfold.tuning.work import TrialJob, work
+from skyfold.tuning.worker import TrialJob, run_worker
 
 STEPS = 4
 STUDY = StudyConfig.model_validate(
@@ -38,39 +39,53 @@ STUDY = StudyConfig.model_validate(
 )
 
 
-def main(folder: Path, wanted: int, storage: str, kind: str = "", number: str = "0", share: str = "0") -> None:
-    if kind == "append":
-        arm_append(int(number), float(share))
-    reports = 0
+def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", number: int = 0) -> None:
+    counts = {"report": 0, "write": 0}
+
+    def count(event: str) -> None:
+        counts[event] += 1
+        if kind == event and counts[event] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def objective(job: TrialJob) -> float:
-        nonlocal reports
         for step in range(1, STEPS + 1):
             done = job.folder / f"step{step}.json"
-            reports += 1
-            if kind == "report" and reports == int(number):
-                die()
-            if kind == "hang" and reports == int(number):
+            count("report")
+            if kind == "hang" and counts["report"] == number:
                 (folder / "hangs").touch()
                 time.sleep(600)
             if not done.is_file():
-                with open(folder / "done.txt", "a") as lines:
+                with open(folder / "steps.txt", "a") as lines:
                     lines.write(f"{job.number} {step}\n")
                 done.write_text(json.dumps(score(job, step)))
             job.report(step, json.loads(done.read_text()))
         return score(job, STEPS)
 
-    work(open_cheap(folder, storage), objective, wanted=wanted, keep_best=lambda trial: None)
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+    def note_write(connection, cursor, statement, *rest) -> None:
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            connection.info["wrote"] = True
+
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "commit")
+    def count_write(connection) -> None:
+        if connection.info.pop("wrote", False):
+            count("write")
+
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "rollback")
+    def forget_write(connection) -> None:
+        connection.info.pop("wrote", None)
+
+    run_worker(open_cheap(folder, storage), objective, n_trials=n_trials, save_best=lambda trial: None)
 
 
-def open_cheap(folder: Path, storage: str = "journal") -> OpenStudy:
+def open_cheap(folder: Path, storage: str | None = None) -> OpenStudy:
     return open_study(
         STUDY,
         folder,
-        storage=None if storage == "journal" else storage,
+        storage=storage,
         greater_is_better=True,
-        most_epochs=STEPS,
-        setting={"folds": [0]},
+        max_epochs=STEPS,
+        settings={"folds": [0]},
         first={"optimizer.learning_rate": 0.01, "loss.name": "bce", "training.batch_size": 8},
     )
 
@@ -81,28 +96,6 @@ def score(job: TrialJob, step: int) -> float:
     return step / STEPS - abs(rate - 0.01) - 0.3 * job.params.get("loss.options.dice_weight", 0.5)
 
 
-def arm_append(number: int, share: float) -> None:
-    append = journal.JournalFileBackend.append_logs
-    counted = 0
-
-    def append_part(self, logs):
-        nonlocal counted
-        counted += 1
-        if counted < number:
-            append(self, logs)
-            return
-        line = json.dumps(logs[0], separators=(",", ":")) + "\n"
-        with open(self._file_path, "ab") as file:
-            file.write(line[: int(share * len(line))].encode())
-            file.flush()
-            die()
-
-    journal.JournalFileBackend.append_logs = append_part
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    folder, storage, n_trials, *moment = sys.argv[1:]
+    main(Path(folder), storage or None, int(n_trials), *moment[:1], *map(int, moment[1:]))

@@ -1,8 +1,8 @@
-"""The command tune.py with a tiny network, in a process of its own, which SIGKILLs itself after a given epoch.
+"""Run a study with a tiny network in a process that sends itself SIGKILL after the NUMBER-th reported epoch.
 
     python tuning_train_child.py STUDY TRIALS [NUMBER]
 
-The NUMBER-th epoch that is reported is the last one. Each training step is noted in `steps.txt` of the working folder.
+Each training step adds a line to `steps.txt` of the working folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 
@@ -26,17 +25,17 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
     train = Network.train
 
     def step(self, *arguments, **options):
-        with open("steps.txt", "a") as noted:
-            noted.write(f"{self.config.name}\n")
+        with open("steps.txt", "a") as lines:
+            lines.write(f"{self.config.name}\n")
         return train(self, *arguments, **options)
 
     Network.train = step
     reports = 0
 
-    def dying_objective(*arguments):
-        objective = partial(training_objective, checkpoint_seconds=0)(*arguments)
+    def fatal_objective(*arguments):
+        objective = training_objective(*arguments, checkpoint_seconds=0)
 
-        def one(job):
+        def run_trial(job):
             def report(step: int, value: float) -> None:
                 nonlocal reports
                 reports += 1
@@ -46,10 +45,10 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
 
             return objective(replace(job, report=report))
 
-        return one
+        return run_trial
 
-    tune.training_objective = dying_objective
-    tune.tune(study, Workspace(Path.cwd()), trials=trials)
+    tune.training_objective = fatal_objective
+    tune.tune(study, Workspace(), trials=trials)
 
 
 if __name__ == "__main__":

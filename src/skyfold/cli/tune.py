@@ -14,9 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=int, required=True, metavar="N", help="end when N trials are complete or pruned in all"
     )
-    parser.add_argument(
-        "--storage", metavar="URL", help="database of the study (default: a journal file in its folder)"
-    )
+    parser.add_argument("--storage", metavar="URL", help="database of the study (default: study.db in its folder)")
     parser.add_argument("--workers", type=int, default=1, metavar="W", help="processes to start (default: 1)")
     add_set(parser)
 
@@ -30,7 +28,7 @@ def run(given: argparse.Namespace) -> None:
     where = location_options(given)
     storage = ["--storage", given.storage] if given.storage else []
     changes = [part for override in given.overrides for part in ("--set", override)]
-    result = tune(
+    folder = tune(
         given.config,
         workspace(given),
         trials=given.trials,
@@ -42,6 +40,6 @@ def run(given: argparse.Namespace) -> None:
             *[*storage, *where, *changes],
         ],
     )
-    print(f"tuned: {result.folder} (trials.csv, history.png, importance.png)")
-    if result.best is not None:
-        print(f"train the best: {shlex.join(['skyfold', 'train', str(result.best), *where])}")
+    print(f"results: {folder} (best.yaml, trials.csv, history.png, importance.png)")
+    if (folder / "best.yaml").is_file():
+        print(f"Train the best config: {shlex.join(['skyfold', 'train', str(folder / 'best.yaml'), *where])}")

@@ -1,11 +1,11 @@
-"""Study files: what is searched, from which run, how; anything that no run knows is refused with the nearest key.
+"""Study files: the run, the search space, the sampler and the pruner; unknown keys are refused with the nearest one.
 
 A study names a run config (`base`) and, under `search`, dotted keys of it with the values to try:
 
     name: tune_unet
     base: unet_resnet34.yaml
     folds: [0]
-    trial: {training.epochs: 8}          # for the trials alone; the best config keeps the run's own
+    trial: {training.epochs: 8}          # for trials only; best.yaml keeps the run's value
     search:
       optimizer.learning_rate: {kind: float, low: 1.0e-4, high: 1.0e-2, log: true}
       model.options.decoder: {kind: categorical, choices: [unet, fpn]}
@@ -16,7 +16,7 @@ A study names a run config (`base`) and, under `search`, dotted keys of it with 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
@@ -29,13 +29,13 @@ from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 
-Value = Any  # whatever YAML can say
 When = dict[str, Any]
 
 
 class FloatRange(Strict):
-    """Numbers from low to high. form: how a number stands in the config: value; plus_minus: [-x, x], a rotation say;
-    around_one: [1 - x, 1 + x], a scale. when: {other key: value or list of values} at which this key is searched."""
+    """A number from low to high. form: what is written into the config for x: value: x; plus_minus: [-x, x], for a
+    rotation; around_one: [1 - x, 1 + x], for a scale. when: {other key: value or list of values}, the condition under
+    which this key is searched."""
 
     kind: Literal["float"]
     low: float
@@ -52,7 +52,7 @@ class FloatRange(Strict):
 
 
 class IntRange(Strict):
-    """Whole numbers from low to high, both included, every `step`-th."""
+    """An integer from low to high, both included, in steps of `step`."""
 
     kind: Literal["int"]
     low: int
@@ -70,7 +70,7 @@ class IntRange(Strict):
 
 
 class Categorical(Strict):
-    """A few values of any kind: a list of them, or {name: value} where a name reads better than the value does."""
+    """One of a few values of any type: a list, or {name: value} to give long values short names."""
 
     kind: Literal["categorical"]
     choices: Annotated[dict[str, Any], Field(min_length=1)]
@@ -83,7 +83,7 @@ class Categorical(Strict):
             return choices
         names = [choice_name(choice) for choice in choices]
         if len(set(names)) != len(names):
-            raise ValueError("a choice stands there twice")
+            raise ValueError("duplicate choice")
         return dict(zip(names, choices, strict=True))
 
 
@@ -91,7 +91,7 @@ Parameter = Annotated[FloatRange | IntRange | Categorical, Field(discriminator="
 
 
 class SamplerConfig(Strict):
-    """tpe: tree-structured Parzen estimator, after `startup_trials` random ones; random: all of them."""
+    """tpe: tree-structured Parzen estimator after `startup_trials` random trials; random: random trials only."""
 
     name: Literal["tpe", "random"] = "tpe"
     seed: Seed = 0
@@ -99,8 +99,9 @@ class SamplerConfig(Strict):
 
 
 class PrunerConfig(Strict):
-    """median: ends a trial whose best score so far is below the median of the others at the same epoch; hyperband:
-    ends all but one in `reduction_factor` at each rung. startup_trials, warmup_epochs: nothing is ended before."""
+    """median: prunes a trial whose best score so far is worse than the median of the others at the same epoch;
+    hyperband: keeps one trial in `reduction_factor` at each rung. No trial is pruned before startup_trials (median) and
+    warmup_epochs."""
 
     name: Literal["median", "hyperband", "none"] = "median"
     startup_trials: Annotated[int, Field(ge=0)] = 5
@@ -109,8 +110,8 @@ class PrunerConfig(Strict):
 
 
 class StudyConfig(Strict):
-    """base: config of the run that trials start from, relative to this file; trial: keys changed for the trials alone
-    (fewer epochs, say); folds: those whose mean validation score is the value of a trial."""
+    """base: config of the run that trials modify, relative to this file; trial: keys set for trials only (fewer epochs,
+    for instance); folds: the value of a trial is their mean validation score."""
 
     name: Name
     base: str
@@ -125,25 +126,25 @@ class StudyConfig(Strict):
     @classmethod
     def _distinct(cls, folds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(folds)) != len(folds):
-            raise ValueError("a fold stands there twice")
+            raise ValueError("duplicate fold")
         return folds
 
 
-# What may not differ between trials: their values would not be comparable, or not change at all.
-NOT_SEARCHED = {
+# Keys that may not differ between trials: values would not be comparable, or would not change.
+NOT_SEARCHABLE = {
     "name": "it is given to each trial",
-    "base": "it is the run that all trials start from",
+    "base": "it is the run that all trials modify",
     "data": "trials on other data or folds cannot be compared",
-    "target": "scores of masks and of presence cannot be compared",
+    "task": "scores of different tasks cannot be compared",
     **dict.fromkeys(PREDICTION_KEYS, "validation during training does not use it"),
 }
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, dict[str, Any]]:
-    """Read a study file. `overrides` (key=value) change the study's own keys, or keys of the run: those named under
-    `trial` there, others in `changes`, which are returned beside the config as {dotted key: value}.
+    """Read a study file. Returns its config and {dotted key: value} of `overrides` (key=value) that change the run.
 
-    ConfigError names the file, the key, and the nearest known one.
+    An override of a key of the study, or of one named under `trial`, changes the config instead. ConfigError names the
+    file, the key and the nearest known key.
     """
     values = _read(path)
     changes: dict[str, Any] = {}
@@ -154,9 +155,9 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, 
     except ValidationError as error:
         raise ConfigError(f"{path}:\n{listing(_explain(error))}") from None
     problems = [
-        *_key_problems(config.search, "search", refused=NOT_SEARCHED),
-        *_key_problems(config.trial, "trial", refused={"name": NOT_SEARCHED["name"]}),
-        *_key_problems(changes, "--set", refused={"name": NOT_SEARCHED["name"]}),
+        *_key_problems(config.search, "search", refused=NOT_SEARCHABLE),
+        *_key_problems(config.trial, "trial", refused={"name": NOT_SEARCHABLE["name"]}),
+        *_key_problems(changes, "--set", refused={"name": NOT_SEARCHABLE["name"]}),
         *_condition_problems(config.search),
         *(f"trial.{key}: also under search." for key in config.trial if key in config.search),
         *(f"--set {key}: also under search." for key in changes if key in config.search),
@@ -166,29 +167,33 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, 
     return config, changes
 
 
-def active(search: Mapping[str, Parameter], key: str, chosen: Mapping[str, Any]) -> bool:
-    """Whether `key` is searched, the keys it depends on being `chosen` (a choice by its name)."""
-    return all(
-        other in chosen and chosen[other] in _allowed(search[other], wanted)
-        for other, wanted in search[key].when.items()
-    )
+def active_params(search: Mapping[str, Parameter], value_of: Callable[[str], Any]) -> dict[str, Any]:
+    """Params with `value_of(key)` (a choice by its name) of each key whose condition holds."""
+    params: dict[str, Any] = {}
+    for key in dependency_order(search):
+        if all(
+            other in params and params[other] in _condition_values(search[other], values)
+            for other, values in search[key].when.items()
+        ):
+            params[key] = value_of(key)
+    return params
 
 
-def in_order(search: Mapping[str, Parameter]) -> Iterator[str]:
-    """The keys, each after those it depends on, otherwise as they stand in the file."""
-    given: list[str] = []
-    waiting = list(search)
-    while waiting:
-        ready = [key for key in waiting if all(other in given for other in search[key].when)]
-        if not ready:
-            raise ConfigError(f"search: {', '.join(waiting)} depend on each other in a circle.")
-        given.append(ready[0])
-        waiting.remove(ready[0])
-    yield from given
+def dependency_order(search: Mapping[str, Parameter]) -> list[str]:
+    """The keys, each after those its condition names, otherwise in the order of the file."""
+    ordered: list[str] = []
+    pending = list(search)
+    while pending:
+        ready = next((key for key in pending if all(other in ordered for other in search[key].when)), None)
+        if ready is None:
+            raise ConfigError(f"search: the conditions (when) of {', '.join(pending)} are circular.")
+        ordered.append(ready)
+        pending.remove(ready)
+    return ordered
 
 
 def choice_name(value: object) -> str:
-    """A value as one writes it in YAML on one line.
+    """A value in YAML on one line.
 
     >>> choice_name([64, 96]), choice_name(True), choice_name("unet")
     ('[64, 96]', 'true', 'unet')
@@ -207,12 +212,10 @@ def _check_range(low: float, high: float, *, log: bool, stepped: bool) -> None:
         raise ValueError("give log or step, not both")
 
 
-def _allowed(parameter: Parameter, wanted: object) -> list[Any]:
-    """What a condition's value means among the values of the parameter it names."""
-    several = wanted if isinstance(wanted, list) else [wanted]
-    if isinstance(parameter, Categorical):
-        return [choice_name(value) for value in several]
-    return several
+def _condition_values(parameter: Parameter, condition: object) -> list[Any]:
+    """The sampled values of `parameter` that fulfil a condition (a value or a list of values)."""
+    values = condition if isinstance(condition, list) else [condition]
+    return [choice_name(value) for value in values] if isinstance(parameter, Categorical) else values
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -224,8 +227,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict) or "search" not in values:
         raise ConfigError(
-            f"{path}: not a study (it has no 'search'). A study names a run config as base: and its keys "
-            "under search:; see docs/tuning.md."
+            f"{path}: not a study file (no 'search'). A study names a run config under base: and its keys under "
+            "search:; see docs/tuning.md."
         )
     return values
 
@@ -248,20 +251,22 @@ def _override(values: dict[str, Any], changes: dict[str, Any], override: str) ->
         table = values.get(first) or {}
         values[first] = {**table, rest: value} if isinstance(table, dict) else table
     elif key in StudyConfig.model_fields:
-        raise ConfigError(f"--set {override}: '{key}' of a study is changed in its file.")
+        raise ConfigError(f"--set {override}: change '{key}' in the study file instead.")
     else:
         changes[key] = value
 
 
 def _explain(error: ValidationError) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"float": FloatRange, "int": IntRange, "categorical": Categorical}
+    models |= {"sampler": SamplerConfig, "pruner": PrunerConfig}
     messages = []
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
-        if parts[0] == "search" and len(parts) > 2:  # search, the key, the kind that pydantic tried, its field
-            parts.pop(2)
+        # Of a parameter: search, the key, the kind that pydantic tried, its field.
+        model = models[parts.pop(2)] if parts[0] == "search" and len(parts) > 2 else models.get(parts[0], StudyConfig)
         where = ".".join(parts)
         if problem["type"] == "extra_forbidden":
-            known = sorted(_model_at(problem["loc"][:-1]).model_fields)
+            known = sorted(model.model_fields)
             messages.append(f"unknown key '{where}'{nearest(parts[-1], known)}. Known: {', '.join(known)}.")
         elif problem["type"].startswith("union_tag"):
             messages.append(
@@ -274,22 +279,14 @@ def _explain(error: ValidationError) -> list[str]:
     return messages
 
 
-def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
-    kinds: dict[str, type[BaseModel]] = {"float": FloatRange, "int": IntRange, "categorical": Categorical}
-    tables: dict[str, type[BaseModel]] = {"sampler": SamplerConfig, "pruner": PrunerConfig}
-    if not location:
-        return StudyConfig
-    return kinds[str(location[2])] if location[0] == "search" else tables[str(location[0])]
-
-
 def _key_problems(keys: Mapping[str, Any], place: str, *, refused: Mapping[str, str]) -> list[str]:
     problems = []
     known = _known_keys()
     for key in keys:
         first = key.split(".")[0]
-        because = next((why for table, why in refused.items() if f"{key}.".startswith(f"{table}.")), None)
-        if because is not None:
-            problems.append(f"{place}: '{key}' cannot be set here: {because}.")
+        reason = next((why for table, why in refused.items() if f"{key}.".startswith(f"{table}.")), None)
+        if reason is not None:
+            problems.append(f"{place}: '{key}' cannot be set here: {reason}.")
         elif key not in known and not _is_open(key):
             shown = [name for name in known if name.split(".")[0] not in refused and name not in refused]
             same = [name for name in shown if name.split(".")[0] == first] or sorted(shown)
@@ -298,7 +295,7 @@ def _key_problems(keys: Mapping[str, Any], place: str, *, refused: Mapping[str, 
 
 
 def _is_open(key: str) -> bool:
-    """Whether the key lies in a table whose keys the plug-ins know: they are asked once the configs can be made."""
+    """Whether the key lies in a table that a plug-in checks, once configs are built."""
     parts = key.split(".")
     if parts[0] == "augment":
         return len(parts) == 3
@@ -306,7 +303,7 @@ def _is_open(key: str) -> bool:
 
 
 def _known_keys(kind: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
-    """Dotted keys of a run config, tables too, those that may be left out among them."""
+    """Dotted keys of a run config, including tables and optional keys."""
     keys = []
     for name, field in kind.model_fields.items():
         keys.append(f"{prefix}{name}")
@@ -320,7 +317,7 @@ def _known_keys(kind: type[BaseModel] = RunConfig, prefix: str = "") -> list[str
 def _condition_problems(search: Mapping[str, Parameter]) -> list[str]:
     problems = []
     for key, parameter in search.items():
-        for other, wanted in parameter.when.items():
+        for other, condition in parameter.when.items():
             if other not in search:
                 problems.append(f"search.{key}.when: '{other}' is not searched{nearest(other, list(search))}.")
                 continue
@@ -328,13 +325,13 @@ def _condition_problems(search: Mapping[str, Parameter]) -> list[str]:
             if isinstance(governing, Categorical):
                 names = list(governing.choices)
                 problems += [
-                    f"search.{key}.when: '{value}' is no choice of {other}{nearest(value, names)}. "
-                    f"There are: {', '.join(names)}."
-                    for value in _allowed(governing, wanted)
+                    f"search.{key}.when: '{value}' is not a choice of {other}{nearest(value, names)}. "
+                    f"Available: {', '.join(names)}."
+                    for value in _condition_values(governing, condition)
                     if value not in names
                 ]
             elif isinstance(governing, FloatRange):
-                problems.append(f"search.{key}.when: {other} is a float; a condition needs an int or a categorical.")
+                problems.append(f"search.{key}.when: {other} is a float; conditions need an int or a categorical.")
     if not problems:
-        list(in_order(search))
+        dependency_order(search)
     return problems

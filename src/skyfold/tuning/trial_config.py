@@ -1,7 +1,6 @@
-"""What the values of a trial make of the run's config, and whether training would take it.
+"""The configs of trials: what params change in the run's config, and whether training accepts it.
 
-A trial's config is a file that names the run as `base:` and sets what differs; so is the best one, which train.py
-reads.
+The config of a trial, and best.yaml, is a file that names the run as `base:` and sets the keys that differ.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ from skyfold.files import write_text
 from skyfold.plugins import nearest
 from skyfold.tasks.open_run import check
 from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
-from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active, in_order
+from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active_params, dependency_order
 
-MOST_CHECKED = 96  # combinations of values; a config is read and checked in some milliseconds
+MAX_CHECKED = 96  # combinations of values, each read and checked in some milliseconds
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How configs of trials are made. base: file of the run; changes: keys set for all trials and the best config."""
+class TrialConfigs:
+    """Builds the configs of trials. base: config file of the run; changes: keys set for all trials and best.yaml."""
 
     study: StudyConfig
     base: Path
     changes: Mapping[str, Any]
 
     def text(self, params: Mapping[str, Any], *, name: str, folder: Path, for_trial: bool) -> str:
-        """The config with `params` (a choice by its name), as a file in `folder` that names the run relative to it."""
+        """YAML of the config with `params` (a choice by its name), for a file in `folder`; its `base:` is relative."""
         base = os.path.relpath(self.base.resolve(), folder.resolve())
         keys = {"base": base, "name": name, **self.overlay(params, for_trial=for_trial)}
         return str(yaml.safe_dump(keys, sort_keys=False, default_flow_style=None, width=110))
@@ -53,7 +52,7 @@ class Recipe:
         values = {key: config_value(self.study.search[key], value) for key, value in params.items()}
         given = {**self.changes, **values, **(self.study.trial if for_trial else {})}
         nested: dict[str, Any] = {}
-        for key in sorted(given, key=lambda key: key.count(".")):  # a whole table first, then keys in it
+        for key in sorted(given, key=lambda key: key.count(".")):  # a whole table before keys in it
             if key.startswith("augment."):
                 transforms = nested.get("augment", self.run().model_dump(mode="json")["augment"])
                 nested["augment"] = _with_argument(transforms, key, given[key])
@@ -65,92 +64,82 @@ class Recipe:
         return load_run(self.base)
 
     def common(self) -> RunConfig:
-        """The config of a trial but for what is searched."""
+        """The config that all trials share: no searched key is set."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.yaml"
             write_text(path, self.text({}, name=self.study.name, folder=path.parent, for_trial=True))
             return load_run(path)
 
-    def of_run(self) -> dict[str, Any] | None:
-        """The params at which a trial is the run's own config; None where the space does not hold it."""
-        run = self.run()
-        params: dict[str, Any] = {}
-        for key in in_order(self.study.search):
-            if active(self.study.search, key, params):
-                param = _param(self.study.search[key], _lookup(run, key))
-                if param is None:
-                    return None
-                params[key] = param
-        return params
+    def params_of_run(self) -> dict[str, Any] | None:
+        """The params that reproduce the run's own config; None if they lie outside the search space."""
+        run, search = self.run(), self.study.search
+        params = active_params(search, lambda key: _param(search[key], _lookup(run, key)))
+        return None if None in params.values() else params
 
 
-def check_space(recipe: Recipe) -> None:
-    """Refuse a space with values that no run takes (an encoder that is not accepted, say), before anything is fitted.
+def check_search_space(configs: TrialConfigs) -> None:
+    """ConfigError listing the values that training would refuse (an unknown encoder, for instance), and why.
 
-    All choices are tried together as far as there are at most `MOST_CHECKED` combinations, else a part of them; the
-    numbers at both ends. ConfigError lists what is refused, and why.
+    Checks all combinations of choices, or a covering set if there are more than `MAX_CHECKED`, with all numbers at
+    their low and at their high end.
     """
     refused: dict[str, str] = {}
     augments: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
-        for params in combinations(recipe.study.search):
+        for params in combinations(configs.study.search):
             path = Path(folder) / "trial.yaml"
             try:
-                write_text(path, recipe.text(params, name="trial", folder=path.parent, for_trial=True))
+                write_text(path, configs.text(params, name="trial", folder=path.parent, for_trial=True))
                 config = load_run(path)
                 check(config)
                 if hasattr(plugins.load("models", config.model.family), "predict"):
-                    raise ConfigError(f"model.family: {config.model.family} is not trained, there is nothing to tune.")
+                    raise ConfigError(f"model.family: {config.model.family} is not trained; there is nothing to tune.")
                 if repr(config.augment) not in augments:
                     Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
                     augments.add(repr(config.augment))
             except ConfigError as error:
-                said = str(error).replace(f"{path}:\n", "").replace("  - ", "").strip()
-                shown = ", ".join(f"{key} = {value}" for key, value in params.items())
-                refused.setdefault(said, shown)
+                problem = str(error).replace(f"{path}:\n", "").replace("  - ", "").strip()
+                refused.setdefault(problem, ", ".join(f"{key} = {value}" for key, value in params.items()))
     if refused:
-        problems = [f"{said} (at {shown})" for said, shown in refused.items()]
+        problems = [f"{problem} (at {params})" for problem, params in refused.items()]
         raise ConfigError(
-            "search: these trials would be refused. Take the values out, or let a key depend on another one with "
-            f"when:\n{listing(problems)}"
+            "search: training would refuse these trials. Remove the values, or make a key conditional with when:\n"
+            f"{listing(problems)}"
         )
 
 
 def combinations(search: Mapping[str, Parameter]) -> list[dict[str, Any]]:
-    """Values of all keys, choices by their names, that between them hold every choice and both ends of every range."""
+    """Params that together contain every choice (by its name) and both ends of every range."""
     ends = {
         key: list(parameter.choices) if isinstance(parameter, Categorical) else [parameter.low, parameter.high]
         for key, parameter in search.items()
     }
-    order = list(in_order(search))
-    choices = [key for key in order if isinstance(search[key], Categorical)]
+    choices = [key for key in dependency_order(search) if isinstance(search[key], Categorical)]
     together = int(np.prod([len(ends[key]) for key in choices], dtype=np.float64))
     rng = np.random.default_rng(derived_seed("combinations"))
-    if together * 2 <= MOST_CHECKED:
+    if together * 2 <= MAX_CHECKED:
         drawn = [dict(zip(choices, part, strict=True)) for part in itertools.product(*(ends[key] for key in choices))]
     else:
         most = max(len(ends[key]) for key in choices)
         shuffled = {
-            key: [list(rng.permutation(ends[key])) for _ in range(MOST_CHECKED // 2 // most + 1)] for key in choices
+            key: [list(rng.permutation(ends[key])) for _ in range(MAX_CHECKED // 2 // most + 1)] for key in choices
         }
         drawn = [
             {key: str(rounds[turn][i % len(ends[key])]) for key, rounds in shuffled.items()}
-            for turn in range(MOST_CHECKED // 2 // most + 1)
+            for turn in range(MAX_CHECKED // 2 // most + 1)
             for i in range(most)
         ]
     found = []
     for chosen, end in itertools.product(drawn, (0, -1)):
-        params: dict[str, Any] = {}
-        for key in order:
-            if active(search, key, params):
-                params[key] = chosen[key] if key in chosen else ends[key][end]
+        values = {**{key: ends[key][end] for key in search}, **chosen}
+        params = active_params(search, values.__getitem__)
         if params not in found:
             found.append(params)
     return found
 
 
 def config_value(parameter: Parameter, value: Any) -> Any:
-    """What stands in the config for a sampled value: of a choice its value, of a number what its form says."""
+    """The config's value for a sampled one: the value of a choice, a number in its `form`."""
     if isinstance(parameter, Categorical):
         return copy.deepcopy(parameter.choices[value])
     if isinstance(parameter, FloatRange) and parameter.form != "value":
@@ -159,7 +148,7 @@ def config_value(parameter: Parameter, value: Any) -> Any:
 
 
 def _param(parameter: Parameter, value: Any) -> Any:
-    """The inverse of `config_value`; None where the space does not hold `value`."""
+    """The inverse of `config_value`; None if `value` lies outside the search space."""
     if isinstance(parameter, Categorical):
         return next((name for name, choice in parameter.choices.items() if choice == value), None)
     if isinstance(parameter, FloatRange) and parameter.form != "value":
@@ -179,7 +168,7 @@ def _with_argument(transforms: list[dict[str, Any]], key: str, value: Any) -> li
     names = [transform["name"] for transform in transforms]
     if name not in names:
         raise ConfigError(
-            f"{key}: the run has no transform '{name}'{nearest(name, names)}. There are: {', '.join(names)}."
+            f"{key}: the run has no transform '{name}'{nearest(name, names)}. Available: {', '.join(names)}."
         )
     return [{**entry, argument: value} if entry["name"] == name else entry for entry in transforms]
 
@@ -193,9 +182,9 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _lookup(run: RunConfig, key: str) -> Any:
-    """The value at a dotted key, as YAML has it; None where there is none.
+    """The value at a dotted key, in YAML types; None if there is none.
 
-    A transform of `augment` is found by its name; an option that the run leaves out has the default of what takes it.
+    A transform of `augment` is found by its name. An option that the run omits has the default of its model or loss.
     """
     values: Any = run.model_dump(mode="json")
     for part in key.split("."):

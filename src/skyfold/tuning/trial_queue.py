@@ -1,96 +1,109 @@
-"""Which trial a worker does next: one that a dead worker left, else a new one, until enough are finished.
+"""Reserve the next trial of a study for a worker, and put the trials of dead workers back into the queue.
 
-A trial whose worker died goes back into the queue with its number, its params and the scores it had reported, so that
-it is neither lost nor counted twice.
+A worker holds a lock on a file of its own. The operating system releases it when the process ends, so that a killed
+worker on this host is noticed at once; one on another host is dead when its trial has had no heartbeat for a while. Its
+trial keeps its number, its params and the scores it has reported, so it is neither lost nor counted twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from skyfold.tuning import liveness
-from skyfold.tuning.file_lock import exclusive
-from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, active, in_order
-from skyfold.tuning.study import OpenStudy
+from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, active_params
+from skyfold.tuning.study import FINISHED, OpenStudy
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-MOST_DEATHS = 3  # of workers at the same epoch of a trial: then it is the trial that kills them
+MAX_DEATHS = 3  # of workers at the same epoch of a trial: then the trial is the cause
 
 
-@dataclass(frozen=True)
-class Count:
-    """Trials of a study: finished ones are complete or pruned; failed ones do not count towards those wanted."""
-
-    finished: int
-    running: int
-    waiting: int
-
-
-def count(trials: list[FrozenTrial]) -> Count:
-    states = [trial.state for trial in trials]
-    return Count(
-        finished=sum(state in FINISHED for state in states),
-        running=states.count(TrialState.RUNNING),
-        waiting=states.count(TrialState.WAITING),
-    )
-
-
-def take(opened: OpenStudy, worker: liveness.Worker, *, wanted: int, say: Callable[[str], None]) -> optuna.Trial | None:
-    """The next trial, with all its params drawn; None while those that run, and live, make up the number wanted."""
-    study = opened.study
-    with exclusive(opened.lock):
-        requeue_dead(opened, say)
-        now = count(study.get_trials(deepcopy=False))
-        if now.finished + now.running >= wanted:
+def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int, log: Callable[[str], None]) -> optuna.Trial | None:
+    """The next trial for `worker` (see `worker_lock`), a requeued one first, with all params drawn; None if finished
+    and running trials make up `n_trials`. log: receives a line for each trial whose worker died."""
+    with opened.lock():
+        _requeue_orphans(opened, log)
+        if len(opened.trials(*FINISHED, TrialState.RUNNING)) >= n_trials:
             return None
-        trial = study.ask()
-        trial.set_user_attr("worker", worker.name)
+        trial = opened.study.ask()
+        opened.storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("worker", worker)
         search = opened.config.search
-        params: dict[str, object] = {}
-        for key in in_order(search):
-            if active(search, key, params):
-                params[key] = _draw(trial, key, search[key])
+        active_params(search, lambda key: _suggest(trial, key, search[key]))
         return trial
 
 
-def put_back(opened: OpenStudy, trial: optuna.Trial) -> None:
-    """Return a trial that was interrupted to the queue."""
-    with exclusive(opened.lock):
+def requeue(opened: OpenStudy, trial: optuna.Trial) -> None:
+    """Put an interrupted trial back into the queue."""
+    with opened.lock():
         if opened.storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             opened.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
-def requeue_dead(opened: OpenStudy, say: Callable[[str], None]) -> None:
-    """Put trials whose worker is dead back into the queue, or end those that killed several; the lock is held.
+@contextmanager
+def worker_lock(folder: Path) -> Iterator[str]:
+    """Hold the lock of a new worker of the study in `folder`; yields the worker's name."""
+    name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    path = _lock_path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield name
+    path.unlink(missing_ok=True)
 
-    Under the lock a running trial without a worker's name was taken by one that died before it could write it.
-    """
-    now = liveness.file_time(opened.folder)
-    for trial in opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        worker = trial.user_attrs.get("worker")
-        if worker is not None and liveness.alive(opened.folder, worker, now=now):
+
+def _requeue_orphans(opened: OpenStudy, log: Callable[[str], None]) -> None:
+    """Put the running trials of dead workers back, or fail those that killed several; needs the study's lock."""
+    storage = opened.storage
+    stale = storage._get_stale_trial_ids(opened.study._study_id)
+    for trial in opened.trials(TrialState.RUNNING):
+        if _has_living_worker(opened.folder, trial, stale):
             continue
-        storage, key = opened.storage, trial._trial_id
-        deaths = [*trial.user_attrs.get("deaths", []), len(trial.intermediate_values)]
-        storage.set_trial_user_attr(key, "deaths", deaths)
-        if deaths.count(deaths[-1]) >= MOST_DEATHS:
-            reason = f"its worker died {MOST_DEATHS} times after epoch {deaths[-1]} (out of memory?)"
-            storage.set_trial_user_attr(key, "reason", reason)
-            storage.set_trial_state_values(key, TrialState.FAIL)
-            say(f"trial {trial.number}: failed, {reason}")
+        epoch = len(trial.intermediate_values)
+        deaths = [*trial.user_attrs.get("deaths", []), epoch]
+        storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+        if deaths.count(epoch) < MAX_DEATHS:
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            log(f"trial {trial.number}: its worker died; requeued after epoch {epoch}")
         else:
-            storage.set_trial_state_values(key, TrialState.WAITING)
-            say(f"trial {trial.number}: its worker died; back in the queue after epoch {deaths[-1]}")
-        if worker is not None:
-            liveness.forget(opened.folder, worker)
+            reason = f"its worker died {MAX_DEATHS} times after epoch {epoch} (out of memory?)"
+            storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            log(f"trial {trial.number}: failed, {reason}")
 
 
-def _draw(trial: optuna.Trial, key: str, parameter: Parameter) -> object:
-    """The trial's value of `key`: the one it was begun with, or a new one."""
+def _has_living_worker(folder: Path, trial: FrozenTrial, stale: list[int]) -> bool:
+    worker = trial.user_attrs.get("worker")
+    if worker is None:  # the study's lock is ours, so its worker died before it could write its name
+        return False
+    if not worker.startswith(f"{_host()}-"):
+        return trial._trial_id not in stale
+    path = _lock_path(folder, worker)
+    try:
+        with FileLock(path, blocking=False):
+            pass
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _lock_path(folder: Path, worker: str) -> Path:
+    return folder / "workers" / f"{worker}.lock"
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+
+
+def _suggest(trial: optuna.Trial, key: str, parameter: Parameter) -> object:
+    """The trial's value of `key`: of a requeued trial the one it had, else a new one."""
     if isinstance(parameter, Categorical):
         return trial.suggest_categorical(key, list(parameter.choices))
     if isinstance(parameter, FloatRange):
