@@ -114,7 +114,7 @@ def trials(folder, study="search"):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search.yaml", "--trials", "0"], "must be at least 1"),
+        (["search.yaml", "--trials", "0"], "give at least 1"),
         (["nowhere.yaml", "--trials", "1"], "nowhere.yaml: no such study file"),
         (["unet.yaml", "--trials", "1"], "unet.yaml: not a study file (no 'search')"),
         (["search_unet.yaml", "--trials", "1", "--set", "folds=[2]"], "no fold 2; the data set has folds 0 to 1"),
@@ -160,7 +160,7 @@ def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys, 
     killer = threading.Thread(target=kill_a_worker, args=(study,))
     killer.start()
     command = [sys.executable, str(CHILD), "search.yaml", "3"]
-    best = tune(Path("search.yaml"), Workspace(), trials=3, workers=2, worker_command=command) / "best.yaml"
+    best = tune(Path("search.yaml"), Workspace(Path.cwd()), trials=3, workers=2, worker_command=command) / "best.yaml"
     killer.join()
     output = capsys.readouterr().out
     assert "exited with code -9" in output

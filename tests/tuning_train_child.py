@@ -48,7 +48,7 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
         return run_trial
 
     tune.training_objective = fatal_objective
-    tune.tune(study, Workspace(), trials=trials)
+    tune.tune(study, Workspace(Path.cwd()), trials=trials)
 
 
 if __name__ == "__main__":
