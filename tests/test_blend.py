@@ -110,7 +110,7 @@ def test_a_run_whose_config_has_changed_since_is_not_blended(work):
     stored = work / "oof/tiny" / path.stem / "run.json"
     info = read_json(stored)
     write_json(stored, {**info, "fingerprint": {**info["fingerprint"], "rows": "of another"}})
-    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained anew.*scripts/blend.py again"):
+    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained anew.*`skyfold blend` again"):
         submit(load_blend(work / "both.yaml"), Workspace(work))
     assert not (work / "submissions").exists()
 

@@ -80,7 +80,7 @@ def _tiny_family() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A working folder in which run.py has done the whole table, and what it said."""
+    """A working folder in which `skyfold run` has done the whole table, and what it said."""
     folder = tmp_path_factory.mktemp("work")
     for name, text in CONFIGS.items():
         (folder / name).write_text(text)

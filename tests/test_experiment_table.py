@@ -76,7 +76,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def broken_off(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, int]]:
-    """A working folder in which run.py was killed after the first model; its weights, and when they were written."""
+    """A folder in which `skyfold run` was killed after the first model; its weights, and when they were written."""
     folder = tmp_path_factory.mktemp("work")
 
     def train_or_die(config: RunConfig, *arguments: Any, **options: Any) -> run_folds.RunResult:
@@ -211,7 +211,7 @@ def test_models_that_are_not_there_say_what_to_do(finished: tuple[Path, list[str
     assert isinstance(config, TableConfig)
     new, changed = experiment_table(config, path, Workspace(folder)).lines
     assert new.figures is None
-    assert new.note == f"not trained yet: scripts/run.py {path}"
+    assert new.note == f"not trained yet: skyfold run {path}"
     assert changed.figures is None
     assert "run 'unet' was trained with another config" in changed.note
 

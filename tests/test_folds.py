@@ -158,7 +158,7 @@ def test_written_folds_are_read_back(tmp_path: Path, in_time: bool) -> None:
         ("id,fold\na,0\n", "expected the columns id,fold,group"),
         ("id,fold,group\n", "no rows"),
         ("id,fold,group\na,0,0\nb,99999999999999999999,1\n", "line 3: fold '99999999999999999999' of id 'b'"),
-        ("", r"the file is empty. .*run scripts/prepare\.py again"),
+        ("", r"the file is empty. .*run `skyfold prepare` again"),
         (
             "id,fold,group,time,trained_before\na,-1,0,1979-13,\nb,0,1,1981-01,1980-02\n",
             "line 2: '1979-13' of id 'a' is",
@@ -183,7 +183,7 @@ def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folds.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff\xfe")
-    with pytest.raises(DataLayoutError, match=r"folds\.csv: not a readable CSV file .*scripts/prepare\.py"):
+    with pytest.raises(DataLayoutError, match=r"folds\.csv: not a readable CSV file .*`skyfold prepare`"):
         read_folds(tmp_path / "folds.csv")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataLayoutError, match=r"folder\.csv: a folder, expected a CSV file"):
@@ -191,5 +191,5 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DataLayoutError, match=r"prepare\.py"):
+    with pytest.raises(DataLayoutError, match=r"skyfold prepare"):
         read_folds(tmp_path / "folds.csv")

@@ -90,7 +90,7 @@ def test_sums_of_events_score_as_their_samples_do():
 
 
 def test_damaged_sums_and_missing_ones_are_told_apart(tmp_path):
-    with pytest.raises(OofMismatch, match=r"not scored yet.*scripts/run\.py"):
+    with pytest.raises(OofMismatch, match=r"not scored yet.*`skyfold run`"):
         read_sums(tmp_path)
     whole = write_sums(tmp_path, sums(year((300.0, 500.0)), year((200.0, 100.0)))).read_text()
     for text in (whole[:-40], "", whole.replace("mae_by_f1", "dice"), whole.replace("error", "sum")):

@@ -67,7 +67,7 @@ def test_a_run_without_scores_yet_has_empty_cells(tmp_path):
 
 
 def test_no_runs_says_what_to_do(tmp_path):
-    with pytest.raises(DataLayoutError, match=r"train\.py"):
+    with pytest.raises(DataLayoutError, match=r"skyfold train"):
         leaderboard("sky", Workspace(tmp_path))
 
 

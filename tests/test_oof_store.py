@@ -55,7 +55,7 @@ def test_other_folds_are_refused(tmp_path):
 
 
 def test_no_run_says_what_to_do(tmp_path):
-    with pytest.raises(OofMismatch, match=r"train\.py"):
+    with pytest.raises(OofMismatch, match=r"skyfold train"):
         read_run(tmp_path / "nothing", FOLDS)
 
 

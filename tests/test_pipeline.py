@@ -66,13 +66,9 @@ classifier_gate: gate.yaml
 }
 
 
-def script(name):
-    return lambda arguments: main([name, *arguments])
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A working folder in which run.py has done everything that `blend.yaml` asks for."""
+    """A working folder in which `skyfold run` has done everything that `blend.yaml` asks for."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "configs").mkdir()
     for name, text in CONFIGS.items():
@@ -80,7 +76,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SKYFOLD_DATA", raising=False)
         patch.chdir(folder)
-        assert script("run")(["blend.yaml"]) == 0
+        assert main(["run", "blend.yaml"]) == 0
     return folder
 
 
@@ -136,7 +132,7 @@ def test_naive_is_never_below_cross_fitted_and_optimism_is_their_difference(fini
 def test_the_script_scores_the_submission_as_the_job_did(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished)
     monkeypatch.delenv("SKYFOLD_DATA", raising=False)
-    assert script("score")(["data.yaml", "submissions/tiny/both.csv", "--truth", "data/tiny/test_truth.csv"]) == 0
+    assert main(["score", "data.yaml", "submissions/tiny/both.csv", "--truth", "data/tiny/test_truth.csv"]) == 0
     printed = capsys.readouterr().out
     recorded = json.loads((finished / "submissions" / "tiny" / "both.test_scores.json").read_text())["scores"]["final"]
     assert f"mean_dice: {recorded:.6f} (15 images)" in printed
@@ -147,13 +143,13 @@ def test_truth_against_itself_scores_one(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished)
     monkeypatch.delenv("SKYFOLD_DATA", raising=False)
     truth = "data/tiny/test_truth.csv"
-    assert script("score")(["data.yaml", truth, "--truth", truth]) == 0
+    assert main(["score", "data.yaml", truth, "--truth", truth]) == 0
     assert "mean_dice: 1.000000" in capsys.readouterr().out
 
 
 def test_a_second_time_trains_nothing_again(work, capsys):
     before = {path: path.stat().st_mtime_ns for path in work.rglob("values.npy")}
-    assert script("run")(["blend.yaml"]) == 0
+    assert main(["run", "blend.yaml"]) == 0
     assert {path: path.stat().st_mtime_ns for path in work.rglob("values.npy")} == before
 
 
@@ -168,18 +164,18 @@ def test_the_stages_alone_do_what_the_job_did(work, capsys):
         ("blend", ["blend.yaml"]),
         ("submit", ["blend.yaml"]),
     ]:
-        assert script(name)(arguments) == 0
+        assert main([name, *arguments]) == 0
     assert (work / "submissions" / "tiny" / "both.csv").read_bytes() == wanted
 
 
 def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
     store_gate(work)
-    assert script("blend")(["gated.yaml"]) == 0
+    assert main(["blend", "gated.yaml"]) == 0
     scores = json.loads((work / "oof" / "tiny" / "gated" / "blend.json").read_text())["scores"]
     # The oracle may empty a mask that hits nothing anyway, which scores the same: both keep or gain every map.
     assert scores["final"]["cv_in_sample"] >= scores["baselines"]["oracle"] - 1e-9
     assert scores["gains"]["gate"]["value"] > 0
-    assert script("submit")(["gated.yaml"]) == 0
+    assert main(["submit", "gated.yaml"]) == 0
     tables = {
         name: pd.read_csv(work / "submissions" / "tiny" / f"{name}.csv", keep_default_na=False)["EncodedPixels"]
         for name in ("gated", "gated_before_gate")
@@ -191,25 +187,25 @@ def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
 
 def test_stacked_presence_is_fitted_without_the_scored_fold_and_hands_in_too(work):
     store_gate(work, wrong=[0, 1, 2])
-    assert script("blend")(["stacked.yaml"]) == 0
+    assert main(["blend", "stacked.yaml"]) == 0
     result = json.loads((work / "oof" / "tiny" / "stacked" / "blend.json").read_text())
     coef = np.array(result["presence_stack"]["coef_"])
     assert (coef.argmax(axis=1) == coef.shape[1] - 1).all()  # brightness knows little, the classifier nearly all
     assert result["scores"]["final"]["cv_cross_fitted"] > result["scores"]["before_gate"]["cv_cross_fitted"]
-    assert script("submit")(["stacked.yaml"]) == 0
+    assert main(["submit", "stacked.yaml"]) == 0
     assert (work / "submissions" / "tiny" / "stacked.csv").is_file()
 
 
 def test_a_classifier_of_pure_error_does_no_harm_before_the_gate(work):
     store_gate(work, wrong=range(0, 30, 2))
-    assert script("blend")(["gated.yaml"]) == 0
+    assert main(["blend", "gated.yaml"]) == 0
     gated = json.loads((work / "oof" / "tiny" / "gated" / "blend.json").read_text())["scores"]
     plain = json.loads((work / "oof" / "tiny" / "both" / "blend.json").read_text())["scores"]
     assert gated["before_gate"] == plain["final"]
 
 
 def test_leaderboard_shows_runs_blends_and_baselines_and_writes_a_page(work, capsys):
-    assert script("leaderboard")(["tiny", "--html", "board.html"]) == 0
+    assert main(["leaderboard", "tiny", "--html", "board.html"]) == 0
     printed = capsys.readouterr().out
     for name in ("bright", "lowest", "both", "all empty", "best single at 0.5", "perfect classifier"):
         assert name in printed
@@ -221,14 +217,14 @@ def test_leaderboard_shows_runs_blends_and_baselines_and_writes_a_page(work, cap
 def test_a_changed_blend_is_not_handed_in_with_old_thresholds(work, capsys):
     (work / "blend.yaml").write_text(CONFIGS["blend.yaml"].replace("[0, 20]", "[0, 40]"))
     before = (work / "submissions" / "tiny" / "both.csv").read_bytes()
-    assert script("submit")(["blend.yaml"]) == 2
-    assert "Run scripts/blend.py again" in capsys.readouterr().err
+    assert main(["submit", "blend.yaml"]) == 2
+    assert "Run `skyfold blend` again" in capsys.readouterr().err
     assert (work / "submissions" / "tiny" / "both.csv").read_bytes() == before
 
 
 def test_a_run_that_was_not_trained_is_named(work, capsys):
     shutil.rmtree(work / "oof" / "tiny" / "lowest")
-    assert script("blend")(["blend.yaml"]) == 2
+    assert main(["blend", "blend.yaml"]) == 2
     assert "lowest" in capsys.readouterr().err
 
 
@@ -237,7 +233,7 @@ def test_new_folds_make_old_runs_unusable(work, capsys):
     lines = path.read_text().splitlines()
     swapped = [line.replace(",0,", ",x,").replace(",1,", ",0,").replace(",x,", ",1,") for line in lines]
     path.write_text("\n".join(swapped) + "\n")
-    assert script("blend")(["blend.yaml"]) == 2
+    assert main(["blend", "blend.yaml"]) == 2
     assert "other folds" in capsys.readouterr().err
 
 
@@ -245,7 +241,7 @@ def test_a_cut_image_is_named_and_no_folds_are_written(work, capsys):
     shutil.rmtree(work / "oof")
     image = sorted((work / "data" / "tiny" / "train_images").glob("*.jpg"))[3]
     image.write_bytes(image.read_bytes()[:900])
-    assert script("prepare")(["data.yaml"]) == 2
+    assert main(["prepare", "data.yaml"]) == 2
     assert image.name in capsys.readouterr().err
     assert not (work / "oof").exists()
 
@@ -264,7 +260,7 @@ def test_a_cut_image_is_named_and_no_folds_are_written(work, capsys):
 )
 def test_mistakes_end_with_one_message_and_exit_code_2(work, capsys, arguments, message):
     name, rest = arguments
-    assert script(name)(rest) == 2
+    assert main([name, *rest]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
@@ -286,14 +282,14 @@ def test_a_blend_may_not_take_the_name_of_a_run(work, capsys, name):
         f"name: {name}" if line.startswith("name:") else line for line in CONFIGS["gated.yaml"].splitlines()
     )
     (work / "gated.yaml").write_text(text)
-    assert script("blend")(["gated.yaml"]) == 2
+    assert main(["blend", "gated.yaml"]) == 2
     assert "a name each of their own" in capsys.readouterr().err
     assert (work / "oof" / "tiny" / "bright" / "run.json").read_bytes() == before
 
 
 def test_the_same_run_twice_is_refused(work, capsys):
     (work / "blend.yaml").write_text(CONFIGS["blend.yaml"].replace("lowest.yaml", "bright.yaml"))
-    assert script("blend")(["blend.yaml"]) == 2
+    assert main(["blend", "blend.yaml"]) == 2
     assert "a name each of their own" in capsys.readouterr().err
 
 
@@ -303,14 +299,14 @@ def test_changed_masks_are_noticed_before_old_predictions_are_used(work, capsys)
     full = table.index[table["EncodedPixels"] != ""][0]
     table.loc[full, "EncodedPixels"] = ""
     table.to_csv(path, index=False)
-    assert script("train")(["bright.yaml"]) == 2
+    assert main(["train", "bright.yaml"]) == 2
     assert "other training images or masks" in capsys.readouterr().err
 
 
 def test_files_that_were_only_copied_again_are_the_same_data(work):
     for path in (work / "data" / "tiny").rglob("*.jpg"):
         path.touch()
-    assert script("train")(["bright.yaml"]) == 0
+    assert main(["train", "bright.yaml"]) == 0
 
 
 def test_a_changed_test_image_is_predicted_again(work):
@@ -318,7 +314,7 @@ def test_a_changed_test_image_is_predicted_again(work):
     images[0].write_bytes(images[1].read_bytes())
     values = work / "oof" / "tiny" / "bright" / "test" / "values.npy"
     before = np.load(values)
-    assert script("train")(["bright.yaml"]) == 0
+    assert main(["train", "bright.yaml"]) == 0
     after = np.load(values)
     assert (before != after).any(axis=(1, 2, 3)).sum() == 1
 
@@ -329,7 +325,7 @@ def test_an_image_lost_after_folds_were_made_is_named_by_every_stage(work, capsy
     table = work / "data" / "tiny" / "train.csv"
     table.write_text("".join(line for line in table.open() if image.name not in line))
     for name, config in [("prepare", "data.yaml"), ("train", "bright.yaml"), ("blend", "blend.yaml")]:
-        assert script(name)([config]) == 2
+        assert main([name, config]) == 2
         error = capsys.readouterr().err
         assert f"'{image.name}' is not in the data" in error
         assert "folds.csv" in error
@@ -337,7 +333,7 @@ def test_an_image_lost_after_folds_were_made_is_named_by_every_stage(work, capsy
 
 def test_another_number_of_folds_than_was_made_is_refused(work, capsys):
     (work / "data.yaml").write_text(CONFIGS["data.yaml"].replace("k: 3", "k: 5"))
-    assert script("prepare")(["data.yaml"]) == 2
+    assert main(["prepare", "data.yaml"]) == 2
     assert "made with k = 3; the config says k = 5" in capsys.readouterr().err
 
 
@@ -348,10 +344,10 @@ def test_damaged_files_of_a_run_are_named_with_the_remedy(work, capsys, file, da
     path.write_bytes(path.read_bytes()[:40])
     if damage == "gone":
         path.unlink()
-    assert script("blend")(["blend.yaml"]) == 2
+    assert main(["blend", "blend.yaml"]) == 2
     error = capsys.readouterr().err
     assert "bright" in error
-    assert "train.py" in error
+    assert "skyfold train" in error
 
 
 def test_a_damaged_cache_is_made_again(work):
@@ -359,13 +355,13 @@ def test_a_damaged_cache_is_made_again(work):
         path.write_bytes(path.read_bytes()[:40])
     for path in (work / "data" / ".cache").rglob("complete.npy"):
         path.unlink()
-    assert script("run")(["blend.yaml"]) == 0
+    assert main(["run", "blend.yaml"]) == 0
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(work, capsys):
     shutil.rmtree(work / "submissions")
     (work / "submissions").write_text("a file where a folder should be")
-    assert script("submit")(["blend.yaml"]) == 2
+    assert main(["submit", "blend.yaml"]) == 2
     assert "submissions" in capsys.readouterr().err
 
 
@@ -373,6 +369,6 @@ def test_a_config_that_does_not_fit_the_images_begins_no_run(work, capsys):
     """Mended, the same name can be trained without --restart."""
     turned = CONFIGS["gate.yaml"] + "augment: [{name: RandomRotate90}]\n"
     (work / "gate.yaml").write_text(turned)
-    assert script("train")(["gate.yaml"]) == 2
+    assert main(["train", "gate.yaml"]) == 2
     assert "RandomRotate90" in capsys.readouterr().err
     assert not (work / "oof" / "tiny" / "gate").exists()

@@ -2,7 +2,7 @@
 
 
 class SkyfoldError(Exception):
-    """Base of every error a user can mend; scripts print its message without a traceback."""
+    """Base of every error a user can mend; commands print its message without a traceback."""
 
 
 class ConfigError(SkyfoldError):

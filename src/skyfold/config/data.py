@@ -57,6 +57,6 @@ class DataConfig(Strict):
 
 
 class DatasetConfig(Strict):
-    """A data set alone: what prepare.py and score.py need."""
+    """A data set alone: what `skyfold prepare` and `skyfold score` need."""
 
     data: DataConfig

@@ -70,8 +70,8 @@ def read_sums(folder: Path) -> ForecastSums:
     """What `write_sums` wrote. OofMismatch where the run in `folder` was not scored yet, DamagedFile where cut off."""
     path = folder / FILE
     if not path.is_file():
-        raise OofMismatch(f"{path}: not scored yet. Run scripts/run.py with a config whose `forecasts` name this one.")
-    damaged = DamagedFile(f"{path}: not what was written there. Delete it and run scripts/run.py again.")
+        raise OofMismatch(f"{path}: not scored yet. Run `skyfold run` with a config whose `forecasts` name this one.")
+    damaged = DamagedFile(f"{path}: not what was written there. Delete it and run `skyfold run` again.")
     try:
         table = pd.read_csv(path, dtype={"case": str, "figure": str, "lead": str}, keep_default_na=False)
         names, leads, cases = (list(dict.fromkeys(table[name])) for name in ("figure", "lead", "case"))
@@ -94,7 +94,7 @@ def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
     if not np.array_equal(ours.cases, theirs.cases):
         alone = sorted(set(ours.cases.tolist()) ^ set(theirs.cases.tolist()))
         what = f", '{alone[0]}' is of one alone" if alone else ", their order differs"
-        raise OofMismatch(f"not the same dates or events{what}. Score both with one config of scripts/run.py")
+        raise OofMismatch(f"not the same dates or events{what}. Score both with one config of `skyfold run`")
     return paired_difference(ours.metric, ours.contest, theirs.contest)
 
 

@@ -91,7 +91,7 @@ def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> Stored
     if run.info.fingerprint.rows != config.hash():
         raise OofMismatch(
             f"run '{config.name}' was trained with another config than its file has now. Train it again with "
-            "scripts/train.py --restart, or take back what was changed."
+            "skyfold train --restart, or take back what was changed."
         )
     return run
 
@@ -231,10 +231,10 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     """What `blend` wrote; ConfigError where it has not run with this config."""
     path = workspace.run(config.data.folder, config.name) / "blend.json"
     if not path.is_file():
-        raise ConfigError(f"{path}: not there yet. Run scripts/blend.py on the config first.")
+        raise ConfigError(f"{path}: not there yet. Run `skyfold blend` on the config first.")
     result: JsonDict = read_json(path)
     if _changed(result, config):
-        raise ConfigError(f"{path}: made with another version of this config. Run scripts/blend.py again.")
+        raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
     return result
 
 

@@ -87,7 +87,7 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
     lines: list[Line] = []
     first: Path | None = None
     for row in config.models:
-        figures, note, gain = None, f"not trained yet: scripts/run.py {path}", None
+        figures, note, gain = None, f"not trained yet: skyfold run {path}", None
         try:
             file = row_file(config, row, path, workspace)
             if (folder := _stored(row, file, config, workspace)) is not None:
@@ -209,7 +209,7 @@ def _members(
     members = [(run, read_member(run, context.folds, workspace)) for run in runs]
     for config, run in members:
         if run.info.fingerprint.different(made_of[config.name]):
-            raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: scripts/blend.py {path}")
+            raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: skyfold blend {path}")
     return members
 
 

@@ -19,9 +19,7 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
     folder = workspace.oof(name)
     runs = sorted(path.parent for path in folder.glob("*/run.json"))
     if not runs:
-        raise DataLayoutError(
-            f"{folder}: no runs here. Train one with scripts/train.py CONFIG, or name another data set."
-        )
+        raise DataLayoutError(f"{folder}: no runs here. Train one with skyfold train CONFIG, or name another data set.")
     entries: list[Row] = []
     unreadable: list[Row] = []
     for run in runs:

@@ -84,7 +84,7 @@ def _sums_of(folder: Path, data: Dataset, rows: np.ndarray) -> ForecastSums:
     cases = data.train.ids[rows] if data.train.groups is None else data.train.groups[rows].astype(str)
     if set(sums.cases.tolist()) != set(cases.tolist()):
         raise OofMismatch(
-            f"{folder}: scored last on {len(sums.cases)} other dates or events than this config's. Run scripts/run.py "
+            f"{folder}: scored last on {len(sums.cases)} other dates or events than this config's. Run `skyfold run` "
             "with this config again; what is forecast already is not made anew."
         )
     return sums
@@ -99,7 +99,7 @@ def _refuse_changed(model: ForecastModel, run: RunConfig | None, folder: Path) -
     if changed:
         raise OofMismatch(
             f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "
-            "another name and make it with scripts/run.py, or take back what was changed."
+            "another name and make it with `skyfold run`, or take back what was changed."
         )
 
 

@@ -30,7 +30,7 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
     if not folder.is_dir():
         raise DataLayoutError(
             f"{folder}: no such folder. Put the contest's files there, name their folder with --data, "
-            "or write a small procedural sample: scripts/prepare.py CONFIG --sample."
+            "or write a small procedural sample: skyfold prepare CONFIG --sample."
         )
     competition = build(data.competition, data.options, folder)
     lines = [competition.check(folder)]

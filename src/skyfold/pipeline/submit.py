@@ -103,7 +103,7 @@ def _refuse_stale(result: JsonDict, config: BlendConfig, workspace: Workspace) -
         if (folder / "run.json").is_file() and read_info(folder).fingerprint.different(made_of):
             raise OofMismatch(
                 f"run '{run['name']}' was trained anew, with another config, since '{config.name}' was blended. Run "
-                "scripts/blend.py again."
+                "`skyfold blend` again."
             )
 
 

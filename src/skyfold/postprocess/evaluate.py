@@ -127,7 +127,7 @@ def difference(
             where = "" if len(a) != len(b) else f", first in row {int((a[name] != b[name]).to_numpy().argmax()) + 2}"
             raise OofMismatch(
                 f"{ours} and {theirs}: not the same {name}s{where}. Compare blends of one folds.csv, made again with "
-                "scripts/blend.py."
+                "`skyfold blend`."
             )
     columns = [column] if metric.startswith("mean_") else [f"{column}_{name}" for name in COUNTED]
     chosen = cast(Metric, MeanOfMaps() if metric.startswith("mean_") else METRICS[metric]())
@@ -176,17 +176,17 @@ def _is_mean_of_maps(metric: Metric) -> bool:
 
 def _read_rows(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise OofMismatch(f"{path}: no scores per image here. Write them with scripts/blend.py.")
+        raise OofMismatch(f"{path}: no scores per image here. Write them with `skyfold blend`.")
     try:
         return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
     except ValueError as error:  # of pandas, where the file is empty or no table
-        raise DamagedFile(f"{path}: not what was written there ({error}). Run scripts/blend.py again.") from None
+        raise DamagedFile(f"{path}: not what was written there ({error}). Run `skyfold blend` again.") from None
 
 
 def _of_classes(table: pd.DataFrame, path: Path, column: str) -> np.ndarray:
     classes = _classes(table, column)
     if not classes:
-        raise OofMismatch(f"{path}: no column '{column} <class>'. Write it again with scripts/blend.py.")
+        raise OofMismatch(f"{path}: no column '{column} <class>'. Write it again with `skyfold blend`.")
     values: np.ndarray = table[[f"{column} {name}" for name in classes]].to_numpy(dtype=np.float64)
     return values
 

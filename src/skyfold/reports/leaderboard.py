@@ -118,7 +118,7 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
     """A blend, and the baselines it was compared with. submissions: folder of the data set's submissions."""
     result = read_json(folder / "blend.json")
     if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
-        raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run scripts/blend.py again.")
+        raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run skyfold blend again.")
     scores = result["scores"]
     tested = _test_scores(submissions, result["name"])
     baselines = scores["baselines"]

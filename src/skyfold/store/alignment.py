@@ -65,7 +65,7 @@ def _require_same_ids(first: StoredRun, run: StoredRun) -> None:
                 has, lacks = (first, run) if other is None else (run, first)
                 raise OofMismatch(
                     f"run '{has.info.name}' has {part} predictions, run '{lacks.info.name}' has none. "
-                    "Run scripts/train.py on it again, with the test part in place."
+                    "Run `skyfold train` on it again, with the test part in place."
                 )
             continue
         if not np.array_equal(one.ids, other.ids):

@@ -17,7 +17,7 @@ from skyfold.types import Split
 
 COLUMNS = ["id", "fold", "group"]
 TIME_COLUMNS = ["time", "trained_before"]
-REMEDY = "Take it from a backup, or delete it and run scripts/prepare.py again."
+REMEDY = "Take it from a backup, or delete it and run `skyfold prepare` again."
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def read_folds(path: Path) -> Folds:
     """Read what `write_folds` wrote; DataLayoutError names the rows that are wrong."""
     if not path.is_file():
         kind = "a folder, expected a CSV file" if path.is_dir() else "no such file"
-        raise DataLayoutError(f"{path}: {kind}. Write it with scripts/prepare.py.")
+        raise DataLayoutError(f"{path}: {kind}. Write it with `skyfold prepare`.")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets put a byte order mark first
             lines = list(csv.reader(file))

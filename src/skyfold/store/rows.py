@@ -21,7 +21,7 @@ from skyfold.files import digest, read_json, write_atomic, write_json
 
 CHUNK_BYTES = 64 << 20
 REMEDY = (
-    "The command that wrote it does so again: scripts/train.py CONFIG, of forecasts scripts/run.py CONFIG; a cache may "
+    "The command that wrote it does so again: skyfold train CONFIG, of forecasts skyfold run CONFIG; a cache may "
     "be deleted at any time."
 )
 
@@ -58,7 +58,7 @@ class RowStore:
     def open(cls, folder: Path) -> RowStore:
         """Open to read; OofMismatch where `folder` holds no store."""
         if not (folder / "rows.json").is_file():
-            raise OofMismatch(f"{folder}: no stored rows here. Run the stage that writes them, train.py or prepare.py.")
+            raise OofMismatch(f"{folder}: no stored rows here. Run `skyfold train` or `skyfold prepare` first.")
         return cls(folder, writable=False)
 
     @classmethod

@@ -23,7 +23,7 @@ from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.types import JsonDict, Predictions
 
-RETRAIN = "scripts/train.py CONFIG"
+RETRAIN = "skyfold train CONFIG"
 # Parts of a fingerprint that a stored run cannot be resumed with another value of, in words.
 CHANGES = {
     "rows": "another config",
@@ -138,7 +138,7 @@ def open_rows(
 def read_info(folder: Path) -> RunInfo:
     path = folder / "run.json"
     if not path.is_file():
-        raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: scripts/train.py CONFIG.")
+        raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: skyfold train CONFIG.")
     try:
         values: dict[str, Any] = read_json(path)
     except DamagedFile:
@@ -174,7 +174,7 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
         lacking = sorted(set(folds.fold[missing].tolist()))
         raise OofMismatch(
             f"run '{info.name}' has no out-of-fold prediction for {len(missing)} of {len(oof.ids)} ids, first "
-            f"'{oof.ids[missing[0]]}' (folds {lacking}). Go on with scripts/train.py, the same command resumes."
+            f"'{oof.ids[missing[0]]}' (folds {lacking}). Go on with `skyfold train`, the same command resumes."
         )
     test = None
     if (folder / "test" / "rows.json").is_file():
@@ -183,7 +183,7 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
             first = test.ids[~test.has_prediction][0]
             raise OofMismatch(
                 f"run '{info.name}' has no test prediction for {(~test.has_prediction).sum()} of {len(test.ids)} ids, "
-                f"first '{first}'. Go on with scripts/train.py, the same command resumes."
+                f"first '{first}'. Go on with `skyfold train`, the same command resumes."
             )
     return StoredRun(folder, info, oof, test)
 

@@ -59,7 +59,7 @@ def run_folds(
     config = objective.config
     chosen = _chosen_folds(folds, only_folds)
     if not np.array_equal(train.ids, folds.ids):
-        raise ConfigError("folds.csv lists other samples than the training data hold. Run scripts/prepare.py again.")
+        raise ConfigError("folds.csv lists other samples than the training data hold. Run `skyfold prepare` again.")
     # Before anything is written: what the config asks for may not fit these images.
     teacher = find_teacher(config, run_folder.parent, folds, test) if config.pseudo_labels else None
     init = None

@@ -30,7 +30,7 @@ def write_best(configs: TrialConfigs, folder: Path, trial: FrozenTrial, *, score
     folds = ", ".join(str(fold) for fold in configs.study.folds)
     comment = (
         f"# Best of study '{configs.study.name}': trial {trial.number}, {score} {trial.values[0]:.4f}, fold {folds}.\n"
-        f"#     python scripts/train.py {path}\n"
+        f"#     skyfold train {path}\n"
     )
     text = comment + configs.text(trial.params, name=f"{configs.study.name}_best", folder=folder, for_trial=False)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
