@@ -14,7 +14,7 @@ from skyfold.forecasting.baselines import edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
 from skyfold.forecasting.baselines._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
-from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
+from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation, predict
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
@@ -42,18 +42,18 @@ def score(forecast: np.ndarray, year: int) -> float:
     return MAE_BY_F1.score(MAE_BY_F1.stats(target=of.truth[None], pred=forecast[None], valid=of.valid[None]))
 
 
-def test_the_constant_of_least_deviation_is_the_median():
+def test_the_intercept_of_least_absolute_deviation_is_the_median():
     target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
-    weights = least_deviation(np.zeros((5, 1), dtype=np.float32), target)
-    assert applied(weights, np.zeros((1, 1), dtype=np.float32))[0] == pytest.approx(3, abs=1)
+    weights = least_absolute_deviation(np.zeros((5, 1), dtype=np.float32), target)
+    assert predict(weights, np.zeros((1, 1), dtype=np.float32))[0] == pytest.approx(3, abs=1)
 
 
-def test_least_deviation_is_not_moved_by_a_few_wild_values():
+def test_least_absolute_deviation_is_not_moved_by_a_few_wild_values():
     rng = np.random.default_rng(0)
     features = rng.uniform(0, 250, (4000, 2)).astype(np.float32)
     target = features @ np.array([0.7, 0.2], dtype=np.float32) + 5
     target[::10] = 250  # least squares would say 31 in place of 5
-    np.testing.assert_allclose(least_deviation(features, target), [0.7, 0.2, 5], atol=0.2)
+    np.testing.assert_allclose(least_absolute_deviation(features, target), [0.7, 0.2, 5], atol=0.2)
 
 
 def test_worth_is_what_one_more_hit_or_false_alarm_changes():

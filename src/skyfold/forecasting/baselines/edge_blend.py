@@ -18,7 +18,7 @@ from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
-from skyfold.forecasting.baselines._least_deviation import applied, least_deviation
+from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation, predict
 from skyfold.forecasting.baselines._options import checked
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
@@ -136,7 +136,7 @@ def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.
         chosen = features.of(cells)
         columns.append(_departures(chosen))
         truths.append(truth[cells] - chosen.column(BASE))
-    return least_deviation(np.concatenate(columns), np.concatenate(truths), RIDGE)
+    return least_absolute_deviation(np.concatenate(columns), np.concatenate(truths), RIDGE)
 
 
 def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
@@ -144,7 +144,7 @@ def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
     blended, columns = features.column(BASE), _departures(features)
     for lead, own in enumerate(weights):
         cells = features.leads == lead
-        blended[cells] += applied(own, columns[cells])
+        blended[cells] += predict(own, columns[cells])
     return np.clip(blended, 0.0, FULL)
 
 
