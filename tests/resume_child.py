@@ -25,14 +25,14 @@ KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
 def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str = "0") -> None:
     from skyfold.config.run import RunConfig
-    from skyfold.training import run_folds
+    from skyfold.pipeline import train
     from skyfold.workspace import Workspace
 
     if kind:
         arm(kind, int(number), float(share))
-    # train() calls run_folds by its name; an interval of 0 writes a checkpoint after every epoch.
-    run_folds.run_folds = partial(run_folds.run_folds, checkpoint_seconds=0)
-    run_folds.train(RunConfig.model_validate(config(setting)), Workspace(root=root, data_from=root / "images"))
+    # An interval of 0 writes a checkpoint after every epoch.
+    train.run_folds = partial(train.run_folds, checkpoint_seconds=0)
+    train.train(RunConfig.model_validate(config(setting)), Workspace(root=root, data_from=root / "images"))
 
 
 def config(setting: str) -> dict:
@@ -45,7 +45,7 @@ def config(setting: str) -> dict:
         "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS},
         "image": {"size": [64, 64]},
         "model": {"family": "plain_unet", "options": {"filters": [8, 16, 32]}},  # small: it is started forty times
-        "training": {"epochs": 3, "batch_size": 4, "precision": setting, "ema": 0.8},
+        "training": {"epochs": 3, "batch_size": 4, "mixed_precision": setting, "ema": 0.8},
         "augment": [
             {"name": "HorizontalFlip", "p": 0.5},
             {"name": "Affine", "rotate": [-20, 20], "p": 0.8},

@@ -18,9 +18,10 @@ from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
 from skyfold.metrics.segmentation import dice_score, iou_score
+from skyfold.pipeline import train as training
 from skyfold.pipeline.experiment_table import ExperimentTable, as_text, experiment_table
 from skyfold.pipeline.run import run_job
-from skyfold.training import run_folds
+from skyfold.training.run_folds import RunResult
 from skyfold.workspace import Workspace
 
 CONFIGS = {
@@ -79,14 +80,14 @@ def broken_off(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Pat
     """A folder in which `skyfold run` was killed after the first model; its weights, and when they were written."""
     folder = tmp_path_factory.mktemp("work")
 
-    def train_or_die(config: RunConfig, *arguments: Any, **options: Any) -> run_folds.RunResult:
+    def train_or_die(config: RunConfig, *arguments: Any, **options: Any) -> RunResult:
         if config.name == "bagging":
             raise Killed
         return train(config, *arguments, **options)
 
-    train = run_folds.train
+    train = training.train
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folds, "train", train_or_die)
+        patch.setattr(training, "train", train_or_die)
         with pytest.raises(Killed):
             run_job(written(folder), Workspace(folder), log=lambda line: None)
     return folder, weights_in(folder)

@@ -29,9 +29,11 @@ from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.pipeline.train import train
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.training_history import read_history
+from skyfold.tasks import build_task
 from skyfold.tasks.open_run import check
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.types import Samples
@@ -239,13 +241,13 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
     )
     contest = build("arctic_sea_ice", {"grid": [8, 8]})
     arrays = forecast_arrays(samples, anomalies.build(least_years=2))
-    job = FoldTrainer(config, contest, arrays, Path("nowhere"), "", 0)
+    task = build_task(config, contest)
+    job = FoldTrainer(task, arrays, Path("nowhere"), Fingerprint(), 0)
     assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected
-    told = FoldTrainer(
-        config, contest, forecast_arrays(samples, anomalies.build(least_years=9)), Path("nowhere"), "", 0
-    )
+    short = forecast_arrays(samples, anomalies.build(least_years=9))
+    told = FoldTrainer(task, short, Path("nowhere"), Fingerprint(), 0)
     with pytest.raises(ConfigError, match="fold 0: no sample to fit it on"):
         told.split(folds, 0, 0)
     if newest is not None:
-        with pytest.raises(ConfigError, match=r"frame_adapter\.max_train_size: these data have no order in time"):
+        with pytest.raises(ConfigError, match=r"frame_adapter\.max_train_size: these samples have no order in time"):
             job.split(replace(folds, times=None, trained_before=None), 0, 0)

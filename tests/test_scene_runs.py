@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from skyfold.config.run import RunConfig
 from skyfold.data import scene_arrays as scenes_of_run
 from skyfold.data.images import read_image, resize
 from skyfold.errors import ConfigError
+from skyfold.pipeline import train
 from skyfold.pipeline.prepare import prepare
 from skyfold.store.folds import read_folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_run
-from skyfold.training import run_folds
+from skyfold.tasks.open_run import check
 from skyfold.training.network import Network
 from skyfold.training.predict import sigmoid
 from skyfold.tuning.search_space import load_study
@@ -53,7 +55,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     place = workspace(sample, tmp_path_factory.mktemp("undisturbed"))
-    assert run_folds.train(config(), place).complete
+    assert train.train(config(), place).complete
     return place
 
 
@@ -105,18 +107,15 @@ def test_a_run_on_crops_killed_and_gone_on_with_ends_with_the_same_bytes(
     sample: Path, undisturbed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturbed = workspace(sample, tmp_path / "disturbed")
-    whole = run_folds.run_folds
-    monkeypatch.setattr(
-        run_folds, "run_folds", lambda *given, **options: whole(*given, checkpoint_seconds=0, **options)
-    )
+    monkeypatch.setattr(train, "run_folds", partial(train.run_folds, checkpoint_seconds=0))
     # While scenes are decoded; in the second epoch of the first fold; between the second and third of its scenes.
     moments = [(scenes_of_run, "open_windows", 1), (Network, "train", 5), (RowStore, "write", 2)]
     for owner, name, calls in moments:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, after(calls, getattr(owner, name)))
             with pytest.raises(Killed):
-                run_folds.train(config(), disturbed)
-    run_folds.train(config(), disturbed)
+                train.train(config(), disturbed)
+    train.train(config(), disturbed)
     expected = stored(undisturbed)
     for part, values in stored(disturbed).items():
         np.testing.assert_array_equal(values, expected[part])
@@ -167,10 +166,10 @@ def test_crops_change_the_weights() -> None:
         ({"image": {"size": [32, 32], "crop": {"overlap": 0.6}}}, "less than or equal to 0.5"),
         (
             {"image": {"size": [32, 32], "crop": {}, "guided_filter": {"guide": "brightness"}}},
-            "leave edges off, or crop",
+            "guided_filter: not supported with crop",
         ),
-        ({"task": "classification"}, "leave image.crop off"),
-        ({"pseudo_labels": {"run": "other"}}, "leave pseudo or image.crop off"),
+        ({"task": "classification"}, r"image\.crop: not supported by task: classification"),
+        ({"pseudo_labels": {"run": "other"}}, "remove pseudo_labels or image.crop"),
     ],
 )
 def test_what_crops_do_not_go_with_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -180,8 +179,8 @@ def test_what_crops_do_not_go_with_is_refused(changes: dict[str, Any], message: 
 
 def test_a_family_that_learns_nothing_learns_nothing_from_crops() -> None:
     baseline = config(model={"family": "colour_threshold", "options": {"feature": "brightness"}})
-    with pytest.raises(ConfigError, match=r"image\.crop: the family colour_threshold learns nothing"):
-        run_folds.check(baseline)
+    with pytest.raises(ConfigError, match=r"image\.crop: not supported by model\.family colour_threshold"):
+        check(baseline)
 
 
 def test_how_crops_are_drawn_can_be_searched_and_how_tiles_overlap_cannot(tmp_path: Path) -> None:

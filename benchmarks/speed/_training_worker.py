@@ -54,21 +54,25 @@ def _memory() -> float:
 
 
 def _keras(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
+    from skyfold.competition import build
     from skyfold.config.run import RunConfig
+    from skyfold.tasks import build_task
     from skyfold.training.network import Network
 
     batch, side = images.shape[:2]
     config = RunConfig.model_validate(
         {
             "name": "speed",
-            "data": {"competition": "none"},
+            "data": {"competition": "understanding_clouds"},
             "image": {"size": [side, side]},
             "model": {"family": "segmentation_models", "options": {"encoder": "resnet18", "encoder_weights": "none"}},
             "loss": {"name": "bce_dice"},
-            "training": {"batch_size": batch, "precision": name.split()[-1]},
+            "training": {"batch_size": batch, "mixed_precision": name.split()[-1]},
         }
     )
-    network = Network(config, input_shape=images.shape[1:], classes=CLASSES)
+    task = build_task(config, build("understanding_clouds"))
+    assert len(task.classes) == CLASSES
+    network = Network(task, input_shape=images.shape[1:])
     network.restart(seed=0)
     targets = np.concatenate([masks, np.ones_like(masks[..., :1])], axis=-1)
     count = sum(int(np.prod(weight.shape)) for weight in network.model.trainable_variables)

@@ -69,7 +69,9 @@ class ImageConfig(Strict):
     @model_validator(mode="after")
     def _cut_or_reduced(self) -> ImageConfig:
         if self.crop and self.guided_filter:
-            raise ValueError("edges: tiles see the image at its own scale; leave edges off, or crop")
+            raise ValueError(
+                "guided_filter: not supported with crop, whose tiles keep the image's own scale; remove one of them"
+            )
         return self
 
 
