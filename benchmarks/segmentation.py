@@ -36,7 +36,7 @@ def parameters() -> JsonDict:
     start()
     found: dict[str, list[float]] = {}
     for encoder, published in (("hrnet_w48", 65.8), ("hrnet_w18_small", 3.9)):
-        model = hrnet.build(input_shape=(32, 32, 3), classes=19, encoder=encoder, encoder_weights="none")
+        model = hrnet.Hrnet(encoder=encoder, encoder_weights="none").build(input_shape=(32, 32, 3), classes=19)
         found[f"{encoder}, head of 19 classes"] = [trainable(model), published]
     for encoder, published in (("hrnet_w18", 21.3), ("hrnet_w32", 41.2), ("hrnet_w48", 77.5)):
         body = trainable(_encoders.hrnet_body(encoder, bands=3))
@@ -47,7 +47,7 @@ def parameters() -> JsonDict:
         ({"encoder": "resnet18"}, 12.3),
         ({"encoder": "resnet34"}, 22.5),
     ):
-        model = deeplabv3plus.build(input_shape=(64, 64, 3), classes=1, encoder_weights="none", **options)
+        model = deeplabv3plus.DeepLabV3Plus(encoder_weights="none", **options).build(input_shape=(64, 64, 3), classes=1)
         found[f"deeplabv3plus on {options['encoder']}"] = [model.count_params(), published]
     return {name: {"millions": count / 1e6, "published": published} for name, (count, published) in found.items()}
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skyfold.errors import ConfigError
 from skyfold.models import _bands, plain_unet, segmentation_models
 from skyfold.training import backend
 
@@ -42,9 +41,9 @@ def _started() -> None:
 
 
 def network(bands: int, weights: str) -> Any:
-    return segmentation_models.build(
-        input_shape=(64, 64, bands), classes=1, encoder="resnet18", encoder_weights=weights, decoder_filters=[8] * 5
-    )
+    return segmentation_models.SegmentationModels(
+        encoder="resnet18", encoder_weights=weights, decoder_filters=[8] * 5
+    ).build(input_shape=(64, 64, bands), classes=1)
 
 
 def inner_of(model: Any) -> Any:
@@ -95,7 +94,9 @@ def test_a_kernel_answers_bands_alike_as_it_answered_three(bands: int) -> None:
 
 @pytest.mark.parametrize("shape", [(33, 50, 1), (101, 120, 4), (16, 16, 8)])
 def test_the_plain_unet_takes_any_size_and_bands(shape: tuple[int, int, int]) -> None:
-    model = plain_unet.build(input_shape=shape, classes=3, filters=(4, 8, 12), dropout=0.1, batchnorm_momentum=0.8)
+    model = plain_unet.PlainUnet(filters=(4, 8, 12), dropout=0.1, batchnorm_momentum=0.8).build(
+        input_shape=shape, classes=3
+    )
     logits = np.asarray(model(np.random.default_rng(0).random((2, *shape), dtype=np.float32)))
     assert logits.shape == (2, *shape[:2], 3)
     assert logits.std() > 0
@@ -108,20 +109,5 @@ def test_the_plain_unet_is_as_large_as_the_one_of_2015() -> None:
     up = 4 * 128 * 64 + 64
     norm = 4 * (64 + 64 + 128 + 128 + 64 + 64)
     head = 64 * 2 + 2
-    small = plain_unet.build(input_shape=(16, 16, 1), classes=2, filters=(64, 128))
+    small = plain_unet.PlainUnet(filters=(64, 128)).build(input_shape=(16, 16, 1), classes=2)
     assert small.count_params() == kernels + up + norm + head
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"filter": [4, 8]}, "no option 'filter' .*did you mean 'filters'"),
-        ({"filters": [4]}, r"filters: \[4\] are not two or more counts"),
-        ({"filters": [4, 0.5]}, "are not two or more counts"),
-        ({"dropout": 1.0}, "not a share"),
-        ({"batchnorm_momentum": 2}, "batchnorm_momentum"),
-    ],
-)
-def test_wrong_options_of_the_plain_unet_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        plain_unet.check(options)

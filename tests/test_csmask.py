@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import pytest
 
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.models import _csmask, efficientnet_classifier, segmentation_models, unet
+from skyfold.models import _csmask, unet
 from skyfold.models._encoders import encoder_maps
-from skyfold.models._weights import weights_digest
 from skyfold.training import backend
 from skyfold.training.input_normalization import normalization_of
 
@@ -109,9 +107,10 @@ def test_a_scene_alike_in_all_bands_is_seen_alike_in_three_bands_and_four() -> N
 
 @installed
 def test_a_network_of_four_bands_takes_the_weights_and_their_digest_is_known() -> None:
-    unet.check(OPTIONS)
-    assert len(weights_digest(unet, OPTIONS)) == 64
-    assert unet.input_normalization(OPTIONS) == "reflectance"
+    family = unet.Unet(**OPTIONS)
+    family.require()
+    assert len(family.weights_sha256()) == 64
+    assert family.input_normalization == "reflectance"
     assert normalization_of(run(normalization="encoder")) == "reflectance"
     with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were trained with reflectance"):
         normalization_of(run(normalization="unit"))
@@ -136,20 +135,7 @@ def test_the_infrared_of_a_kernel_is_shared_where_there_is_none() -> None:
     np.testing.assert_allclose(_csmask.for_bands(kernel, 5).ravel(), 0.8 * np.array([4, 2, 1, 9, 4]))
 
 
-@pytest.mark.parametrize(
-    ("family", "options", "message"),
-    [
-        (unet, {"encoder": "efficientnetb3"}, "has the weights of efficientnetb4 alone, not of efficientnetb3"),
-        (segmentation_models, {}, "taken by the families deeplabv3plus, fpn and unet, with encoder: efficientnetb4"),
-        (efficientnet_classifier, {}, "taken by the families deeplabv3plus, fpn and unet"),
-    ],
-)
-def test_other_encoders_and_families_are_refused(family: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        family.check({**OPTIONS, **options})
-
-
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_csmask, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install -e \.\[weights\]"):
-        unet.check(OPTIONS)
+        unet.Unet(**OPTIONS).require()

@@ -38,7 +38,7 @@ def pixels(count: int, shape: tuple[int, ...]) -> np.ndarray:
 def built(family: str, encoder: dict[str, str], shape: tuple[int, int, int], classes: int):
     """With this encoder; the family hrnet with its own."""
     module, small = FAMILIES[family]
-    return module.build(input_shape=shape, classes=classes, **{**encoder, **small})
+    return module.PLUGIN(**{**encoder, **small}).build(input_shape=shape, classes=classes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -98,8 +98,8 @@ def test_logits_are_computed_in_float32_under_bfloat16(family):
 def test_batchnorm_momentum_is_set_everywhere():
     import keras
 
-    model = deeplabv3plus.build(
-        input_shape=(32, 32, 3), classes=1, batchnorm_momentum=0.5, **VGG, **FAMILIES["deeplabv3plus"][1]
+    model = deeplabv3plus.DeepLabV3Plus(batchnorm_momentum=0.5, **VGG, **FAMILIES["deeplabv3plus"][1]).build(
+        input_shape=(32, 32, 3), classes=1
     )
     momenta = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert momenta == {0.5}
@@ -108,8 +108,8 @@ def test_batchnorm_momentum_is_set_everywhere():
 def test_unet_has_as_many_parameters_as_that_of_segmentation_models():
     """8.0 M with MobileNetV2 (docs/encoders.md); theirs differs by the bias of the last convolution at most."""
     segmentation_models = plugins.load("models", "segmentation_models")
-    theirs = segmentation_models.build(input_shape=(32, 32, 3), classes=2, decoder="unet", **MOBILE)
-    ours = unet.build(input_shape=(32, 32, 3), classes=2, **MOBILE)
+    theirs = segmentation_models.SegmentationModels(decoder="unet", **MOBILE).build(input_shape=(32, 32, 3), classes=2)
+    ours = unet.Unet(**MOBILE).build(input_shape=(32, 32, 3), classes=2)
     assert ours.count_params() == pytest.approx(theirs.count_params(), rel=1e-3)
 
 
@@ -135,11 +135,8 @@ def test_file_with_other_layers_is_refused_with_what_keras_found(tmp_path):
 
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save_weights(tmp_path / "dense.weights.h5")
     with pytest.raises(ConfigError, match=r"dense.weights.h5 do not fit mobilenetv2 \(.*(layers|variables).*\)"):
-        unet.build(
-            input_shape=(32, 32, 3),
-            classes=1,
-            encoder="mobilenetv2",
-            encoder_weights=str(tmp_path / "dense.weights.h5"),
+        unet.Unet(encoder="mobilenetv2", encoder_weights=str(tmp_path / "dense.weights.h5")).build(
+            input_shape=(32, 32, 3), classes=1
         )
 
 
@@ -148,11 +145,11 @@ def test_folder_of_weights_is_searched_by_the_encoders_name(tmp_path):
         (tmp_path / name).write_bytes(name.encode())
 
     def found(what):
-        return _weights.weights_file(tmp_path, key="k", what=what).name
+        return _weights.weights_file(str(tmp_path), what=what).name
 
     assert found("resnet50").startswith("resnet50_weights")
     assert found("resnet50v2").startswith("resnet50v2")
-    with pytest.raises(ConfigError, match=r"k: .* has no file of resnet101 \(b.h5, resnet50_weights"):
+    with pytest.raises(ConfigError, match=r"encoder_weights: .* has no file of resnet101 \(b.h5, resnet50_weights"):
         found("resnet101")
     (tmp_path / "ResNet50.weights.h5").write_bytes(b"")
     with pytest.raises(ConfigError, match="several files of resnet50"):
@@ -164,9 +161,8 @@ def test_digest_is_that_of_the_file_used(tmp_path):
     file.write_bytes(b"weights")
     expected = hashlib.sha256(b"weights").hexdigest()
     for source in (file, tmp_path):
-        options = {"encoder": "mobilenetv2", "encoder_weights": str(source)}
-        assert _weights.weights_digest(unet, options) == expected
-    assert _weights.weights_digest(unet, {"encoder_weights": "none"}) == ""
+        assert unet.Unet(encoder="mobilenetv2", encoder_weights=str(source)).weights_sha256() == expected
+    assert unet.Unet(encoder_weights="none").weights_sha256() == ""
 
 
 def test_every_encoder_of_keras_applications_is_accepted_or_refused_by_name():

@@ -95,7 +95,7 @@ def test_weights_learned_on_four_bands_serve_four_and_those_of_three_are_adapted
     tiny = plugins.load("models", "tiny_encoder")
 
     def kernel(bands: int, source: Path) -> np.ndarray:
-        model = tiny.build(input_shape=(*SIZE, bands), classes=1, encoder_weights=str(source))
+        model = tiny.PLUGIN(encoder_weights=str(source)).build(input_shape=(*SIZE, bands), classes=1)
         return np.asarray(model.get_layer("stem").kernel)
 
     learned = tiny.encoder(4)
@@ -112,7 +112,9 @@ def test_a_file_that_holds_no_weights_is_refused_with_what_it_should_be(tmp_path
     file = tmp_path / "tiny.weights.h5"
     file.write_bytes(b"a page that says 404")
     with pytest.raises(ConfigError, match=r"tiny.weights.h5 do not fit tiny \(.*\). They must be those of this very"):
-        plugins.load("models", "tiny_encoder").build(input_shape=(*SIZE, 3), classes=1, encoder_weights=str(file))
+        plugins.load("models", "tiny_encoder").PLUGIN(encoder_weights=str(file)).build(
+            input_shape=(*SIZE, 3), classes=1
+        )
 
 
 def network(*, filters: int = 4, last: str = "out") -> Any:
@@ -171,7 +173,7 @@ def test_families_of_the_packages_say_which_layer_of_a_file_does_not_fit(
         del opened[layer][name]
         opened[layer][name] = np.zeros(wide, np.float32)
     with pytest.raises(ConfigError) as refusal:
-        family.build(input_shape=(32, 32, 3), classes=1, encoder_weights=str(tmp_path))
+        family.PLUGIN(encoder_weights=str(tmp_path)).build(input_shape=(32, 32, 3), classes=1)
     message = str(refusal.value)
     assert f"{file} do not fit {encoder.__name__} (layer '{layer}' expects {own}, the file has {wide})" in message
     assert "learned on 3 bands" in message

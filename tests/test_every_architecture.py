@@ -54,7 +54,7 @@ def _started() -> None:
 def check_logits(family: str, options: dict[str, Any], shape: tuple[int, int, int], classes: int) -> None:
     module = plugins.load("models", family)
     untrained = {} if family == "plain_unet" else {"encoder_weights": "none"}
-    model = module.build(input_shape=shape, classes=classes, **options, **untrained)
+    model = module.PLUGIN(**options, **untrained).build(input_shape=shape, classes=classes)
     images = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
     logits = np.asarray(model(images))
     size = () if family == "efficientnet_classifier" else shape[:2]

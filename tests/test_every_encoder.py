@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.models.segmentation_models import DECODERS, ENCODERS, REFUSED, build
+from skyfold.models.segmentation_models import DECODERS, ENCODERS, REFUSED, SegmentationModels
 from skyfold.training import backend
 from skyfold.training.losses.segmentation import make_mask_loss
 
@@ -43,7 +43,8 @@ def build_step_save_load(decoder: str, encoder: str, bands: int, folder: Path) -
     gc.collect()
 
     def fresh():
-        return build(input_shape=(*ODD, bands), classes=2, decoder=decoder, encoder=encoder, encoder_weights="none")
+        family = SegmentationModels(decoder=decoder, encoder=encoder, encoder_weights="none")
+        return family.build(input_shape=(*ODD, bands), classes=2)
 
     backend.seed(1)
     model = fresh()

@@ -46,7 +46,7 @@ def batch():
 
 def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
     # 20 x 30 mirrored to 24 x 32: maps of 24 x 32 (4), 12 x 16 (6), 6 x 8 (8) and 3 x 4 (10 channels).
-    model = plain_unet.build(input_shape=(20, 30, 3), classes=2, filters=[4, 6, 8, 10])
+    model = plain_unet.PlainUnet(filters=[4, 6, 8, 10]).build(input_shape=(20, 30, 3), classes=2)
     trained = with_aux_losses(model, AuxLossesConfig(**BOTH))
     assert [output.shape for output in trained.outputs] == [
         (None, 20, 30, 2),
@@ -64,8 +64,8 @@ def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
 
 
 def test_a_network_within_a_network_is_run_once():
-    model = segmentation_models.build(
-        input_shape=(40, 64, 3), classes=2, decoder="unet", encoder="resnet18", encoder_weights="none"
+    model = segmentation_models.SegmentationModels(decoder="unet", encoder="resnet18", encoder_weights="none").build(
+        input_shape=(40, 64, 3), classes=2
     )
     trained = with_aux_losses(model, AuxLossesConfig(classification=1.0, deep_supervision=1.0, levels=1))
     assert len(trained.weights) == len(model.weights) + 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.errors import ConfigError
 from skyfold.models import _encoders, _hrnet, hrnet
 from skyfold.training import backend
 
@@ -52,7 +51,7 @@ def classification_head(width: int) -> int:
     ],
 )
 def test_as_many_parameters_as_published(encoder, segmentation, classification):
-    model = hrnet.build(input_shape=(32, 32, 3), classes=19, encoder=encoder, encoder_weights="none")
+    model = hrnet.Hrnet(encoder=encoder, encoder_weights="none").build(input_shape=(32, 32, 3), classes=19)
     millions = trainable(model) / 1e6
     if segmentation:
         assert millions == pytest.approx(segmentation, abs=max(0.01 * segmentation, 0.05))  # printed with one digit
@@ -81,19 +80,3 @@ def test_grey_image_answers_as_three_equal_bands_with_weights_from_a_file(tmp_pa
         deviation = np.asarray(three).std()
         assert deviation > 0
         np.testing.assert_allclose(one, three, rtol=1e-3, atol=1e-3 * deviation)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"encoder_weights": "imagenet"}, "no ImageNet weights of hrnet_w18 are published for Keras"),
-        ({}, "Set it to none, or to a .weights.h5 file"),
-        ({"encoder": "resnet50", "encoder_weights": "none"}, "resnet50 is no HRNet. There are: hrnet_w18_small"),
-        ({"encoder": "hrnet_w0", "encoder_weights": "none"}, "hrnet_w0 is no HRNet"),
-        ({"encoder_weights": "none", "droput": 0.1}, "did you mean 'dropout'"),
-        ({"encoder_weights": "none", "dropout": 1}, "not a share"),
-    ],
-)
-def test_wrong_options_are_refused(options, message):
-    with pytest.raises(ConfigError, match=message):
-        hrnet.check(options)

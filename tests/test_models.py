@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold import plugins
 from skyfold.errors import ConfigError
 from skyfold.models import _bands, _padding, _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.training import backend
@@ -24,13 +23,6 @@ def _started():
     backend.prepare(precision="float32")
 
 
-def test_every_module_is_a_family():
-    for name in plugins.names("models"):
-        family = plugins.load("models", name)
-        assert callable(getattr(family, "build", None)) or callable(getattr(family, "predict", None))
-        assert callable(family.check)
-
-
 @pytest.mark.parametrize(
     ("decoder", "shape"),
     [
@@ -42,8 +34,8 @@ def test_every_module_is_a_family():
     ],
 )
 def test_logits_have_the_images_own_size(decoder, shape):
-    model = segmentation_models.build(
-        input_shape=shape, classes=3, decoder=decoder, encoder_weights="none", **SMALL[decoder]
+    model = segmentation_models.SegmentationModels(decoder=decoder, encoder_weights="none", **SMALL[decoder]).build(
+        input_shape=shape, classes=3
     )
     images = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
     logits = np.asarray(model(images))
@@ -52,7 +44,9 @@ def test_logits_have_the_images_own_size(decoder, shape):
 
 
 def test_classifier_takes_small_images_and_four_bands():
-    model = efficientnet_classifier.build(input_shape=(20, 41, 4), classes=5, encoder_weights="none")
+    model = efficientnet_classifier.EfficientNetClassifier(encoder_weights="none").build(
+        input_shape=(20, 41, 4), classes=5
+    )
     assert model(np.zeros((3, 20, 41, 4), np.float32)).shape == (3, 5)
 
 
@@ -60,8 +54,8 @@ def test_classifier_takes_small_images_and_four_bands():
 def test_last_layers_compute_in_float32_under_bfloat16(decoder):
     backend.prepare(precision="bfloat16")
     options = {**SMALL[decoder], "encoder": "mobilenetv2"}
-    model = segmentation_models.build(
-        input_shape=(48, 48, 3), classes=2, decoder=decoder, encoder_weights="none", **options
+    model = segmentation_models.SegmentationModels(decoder=decoder, encoder_weights="none", **options).build(
+        input_shape=(48, 48, 3), classes=2
     )
     inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
     computed = {layer.name: layer.compute_dtype for layer in inner.layers if layer.weights}
@@ -76,7 +70,9 @@ def test_last_layers_compute_in_float32_under_bfloat16(decoder):
 
 def test_saved_weights_give_the_same_logits(tmp_path):
     def build():
-        return segmentation_models.build(input_shape=(40, 40, 3), classes=2, encoder_weights="none", **SMALL["unet"])
+        return segmentation_models.SegmentationModels(encoder_weights="none", **SMALL["unet"]).build(
+            input_shape=(40, 40, 3), classes=2
+        )
 
     images = np.random.default_rng(0).random((2, 40, 40, 3), dtype=np.float32)
     backend.seed(1)
@@ -93,7 +89,9 @@ def test_same_seed_same_initial_weights():
     drawn = []
     for seed in (3, 3, 4):
         backend.seed(seed)
-        model = efficientnet_classifier.build(input_shape=(32, 32, 3), classes=2, encoder_weights="none")
+        model = efficientnet_classifier.EfficientNetClassifier(encoder_weights="none").build(
+            input_shape=(32, 32, 3), classes=2
+        )
         drawn.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
@@ -102,9 +100,9 @@ def test_same_seed_same_initial_weights():
 def test_batchnorm_momentum_is_set_everywhere():
     import keras
 
-    model = segmentation_models.build(
-        input_shape=(32, 32, 3), classes=1, encoder_weights="none", batchnorm_momentum=0.9, **SMALL["unet"]
-    )
+    model = segmentation_models.SegmentationModels(
+        encoder_weights="none", batchnorm_momentum=0.9, **SMALL["unet"]
+    ).build(input_shape=(32, 32, 3), classes=1)
     inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
     momenta = {layer.momentum for layer in inner.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert momenta == {0.9}
@@ -131,8 +129,8 @@ def test_grey_image_answers_as_three_equal_bands(tmp_path):
         legacy_h5_format.save_weights_to_hdf5_group(file, encoder)
 
     def features(bands):
-        model = efficientnet_classifier.build(
-            input_shape=(32, 32, bands), classes=1, encoder_weights=str(tmp_path / "b0_notop.h5")
+        model = efficientnet_classifier.EfficientNetClassifier(encoder_weights=str(tmp_path / "b0_notop.h5")).build(
+            input_shape=(32, 32, bands), classes=1
         )
         return next(layer for layer in model.layers if hasattr(layer, "layers"))
 
@@ -150,7 +148,7 @@ def test_file_of_another_encoder_is_refused(tmp_path):
     other.save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "other.weights.h5").rename(file)
     with pytest.raises(ConfigError, match=r"other.h5 do not fit resnet18"):
-        segmentation_models.build(input_shape=(32, 32, 3), classes=1, encoder_weights=str(file))
+        segmentation_models.SegmentationModels(encoder_weights=str(file)).build(input_shape=(32, 32, 3), classes=1)
 
 
 def test_no_internet_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
@@ -166,39 +164,17 @@ def test_no_internet_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tensorflow.keras.utils, "get_file", offline)
     with pytest.raises(ConfigError, match=r"ImageNet weights of resnet18 could not be downloaded .* set it to none"):
-        segmentation_models.build(input_shape=(32, 32, 3), classes=1)
-
-
-@pytest.mark.parametrize(
-    ("family", "options", "message"),
-    [
-        (segmentation_models, {"encoder": "resnet19"}, "did you mean 'resnet1[08]'"),
-        (segmentation_models, {"decoder": "unett"}, "did you mean 'unet'"),
-        (segmentation_models, {"encoder": "densenet121"}, "layer names contain '/'"),
-        (segmentation_models, {"decoder": "fpn", "decoder_filters": [1]}, "fpn has no option 'decoder_filters'"),
-        (segmentation_models, {"decoder_filters": [0, 1, 1, 1, 1]}, "is not a list of 5 whole numbers from 1"),
-        (segmentation_models, {"decoder_filters": [None, 8, 8, 8, 8]}, "is not a list of 5 whole numbers from 1"),
-        (segmentation_models, {"decoder_filters": 64}, "decoder_filters: 64 is not a list of 5"),
-        (segmentation_models, {"encoder_freeze": "maybe"}, "encoder_freeze: 'maybe' is none of true, false"),
-        (
-            segmentation_models,
-            {"decoder": "pspnet", "downsample_factor": 5},
-            "downsample_factor: 5 is none of 4, 8, 16",
-        ),
-        (segmentation_models, {"decoder": "fpn", "pyramid_dropout": 1.5}, "1.5 is not a share between 0 and 1"),
-        (segmentation_models, {"encoder_weights": "missing.h5"}, "no file missing.h5"),
-        (segmentation_models, {"encoder_weights": "weights.pkl"}, "none of imagenet, none"),
-        (segmentation_models, {"encoder_weights": "none", "batchnorm_momentum": 1}, "batchnorm_momentum"),
-        (efficientnet_classifier, {"encoder": "efficientnetb8"}, "did you mean 'efficientnetb"),
-        (efficientnet_classifier, {"dropout": 1.5}, "not a share"),
-        (efficientnet_classifier, {"droput": 0.1}, "did you mean 'dropout'"),
-    ],
-)
-def test_wrong_options_are_refused(family, options, message):
-    with pytest.raises(ConfigError, match=message):
-        family.check(options)
+        segmentation_models.SegmentationModels().build(input_shape=(32, 32, 3), classes=1)
 
 
 def test_mirrored_indices_continue_any_length():
     np.testing.assert_array_equal(_padding.mirrored(4, before=1, total=6), [1, 0, 1, 2, 3, 2])
     np.testing.assert_array_equal(_padding.mirrored(1, before=2, total=5), [0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"), [("missing.h5", "no file missing.h5"), ("weights.pkl", "none of imagenet, none")]
+)
+def test_weights_that_are_not_there_are_refused(source, message):
+    with pytest.raises(ConfigError, match=message):
+        segmentation_models.SegmentationModels(encoder_weights=source).require()

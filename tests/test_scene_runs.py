@@ -132,7 +132,7 @@ def test_what_is_stored_of_a_scene_is_what_its_network_says_of_it_as_a_whole(
     assert values.shape == (6, *GRID, 4)
     row = int(np.flatnonzero(folds.fold == 1)[0])
     image = read_image(next((sample / "files/images").rglob(f"{folds.ids[row]}.png"))).astype(np.float32) / 255
-    network = plugins.load("models", "tiny_net").build(input_shape=image.shape, classes=4, filters=8)
+    network = plugins.load("models", "tiny_net").PLUGIN(filters=8).build(input_shape=image.shape, classes=4)
     network.load_weights(undisturbed.run("cloud_cover", "tiny") / "models" / "fold1_seed0.weights.h5")
     views = [image, image[:, ::-1]]
     first, second = (sigmoid(keras.ops.convert_to_numpy(network(view[np.newaxis]))[0]) for view in views)

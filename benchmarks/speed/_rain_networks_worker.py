@@ -26,7 +26,7 @@ def main(network: str, side: int, batch: int, frames: int) -> None:
     backend.seed(0)
     import keras
 
-    model = plugins.load("models", network).build(input_shape=(side, side, frames), classes=1)
+    model = plugins.load("models", network).PLUGIN().build(input_shape=(side, side, frames), classes=1)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-4),
         loss=make_forecast_loss("mae", {}),

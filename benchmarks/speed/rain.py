@@ -90,7 +90,7 @@ def _network(run: RunConfig, histories: Sequence[PastFrames]) -> Callable[[], np
         tta.views(run.tta),
     )
     shape = view.inputs(histories[0]).shape
-    model = plugins.load("models", run.model.family).build(input_shape=shape, classes=1, **run.model.options)
+    model = plugins.load("models", run.model.family).PLUGIN(**run.model.options).build(input_shape=shape, classes=1)
 
     def log() -> np.ndarray:
         inputs = np.stack([view.inputs(history) for history in histories])

@@ -41,7 +41,7 @@ scene = open_windows(file, cache=file.parent)
 height, width, bands = scene.shape
 seen = (height, width) if how == "whole" else (tile, tile)
 backend.start(deterministic=True)
-model = plugins.load("models", "unet").build(input_shape=(*seen, bands), classes=classes, **options)
+model = plugins.load("models", "unet").PLUGIN(**options).build(input_shape=(*seen, bands), classes=classes)
 predict = lambda images: model.predict_on_batch(images.astype(np.float32) / np.float32(255))
 if how == "whole":
     predict(scene.read(0, 0, height, width)[np.newaxis])
@@ -56,7 +56,7 @@ def lines(*, quick: bool) -> list[Line]:
     sides = (96, 192) if quick else (1500, 6000)
     found = [*_memory(sides, tile)]  # first: a child's memory begins at its parent's, which is small yet
     backend.start(deterministic=True)
-    build = partial(plugins.load("models", "unet").build, classes=CLASSES, **OPTIONS)
+    build = partial(plugins.load("models", "unet").PLUGIN(**OPTIONS).build, classes=CLASSES)
     of_tiles, of_whole = build(input_shape=(tile, tile, 3)), build(input_shape=(*size, 3))
     of_whole.set_weights(of_tiles.get_weights())
     image = made_scene(size)

@@ -3,13 +3,22 @@ in a test."""
 
 from __future__ import annotations
 
-from skyfold.models._weights import check_source, with_weights
-
-KEY = "model.options.encoder_weights"
+from skyfold.models._weights import PretrainedFamily, with_weights
 
 
-def check(options):
-    check_source(options.get("encoder_weights", "none"), key=KEY, what="tiny")
+class TinyEncoder(PretrainedFamily):
+    encoder: str = "tiny"
+    encoder_weights: str = "none"
+
+    def build(self, *, input_shape, classes):
+        import keras
+
+        inner = with_weights(_with_file, bands=input_shape[-1], source=self.encoder_weights, what=self.encoder)
+        logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="head")(inner.output)
+        return keras.Model(inner.input, logits)
+
+
+PLUGIN = TinyEncoder
 
 
 def encoder(bands):
@@ -18,15 +27,6 @@ def encoder(bands):
     image = keras.Input((16, 24, bands))
     x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(image)
     return keras.Model(image, keras.layers.BatchNormalization(name="norm")(x))
-
-
-def build(*, input_shape, classes, encoder="tiny", encoder_weights="none"):
-    import keras
-
-    bands = input_shape[-1]
-    inner = with_weights(_with_file, bands=bands, source=encoder_weights, what=encoder, key=KEY)
-    logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="head")(inner.output)
-    return keras.Model(inner.input, logits)
 
 
 def _with_file(bands, file):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-
-def check(options):
-    return None
+from skyfold.models import NetworkFamily
 
 
-def build(*, input_shape, classes, filters=8, dropout=0.2, momentum=0.8, pooled=False, normalized=True):
-    import keras
+class TinyNet(NetworkFamily):
+    filters: int = 8
+    dropout: float = 0.2
+    momentum: float = 0.8
+    pooled: bool = False
+    normalized: bool = True
 
-    image = keras.Input(input_shape)
-    x = keras.layers.Conv2D(filters, 3, padding="same")(image)
-    x = keras.layers.BatchNormalization(momentum=momentum)(x) if normalized else x
-    x = keras.layers.Dropout(dropout)(keras.layers.ReLU()(x))
-    x = keras.layers.GlobalAveragePooling2D()(x) if pooled else x
-    head = keras.layers.Dense if pooled else (lambda k, dtype: keras.layers.Conv2D(k, 1, dtype=dtype))
-    return keras.Model(image, head(classes, dtype="float32")(x))
+    def build(self, *, input_shape, classes):
+        import keras
+
+        image = keras.Input(input_shape)
+        x = keras.layers.Conv2D(self.filters, 3, padding="same")(image)
+        x = keras.layers.BatchNormalization(momentum=self.momentum)(x) if self.normalized else x
+        x = keras.layers.Dropout(self.dropout)(keras.layers.ReLU()(x))
+        x = keras.layers.GlobalAveragePooling2D()(x) if self.pooled else x
+        head = keras.layers.Dense if self.pooled else (lambda k, dtype: keras.layers.Conv2D(k, 1, dtype=dtype))
+        return keras.Model(image, head(classes, dtype="float32")(x))
+
+
+PLUGIN = TinyNet

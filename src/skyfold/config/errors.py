@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from skyfold.plugins import nearest
 
 
-def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
-    """What is wrong with the values of a config of this kind, a line a fault."""
+def explain(kind: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:
+    """What is wrong with the values of a config of this kind, a line a fault; where: the key that they stand under."""
+    above = [where] if where else []
     messages = []
     problems = [
         # Entries of a list that are wrong are not counted, which is no fault of its length.
@@ -20,21 +22,24 @@ def explain(kind: type[BaseModel], error: ValidationError) -> list[str]:
     ]
     unknown = {problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"}
     for problem in problems:
-        where = ".".join(str(part) for part in problem["loc"])
+        key = ".".join([*above, *(str(part) for part in problem["loc"])])
         if problem["loc"] in unknown:
             known = _known_keys(kind, problem["loc"][:-1])
             hint = nearest(str(problem["loc"][-1]), known)
-            messages.append(f"unknown key '{where}'{hint}. Known: {', '.join(known)}.")
+            messages.append(f"unknown key '{key}'{hint}. Known: {', '.join(known) or 'none'}.")
         elif problem["type"] == "missing":
             # A key that is misspelt is missing, too, which needs no saying.
             beside = [str(loc[-1]) for loc in unknown if loc[:-1] == problem["loc"][:-1]]
             if not nearest(str(problem["loc"][-1]), beside):
-                messages.append(f"'{where}' is missing.")
+                messages.append(f"'{key}' is missing.")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             message = message.replace("valid tuple", "list").replace("Tuple should", "List should")
+            if problem["type"] == "literal_error":
+                message += nearest(str(problem["input"]), re.findall(r"'([^']*)'", message))
             # A fault of several keys names them itself, and the whole config would be no help.
-            messages.append(f"'{where}': {message}; got {_shown(problem['input'])}." if where else f"{message}.")
+            at_key = f"'{key}': {message}; got {_shown(problem['input'])}."
+            messages.append(at_key if problem["loc"] else ".".join([*above, f"{message}."]))
     return messages
 
 

@@ -8,7 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
+Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Size = tuple[Positive, Positive]  # rows and columns
 Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 BESIDE_RUNS = ("folds.csv", "folds.json", "tuning")  # what lies in oof/<data>/ besides the folders of runs
 

@@ -1,7 +1,62 @@
-"""One file a family of networks; the file name is the name.
+"""Families of networks, one file each; the file name is the name. A file declares one `ModelFamily` as `PLUGIN`.
 
-Each offers `build(*, input_shape, classes, **options) -> keras.Model`, whose output is float32 logits, (H, W, K) at
-the input's own size or (K,), or, of a network for forecasts, the values that its view asks for, (H, W, L); and
-`check(options)`, which refuses wrong options without importing Keras. A family with pretrained weights takes them as
-`encoder_weights` and says in `input_normalization(options)` which scaling (data/normalization.py) they were made for.
+Nothing here imports Keras before a network is built.
 """
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from skyfold.config.options import Options, configured
+from skyfold.config.training import ModelConfig
+
+WEIGHTS_KEY = "model.options.encoder_weights"
+
+
+class ModelFamily(Options):
+    """What every family offers; its fields are the keys of `model.options`."""
+
+    @property
+    def input_normalization(self) -> str | None:
+        """What images are normalized with (data/normalization.py) where a config asks for `normalization: encoder`;
+        None where there are no pretrained weights."""
+        return None
+
+    def require(self) -> None:
+        """ConfigError where a package or a file of weights is missing."""
+
+    def weights_sha256(self) -> str:
+        """Of the file of pretrained weights; '' where there is none, or Keras fetches the weights itself."""
+        return ""
+
+
+class NetworkFamily(ModelFamily):
+    """A family that is trained."""
+
+    @abstractmethod
+    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+        """A keras.Model from (H, W, C), any size.
+
+        Returns float32 logits under any precision, (H, W, K) or (K,) for K = `classes`; a network for forecasts the
+        values that its frame adapter asks for, (H, W, L) for L = `classes` lead times. ConfigError where the options do
+        not suit the shape.
+        """
+
+    def without_pretrained_weights(self) -> NetworkFamily:
+        return self
+
+
+class RuleFamily(ModelFamily):
+    """A family that is not trained and predicts from the image: a classical baseline."""
+
+    @abstractmethod
+    def predict(self, images: np.ndarray, *, classes: int) -> np.ndarray:
+        """images: uint8 (n, H, W, C), red first and blue third. Returns float32 (n, H, W, K), 0 to 1."""
+
+
+def family_of(model: ModelConfig) -> ModelFamily:
+    """The family of a run with its options; ConfigError on a name or an option that is not known, or a wrong value."""
+    return configured(ModelFamily, "models", model.family, model.options, where="model.options")

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from skyfold.errors import ConfigError
-
-
-def check_momentum(momentum: object) -> None:
-    if momentum is not None and not (isinstance(momentum, int | float) and 0 <= momentum < 1):
-        raise ConfigError(f"model.options.batchnorm_momentum: {momentum!r} is not a number from 0 to below 1.")
-
 
 def set_batchnorm_momentum(network: Any, momentum: float | None) -> None:
     """Of every BatchNorm layer of `network`, in place, before it is traced; None leaves them as they are."""

@@ -1,49 +1,14 @@
-"""Layers that the decoders share, and the check of their options."""
+"""Layers that the decoders share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from skyfold import plugins
-from skyfold.errors import ConfigError
+from pydantic import Field
 
+from skyfold.config.fields import Positive
 
-def check_known(options: Mapping[str, Any], known: Sequence[str], *, family: str) -> None:
-    """ConfigError on an option that the family has not, with the nearest it has."""
-    plugins.check_known(options, known, where=f"model.options: {family}")
-
-
-def check_counts(options: Mapping[str, Any], *names: str) -> None:
-    """ConfigError where one of these options is given and is no whole number from 1."""
-    for name in names:
-        value = options.get(name, 1)
-        if not _is_count(value):
-            raise ConfigError(f"model.options.{name}: {value!r} is not a whole number from 1.")
-
-
-def check_count_list(options: Mapping[str, Any], name: str, *, length: int) -> None:
-    """ConfigError where this option is given and is no list of `length` whole numbers from 1."""
-    value = options.get(name)
-    if value is None:
-        return
-    if not isinstance(value, list | tuple) or len(value) != length or not all(map(_is_count, value)):
-        raise ConfigError(f"model.options.{name}: {value!r} is not a list of {length} whole numbers from 1.")
-
-
-def check_some_counts(options: Mapping[str, Any], name: str, *, at_least: int = 1) -> None:
-    """ConfigError where this option is given and is no list of `at_least` or more whole numbers from 1."""
-    if name not in options:
-        return
-    value = options[name]
-    if not isinstance(value, list | tuple) or len(value) < at_least or not all(map(_is_count, value)):
-        raise ConfigError(f"model.options.{name}: {value!r} is not a list of {at_least} or more whole numbers from 1.")
-
-
-def check_dropout(options: Mapping[str, Any]) -> None:
-    value = options.get("dropout", 0.0)
-    if not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ConfigError(f"model.options.dropout: {value!r} is not a share between 0 and 1.")
+Levels = Annotated[tuple[Positive, ...], Field(min_length=2)]  # filters of a U-Net's maps, the finest first
 
 
 def conv(x: Any, filters: int, kernel: int, *, dilation: int = 1, separable: bool = False, name: str) -> Any:
@@ -81,7 +46,3 @@ def logits(x: Any, classes: int, stride: int, *, kernel: int = 1) -> Any:
     if stride == 1:
         return x
     return keras.layers.UpSampling2D(stride, interpolation="bilinear", dtype="float32", name="logits_enlarged")(x)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import ConfigError
+from skyfold.models import WEIGHTS_KEY
 from skyfold.models._bands import adapted
 
 SOURCE = "ukis_csmask"
@@ -36,27 +37,20 @@ _PARTS = {  # of a block, by the name of the layer in Keras
 }
 
 
-def check(encoder: str, *, key: str) -> None:
-    """ConfigError where the weights cannot be had for this encoder, or at all."""
-    if encoder != ENCODER:
-        raise ConfigError(f"{key}: {SOURCE} has the weights of {ENCODER} alone, not of {encoder}.")
-    weights_file(key=key)
-
-
-def weights_file(*, key: str) -> Path:
+def weights_file() -> Path:
     """The ONNX file in the installed package; ConfigError where it is not there."""
     spec = find_spec(SOURCE)
     if spec is None or find_spec("onnx") is None:
         raise ConfigError(
-            f"{key}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install -e .[weights]."
+            f"{WEIGHTS_KEY}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install -e .[weights]."
         )
     path = Path(str(spec.origin)).parent / _FILE
     if not path.is_file():
-        raise ConfigError(f"{key}: the installed ukis-csmask has no {path}. Version 1.0.0 has it.")
+        raise ConfigError(f"{WEIGHTS_KEY}: the installed ukis-csmask has no {path}. Version 1.0.0 has it.")
     return path
 
 
-def encoder(bands: int, *, key: str) -> Any:
+def encoder(bands: int) -> Any:
     """keras.applications.EfficientNetB4 without top for images of `bands` bands, red, green, blue, near infrared first.
 
     What lies behind the last block (top_conv, top_bn) is not in the package and begins at random.
@@ -67,7 +61,7 @@ def encoder(bands: int, *, key: str) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
         network = keras.applications.EfficientNetB4(include_top=False, weights=None, input_shape=(_SIDE, _SIDE, bands))
-    weights = _read(weights_file(key=key))
+    weights = _read(weights_file())
     blocks = [layer.name.removesuffix("_dwconv") for layer in network.layers if layer.name.endswith("_dwconv")]
     prefixes = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
     for index, block in enumerate(blocks):

@@ -6,55 +6,50 @@ ended, coarsest first, reads no frames, and doubles the maps after each layer, u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
 from typing import Any
 
-import keras
-
-from skyfold.models import _frames, _padding
+from skyfold.config.fields import Positives
+from skyfold.models import _frames
 
 LEAKY_SLOPE = 0.2
 
 
-def encoder_forecaster(
-    *,
-    input_shape: tuple[int, int, int],
-    leads: int,
-    filters: Sequence[int],
-    recurrent: Callable[[int, str, int | None], Any],
-    bands: int,
-    residual: bool,
-    name: str,
-) -> Any:
-    """A keras.Model from (H, W, T x bands), any size, to (H, W, leads), float32.
+class EncoderForecaster(_frames.RainFamily):
+    """filters: of the recurrent layers at half the size, a quarter, and so on."""
 
-    filters: of the recurrent layers at half the size, a quarter, and so on. recurrent(level, name, steps): such a
-    layer, which takes (B, T, h, w, C), or None where it is to take `steps` steps without frames, and
-    `initial_state`, and gives all its outputs (B, T, h, w, filters[level]) and its last state.
-    """
-    _frames.count_frames(input_shape[-1], bands, family=name)
-    size = _padding.padded_size(input_shape[:2], multiple=2 ** len(filters))
+    filters: Positives = (16, 32, 48)
 
-    def forecaster_of(image: Any) -> Any:
-        x = _frames.apart(image, bands)
-        states = []
-        for level, count in enumerate(filters):
-            x = _frames.each(keras.layers.Conv2D(count, 3, strides=2, padding="same", name=f"down{level}"), x)
-            x, state = recurrent(level, f"encoder{level}", None)(leaky(x))
-            states.append(state)
-        x = None
-        for level in reversed(range(len(filters))):
-            steps_of_its_own = leads if x is None else None  # the finer levels read what the coarser ones say
-            x, _ = recurrent(level, f"forecaster{level}", steps_of_its_own)(x, initial_state=states[level])
-            out = filters[max(level - 1, 0)]
-            up = keras.layers.Conv2DTranspose(out, 4, strides=2, padding="same", name=f"up{level}")
-            x = leaky(_frames.each(up, x))
-        return _frames.beside(_frames.each(_frames.last_layer(1, residual=residual), x))
+    @abstractmethod
+    def recurrent(self, level: int, name: str, steps: int | None) -> Any:
+        """A layer that takes (B, T, h, w, C), or None where it is to take `steps` steps without frames, and
+        `initial_state`, and gives all its outputs (B, T, h, w, filters[level]) and its last state."""
 
-    image = keras.Input(input_shape, name="frames")
-    rain = _padding.in_padded_size(image, forecaster_of, size)
-    return keras.Model(image, _frames.forecast(image, rain, bands=bands, residual=residual), name=name)
+    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+        import keras
+
+        self.count_frames(input_shape[-1])
+
+        def forecaster_of(image: Any) -> Any:
+            x = _frames.apart(image, self.bands)
+            states = []
+            for level, count in enumerate(self.filters):
+                x = _frames.each(keras.layers.Conv2D(count, 3, strides=2, padding="same", name=f"down{level}"), x)
+                x, state = self.recurrent(level, f"encoder{level}", None)(leaky(x))
+                states.append(state)
+            x = None
+            for level in reversed(range(len(self.filters))):
+                steps_of_its_own = classes if x is None else None  # the finer levels read what the coarser ones say
+                x, _ = self.recurrent(level, f"forecaster{level}", steps_of_its_own)(x, initial_state=states[level])
+                out = self.filters[max(level - 1, 0)]
+                up = keras.layers.Conv2DTranspose(out, 4, strides=2, padding="same", name=f"up{level}")
+                x = leaky(_frames.each(up, x))
+            return _frames.beside(_frames.each(_frames.last_layer(1, residual=self.residual), x))
+
+        return self.network(input_shape, forecaster_of, multiple=2 ** len(self.filters))
 
 
 def leaky(x: Any) -> Any:
+    import keras
+
     return keras.ops.leaky_relu(x, negative_slope=LEAKY_SLOPE)

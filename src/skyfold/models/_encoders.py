@@ -6,16 +6,17 @@ From `keras.applications`, from segmentation-models (ResNet18 and 34), and HRNet
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from skyfold.errors import ConfigError
+from pydantic import field_validator, model_validator
+
 from skyfold.models import _csmask, _hrnet
-from skyfold.models._weights import check_source, with_weights
+from skyfold.models._batchnorm import set_batchnorm_momentum
+from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
-WEIGHTS_KEY = "model.options.encoder_weights"
 MULTIPLE = 32  # of an image's sides, so that every map is a whole number of pixels
 _SOURCE_SIDE = 224  # at which a network is made whose layers are then applied to images of any size
 _ANY_STRIDE = (8, 16, 32)
@@ -78,43 +79,53 @@ class Maps:
     outlines: Any
 
 
-def check_encoder(options: Mapping[str, Any], *, default: str) -> None:
-    """ConfigError where `encoder`, `encoder_weights` or `output_stride` cannot be had."""
-    name = str(options.get("encoder", default))
-    known = [*ENCODERS, *_hrnet.PUBLISHED]
-    if name in REFUSED:
-        raise ConfigError(f"model.options.encoder: {name} cannot be used here: {REFUSED[name]}.")
-    is_hrnet = _hrnet.plan_of(name) is not None
-    if name not in ENCODERS and not is_hrnet:
-        raise ConfigError(
-            f"model.options.encoder: unknown '{name}'{nearest(name, known)}. There are: {', '.join(known)}."
-        )
-    weights = options.get("encoder_weights", "imagenet")
-    if is_hrnet and weights == "imagenet":
-        raise ConfigError(
-            f"{WEIGHTS_KEY}: no ImageNet weights of {name} are published for Keras. Set it to none, or to a "
-            ".weights.h5 file."
-        )
-    if weights == _csmask.SOURCE:
-        _csmask.check(name, key=WEIGHTS_KEY)
-    else:
-        check_source(weights, key=WEIGHTS_KEY, what=name)
-    wanted = options.get("output_stride")
-    possible = (4,) if is_hrnet else ENCODERS[name].output_strides
-    if wanted is not None and wanted not in possible:
-        raise ConfigError(
-            f"model.options.output_stride: {name} cannot be built with {wanted!r}, but with "
-            f"{', '.join(map(str, possible))}."
-        )
+class EncoderFamily(PretrainedFamily):
+    """A decoder on any encoder: its name in `ENCODERS`, or hrnet_w<width> of any width, with `_small` the small form.
 
+    Its `build` takes images of any size and number of bands, mirrored up to sides that are multiples of 32; the output
+    is cropped back.
+    """
 
-def encoder_scaling(options: Mapping[str, Any], *, default: str) -> str:
-    """How images are scaled for the encoder and weights of `options`; HRNet, without published weights, takes the usual
-    one."""
-    name = str(options.get("encoder", default))
-    if options.get("encoder_weights") == _csmask.SOURCE:
-        return _csmask.SCALING
-    return ENCODERS[name].normalization if name in ENCODERS else "torch"
+    takes_csmask: ClassVar[bool] = True
+    encoder: str = "resnet50"
+
+    @field_validator("encoder")
+    @classmethod
+    def _encoder_is_known(cls, name: str) -> str:
+        if name in REFUSED:
+            raise ValueError(f"{name} cannot be used here: {REFUSED[name]}")
+        known = [*ENCODERS, *_hrnet.PUBLISHED]
+        if name not in ENCODERS and _hrnet.plan_of(name) is None:
+            raise ValueError(f"unknown{nearest(name, known)}. There are: {', '.join(known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _weights_are_published(self) -> Self:
+        if self.encoder_weights == "imagenet" and _hrnet.plan_of(self.encoder) is not None:
+            raise ValueError(
+                f"encoder_weights: no ImageNet weights of {self.encoder} are published for Keras. Set it to none, or "
+                "to a .weights.h5 file"
+            )
+        return self
+
+    @property
+    def input_normalization(self) -> str:
+        """Of the encoder and its weights; HRNet, without published weights, takes the usual one."""
+        if self.encoder_weights == _csmask.SOURCE:
+            return _csmask.SCALING
+        return ENCODERS[self.encoder].normalization if self.encoder in ENCODERS else "torch"
+
+    def network(self, input_shape: tuple[int, int, int], logits_of: Callable[[Any], Any], *, name: str) -> Any:
+        """The keras.Model of `logits_of`, which takes images with sides that are multiples of 32."""
+        import keras
+
+        from skyfold.models import _padding
+
+        image = keras.Input(input_shape, name="image")
+        size = _padding.padded_size(input_shape[:2], multiple=MULTIPLE)
+        network = keras.Model(image, _padding.in_padded_size(image, logits_of, size), name=name)
+        set_batchnorm_momentum(network, self.batchnorm_momentum)
+        return network
 
 
 def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | None = None) -> Maps:
@@ -147,13 +158,12 @@ def hrnet_body(name: str, *, bands: int) -> Any:
 
 def _with_weights(name: str, *, bands: int, weights: str) -> Any:
     if weights == _csmask.SOURCE:
-        return _csmask.encoder(bands, key=WEIGHTS_KEY)
+        return _csmask.encoder(bands)
     return with_weights(
         lambda count, given: _source(ENCODERS[name], count, given),
         bands=bands,
         source=weights,
         what=name,
-        key=WEIGHTS_KEY,
     )
 
 
@@ -180,7 +190,7 @@ def _hrnet_maps(image: Any, name: str, plan: _hrnet.Plan, weights: str) -> Maps:
 
     learned = None
     if weights != "none":
-        body = with_weights(source, bands=image.shape[-1], source=weights, what=name, key=WEIGHTS_KEY)
+        body = with_weights(source, bands=image.shape[-1], source=weights, what=name)
         learned = {layer.name: layer.get_weights() for layer in body.layers}
     by_stride, outlines = _hrnet.maps(image, plan, learned=learned)
     return Maps(by_stride, _hrnet.joined(by_stride), 4, outlines)

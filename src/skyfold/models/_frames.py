@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
+from pydantic import AfterValidator
+
+from skyfold.config.fields import Positive
 from skyfold.errors import ConfigError
-from skyfold.models._blocks import check_counts
+from skyfold.models import NetworkFamily
 
 
-def check_frame_options(options: Mapping[str, Any]) -> None:
-    """ConfigError where `bands` is given and no whole number from 1, or `residual` and neither true nor false."""
-    check_counts(options, "bands")
-    if not isinstance(options.get("residual", True), bool):
-        raise ConfigError(f"model.options.residual: {options['residual']!r} is neither true nor false.")
+def _odd(side: int) -> int:
+    if side % 2 == 0:
+        raise ValueError("an even one has no middle")
+    return side
 
 
-def count_frames(channels: int, bands: int, *, family: str) -> int:
-    """How many frames of `bands` each there are; ConfigError where the last one is not whole."""
-    if channels % bands:
-        raise ConfigError(
-            f"model.options.bands: {family} reads frames of {bands} bands each, and {channels} channels are not so "
-            "many frames. Set bands to a divisor of it."
-        )
-    return channels // bands
+Odd = Annotated[Positive, AfterValidator(_odd)]
+
+
+class FrameFamily(NetworkFamily):
+    """A network that reads frames side by side, (H, W, T x bands), oldest first, with `bands` channels each."""
+
+    name: ClassVar[str]
+    bands: Positive = 1
+
+    def count_frames(self, channels: int, *, at_least: int = 1) -> int:
+        """T; ConfigError where the last frame is not whole, or frames are too few for as many lead times."""
+        if channels % self.bands:
+            raise ConfigError(
+                f"model.options.bands: {self.name} reads frames of {self.bands} bands each, and {channels} channels "
+                "are not so many frames. Set bands to a divisor of it."
+            )
+        frames = channels // self.bands
+        if frames < at_least:
+            raise ConfigError(
+                f"model.family: {self.name} forecasts {at_least} frames from as many or more, and sees {frames}. Let "
+                "the frame adapter show more."
+            )
+        return frames
+
+
+class RainFamily(FrameFamily):
+    """residual: the output corrects the first band of the last frame, so that untrained it is persistence."""
+
+    residual: bool = True
+
+    def network(self, input_shape: tuple[int, int, int], rain_of: Callable[[Any], Any], *, multiple: int) -> Any:
+        """The keras.Model of `rain_of`, which takes images with sides that are multiples of `multiple`."""
+        import keras
+
+        from skyfold.models import _padding
+
+        image = keras.Input(input_shape, name="frames")
+        size = _padding.padded_size(input_shape[:2], multiple=multiple)
+        rain = _padding.in_padded_size(image, rain_of, size)
+        if self.residual:
+            last = input_shape[-1] - self.bands
+            rain = keras.ops.cast(image[..., last : last + 1], "float32") + rain
+        return keras.Model(image, rain, name=self.name)
 
 
 def apart(image: Any, bands: int) -> Any:
@@ -68,16 +105,3 @@ def last_layer(filters: int, *, residual: bool, kernel: int = 1, name: str = "ra
 
     begins = "zeros" if residual else "glorot_uniform"
     return keras.layers.Conv2D(filters, kernel, padding="same", kernel_initializer=begins, dtype="float32", name=name)
-
-
-def forecast(image: Any, output: Any, *, bands: int, residual: bool) -> Any:
-    """`output` (B, H, W, L); with `residual` it is a correction, added to the first band of the last frame in `image`.
-
-    image: (B, H, W, T x bands).
-    """
-    from keras import ops
-
-    if not residual:
-        return output
-    first = image.shape[-1] - bands
-    return ops.cast(image[..., first : first + 1], "float32") + output

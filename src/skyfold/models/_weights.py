@@ -5,38 +5,73 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from inspect import signature
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Self
 
+from pydantic import model_validator
+
+from skyfold.config.fields import BelowOne
 from skyfold.errors import ConfigError
-from skyfold.models import _csmask
+from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
 from skyfold.models._weight_mismatch import misfit
 
 _AFTER_NAME = ("", "weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
 
 
-def check_source(source: object, *, key: str, what: str) -> None:
-    """`source` is "imagenet", "none", an existing `.h5` file, or a folder with one of the encoder `what`; else
-    ConfigError."""
-    if source == _csmask.SOURCE:
-        raise ConfigError(
-            f"{key}: {source} is taken by the families deeplabv3plus, fpn and unet, with encoder: {_csmask.ENCODER}."
-        )
-    if source not in ("imagenet", "none"):
-        weights_file(source, key=key, what=what)
+class PretrainedFamily(NetworkFamily):
+    """A network on an encoder whose weights may have been learned before.
+
+    encoder_weights     imagenet, none, a Keras weights file (.h5), or a folder that holds the one of the encoder;
+                        they are adapted to the bands
+    batchnorm_momentum  how slowly BatchNorm's statistics follow (Keras' own is 0.99, too slow for a training of a few
+                        hundred steps); None: as the layers have it
+    """
+
+    takes_csmask: ClassVar[bool] = False
+    encoder: str
+    encoder_weights: str = "imagenet"
+    batchnorm_momentum: BelowOne | None = None
+
+    @model_validator(mode="after")
+    def _csmask_fits(self) -> Self:
+        fits = self.takes_csmask and self.encoder == _csmask.ENCODER
+        if self.encoder_weights == _csmask.SOURCE and not fits:
+            raise ValueError(
+                f"encoder_weights: {_csmask.SOURCE} needs encoder: {_csmask.ENCODER} in one of the families "
+                "deeplabv3plus, fpn and unet"
+            )
+        return self
+
+    def require(self) -> None:
+        self._weights_file()
+
+    def without_pretrained_weights(self) -> Self:
+        return self.model_copy(update={"encoder_weights": "none"})
+
+    def weights_sha256(self) -> str:
+        path = self._weights_file()
+        if path is None:
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _weights_file(self) -> Path | None:
+        if self.encoder_weights in ("imagenet", "none"):
+            return None
+        if self.encoder_weights == _csmask.SOURCE:
+            return _csmask.weights_file()
+        return weights_file(self.encoder_weights, what=self.encoder)
 
 
-def weights_file(source: object, *, key: str, what: str) -> Path:
+def weights_file(source: str, *, what: str) -> Path:
     """The file that `source` names: itself, or in a folder the one `.h5` whose name begins with the encoder's, `what`,
     as published files do (`resnet50_weights_..._notop.h5`); case and punctuation do not count.
 
     ConfigError where there is none, or more than one.
     """
-    path = Path(str(source))
+    path = Path(source)
     if path.is_dir():
         files = sorted(path.glob("*.h5"))
         matching = [file for file in files if _is_of(file, what)]
@@ -44,31 +79,18 @@ def weights_file(source: object, *, key: str, what: str) -> Path:
             there = ", ".join(file.name for file in (matching or files)) or "no .h5 file"
             fault = "several files" if matching else "no file"
             raise ConfigError(
-                f"{key}: {path} has {fault} of {what} ({there}). Name the file itself, or call it {what}.weights.h5."
+                f"{WEIGHTS_KEY}: {path} has {fault} of {what} ({there}). Name the file itself, or call it "
+                f"{what}.weights.h5."
             )
         return matching[0]
     if path.suffix != ".h5":
         raise ConfigError(
-            f"{key}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), or a folder of them."
+            f"{WEIGHTS_KEY}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), or a folder "
+            "of them."
         )
     if not path.is_file():
-        raise ConfigError(f"{key}: there is no file {path}.")
+        raise ConfigError(f"{WEIGHTS_KEY}: there is no file {path}.")
     return path
-
-
-def weights_digest(family: ModuleType, options: Mapping[str, Any]) -> str:
-    """sha256 of the file that `encoder_weights` names; '' where there is none, or Keras fetches the weights itself.
-
-    ConfigError as `weights_file`.
-    """
-    source, key = options.get("encoder_weights", "imagenet"), "model.options.encoder_weights"
-    arguments = signature(family.build).parameters if hasattr(family, "build") else {}
-    if "encoder" not in arguments or source in ("imagenet", "none"):
-        return ""
-    what = str(options.get("encoder", arguments["encoder"].default))
-    path = _csmask.weights_file(key=key) if source == _csmask.SOURCE else weights_file(source, key=key, what=what)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def with_weights(
@@ -77,7 +99,6 @@ def with_weights(
     bands: int,
     source: str,
     what: str,
-    key: str,
     encoder: Callable[[int], Any] | None = None,
 ) -> Any:
     """The network of `build(bands, weights)`, with the weights of `source`: those learned on as many bands as they are,
@@ -88,7 +109,7 @@ def with_weights(
     """
     if source == "none":
         return build(bands, None)
-    given = source if source == "imagenet" else str(weights_file(source, key=key, what=what))
+    given = source if source == "imagenet" else str(weights_file(source, what=what))
     if bands != 3 and given != "imagenet":
         with contextlib.suppress(Exception):  # Keras raises whatever it meets; the file may be of three bands
             return build(bands, given)
@@ -97,14 +118,14 @@ def with_weights(
     except Exception as error:  # downloads fail in as many ways as networks do; Keras raises a bare Exception
         if source == "imagenet":
             raise ConfigError(
-                f"{key}: the ImageNet weights of {what} could not be downloaded ({_reason(error)}). Run this once "
-                f"where there is internet (Keras keeps them in ~/.keras/models), give the path of the file there as "
-                f"{key}, or set it to none."
+                f"{WEIGHTS_KEY}: the ImageNet weights of {what} could not be downloaded ({_reason(error)}). Run this "
+                f"once where there is internet (Keras keeps them in ~/.keras/models), give the path of the file there "
+                f"as {WEIGHTS_KEY}, or set it to none."
             ) from error
         found = _misfit(Path(given), encoder or (lambda count: build(count, None)))
         raise ConfigError(
-            f"{key}: the weights in {given} do not fit {what} ({found or _reason(error)}). They must be those of this "
-            f"very encoder without its top layers ('notop', 'no_top'), learned on 3 bands{_or(bands)}."
+            f"{WEIGHTS_KEY}: the weights in {given} do not fit {what} ({found or _reason(error)}). They must be those "
+            f"of this very encoder without its top layers ('notop', 'no_top'), learned on 3 bands{_or(bands)}."
         ) from error
     if bands == 3:
         return pretrained

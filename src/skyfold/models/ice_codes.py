@@ -7,91 +7,65 @@ Dense layers between maps and codes hold nearly all of its 140 million weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from skyfold.errors import ConfigError
-from skyfold.models import _blocks, _frames
-from skyfold.plugins import nearest
-
-CORES = ("lstm", "attention", "none")
-_OPTIONS = ["filters", "codes", "tied", "core", "units", "layers", "blocks", "heads", "skips", "bands"]
-_FILTERS = (16, 32)
+from skyfold.config.fields import Positive, Positives
+from skyfold.models import _frames
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or core, counts that are no whole numbers from 1, flags that are none."""
-    _blocks.check_known(options, _OPTIONS, family="ice_codes")
-    _blocks.check_some_counts(options, "filters")
-    _blocks.check_counts(options, "codes", "units", "layers", "blocks", "heads", "bands")
-    core = options.get("core", "lstm")
-    if core not in CORES:
-        raise ConfigError(
-            f"model.options.core: {core!r}{nearest(str(core), list(CORES))} is none of {', '.join(CORES)}."
-        )
-    for name in ("tied", "skips"):
-        if not isinstance(options.get(name, True), bool):
-            raise ConfigError(f"model.options.{name}: {options[name]!r} is neither true nor false.")
-
-
-def build(
-    *,
-    input_shape: tuple[int, int, int],
-    classes: int = 1,
-    filters: Sequence[int] = _FILTERS,
-    codes: int = 256,
-    tied: bool = False,
-    core: str = "lstm",
-    units: int = 512,
-    layers: int = 2,
-    blocks: int = 8,
-    heads: int = 4,
-    skips: bool = True,
-    bands: int = 1,
-) -> Any:
-    """A keras.Model from frames side by side (H, W, T x bands), oldest first, to (H, W, L) from 0 to 1, float32, of any
-    size.
-
-    filters   of the encoder, each at half the size of the one before; the decoder has them the other way round
+class IceCodes(_frames.FrameFamily):
+    """filters   of the encoder, each at half the size of the one before; the decoder has them the other way round
     codes     numbers that a frame becomes
     tied      the decoder's weights are the encoder's, the other way round; only what is added is its own
     core      "lstm": `layers` of `units`, each with batch norm; "attention": `blocks` of `heads`, with `skips` around
               them; "none": the autoencoder alone, which gives the last L frames as it decodes them
-    A core says at each of the last L frames what comes in its place, L = `classes`; there are at least so many.
     """
-    import keras
-    from keras import ops
 
-    from skyfold.models import _padding
-    from skyfold.models._ice_autoencoder import Decoder, Encoder
+    name: ClassVar[str] = "ice_codes"
+    filters: Positives = (16, 32)
+    codes: Positive = 256
+    tied: bool = False
+    core: Literal["lstm", "attention", "none"] = "lstm"
+    units: Positive = 512
+    layers: Positive = 2
+    blocks: Positive = 8
+    heads: Positive = 4
+    skips: bool = True
 
-    check({"filters": list(filters), "codes": codes, "tied": tied, "core": core, "units": units, "layers": layers})
-    check({"blocks": blocks, "heads": heads, "skips": skips, "bands": bands})
-    height, width, channels = input_shape
-    steps = _frames.count_frames(channels, bands, family="ice_codes")
-    if steps < classes:
-        raise ConfigError(
-            f"model.family: ice_codes forecasts {classes} frames from as many or more, and sees {steps}. Let the view "
-            "show more."
-        )
-    encoder = Encoder(filters, codes, name="encoder")
-    decoder = Decoder(encoder, tied=tied, name="decoder")
+    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+        """A keras.Model from frames to (H, W, L) from 0 to 1, float32, of any size.
 
-    def forecast(image: Any) -> Any:
-        frames = _frames.apart(image, bands)
-        if core == "none":
-            frames = frames[:, -classes:]
-        x = _frames.unfolded(encoder(_frames.folded(frames)), frames.shape[1])
-        if core == "lstm":
-            x = _recurrent(x, units, layers, codes)
-        elif core == "attention":
-            x = _attentive(x, blocks, heads, codes, skips)
-        return _frames.beside(_frames.unfolded(decoder(_frames.folded(x[:, -classes:])), classes))
+        A core says at each of the last L frames what comes in its place, L = `classes`; there are at least so many.
+        """
+        import keras
+        from keras import ops
 
-    image = keras.Input(input_shape, name="frames")
-    size = _padding.padded_size((height, width), multiple=2 ** len(filters))
-    said = _padding.in_padded_size(image, forecast, size)
-    return keras.Model(image, ops.cast(said, "float32"), name="ice_codes")
+        from skyfold.models import _padding
+        from skyfold.models._ice_autoencoder import Decoder, Encoder
+
+        height, width, channels = input_shape
+        self.count_frames(channels, at_least=classes)
+        encoder = Encoder(self.filters, self.codes, name="encoder")
+        decoder = Decoder(encoder, tied=self.tied, name="decoder")
+
+        def forecast(image: Any) -> Any:
+            frames = _frames.apart(image, self.bands)
+            if self.core == "none":
+                frames = frames[:, -classes:]
+            x = _frames.unfolded(encoder(_frames.folded(frames)), frames.shape[1])
+            if self.core == "lstm":
+                x = _recurrent(x, self.units, self.layers, self.codes)
+            elif self.core == "attention":
+                x = _attentive(x, self.blocks, self.heads, self.codes, self.skips)
+            return _frames.beside(_frames.unfolded(decoder(_frames.folded(x[:, -classes:])), classes))
+
+        image = keras.Input(input_shape, name="frames")
+        size = _padding.padded_size((height, width), multiple=2 ** len(self.filters))
+        said = _padding.in_padded_size(image, forecast, size)
+        return keras.Model(image, ops.cast(said, "float32"), name=self.name)
+
+
+PLUGIN = IceCodes
 
 
 def _recurrent(x: Any, units: int, layers: int, codes: int) -> Any:

@@ -6,73 +6,66 @@ maps go in and come out, at training as at forecasting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from pydantic import model_validator
 
-from skyfold.errors import ConfigError
-from skyfold.models import _blocks, _frames
+from skyfold.config.fields import Positive
+from skyfold.models import _frames
 from skyfold.types import IntPair
 
-_OPTIONS = ["crop", "stride", "units", "layers", "kernel", "bands"]
+
+class IceConvLSTM(_frames.FrameFamily):
+    """layers: of ConvLSTM, `units` maps each, with batch norm behind; kernel: their convolutions' side."""
+
+    name: ClassVar[str] = "ice_convlstm"
+    crop: Positive = 64
+    stride: Positive = 24
+    units: Positive = 16
+    layers: Positive = 3
+    kernel: Positive = 3
+
+    @model_validator(mode="after")
+    def _crops_cover(self) -> Self:
+        if self.stride > self.crop:
+            raise ValueError(f"stride: {self.stride} leaves cells between crops of {self.crop}. Set it to at most that")
+        return self
+
+    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+        """A keras.Model from frames to (H, W, L) from 0 to 1, float32, of any size.
+
+        The last layers' states at the last L frames say what comes in their place, L = `classes`; there are at least so
+        many frames.
+        """
+        import keras
+        from keras import ops
+
+        from skyfold.models import _padding
+
+        height, width, channels = input_shape
+        self.count_frames(channels, at_least=classes)
+
+        def forecast(image: Any) -> Any:
+            crops = cut(image, self.crop, self.stride)
+            rows, columns = crops.shape[1:3]
+            x = _frames.apart(ops.reshape(crops, (-1, self.crop, self.crop, channels)), self.bands)
+            for layer in range(self.layers):
+                x = keras.layers.ConvLSTM2D(
+                    self.units, self.kernel, padding="same", return_sequences=True, name=f"lstm{layer}"
+                )(x)
+                x = keras.layers.BatchNormalization(momentum=0.9, name=f"lstm{layer}_norm")(x)
+            x = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="ice")(x[:, -classes:])
+            return joined(
+                ops.reshape(_frames.beside(x), (-1, rows, columns, self.crop, self.crop, classes)), self.stride
+            )
+
+        image = keras.Input(input_shape, name="frames")
+        size: IntPair = (covered(height, self.crop, self.stride), covered(width, self.crop, self.stride))
+        return keras.Model(image, _padding.in_padded_size(image, forecast, size), name=self.name)
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option, counts that are no whole numbers from 1, or crops that leave cells between."""
-    _blocks.check_known(options, _OPTIONS, family="ice_convlstm")
-    _blocks.check_counts(options, *_OPTIONS)
-    crop, stride = options.get("crop", 64), options.get("stride", 24)
-    if stride > crop:
-        raise ConfigError(
-            f"model.options.stride: {stride} leaves cells between crops of {crop}. Set it to at most that."
-        )
-
-
-def build(
-    *,
-    input_shape: tuple[int, int, int],
-    classes: int = 1,
-    crop: int = 64,
-    stride: int = 24,
-    units: int = 16,
-    layers: int = 3,
-    kernel: int = 3,
-    bands: int = 1,
-) -> Any:
-    """A keras.Model from frames side by side (H, W, T x bands), oldest first, to (H, W, L) from 0 to 1, float32, of any
-    size.
-
-    The last layers' states at the last L frames say what comes in their place, L = `classes`; there are at least so
-    many frames. layers: of ConvLSTM, `units` maps each, with batch norm behind; kernel: their convolutions' side.
-    """
-    import keras
-    from keras import ops
-
-    from skyfold.models import _padding
-
-    check({"crop": crop, "stride": stride, "units": units, "layers": layers, "kernel": kernel, "bands": bands})
-    height, width, channels = input_shape
-    steps = _frames.count_frames(channels, bands, family="ice_convlstm")
-    if steps < classes:
-        raise ConfigError(
-            f"model.family: ice_convlstm forecasts {classes} frames from as many or more, and sees {steps}. Let the "
-            "view show more."
-        )
-
-    def forecast(image: Any) -> Any:
-        crops = cut(image, crop, stride)
-        rows, columns = crops.shape[1:3]
-        x = _frames.apart(ops.reshape(crops, (-1, crop, crop, channels)), bands)
-        for layer in range(layers):
-            x = keras.layers.ConvLSTM2D(units, kernel, padding="same", return_sequences=True, name=f"lstm{layer}")(x)
-            x = keras.layers.BatchNormalization(momentum=0.9, name=f"lstm{layer}_norm")(x)
-        x = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="ice")(x[:, -classes:])
-        return joined(ops.reshape(_frames.beside(x), (-1, rows, columns, crop, crop, classes)), stride)
-
-    image = keras.Input(input_shape, name="frames")
-    size: IntPair = (covered(height, crop, stride), covered(width, crop, stride))
-    return keras.Model(image, _padding.in_padded_size(image, forecast, size), name="ice_convlstm")
+PLUGIN = IceConvLSTM
 
 
 def covered(side: int, crop: int, stride: int) -> int:

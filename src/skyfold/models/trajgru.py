@@ -6,67 +6,32 @@ the state and says, for each pixel and link, where to read; so the links can fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from skyfold.errors import ConfigError
-from skyfold.models import _blocks, _frames
+from pydantic import model_validator
 
-_OPTIONS = ["filters", "links", "motion_filters", "bands", "residual"]
-_FILTERS, _LINKS = (16, 32, 48), (9, 9, 5)
+from skyfold.config.fields import Positive, Positives
+from skyfold.models._encoder_forecaster import EncoderForecaster
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option, or filters and links that are not as many whole numbers from 1."""
-    _blocks.check_known(options, _OPTIONS, family="trajgru")
-    _blocks.check_some_counts(options, "filters")
-    _blocks.check_some_counts(options, "links")
-    filters, links = options.get("filters", _FILTERS), options.get("links", _LINKS)
-    if len(filters) != len(links):
-        raise ConfigError(f"model.options.links: {len(links)} of them for {len(filters)} levels.")
-    _blocks.check_counts(options, "motion_filters")
-    _frames.check_frame_options(options)
+class TrajGRUForecaster(EncoderForecaster):
+    """links: of each recurrent layer, as many as `filters`; motion_filters: of the network that says the motion."""
+
+    name: ClassVar[str] = "trajgru"
+    links: Positives = (9, 9, 5)
+    motion_filters: Positive = 32
+
+    @model_validator(mode="after")
+    def _one_for_each_level(self) -> Self:
+        if len(self.filters) != len(self.links):
+            raise ValueError(f"links: {len(self.links)} of them for {len(self.filters)} levels")
+        return self
+
+    def recurrent(self, level: int, name: str, steps: int | None) -> Any:
+        from skyfold.models._trajgru import TrajGRU
+
+        filters, links = self.filters[level], self.links[level]
+        return TrajGRU(filters, links, steps=steps, motion_filters=self.motion_filters, name=name)
 
 
-def build(
-    *,
-    input_shape: tuple[int, int, int],
-    classes: int = 1,
-    filters: Sequence[int] = _FILTERS,
-    links: Sequence[int] = _LINKS,
-    motion_filters: int = 32,
-    bands: int = 1,
-    residual: bool = True,
-) -> Any:
-    """A keras.Model from frames side by side (H, W, T x bands), oldest first, to (H, W, L) for L = `classes` lead
-    times, float32, any size.
-
-    filters, links: of the recurrent layers at half the size, a quarter, and so on; motion_filters: of the network that
-    says the motion. residual: the output corrects the first band of the last frame, so that untrained it is
-    persistence.
-    """
-    from skyfold.models._encoder_forecaster import encoder_forecaster
-    from skyfold.models._trajgru import TrajGRU
-
-    check(
-        {
-            "filters": filters,
-            "links": links,
-            "motion_filters": motion_filters,
-            "bands": bands,
-            "residual": residual,
-        }
-    )
-
-    def recurrent(level: int, name: str, steps: int | None) -> Any:
-        return TrajGRU(filters[level], links[level], steps=steps, motion_filters=motion_filters, name=name)
-
-    return encoder_forecaster(
-        input_shape=input_shape,
-        leads=classes,
-        filters=filters,
-        recurrent=recurrent,
-        bands=bands,
-        residual=residual,
-        name="trajgru",
-    )
+PLUGIN = TrajGRUForecaster

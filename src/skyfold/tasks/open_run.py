@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
+from skyfold.models import RuleFamily, family_of
 from skyfold.store.folds import Folds
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
@@ -28,11 +28,11 @@ class OpenRun:
 
 def check(config: RunConfig) -> None:
     """Refuse, before any data are read, a family, option, loss or normalization that training would fail on."""
-    family = plugins.load("models", config.model.family)
-    family.check(config.model.options)
+    family = family_of(config.model)
+    family.require()
     task_class(config.task).check_loss(config)
     normalization_of(config)
-    if config.image is not None and config.image.crop is not None and hasattr(family, "predict"):
+    if config.image is not None and config.image.crop is not None and isinstance(family, RuleFamily):
         raise ConfigError(
             f"image.crop: not supported by model.family {config.model.family} (nothing is trained). Remove it."
         )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
+from skyfold.models import NetworkFamily, family_of
 from skyfold.store.fits import finished_fit
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo, read_info
@@ -135,11 +135,11 @@ class InitWeights:
         return started
 
     def _model(self, network: Network, path: Path) -> Any:
-        family = plugins.load("models", self.config.model.family)
-        options = dict(self.config.model.options)
-        if hasattr(family, "input_normalization"):
-            options["encoder_weights"] = "none"  # they would be replaced at once
-        model = family.build(input_shape=network.model.input_shape[1:], classes=len(self.classes), **options)
+        family = family_of(self.config.model)
+        assert isinstance(family, NetworkFamily)
+        # Pretrained weights would be replaced at once.
+        family = family.without_pretrained_weights()
+        model = family.build(input_shape=network.model.input_shape[1:], classes=len(self.classes))
         try:
             model.load_weights(path)
         except ValueError as error:

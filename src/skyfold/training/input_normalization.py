@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.normalization import NORMALIZATIONS
 from skyfold.errors import ConfigError
+from skyfold.models import family_of
 
 
 def normalization_of(config: RunConfig) -> str | None:
@@ -15,15 +15,14 @@ def normalization_of(config: RunConfig) -> str | None:
     """
     if config.image is None:
         return None
-    family = plugins.load("models", config.model.family)
-    if not hasattr(family, "input_normalization"):
+    own = family_of(config.model).input_normalization
+    if own is None:
         if config.image.normalization == "encoder":
             raise ConfigError(
                 f"image.normalization: family '{config.model.family}' has no pretrained weights. Set it to one of "
                 f"{', '.join(NORMALIZATIONS)}."
             )
         return config.image.normalization
-    own: str = family.input_normalization(config.model.options)
     chosen = own if config.image.normalization == "encoder" else config.image.normalization
     weights = config.model.options.get("encoder_weights", "imagenet")
     if weights in ("imagenet", "ukis_csmask") and chosen != own:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from skyfold import plugins
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
+from skyfold.models import NetworkFamily, family_of
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
 from skyfold.training.aux_losses import with_aux_losses
@@ -142,8 +142,9 @@ class Network:
 
     def _fresh_model(self, *, seed: int) -> Any:
         backend.seed(seed)
-        family = plugins.load("models", self.config.model.family)
-        model = family.build(input_shape=self._input_shape, classes=self._classes, **self.config.model.options)
+        family = family_of(self.config.model)
+        assert isinstance(family, NetworkFamily)
+        model = family.build(input_shape=self._input_shape, classes=self._classes)
         return with_softmax(model) if self.config.activation == "softmax" else model
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.models._weights import weights_digest
+from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
@@ -147,7 +147,6 @@ def fingerprint_of_run(
     config: RunConfig, folds: Folds, checksum: str, *, teacher: Teacher | None = None, init: InitWeights | None = None
 ) -> Fingerprint:
     """checksum: of the training arrays; teacher, init: where the config names them."""
-    family = plugins.load("models", config.model.family)
     source = plugins.source_digest("models", config.model.family)
     if config.frame_adapter is not None:
         source += plugins.source_digest("forecasting.frame_adapters", config.frame_adapter.name)
@@ -156,7 +155,7 @@ def fingerprint_of_run(
         folds=folds.hash(),
         fit=config.fit_hash(),
         source=source,
-        init_weights=init.provenance if init else weights_digest(family, config.model.options),
+        init_weights=init.provenance if init else family_of(config.model).weights_sha256(),
         pseudo_labels=teacher.provenance if teacher else NOT_APPLICABLE,
         rows=config.hash(),
         blend=NOT_APPLICABLE,
@@ -172,10 +171,9 @@ def _predictor(
     init: InitWeights | None,
 ) -> Predictor:
     config = objective.config
-    family = plugins.load("models", config.model.family)
-    if hasattr(family, "predict"):
-        predict = partial(family.predict, classes=len(objective.classes), **config.model.options)
-        return RuleBasedPredictor(objective, predict)
+    family = family_of(config.model)
+    if isinstance(family, RuleFamily):
+        return RuleBasedPredictor(objective, partial(family.predict, classes=len(objective.classes)))
     return FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), checkpoint_seconds, init_weights=init)
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from skyfold import plugins
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, listing
 from skyfold.files import write_text
+from skyfold.models import RuleFamily, family_of
 from skyfold.plugins import nearest
 from skyfold.tasks.open_run import check
 from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
@@ -92,7 +92,7 @@ def check_search_space(configs: TrialConfigs) -> None:
                 write_text(path, configs.text(params, name="trial", folder=path.parent, for_trial=True))
                 config = load_run(path)
                 check(config)
-                if hasattr(plugins.load("models", config.model.family), "predict"):
+                if isinstance(family_of(config.model), RuleFamily):
                     raise ConfigError(f"model.family: {config.model.family} is not trained; there is nothing to tune.")
                 if repr(config.augment) not in augments:
                     Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
@@ -198,8 +198,8 @@ def _lookup(run: RunConfig, key: str) -> Any:
 def _default(run: RunConfig, key: str) -> Any:
     table, _, option = key.rpartition(".")
     if table == "model.options":
-        takes = plugins.load("models", run.model.family).build
-    elif table == "loss.options":
+        return family_of(run.model).model_dump(mode="json").get(option)
+    if table == "loss.options":
         takes = (MASK_LOSSES if run.task == "segmentation" else PRESENCE_LOSSES)[run.loss.name]
     else:
         return None

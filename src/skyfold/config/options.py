@@ -1,0 +1,64 @@
+"""Plug-ins and their options: a plug-in is a class whose fields are the options that a config may set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import AfterValidator, ValidationError, ValidationInfo, field_validator
+
+from skyfold import plugins
+from skyfold.config.errors import explain
+from skyfold.config.fields import Strict
+from skyfold.errors import ConfigError
+
+Plugin = TypeVar("Plugin", bound="Options")
+
+
+class Options(Strict):
+    """Base of every plug-in: a model family, a baseline, a frame adapter, a competition.
+
+    A module declares its plug-in as `PLUGIN`, a subclass. Numbers may be written as text, 1e-4, as PyYAML reads them;
+    true and false are no numbers.
+    """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _flags_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        takes_flags = cls.model_fields[str(info.field_name)].annotation is bool
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) != takes_flags for item in items):
+            raise ValueError("expected true or false" if takes_flags else "true and false are no values of this option")
+        return value
+
+
+def configured(kind: type[Plugin], package: str, name: str, options: Mapping[str, Any], *, where: str) -> Plugin:
+    """The plug-in `skyfold.<package>.<name>`, a `kind`, with the options that stand in a config under the key `where`.
+
+    ConfigError as `plugins.load` and `checked`.
+    """
+    plugin = plugins.load(package, name).PLUGIN
+    assert issubclass(plugin, kind), f"PLUGIN of {package}.{name} is no {kind.__name__}"
+    return checked(plugin, options, where=where)
+
+
+def checked(kind: type[Plugin], options: Mapping[str, Any], *, where: str) -> Plugin:
+    """A `kind` with these options; ConfigError with a line for each that is unknown, missing or of another type."""
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(kind, error, where=where))) from None
+
+
+def one_of(known: Iterable[str], *, refused: Mapping[str, str] | None = None) -> AfterValidator:
+    """Restricts text to the names of a table. refused: names that one might expect, and why they are not there."""
+    names = list(known)
+
+    def check(name: str) -> str:
+        if refused and name in refused:
+            raise ValueError(f"cannot be used here: {refused[name]}")
+        if name not in names:
+            raise ValueError(f"unknown{plugins.nearest(name, names)}. There are: {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)

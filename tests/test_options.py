@@ -1,0 +1,122 @@
+"""Options of plug-ins: what each refuses, with the key, the nearest name and what was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from skyfold import plugins
+from skyfold.config.options import Options, checked, configured
+from skyfold.config.training import ModelConfig
+from skyfold.errors import ConfigError
+from skyfold.models import ModelFamily, family_of
+
+PLUGINS = {"models": ModelFamily}
+CSMASK = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
+ALL_PLUGINS = [(package, name) for package in PLUGINS for name in plugins.names(package)]
+
+
+@pytest.mark.parametrize(("package", "name"), ALL_PLUGINS)
+def test_every_module_declares_a_plug_in_and_refuses_an_option_that_it_has_not(package: str, name: str) -> None:
+    assert issubclass(plugins.load(package, name).PLUGIN, PLUGINS[package])
+    with pytest.raises(ConfigError, match=r"unknown key 'options.colr'.*Known: "):
+        configured(Options, package, name, {"colr": 1}, where="options")
+
+
+class Example(Options):
+    count: int = 3
+    counts: tuple[int, ...] = ()
+    rate: float | None = None
+    flag: bool = False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": True}, "'options.count': true and false are no values of this option; got True"),
+        ({"count": 1.5}, "'options.count': Input should be a valid integer.*; got 1.5"),
+        ({"counts": [1, False]}, r"'options.counts': true and false are no values of this option; got \[1, False\]"),
+        ({"counts": 4}, "'options.counts': Input should be a list; got 4"),
+        ({"counts": [1, 0.5]}, "'options.counts.1': Input should be a valid integer.*; got 0.5"),
+        ({"rate": float("nan")}, "'options.rate': Input should be a finite number; got nan"),
+        ({"rate": "fast"}, "'options.rate': Input should be a valid number.*; got 'fast'"),
+        ({"flag": 1}, "'options.flag': expected true or false; got 1"),
+        ({"flag": "yes"}, "'options.flag': expected true or false; got 'yes'"),
+        (
+            {"cuont": 1, "flag": 0},
+            r"unknown key 'options.cuont' \(did you mean 'count'\?\). Known: count, counts, flag",
+        ),
+    ],
+)
+def test_values_of_another_type_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked(Example, options, where="options")
+
+
+def test_every_wrong_option_is_listed_and_numbers_may_be_text() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)'options.count'.*\n'options.flag'"):
+        checked(Example, {"count": None, "flag": None}, where="options")
+    assert checked(Example, {"rate": "1e-4", "counts": [1, 2]}, where="options") == Example(rate=1e-4, counts=(1, 2))
+
+
+MODELS = [
+    ("anomaly_unet", {"filters": []}, r"'model.options.filters': List should have at least 1 item.*; got \[\]"),
+    ("anomaly_unet", {"cell_filters": 0}, "cell_filters': Input should be greater than 0; got 0"),
+    ("anomaly_unet", {"dropout": 1}, "dropout': Input should be less than 1; got 1"),
+    ("anomaly_unet", {"shared": -1}, "shared': Input should be greater than or equal to 0; got -1"),
+    ("colour_threshold", {"feature": "brightnes"}, r"unknown \(did you mean 'brightness'\?\). There are: "),
+    ("convlstm", {"filters": None}, "filters': Input should be a list; got None"),
+    ("convlstm", {"kernel": 4}, "kernel': an even one has no middle; got 4"),
+    ("deeplabv3plus", {"encoder": "resnet51"}, "did you mean 'resnet5?[0-9]+"),
+    ("deeplabv3plus", {"encoder": "hrnet_w18"}, "no ImageNet weights of hrnet_w18"),
+    ("deeplabv3plus", {"encoder": "xception", "output_stride": 8}, "built with 8, but with 16, 32"),
+    ("deeplabv3plus", {"encoder": "convnexttiny"}, "cannot be used here: its first map has stride 4"),
+    ("deeplabv3plus", {"encoder": "seresnext50"}, "it has Lambda layers"),
+    ("deeplabv3plus", {"rates": [6, 12]}, "'model.options.rates.2' is missing"),
+    ("deeplabv3plus", {"filters": 0}, "filters': Input should be greater than 0; got 0"),
+    (
+        "deeplabv3plus",
+        {"encoder": "hrnet_w18", "encoder_weights": "none", "output_stride": 16},
+        "output_stride: hrnet_w18 cannot be built with 16, but with 4",
+    ),
+    ("efficientnet_classifier", {"encoder": "efficientnetb8"}, "did you mean 'efficientnetb"),
+    ("efficientnet_classifier", {"dropout": 1.5}, "dropout': Input should be less than 1; got 1.5"),
+    ("efficientnet_classifier", CSMASK, "in one of the families deeplabv3plus, fpn and unet"),
+    ("hrnet", {}, "no ImageNet weights of hrnet_w18 .* Set it to none, or to a .weights.h5 file"),
+    ("hrnet", {"encoder": "resnet50", "encoder_weights": "none"}, "resnet50 is no HRNet. There are: hrnet_w"),
+    ("hrnet", {"encoder": "hrnet_w0", "encoder_weights": "none"}, "hrnet_w0 is no HRNet"),
+    ("hrnet", {"encoder_weights": "none", "dropout": 1}, "dropout': Input should be less than 1; got 1"),
+    ("ice_codes", {"core": "lsmt"}, r"or 'none' \(did you mean 'lstm'\?\); got 'lsmt'"),
+    ("ice_codes", {"filters": [16, 0]}, "filters.1': Input should be greater than 0; got 0"),
+    ("ice_codes", {"blocks": 0}, "blocks': Input should be greater than 0; got 0"),
+    ("ice_convlstm", {"crop": 16}, "model.options.stride: 24 leaves cells between crops of 16"),
+    ("plain_unet", {"filters": [4]}, r"filters': List should have at least 2 items.*; got \[4\]"),
+    ("plain_unet", {"batchnorm_momentum": 2}, "batchnorm_momentum': Input should be less than 1; got 2"),
+    ("rain_unet", {"filters": [8]}, "List should have at least 2 items"),
+    ("rainnet", {"upsampling": "transpose"}, r"did you mean 'transposed'\?\); got 'transpose'"),
+    ("segmentation_models", {"encoder": "resnet19"}, "did you mean 'resnet1[08]'"),
+    ("segmentation_models", {"encoder": "densenet121"}, "layer names contain '/'"),
+    ("segmentation_models", {"decoder": "unett"}, "did you mean 'unet'"),
+    ("segmentation_models", {"decoder": "fpn", "psp_dropout": 0}, "psp_dropout: fpn has no such option"),
+    ("segmentation_models", {"decoder_filters": [0, 1, 1, 1, 1]}, "decoder_filters.0': Input should be gr"),
+    ("segmentation_models", {"decoder_filters": [None, 1, 1, 1, 1]}, "null is for decoder: linknet"),
+    ("segmentation_models", {"decoder_filters": [8]}, "List should have at least 5 items"),
+    ("segmentation_models", {"decoder": "pspnet", "downsample_factor": 5}, "should be 4, 8 or 16; got 5"),
+    ("segmentation_models", {"decoder": "fpn", "pyramid_dropout": 1.5}, "should be less than 1; got 1.5"),
+    ("segmentation_models", CSMASK, "in one of the families deeplabv3plus, fpn and unet"),
+    ("simvp", {"kernels": [3, 4]}, "kernels.1': an even one has no middle; got 4"),
+    ("simvp", {"spatial_filters": 3}, "spatial_filters: 3 is no multiple of 2"),
+    ("simvp", {"groups": 3}, "spatial_filters: 16 is no multiple of 6"),
+    ("simvp", {"groups": 4, "temporal_filters": 12}, "temporal_filters: 12 is no multiple of 8"),
+    ("simvp", {"bands": 0}, "bands': Input should be greater than 0; got 0"),
+    ("trajgru", {"filters": [3, 4, 5], "links": [1]}, "links: 1 of them for 3 levels"),
+    ("trajgru", {"filters": [0]}, "filters.0': Input should be greater than 0; got 0"),
+    ("unet", {**CSMASK, "encoder": "resnet50"}, "ukis_csmask needs encoder: efficientnetb4"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), MODELS)
+def test_wrong_options_of_a_family_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        family_of(ModelConfig(family=name, options=options))
