@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold import plugins
 from skyfold.competition import Competition, build
 from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.forecasting.baselines import mean_of_years
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import folds_of_years
@@ -122,7 +122,7 @@ def test_a_year_may_have_nothing_to_be_fitted_on():
 
 def test_files_to_a_scored_submission(competition, sample, tmp_path):
     test = competition.load(sample, "test")
-    forecast = plugins.load("forecasting.baselines", "mean_of_years").forecast(test.inputs.history(0), years=3)  # type: ignore[attr-defined]
+    forecast = mean_of_years.MeanOfYears(years=3).forecast(test.inputs.history(0))  # type: ignore[attr-defined]
     table = competition.submission.encode(test.ids, [forecast])
     assert table.shape == (12, 1 + GRID[0] * GRID[1])
     assert table["month"].tolist()[::11] == ["2003-01", "2003-12"]

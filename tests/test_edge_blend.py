@@ -9,7 +9,7 @@ import pytest
 
 from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
@@ -115,14 +115,14 @@ def test_features_are_finite_and_of_open_cells_alone():
 
 @pytest.mark.parametrize("boosted", [False, True])
 def test_the_blend_has_learned_from_its_dates_and_beats_last_year_on_a_new_one(boosted):
-    fitted = edge_blend.fit([outcome(year) for year in range(5, 12)], boosted=boosted)
+    fitted = edge_blend.EdgeBlend(boosted=boosted).fit([outcome(year) for year in range(5, 12)])
     forecast = fitted.forecast(history(12), NO_MEMBERS)
     assert forecast.shape == (*GRID, 12)
     assert forecast.dtype == np.float32
     assert 0 <= forecast.min() <= forecast.max() <= 250
-    assert score(forecast, 12) < score(mean_of_years.forecast(history(12), years=1), 12)
+    assert score(forecast, 12) < score(mean_of_years.MeanOfYears(years=1).forecast(history(12)), 12)
     learned = [score(fitted.forecast(history(year), NO_MEMBERS), year) for year in range(5, 12)]
-    simple = [score(mean_of_years.forecast(history(year), years=5), year) for year in range(5, 12)]
+    simple = [score(mean_of_years.MeanOfYears(years=5).forecast(history(year)), year) for year in range(5, 12)]
     assert np.mean(learned) < np.mean(simple)
 
 
@@ -136,8 +136,8 @@ def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
         right = np.clip(known.truth + rng.normal(scale=8, size=known.truth.shape), 0, 250)
         return replace(known, members=np.stack([right, rng.uniform(0, 250, right.shape)]).astype(np.float32))
 
-    fitted = edge_blend.fit([told(year) for year in range(6, 12)], boosted=boosted)
-    alone = edge_blend.fit([outcome(year) for year in range(6, 12)], boosted=boosted)
+    fitted = edge_blend.EdgeBlend(boosted=boosted).fit([told(year) for year in range(6, 12)])
+    alone = edge_blend.EdgeBlend(boosted=boosted).fit([outcome(year) for year in range(6, 12)])
     forecast = fitted.forecast(history(12), told(12).members)
     assert score(forecast, 12) < 0.7 * score(alone.forecast(history(12), NO_MEMBERS), 12)
 
@@ -198,7 +198,7 @@ def test_every_second_time_the_side_is_decided_by_the_last_years():
 def test_boostings_are_averaged():
     """Each part of the dates is left out by two models; the corrections and the chances are the means of theirs."""
     known = [outcome(year) for year in range(6, 12)]
-    fitted = edge_blend.fit(known, boosted=True, n_repeats=2)
+    fitted = edge_blend.EdgeBlend(boosted=True, n_repeats=2).fit(known)
     features = cell_features(history(12), NO_MEMBERS)
     blended = np.full(len(features.cells), 100, np.float32)
     assert fitted.left_over is not None
@@ -243,28 +243,16 @@ class _Sure:
 
 
 def test_a_single_date_is_enough():
-    fitted = edge_blend.fit([outcome(8)], boosted=True, n_repeats=2)
+    fitted = edge_blend.EdgeBlend(boosted=True, n_repeats=2).fit([outcome(8)])
     assert np.isfinite(fitted.forecast(history(12), NO_MEMBERS)).all()
 
 
 def test_fitting_twice_gives_the_same_bytes():
     known = [outcome(year) for year in (9, 10)]
-    forecasts = [edge_blend.fit(known, boosted=True).forecast(history(11), NO_MEMBERS) for _ in range(2)]
+    forecasts = [edge_blend.EdgeBlend(boosted=True).fit(known).forecast(history(11), NO_MEMBERS) for _ in range(2)]
     assert forecasts[0].tobytes() == forecasts[1].tobytes()
 
 
 def test_dates_without_a_past_are_not_fitted_on():
     with pytest.raises(DataLayoutError, match="none of 2 earlier dates has 3 years before it"):
-        edge_blend.fit([outcome(1), outcome(2)])
-
-
-def test_options_are_checked():
-    edge_blend.check({"boosted": True, "years": 14})
-    with pytest.raises(ConfigError, match="true or false"):
-        edge_blend.check({"boosted": 1})
-    with pytest.raises(ConfigError, match="nothing is boosted"):
-        edge_blend.check({"n_repeats": 2})
-    with pytest.raises(ConfigError, match="did you mean 'boosted'"):
-        edge_blend.check({"bosted": True})
-    with pytest.raises(ConfigError, match="did you mean 'years'"):
-        edge_blend.check({"year": 1})
+        edge_blend.EdgeBlend().fit([outcome(1), outcome(2)])

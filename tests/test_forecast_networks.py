@@ -187,7 +187,7 @@ def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
         ForecastConfig.model_validate({"name": "t", "data": DATA, "forecasts": [{"name": "both"}]})
 
 
-@pytest.mark.parametrize("make", [frames.build, advected.build])
+@pytest.mark.parametrize("make", [frames.Frames, advected.Advected])
 def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make: Callable[[], advected.Carried]) -> None:
     rng = np.random.default_rng(0)
     rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
@@ -206,16 +206,16 @@ def test_frames_are_carried_along_each_motion_the_last_one_last() -> None:
     rain = np.repeat(rng.gamma(1.0, 3.0, (1, 24, 20)), 4, axis=0).astype(np.float32)
     rain = np.stack([np.roll(frame, shift, axis=1) for shift, frame in enumerate(rain)])
     history = PastFrames(rain, np.array([1]))
-    alone = [advected.build(motions=[name]).inputs(history) for name in ("dis", "phase_correlation")]
+    alone = [advected.Advected(motions=[name]).inputs(history) for name in ("dis", "phase_correlation")]
     np.testing.assert_array_equal(
-        advected.build(motions=["dis", "phase_correlation"]).inputs(history), np.concatenate(alone, axis=-1)
+        advected.Advected(motions=["dis", "phase_correlation"]).inputs(history), np.concatenate(alone, axis=-1)
     )
     assert not np.array_equal(*alone)
 
 
 def test_frames_are_shown_oldest_first_on_the_logarithmic_scale() -> None:
     rain = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 8, 8), dtype=np.float32)
-    seen = frames.build().inputs(PastFrames(rain, np.array([1])))
+    seen = frames.Frames().inputs(PastFrames(rain, np.array([1])))
     np.testing.assert_allclose(seen[0, 0], log_rain(np.arange(4)))
     assert rain_units.LOG_FLOOR == 0.1
 
@@ -240,11 +240,11 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
         data={"competition": "arctic_sea_ice", "options": {"grid": [8, 8]}}, frame_adapter=view, augment=[]
     )
     contest = build("arctic_sea_ice", {"grid": [8, 8]})
-    arrays = forecast_arrays(samples, anomalies.build(least_years=2))
+    arrays = forecast_arrays(samples, anomalies.Anomalies(least_years=2))
     task = build_task(config, contest)
     job = FoldTrainer(task, arrays, Path("nowhere"), Fingerprint(), 0)
     assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected
-    short = forecast_arrays(samples, anomalies.build(least_years=9))
+    short = forecast_arrays(samples, anomalies.Anomalies(least_years=9))
     told = FoldTrainer(task, short, Path("nowhere"), Fingerprint(), 0)
     with pytest.raises(ConfigError, match="fold 0: no sample to fit it on"):
         told.split(folds, 0, 0)

@@ -19,38 +19,38 @@ def history(*values: float, lead_times: tuple[int, ...] = (1,), period: int = 1)
 
 
 def test_persistence_repeats_the_last_frame():
-    assert persistence.forecast(history(1, 2, 3, lead_times=(1, 2))).tolist() == [[[3, 3]]]
+    assert persistence.Persistence().forecast(history(1, 2, 3, lead_times=(1, 2))).tolist() == [[[3, 3]]]
 
 
 def test_means_are_over_the_same_season():
     # Two seasons a year: wanted are the frames 6 and 7; frames 0, 2, 4 are of the season of 6.
     two_seasons = history(10, 1, 20, 2, 60, 6, lead_times=(1, 2), period=2)
-    assert mean_of_years.forecast(two_seasons, years=1).tolist() == [[[60, 6]]]
-    assert mean_of_years.forecast(two_seasons, years=2).tolist() == [[[40, 4]]]
-    assert mean_of_years.forecast(two_seasons).tolist() == [[[30, 3]]]
+    assert mean_of_years.MeanOfYears(years=1).forecast(two_seasons).tolist() == [[[60, 6]]]
+    assert mean_of_years.MeanOfYears(years=2).forecast(two_seasons).tolist() == [[[40, 4]]]
+    assert mean_of_years.MeanOfYears().forecast(two_seasons).tolist() == [[[30, 3]]]
 
 
 def test_a_mean_of_more_years_than_there_are_is_refused():
     with pytest.raises(DataLayoutError, match="4 earlier years was asked for, the history holds 3"):
-        mean_of_years.forecast(history(1, 2, 3), years=4)
+        mean_of_years.MeanOfYears(years=4).forecast(history(1, 2, 3))
 
 
 def test_the_season_a_year_before_needs_to_be_known():
     with pytest.raises(DataLayoutError, match="more than a year"):
-        mean_of_years.forecast(history(1, 2, 3, 4, lead_times=(3,), period=2), years=1)
+        mean_of_years.MeanOfYears(years=1).forecast(history(1, 2, 3, 4, lead_times=(3,), period=2))
 
 
 def test_a_line_is_carried_on_and_cut_off():
-    assert linear_trend.forecast(history(10, 20, 30, 40))[0, 0, 0] == pytest.approx(50, abs=1e-4)
-    assert linear_trend.forecast(history(300, 60, 30, 0), years=3)[0, 0, 0] == 0
-    assert linear_trend.forecast(history(50, 150, 250))[0, 0, 0] == 250
+    assert linear_trend.LinearTrend().forecast(history(10, 20, 30, 40))[0, 0, 0] == pytest.approx(50, abs=1e-4)
+    assert linear_trend.LinearTrend(years=3).forecast(history(300, 60, 30, 0))[0, 0, 0] == 0
+    assert linear_trend.LinearTrend().forecast(history(50, 150, 250))[0, 0, 0] == 250
 
 
 def test_the_line_is_that_of_least_squares():
     rng = np.random.default_rng(0)
     values = rng.uniform(100, 150, 17)
     expected = np.polyval(np.polyfit(np.arange(10), values[-10:], 1), 10)
-    assert linear_trend.forecast(history(*values), years=10)[0, 0, 0] == pytest.approx(expected, rel=1e-5)
+    assert linear_trend.LinearTrend(years=10).forecast(history(*values))[0, 0, 0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_departure_is_damped_by_what_was_left_of_it_in_earlier_years():
@@ -60,13 +60,13 @@ def test_a_departure_is_damped_by_what_was_left_of_it_in_earlier_years():
     departs = earlier.astype(float) - 150
     together, squares = (departs * departs / 2).sum(), (departs**2).sum()
     slope = together / (squares + SHRINKAGE)
-    forecast = damped_anomaly.forecast(history(*values, 230, lead_times=(1,), period=2), years=8)
+    forecast = damped_anomaly.DampedAnomaly(years=8).forecast(history(*values, 230, lead_times=(1,), period=2))
     assert forecast[0, 0, 0] == pytest.approx(150 + slope * (230 - 150), rel=1e-5)
 
 
 def test_without_a_link_between_seasons_the_mean_is_forecast():
     values = [v for year in range(8) for v in (100 + 20 * (year % 2), 50)]
-    forecast = damped_anomaly.forecast(history(*values, 200, lead_times=(1,), period=2), years=8)
+    forecast = damped_anomaly.DampedAnomaly(years=8).forecast(history(*values, 200, lead_times=(1,), period=2))
     assert forecast[0, 0, 0] == pytest.approx(50)
 
 
@@ -118,11 +118,11 @@ def test_weights_are_those_of_scikit_learn():
 def test_neighbours_learn_from_the_year_before():
     """Every cell that stood at 100 fell to 40 last year: so do those that stand at 100 now."""
     frames = np.array([[100, 7], [40, 100]], dtype=np.uint8).reshape(2, 1, 2)
-    forecast = nearest_neighbours.forecast(PastFrames(frames, np.array([1]), 1), k=1, lags=1)
+    forecast = nearest_neighbours.NearestNeighbours(k=1, lags=1).forecast(PastFrames(frames, np.array([1]), 1))
     assert forecast[0, 1, 0] == 40
 
 
 @pytest.mark.parametrize("family", [damped_anomaly, linear_trend, mean_of_years])
 def test_frames_without_a_season_are_refused(family):
     with pytest.raises(DataLayoutError, match="these frames have no season"):
-        family.forecast(PastFrames(np.zeros((40, 2, 2), np.float32), np.array([1])))
+        family.PLUGIN().forecast(PastFrames(np.zeros((40, 2, 2), np.float32), np.array([1])))

@@ -60,7 +60,7 @@ def test_the_anomaly_network_learns_that_next_year_is_like_the_last() -> None:
     walk = np.cumsum(rng.normal(0, 25, (15, 2, 12, 10)), axis=0) + 125
     frames = np.clip(walk.reshape(30, 12, 10), 1, 249).astype(np.uint8)
     frames[28:] = frames[26:28]  # the year that was not seen: again as the one before
-    view, lead_times = anomalies.build(), np.array([1, 2])
+    view, lead_times = anomalies.Anomalies(), np.array([1, 2])
     inputs, targets, histories = [], [], []
     for last in range(13, 28, 2):
         history = PastFrames(frames, lead_times, 2).until(last)

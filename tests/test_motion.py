@@ -42,21 +42,24 @@ def test_a_steady_wind_is_found(frames: np.ndarray, method: str) -> None:
 @pytest.mark.parametrize("method", OPENCV)
 def test_carried_rain_is_nearer_than_rain_left_in_its_place(frames: np.ndarray, method: str) -> None:
     history, truth = PastFrames(frames, np.array([1, 2])), np.stack([showers(2, -1), showers(4, -2)], axis=-1)
-    forecast = rain_extrapolation.forecast(history, motions=[method])
+    forecast = rain_extrapolation.RainExtrapolation(motions=[method]).forecast(history)
     assert forecast.shape == (64, 64, 2)
     error = np.abs(forecast - truth).mean(axis=(0, 1))
-    assert (error < 0.3 * np.abs(persistence.forecast(history) - truth).mean(axis=(0, 1))).all()
+    assert (error < 0.3 * np.abs(persistence.Persistence().forecast(history) - truth).mean(axis=(0, 1))).all()
 
 
 def test_no_motion_is_persistence(frames: np.ndarray) -> None:
     history = PastFrames(frames, np.array([1]))
-    np.testing.assert_array_equal(rain_extrapolation.forecast(history, motions=["none"]), persistence.forecast(history))
+    np.testing.assert_array_equal(
+        rain_extrapolation.RainExtrapolation(motions=["none"]).forecast(history),
+        persistence.Persistence().forecast(history),
+    )
 
 
 @pytest.mark.parametrize("method", OPENCV)
 def test_dry_frames_stay_dry(method: str) -> None:
-    forecast = rain_extrapolation.forecast(
-        PastFrames(np.zeros((4, 48, 48), np.float32), np.array([1])), motions=[method]
+    forecast = rain_extrapolation.RainExtrapolation(motions=[method]).forecast(
+        PastFrames(np.zeros((4, 48, 48), np.float32), np.array([1]))
     )
     assert not forecast.any()
 
@@ -103,27 +106,17 @@ def test_fast_path_equals_the_slow_one() -> None:
 
 def test_several_motions_are_averaged_or_their_median_taken(frames: np.ndarray) -> None:
     history = PastFrames(frames, np.array([1]))
-    single = [rain_extrapolation.forecast(history, motions=[name]) for name in ("none", "dis", "farneback")]
+    single = [
+        rain_extrapolation.RainExtrapolation(motions=[name]).forecast(history) for name in ("none", "dis", "farneback")
+    ]
     together = {
-        combine: rain_extrapolation.forecast(history, motions=["none", "dis", "farneback"], combine=combine)
+        combine: rain_extrapolation.RainExtrapolation(motions=["none", "dis", "farneback"], combine=combine).forecast(
+            history
+        )
         for combine in ("mean", "median")
     }
     np.testing.assert_allclose(together["mean"], np.mean(single, axis=0), rtol=1e-5)
     np.testing.assert_array_equal(together["median"], np.median(single, axis=0).astype(np.float32))
-
-
-def test_wrong_options_are_refused() -> None:
-    rain_extrapolation.check({"motions": ["dis", "pysteps"], "combine": "median"})
-    with pytest.raises(ConfigError, match=r"no option 'motion' \(did you mean 'motions'"):
-        rain_extrapolation.check({"motion": "dis"})
-    with pytest.raises(ConfigError, match=r"motions: unknown 'farnebeck' \(did you mean 'farneback'"):
-        rain_extrapolation.check({"motions": ["farnebeck"]})
-    with pytest.raises(ConfigError, match="motions: expected a list"):
-        rain_extrapolation.check({"motions": "dis"})
-    with pytest.raises(ConfigError, match=r"motions: unknown \['dis'\]"):
-        rain_extrapolation.check({"motions": [["dis"]]})
-    with pytest.raises(ConfigError, match="combine: unknown 'max'"):
-        rain_extrapolation.check({"combine": "max"})
 
 
 def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +124,8 @@ def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
         METHODS["pysteps"](frames)
     with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
-        rain_extrapolation.require({"motions": ["dis", "pysteps"]})
-    rain_extrapolation.require({})
+        rain_extrapolation.RainExtrapolation(motions=("dis", "pysteps")).require()
+    rain_extrapolation.RainExtrapolation().require()
 
 
 def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:

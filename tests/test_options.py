@@ -7,12 +7,20 @@ from typing import Any
 import pytest
 
 from skyfold import plugins
+from skyfold.config.forecasts import ForecastModel
+from skyfold.config.inputs import FrameAdapterConfig
 from skyfold.config.options import Options, checked, configured
 from skyfold.config.training import ModelConfig
 from skyfold.errors import ConfigError
+from skyfold.forecasting.baselines import Baseline, baseline_of
+from skyfold.forecasting.frame_adapters import FrameAdapter, adapter_of
 from skyfold.models import ModelFamily, family_of
 
-PLUGINS = {"models": ModelFamily}
+PLUGINS = {
+    "models": ModelFamily,
+    "forecasting.baselines": Baseline,
+    "forecasting.frame_adapters": FrameAdapter,
+}
 CSMASK = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
 ALL_PLUGINS = [(package, name) for package in PLUGINS for name in plugins.names(package)]
 
@@ -21,7 +29,7 @@ ALL_PLUGINS = [(package, name) for package in PLUGINS for name in plugins.names(
 def test_every_module_declares_a_plug_in_and_refuses_an_option_that_it_has_not(package: str, name: str) -> None:
     assert issubclass(plugins.load(package, name).PLUGIN, PLUGINS[package])
     with pytest.raises(ConfigError, match=r"unknown key 'options.colr'.*Known: "):
-        configured(Options, package, name, {"colr": 1}, where="options")
+        configured(package, name, {"colr": 1}, where="options")
 
 
 class Example(Options):
@@ -120,3 +128,47 @@ MODELS = [
 def test_wrong_options_of_a_family_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         family_of(ModelConfig(family=name, options=options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("damped_anomaly", {"years": 2}, "'options.years': Input should be greater than or equal to 3; got 2"),
+        ("edge_blend", {"n_repeats": 2}, "options.n_repeats: nothing is boosted that could be averaged"),
+        ("edge_blend", {"seed": -1}, "'options.seed': Input should be greater than or equal to 0; got -1"),
+        ("edge_blend", {"year": 1}, "did you mean 'years'"),
+        ("linear_trend", {"years": 2.5}, "'options.years': Input should be a valid integer.*; got 2.5"),
+        ("mean_of_years", {"years": 0}, "'options.years': Input should be greater than 0; got 0"),
+        ("nearest_neighbours", {"k": 0}, "'options.k': Input should be greater than 0; got 0"),
+        ("persistence", {"years": 1}, "unknown key 'options.years'. Known: none"),
+        ("rain_blend", {"combine": "max"}, "'options.combine': unknown. There are: mean, median; got 'max'"),
+        ("rain_blend", {"combine": ["mean"]}, "'options.combine': Input should be a valid string"),
+        ("rain_blend", {"every": 0}, "'options.every': Input should be greater than 0; got 0"),
+        ("rain_extrapolation", {"motions": ["farnebeck"]}, r"motions.0': unknown \(did you mean 'farneback'\?\)"),
+        ("rain_extrapolation", {"motions": "dis"}, "'options.motions': Input should be a list; got 'dis'"),
+        ("rain_extrapolation", {"motions": []}, "'options.motions': List should have at least 1 item"),
+        ("rain_extrapolation", {"combine": "max"}, "'options.combine': unknown. There are: mean, median; got 'max'"),
+        ("weighted_blend", {"event": "snow"}, "'options.event': Input should be 'rain' or 'ice'; got 'snow'"),
+        ("weighted_blend", {"blocks": 4}, "'options.blocks': Input should be a list; got 4"),
+        ("weighted_blend", {"blocks": [0, 4]}, "'options.blocks.0': Input should be greater than 0; got 0"),
+    ],
+)
+def test_wrong_options_of_a_baseline_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        baseline_of(ForecastModel(name="forecast", family=name, options=options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("advected", {"motions": []}, "'frame_adapter.options.motions': List should have at least 1 item"),
+        ("advected", {"motions": ["das"]}, r"motions.0': unknown \(did you mean 'dis"),
+        ("anomalies", {"redcue": 2}, r"unknown key 'frame_adapter.options.redcue' \(did you mean 'reduce'"),
+        ("anomalies", {"reduce": 0}, "'frame_adapter.options.reduce': Input should be greater than 0; got 0"),
+        ("recent_frames", {"decodes": 1}, "'frame_adapter.options.decodes': expected true or false; got 1"),
+        ("recent_frames", {"years": 0}, "'frame_adapter.options.years': Input should be greater than 0; got 0"),
+    ],
+)
+def test_wrong_options_of_a_frame_adapter_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        adapter_of(FrameAdapterConfig(name=name, options=options))

@@ -112,33 +112,19 @@ def test_a_blend_of_rain_is_as_good_as_it_can_be_on_what_it_was_fitted_on() -> N
     truth = showers(np.random.default_rng(0), 8)
     near = np.maximum(1.25 * truth, 0.09)
     members = np.stack([near, near, np.zeros_like(near)])
-    fitted = rain_blend.fit(outcomes(members, truth), every=1)
+    fitted = rain_blend.RainBlend(every=1).fit(outcomes(members, truth))
     assert fitted.smoothing == Smoothing(0.0, 0.8)
     assert fitted.edge is not None
     assert fitted.edge.edge > 0.8 * 0.09
     said = np.stack([fitted.forecast(one.history, one.members) for one in outcomes(members, truth)])
-    plain = rain_blend.fit(outcomes(members, truth), smooth=False, edge=False)
+    plain = rain_blend.RainBlend(smooth=False, edge=False).fit(outcomes(members, truth))
     unfitted = np.stack([plain.forecast(one.history, one.members) for one in outcomes(members, truth)])
     np.testing.assert_array_equal(unfitted, near)
     ours, theirs = (MAE_BY_CSI.score(MAE_BY_CSI.stats(target=truth, pred=pred)) for pred in (said, unfitted))
     assert ours < 0.5 * theirs
 
 
-def test_wrong_options_and_missing_members_are_refused() -> None:
-    rain_blend.check({"combine": "mean", "smooth": True, "edge": False, "every": 4})
-    for options, said in (
-        ({"combined": "mean"}, r"no option 'combined' \(did you mean 'combine'"),
-        ({"combine": "max"}, "combine: unknown 'max'"),
-        ({"edge": 1}, "edge: expected true or false"),
-        ({"every": 0}, "every: expected a whole number of 1 or more, got 0"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            rain_blend.check(options)
+def test_missing_members_are_refused() -> None:
     truth = showers(np.random.default_rng(0), 2)
     with pytest.raises(ConfigError, match="name some in members"):
-        rain_blend.fit(outcomes(np.zeros((0, *truth.shape), np.float32), truth))
-
-
-def test_a_list_in_the_place_of_a_name_is_refused():
-    with pytest.raises(ConfigError, match=r"combine: unknown \['mean'\]"):
-        rain_blend.check({"combine": ["mean"]})
+        rain_blend.RainBlend().fit(outcomes(np.zeros((0, *truth.shape), np.float32), truth))

@@ -29,7 +29,7 @@ def outcome(seed: int) -> Hindcast:
 
 @pytest.mark.parametrize("event", [None, "rain", "ice"])
 def test_each_region_and_lead_time_goes_by_the_member_that_is_right_there(event):
-    fitted = weighted_blend.fit([outcome(seed) for seed in range(4)], blocks=(1, 2), event=event)
+    fitted = weighted_blend.WeightedBlend(blocks=(1, 2), event=event).fit([outcome(seed) for seed in range(4)])
     expected = np.array([[[1, 0], [1, 0]], [[1, 0], [0, 1]]])
     np.testing.assert_allclose(fitted.weights, expected, atol=1e-3)
     new = outcome(9)
@@ -39,7 +39,7 @@ def test_each_region_and_lead_time_goes_by_the_member_that_is_right_there(event)
 
 
 def test_without_regions_a_lead_time_has_one_weight_everywhere():
-    fitted = weighted_blend.fit([outcome(seed) for seed in range(4)])
+    fitted = weighted_blend.WeightedBlend().fit([outcome(seed) for seed in range(4)])
     assert fitted.weights.shape == (LEADS, 1, 2)
     assert fitted.weights[0, 0, 0] > 0.99
     assert 0.2 < fitted.weights[1, 0, 0] < 0.8
@@ -49,7 +49,7 @@ def test_a_region_without_any_truth_takes_the_mean():
     dark = [outcome(seed) for seed in range(2)]
     for one in dark:
         one.valid[:, 6:] = False
-    fitted = weighted_blend.fit(dark, blocks=(1, 2))
+    fitted = weighted_blend.WeightedBlend(blocks=(1, 2)).fit(dark)
     np.testing.assert_array_equal(fitted.weights[:, 1], 0.5)
 
 
@@ -58,17 +58,7 @@ def test_blocks_are_as_equal_as_can_be():
     assert [int((found == block).sum()) for block in range(6)] == [9, 6, 6, 6, 4, 4]
 
 
-def test_options_are_checked():
-    weighted_blend.check({"event": "ice", "blocks": [4, 4], "every": 2})
-    for options, named in (
-        ({"blok": 1}, "did you mean 'blocks'"),
-        ({"event": "snow"}, "There are: rain, ice"),
-        ({"event": ["ice"]}, "There are: rain, ice"),
-        ({"blocks": 4}, "rows and columns"),
-        ({"every": 0}, "positive whole number"),
-    ):
-        with pytest.raises(ConfigError, match=named):
-            weighted_blend.check(options)
+def test_missing_members_are_refused():
     nothing = Hindcast(
         PastFrames(np.zeros((1, *GRID)), np.array([1])),
         np.empty((0, *GRID, 1)),
@@ -76,12 +66,12 @@ def test_options_are_checked():
         np.ones(GRID, bool),
     )
     with pytest.raises(ConfigError, match="name some in members"):
-        weighted_blend.fit([nothing])
+        weighted_blend.WeightedBlend().fit([nothing])
 
 
 def test_more_blocks_than_the_grid_has_rows_are_refused():
     with pytest.raises(ConfigError, match=r"blocks: at most 8 x 12, the grid; got \[9, 12\]"):
-        weighted_blend.fit([outcome(0)], blocks=[9, 12])
+        weighted_blend.WeightedBlend(blocks=[9, 12]).fit([outcome(0)])
 
 
 def test_a_mean_stays_within_what_it_is_a_mean_of():
@@ -89,6 +79,6 @@ def test_a_mean_stays_within_what_it_is_a_mean_of():
     shares = np.random.default_rng(0).dirichlet(np.ones(5), size=100)
     full = np.full((5, 10, 10, 1), 250, dtype=np.float32)
     regions = np.arange(100).reshape(10, 10)
-    blend = weighted_blend.WeightedBlend(shares[None], regions)
+    blend = weighted_blend.FittedWeights(shares[None], regions)
     forecast = blend.forecast(PastFrames(np.zeros((3, 10, 10), np.float32), np.array([1])), full)
     np.testing.assert_array_equal(forecast, 250)

@@ -86,9 +86,9 @@ def baselines(history: PastFrames) -> list[tuple[str, Callable[[], object]]]:
     """Name and a call that makes the forecast, of each."""
     found: list[tuple[str, Callable[[], object]]] = []
     for family, options in BASELINES:
-        module = plugins.load("forecasting.baselines", family)
+        baseline = plugins.load("forecasting.baselines", family).PLUGIN(**options)
         name = f"{family} {' '.join(f'{key} {value}' for key, value in options.items())}".strip()
-        found.append((name, lambda module=module, options=options: module.forecast(history, **options)))
+        found.append((name, lambda baseline=baseline: baseline.forecast(history)))
     return found
 
 

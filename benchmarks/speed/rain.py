@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 from timing import Line, Work, ratios, under
 
-from skyfold import plugins
 from skyfold.competitions.hydro_rain.sample import FRAMES, STRIDE, rain_event
 from skyfold.config.files import load_forecasts
 from skyfold.config.run import RunConfig
 from skyfold.forecasting.baselines import rain_extrapolation
 from skyfold.forecasting.baselines.rain_blend import FittedBlend
+from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
+from skyfold.models import family_of
 from skyfold.pipeline.check_forecasts import network_runs
 from skyfold.postprocess.event_threshold import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
@@ -42,7 +43,7 @@ def lines(*, quick: bool) -> list[Line]:
     fitted = FittedBlend("median", Smoothing(1.0, 0.88), EventEdge(0.09, 0.1))
 
     def blend(history: PastFrames) -> np.ndarray:
-        said = [rain_extrapolation.forecast(history, motions=[name]) for name in MEMBERS]
+        said = [rain_extrapolation.RainExtrapolation(motions=[name]).forecast(history) for name in MEMBERS]
         return fitted.forecast(history, np.stack(said))
 
     networks = _networks(histories)
@@ -61,7 +62,9 @@ def lines(*, quick: bool) -> list[Line]:
         return found
     theirs = _each(peer, histories)
     for name in MEMBERS:
-        own = _each(lambda history, name=name: rain_extrapolation.forecast(history, motions=[name]), histories)
+        own = _each(
+            lambda history, name=name: rain_extrapolation.RainExtrapolation(motions=[name]).forecast(history), histories
+        )
         found += ratios(f"rain: {name}, a patch", own, {"pysteps": (theirs, None)}, rounds=rounds)
     return [
         *found,
@@ -85,12 +88,9 @@ def _networks(histories: Sequence[PastFrames]) -> list[Callable[[], np.ndarray]]
 
 def _network(run: RunConfig, histories: Sequence[PastFrames]) -> Callable[[], np.ndarray]:
     assert run.frame_adapter is not None
-    view, turns = (
-        plugins.load("forecasting.frame_adapters", run.frame_adapter.name).build(**run.frame_adapter.options),
-        tta.views(run.tta),
-    )
+    view, turns = adapter_of(run.frame_adapter), tta.views(run.tta)
     shape = view.inputs(histories[0]).shape
-    model = plugins.load("models", run.model.family).PLUGIN(**run.model.options).build(input_shape=shape, classes=1)
+    model = family_of(run.model).build(input_shape=shape, classes=1)
 
     def log() -> np.ndarray:
         inputs = np.stack([view.inputs(history) for history in histories])

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyfold.data.batches import WholeRows
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._adapter import FrameAdapter, SelectiveFrameAdapter
+from skyfold.forecasting.frame_adapters import FrameAdapter
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.types import ArraySequence, Samples
 
@@ -43,9 +43,7 @@ class ForecastArrays(WholeRows):
 
     def trainable_rows(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
         """Those of `rows`, in the order of time, that there is something to learn from; the newest alone, if wanted."""
-        adapter = self.adapter
-        if isinstance(adapter, SelectiveFrameAdapter):
-            rows = rows[[adapter.teaches(self.source.history(row)) for row in rows.tolist()]]
+        rows = self.adapter.trainable_rows(self.source, rows)
         return rows if newest is None else rows[-newest:]
 
 

@@ -5,8 +5,8 @@ A forecast is made from a `History` and nothing else, so that no frame after the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -65,15 +65,21 @@ class PastFrames:
         return PastFrames(self.frames[: last + 1], self.lead_times, self.period)
 
 
-@runtime_checkable
-class PastFramesSource(Protocol):
-    """Inputs of samples that say what was known on the date of each."""
+class PastFramesSource(ABC):
+    """Inputs of the samples of a forecasting competition: what was known on the date of each."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> np.ndarray: ...
 
     @property
+    @abstractmethod
     def checksum(self) -> str:
-        """A digest of all that forecasts are made from. Kept once computed: `isinstance` asks for it, too."""
-        ...
+        """A digest of all that forecasts are made from."""
 
+    @abstractmethod
     def history(self, index: int) -> PastFrames: ...
 
 

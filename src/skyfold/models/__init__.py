@@ -59,4 +59,5 @@ class RuleFamily(ModelFamily):
 
 def family_of(model: ModelConfig) -> ModelFamily:
     """The family of a run with its options; ConfigError on a name or an option that is not known, or a wrong value."""
-    return configured(ModelFamily, "models", model.family, model.options, where="model.options")
+    family: ModelFamily = configured("models", model.family, model.options, where="model.options")
+    return family

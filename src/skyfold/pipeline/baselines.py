@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
-from skyfold.forecasting.hindcast import FittedForecast, Hindcast
+from skyfold.forecasting.baselines import Baseline, DirectBaseline, FittedBaseline, baseline_of
+from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.pipeline.check_forecasts import check, check_fit, check_members, named
 from skyfold.progress import Progress
@@ -91,8 +91,8 @@ def _make(
     )
     shape = (*data.competition.grid, len(data.competition.classes))
     assert model.family is not None
-    family = plugins.load("forecasting.baselines", model.family)
-    learns = hasattr(family, "fit")
+    family = baseline_of(model)
+    learns = isinstance(family, FittedBaseline)
     rows = data.eval_rows(config.eval_years) if learns else np.flatnonzero(data.folds.fold >= 0)
     oof = runs.open_rows(folder, "oof", info, ids=data.train.ids, shape=shape, dtype="float32")
     made = _Maker(model, family, data, [RowStore.open(path / "oof") for path in members], shared)
@@ -154,7 +154,7 @@ class _Maker:
     def __init__(
         self,
         model: ForecastModel,
-        family: ModuleType,
+        family: Baseline,
         data: Dataset,
         members: list[RowStore],
         shared: dict[int, Hindcast],
@@ -164,12 +164,13 @@ class _Maker:
 
     def fitted(self, train: np.ndarray) -> Callable[[PastFramesSource, int, Sequence[RowStore]], np.ndarray]:
         """forecast(source, row, members), fitted on the rows of `train` that all members cover."""
-        options = self.model.options
-        if not hasattr(self.family, "fit"):
-            return lambda source, row, members: self.family.forecast(source.history(row), **options)
+        family = self.family
+        if isinstance(family, DirectBaseline):
+            return lambda source, row, members: family.forecast(source.history(row))
+        assert isinstance(family, FittedBaseline)
         for member in self.members:
             train = train[member.complete[train]]
-        fitted: FittedForecast = self.family.fit([self._outcome(row) for row in train.tolist()], **options)
+        fitted = family.fit([self._outcome(row) for row in train.tolist()])
         return lambda source, row, members: fitted.forecast(source.history(row), _said(members, row, self._shape))
 
     @property

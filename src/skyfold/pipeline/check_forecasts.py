@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from skyfold import plugins
 from skyfold.config.files import load_run
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
+from skyfold.forecasting.baselines import Baseline, FittedBaseline, baseline_of
+from skyfold.forecasting.frame_adapters import FrameAdapter, adapter_of
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
@@ -51,11 +51,10 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
         if model.family is None:
             continue
         with named(model):
-            family = plugins.load("forecasting.baselines", model.family)
-            family.check(model.options)
-        if model.members and not hasattr(family, "fit"):
+            family = baseline_of(model)
+        if model.members and not isinstance(family, FittedBaseline):
             raise ConfigError(f"forecasts: {model.name}: the family {model.family} learns from no members.")
-        if not model.members and getattr(family, "NEEDS_MEMBERS", False):
+        if not model.members and family.needs_members:
             raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
@@ -69,26 +68,25 @@ def check_fit(config: ForecastConfig, data: Dataset, networks: Mapping[str, RunC
         contest.submission.check_sample(sample, data.test.ids)
     for model in config.forecasts:
         if model.family is None:
-            view = networks[model.name].frame_adapter if model.name in networks else None
-            if view is not None:
-                _refuse_seasons(model, f"view {view.name}", plugins.load("forecasting.frame_adapters", view.name), data)
+            adapter = networks[model.name].frame_adapter if model.name in networks else None
+            if adapter is not None:
+                _refuse_seasons(model, f"frame_adapter {adapter.name}", adapter_of(adapter), data)
             continue
-        family = plugins.load("forecasting.baselines", model.family)
-        unit = family.unit(model.options) if hasattr(family, "unit") else None
-        if unit not in (None, contest.unit):
+        family = baseline_of(model)
+        if family.unit not in (None, contest.unit):
             raise ConfigError(
                 f"forecasts: {model.name}: {model.family}{f' with {model.options}' if model.options else ''} is for "
-                f"{unit}; '{contest.name}' is in {contest.unit}. Take another family or option."
+                f"{family.unit}; '{contest.name}' is in {contest.unit}. Take another family or option."
             )
         made = _rows_done(workspace.run(config.data.folder, model.name), len(data.train))
-        if hasattr(family, "require") and not made[data.folds.fold >= 0].all():
+        if not made[data.folds.fold >= 0].all():
             with named(model):
-                family.require(model.options)
+                family.require()
         _refuse_seasons(model, model.family, family, data)
 
 
-def _refuse_seasons(model: ForecastModel, what: str, plugin: ModuleType, data: Dataset) -> None:
-    if getattr(plugin, "NEEDS_SEASONS", False) and data.train.times is None:
+def _refuse_seasons(model: ForecastModel, what: str, plugin: Baseline | FrameAdapter, data: Dataset) -> None:
+    if plugin.needs_seasons and data.train.times is None:
         raise ConfigError(
             f"forecasts: {model.name}: {what} asks for the same season of earlier years; the frames of "
             f"'{data.competition.name}' have no dates. Take another one."
@@ -147,7 +145,7 @@ def named(model: ForecastModel) -> Iterator[None]:
 
 
 def _learns(model: ForecastModel) -> bool:
-    return model.family is not None and hasattr(plugins.load("forecasting.baselines", model.family), "fit")
+    return model.family is not None and isinstance(baseline_of(model), FittedBaseline)
 
 
 def _rows_done(folder: Path, count: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
+from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.reports.forecast_leaderboard import ForecastEntry, forecast_entry
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo
@@ -59,8 +59,7 @@ class Forecasting(Task):
     def check_loss(cls, config: RunConfig) -> None:
         make_forecast_loss(config.loss.name, config.loss.options)
         assert config.frame_adapter is not None
-        adapter = config.frame_adapter
-        plugins.load("forecasting.frame_adapters", adapter.name).check(adapter.options)
+        adapter_of(config.frame_adapter)
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[ForecastEntry]:
@@ -89,8 +88,7 @@ class Forecasting(Task):
 
     def arrays(self, samples: Mapping[str, Samples], cache: Path) -> dict[str, RunArrays]:
         assert self.config.frame_adapter is not None
-        settings = self.config.frame_adapter
-        adapter = plugins.load("forecasting.frame_adapters", settings.name).build(**settings.options)
+        adapter = adapter_of(self.config.frame_adapter)
         return {part: forecast_arrays(loaded, adapter) for part, loaded in samples.items()}
 
     def trainable_rows(self, arrays: RunArrays, rows: np.ndarray, folds: Folds) -> np.ndarray:

@@ -19,7 +19,7 @@ from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, PO
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
-from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
 from skyfold.plugins import nearest
 from skyfold.submission.pixel_table import PixelTable
@@ -187,7 +187,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Histories:
+class Histories(PastFramesSource):
     """[i]: the frames up to the date of sample i, uint8 (T_i, H, W), a view. `history(i)`: with what is asked for."""
 
     frames: np.ndarray

@@ -19,7 +19,7 @@ import numpy as np
 from skyfold.data.images import THREADS
 from skyfold.errors import DataLayoutError
 from skyfold.files import NO_ARRAY, digest, file_digest
-from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.progress import Progress
 from skyfold.types import IntPair
@@ -30,7 +30,7 @@ Wanted = Literal["inputs", "target", "valid"]
 
 
 @dataclass(frozen=True)
-class RawFiles:
+class RawFiles(PastFramesSource):
     """Files of raw reflectivity (H, W, frames), one a sample, read when indexed; the last frame may be the target.
 
     wanted: "inputs", float32 (T, H, W) mm/h without the target; "target", float32 (H, W, 1) mm/h, "valid", bool (H, W):
@@ -73,7 +73,7 @@ class RawFiles:
 
 
 @dataclass(frozen=True)
-class PatchRows:
+class PatchRows(PastFramesSource):
     """Rows of an array of patches (n, H, W, frames), uint8 codes or float mm/h, without missing data; as `RawFiles`."""
 
     patches: np.ndarray

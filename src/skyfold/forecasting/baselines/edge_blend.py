@@ -7,24 +7,25 @@ the edge the forecast should lie. All of it is learned from earlier dates and wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
+from pydantic import model_validator
 
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.config.fields import Positive, Seed
+from skyfold.errors import DataLayoutError
+from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
 from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation, predict
-from skyfold.forecasting.baselines._options import checked
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.seasons import MIN_YEARS, settled_forecast
 from skyfold.metrics.forecast import CONCENTRATION
-from skyfold.plugins import check_known
 
 BASE = "mean_5"  # what the others are blended into, as departures from it
 VALUES = (
@@ -35,7 +36,6 @@ ANOMALIES = ("last_anomaly", "year_1_anomaly", "around_year_1_anomaly")
 RIDGE = 1.0  # years are few: draws the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 FULL = 250.0
-COUNTED = {"years": 1, "n_repeats": 1, "seed": 0}  # options that are whole numbers, and the least of each
 
 
 class Side(Protocol):
@@ -44,54 +44,54 @@ class Side(Protocol):
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray: ...
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or one of another kind."""
-    check_known(options, ("boosted", *COUNTED), where="forecast options: edge_blend")
-    boosted = options.get("boosted", False)
-    if not isinstance(boosted, bool):
-        raise ConfigError(f"forecast options.boosted: edge_blend wants true or false, got {boosted!r}.")
-    others = {key: value for key, value in options.items() if key != "boosted"}
-    checked("edge_blend", others, COUNTED)
-    if not boosted and options.get("n_repeats", 1) > 1:
-        raise ConfigError("forecast options.n_repeats: nothing is boosted that could be averaged; add boosted: true.")
+class EdgeBlend(FittedBaseline):
+    """years: at most so many of the newest dates are learned from; boosted: whether what is left is boosted; n_repeats:
+    how many boostings are fitted and averaged, as many times the work; seed: of the cells that are drawn."""
+
+    years: Positive = 14
+    boosted: bool = False
+    n_repeats: Positive = 1
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _repeats_are_of_boosting(self) -> Self:
+        if self.n_repeats > 1 and not self.boosted:
+            raise ValueError("n_repeats: nothing is boosted that could be averaged; add boosted: true")
+        return self
+
+    @property
+    def unit(self) -> str:
+        return CONCENTRATION.name
+
+    def fit(self, outcomes: Sequence[Hindcast]) -> FittedEdgeBlend:
+        """Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
+        DataLayoutError where no other is known."""
+        described = [outcome for outcome in outcomes[-self.years :] if outcome.history.years_known(0) >= MIN_YEARS]
+        if not described:
+            raise DataLayoutError(
+                f"edge_blend: none of {len(outcomes)} earlier dates has {MIN_YEARS} years before it. Forecast later "
+                "ones."
+            )
+        known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
+        weights = np.stack([_weights(known, lead) for lead in range(leads)])
+        dates = [(features, _blended(weights, features), truth) for features, truth in known]
+        left_over, rng, ages = None, np.random.default_rng(self.seed), _ages(described)
+        if self.boosted:
+            left_over = fit_left_over(dates, ages, self.n_repeats, rng)
+            dates = [
+                (features, left_over.corrected_unseen(date, features, own), truth)
+                for date, (features, own, truth) in enumerate(dates)
+            ]
+        worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
+        side: Side = fit_side(dates, ages, self.n_repeats, worth, rng) if self.boosted else group_side(dates, worth)
+        return FittedEdgeBlend(weights, left_over, side)
 
 
-def unit(options: Mapping[str, Any]) -> str:
-    """Of the frames it is for."""
-    return CONCENTRATION.name
-
-
-def fit(
-    outcomes: Sequence[Hindcast], *, years: int = 14, boosted: bool = False, n_repeats: int = 1, seed: int = 0
-) -> EdgeBlend:
-    """years: at most so many of the newest dates are learned from; n_repeats: how many are fitted and averaged, as
-    many times the work; seed: of the cells that are drawn.
-
-    Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
-    DataLayoutError where no other is known.
-    """
-    described = [outcome for outcome in outcomes[-years:] if outcome.history.years_known(0) >= MIN_YEARS]
-    if not described:
-        raise DataLayoutError(
-            f"edge_blend: none of {len(outcomes)} earlier dates has {MIN_YEARS} years before it. Forecast later ones."
-        )
-    known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
-    weights = np.stack([_weights(known, lead) for lead in range(leads)])
-    dates = [(features, _blended(weights, features), truth) for features, truth in known]
-    left_over, rng, ages = None, np.random.default_rng(seed), _ages(described)
-    if boosted:
-        left_over = fit_left_over(dates, ages, n_repeats, rng)
-        dates = [
-            (features, left_over.corrected_unseen(date, features, own), truth)
-            for date, (features, own, truth) in enumerate(dates)
-        ]
-    worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
-    side: Side = fit_side(dates, ages, n_repeats, worth, rng) if boosted else group_side(dates, worth)
-    return EdgeBlend(weights, left_over, side)
+PLUGIN = EdgeBlend
 
 
 @dataclass(frozen=True)
-class EdgeBlend:
+class FittedEdgeBlend:
     """weights: (L, F + M + 1) of `_departures` and a constant; left_over: what boosting adds; side: of the edge."""
 
     weights: np.ndarray

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from skyfold.forecasting.baselines._options import checked
+from skyfold.config.fields import Positive
+from skyfold.forecasting.baselines import DirectBaseline
 from skyfold.forecasting.past_frames import PastFrames, per_lead
 
-NEEDS_SEASONS = True
+
+class MeanOfYears(DirectBaseline):
+    """years: that many before the wanted frame, None: all there are."""
+
+    needs_seasons: ClassVar[bool] = True
+    years: Positive | None = None
+
+    def forecast(self, history: PastFrames) -> np.ndarray:
+        """float32 (H, W, L). DataLayoutError where the history does not reach so far back."""
+        forecast = per_lead(history)
+        for lead in range(history.leads):
+            count = self.years or max(1, history.years_known(lead))
+            forecast[..., lead] = history.same_season(lead, count).mean(axis=0, dtype=np.float32)
+        return forecast
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option, or years below 1."""
-    checked("mean_of_years", options, {"years": 1})
-
-
-def forecast(history: PastFrames, *, years: int | None = None) -> np.ndarray:
-    """float32 (H, W, L). years: that many before the wanted frame, None: all there are.
-
-    DataLayoutError where the history does not reach so far back.
-    """
-    forecast = per_lead(history)
-    for lead in range(history.leads):
-        count = years or max(1, history.years_known(lead))
-        forecast[..., lead] = history.same_season(lead, count).mean(axis=0, dtype=np.float32)
-    return forecast
+PLUGIN = MeanOfYears

@@ -12,30 +12,35 @@ sums of both halves are near; distances are whole numbers, so that the k nearest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from skyfold.forecasting.baselines._options import checked
+from skyfold.config.fields import Positive
+from skyfold.forecasting.baselines import DirectBaseline
 from skyfold.forecasting.past_frames import PastFrames, per_lead
 
 GREATEST = 255  # of a stored value
-NEEDS_SEASONS = True
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or one below 1."""
-    checked("nearest_neighbours", options, {"k": 1, "lags": 1})
+class NearestNeighbours(DirectBaseline):
+    """k: cells most alike; lags: earlier years that a cell is described by."""
+
+    needs_seasons: ClassVar[bool] = True
+    k: Positive = 601
+    lags: Positive = 12
+
+    def forecast(self, history: PastFrames) -> np.ndarray:
+        """float32 (H, W, L) of uint8 frames. DataLayoutError where there are not lags + 1 earlier years."""
+        forecast = per_lead(history)
+        for lead in range(history.leads):
+            seasons = history.same_season(lead, self.lags + 1).reshape(self.lags + 1, -1)
+            means = neighbour_means(seasons[:-1].T, seasons[-1], seasons[1:].T, self.k)
+            forecast[..., lead] = means.reshape(history.shape)
+        return forecast
 
 
-def forecast(history: PastFrames, *, k: int = 601, lags: int = 12) -> np.ndarray:
-    """float32 (H, W, L) of uint8 frames. DataLayoutError where there are not lags + 1 earlier years."""
-    forecast = per_lead(history)
-    for lead in range(history.leads):
-        seasons = history.same_season(lead, lags + 1).reshape(lags + 1, -1)
-        forecast[..., lead] = neighbour_means(seasons[:-1].T, seasons[-1], seasons[1:].T, k).reshape(history.shape)
-    return forecast
+PLUGIN = NearestNeighbours
 
 
 def neighbour_means(examples: np.ndarray, became: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from skyfold.forecasting.baselines._options import checked
+from skyfold.forecasting.baselines import DirectBaseline
 from skyfold.forecasting.past_frames import PastFrames
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError: there are no options."""
-    checked("persistence", options, {})
+class Persistence(DirectBaseline):
+    def forecast(self, history: PastFrames) -> np.ndarray:
+        return np.repeat(history.frames[-1].astype(np.float32)[..., None], history.leads, axis=-1)
 
 
-def forecast(history: PastFrames) -> np.ndarray:
-    """float32 (H, W, L)."""
-    return np.repeat(history.frames[-1].astype(np.float32)[..., None], history.leads, axis=-1)
+PLUGIN = Persistence

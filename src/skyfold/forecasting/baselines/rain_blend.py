@@ -6,42 +6,60 @@ Fitted are the width of the blur and the factor, together, and then the edge of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
+from skyfold.config.fields import Positive
 from skyfold.errors import ConfigError
-from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS
+from skyfold.forecasting.baselines import FittedBaseline
+from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS, Combination
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
-from skyfold.plugins import check_known
 from skyfold.postprocess.candidates import measure
 from skyfold.postprocess.event_threshold import EventEdge, edge_grid
 from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 
-OPTIONS = ("combine", "smooth", "edge", "every")
 AS_IT_IS = Smoothing(0.0, 1.0)
-NEEDS_MEMBERS = True
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or value."""
-    check_known(options, OPTIONS, where="forecast options: rain_blend")
-    for name, value in options.items():
-        if name == "combine" and (not isinstance(value, str) or value not in COMBINATIONS):
-            raise ConfigError(f"forecast options.combine: unknown {value!r}. There are: {', '.join(COMBINATIONS)}.")
-        if name in ("smooth", "edge") and not isinstance(value, bool):
-            raise ConfigError(f"forecast options.{name}: expected true or false, got {value!r}.")
-        if name == "every" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ConfigError(f"forecast options.every: expected a whole number of 1 or more, got {value!r}.")
+class RainBlend(FittedBaseline):
+    """combine: "mean" or "median" of the members; smooth, edge: whether each is fitted at all; every: one in so many
+    outcomes is chosen on, neighbours being much alike."""
+
+    needs_members: ClassVar[bool] = True
+    combine: Combination = "median"
+    smooth: bool = True
+    edge: bool = True
+    every: Positive = 3
+
+    @property
+    def unit(self) -> str:
+        return RAIN_RATE.name
+
+    def fit(self, outcomes: Sequence[Hindcast]) -> FittedBlend:
+        """ConfigError where there are no members."""
+        chosen = outcomes[:: self.every]
+        if not len(chosen[0].members):
+            raise ConfigError("forecasts: rain_blend blends its members; name some in members.")
+        truth = np.stack([outcome.truth for outcome in chosen])
+        valid = np.stack([_with_leads(outcome.valid, outcome.truth) for outcome in chosen])
+        blended = np.stack([COMBINATIONS[self.combine](outcome.members, axis=0) for outcome in chosen])
+        every_row = np.arange(len(chosen))
+        smoothing = AS_IT_IS
+        if self.smooth:
+            smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(every_row)
+        moved = None
+        if self.edge:
+            candidates = edge_grid(MAE_BY_CSI.threshold)
+            moved = measure(candidates, smoothing.apply(blended), truth, MAE_BY_CSI, valid=valid).best(every_row)
+        return FittedBlend(self.combine, smoothing, moved)
 
 
-def unit(options: Mapping[str, Any]) -> str:
-    """Of the frames it is for."""
-    return RAIN_RATE.name
+PLUGIN = RainBlend
 
 
 @dataclass(frozen=True)
@@ -57,35 +75,6 @@ class FittedBlend:
         smooth = self.smoothing.apply(COMBINATIONS[self.combine](members, axis=0)[None])
         final: np.ndarray = (smooth if self.edge is None else self.edge.apply(smooth))[0]
         return final
-
-
-def fit(
-    outcomes: Sequence[Hindcast],
-    *,
-    combine: str = "median",
-    smooth: bool = True,
-    edge: bool = True,
-    every: int = 3,
-) -> FittedBlend:
-    """Choose on one in `every` outcomes, neighbours being much alike. smooth, edge: whether each is fitted at all.
-
-    ConfigError where there are no members.
-    """
-    chosen = outcomes[::every]
-    if not len(chosen[0].members):
-        raise ConfigError("forecasts: rain_blend blends its members; name some in members.")
-    truth = np.stack([outcome.truth for outcome in chosen])
-    valid = np.stack([_with_leads(outcome.valid, outcome.truth) for outcome in chosen])
-    blended = np.stack([COMBINATIONS[combine](outcome.members, axis=0) for outcome in chosen])
-    every_row = np.arange(len(chosen))
-    smoothing = AS_IT_IS
-    if smooth:
-        smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(every_row)
-    moved = None
-    if edge:
-        candidates = edge_grid(MAE_BY_CSI.threshold)
-        moved = measure(candidates, smoothing.apply(blended), truth, MAE_BY_CSI, valid=valid).best(every_row)
-    return FittedBlend(combine, smoothing, moved)
 
 
 def _with_leads(valid: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -6,18 +6,19 @@ figure. A region is a block of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from skyfold.config.fields import Positive, Size
 from skyfold.errors import ConfigError
+from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.forecast_weights import Event, fit_forecast_weights
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
-from skyfold.plugins import check_known
 from skyfold.types import IntPair
 
 
@@ -31,59 +32,44 @@ EVENTS = {
     "ice": Event(_just_below(MAE_BY_F1.threshold), "f1", MAE_BY_F1.counted or (-np.inf, np.inf)),
 }
 UNITS = {"rain": MAE_BY_CSI.unit.name, "ice": MAE_BY_F1.unit.name}
-OPTIONS = ("event", "blocks", "every")
-NEEDS_MEMBERS = True
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or value."""
-    check_known(options, OPTIONS, where="forecast options: weighted_blend")
-    for name, value in options.items():
-        if name == "event":
-            if value is not None and (not isinstance(value, str) or value not in EVENTS):
-                raise ConfigError(f"forecast options.event: unknown {value!r}. There are: {', '.join(EVENTS)}.")
-            continue
-        counts = value if name == "blocks" and isinstance(value, list | tuple) else [value]
-        if len(counts) != (2 if name == "blocks" else 1) or not all(type(n) is int and n > 0 for n in counts):
-            wanted = "two positive whole numbers, rows and columns" if name == "blocks" else "a positive whole number"
-            raise ConfigError(f"forecast options.{name}: expected {wanted}, got {value!r}.")
+class WeightedBlend(FittedBaseline):
+    """event: what the weights are to forecast best; blocks: (rows, columns) of regions; every: one in so many outcomes
+    is learned from."""
+
+    needs_members: ClassVar[bool] = True
+    event: Literal["rain", "ice"] | None = None
+    blocks: Size = (1, 1)
+    every: Positive = 1
+
+    @property
+    def unit(self) -> str | None:
+        return UNITS[self.event] if self.event else None
+
+    def fit(self, outcomes: Sequence[Hindcast]) -> FittedWeights:
+        """ConfigError where there are no members, or more blocks than rows or columns."""
+        chosen = outcomes[:: self.every]
+        if not len(chosen[0].members):
+            raise ConfigError("forecasts: weighted_blend blends its members; name some in members.")
+        rows, columns = chosen[0].history.shape
+        if self.blocks[0] > rows or self.blocks[1] > columns:
+            raise ConfigError(f"options.blocks: at most {rows} x {columns}, the grid; got {list(self.blocks)}.")
+        members = np.stack([outcome.members for outcome in chosen], axis=1)
+        truth = np.stack([_known(outcome) for outcome in chosen])
+        regions = block_map(chosen[0].history.shape, self.blocks)
+        event = EVENTS[self.event] if self.event else None
+        fitted = fit_forecast_weights(members, truth, regions, event=event, gap=1e-4, max_passes=60)
+        # Members weigh the same in a region without any truth.
+        unknown = np.isnan(fitted.error)[..., None]
+        return FittedWeights(np.where(unknown, 1.0 / len(members), fitted.weights), regions)
 
 
-def unit(options: Mapping[str, Any]) -> str | None:
-    """Of the frames whose event is named; None: of any."""
-    return UNITS.get(str(options.get("event")))
-
-
-def fit(
-    outcomes: Sequence[Hindcast],
-    *,
-    event: str | None = None,
-    blocks: Sequence[int] = (1, 1),
-    every: int = 1,
-) -> WeightedBlend:
-    """event: a name in `EVENTS`; blocks: (rows, columns) of regions; every: one in so many outcomes is learned from.
-
-    ConfigError where there are no members, or more blocks than rows or columns.
-    """
-    chosen = outcomes[::every]
-    if not len(chosen[0].members):
-        raise ConfigError("forecasts: weighted_blend blends its members; name some in members.")
-    rows, columns = chosen[0].history.shape
-    if blocks[0] > rows or blocks[1] > columns:
-        raise ConfigError(f"forecast options.blocks: at most {rows} x {columns}, the grid; got {list(blocks)}.")
-    members = np.stack([outcome.members for outcome in chosen], axis=1)
-    truth = np.stack([_known(outcome) for outcome in chosen])
-    regions = block_map(chosen[0].history.shape, (blocks[0], blocks[1]))
-    fitted = fit_forecast_weights(
-        members, truth, regions, event=EVENTS[event] if event else None, gap=1e-4, max_passes=60
-    )
-    # Members weigh the same in a region without any truth.
-    unknown = np.isnan(fitted.error)[..., None]
-    return WeightedBlend(np.where(unknown, 1.0 / len(members), fitted.weights), regions)
+PLUGIN = WeightedBlend
 
 
 @dataclass(frozen=True)
-class WeightedBlend:
+class FittedWeights:
     """weights: (L, R, M); regions: int (H, W)."""
 
     weights: np.ndarray

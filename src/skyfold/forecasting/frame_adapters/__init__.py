@@ -1,5 +1,47 @@
-"""How a network sees what is known on a date, and what its output means: one file a view.
+"""How a network sees past frames, and what its output means: one file each, its `PLUGIN` a `FrameAdapter`."""
 
-Each has `check(options)`, ConfigError on an option that will not do, and `build(**options)`, which gives a
-`FrameAdapter`.
-"""
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from skyfold.config.inputs import FrameAdapterConfig
+from skyfold.config.options import Options, configured
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
+
+
+class FrameAdapter(Options):
+    """Between the frames of a competition and the arrays of a network; its fields are `frame_adapter.options`.
+
+    Nothing but past frames and their outcome counts. (h, w) is what the network sees, (H, W) the competition's grid.
+    needs_seasons: it reads the same season of earlier years; frames without dates are refused.
+    """
+
+    needs_seasons: ClassVar[bool] = False
+
+    @abstractmethod
+    def inputs(self, history: PastFrames) -> np.ndarray:
+        """float32 (h, w, C)."""
+
+    @abstractmethod
+    def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """truth float32, valid bool, both (H, W, L). Returns float32 (h, w, 2 L): the L values that the network should
+        give, then L weights, 0 where a cell does not count."""
+
+    @abstractmethod
+    def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
+        """output float32 (h, w, L). Returns float32 (H, W, L) in the competition's unit."""
+
+    def trainable_rows(self, source: PastFramesSource, rows: np.ndarray) -> np.ndarray:
+        """Those of `rows` whose outcome teaches a network anything."""
+        return rows
+
+
+def adapter_of(config: FrameAdapterConfig) -> FrameAdapter:
+    """The frame adapter of a run with its options; ConfigError on an unknown name or option, or a wrong value."""
+    adapter: FrameAdapter = configured(
+        "forecasting.frame_adapters", config.name, config.options, where="frame_adapter.options"
+    )
+    return adapter

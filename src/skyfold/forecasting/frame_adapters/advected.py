@@ -6,51 +6,31 @@ motion is right they are alike; where motions differ they say how sure they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._adapter import RainFrameAdapter
-from skyfold.forecasting.motion.fields import METHODS
+from skyfold.forecasting.frame_adapters._rain_adapter import RainFrameAdapter
+from skyfold.forecasting.motion.fields import METHODS, Motions
 from skyfold.forecasting.motion.semi_lagrangian import carried
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
-from skyfold.plugins import check_known, nearest
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option or method."""
-    check_known(options, ("motions",), where="frame_adapter.options: carried")
-    for value in options.values():
-        if not isinstance(value, list | tuple) or not value:
-            raise ConfigError(f"frame_adapter.options.motions: expected a list of methods, got {value!r}.")
-        for method in value:
-            if not isinstance(method, str) or method not in METHODS:
-                raise ConfigError(
-                    f"frame_adapter.options.motions: unknown {method!r}{nearest(str(method), list(METHODS))}. "
-                    f"There are: {', '.join(METHODS)}."
-                )
+class Advected(RainFrameAdapter):
+    """Inputs float32 (H, W, M x T), one lead time ahead: the T frames along the first motion, oldest first, then on.
 
+    motions: names in `motion.fields.METHODS`; what a network corrects is the last frame carried along the last.
+    """
 
-def build(*, motions: Sequence[str] = ("dis",)) -> Carried:
-    """motions: names in `motion.fields.METHODS`; what a network corrects is the last frame carried along the last."""
-    check({"motions": list(motions)})
-    return Carried(tuple(motions))
-
-
-@dataclass(frozen=True)
-class Carried(RainFrameAdapter):
-    """Inputs float32 (H, W, M x T), one lead time ahead: the T frames along the first motion, oldest first, then on."""
-
-    motions: tuple[str, ...]
+    motions: Motions = ("dis",)
 
     def inputs(self, history: PastFrames) -> np.ndarray:
         if history.leads != 1:
-            raise ConfigError(f"view: carried brings frames to one time, not to {history.leads}. Use frames.")
+            raise ConfigError(f"frame_adapter: advected brings frames to one time, not to {history.leads}. Use frames.")
         frames = np.asarray(history.frames, dtype=np.float32)
         logs, lead_times = log_rain(frames), float(history.lead_times[0])
         moved = [carried(logs, METHODS[name](frames), lead_times=lead_times) for name in self.motions]
         return np.ascontiguousarray(np.moveaxis(np.concatenate(moved), 0, -1))
+
+
+PLUGIN = Advected

@@ -8,15 +8,14 @@ ice. The others keep the median of the last five years.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from skyfold.errors import ConfigError
+from skyfold.config.fields import Positive
+from skyfold.forecasting.frame_adapters import FrameAdapter
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged, reduced_size
-from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.forecasting.seasons import (
     LONG,
     MIN_YEARS,
@@ -29,10 +28,7 @@ from skyfold.forecasting.seasons import (
     season_statistics,
     settled_forecast,
 )
-from skyfold.plugins import check_known
 
-NEEDS_SEASONS = True
-_OPTIONS = ["reduce", "least_years"]
 FULL = 250.0
 SCALE = 100.0  # anomalies are divided by it, so that they are about as large as 1
 
@@ -44,36 +40,20 @@ FOR_ALL = ("last_anomaly", "month_before_anomaly", "three_before_anomaly", "ever
 BEFORE = (0, 1, 3)  # frames before the last one whose anomalies are in `FOR_ALL`
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option, or one that is no whole number from 1 on."""
-    check_known(options, _OPTIONS, where="frame_adapter.options: anomalies")
-    for name, value in options.items():
-        if type(value) is not int or value < 1:
-            raise ConfigError(
-                f"frame_adapter.options.{name}: anomalies wants a whole number of 1 or more, got {value!r}."
-            )
-
-
-def build(*, reduce: int = 1, least_years: int = 1) -> Anomalies:
-    """reduce: the network sees means of so many x so many cells; its corrections go to each of them alike.
-
-    least_years: what came after dates with fewer years before a wanted frame is not learned from, since long means and
-    trends say little there. Forecasts are made all the same.
-    """
-    check({"reduce": reduce, "least_years": least_years})
-    return Anomalies(reduce, least_years)
-
-
-@dataclass(frozen=True)
-class Anomalies:
+class Anomalies(FrameAdapter):
     """Inputs float32 (h, w, L x len(BY_LEAD) + len(FOR_ALL)): those of the first lead time, of the second, ..., of all.
 
     The base, and the output, are concentration / 250. A history needs a year; what wants more of them than it holds
     takes as many as there are.
+
+    reduce       the network sees means of so many x so many cells; its corrections go to each of them alike
+    least_years  what came after dates with fewer years before a frame is not learned from, since long means and trends
+                 tell little there; forecasts are made all the same
     """
 
-    reduce: int
-    least_years: int
+    needs_seasons: ClassVar[bool] = True
+    reduce: Positive = 1
+    least_years: Positive = 1
 
     def inputs(self, history: PastFrames) -> np.ndarray:
         ever_ice = history.frames.max(axis=0) > 0
@@ -101,17 +81,20 @@ class Anomalies:
     def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
         base = _base(history)
         if output.shape[:2] != reduced_size(history.shape, self.reduce):
-            raise ValueError(f"output {output.shape} is not of the size the view shows")
+            raise ValueError(f"output {output.shape} is not of the size that the network sees")
         correction = output * FULL - averaged(base, self.reduce)
         corrected = np.clip(base + enlarged(correction, self.reduce, history.shape), 0, FULL)
         return np.where(_open(history), corrected, settled_forecast(history)).astype(np.float32)
 
-    def teaches(self, history: PastFrames) -> bool:
-        return bool(self._told(history).any())
+    def trainable_rows(self, source: PastFramesSource, rows: np.ndarray) -> np.ndarray:
+        return rows[[bool(self._told(source.history(row)).any()) for row in rows.tolist()]]
 
     def _told(self, history: PastFrames) -> np.ndarray:
         """bool (L,): where enough years are known for what came to be learned from."""
         return np.array([history.years_known(lead) >= self.least_years for lead in range(history.leads)])
+
+
+PLUGIN = Anomalies
 
 
 def _of_lead(history: PastFrames, lead: int) -> dict[str, np.ndarray]:

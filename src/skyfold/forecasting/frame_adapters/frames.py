@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from skyfold.forecasting.frame_adapters._adapter import RainFrameAdapter
+from skyfold.forecasting.frame_adapters._rain_adapter import RainFrameAdapter
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
-from skyfold.plugins import check_known
-
-
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError: there are no options."""
-    check_known(options, (), where="frame_adapter.options: frames")
-
-
-def build() -> Frames:
-    check({})
-    return Frames()
 
 
 class Frames(RainFrameAdapter):
@@ -28,3 +14,6 @@ class Frames(RainFrameAdapter):
 
     def inputs(self, history: PastFrames) -> np.ndarray:
         return np.ascontiguousarray(np.moveaxis(log_rain(history.frames), 0, -1))
+
+
+PLUGIN = Frames

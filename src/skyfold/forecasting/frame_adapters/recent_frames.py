@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.config.fields import Positive
+from skyfold.errors import DataLayoutError
+from skyfold.forecasting.frame_adapters import FrameAdapter
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
 from skyfold.forecasting.past_frames import PastFrames
-from skyfold.plugins import check_known
 
-_OPTIONS = ["years", "reduce", "decodes"]
 FULL = 250.0
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """ConfigError on an unknown option, counts that are no whole numbers from 1 on, a flag that is none."""
-    check_known(options, _OPTIONS, where="frame_adapter.options: recent_frames")
-    for name, value in options.items():
-        if name == "decodes":
-            if not isinstance(value, bool):
-                raise ConfigError(f"frame_adapter.options.decodes: recent_frames wants true or false, got {value!r}.")
-        elif type(value) is not int or value < 1:
-            raise ConfigError(
-                f"frame_adapter.options.{name}: recent_frames wants a whole number of 1 or more, got {value!r}."
-            )
-
-
-def build(*, years: int = 5, reduce: int = 1, decodes: bool = False) -> RecentFrames:
-    """years: of frames that are seen; reduce: the network sees, and says, means of so many x so many cells.
-
-    decodes: what is wanted is not what comes but the last L frames themselves, as an autoencoder gives them back. Where
-    a year has L frames its forecast is last year, decoded.
-    """
-    check({"years": years, "reduce": reduce, "decodes": decodes})
-    return RecentFrames(years, reduce, decodes)
-
-
-@dataclass(frozen=True)
-class RecentFrames:
+class RecentFrames(FrameAdapter):
     """Inputs float32 (h, w, T), oldest first, T = years x frames in a year; inputs and output in 0 to 1.
 
     A frame that would be before the first one is that of the same season in the first year. DataLayoutError where the
     history has no season, or not a year.
+
+    years    of frames that are seen
+    reduce   the network sees, and predicts, means of so many x so many cells
+    decodes  the target is not what comes but the last L frames themselves, as an autoencoder gives them back; where a
+             year has L frames its forecast is last year, decoded
     """
 
-    years: int
-    reduce: int
-    decodes: bool
+    years: Positive = 5
+    reduce: Positive = 1
+    decodes: bool = False
 
     def inputs(self, history: PastFrames) -> np.ndarray:
         return self._shares(history, self.years * _period(history))
@@ -74,12 +51,17 @@ class RecentFrames:
         return averaged(np.moveaxis(frames, 0, -1).astype(np.float32) / np.float32(FULL), self.reduce)
 
 
+PLUGIN = RecentFrames
+
+
 def _period(history: PastFrames) -> int:
     if history.period is None:
-        raise DataLayoutError("view.name: recent_frames sees whole years, but these frames have no season. Use frames.")
+        raise DataLayoutError(
+            "frame_adapter: recent_frames sees whole years, but these frames have no season. Use frames."
+        )
     if len(history.frames) < history.period:
         raise DataLayoutError(
-            f"view.name: recent_frames sees whole years of {history.period} frames, and {len(history.frames)} are "
+            f"frame_adapter: recent_frames sees whole years of {history.period} frames, and {len(history.frames)} are "
             "known. Forecast later dates."
         )
     return history.period

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
+from skyfold.config.options import one_of
 from skyfold.forecasting.motion.pysteps_field import lucas_kanade
 from skyfold.forecasting.rain_units import log_rain
 
@@ -84,6 +87,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "farneback": polynomial_flow,
     "pysteps": lucas_kanade,
 }
+Motions = Annotated[tuple[Annotated[str, one_of(METHODS)], ...], Field(min_length=1)]
 
 
 def _as_bytes(frames: np.ndarray) -> np.ndarray:
