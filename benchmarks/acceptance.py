@@ -24,8 +24,10 @@ from figures import RESULTS, Figure, as_markdown
 from forecast_figures import arctic_sea_ice, hydro_rain
 
 from skyfold.competition import build
+from skyfold.config.blend import BlendConfig
 from skyfold.config.experiment import TableConfig
-from skyfold.config.files import load_blend, load_config
+from skyfold.config.files import load_config
+from skyfold.config.run import RunConfig
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
@@ -34,7 +36,6 @@ from skyfold.postprocess.evaluate import difference
 from skyfold.workspace import Workspace
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SHARED = {"data", "training"}  # configs that are no run and no blend
 
 
 def kept_rows(data: str, run: str, column: str) -> np.ndarray | None:
@@ -185,7 +186,7 @@ def _parameter_figure(name: str, counts: dict[str, float]) -> Figure:
 
 def _all_runs(data: str, baseline: str) -> list[Figure]:
     """Every run and blend that has a config, and every one that was kept, beside the classical baseline."""
-    configs = {path.stem for path in (CONFIGS / data).glob("*.yaml")} - SHARED
+    configs = configured(data)
     kept = {path.parent.name for path in (RESULTS / data).glob("*/rows.csv")}
     figures = [kept_figure(f"{data}: classical baseline {baseline}", data, baseline, "cv_cross_fitted")]
     for name in sorted((configs | kept) - {baseline}):
@@ -194,12 +195,29 @@ def _all_runs(data: str, baseline: str) -> list[Figure]:
     return figures
 
 
+def configured(data: str) -> set[str]:
+    """Names of the runs and blends in the configs of a data set."""
+    names: set[str] = set()
+    for path in (CONFIGS / data).glob("*.yaml"):
+        if path.stem == "training":  # keys that others take over
+            continue
+        config = load_config(path)
+        blends = [config] if isinstance(config, BlendConfig) else []
+        if isinstance(config, TableConfig):
+            blends = [row.blend for row in config.models if row.blend]
+            names |= {run.name for run in config.runs}
+        elif isinstance(config, RunConfig):
+            names.add(config.name)
+        names |= {name for blend in blends for name in (blend.name, *(run.name for run in blend.members))}
+    return names
+
+
 def _compared(data: str) -> list[Figure]:
     """The rows of a table of blends by their kept scores, each minus the first."""
     table = load_config(CONFIGS / data / "classes.yaml")
     assert isinstance(table, TableConfig)
     figures: list[Figure] = []
-    folders = [RESULTS / data / load_blend(CONFIGS / data / str(row.blend)).name for row in table.models]
+    folders = [RESULTS / data / row.blend.name for row in table.models if row.blend]
     for row, folder in zip(table.models, folders, strict=True):
         if not (folder / "run.json").is_file():
             figures.append(Figure(f"{data}: {row.model}", None))

@@ -96,7 +96,7 @@ def work(made, tmp_path, monkeypatch):
 
 
 def run_blend(folder, name):
-    return blend(load_blend(folder / f"{name}.yaml"), folder / f"{name}.yaml", Workspace(folder))
+    return blend(load_blend(folder / f"{name}.yaml"), Workspace(folder))
 
 
 def test_a_run_whose_config_has_changed_since_is_not_blended(work):

@@ -39,34 +39,28 @@ data:
   folds: {k: 2, seed: 0, phash_max_distance: -1}
   sample: {train: 11, validation: 1, test: 2, side: 64, seed: 0}
 """,
-    "sigmoid.yaml": """
+    "table.yaml": """
 base: data.yaml
-name: sigmoid
+name: classes
 image: {size: [32, 32]}
 model: {family: tiny_net}
 optimizer: {learning_rate: 3.0e-2}
 training: {epochs: 6, batch_size: 4, checkpoint: last}
-""",
-    "softmax.yaml": "base: sigmoid.yaml\nname: softmax\nactivation: softmax\nloss: {name: cce_dice}\n",
-    "thick.yaml": "base: sigmoid.yaml\nname: thick\nclasses: [thick_cloud]\n",
-    "others.yaml": "base: sigmoid.yaml\nname: others\nclasses: [shadow, thin_cloud]\n",
-    "one_softmax.yaml": "base: data.yaml\nname: one_softmax\nruns: [softmax.yaml]\nmerge: {rule: largest}\n",
-    "apart.yaml": "base: data.yaml\nname: apart\nruns: [thick.yaml, others.yaml]\nmerge: {rule: largest}\n",
-    "normalised.yaml": "base: apart.yaml\nname: normalised\nmerge: {rule: normalised}\n",
-    "priority.yaml": """
-base: apart.yaml
-name: priority
-merge: {rule: priority, order: [thick_cloud, shadow, thin_cloud]}
-""",
-    "table.yaml": """
-base: data.yaml
-name: classes
 models:
-  - {model: softmax, blend: one_softmax.yaml}
-  - {model: one a class, blend: apart.yaml}
-  - {model: normalised, blend: normalised.yaml}
-  - {model: by priority, blend: priority.yaml}
-  - {model: as it comes, run: sigmoid.yaml}
+  - model: softmax
+    blend:
+      name: one_softmax
+      runs: [{name: softmax, activation: softmax, loss: {name: cce_dice}}]
+      merge: {rule: largest}
+  - model: one a class
+    blend:
+      name: apart
+      runs: [{name: thick, classes: [thick_cloud]}, {name: others, classes: [shadow, thin_cloud]}]
+      merge: {rule: largest}
+  - {model: normalised, blend: {base: apart, name: normalised, merge: {rule: normalised}}}
+  - model: by priority
+    blend: {base: apart, name: priority, merge: {rule: priority, order: [thick_cloud, shadow, thin_cloud]}}
+  - {model: as it comes, run: {name: sigmoid}}
 """,
 }
 
@@ -187,17 +181,18 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
 ) -> None:
     folder, _ = finished
     path = folder / "mixed.yaml"
-    path.write_text("base: data.yaml\nname: mixed\nruns: [thick.yaml]\n")
+    path.write_text("base: data.yaml\nname: mixed\nruns: [table.yaml#thick]\n")
     with pytest.raises(ConfigError, match=r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"):
         run_job(path, Workspace(folder), log=lambda line: None)
     path.write_text(
-        "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\n"
+        "base: data.yaml\nname: mixed\nruns: [table.yaml#thick, table.yaml#others]\n"
         "merge: {rule: priority, order: [thick_cloud, thin_cloud]}\n"
     )
     with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
         run_job(path, Workspace(folder), log=lambda line: None)
     path.write_text(
-        "base: data.yaml\nname: mixed\nruns: [thick.yaml, others.yaml]\nweights: [0, 1]\nmerge: {rule: largest}\n"
+        "base: data.yaml\nname: mixed\nruns: [table.yaml#thick, table.yaml#others]\n"
+        "weights: [0, 1]\nmerge: {rule: largest}\n"
     )
     with pytest.raises(ConfigError, match="all runs that learned thick_cloud have weight 0"):
         run_job(path, Workspace(folder), log=lambda line: None)
@@ -206,12 +201,13 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
 def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     for name, text in CONFIGS.items():
         (tmp_path / name).write_text(text)
-    (tmp_path / "priority.yaml").write_text(CONFIGS["priority.yaml"].replace("shadow, ", ""))
+    table = CONFIGS["table.yaml"]
+    (tmp_path / "table.yaml").write_text(table.replace("order: [thick_cloud, shadow, ", "order: [thick_cloud, "))
     with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
         run_job(tmp_path / "table.yaml", Workspace(tmp_path), log=lambda line: None)
-    (tmp_path / "thick.yaml").write_text(CONFIGS["thick.yaml"].replace("thick_cloud", "thick_clouds"))
+    (tmp_path / "table.yaml").write_text(table.replace("classes: [thick_cloud]", "classes: [thick_clouds]"))
     with pytest.raises(ConfigError, match=r"no class 'thick_clouds' \(did you mean 'thick_cloud'"):
-        run_job(tmp_path / "apart.yaml", Workspace(tmp_path), log=lambda line: None)
+        run_job(tmp_path / "table.yaml#apart", Workspace(tmp_path), log=lambda line: None)
     assert not list((tmp_path / "oof").rglob("run.json"))
 
 
@@ -259,7 +255,7 @@ def test_configs_that_make_no_sense_are_refused(tmp_path: Path, values: dict[str
     ("keys", "message"),
     [
         ("postprocess: {thresholds: 5}", "would undo what merge: decides"),
-        ("gate: b.yaml", "without a gate"),
+        ("classifier_gate: b.yaml", "without a gate"),
         ("weights: {search: greedy}", "equal or of fixed weights"),
         ("merge: {rule: priority}", "order: give it with rule: priority"),
         ("merge: {rule: largets}", "'merge.rule': Input should be 'largest'"),
@@ -268,7 +264,9 @@ def test_configs_that_make_no_sense_are_refused(tmp_path: Path, values: dict[str
 def test_merges_that_make_no_sense_are_refused(tmp_path: Path, keys: str, message: str) -> None:
     path = tmp_path / "blend.yaml"
     merge = "" if "merge" in keys else "merge: {rule: largest}\n"
-    path.write_text(f"name: b\ndata: {{competition: cloud_cover}}\nruns: [a.yaml]\n{merge}{keys}\n")
+    run = "data: {competition: cloud_cover}\nimage: {size: [32, 32]}\nmodel: {family: tiny_net}\n"
+    (tmp_path / "b.yaml").write_text(f"{run}name: b\ntask: classification\n")
+    path.write_text(f"{run}name: blend\nruns: [{{name: a}}]\n{merge}{keys}\n")
     with pytest.raises(ConfigError, match=message):
         load_config(path)
 

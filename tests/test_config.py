@@ -180,3 +180,157 @@ def test_missing_file_and_wrong_kind(tmp_path):
         load_config(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="no 'runs'"):
         load_blend(write(tmp_path, "run.yaml", RUN))
+
+
+BLEND = """
+data: {competition: understanding_clouds}
+name: blend
+image: {size: [64, 96]}
+training: {epochs: 7}
+model: {family: unet, options: {encoder: resnet18}}
+runs:
+  - {name: unet, training: {batch_size: 4}}
+  - {name: deeper, base: unet, model: {options: {encoder: resnet34}}}
+  - {name: fpn, model: {family: fpn}}
+  - other.yaml
+classifier_gate: {name: gate, task: classification, model: {family: efficientnet_classifier}}
+"""
+
+
+def test_inline_runs_start_from_the_keys_beside_them_and_files_do_not(tmp_path):
+    write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
+    path = write(tmp_path, "blend.yaml", BLEND)
+    blend = load_blend(path)
+    unet, deeper, fpn, other = blend.runs
+    assert [run.training.epochs for run in blend.members] == [7, 7, 7, 20, 7]
+    assert (unet.training.batch_size, deeper.training.batch_size, fpn.training.batch_size) == (4, 4, 16)
+    assert [run.model.options for run in (unet, deeper, fpn)] == [{"encoder": "resnet18"}, {"encoder": "resnet34"}, {}]
+    assert (blend.classifier_gate.task, other.data.competition) == ("classification", "understanding_clouds")
+    dumped = blend.model_dump(mode="json")
+    assert (dumped["runs"], dumped["classifier_gate"]) == (["unet", "deeper", "fpn", "other"], "gate")
+
+
+def test_an_inline_run_is_addressed_by_file_and_name(tmp_path):
+    write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
+    path = write(tmp_path, "blend.yaml", BLEND)
+    address = tmp_path / "blend.yaml#deeper"
+    assert load_run(address) == load_blend(path).runs[1]
+    assert load_run(address, ["training.epochs=3"]).training.epochs == 3
+    assert {run.training.epochs for run in load_config(path, ["training.epochs=3"]).runs[:3]} == {3}
+    own = write(tmp_path, "own.yaml", "base: blend.yaml#deeper\nname: own\ntraining: {ema: 0.5}")
+    assert load_run(own).model == load_run(address).model
+    with pytest.raises(ConfigError, match=r"no run or blend 'deepr' .*did you mean 'deeper'.*unet, deeper"):
+        load_run(tmp_path / "blend.yaml#deepr")
+    with pytest.raises(ConfigError, match=r"no 'model'\)\. It contains .*blend\.yaml#unet, .*blend\.yaml#deeper"):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch_size: 4", "batch_sise: 4", r"blend\.yaml#unet:\n.*'training\.batch_sise' \(did you mean 'batch_size'"),
+        ("other.yaml", "{name: it, model: {family: [1]}}", r"blend\.yaml#it:\n.*'model\.family'"),
+        ("base: unet", "base: unett", r"no run or blend 'unett' .*\(did you mean 'unet'\?\)"),
+        ("base: unet", "base: deeper", r"blend\.yaml#deeper: 'base' leads back to this config"),
+        ("name: fpn", "name: unet", r"two runs or blends have the name 'unet'\. Rename one"),
+        ("name: fpn", "nmae: fpn", r"blend\.yaml: 'runs\.2': what is written inline needs a name; got .*nmae"),
+        ("name: gate", "name: blend", r"need different names, got unet, deeper, fpn, other, blend, blend"),
+        ("trainig: {}", "trainig: {}", r"unknown key 'trainig' \(did you mean 'training'\?\)"),
+    ],
+)
+def test_errors_name_the_member(tmp_path, old, new, message):
+    write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
+    text = BLEND.replace(old, new) if old != new else BLEND + new
+    with pytest.raises(ConfigError, match=message):
+        load_blend(write(tmp_path, "blend.yaml", text))
+
+
+def test_keys_of_a_run_beside_members_that_are_all_files_are_refused(tmp_path):
+    write(tmp_path, "run.yaml", RUN)
+    path = write(tmp_path, "blend.yaml", "base: run.yaml\nname: blend\nruns: [run.yaml]\nbootstrap: 5")
+    with pytest.raises(ConfigError, match=r"blend\.yaml: image, model: keys of a run, and no run is written inline"):
+        load_blend(path)
+
+
+def test_a_blend_that_is_based_on_an_inline_one_has_its_runs(tmp_path):
+    (tmp_path / "far").mkdir()
+    write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
+    table = (
+        BLEND.replace("name: blend\n", "name: table\n").partition("runs:")[0]
+        + """
+models:
+  - {model: A, run: {name: a, model: {options: {encoder: resnet50}}}}
+  - {model: B, blend: {name: both, runs: [a, other.yaml, {name: b}]}}
+  - {model: C, blend: {base: both, name: voted, combine: vote}}
+"""
+    )
+    own = load_blend(write(tmp_path / "far", "own.yaml", f"base: {write(tmp_path, 't.yaml', table)}#both\nseed: 1"))
+    assert own.runs == load_blend(tmp_path / "t.yaml#voted").runs
+    assert [(run.name, run.training.epochs) for run in own.runs] == [("a", 7), ("other", 20), ("b", 7)]
+    assert [run.name for run in load_config(tmp_path / "t.yaml").runs] == ["a", "other", "b"]
+
+
+def test_the_last_of_several_bases_wins_and_the_file_over_all(tmp_path):
+    write(tmp_path, "one.yaml", RUN + "training: {epochs: 1, batch_size: 1, ema: 0.1}")
+    write(tmp_path, "two.yaml", "training: {epochs: 2, batch_size: 2}")
+    config = load_run(write(tmp_path, "own.yaml", "base: [one.yaml, two.yaml]\ntraining: {epochs: 3}"))
+    assert (config.training.epochs, config.training.batch_size, config.training.ema) == (3, 2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("own", "kept", "dropped"),
+    [
+        ("model: {family: fpn}", "model.family", "model.options"),
+        ("loss: {name: bce}", "loss.name", "loss.options"),
+        ("optimizer: {name: sgd}", "optimizer.name", "optimizer.learning_rate"),
+        ("schedule: {name: constant}", "schedule.name", "schedule.warmup_epochs"),
+        ("data: {competition: cloud_cover}", "data.competition", "data.folds"),
+    ],
+)
+def test_a_table_that_names_something_else_replaces_that_of_the_base(tmp_path, own, kept, dropped):
+    base = (
+        RUN
+        + """
+loss: {options: {dice_weight: 0.3}}
+optimizer: {learning_rate: 0.3}
+schedule: {name: cosine, warmup_epochs: 3}
+"""
+    )
+    write(tmp_path, "base.yaml", base.replace("understanding_clouds", "understanding_clouds, folds: {k: 3}"))
+
+    def value(config, key):
+        table, name = key.split(".")
+        return getattr(getattr(config, table), name)
+
+    base = load_run(tmp_path / "base.yaml")
+    same = load_run(write(tmp_path, "same.yaml", f"base: base.yaml\n{own.split(':')[0]}: {{}}"))
+    other = load_run(write(tmp_path, "own.yaml", f"base: base.yaml\n{own}"))
+    replaced = load_run(tmp_path / "base.yaml", [f"{kept}={value(other, kept)}"])
+    assert same == base
+    assert replaced == other
+    assert value(other, kept) != value(base, kept)
+    assert value(other, dropped) != value(base, dropped)
+
+
+def test_a_sweep_stands_for_a_member_of_each_value(tmp_path):
+    write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
+    sweep = "sweep: {model.options.encoder: [a, b], training.seeds: [[0], [0, 1]]}"
+    text = BLEND.replace("name: fpn, model: {family: fpn}", f'name: "unet_{{encoder}}_{{seeds}}", {sweep}')
+    blend = load_blend(write(tmp_path, "blend.yaml", text))
+    assert [run.name for run in blend.runs[2:6]] == ["unet_a_0", "unet_a_0_1", "unet_b_0", "unet_b_0_1"]
+    assert (blend.runs[5].model.options, blend.runs[5].training.seeds) == ({"encoder": "b"}, (0, 1))
+    forecasts = """
+data: {competition: hydro_rain}
+name: table
+forecasts:
+  - {name: "mean_of_{years}", family: mean_of_years, sweep: {options.years: [5, 10]}}
+"""
+    config = load_config(write(tmp_path, "table.yaml", forecasts))
+    assert [(model.name, model.options) for model in config.forecasts] == [
+        ("mean_of_5", {"years": 5}),
+        ("mean_of_10", {"years": 10}),
+    ]
+    with pytest.raises(ConfigError, match=r"table\.yaml: sweep: write it as"):
+        load_config(write(tmp_path, "table.yaml", forecasts.replace("[5, 10]", "5")))
+    with pytest.raises(ConfigError, match=r"table\.yaml: sweep\.name\.years: 'name' is a value"):
+        load_config(write(tmp_path, "table.yaml", forecasts.replace("options.years", "name.years")))

@@ -165,9 +165,9 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
             "training": {"checkpoint": "last"},
         }
     )
-    trained = ForecastModel(name="persistence", run="seasonal.yaml")
+    trained = ForecastModel(name="persistence", run=seasonal)
     with pytest.raises(ConfigError, match="persistence: view anomalies asks for the same season of earlier years"):
-        make_forecasts(CONFIG.model_copy(update={"forecasts": (trained,)}), workspace, print, {"persistence": seasonal})
+        make_forecasts(CONFIG.model_copy(update={"forecasts": (trained,)}), workspace)
     with pytest.raises(ConfigError, match="eval_years: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"eval_years": (2012, 2014)}), workspace)
     assert not list(tmp_path.glob("oof/*/persistence"))

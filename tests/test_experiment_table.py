@@ -46,6 +46,7 @@ base: unet.yaml
 name: bagging
 training: {epochs: 1, seeds: [0, 1], bagging: true}
 """,
+    "blend.yaml": "base: data.yaml\nname: blend\nruns: [unet.yaml]\n",
     "tune.yaml": """
 name: search
 base: unet.yaml
@@ -231,16 +232,17 @@ def test_a_run_of_other_data_is_refused_before_anything_is_trained(tmp_path: Pat
     ("row", "message"),
     [
         ("{model: A}", "give one of run, blend and study"),
-        ("{model: A, run: a.yaml, study: b.yaml, trials: 2}", "give one of run, blend and study"),
-        ("{model: A, run: a.yaml, blend: b.yaml}", "give one of run, blend and study"),
-        ("{model: A, study: b.yaml}", "give trials with a study"),
-        ("{model: A, run: a.yaml, trials: 2}", "give trials with a study, and with a study alone"),
-        ("{model: A, run: a.yaml, publisht: 1}", r"unknown key 'models\.0\.publisht' \(did you mean 'published'"),
+        ("{model: A, run: unet.yaml, study: tune.yaml, trials: 2}", "give one of run, blend and study"),
+        ("{model: A, run: unet.yaml, blend: blend.yaml}", "give one of run, blend and study"),
+        ("{model: A, study: tune.yaml}", "give trials with a study"),
+        ("{model: A, run: unet.yaml, trials: 2}", "give trials with a study, and with a study only"),
+        ("{model: A, run: unet.yaml, publisht: 1}", r"unknown key 'models\.0\.publisht' \(did you mean 'published'"),
     ],
 )
 def test_rows_that_make_no_sense_are_refused(tmp_path: Path, row: str, message: str) -> None:
     path = tmp_path / "table.yaml"
-    path.write_text(f"name: t\ndata: {{competition: leeds_sea_ice}}\nmodels:\n- {row}\n")
+    written(tmp_path)
+    path.write_text(f"base: data.yaml\nname: t\nmodels:\n- {row}\n")
     with pytest.raises(ConfigError, match=message):
         load_config(path)
 

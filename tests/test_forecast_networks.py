@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.config.files import load_forecasts
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.forecasting import rain_units
@@ -23,7 +24,6 @@ from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.forecasting.frame_adapters import advected, anomalies, frames
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
-from skyfold.pipeline.check_forecasts import network_runs
 from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
@@ -107,10 +107,12 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     shown = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=True).stdout
     assert [line.split(":")[0] for line in shown.splitlines()[:3]] == ["fold 0", "fold 1", "fold 2"]
     assert said[-1] in shown
-    config = load_forecasts(workspace.root / "table.yaml")
-    assert draw_pictures(config, workspace, "network", networks={"network": network()})
+    assert draw_pictures(load_forecasts(workspace.root / "table.yaml"), workspace, "network")
+    other = ForecastConfig.model_validate(
+        {**table, "forecasts": [forecasts[0], {"name": "network", "run": network(loss={"name": "logcosh"})}]}
+    )
     with pytest.raises(OofMismatch, match=r"made with another config \(changed: its run\)"):
-        draw_pictures(config, workspace, "network", networks={"network": network(loss={"name": "logcosh"})})
+        draw_pictures(other, workspace, "network")
 
 
 def test_fold_after_fold_ends_with_the_same_bytes(workspace: Workspace) -> None:
@@ -168,21 +170,15 @@ def test_unknown_views_losses_and_networks_are_refused_before_any_data_are_read(
         check(network(loss={"name": "bce_dice"}))
 
 
-def test_a_table_refuses_a_run_of_another_name_or_data(tmp_path: Path) -> None:
-    from skyfold.config.forecasts import ForecastConfig
-
-    (tmp_path / "network.yaml").write_text(yaml.safe_dump(NETWORK))
+def test_a_table_refuses_a_run_of_another_name_or_data() -> None:
     for named, name, data in (
-        ("name: network", "other", DATA),
-        ("data: hydro_rain", "network", {**DATA, "name": "b"}),
+        ("other: the run has name: network", "other", DATA),
+        ("data.folder: hydro_rain, not b", "network", {**DATA, "name": "b"}),
         ("has data.folds: .*k=3", "network", {**DATA, "folds": {"k": 4}}),
         ("has data.options: {}, not", "network", {**DATA, "options": {"submission_unit": "mm/h"}}),
     ):
-        config = ForecastConfig.model_validate(
-            {"name": "t", "data": data, "forecasts": [{"name": name, "run": "network.yaml"}]}
-        )
-        with pytest.raises(ConfigError, match=named):
-            network_runs(config, tmp_path / "t.yaml")
+        with pytest.raises(ValidationError, match=named):
+            ForecastConfig.model_validate({"name": "t", "data": data, "forecasts": [{"name": name, "run": network()}]})
     with pytest.raises(ValidationError, match="give a family, or a run"):
         ForecastConfig.model_validate({"name": "t", "data": DATA, "forecasts": [{"name": "both"}]})
 

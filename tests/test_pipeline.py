@@ -283,14 +283,14 @@ def test_a_blend_may_not_take_the_name_of_a_run(work, capsys, name):
     )
     (work / "gated.yaml").write_text(text)
     assert main(["blend", "gated.yaml"]) == 2
-    assert "a name each of their own" in capsys.readouterr().err
+    assert "need different names" in capsys.readouterr().err
     assert (work / "oof" / "tiny" / "bright" / "run.json").read_bytes() == before
 
 
 def test_the_same_run_twice_is_refused(work, capsys):
     (work / "blend.yaml").write_text(CONFIGS["blend.yaml"].replace("lowest.yaml", "bright.yaml"))
     assert main(["blend", "blend.yaml"]) == 2
-    assert "a name each of their own" in capsys.readouterr().err
+    assert "need different names" in capsys.readouterr().err
 
 
 def test_changed_masks_are_noticed_before_old_predictions_are_used(work, capsys):

@@ -122,7 +122,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = open_rows(folder, part, info, ids=ids, shape=(48, 48, 4), dtype="uint8")
         store.write(np.arange(len(ids)), np.stack([targets[row] for row in range(len(ids))]) * 200 + 20)
         store.flush()
-    blend(load_blend(root / "configs" / "blend.yaml"), root / "configs" / "blend.yaml", workspace)
+    blend(load_blend(root / "configs" / "blend.yaml"), workspace)
     return root
 
 

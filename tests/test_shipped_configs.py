@@ -7,40 +7,52 @@ import pytest
 
 from skyfold import plugins
 from skyfold.config.blend import BlendConfig
-from skyfold.config.files import load_config, load_forecasts
+from skyfold.config.data import DatasetConfig
+from skyfold.config.experiment import TableConfig
+from skyfold.config.files import load_config, load_run
+from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.run import RunConfig
 from skyfold.pipeline import check_forecasts
-from skyfold.pipeline.blend import member_configs
 from skyfold.tasks.open_run import check
+from skyfold.tuning.search_space import load_study
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-PATHS = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("tune"))
-SHARED = {"training.yaml", "demo_training.yaml"}  # tables that others take over, not configs of their own
-FORECASTS = [path for path in PATHS if "\nforecasts:" in path.read_text()]
+PATHS = sorted(CONFIGS.glob("*/*.yaml"))
+STUDIES = [path for path in PATHS if path.stem.startswith("tune")]
+SHARED = [path for path in PATHS if path.stem.endswith("training")]  # keys that others take over
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in PATHS if p.name not in SHARED and p not in FORECASTS],
-    ids=lambda path: f"{path.parent.name}/{path.name}",
-)
-def test_config_is_sound(path):
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in STUDIES + SHARED], ids=named)
+def test_config_is_sound(path: Path) -> None:
     config = load_config(path)
     assert config.data.competition in plugins.names("competitions")
+    assert isinstance(config, DatasetConfig) or path.stem in (config.name, f"demo_{config.name}")
+    runs: tuple[RunConfig, ...] = ()
     if isinstance(config, RunConfig):
-        if config.model.options.get("encoder_weights") == "ukis_csmask" and find_spec("ukis_csmask") is None:
-            pytest.skip("needs the extra: pip install -e .[weights]")
-        check(config)
-        assert path.stem in (config.name, f"demo_{config.name}")
+        runs = (config,)
     if isinstance(config, BlendConfig):
-        runs, gate = member_configs(config, path)
-        assert {run.task for run in runs} == {"segmentation"}
-        assert gate is None or gate.task == "classification"
+        runs = config.members
+        assert {run.task for run in config.runs} == {"segmentation"}
+        assert config.classifier_gate is None or config.classifier_gate.task == "classification"
+    if isinstance(config, TableConfig):
+        runs = config.runs
+        assert all((path.parent / row.study).is_file() for row in config.models if row.study)
+    if isinstance(config, ForecastConfig):
+        check_forecasts.check(config)
+    weights = find_spec("ukis_csmask") is not None
+    checked = [run for run in runs if weights or run.model.options.get("encoder_weights") != "ukis_csmask"]
+    for run in checked:
+        check(run)
+    if len(checked) < len(runs):
+        pytest.skip("the rest needs the extra: pip install -e .[weights]")
 
 
-@pytest.mark.parametrize("path", FORECASTS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_forecasts_are_sound(path):
-    config = load_forecasts(path)
-    assert config.data.competition in plugins.names("competitions")
-    check_forecasts.check(config, check_forecasts.network_runs(config, path))
-    assert path.stem == config.name
+@pytest.mark.parametrize("path", STUDIES, ids=named)
+def test_study_is_sound(path: Path) -> None:
+    study, _ = load_study(path)
+    check(load_run(path.parent / study.base))
+    assert path.stem == study.name

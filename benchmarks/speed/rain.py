@@ -25,7 +25,6 @@ from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import family_of
-from skyfold.pipeline.check_forecasts import network_runs
 from skyfold.postprocess.event_threshold import EventEdge
 from skyfold.postprocess.smoothing import Smoothing
 from skyfold.training import tta
@@ -79,7 +78,7 @@ def _networks(histories: Sequence[PastFrames]) -> list[Callable[[], np.ndarray]]
 
     config = load_forecasts(CONFIG)
     blended = {name for model in config.forecasts for name in model.members}
-    runs = [run for name, run in network_runs(config, CONFIG).items() if name in blended]
+    runs = [run for name, run in config.networks.items() if name in blended]
     assert len({run.training.mixed_precision for run in runs}) == 1, "one process has one precision"
     backend.start(deterministic=False)
     backend.prepare(precision=runs[0].training.mixed_precision)

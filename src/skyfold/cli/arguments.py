@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def add_config(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help=what)
+    help_text = f"{what}: FILE.yaml, or FILE.yaml#NAME for one that is written inline in a file"
+    parser.add_argument("config", type=Path, metavar="CONFIG", help=help_text)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def competition_or_config(text: str) -> DataConfig:
     from skyfold.config.files import load_config
     from skyfold.errors import ConfigError
 
-    if Path(text).suffix in {".yaml", ".yml"} or Path(text).is_file():
+    if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
         return load_config(Path(text)).data
     known = plugins.names("competitions")
     if text not in known:

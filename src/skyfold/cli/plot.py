@@ -22,10 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     from skyfold.config.files import load_forecasts
-    from skyfold.pipeline.check_forecasts import network_runs
     from skyfold.pipeline.plot import draw_pictures
 
     project, config = workspace(given), load_forecasts(given.config)
-    networks = network_runs(config, given.config)
-    for path in draw_pictures(config, project, given.forecast, given.ids, networks):
+    for path in draw_pictures(config, project, given.forecast, given.ids):
         print(f"written: {path}")

@@ -26,7 +26,7 @@ def run(given: argparse.Namespace) -> None:
     for fold, score in result.scores.items():
         print(f"fold {fold}: validation score {score:.4f}{seen}")
     if result.complete and config.task == "forecasting":
-        print(table_of_run(config, given.config, project))
+        print(table_of_run(config, project))
     if result.complete and config.task == "segmentation":
         scores = score_run(result.folder, open_context(config.data, project))
         print(

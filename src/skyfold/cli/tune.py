@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from pathlib import Path
 
-from skyfold.cli.arguments import add_config, add_set, location_options, workspace
+from skyfold.cli.arguments import add_set, location_options, workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config(parser, "study file: a run, and the values to try")
+    parser.add_argument("config", type=Path, metavar="STUDY", help="study file: a run, and the values to try")
     parser.add_argument(
         "--trials", type=int, required=True, metavar="N", help="end when N trials are complete or pruned in all"
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_serializer, field_validator, model_validator
 
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
 from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict
+from skyfold.config.run import RunConfig
 
 FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
 
@@ -85,20 +86,20 @@ class MergeConfig(Strict):
 
 
 class BlendConfig(Strict):
-    """Runs blended into one prediction, post-processed, and handed in.
+    """Runs blended into one prediction, post-processed, and written as a submission.
 
-    runs: config files of the runs, relative to this file; classifier_gate: config of a classification run.
-    With a gate two submissions are written: `<name>_before_gate` and `<name>`.
-    combine: "vote" is the share of runs above a level of their own per class, "stack" a logistic regression per class
-    on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}` to
-    have those of a mean searched (see WeightsConfig); none: equal. merge: give each pixel one class; the runs may then
-    know different classes, and nothing is cut or dropped after it.
+    runs: the members; classifier_gate: a classification run, with which two submissions are written,
+    `<name>_before_gate` and `<name>`. In a file each is written inline, or is the file or the name of a config.
+    combine: "vote" is the fraction of runs above a threshold of their own per class, "stack" a logistic regression per
+    class on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}`
+    to have those of a mean searched (see WeightsConfig); none: equal. merge: give each pixel one class; the runs may
+    then know different classes, and nothing is cut or dropped after it.
     """
 
     name: RunName
     data: DataConfig
-    runs: Annotated[tuple[str, ...], Field(min_length=1)]
-    classifier_gate: str | None = None
+    runs: Annotated[tuple[RunConfig, ...], Field(min_length=1)]
+    classifier_gate: RunConfig | None = None
     combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
     weights: tuple[float, ...] | WeightsConfig | None = None
     merge: MergeConfig | None = None
@@ -137,3 +138,29 @@ class BlendConfig(Strict):
         if self.weights is not None and self.combine == "stack":
             raise ValueError("weights: combine: stack fits its own; leave them off")
         return self
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> BlendConfig:
+        for run in self.members:
+            if run.data.folder != self.data.folder:
+                raise ValueError(
+                    f"run '{run.name}' is of data set '{run.data.folder}', the blend of '{self.data.folder}'"
+                )
+        names = [*(run.name for run in self.members), self.name]
+        if len(set(names)) < len(names):
+            raise ValueError(f"runs, gate and blend need different names, got {', '.join(names)}")
+        return self
+
+    @property
+    def members(self) -> tuple[RunConfig, ...]:
+        """The runs, and the gate behind them."""
+        return (*self.runs, *([self.classifier_gate] if self.classifier_gate else []))
+
+    @field_serializer("runs")
+    def _names(self, runs: tuple[RunConfig, ...]) -> list[str]:
+        """The folder of each run has its config."""
+        return [run.name for run in runs]
+
+    @field_serializer("classifier_gate")
+    def _name(self, gate: RunConfig | None) -> str | None:
+        return gate.name if gate else None

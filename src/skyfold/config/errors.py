@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,8 +11,11 @@ from pydantic import BaseModel, ValidationError
 from skyfold.plugins import nearest
 
 
-def explain(kind: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:
-    """What is wrong with the values of a config of this kind, a line a fault; where: the key that they stand under."""
+def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] = (), *, where: str = "") -> list[str]:
+    """What is wrong with the values of a config of this kind, a line a fault.
+
+    also: further keys that it may have; where: the key that they stand under.
+    """
     above = [where] if where else []
     messages = []
     problems = [
@@ -25,7 +29,7 @@ def explain(kind: type[BaseModel], error: ValidationError, *, where: str = "") -
         key = ".".join([*above, *(str(part) for part in problem["loc"])])
         if problem["loc"] in unknown:
             known = _known_keys(kind, problem["loc"][:-1])
-            hint = nearest(str(problem["loc"][-1]), known)
+            hint = nearest(str(problem["loc"][-1]), [*known, *also])
             messages.append(f"unknown key '{key}'{hint}. Known: {', '.join(known) or 'none'}.")
         elif problem["type"] == "missing":
             # A key that is misspelt is missing, too, which needs no saying.

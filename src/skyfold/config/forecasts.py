@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import Name, RunName, Strict
+from skyfold.config.run import RunConfig
 from skyfold.types import IntPair
 
 
@@ -15,14 +16,15 @@ class ForecastModel(Strict):
     """One forecast, of a family or of a network.
 
     family: a module of `forecasting.baselines`; options: of its `forecast`. members: names of forecasts above it in the
-    list, for a family that learns from theirs. run: the config of a network with `task: forecasting`, of the same name.
+    list, for a family that learns from theirs. run: a network with `task: forecasting`, of the same name; in a file it
+    is written inline, or is the file or the name of its config.
     """
 
     name: RunName
     family: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
-    run: str | None = Field(default=None, exclude_if=lambda run: run is None)
+    run: RunConfig | None = Field(default=None, exclude_if=lambda run: run is None)
 
     @model_validator(mode="after")
     def _family_or_run(self) -> ForecastModel:
@@ -30,6 +32,8 @@ class ForecastModel(Strict):
             raise ValueError(f"{self.name}: give a family, or a run")
         if self.run is not None and (self.options or self.members):
             raise ValueError(f"{self.name}: options and members are of a family; a run has a config of its own")
+        if self.run is not None and (self.run.name, self.run.task) != (self.name, "forecasting"):
+            raise ValueError(f"{self.name}: the run has name: {self.run.name}, task: {self.run.task}, not forecasting")
         return self
 
 
@@ -57,8 +61,18 @@ class ForecastConfig(Strict):
             unknown = [member for member in model.members if member not in names[:place]]
             if unknown:
                 raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
+        for name, run in self.networks.items():
+            for key in ("folder", "folds", "options"):
+                own, ours = getattr(run.data, key), getattr(self.data, key)
+                if own != ours:
+                    raise ValueError(f"forecasts: {name}: the run has data.{key}: {own}, not {ours}")
         if self.baseline is not None and self.baseline not in names:
             raise ValueError(f"baseline: there is no forecast '{self.baseline}'")
         if self.eval_years is not None and self.eval_years[0] > self.eval_years[1]:
             raise ValueError(f"eval_years: expected [first, last], got {list(self.eval_years)}")
         return self
+
+    @property
+    def networks(self) -> dict[str, RunConfig]:
+        """The runs among the forecasts, by name."""
+        return {model.name: model.run for model in self.forecasts if model.run is not None}

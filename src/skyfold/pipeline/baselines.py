@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +36,17 @@ def make_forecasts(
     config: ForecastConfig,
     workspace: Workspace,
     log: Callable[[str], None] = print,
-    networks: Mapping[str, RunConfig] | None = None,
 ) -> Dataset:
-    """Make and store what is not there yet, in the order of the config. networks: see `network_runs`."""
-    check(config, networks or {})
+    """Make and store what is not there yet, in the order of the config."""
+    check(config)
     data = open_dataset(config.data, workspace)
-    check_fit(config, data, networks or {}, workspace)
+    check_fit(config, data, workspace)
     check_members(config, data, workspace)
     shared: dict[int, Hindcast] = {}
     for model in config.forecasts:
         if model.run is not None:
-            assert networks is not None
             log(f"run {model.name}")
-            _train(networks[model.name], workspace)
+            _train(model.run, workspace)
             continue
         seconds = _make(model, config, data, workspace, shared)
         if seconds is not None:

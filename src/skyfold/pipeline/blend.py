@@ -15,13 +15,11 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from skyfold.blending.recipe import BlendedRows, Combination
 from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig, PostprocessConfig
 from skyfold.config.data import DataConfig
-from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import with_packed_masks
 from skyfold.data.class_subset import with_classes, with_planes
@@ -68,23 +66,6 @@ def open_context(data: DataConfig, workspace: Workspace) -> Context:
     return Context(competition, samples, load_folds(data, samples.ids, workspace))
 
 
-def member_configs(config: BlendConfig, path: Path) -> tuple[list[RunConfig], RunConfig | None]:
-    """The configs that a blend names, the gate last; ConfigError where one is of another data set."""
-    runs = [load_run(path.parent / name) for name in config.runs]
-    gate = load_run(path.parent / config.classifier_gate) if config.classifier_gate else None
-    for run in [*runs, *([gate] if gate else [])]:
-        if run.data.folder != config.data.folder:
-            raise ConfigError(
-                f"{path}: run '{run.name}' is of data set '{run.data.folder}', the blend of '{config.data.folder}'."
-            )
-    names = [run.name for run in [*runs, *([gate] if gate else [])]]
-    if len({*names, config.name}) <= len(names):
-        raise ConfigError(
-            f"{path}: runs, gate and blend need a name each of their own, not {', '.join([*names, config.name])}."
-        )
-    return runs, gate
-
-
 def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> StoredRun:
     """The finished run of `config`; OofMismatch where the one that is stored was trained with another config."""
     run = read_run(workspace.run(config.data.folder, config.name), folds)
@@ -125,16 +106,14 @@ def _of_classes(context: Context, classes: tuple[str, ...]) -> Context:
     )
 
 
-def blend(config: BlendConfig, path: Path, workspace: Workspace) -> JsonDict:
-    """Combine the runs named in `config`, choose post-processing, and write it down. Returns what `blend.json` holds.
+def blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
+    """Combine the runs of `config`, choose post-processing, and write it down. Returns what `blend.json` holds.
 
-    path: the file `config` was read from. OofMismatch where a run is missing, unfinished, of another config than its
-    file has now, or not of these folds.
+    OofMismatch where a run is missing, unfinished, of another config than its file has now, or not of these folds.
     """
     context = open_context(config.data, workspace)
-    run_configs, gate_config = member_configs(config, path)
-    runs = [read_member(run, context.folds, workspace) for run in run_configs]
-    gate = read_member(gate_config, context.folds, workspace) if gate_config else None
+    runs = [read_member(run, context.folds, workspace) for run in config.runs]
+    gate = read_member(config.classifier_gate, context.folds, workspace) if config.classifier_gate else None
     require_aligned(runs, gate, context.competition.grid, any_classes=config.merge is not None)
     for run in runs:
         if not read_info(run.folder).scores.get("cv_cross_fitted"):
@@ -233,7 +212,7 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     if not path.is_file():
         raise ConfigError(f"{path}: not there yet. Run `skyfold blend` on the config first.")
     result: JsonDict = read_json(path)
-    if _changed(result, config):
+    if result["config"] != _config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
     return result
 
@@ -347,15 +326,6 @@ def _summary(
 
 def _made_of(run: StoredRun) -> JsonDict:
     return {"name": run.info.name, "fingerprint": run.info.fingerprint.to_json()}
-
-
-def _changed(result: JsonDict, config: BlendConfig) -> bool:
-    """Whether the stored config is another one; keys that were added since count at their default."""
-    try:
-        stored = {**result["config"], "data": {**result["config"]["data"], "sample": config.data.sample}}
-        return BlendConfig.model_validate(stored) != config
-    except (KeyError, TypeError, ValidationError):  # of another version, whose keys are unknown here
-        return True
 
 
 def _config_json(config: BlendConfig) -> JsonDict:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from skyfold.config.files import load_run
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
-from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
 from skyfold.forecasting.baselines import Baseline, FittedBaseline, baseline_of
@@ -19,33 +17,12 @@ from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
 
-def network_runs(config: ForecastConfig, path: Path) -> dict[str, RunConfig]:
-    """Configs of the networks that `config`, read from `path`, names; ConfigError where one is of something else."""
-    runs = {}
-    for model in config.forecasts:
-        if model.run is None:
-            continue
-        file = path.parent / model.run
-        run = load_run(file)
-        for what, own, wanted in (
-            ("name", run.name, model.name),
-            ("task", run.task, "forecasting"),
-            ("data", run.data.folder, config.data.folder),
-            ("data.folds", run.data.folds, config.data.folds),
-            ("data.options", run.data.options, config.data.options),
-        ):
-            if own != wanted:
-                raise ConfigError(f"forecasts: {model.name}: {file} has {what}: {own}, not {wanted}.")
-        runs[model.name] = run
-    return runs
-
-
-def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
+def check(config: ForecastConfig) -> None:
     """Refuse, before any data are read, a family or an option that there is not."""
-    if networks:
+    if config.networks:
         from skyfold.tasks.open_run import check as check_run
 
-        for run in networks.values():
+        for run in config.networks.values():
             check_run(run)
     for model in config.forecasts:
         if model.family is None:
@@ -58,7 +35,7 @@ def check(config: ForecastConfig, networks: Mapping[str, RunConfig]) -> None:
             raise ConfigError(f"forecasts: {model.name}: {model.family} blends its members; name some in members.")
 
 
-def check_fit(config: ForecastConfig, data: Dataset, networks: Mapping[str, RunConfig], workspace: Workspace) -> None:
+def check_fit(config: ForecastConfig, data: Dataset, workspace: Workspace) -> None:
     """Refuse families, and views of networks, that are not for such frames, being of another unit or of seasons; and
     families whose package is missing, where something is left to make. Also a sample submission of other columns or
     rows, which the submission would have to take over."""
@@ -68,8 +45,8 @@ def check_fit(config: ForecastConfig, data: Dataset, networks: Mapping[str, RunC
         contest.submission.check_sample(sample, data.test.ids)
     for model in config.forecasts:
         if model.family is None:
-            adapter = networks[model.name].frame_adapter if model.name in networks else None
-            if adapter is not None:
+            adapter = model.run and model.run.frame_adapter
+            if adapter:
                 _refuse_seasons(model, f"frame_adapter {adapter.name}", adapter_of(adapter), data)
             continue
         family = baseline_of(model)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skyfold.config.experiment import TableConfig
-from skyfold.config.files import load_blend, load_run
+from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.pipeline.blend import blend, blend_lines, member_configs, open_context, score_run
-from skyfold.pipeline.experiment_table import as_text, experiment_table, row_file
+from skyfold.pipeline.blend import blend, blend_lines, open_context, score_run
+from skyfold.pipeline.experiment_table import as_text, best_of_study, experiment_table
 from skyfold.workspace import Workspace
 
 
@@ -34,18 +34,16 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
 
     for row in config.models:
         log(f"model {row.model}")
+        for run in row.runs:
+            trained(run)
+        if row.blend is not None:
+            for line in blend_lines(blend(row.blend, workspace)):
+                log(line)
         if row.study is not None:
             assert row.trials is not None
             tune(path.parent / row.study, workspace, trials=row.trials)
-        file = row_file(config, row, path, workspace)
-        if row.blend is not None:
-            blended = load_blend(file)
-            for run in member_configs(blended, file)[0]:
-                trained(run)
-            for line in blend_lines(blend(blended, file, workspace)):
-                log(line)
-            continue
-        if not file.is_file():
-            raise ConfigError(f"{path}: no trial of {row.study} is complete. Look at {file.parent}.")
-        trained(load_run(file))
+            best = best_of_study(config, path.parent / row.study, workspace)
+            if not best.is_file():
+                raise ConfigError(f"{path}: no trial of {row.study} is complete. Look at {best.parent}.")
+            trained(load_run(best))
     log(as_text(experiment_table(config, path, workspace)))

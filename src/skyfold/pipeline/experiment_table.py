@@ -7,20 +7,20 @@ rows, chosen without the fold that is scored; and the paired difference to the f
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.config.blend import BlendConfig
-from skyfold.config.experiment import PublishedFigures, TableConfig, TableRow
-from skyfold.config.files import load_blend, load_run
+from skyfold.config.experiment import PublishedFigures, TableConfig
+from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
-from skyfold.pipeline.blend import Context, member_configs, open_context, read_blend, read_member
+from skyfold.pipeline.blend import Context, open_context, read_blend, read_member
 from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.text_table import aligned
@@ -89,9 +89,12 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
     for row in config.models:
         figures, note, gain = None, f"not trained yet: skyfold run {path}", None
         try:
-            file = row_file(config, row, path, workspace)
-            if (folder := _stored(row, file, config, workspace)) is not None:
-                figures, note = _figures(row, file, folder, context, workspace), ""
+            best = best_of_study(config, path.parent / row.study, workspace) if row.study else None
+            model = row.run or row.blend or (load_run(best) if best and best.is_file() else None)
+            if model is not None and (folder := _stored(model, workspace)):
+                figures, note = _figures(model, folder, context, workspace), ""
+                if best:
+                    figures = replace(figures, minutes=figures.minutes + _minutes_of(best.with_name("trials.csv")))
                 gain = None if first is None else _gain(folder, first, context.competition.metric.name)
                 first = first or folder
         except (OofMismatch, ConfigError) as error:
@@ -107,35 +110,9 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
     )
 
 
-def table_runs(config: TableConfig, path: Path) -> list[RunConfig]:
-    """The runs that the table names, each once, without those that its studies will find; ConfigError where one does
-    not fit."""
-    runs = [load_run(path.parent / row.run) for row in config.models if row.run is not None]
-    for row in config.models:
-        if row.blend is not None:
-            members, gate = member_configs(load_blend(path.parent / row.blend), path.parent / row.blend)
-            if gate is not None:
-                raise ConfigError(f"{path}: {row.blend} has a gate; a table compares blends without one.")
-            runs += members
-    for run in runs:
-        if run.data.folder != config.data.folder or run.task != "segmentation":
-            raise ConfigError(
-                f"{path}: run '{run.name}' predicts {run.task} of data set '{run.data.folder}', the table compares "
-                f"masks of '{config.data.folder}'."
-            )
-    by_name: dict[str, RunConfig] = {}
-    for run in runs:
-        if by_name.setdefault(run.name, run) != run:
-            raise ConfigError(f"{path}: two runs of the name '{run.name}' with different configs. Rename one.")
-    return list(by_name.values())
-
-
-def row_file(config: TableConfig, row: TableRow, path: Path, workspace: Workspace) -> Path:
-    """The config of the run or blend that a row stands for; of a study it is there once a trial is complete."""
-    if row.study is None:
-        return path.parent / str(row.run or row.blend)
-    study, _ = load_study(path.parent / row.study)
-    return workspace.oof(config.data.folder) / "tuning" / study.name / "best.yaml"
+def best_of_study(config: TableConfig, study: Path, workspace: Workspace) -> Path:
+    """The config of the best trial of a study; the file is there once a trial is complete."""
+    return workspace.oof(config.data.folder) / "tuning" / load_study(study)[0].name / "best.yaml"
 
 
 def as_text(table: ExperimentTable) -> str:
@@ -164,23 +141,19 @@ def _provenance(context: Context, folder: Path) -> str:
     return "synthetic sample" if (folder / ABOUT).is_file() else "other files"
 
 
-def _stored(row: TableRow, file: Path, config: TableConfig, workspace: Workspace) -> Path | None:
-    """The folder of what `file`, the row's, describes; None where it is not there."""
-    if not file.is_file():
-        return None
-    name = load_run(file).name if row.blend is None else load_blend(file).name
-    folder = workspace.run(config.data.folder, name)
-    return folder if (folder / ("run.json" if row.blend is None else "blend.json")).is_file() else None
+def _stored(model: RunConfig | BlendConfig, workspace: Workspace) -> Path | None:
+    """The folder of a run or blend; None where it is not stored."""
+    folder = workspace.run(model.data.folder, model.name)
+    return folder if (folder / ("run.json" if isinstance(model, RunConfig) else "blend.json")).is_file() else None
 
 
-def _figures(row: TableRow, file: Path, folder: Path, context: Context, workspace: Workspace) -> Figures:
-    if row.blend is None:
-        alone = load_run(file)
-        run = read_member(alone, context.folds, workspace)
-        members = [(alone, run)]
+def _figures(model: RunConfig | BlendConfig, folder: Path, context: Context, workspace: Workspace) -> Figures:
+    if isinstance(model, RunConfig):
+        run = read_member(model, context.folds, workspace)
+        members = [(model, run)]
     else:
         run = read_run(folder, context.folds)
-        members = _members(load_blend(file), file, context, workspace)
+        members = _members(model, context, workspace)
     fits = [fit for config, member in members for fit in _fits(config, member, context)]
     losses = [read_history(files.history)[fit.best_epoch - 1]["val_loss"] for files, fit in fits]
     iou, dice, accuracy = _scores(run, context)
@@ -189,27 +162,24 @@ def _figures(row: TableRow, file: Path, folder: Path, context: Context, workspac
         iou=iou,
         dice=dice,
         pixel_accuracy=accuracy,
-        val_loss=float(np.mean(losses)) if losses and row.blend is None else None,
-        minutes=sum(fit.seconds for _, fit in fits) / 60 + _search_minutes(row, file),
+        val_loss=float(np.mean(losses)) if losses and isinstance(model, RunConfig) else None,
+        minutes=sum(fit.seconds for _, fit in fits) / 60,
         fits=len(fits),
         cross_fitted=scores.get("cv_cross_fitted"),
         interval=(scores["low"], scores["high"]) if "low" in scores else None,
     )
 
 
-def _members(
-    blend: BlendConfig, path: Path, context: Context, workspace: Workspace
-) -> list[tuple[RunConfig, StoredRun]]:
+def _members(blend: BlendConfig, context: Context, workspace: Workspace) -> list[tuple[RunConfig, StoredRun]]:
     """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
     made_of = {
         run["name"]: Fingerprint.from_json(run["fingerprint"], "blend.json")
         for run in read_blend(blend, workspace)["runs"]
     }
-    runs, _ = member_configs(blend, path)
-    members = [(run, read_member(run, context.folds, workspace)) for run in runs]
+    members = [(run, read_member(run, context.folds, workspace)) for run in blend.runs]
     for config, run in members:
         if run.info.fingerprint.different(made_of[config.name]):
-            raise OofMismatch(f"run '{config.name}' was trained anew since. Blend again: skyfold blend {path}")
+            raise OofMismatch(f"run '{config.name}' was retrained since. Run `skyfold blend` on '{blend.name}' again.")
     return members
 
 
@@ -243,11 +213,9 @@ def _scores(run: StoredRun, context: Context) -> tuple[float, ...]:
     return tuple(metric.score(np.concatenate(part)) for metric, part in zip(metrics, parts, strict=True))
 
 
-def _search_minutes(row: TableRow, file: Path) -> float:
-    if row.study is None:
-        return 0.0
-    with open(file.parent / "trials.csv", encoding="utf-8", newline="") as trials:
-        return sum(float(trial["seconds"] or 0) for trial in csv.DictReader(trials)) / 60
+def _minutes_of(trials: Path) -> float:
+    with open(trials, encoding="utf-8", newline="") as rows:
+        return sum(float(trial["seconds"] or 0) for trial in csv.DictReader(rows)) / 60
 
 
 def _cells(figures: Figures | None) -> list[str]:

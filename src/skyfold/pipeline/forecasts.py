@@ -14,7 +14,7 @@ from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
 from skyfold.metrics.points import at_points
 from skyfold.pipeline.baselines import make_forecasts
-from skyfold.pipeline.check_forecasts import check, network_runs
+from skyfold.pipeline.check_forecasts import check
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.score import score_note, score_submission
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
@@ -33,8 +33,7 @@ def run_forecasts(
     """Do all that the config at `path` asks for; the sample is written first where it asks for one and has no data."""
     config = load_forecasts(path, overrides)
     try:
-        networks = network_runs(config, path)
-        check(config, networks)
+        check(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     name = config.data.folder
@@ -42,7 +41,7 @@ def run_forecasts(
         missing = not workspace.data(name).exists()
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and missing):
             log(line)
-    data = make_forecasts(config, workspace, log, networks)
+    data = make_forecasts(config, workspace, log)
     log(as_text(score_forecasts(config, data, workspace)))
     if data.test is not None:
         submission = submit_forecast(config, data, workspace)
@@ -59,9 +58,9 @@ def score_forecasts(config: ForecastConfig, data: Dataset, workspace: Workspace)
     return forecast_table(data, folders, data.eval_rows(config.eval_years), config.baseline)
 
 
-def table_of_run(run: RunConfig, path: Path, workspace: Workspace) -> str:
-    """The table of a trained network alone, whose config is at `path`."""
-    config = ForecastConfig(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=path.name),))
+def table_of_run(run: RunConfig, workspace: Workspace) -> str:
+    """The table of a trained network alone."""
+    config = ForecastConfig(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=run),))
     return as_text(score_forecasts(config, open_dataset(config.data, workspace), workspace))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.competition import Competition
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
-from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
@@ -34,11 +33,10 @@ def draw_pictures(
     workspace: Workspace,
     forecast: str | None = None,
     ids: Sequence[str] = (),
-    networks: Mapping[str, RunConfig] | None = None,
 ) -> list[Path]:
     """Draw `forecast` (None: the config's last one) into `pictures` in its folder; returns the files.
 
-    ids: of the samples to draw; none: those at three quantiles of the contest's figure. networks: see `network_runs`.
+    ids: of the samples to draw; none: those at three quantiles of the contest's figure.
     ConfigError and OofMismatch name a forecast or a sample that is not there, and a forecast that was made with another
     config, or scored by another one last.
     """
@@ -54,7 +52,7 @@ def draw_pictures(
     sums = {name: _sums_of(folder, data, rows)}
     if config.baseline not in (None, name):
         sums[str(config.baseline)] = _sums_of(workspace.run(config.data.folder, str(config.baseline)), data, rows)
-    _refuse_changed(config.forecasts[names.index(name)], (networks or {}).get(name), folder)
+    _refuse_changed(config.forecasts[names.index(name)], folder)
     stored = RowStore.open(folder / "oof")
     scores, counts, edges = _measured(data.train, stored, rows, metric)
     pictures = folder / "pictures"
@@ -90,12 +88,13 @@ def _sums_of(folder: Path, data: Dataset, rows: np.ndarray) -> ForecastSums:
     return sums
 
 
-def _refuse_changed(model: ForecastModel, run: RunConfig | None, folder: Path) -> None:
-    """OofMismatch where the forecast in `folder` was made as another config has it. run: that of a network."""
+def _refuse_changed(model: ForecastModel, folder: Path) -> None:
+    """OofMismatch where the forecast in `folder` was made as another config has it."""
     info = runs.read_info(folder)
-    changed = [key for key, value in model.model_dump(mode="json").items() if info.config.get(key) != value]
-    if model.run is not None:
-        changed = ["its run"] if run is not None and run.hash() != info.fingerprint.rows else []
+    if model.run is None:
+        changed = [key for key, value in model.model_dump(mode="json").items() if info.config.get(key) != value]
+    else:
+        changed = ["its run"] if model.run.hash() != info.fingerprint.rows else []
     if changed:
         raise OofMismatch(
             f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "

@@ -12,7 +12,7 @@ from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.experiment import TableConfig
-from skyfold.config.files import AnyConfig, load_blend, load_config
+from skyfold.config.files import AnyConfig, load_config
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import with_classes
@@ -23,13 +23,11 @@ from skyfold.pipeline.blend import (
     blend,
     blend_lines,
     blend_row_scores,
-    member_configs,
     open_context,
     read_blend,
     score_run,
 )
 from skyfold.pipeline.experiment import run_table
-from skyfold.pipeline.experiment_table import table_runs
 from skyfold.pipeline.fit_blend import require_classes
 from skyfold.pipeline.forecasts import run_forecasts, table_of_run
 from skyfold.pipeline.leaderboard import leaderboard
@@ -64,14 +62,14 @@ def run_job(
         return
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
-    trained = _runs_of(config, path)
+    trained = _runs_of(config)
     for run in trained:
         check(run)
     folder = workspace.data(config.data.folder)
     if not workspace.folds(config.data.folder).is_file():
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
             log(line)
-    _check_classes(config, path, trained, workspace)
+    _check_classes(config, trained, workspace)
     if isinstance(config, TableConfig):
         run_table(config, path, workspace, log)
         return
@@ -80,13 +78,13 @@ def run_job(
         train(run, workspace)
     if isinstance(config, RunConfig):
         if config.task == "forecasting":
-            log(table_of_run(config, path, workspace))
+            log(table_of_run(config, workspace))
             return
         if config.task == "segmentation":
             score_run(workspace.run(config.data.folder, config.name), open_context(config.data, workspace))
         log(as_text(leaderboard(config.data.folder, workspace)))
         return
-    for line in blend_lines(blend(config, path, workspace)):
+    for line in blend_lines(blend(config, workspace)):
         log(line)
     log(f"examples: {draw_oof_examples(config, workspace)}")
     truth = folder / TRUTH_FILE
@@ -99,28 +97,23 @@ def run_job(
     log(as_text(leaderboard(config.data.folder, workspace)))
 
 
-def _runs_of(config: AnyConfig, path: Path) -> list[RunConfig]:
+def _runs_of(config: RunConfig | BlendConfig | TableConfig) -> tuple[RunConfig, ...]:
     """All runs that a config names, known before anything is trained."""
     if isinstance(config, RunConfig):
-        return [config]
-    if isinstance(config, TableConfig):
-        return table_runs(config, path)
-    assert isinstance(config, BlendConfig)
-    runs, gate = member_configs(config, path)
-    return [*runs, *([gate] if gate else [])]
+        return (config,)
+    return config.members if isinstance(config, BlendConfig) else config.runs
 
 
-def _check_classes(config: AnyConfig, path: Path, runs: list[RunConfig], workspace: Workspace) -> None:
+def _check_classes(config: AnyConfig, runs: tuple[RunConfig, ...], workspace: Workspace) -> None:
     """Refuse, before anything is trained, classes that are not there, and blends whose runs do not know all."""
     competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
     for run in runs:
         with_classes(competition, run.classes)
-    blends = [(config, path)] if isinstance(config, BlendConfig) else []
+    blends = [config] if isinstance(config, BlendConfig) else []
     if isinstance(config, TableConfig):
-        files = [path.parent / row.blend for row in config.models if row.blend is not None]
-        blends = [(load_blend(file), file) for file in files]
-    for blended, file in blends:
-        members = [(run.name, run.classes or competition.classes) for run in member_configs(blended, file)[0]]
+        blends = [row.blend for row in config.models if row.blend]
+    for blended in blends:
+        members = [(run.name, run.classes or competition.classes) for run in blended.runs]
         require_classes(blended, members, competition.classes)
 
 
