@@ -19,7 +19,7 @@ from skyfold.tuning.search_space import load_study
 CONFIGS = Path(__file__).parent.parent / "configs"
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 STUDIES = [path for path in PATHS if path.stem.startswith("tune")]
-SHARED = [path for path in PATHS if path.stem.endswith("training")]  # keys that others take over
+SHARED = [path for path in PATHS if path.stem == "training"]  # keys that others take over
 
 
 def named(path: Path) -> str:
