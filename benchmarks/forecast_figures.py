@@ -80,11 +80,11 @@ def arctic_sea_ice() -> list[Figure]:
         for name, known in ICE_PINNED.items()
     ]
     for name in _with_others(ICE, ICE_FORECASTS, ICE_BLENDS):
-        figures += _of_years(name)
+        figures += of_years(name)
     for name in ICE_BLENDS:
-        figures += _of_years(name)
+        figures += of_years(name)
     for name in _with_others(ICE_ONCE, ICE_ONCE_NETWORKS, ICE_FORECASTS):
-        figures += _of_years(name, ICE_ONCE)
+        figures += of_years(name, ICE_ONCE)
     kept = {name: sums for name in ICE_BLENDS if (sums := kept_sums(ICE, name))}
     best = min(kept, key=lambda name: _score(kept[name]) or np.inf, default="")
     against = kept_sums(ICE, ICE_AGAINST)
@@ -108,8 +108,8 @@ def hydro_rain() -> list[Figure]:
     note = "" if peer is None else "; ".join(filter(None, [_beside(peer), _seconds(RAIN, RAIN_AGAINST)]))
     figures.append(Figure("pysteps: MAE / CSI, all pooled", _value(pooled), interval=_range(pooled), note=note))
     for name in _with_others(RAIN, RAIN_FORECASTS, (RAIN_BLEND,), (RAIN_AGAINST,)):
-        figures += _of_pysteps(name, peer)
-    figures += _of_pysteps(RAIN_BLEND, peer, wanted=RAIN_WANTED)
+        figures += of_pysteps(name, peer)
+    figures += of_pysteps(RAIN_BLEND, peer, wanted=RAIN_WANTED)
     own = kept_sums(RAIN, RAIN_BLEND)
     better = better_in(own, peer) if own and peer else None
     what = "blend: events of 6 below pysteps"
@@ -127,7 +127,7 @@ def _off(what: str, measured: float | None, known: float) -> Figure:
     return Figure(what, None if measured is None else abs(measured - known), 0.5 * 10**-digits, note=note, at_most=True)
 
 
-def _of_years(name: str, data: str = ICE) -> list[Figure]:
+def of_years(name: str, data: str = ICE) -> list[Figure]:
     sums, other = kept_sums(data, name), kept_sums(ICE, ICE_AGAINST)
     what = name if data == ICE else f"{name} (once, to 2004)"
     if sums is None or other is None:
@@ -142,7 +142,7 @@ def _of_years(name: str, data: str = ICE) -> list[Figure]:
     return figures
 
 
-def _of_pysteps(name: str, peer: ForecastSums | None, wanted: float | None = None) -> list[Figure]:
+def of_pysteps(name: str, peer: ForecastSums | None, wanted: float | None = None) -> list[Figure]:
     """The mean over events of the share, and its interval over events."""
     sums = kept_sums(RAIN, name)
     if sums is None or peer is None:

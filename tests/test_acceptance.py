@@ -17,6 +17,11 @@ def acceptance(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("acceptance")
 
 
+def test_the_page_of_results_is_what_its_text_and_the_kept_results_make(acceptance: ModuleType) -> None:
+    results_page = importlib.import_module("results_page")
+    assert results_page.PAGE.read_text() == results_page.page(), "stale: run python benchmarks/results_page.py"
+
+
 def test_a_figure_is_met_from_its_own_side(acceptance: ModuleType) -> None:
     def verdict(measured: float | None, *, at_most: bool = False) -> list[str]:
         cells = acceptance.Figure("x", measured, 0.5, at_most=at_most).cells()
