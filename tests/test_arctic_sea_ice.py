@@ -228,16 +228,3 @@ def test_a_series_of_flags_alone_is_refused(sample, tmp_path):
 def test_frames_that_were_asked_for_and_are_not_there_are_named(sample):
     with pytest.raises(DataLayoutError, match=r"frame is left since 2030-01; there are 1995-\d\d to 2002-12"):
         build("arctic_sea_ice", {**OPTIONS, "since": "2030-01"}, sample).load(sample, "train")
-
-
-def test_options_that_mean_nothing_are_refused():
-    with pytest.raises(ConfigError, match=r"'montly' \(did you mean 'monthly'\?\)"):
-        build("arctic_sea_ice", {"cadence": "montly"})
-    with pytest.raises(ConfigError, match="issued_in"):
-        build("arctic_sea_ice", {"issued_in": [13]})
-    with pytest.raises(ConfigError, match="issued_in"):
-        build("arctic_sea_ice", {"issued_in": [True]})
-    with pytest.raises(ConfigError, match="cadence"):
-        build("arctic_sea_ice", {"cadence": ["monthly"]})
-    with pytest.raises(ConfigError, match=r"pole: unknown \['mean'\]"):
-        build("arctic_sea_ice", {"pole": ["mean"]})

@@ -180,28 +180,6 @@ def test_label_images_that_are_missing_or_of_another_size_are_listed(sample: Pat
         built(sample).read_pred(tmp_path, np.array(["scene_0007", "scene_0008"]))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"colours": {"background": "#000000", "cloud": "#ffffff"}},
-            "name background, thick_cloud, thin_cloud, shadow",
-        ),
-        ({"colours": dict(zip(RGB, range(4), strict=True))}, "give colours as '#rrggbb'"),
-        ({"train": []}, "train and test are names of splits"),
-        ({"test": 3}, "train and test are names of splits"),
-        ({"grid": [0, 4]}, r"data\.options\.grid"),
-        (
-            {"color": 1},
-            r"no option 'color' \(did you mean 'colours'\?\)\. Known: colours, undefined, grid, train, test",
-        ),
-    ],
-)
-def test_options_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        built(None, **options)
-
-
 def test_sample_and_folds_are_written_by_prepare(tmp_path: Path) -> None:
     data = DataConfig(competition="cloud_cover", options={"grid": [24, 20]}, sample=SETTINGS)
     data = data.model_copy(update={"folds": data.folds.model_copy(update={"k": 2})})

@@ -341,10 +341,6 @@ def test_missing_folders_and_empty_ones_are_named(tmp_path: Path) -> None:
         built(tmp_path).load(tmp_path, "train")
     with pytest.raises(ConfigError, match="part 'valid'"):
         built(tmp_path).load(tmp_path, "valid")
-    with pytest.raises(ConfigError, match=r"submission_unit: unknown 'mm' \(did you mean 'mm/h'"):
-        built(submission_unit="mm")
-    with pytest.raises(ConfigError, match=r"submission_unit: unknown \['mm/h'\]"):
-        built(submission_unit=["mm/h"])
 
 
 def test_a_table_that_is_no_text_is_named(folder: Path) -> None:

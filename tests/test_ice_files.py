@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice.ice_files import (
     MONTHLY,
     WEEKLY,
@@ -18,7 +17,7 @@ from skyfold.competitions.arctic_sea_ice.ice_files import (
 )
 from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, LAND, MISSING, POLE_HOLE, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import DataLayoutError
 
 GRID = (12, 9)
 
@@ -255,13 +254,3 @@ def test_missing_cells_are_as_they_were_a_year_before():
     assert filled[2].tolist() == [[40, 100], [100, 0]]  # in the first year as in the frame before
     assert filled[13].tolist() == [[40, 40], [40, 0]]
     assert without_flags(codes, period=11)[13].tolist() == [[40, 100], [100, 0]]
-
-
-def test_what_fills_the_hole_is_one_of_two():
-    with pytest.raises(ConfigError, match=r"data\.options\.pole: unknown 'mode'. There are: mean, median"):
-        build("arctic_sea_ice", {"pole": "mode"})
-
-
-def test_since_and_until_are_read_as_dates():
-    with pytest.raises(ConfigError, match=r"data\.options\.since: expected yyyymm, got '2017'"):
-        build("arctic_sea_ice", {"since": "2017"})

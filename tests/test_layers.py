@@ -14,7 +14,8 @@ SOURCE = ROOT / "src" / "skyfold"
 # From the bottom up; a module imports its own package and the layers below it.
 LAYERS = [
     ["errors", "types", "files", "plugins", "progress", "workspace", "compiled"],
-    ["config", "rle", "competition"],
+    ["config", "rle"],
+    ["competition"],
     ["metrics", "submission"],
     ["store"],
     ["data", "blending"],

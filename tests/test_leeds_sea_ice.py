@@ -261,8 +261,6 @@ def test_numbers_that_are_no_bytes_need_a_range(tmp_path: Path, dtype: type) -> 
     assert "data.options.sar_range: [low, high]; this file has 0 to 1000" in text
     inputs = built(folder, sar_range=[200, 700]).load(folder, "train").inputs
     assert inputs[0][0, :, 3].tolist() == [0, 0, 128, 255]
-    with pytest.raises(ConfigError, match=r"data\.options\.sar_range: expected \[low, high\].*got \[7, 2\]"):
-        built(folder, sar_range=[7, 2])
 
 
 def test_masks_mean_what_the_options_say(tmp_path: Path) -> None:
@@ -314,10 +312,6 @@ def test_only_as_many_samples_as_the_contest_has_are_the_official_files(
     assert provenance(folder) == "other files"
 
 
-def test_wrong_options_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"metric 'mean_iuo' \(did you mean 'mean_iou'"):
-        built(metric="mean_iuo")
-    with pytest.raises(ConfigError, match="mask value 0 belongs to both"):
-        built(ice=0)
+def test_an_unknown_part_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"part 'valid': there are train and test"):
         built().load(Path("x"), "valid")

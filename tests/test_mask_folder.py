@@ -146,37 +146,11 @@ def test_groups_come_from_a_table(tmp_path: Path) -> None:
     index.write_text("scene,id\nnorth,b\n")
     with pytest.raises(DataLayoutError, match="column 'name' is missing"):
         built(folder, group=group).load(folder, "train")
-    with pytest.raises(ConfigError, match="group: expected the keys column, file, id, got file"):
-        built(folder, group={"file": "index.csv"})
 
 
-def test_options_are_checked_before_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"metric 'mean_dise'.*did you mean 'mean_dice'\?"):
-        built(tmp_path, metric="mean_dise")
-    with pytest.raises(ConfigError, match="missing a required argument: 'classes'"):
-        competition.build("mask_folder", {}, tmp_path)
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataLayoutError, match="images: no such folder"):
         built(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"grid": 5}, r"data\.options\.grid: expected two positive whole numbers, \[rows, columns\], got 5"),
-        ({"grid": ["a", 4]}, r"data\.options\.grid: expected .* got \['a', 4\]"),
-        ({"grid": [True, 4]}, r"data\.options\.grid: expected .* got \[True, 4\]"),
-        ({"classes": ["cloud"]}, r"data\.options\.classes: expected names and their mask values .* got \['cloud'\]"),
-        ({"classes": {1: 255}}, r"data\.options\.classes: expected .* got \{1: 255\}. Names are text"),
-        ({"images": 5}, r"data\.options\.images: expected a name, got 5"),
-        ({"test_images": ["a"]}, r"data\.options\.test_images: expected a name, got \['a'\]"),
-        ({"metric": ["mean_dice"]}, r"data\.options\.metric: expected a name, got \['mean_dice'\]"),
-        ({"group": "a.csv"}, r"data\.options\.group: expected the keys column, file, id, got 'a\.csv'"),
-        ({"group": {"file": 1, "id": "a", "column": "b"}}, r"data\.options\.group\.file: expected a name, got 1"),
-    ],
-)
-def test_an_option_of_another_kind_is_refused_by_name(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        built(two_images(tmp_path), **options)
 
 
 def test_names_that_differ_in_capitals_alone_are_one_problem(tmp_path: Path) -> None:

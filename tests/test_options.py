@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from skyfold import plugins
+from skyfold.competition import Contest, build
+from skyfold.competitions.cloud_cover.sample import CLASSES
 from skyfold.config.forecasts import ForecastModel
 from skyfold.config.inputs import FrameAdapterConfig
 from skyfold.config.options import Options, checked, configured
@@ -20,8 +22,10 @@ PLUGINS = {
     "models": ModelFamily,
     "forecasting.baselines": Baseline,
     "forecasting.frame_adapters": FrameAdapter,
+    "competitions": Contest,
 }
 CSMASK = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
+CLOUD = {"classes": {"cloud": 255}, "grid": [4, 4]}
 ALL_PLUGINS = [(package, name) for package in PLUGINS for name in plugins.names(package)]
 
 
@@ -172,3 +176,46 @@ def test_wrong_options_of_a_baseline_are_refused(name: str, options: dict[str, A
 def test_wrong_options_of_a_frame_adapter_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         adapter_of(FrameAdapterConfig(name=name, options=options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("arctic_sea_ice", {"cadence": "montly"}, r"cadence': unknown \(did you mean 'monthly'\?\). There are: "),
+        ("arctic_sea_ice", {"cadence": ["monthly"]}, r"'data.options.cadence': Input should be a valid string"),
+        ("arctic_sea_ice", {"issued_in": [13]}, "issued_in.0': Input should be less than or equal to 12; got 13"),
+        ("arctic_sea_ice", {"issued_in": [True]}, r"issued_in': true and false are no values .*; got \[True\]"),
+        ("arctic_sea_ice", {"issued_in": []}, "issued_in': List should have at least 1 item"),
+        ("arctic_sea_ice", {"pole": "mode"}, "'data.options.pole': unknown. There are: mean, median; got 'mode'"),
+        ("arctic_sea_ice", {"since": "2017"}, "'data.options.since': expected yyyymm, got '2017'"),
+        ("arctic_sea_ice", {"cadence": "weekly", "until": "2017-02"}, "'data.options.until': expected yyyymmdd"),
+        ("cloud_cover", {"colours": {"sky": "#000000"}}, "colours: name background, thick_cloud, thin_cloud, shadow"),
+        ("cloud_cover", {"colours": dict(zip(CLASSES, range(4), strict=True))}, "give colours as '#rrggbb'"),
+        ("cloud_cover", {"train": []}, "'data.options.train': List should have at least 1 item"),
+        ("cloud_cover", {"test": 3}, "'data.options.test': Input should be a valid string; got 3"),
+        ("cloud_cover", {"grid": [0, 4]}, "'data.options.grid.0': Input should be greater than 0; got 0"),
+        ("hydro_rain", {"submission_unit": "mm"}, r"submission_unit': unknown \(did you mean 'mm/h'\?\)"),
+        ("leeds_sea_ice", {"ice": 0}, "mask value 0 belongs to both"),
+        ("leeds_sea_ice", {"metric": "mean_iuo"}, r"'data.options.metric': unknown \(did you mean 'mean_iou'\?\)"),
+        ("leeds_sea_ice", {"sar_range": [7, 2]}, r"sar_range': expected \[low, high\], low below high; got \[7, 2\]"),
+        ("mask_folder", {}, "'data.options.classes' is missing"),
+        ("mask_folder", {"classes": ["cloud"]}, r"data.options.classes: expected names and .* got \['cloud'\]"),
+        ("mask_folder", {"classes": {1: 255}}, r"data.options.classes: expected .* got \{1: 255\}. Names are text"),
+        (
+            "mask_folder",
+            {**CLOUD, "grid": ["a", 4]},
+            "'data.options.grid.0': Input should be a valid integer",
+        ),
+        ("mask_folder", {**CLOUD, "grid": [True, 4]}, r"grid': true and false are no values .* got \[True, 4\]"),
+        ("mask_folder", {**CLOUD, "images": 5}, "'data.options.images': Input should be a valid string; got 5"),
+        ("mask_folder", {**CLOUD, "images": ""}, "'data.options.images': String should have at least 1 character"),
+        ("mask_folder", {**CLOUD, "metric": "mean_dise"}, r"metric': unknown \(did you mean 'mean_dice'\?\)"),
+        ("mask_folder", {**CLOUD, "group": "a.csv"}, "group': expected a table of keys and values; got 'a.csv'"),
+        ("mask_folder", {**CLOUD, "group": {"file": "a.csv", "id": "a"}}, "'data.options.group.column' is missing"),
+        ("understanding_clouds", {"grid": [70]}, "'data.options.grid.1' is missing"),
+        ("understanding_clouds", {"grid": 5}, "'data.options.grid': Input should be a list; got 5"),
+    ],
+)
+def test_wrong_options_of_a_competition_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(name, options)

@@ -75,14 +75,6 @@ def test_the_grid_is_a_quarter_of_the_images_or_the_contests_own(sample: Path) -
     assert built(sample).grid == (16, 24)
     assert built(None).grid == built(sample / "absent").grid == (350, 525)
     assert competition.build("understanding_clouds", {"grid": [70, 105]}, sample).grid == (70, 105)
-    with pytest.raises(ConfigError, match=r"data\.options\.grid: expected two positive .* got \[70\]"):
-        competition.build("understanding_clouds", {"grid": [70]})
-    with pytest.raises(ConfigError, match=r"data\.options\.grid: .* got 5"):
-        competition.build("understanding_clouds", {"grid": 5})
-    with pytest.raises(
-        ConfigError, match=r"understanding_clouds has no option 'gird' \(did you mean 'grid'\?\)\. Known: grid"
-    ):
-        competition.build("understanding_clouds", {"gird": [70, 105]})
 
 
 def test_targets_are_the_rows_of_train_csv_sampled_on_the_grid(sample: Path) -> None:

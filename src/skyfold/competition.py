@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold import plugins
-from skyfold.errors import ConfigError
+from skyfold.config.options import Options, configured
 from skyfold.types import ArraySequence, IntPair, Metric, Samples, SubmissionFormat
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255 each
@@ -28,10 +27,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Competition:
-    """One contest. A module `skyfold.competitions.<name>` offers `build(folder, **options) -> Competition`.
-
-    `folder` (a Path, or None where it is not known) may settle what the options leave open, the grid say; an image's
-    header may be looked at for that, and a folder that is not there yet is no error.
+    """One contest, as its module `skyfold.competitions.<name>` makes it (see `Contest`).
 
     task          "segmentation" or "forecasting"
     classes       names of the K classes (or lead times), in the order of the last target axis
@@ -73,26 +69,22 @@ class Competition:
     points: tuple[IntPair, ...] = ()
 
 
-def grid_option(grid: object) -> IntPair:
-    """The option `grid` of a config as (H, W); ConfigError where it is anything but two positive whole numbers."""
-    sides = list(grid) if isinstance(grid, list | tuple) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
-        raise ConfigError(f"data.options.grid: expected two positive whole numbers, [rows, columns], got {grid!r}.")
-    return sides[0], sides[1]
+class Contest(Options):
+    """What a module of `competitions` declares as `PLUGIN`; its fields are the keys of `data.options`."""
+
+    @abstractmethod
+    def build(self, folder: Path | None) -> Competition:
+        """folder: with the contest's files; None where it is not known.
+
+        It may settle what the options leave open, the grid for instance; an image's header may be read for that, and a
+        folder that is not there yet is no error.
+        """
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:
     """The competition `name`, with the options of a config (a class table, say) for the files in `folder`.
 
-    ConfigError names an option that the competition does not have, or one that it needs.
+    ConfigError names each option that the competition does not have, that it needs, or whose value is wrong.
     """
-    module = plugins.load("competitions", name)
-    signature = inspect.signature(module.build)
-    known = list(signature.parameters)[1:]
-    plugins.check_known(options or {}, known, where=f"data.options: {name}")
-    try:
-        signature.bind(folder, **(options or {}))
-    except TypeError as error:
-        raise ConfigError(f"data.options of {name}: {error}. Options: {', '.join(known)}.") from None
-    competition: Competition = module.build(folder, **(options or {}))
-    return competition
+    contest: Contest = configured("competitions", name, options or {}, where="data.options")
+    return contest.build(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -33,15 +32,6 @@ def source_digest(package: str, name: str) -> str:
     file = load(package, name).__file__
     assert file is not None
     return digest(Path(file).read_bytes())
-
-
-def check_known(options: Iterable[str], known: Sequence[str], *, where: str) -> None:
-    """ConfigError on an option that is not known, with the nearest that is. where: "frame_adapter.options: frames",
-    say."""
-    for name in options:
-        if name not in known:
-            there_are = f"Known: {', '.join(known)}." if known else "It has none."
-            raise ConfigError(f"{where} has no option '{name}'{nearest(name, list(known))}. {there_are}")
 
 
 def nearest(name: str, known: list[str]) -> str:

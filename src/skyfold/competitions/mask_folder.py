@@ -7,84 +7,81 @@ columns id_class (`<id>_<class>`) and EncodedPixels; so is a submission.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth, grid_option
+from skyfold.competition import Competition, Contest, Truth
+from skyfold.config.fields import Size, Strict, Text
+from skyfold.config.options import one_of
 from skyfold.data.images import THREADS, ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.metrics.segmentation import METRICS
-from skyfold.plugins import nearest
 from skyfold.progress import Progress
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.types import ArraySequence, IntPair, Metric, Samples
 
-GROUP_KEYS = {"file", "id", "column"}
+
+class Groups(Strict):
+    """Which samples belong together. file: a CSV file in the folder; id, column: its columns of ids and of groups."""
+
+    file: Text
+    id: Text
+    column: Text
 
 
-def build(
-    folder: Path | None = None,
-    *,
-    classes: Mapping[str, Any],
-    images: str = "images",
-    masks: str = "masks",
-    background: Any = 0,
-    ignore_value: Any = None,
-    metric: str = "mean_dice",
-    group: Mapping[str, str] | None = None,
-    grid: Sequence[int] | None = None,
-    test_images: str | None = None,
-) -> Competition:
+class MaskFolder(Contest):
     """classes: {name: value}; a value is a grey value 0..255, a colour '#rrggbb', or a list of them.
 
     images, masks, test_images  names of folders in `folder`; without test_images there is no part "test"
     background, ignore_value    values of no class; values of pixels that count in no loss and no score
     metric                      a name in skyfold.metrics.segmentation.METRICS
-    group                       {file, id, column}: a CSV file in `folder`, its column of ids, its column of groups
     grid                        (H, W) of predictions and scores; without it the size that all images share
     """
-    _refuse_other_than_text(images=images, masks=masks, metric=metric)
-    if test_images is not None:
-        _refuse_other_than_text(test_images=test_images)
-    table = ClassTable.parse(classes, background=background, ignore_value=ignore_value)
-    if metric not in METRICS:
-        raise ConfigError(f"metric '{metric}'{nearest(metric, list(METRICS))}. There are: {', '.join(METRICS)}.")
-    if group is not None:
-        if not isinstance(group, Mapping) or set(group) != GROUP_KEYS:
-            found = ", ".join(map(str, group)) if isinstance(group, Mapping) else repr(group)
-            raise ConfigError(f"data.options.group: expected the keys {', '.join(sorted(GROUP_KEYS))}, got {found}.")
-        _refuse_other_than_text(**{f"group.{key}": value for key, value in group.items()})
-    if grid is None and folder is None:
-        raise ConfigError("grid: set it, or name the folder of the images, whose size is taken then.")
-    size = grid_option(grid) if grid is not None else _common_size(Path(str(folder)) / images)
-    files = Layout(images, masks, test_images, table, size, dict(group) if group else None)
-    return Competition(
-        name="mask_folder",
-        task="segmentation",
-        classes=tuple(table.classes),
-        grid=size,
-        unit="probability",
-        metric=cast(Metric, METRICS[metric]()),
-        submission=files.submission,
-        load=files.load,
-        check=files.check,
-        read_truth=files.read_truth,
-        read_pred=files.read_pred,
-        sample_table=lambda folder: None,
-        parts=("train",) if test_images is None else ("train", "test"),
-    )
+
+    classes: Any
+    images: Text = "images"
+    masks: Text = "masks"
+    background: Any = 0
+    ignore_value: Any = None
+    metric: Annotated[str, one_of(METRICS)] = "mean_dice"
+    group: Groups | None = None
+    grid: Size | None = None
+    test_images: Text | None = None
+
+    _table: ClassTable
+
+    def model_post_init(self, context: Any) -> None:
+        self._table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)
+
+    def build(self, folder: Path | None) -> Competition:
+        if self.grid is None and folder is None:
+            raise ConfigError("data.options.grid: set it, or name the folder of the images, whose size is taken then.")
+        size = self.grid or _common_size(Path(str(folder)) / self.images)
+        files = Layout(self.images, self.masks, self.test_images, self._table, size, self.group)
+        return Competition(
+            name="mask_folder",
+            task="segmentation",
+            classes=tuple(self._table.classes),
+            grid=size,
+            unit="probability",
+            metric=cast(Metric, METRICS[self.metric]()),
+            submission=files.submission,
+            load=files.load,
+            check=files.check,
+            read_truth=files.read_truth,
+            read_pred=files.read_pred,
+            sample_table=lambda folder: None,
+            parts=("train",) if self.test_images is None else ("train", "test"),
+        )
 
 
-def _refuse_other_than_text(**options: object) -> None:
-    for name, value in options.items():
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"data.options.{name}: expected a name, got {value!r}.")
+PLUGIN = MaskFolder
 
 
 def _common_size(folder: Path) -> IntPair:
@@ -108,7 +105,7 @@ class Layout:
     test_images: str | None
     table: ClassTable
     grid: IntPair
-    group: dict[str, str] | None
+    group: Groups | None
 
     @property
     def submission(self) -> RleTable:
@@ -134,7 +131,7 @@ class Layout:
             inputs=ImageFiles(images),
             targets=targets,
             valid=DefinedPixels(targets) if self.table.ignore_value else None,
-            groups=None if self.group is None else _groups(folder / self.group["file"], self.group, ids),
+            groups=None if self.group is None else _groups(folder / self.group.file, self.group, ids),
         )
 
     def check(self, folder: Path) -> str:
@@ -239,14 +236,14 @@ def _unequal(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
     return problems
 
 
-def _groups(path: Path, names: dict[str, str], ids: np.ndarray) -> np.ndarray:
+def _groups(path: Path, group: Groups, ids: np.ndarray) -> np.ndarray:
     try:
-        table = read_table(path, (names["id"], names["column"]))
+        table = read_table(path, (group.id, group.column))
     except InvalidSubmission as error:
         raise DataLayoutError(str(error)) from None
-    keys = table[names["id"]].tolist()
+    keys = table[group.id].tolist()
     listed = Counter(keys)
-    group_of = dict(zip(keys, table[names["column"]].tolist(), strict=True))
+    group_of = dict(zip(keys, table[group.column].tolist(), strict=True))
     problems = [
         f"id '{name}' is listed {listed[name]} times; keep one row" for name in ids.tolist() if listed[name] > 1
     ]

@@ -39,6 +39,7 @@ def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] =
         else:
             message = problem["msg"].removeprefix("Value error, ")
             message = message.replace("valid tuple", "list").replace("Tuple should", "List should")
+            message = re.sub("^Input should be a valid dictionary.*", "expected a table of keys and values", message)
             if problem["type"] == "literal_error":
                 message += nearest(str(problem["input"]), re.findall(r"'([^']*)'", message))
             # A fault of several keys names them itself, and the whole config would be no help.

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
 Size = tuple[Positive, Positive]  # rows and columns
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]

@@ -1,1 +1,1 @@
-from skyfold.competitions.arctic_sea_ice.contest import build as build
+from skyfold.competitions.arctic_sea_ice.contest import PLUGIN as PLUGIN

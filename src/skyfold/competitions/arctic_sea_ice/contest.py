@@ -6,22 +6,25 @@ every frame up to it, its target the frames asked for; cells that are flagged th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
 
-from skyfold.competition import Competition, Truth, grid_option
+from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.arctic_sea_ice.ice_files import CADENCES, Cadence, IceSeries, read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, POLE_FILLS, known_ice, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
+from skyfold.config.fields import Size
+from skyfold.config.options import one_of
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
-from skyfold.plugins import nearest
 from skyfold.submission.pixel_table import PixelTable
 from skyfold.types import IntPair, Samples
 
@@ -30,55 +33,61 @@ LEADS = 12
 KNOWN_FRAMES = 12  # at least so many before a forecast
 GAP = {"monthly": 0, "weekly": 2}  # frames between the last known and the first wanted one
 ISSUED_IN = {"monthly": (12,), "weekly": None}  # calendar months; None: at every frame
+Month = Annotated[int, Field(ge=1, le=12)]
 FLAGGED_TRUTH = 255  # codes above 250 in a truth file are flags
 
 
-def build(
-    folder: Path | None = None,
-    *,
-    cadence: str = "monthly",
-    grid: Sequence[int] = GRID,
-    issued_in: Sequence[int] | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    pole: str = "mean",
-) -> Competition:
+class ArcticSeaIce(Contest):
     """cadence: "monthly" (the twelve months after the last) or "weekly" (twelve weeks after a gap of two).
 
     grid          (H, W) of the files; another one than the contest's for a sample
-    issued_in     calendar months of the last known frame; None: December alone where monthly, every week where weekly
+    issued_in     calendar months of the last known frame; None: December only where monthly, every week where weekly
     since, until  the first and last frame to take ("1988-01", or "2017-09-04" where weekly); None: all there are
     pole          of the rim of the sensor's hole at the pole, what fills the hole in inputs: "mean" or "median"
     """
-    if str(cadence) not in CADENCES:
-        raise ConfigError(
-            f"data.options.cadence: '{cadence}'{nearest(str(cadence), list(CADENCES))}. There are: "
-            f"{', '.join(CADENCES)}."
+
+    cadence: Annotated[str, one_of(CADENCES)] = "monthly"
+    grid: Size = GRID
+    issued_in: Annotated[tuple[Month, ...], Field(min_length=1)] | None = None
+    since: str | None = None
+    until: str | None = None
+    pole: Annotated[str, one_of(POLE_FILLS)] = "mean"
+
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _is_a_frame(cls, value: Any, info: ValidationInfo) -> str | None:
+        """Unquoted, YAML reads a day as a date."""
+        if value is not None and "cadence" in info.data:
+            CADENCES[info.data["cadence"]].time(str(value))
+        return None if value is None else str(value)
+
+    def build(self, folder: Path | None) -> Competition:
+        cadence = CADENCES[self.cadence]
+        since, until = (None if text is None else cadence.time(text) for text in (self.since, self.until))
+        months = ISSUED_IN[self.cadence] if self.issued_in is None else self.issued_in
+        files = Layout(cadence, self.grid, months, since, until, self.pole)
+        return Competition(
+            name="arctic_sea_ice",
+            task="forecasting",
+            classes=tuple(
+                f"+{lead_times} {'months' if cadence.unit == 'M' else 'weeks'}" for lead_times in files.lead_times
+            ),
+            grid=files.grid,
+            unit=CONCENTRATION.name,
+            metric=MAE_BY_F1,
+            submission=files.submission,
+            load=files.load,
+            check=files.check,
+            read_truth=files.read_truth,
+            read_pred=files.submission.read_values,
+            sample_table=_sample_table,
+            write_sample=files.write_sample,
+            provenance=_provenance,
+            horizon=int(files.lead_times[-1]) * cadence.step,
         )
-    if str(pole) not in POLE_FILLS:
-        raise ConfigError(f"data.options.pole: unknown {pole!r}. There are: {', '.join(POLE_FILLS)}.")
-    steps = CADENCES[cadence]
-    months = ISSUED_IN[cadence] if issued_in is None else _months(issued_in)
-    files = Layout(
-        steps, grid_option(list(grid)), months, _time(steps, "since", since), _time(steps, "until", until), pole
-    )
-    return Competition(
-        name="arctic_sea_ice",
-        task="forecasting",
-        classes=tuple(f"+{lead_times} {'months' if steps.unit == 'M' else 'weeks'}" for lead_times in files.lead_times),
-        grid=files.grid,
-        unit=CONCENTRATION.name,
-        metric=MAE_BY_F1,
-        submission=files.submission,
-        load=files.load,
-        check=files.check,
-        read_truth=files.read_truth,
-        read_pred=files.submission.read_values,
-        sample_table=_sample_table,
-        write_sample=files.write_sample,
-        provenance=_provenance,
-        horizon=int(files.lead_times[-1]) * steps.step,
-    )
+
+
+PLUGIN = ArcticSeaIce
 
 
 @dataclass(frozen=True)
@@ -243,22 +252,6 @@ class LastFlags:
 def _concentration(codes: np.ndarray) -> np.ndarray:
     """Flags as 0."""
     return np.where(known_ice(codes), codes, 0)
-
-
-def _months(issued_in: Sequence[int]) -> tuple[int, ...]:
-    months = tuple(issued_in) if isinstance(issued_in, list | tuple) else ()
-    if not months or not all(type(month) is int and 1 <= month <= 12 for month in months):
-        raise ConfigError(f"data.options.issued_in: expected calendar months, [12] or [6, 12] say, got {issued_in!r}.")
-    return months
-
-
-def _time(cadence: Cadence, option: str, text: str | None) -> np.datetime64 | None:
-    if text is None:
-        return None
-    try:
-        return cadence.time(str(text))
-    except ValueError as error:
-        raise ConfigError(f"data.options.{option}: {error}.") from None
 
 
 def _sample_table(folder: Path) -> Path | None:

@@ -1,1 +1,1 @@
-from skyfold.competitions.cloud_cover.contest import build as build
+from skyfold.competitions.cloud_cover.contest import PLUGIN as PLUGIN

@@ -10,18 +10,20 @@ colours of the classes (an indexed PNG too), of the scene's own size.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
-from skyfold.competition import Colour, Competition, Truth, grid_option
+from skyfold.competition import Colour, Competition, Contest, Truth
 from skyfold.competitions.cloud_cover import sample as scene_sample
 from skyfold.competitions.cloud_cover.sample import CLASSES
 from skyfold.competitions.mask_folder import Layout
+from skyfold.config.fields import Size, Text
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import CENTRED_RESAMPLING, ClassTable, DefinedPixels, MaskFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
@@ -34,47 +36,57 @@ GRID = (752, 752)  # an eighth of the longer side, 6,015; our choice, since the 
 TRAIN_SPLITS, TEST_SPLIT = ("train", "validation"), "test"
 
 
-def build(
-    folder: Path | None = None,
-    *,
-    colours: Mapping[str, Any] = COLOURS,
-    ignore_value: Any = None,
-    grid: Sequence[int] = GRID,
-    train: Sequence[str] = TRAIN_SPLITS,
-    test: str = TEST_SPLIT,
-) -> Competition:
+def _as_list(splits: Any) -> Any:
+    return [splits] if isinstance(splits, str) else splits
+
+
+class CloudCover(Contest):
     """colours: '#rrggbb', or a list of them, of each class of the labels; ignore_value: of pixels that count nowhere.
 
     grid   (H, W) of predictions and scores
     train  splits that the folds are made of; without "validation" that one can be kept for a last check
-    test   the split to predict, of which images alone are read
+    test   the split to predict, of which images only are read
     """
-    table = ClassTable.parse(colours, background=None, ignore_value=ignore_value)
-    if set(table.classes) != set(CLASSES):
-        raise ConfigError(f"data.options.colours: name {', '.join(CLASSES)}; got {', '.join(table.classes)}.")
-    if not table.colours:
-        raise ConfigError("data.options.colours: give colours as '#rrggbb'.")
-    splits = [train, test] if isinstance(train, str) else [*train, test]
-    if len(splits) < 2 or not all(isinstance(split, str) and split for split in splits):
-        raise ConfigError(f"data.options: train and test are names of splits, got {train!r} and {test!r}.")
-    rgb = {name: _rgb(codes[0]) for name, codes in table.classes.items()}
-    files = _Files(table, grid_option(grid), tuple(splits[:-1]), splits[-1], folder)
-    return Competition(
-        name="cloud_cover",
-        task="segmentation",
-        classes=tuple(table.classes),
-        grid=files.grid,
-        unit="probability",
-        metric=GlobalIoU(),
-        submission=files.split(test).submission,
-        load=files.load,
-        check=files.check,
-        read_truth=files.read_truth,
-        read_pred=files.read_pred,
-        sample_table=lambda folder: None,
-        write_sample=partial(scene_sample.write_sample, colours=rgb),
-        colours=rgb,
-    )
+
+    colours: Any = COLOURS
+    ignore_value: Any = None
+    grid: Size = GRID
+    train: Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_as_list)] = TRAIN_SPLITS
+    test: Text = TEST_SPLIT
+
+    _table: ClassTable
+
+    def model_post_init(self, context: Any) -> None:
+        self._table = ClassTable.parse(self.colours, background=None, ignore_value=self.ignore_value)
+        if set(self._table.classes) != set(CLASSES):
+            found = ", ".join(self._table.classes)
+            raise ConfigError(f"data.options.colours: name {', '.join(CLASSES)}; got {found}.")
+        if not self._table.colours:
+            raise ConfigError("data.options.colours: give colours as '#rrggbb'.")
+
+    def build(self, folder: Path | None) -> Competition:
+        table = self._table
+        rgb = {name: _rgb(codes[0]) for name, codes in table.classes.items()}
+        files = _Files(table, self.grid, self.train, self.test, folder)
+        return Competition(
+            name="cloud_cover",
+            task="segmentation",
+            classes=tuple(table.classes),
+            grid=files.grid,
+            unit="probability",
+            metric=GlobalIoU(),
+            submission=files.split(self.test).submission,
+            load=files.load,
+            check=files.check,
+            read_truth=files.read_truth,
+            read_pred=files.read_pred,
+            sample_table=lambda folder: None,
+            write_sample=partial(scene_sample.write_sample, colours=rgb),
+            colours=rgb,
+        )
+
+
+PLUGIN = CloudCover
 
 
 @dataclass(frozen=True)

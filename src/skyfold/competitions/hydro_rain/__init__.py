@@ -1,1 +1,1 @@
-from skyfold.competitions.hydro_rain.contest import build as build
+from skyfold.competitions.hydro_rain.contest import PLUGIN as PLUGIN

@@ -12,19 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth
+from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.hydro_rain import sample as rain_sample
 from skyfold.competitions.hydro_rain.radar_files import GREATEST_RAIN, PatchRows, RawFiles, read_patches, read_raw
 from skyfold.competitions.hydro_rain.reflectivity_table import RainTable
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
+from skyfold.config.options import one_of
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.forecasting.rain_units import GREATEST_RAW, rain_of_raw, raw_of_rain
 from skyfold.metrics.forecast import MAE_BY_CSI
-from skyfold.plugins import nearest
 from skyfold.progress import Progress
 from skyfold.submission.pixel_table import PixelTable, read_keys
 from skyfold.types import Samples
@@ -46,35 +47,36 @@ SUBMISSION_UNITS: dict[str, tuple[float, float, Conversion, Conversion]] = {
 }
 
 
-def build(folder: Path | None = None, *, submission_unit: str = "reflectivity") -> Competition:
+class HydroRain(Contest):
     """submission_unit: of the numbers in submissions and truth tables, "reflectivity" (raw, as the files) or "mm/h"."""
-    if not isinstance(submission_unit, str) or submission_unit not in SUBMISSION_UNITS:
-        known = list(SUBMISSION_UNITS)
-        hint = nearest(str(submission_unit), known)
-        raise ConfigError(
-            f"data.options.submission_unit: unknown {submission_unit!r}{hint}. There are: {', '.join(known)}."
+
+    submission_unit: Annotated[str, one_of(SUBMISSION_UNITS)] = "reflectivity"
+
+    def build(self, folder: Path | None) -> Competition:
+        coded = folder is not None and (folder / PATCHES).is_file()
+        files = CodedPatches() if coded else ContestFiles()
+        table = _table(self.submission_unit)
+        return Competition(
+            name="hydro_rain",
+            task="forecasting",
+            classes=LEADS,
+            grid=GRID,
+            unit="mm/h",
+            metric=MAE_BY_CSI,
+            submission=table,
+            load=files.load,
+            check=files.check,
+            read_truth=partial(_read_truth, table),
+            read_pred=table.read_values,
+            sample_table=_sample_table,
+            write_sample=partial(rain_sample.write_sample, table=table.numbers),
+            parts=("train",) if coded else ("train", "test"),
+            provenance=_provenance,
+            points=DAMS,
         )
-    coded = folder is not None and (folder / PATCHES).is_file()
-    files = CodedPatches() if coded else ContestFiles()
-    table = _table(submission_unit)
-    return Competition(
-        name="hydro_rain",
-        task="forecasting",
-        classes=LEADS,
-        grid=GRID,
-        unit="mm/h",
-        metric=MAE_BY_CSI,
-        submission=table,
-        load=files.load,
-        check=files.check,
-        read_truth=partial(_read_truth, table),
-        read_pred=table.read_values,
-        sample_table=_sample_table,
-        write_sample=partial(rain_sample.write_sample, table=table.numbers),
-        parts=("train",) if coded else ("train", "test"),
-        provenance=_provenance,
-        points=DAMS,
-    )
+
+
+PLUGIN = HydroRain
 
 
 def _table(unit: str) -> RainTable:

@@ -1,1 +1,1 @@
-from skyfold.competitions.leeds_sea_ice.contest import build as build
+from skyfold.competitions.leeds_sea_ice.contest import PLUGIN as PLUGIN

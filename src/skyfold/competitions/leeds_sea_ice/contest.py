@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
+from pydantic import AfterValidator
 
-from skyfold.competition import Competition, Truth, grid_option
+from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.leeds_sea_ice import sample as sea_ice_sample
 from skyfold.competitions.leeds_sea_ice.vis_sar import (
     Range,
@@ -26,12 +27,13 @@ from skyfold.competitions.leeds_sea_ice.vis_sar import (
     id_and_kind,
     read_band_image,
 )
+from skyfold.config.fields import Size
+from skyfold.config.options import one_of
 from skyfold.data.images import THREADS, read_plane
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.metrics.segmentation import METRICS
-from skyfold.plugins import nearest
 from skyfold.progress import Progress
 from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair, Metric, Samples
@@ -44,56 +46,58 @@ OFFICIAL = {"train": 1407, "test": 352}  # samples of the contest
 Sample = dict[str, Path]
 
 
-def build(
-    folder: Path | None = None,
-    *,
-    ice: Any = ICE,
-    water: Any = 0,
-    ignore_value: Any = None,
-    vis_range: Sequence[float] | None = None,
-    sar_range: Sequence[float] | None = None,
-    metric: str = "mean_iou",
-    grid: Sequence[int] | None = None,
-) -> Competition:
+def _ascending(ends: Range) -> Range:
+    if not ends[0] < ends[1]:
+        raise ValueError("expected [low, high], low below high")
+    return ends
+
+
+AscendingRange = Annotated[Range, AfterValidator(_ascending)]
+
+
+class LeedsSeaIce(Contest):
     """ice, water, ignore_value: values of the masks; undefined pixels count in no loss and no score.
 
     vis_range, sar_range  [low, high] of images that are not bytes: stretched to 0 .. 255, cut off beyond
     metric                a name in skyfold.metrics.segmentation.METRICS
     grid                  (H, W) of predictions; without it that of the first mask, or the contest's own 240 x 240
     """
-    if metric not in METRICS:
-        raise ConfigError(f"metric '{metric}'{nearest(str(metric), list(METRICS))}. There are: {', '.join(METRICS)}.")
-    files = Layout(
-        table=ClassTable.parse({"ice": ice}, background=water, ignore_value=ignore_value),
-        grid=grid_option(grid) if grid is not None else _grid_of(folder),
-        ranges={"vis": _range("vis_range", vis_range), "sar": _range("sar_range", sar_range)},
-    )
-    return Competition(
-        name="leeds_sea_ice",
-        task="segmentation",
-        classes=("ice",),
-        grid=files.grid,
-        unit="probability",
-        metric=cast(Metric, METRICS[metric]()),
-        submission=files.submission,
-        load=files.load,
-        check=files.check,
-        read_truth=files.read_truth,
-        read_pred=lambda path, ids: files.submission.read_masks(path, ids)[1],
-        sample_table=_sample_table,
-        write_sample=sea_ice_sample.write_sample,
-        provenance=_provenance,
-    )
+
+    ice: Any = ICE
+    water: Any = 0
+    ignore_value: Any = None
+    vis_range: AscendingRange | None = None
+    sar_range: AscendingRange | None = None
+    metric: Annotated[str, one_of(METRICS)] = "mean_iou"
+    grid: Size | None = None
+
+    _table: ClassTable
+
+    def model_post_init(self, context: Any) -> None:
+        self._table = ClassTable.parse({"ice": self.ice}, background=self.water, ignore_value=self.ignore_value)
+
+    def build(self, folder: Path | None) -> Competition:
+        ranges = {"vis": self.vis_range, "sar": self.sar_range}
+        files = Layout(self._table, self.grid or _grid_of(folder), ranges)
+        return Competition(
+            name="leeds_sea_ice",
+            task="segmentation",
+            classes=("ice",),
+            grid=files.grid,
+            unit="probability",
+            metric=cast(Metric, METRICS[self.metric]()),
+            submission=files.submission,
+            load=files.load,
+            check=files.check,
+            read_truth=files.read_truth,
+            read_pred=lambda path, ids: files.submission.read_masks(path, ids)[1],
+            sample_table=_sample_table,
+            write_sample=sea_ice_sample.write_sample,
+            provenance=_provenance,
+        )
 
 
-def _range(option: str, given: object) -> Range | None:
-    if given is None:
-        return None
-    ends = list(given) if isinstance(given, list | tuple) else []
-    numbers = len(ends) == 2 and all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-    if not numbers or not ends[0] < ends[1]:
-        raise ConfigError(f"data.options.{option}: expected [low, high], low below high, got {given!r}.")
-    return float(ends[0]), float(ends[1])
+PLUGIN = LeedsSeaIce
 
 
 def _grid_of(folder: Path | None) -> IntPair:

@@ -1,1 +1,1 @@
-from skyfold.competitions.understanding_clouds.contest import build as build
+from skyfold.competitions.understanding_clouds.contest import PLUGIN as PLUGIN

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.competition import Competition, Truth, grid_option
+from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.understanding_clouds import sample as cloud_sample
+from skyfold.config.fields import Size
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import RleMasks
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
@@ -32,25 +33,32 @@ KEY, RLE = "Image_Label", "EncodedPixels"
 IMAGES = {"train": "train_images", "test": "test_images"}
 
 
-def build(folder: Path | None = None, *, grid: Sequence[int] | None = None) -> Competition:
+class UnderstandingClouds(Contest):
     """grid: (H, W) of predictions; without it a quarter of the first training image, or the contest's own 350 x 525."""
-    size = grid_option(grid) if grid is not None else _grid_of(folder)
-    submission = RleTable(CLASSES, size, key_column=KEY, rle_column=RLE)
-    return Competition(
-        name="understanding_clouds",
-        task="segmentation",
-        classes=CLASSES,
-        grid=size,
-        unit="probability",
-        metric=MeanDice(),
-        submission=submission,
-        load=partial(_load, size),
-        check=partial(_check, size),
-        read_truth=partial(_read_truth, submission),
-        read_pred=partial(_read_pred, submission),
-        sample_table=_sample_table,
-        write_sample=cloud_sample.write_sample,
-    )
+
+    grid: Size | None = None
+
+    def build(self, folder: Path | None) -> Competition:
+        size = self.grid or _grid_of(folder)
+        submission = RleTable(CLASSES, size, key_column=KEY, rle_column=RLE)
+        return Competition(
+            name="understanding_clouds",
+            task="segmentation",
+            classes=CLASSES,
+            grid=size,
+            unit="probability",
+            metric=MeanDice(),
+            submission=submission,
+            load=partial(_load, size),
+            check=partial(_check, size),
+            read_truth=partial(_read_truth, submission),
+            read_pred=partial(_read_pred, submission),
+            sample_table=_sample_table,
+            write_sample=cloud_sample.write_sample,
+        )
+
+
+PLUGIN = UnderstandingClouds
 
 
 def _grid_of(folder: Path | None) -> IntPair:
