@@ -31,6 +31,7 @@ from skyfold.config.run import RunConfig
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
+from skyfold.metrics.segmentation import named_metric
 from skyfold.pipeline.score import score_submission
 from skyfold.postprocess.evaluate import difference
 from skyfold.workspace import Workspace
@@ -227,7 +228,7 @@ def _compared(data: str) -> list[Figure]:
         interval = (scores["low"], scores["high"])
         figures.append(Figure(f"{data}: {row.model}", scores["cv_cross_fitted"], interval=interval, note=metric))
         if folder != folders[0] and (folders[0] / "rows.csv").is_file():
-            found = difference(folder / "rows.csv", folders[0] / "rows.csv", metric=metric)
+            found = difference(folder / "rows.csv", folders[0] / "rows.csv", metric=named_metric(metric))
             what = f"{data}: {row.model} - {table.models[0].model}"
             figures.append(Figure(what, found.value, interval=(found.low, found.high), note="paired difference"))
     return figures

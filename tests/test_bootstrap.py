@@ -27,6 +27,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class MeanOfRows(Mean):
+    pooled: str = "each"
+
     def per_row(self, stats):
         return stats[:, 0]
 

@@ -137,7 +137,7 @@ def test_what_is_merged_gives_each_pixel_one_class_and_is_what_products_draw(fin
             assert (places == above[0].argmax(axis=-1)).all()
 
 
-def test_a_fold_is_merged_with_levels_that_were_chosen_without_it(finished: tuple[Path, list[str]]) -> None:
+def test_a_fold_is_merged_with_thresholds_that_were_chosen_without_it(finished: tuple[Path, list[str]]) -> None:
     """Of a fold's rows, by the levels in `blend.json`, the first of thick, shadow and thin that is above its own."""
     folder, _ = finished
     made = read_json(folder / "oof" / "tiny_cover" / "priority" / "blend.json")
@@ -146,9 +146,9 @@ def test_a_fold_is_merged_with_levels_that_were_chosen_without_it(finished: tupl
     fold = read_folds(Workspace(folder).folds("tiny_cover")).fold
     target, stats = truth(folder), []
     for number in (0, 1):
-        levels = made["combination"]["by_fold"][str(number)]["merge"]["levels"]
+        thresholds = made["combination"]["by_fold"][str(number)]["merge"]["thresholds"]
         rows = np.flatnonzero(fold == number)
-        above = {place: planes[place][rows] > levels[place] for place in planes}
+        above = {place: planes[place][rows] > thresholds[place] for place in planes}
         merged = np.select([above[1], above[3], above[2]], [1, 3, 2], 0)
         stats.append(GlobalIoU().stats(target=target[rows], pred=merged[..., np.newaxis] == np.arange(4)))
     assert made["scores"]["final"]["cv_cross_fitted"] == pytest.approx(GlobalIoU().score(np.concatenate(stats)))

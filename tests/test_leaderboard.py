@@ -51,6 +51,12 @@ def test_best_cross_fitted_first_and_baselines_last(tmp_path):
     assert names[3:] == ["perfect classifier with these masks", "best single at 0.5: unet", "all empty"]
 
 
+def test_less_is_better_where_the_metric_says_so(tmp_path):
+    store(tmp_path, "far", at_half=9.0, cv_cross_fitted=8.0, greater_is_better=False)
+    store(tmp_path, "near", at_half=5.0, cv_cross_fitted=4.0, greater_is_better=False)
+    assert [entry.name for entry in leaderboard("sky", Workspace(tmp_path))] == ["near", "far"]
+
+
 def test_one_damaged_file_does_not_take_the_table_down(tmp_path):
     store(tmp_path, "unet", at_half=0.5, cv_cross_fitted=0.65)
     store(tmp_path, "fpn")

@@ -13,7 +13,7 @@ import pytest
 from conftest import begin_stored
 from skyfold.cli.main import main
 from skyfold.competition import build
-from skyfold.postprocess.threshold_sweep import threshold_grid
+from skyfold.postprocess.sweep_maps import threshold_grid
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import open_rows
 
@@ -185,7 +185,7 @@ def test_a_perfect_classifier_brings_the_blend_to_its_oracle(work):
     assert (tables["gated_before_gate"][truth == ""] != "").any()
 
 
-def test_stacked_presence_is_fitted_without_the_scored_fold_and_hands_in_too(work):
+def test_stacked_gate_is_fitted_without_the_scored_fold_and_hands_in_too(work):
     store_gate(work, wrong=[0, 1, 2])
     assert main(["blend", "stacked.yaml"]) == 0
     result = json.loads((work / "oof" / "tiny" / "stacked" / "blend.json").read_text())
@@ -266,12 +266,12 @@ def test_mistakes_end_with_one_message_and_exit_code_2(work, capsys, arguments, 
     assert "Traceback" not in error
 
 
-def test_lattice_has_one_half_and_no_level_twice():
-    levels = threshold_grid(51)
-    assert 127 in levels
-    assert len(set(levels.tolist())) == 51
-    assert levels.min() >= 0
-    assert levels.max() <= 254
+def test_threshold_grid_has_one_half_and_nothing_twice():
+    thresholds = threshold_grid(51)
+    assert 127 in thresholds
+    assert len(set(thresholds.tolist())) == 51
+    assert thresholds.min() >= 0
+    assert thresholds.max() <= 254
     assert threshold_grid(255).tolist() == list(range(255))
 
 

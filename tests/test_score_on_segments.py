@@ -17,11 +17,12 @@ from skyfold.metrics.segmentation import METRICS, MeanDice
 from skyfold.pipeline.score import prediction_stats, score_submission
 from skyfold.rle.codec import parse
 from skyfold.rle.segments import SegmentMasks, Segments
+from skyfold.types import CountMetric
 
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")
 
-ON_SEGMENTS = [metric() for metric in METRICS.values() if hasattr(metric, "stats_of_segments")]
+ON_SEGMENTS = [metric() for metric in METRICS.values() if isinstance(metric, CountMetric)]
 
 
 @st.composite
@@ -41,11 +42,11 @@ def pairs(draw):
 def test_statistics_of_segments_are_those_of_pixels(metric, order, masks, some_undefined):
     target, pred, valid = masks
     by_pixels = metric.stats(target=target, pred=pred, valid=valid if some_undefined else None)
-    by_segments = metric.stats_of_segments(
-        target=Segments.from_masks(target, order),
-        pred=Segments.from_masks(pred, order),
-        valid=Segments.from_masks(valid, order) if some_undefined else None,
-        classes=target.shape[-1],
+    by_segments = overlap_counts(
+        Segments.from_masks(target, order),
+        Segments.from_masks(pred, order),
+        Segments.from_masks(valid, order) if some_undefined else None,
+        target.shape[-1],
     )
     assert by_segments.dtype == by_pixels.dtype
     np.testing.assert_array_equal(by_segments, by_pixels)
@@ -72,7 +73,7 @@ def test_segments_that_touch_count_as_one():
 
 def test_all_empty_prediction_scores_what_is_empty_and_no_more():
     target, pred = parse(["1 2", "", "", ""], (3, 3)), parse([""] * 4, (3, 3))
-    stats = MeanDice().stats_of_segments(target=target, pred=pred, classes=4)
+    stats = overlap_counts(target, pred, None, 4)
     assert MeanDice().score(stats) == 0.75
 
 

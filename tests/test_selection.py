@@ -1,6 +1,8 @@
 """The chosen settings and gate are the best there are, and the cross-fitted score never saw the rows it scores."""
 
 import itertools
+import json
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,27 +11,29 @@ from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.pr_curve import threshold_for_precision, threshold_for_recall
-from skyfold.metrics.segmentation import METRICS
-from skyfold.postprocess import chain
-from skyfold.postprocess.map_counts import MapCounts, count_maps
-from skyfold.postprocess.selection import Selection, cross_fitted, map_scores, row_stats, select
+from skyfold.metrics.segmentation import METRICS, GlobalDice, MeanDice, MeanIoU
+from skyfold.postprocess.map_arrays import Maps
+from skyfold.postprocess.select import cross_fitted, select
+from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.sweep_maps import sweep_maps
+from skyfold.postprocess.threshold_sweep import ThresholdSweep
 
-LEVELS = np.array([25, 76, 127, 178, 229])
+THRESHOLDS = np.array([25, 76, 127, 178, 229])
 MIN_AREAS = np.array([0, 10, 50])
 
 
 def made_up(dice, empty):
-    """Counts of maps with these Dice (n, K, 5, 3), in hundredths: the truth has 100 pixels, and so has every mask.
+    """The sweep of maps with these Dice (n, K, 5, 3), in hundredths: the truth has 100 pixels, and so has every mask.
 
     Over an empty truth only 0 and 1 can be, the latter by an empty mask.
     """
     both = np.where(empty[..., None, None], 0, np.rint(100 * dice)).astype(np.int32)
     pred = np.where(empty[..., None, None] & (dice == 1), 0, 100).astype(np.int32)
     pixels = np.stack([both, pred], axis=2).swapaxes(3, 4)  # (n, K, 2, M, T)
-    by_level = np.zeros((*empty.shape, 2, 256), dtype=np.int32)
-    by_level[:, :, 0, 0] = np.where(empty, 0, 100)
-    by_level[..., LEVELS + 1] = pixels[:, :, :, 0]
-    return MapCounts("component", LEVELS, MIN_AREAS, by_level, pixels[:, :, :, 1:])
+    histogram = np.zeros((*empty.shape, 2, 256), dtype=np.int32)
+    histogram[:, :, 0, 0] = np.where(empty, 0, 100)
+    histogram[..., THRESHOLDS + 1] = pixels[:, :, :, 0]
+    return ThresholdSweep(np.arange(len(dice)), MeanDice(), "component", THRESHOLDS, MIN_AREAS, histogram, pixels)
 
 
 @st.composite
@@ -45,158 +49,177 @@ def cases(draw):
 
 @st.composite
 def small_maps(draw):
-    """Maps of a few pixels, and the counts of one rule on a lattice that has all that matters."""
+    """Maps of a few pixels, a rule, and a grid that has all thresholds that matter."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (draw(st.integers(1, 7)), draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(st.integers(1, 2)))
     prob = rng.choice(np.array([0, 40, 90, 150, 255], dtype=np.uint8), size=shape)
     target = (rng.random(shape) < 0.5) & (rng.random((shape[0], 1, 1, shape[3])) < 0.6)
     valid = rng.random(shape[:3]) < 0.8 if draw(st.booleans()) else None
     gate = np.round(rng.random((shape[0], shape[3])), draw(st.integers(0, 2))).astype(np.float32)
-    threshold_grid = {"levels": np.array([0, 60, 149, 254]), "min_areas": np.array([0, 2, 5])}
-    rule = draw(st.sampled_from(["component", "total", "triplet"]))
-    return prob, target, valid, gate, count_maps(prob, target, valid, rule=rule, **threshold_grid)
+    grid = {"thresholds": np.array([0, 60, 149, 254]), "min_areas": np.array([0, 2, 5])}
+    return Maps(prob, target, valid), gate, {"rule": draw(st.sampled_from(["component", "total", "triplet"])), **grid}
 
 
-def flat(by_level, count=1, classes=1):
-    """Dice that depend on the level alone."""
-    values = np.array(by_level, dtype=np.float64)[None, None, :, None]
+def flat(by_threshold, count=1, classes=1):
+    """Dice that depend on the threshold only."""
+    values = np.array(by_threshold, dtype=np.float64)[None, None, :, None]
     return np.broadcast_to(values, (count, classes, 5, 3)).copy()
 
 
-def mean_score(selection, counts, prob=None, objective="mean_dice"):
-    return METRICS[objective]().score(row_stats(selection, counts, prob))
+def score_of(selection, sweep, prob=None):
+    return sweep.metric.score(sweep.evaluate(selection, prob)[0])
 
 
-def every_selection(counts, gate_prob):
+def every_selection(sweep, gate_prob):
     """All settings x gates of a set with one class."""
-    top_thresholds = counts.levels if counts.rule == "triplet" else [None]
+    tops = sweep.thresholds if sweep.rule == "triplet" else [None]
     gates = [None] if gate_prob is None else [*np.unique(gate_prob).astype(np.float64), 2.0]
-    for top, area, level, gate in itertools.product(top_thresholds, counts.min_areas, counts.levels, gates):
-        if top is None or top >= level:
+    for top, area, threshold, gate in itertools.product(tops, sweep.min_areas, sweep.thresholds, gates):
+        if top is None or top >= threshold:
             yield Selection(
-                (int(level),),
+                (int(threshold),),
                 (int(area),),
                 None if gate is None else (gate,),
                 None if top is None else (int(top),),
-                counts.rule,
+                sweep.rule,
             )
 
 
-@pytest.mark.parametrize("objective", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
+@dataclass(frozen=True)
+class Loss:
+    """A metric that offers what it must only, and where less is better."""
+
+    name: str = "loss"
+    greater_is_better: bool = False
+
+    def stats(self, **arrays):
+        return MeanIoU().stats(**arrays)
+
+    def score(self, stats):
+        return 1 - MeanIoU().score(stats)
+
+
+@pytest.mark.parametrize("metric", [*(metric() for metric in METRICS.values()), Loss()], ids=lambda metric: metric.name)
 @given(case=small_maps(), gated=st.booleans())
 @settings(deadline=None, max_examples=40)
-def test_nothing_scores_better_than_what_is_chosen_by_masks_and_metric(objective, case, gated):
+def test_nothing_scores_better_than_what_is_chosen_by_masks_and_metric(metric, case, gated):
     """Brute force: every setting and gate is applied to the pixels, and the masks are scored by the metric."""
-    prob, target, valid, gate, counts = case
-    chosen = select(counts, gate if gated else None, objective=objective)
-    metric = METRICS[objective]()
-    for k in range(counts.classes):
+    maps, gate, settings_ = case
+    sweep = sweep_maps(maps, metric, **settings_)
+    chosen = select(sweep, gate if gated else None)
+    for k in range(sweep.classes):
         one = slice(k, k + 1)
-        own = {"target": target[..., one], "valid": valid}
         gate_prob = gate[:, one] if gated else None
-        scores = [
-            metric.score(metric.stats(pred=chain.apply(each, prob[..., one], gate_prob, valid=valid), **own))
-            for each in every_selection(counts, gate_prob)
-        ]
-        of_class = Selection(
-            *(None if part is None else part[one] for part in list(vars(chosen).values())[:4]), counts.rule
-        )
-        masks = chain.apply(of_class, prob[..., one], gate_prob, valid=valid)
-        assert metric.score(metric.stats(pred=masks, **own)) == pytest.approx(max(scores), abs=1e-8)
+
+        def score(selection):
+            masks = selection.apply(maps.prob[..., one], gate_prob, valid=maps.valid)  # noqa: B023
+            stats = sweep.metric.stats(target=maps.targets[..., one], pred=masks, valid=maps.valid)  # noqa: B023
+            return sweep.metric.score(stats)
+
+        best = (max if metric.greater_is_better else min)(score(each) for each in every_selection(sweep, gate_prob))
+        parts = (None if part is None else part[one] for part in list(vars(chosen).values())[:4])
+        assert score(Selection(*parts, sweep.rule)) == pytest.approx(best, abs=1e-8)
 
 
+@pytest.mark.parametrize("name", ["global_dice", "pixel_accuracy"])
 @given(case=small_maps(), gated=st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_counts_of_the_masks_are_what_the_selection_was_chosen_by(case, gated):
-    prob, target, valid, gate, counts = case
+def test_statistics_of_the_masks_are_those_the_selection_was_chosen_by(name, case, gated):
+    maps, gate, settings_ = case
     gate_prob = gate if gated else None
-    selection = select(counts, gate_prob)
-    before = prob.copy()
-    masks = chain.apply(selection, prob, gate_prob, valid=valid)
-    assert (masks.dtype, masks.shape) == (np.bool_, prob.shape)
-    np.testing.assert_array_equal(prob, before)
-    of_masks = METRICS["mean_dice"]().stats(target=target, pred=masks, valid=valid)
-    np.testing.assert_array_equal(row_stats(selection, counts, gate_prob), of_masks)
-    assert Selection.from_json(selection.to_json()) == selection
+    metric = METRICS[name]()
+    sweep = sweep_maps(maps, metric, **settings_)
+    selection = select(sweep, gate_prob)
+    before = maps.prob.copy()
+    masks = selection.apply(maps.prob, gate_prob, valid=maps.valid)
+    assert (masks.dtype, masks.shape) == (np.bool_, maps.prob.shape)
+    np.testing.assert_array_equal(maps.prob, before)
+    stats, scores = sweep.evaluate(selection, gate_prob)
+    np.testing.assert_array_equal(stats, metric.stats(target=maps.targets, pred=masks, valid=maps.valid))
+    for i, k in np.ndindex(scores.shape):
+        valid = None if maps.valid is None else maps.valid[i : i + 1]
+        one = {"target": maps.targets[i : i + 1, ..., k : k + 1], "pred": masks[i : i + 1, ..., k : k + 1]}
+        assert scores[i, k] == metric.score(metric.stats(**one, valid=valid))
+    assert Selection.from_dict(json.loads(json.dumps(asdict(selection)))) == selection
 
 
 @given(case=cases())
 @settings(deadline=None)
-def test_no_pair_of_level_and_area_is_better(case):
+def test_no_pair_of_threshold_and_area_is_better(case):
     dice, empty, _ = case
-    counts = made_up(dice, empty)
-    chosen = select(counts)
+    sweep = made_up(dice, empty)
+    chosen = select(sweep)
     assert chosen.gate_thresholds is None
-    assert mean_score(chosen, counts) == pytest.approx(dice.mean(axis=0).max(axis=(1, 2)).mean(), abs=1e-8)
+    assert score_of(chosen, sweep) == pytest.approx(dice.mean(axis=0).max(axis=(1, 2)).mean(), abs=1e-8)
 
 
 @given(case=cases())
 @settings(deadline=None, max_examples=60)
-def test_no_triple_of_level_area_and_gate_is_better(case):
+def test_no_triple_of_threshold_area_and_gate_is_better(case):
     dice, empty, prob = case
-    counts = made_up(dice, empty)
+    sweep = made_up(dice, empty)
     best = 0.0
     for k in range(dice.shape[1]):
         gates = [*np.unique(prob[:, k]).astype(np.float64), 2.0]
         kept = [prob[:, k].astype(np.float64) >= gate for gate in gates]
         places = itertools.product(range(5), range(3), kept)
         best += max(np.where(keep, dice[:, k, t, m], empty[:, k]).mean() for t, m, keep in places)
-    assert mean_score(select(counts, prob), counts, prob) == pytest.approx(best / dice.shape[1], abs=1e-8)
+    assert score_of(select(sweep, prob), sweep, prob) == pytest.approx(best / dice.shape[1], abs=1e-8)
 
 
 @given(case=cases())
 @settings(deadline=None, max_examples=60)
 def test_expected_dice_keeps_what_is_expected_to_gain(case):
     dice, empty, prob = case
-    counts = made_up(dice, empty)
-    chosen = select(counts, prob, gate="expected_dice")
+    sweep = made_up(dice, empty)
+    chosen = select(sweep, prob, criterion="expected_dice")
     scores = {}
     for k, t, m in np.ndindex(dice.shape[1:]):
         there = ~empty[:, k]
         expected = dice[there, k, t, m].mean() if there.any() else 0.0
         keep = prob[:, k].astype(np.float64) >= 1 / (1 + expected)
         scores[k, t, m] = np.where(keep, dice[:, k, t, m], empty[:, k]).mean()
-        if (chosen.thresholds[k], chosen.min_areas[k]) == (LEVELS[t], MIN_AREAS[m]):
+        if (chosen.thresholds[k], chosen.min_areas[k]) == (THRESHOLDS[t], MIN_AREAS[m]):
             assert chosen.gate_thresholds[k] == pytest.approx(1 / (1 + expected), abs=1e-12)
     best = np.mean([max(v for (c, *_), v in scores.items() if c == k) for k in range(dice.shape[1])])
-    assert mean_score(chosen, counts, prob) == pytest.approx(best, abs=1e-8)
+    assert score_of(chosen, sweep, prob) == pytest.approx(best, abs=1e-8)
 
 
 @pytest.mark.parametrize(
-    ("gate", "read_off"), [("precision", threshold_for_precision), ("recall", threshold_for_recall)]
+    ("criterion", "read_off"), [("precision", threshold_for_precision), ("recall", threshold_for_recall)]
 )
-def test_wanted_precision_or_recall_is_read_off_the_curve(gate, read_off):
+def test_precision_or_recall_is_read_off_the_curve(criterion, read_off):
     rng = np.random.default_rng(0)
     empty = rng.random((40, 2)) < 0.5
     prob = np.clip(rng.normal(0.7 - 0.4 * empty, 0.2), 0, 1)
     dice = np.where(empty[..., None, None], 0.0, np.round(rng.random((40, 2, 5, 3)), 2))
-    chosen = select(made_up(dice, empty), prob, gate=gate, wanted=0.9)
+    chosen = select(made_up(dice, empty), prob, criterion=criterion, target=0.9)
     for k in range(2):
         threshold = read_off(prob[:, k], ~empty[:, k], 0.9).threshold
         assert chosen.gate_thresholds[k] == threshold
         kept = dice[prob[:, k] >= threshold, k].sum(axis=0)
         t, m = np.unravel_index(np.argmax(kept), kept.shape)
-        assert (chosen.thresholds[k], chosen.min_areas[k]) == (LEVELS[t], MIN_AREAS[m])
+        assert (chosen.thresholds[k], chosen.min_areas[k]) == (THRESHOLDS[t], MIN_AREAS[m])
 
 
-def test_wanted_precision_must_be_given():
+def test_precision_to_reach_must_be_given():
     with pytest.raises(ConfigError, match="gate_target"):
-        select(made_up(flat([1] * 5), np.zeros((1, 1), bool)), np.ones((1, 1)), gate="precision")
+        select(made_up(flat([1] * 5), np.zeros((1, 1), bool)), np.ones((1, 1)), criterion="precision")
 
 
 @pytest.mark.parametrize(
-    ("by_level", "level"),
+    ("by_threshold", "threshold"),
     [
-        ([1, 1, 1, 1, 1], 127),  # nothing depends on the level: one half
+        ([1, 1, 1, 1, 1], 127),  # nothing depends on the threshold: one half
         ([0, 0, 1, 1, 1], 178),  # the middle of what scores the same
         ([1, 0, 1, 1, 1], 178),  # the longest run, not the first
         ([1, 0, 0, 1, 0], 178),  # equally long: the one nearest one half
         ([0, 0, 0, 0, 1], 229),
     ],
 )
-def test_equal_levels_give_the_middle_of_their_plateau(by_level, level):
-    chosen = select(made_up(flat(by_level), np.zeros((1, 1), dtype=bool)))
-    assert (chosen.thresholds, chosen.min_areas) == ((level,), (0,))
+def test_equal_thresholds_give_the_middle_of_their_plateau(by_threshold, threshold):
+    chosen = select(made_up(flat(by_threshold), np.zeros((1, 1), dtype=bool)))
+    assert (chosen.thresholds, chosen.min_areas) == ((threshold,), (0,))
 
 
 def test_gate_threshold_lies_in_the_middle_of_the_gap():
@@ -209,43 +232,45 @@ def test_gate_threshold_lies_in_the_middle_of_the_gap():
 def test_equal_probabilities_stand_or_fall_together():
     # Of three rows at 0.5 two gain 0.4 by being kept and one loses 1; apart they would score 0.4 + 0.4 + 1.
     dice = np.concatenate([flat([0.4] * 5, count=2), flat([0.0] * 5)])
-    counts, prob = made_up(dice, np.array([[False], [False], [True]])), np.full((3, 1), 0.5)
-    chosen = select(counts, prob)
+    sweep, prob = made_up(dice, np.array([[False], [False], [True]])), np.full((3, 1), 0.5)
+    chosen = select(sweep, prob)
     assert chosen.gate_thresholds[0] > 0.5
-    assert mean_score(chosen, counts, prob) == pytest.approx(1 / 3)
+    assert score_of(chosen, sweep, prob) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gate_fits_between_neighbouring_numbers(dtype):
     low = dtype(0.7)
     prob = np.array([[np.nextafter(low, dtype(1))], [low]])
-    counts = made_up(np.stack([flat([1.0] * 5)[0], flat([0.0] * 5)[0]]), np.array([[False], [True]]))
-    assert mean_score(select(counts, prob), counts, prob) == 1.0
+    sweep = made_up(np.stack([flat([1.0] * 5)[0], flat([0.0] * 5)[0]]), np.array([[False], [True]]))
+    assert score_of(select(sweep, prob), sweep, prob) == 1.0
 
 
 def test_a_class_that_is_never_there_is_emptied_even_at_certainty():
-    counts, prob = made_up(flat([0.0] * 5, count=3), np.ones((3, 1), dtype=bool)), np.ones((3, 1), dtype=np.float32)
-    for gate in ("dice", "precision", "recall"):
-        chosen = select(counts, prob, gate=gate, wanted=0.5)
-        assert mean_score(chosen, counts, prob) == 1.0
-        assert Selection.from_json(chosen.to_json()) == chosen
+    sweep, prob = made_up(flat([0.0] * 5, count=3), np.ones((3, 1), dtype=bool)), np.ones((3, 1), dtype=np.float32)
+    for criterion in ("dice", "precision", "recall"):
+        chosen = select(sweep, prob, criterion=criterion, target=0.5)
+        assert score_of(chosen, sweep, prob) == 1.0
+        json.dumps(asdict(chosen), allow_nan=False)
 
 
 @pytest.mark.parametrize("rule", ["component", "total", "triplet"])
-def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others(rule):
+@pytest.mark.parametrize("name", ["global_iou", "pixel_accuracy"])
+def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others(name, rule):
     rng = np.random.default_rng(0)
-    prob, target = rng.integers(0, 256, (30, 6, 7, 2), dtype=np.uint8), rng.random((30, 6, 7, 2)) < 0.4
-    counts = count_maps(prob, target, rule=rule, levels=LEVELS, min_areas=np.array([0, 3, 9]))
+    maps = Maps(rng.integers(0, 256, (30, 6, 7, 2), dtype=np.uint8), rng.random((30, 6, 7, 2)) < 0.4)
+    sweep = sweep_maps(maps, METRICS[name](), rule=rule, thresholds=THRESHOLDS, min_areas=np.array([0, 3, 9]))
     fold, gate = np.arange(30) % 4 - 1, rng.random((30, 2))
-    fit = cross_fitted(counts, fold, gate, objective="global_iou")
+    fit = cross_fitted(sweep, fold, gate)
     for f in range(3):
         others, own = np.flatnonzero((fold != f) & (fold != -1)), np.flatnonzero(fold == f)
-        chosen = select(counts, gate, rows=others, objective="global_iou")
+        chosen = select(sweep, gate, rows=others)
         assert fit.by_fold[f] == chosen
-        np.testing.assert_array_equal(fit.stats[own], row_stats(chosen, counts, gate, rows=own))
+        for part, expected in zip((fit.stats, fit.map_scores), sweep.evaluate(chosen, gate, rows=own), strict=True):
+            np.testing.assert_array_equal(part[own], expected)
     assert np.isnan(fit.stats[fold == -1]).all()
     assert np.isnan(fit.in_sample_stats[fold == -1]).all()
-    assert fit.score == METRICS["global_iou"]().score(fit.stats[fold != -1])
+    assert fit.score == METRICS[name]().score(fit.stats[fold != -1])
     assert fit.optimism == pytest.approx(fit.in_sample - fit.score)
 
 
@@ -271,33 +296,26 @@ def test_on_pure_noise_the_naive_score_is_optimistic_and_the_cross_fitted_one_is
     assert np.mean([fit.score for fit in fits]) == pytest.approx(0.5, abs=0.02)
 
 
-def test_map_scores_of_all_pixels_taken_together_are_those_of_each_map():
-    stats = np.array([[3.0, 6.0, 4.0], [0.0, 0.0, 0.0], [np.nan] * 3])
-    # 2 x 3 / (6 + 4) and 3 / (6 + 4 - 3); both empty is 1.
-    np.testing.assert_allclose(map_scores(stats, "global_dice")[:, 0], [0.6, 1.0, np.nan])
-    np.testing.assert_allclose(map_scores(stats, "mean_iou")[:, 0], [3 / 7, 1.0, np.nan])
-
-
 def test_what_does_not_fit_together_is_refused():
-    counts = made_up(flat([1] * 5, count=4), np.zeros((4, 1), dtype=bool))
+    sweep = made_up(flat([1] * 5, count=4), np.zeros((4, 1), dtype=bool))
     with pytest.raises(OofMismatch, match="2 folds or more"):
-        cross_fitted(counts, np.zeros(4, dtype=int))
+        cross_fitted(sweep, np.zeros(4, dtype=int))
     with pytest.raises(OofMismatch, match="without NaN"):
-        select(counts, np.full((4, 1), np.nan))
+        select(sweep, np.full((4, 1), np.nan))
     with pytest.raises(OofMismatch, match="no validated rows"):
-        select(counts, rows=np.array([], dtype=int))
-    with pytest.raises(ConfigError, match="mean over maps"):
-        select(counts, np.ones((4, 1)), gate="expected_dice", objective="global_dice")
-    with pytest.raises(ValueError, match="by_area: expected"):
-        MapCounts("component", LEVELS[:2], MIN_AREAS, counts.by_level, counts.by_area)
-    with pytest.raises(ValueError, match="by_area: expected"):
-        MapCounts("component", LEVELS, MIN_AREAS, counts.by_level)
-    with pytest.raises(ValueError, match="by_level: expected"):
-        MapCounts("total", LEVELS, MIN_AREAS, counts.by_level[..., 1:])
-    with pytest.raises(ValueError, match="not on the lattice"):
-        row_stats(Selection((26,), (0,)), counts)
+        select(sweep, rows=np.array([], dtype=int))
+    with pytest.raises(ConfigError, match="mean over maps, not for 'global_dice'"):
+        select(replace(sweep, metric=GlobalDice()), np.ones((4, 1)), criterion="expected_dice")
+    with pytest.raises(ValueError, match="swept: expected"):
+        replace(sweep, thresholds=THRESHOLDS[:2])
+    with pytest.raises(ValueError, match="swept: expected"):
+        replace(sweep, swept=None)
+    with pytest.raises(ValueError, match="histogram: expected"):
+        replace(sweep, histogram=sweep.histogram[..., 1:])
+    with pytest.raises(ValueError, match="not among the searched values"):
+        sweep.evaluate(Selection((26,), (0,)))
     with pytest.raises(OofMismatch, match="has a gate"):
-        row_stats(Selection((25,), (0,), (0.5,)), counts)
+        sweep.evaluate(Selection((25,), (0,), (0.5,)))
 
 
 def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
@@ -305,14 +323,14 @@ def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
     rng = np.random.default_rng(5)
     fold = np.repeat([0, 1, -1], [20, 20, 5])
     empty = rng.random((45, 1)) < 0.5
-    counts = made_up(np.where(empty[..., None, None], 0.0, flat([0.8] * 5, count=45)), empty)
+    sweep = made_up(np.where(empty[..., None, None], 0.0, flat([0.8] * 5, count=45)), empty)
     shown = []
 
     def knows_what_it_was_shown(rows):
         shown.append(rows.copy())
         return np.where(rows[:, None], np.where(empty, 0.1, 0.9), 0.5)
 
-    result = cross_fitted(counts, fold, knows_what_it_was_shown)
+    result = cross_fitted(sweep, fold, knows_what_it_was_shown)
     assert sorted((s[fold == 0].any(), s[fold == 1].any()) for s in shown) == [
         (False, True),
         (True, False),
@@ -324,6 +342,6 @@ def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
     # Unseen, every row gets 0.5: kept or emptied alike, never told apart.
     for f in (0, 1):
         own = empty[fold == f]
-        assert result.rows[fold == f].mean() == pytest.approx(0.8 * (~own).mean()) or result.rows[
+        assert result.map_scores[fold == f].mean() == pytest.approx(0.8 * (~own).mean()) or result.map_scores[
             fold == f
         ].mean() == pytest.approx(own.mean())

@@ -22,7 +22,7 @@ from skyfold.blending.search import (
 from skyfold.blending.uncertain_pixels import screen
 from skyfold.config.blend import WeightsConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.segmentation import METRICS
+from skyfold.metrics.segmentation import GlobalDice, GlobalIoU, MeanDice, MeanIoU
 
 THRESHOLDS = np.array([60, 100, 127, 150, 200])
 
@@ -58,8 +58,8 @@ def blended(arrays, parts):
 def score_of_whole_maps(arrays, parts, thresholds, truth, valid, metric, rows=None):
     """The score of the blend as it is stored, from whole maps: a threshold a class."""
     masks = blended(arrays, parts) > np.asarray(thresholds)
-    stats = METRICS[metric]().stats(target=truth, pred=masks, valid=valid)
-    return METRICS[metric]().score(stats if rows is None else stats[rows])
+    stats = metric.stats(target=truth, pred=masks, valid=valid)
+    return metric.score(stats if rows is None else stats[rows])
 
 
 def best_over_thresholds(arrays, parts, truth, valid, metric):
@@ -122,7 +122,7 @@ def test_counts_of_more_pixels_than_a_block():
     np.testing.assert_array_equal(both[:, 0], (masks & truth[maps.rows]).sum(axis=(1, 2)))
 
 
-@pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
+@pytest.mark.parametrize("metric", [MeanDice(), MeanIoU(), GlobalDice(), GlobalIoU()])
 @given(case=ensembles())
 @settings(deadline=None, max_examples=15)
 def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
@@ -147,11 +147,11 @@ def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
 def test_hill_climbing_and_slsqp_end_no_lower_than_equal_weights(case):
     arrays, truth, valid = case
     maps = screened(arrays, truth, valid)
-    equal = best_over_thresholds(arrays, np.ones(len(arrays)), truth, valid, "mean_dice")
+    equal = best_over_thresholds(arrays, np.ones(len(arrays)), truth, valid, MeanDice())
     for climb in (hill_climb, slsqp):
-        chosen = climb(maps, "mean_dice", *everything(maps))
+        chosen = climb(maps, MeanDice(), *everything(maps))
         assert chosen.score >= equal - 1e-12
-        again = score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, "mean_dice")
+        again = score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, MeanDice())
         assert again == pytest.approx(chosen.score, abs=1e-12)
 
 
@@ -171,8 +171,8 @@ def partly_right(rows=12, seed=0):
 def test_noise_gets_little_weight_and_the_blend_beats_its_best_member(method):
     arrays, truth = partly_right()
     maps = screened(arrays, truth)
-    chosen = search(maps, WeightsConfig(search=method), "mean_dice")
-    singles = [best_over_thresholds(arrays, row, truth, None, "mean_dice") for row in np.eye(4)]
+    chosen = search(maps, WeightsConfig(search=method), MeanDice())
+    singles = [best_over_thresholds(arrays, row, truth, None, MeanDice()) for row in np.eye(4)]
     assert chosen.score > max(singles) + 0.02
     assert chosen.blend_weights[3] < 0.15
     assert sum(chosen.blend_weights) == pytest.approx(1.0)
@@ -181,20 +181,20 @@ def test_noise_gets_little_weight_and_the_blend_beats_its_best_member(method):
 
 def test_identical_copies_and_a_single_member_score_as_that_member():
     arrays, truth = partly_right()
-    single = best_over_thresholds(arrays[:1], [1], truth, None, "mean_dice")
+    single = best_over_thresholds(arrays[:1], [1], truth, None, MeanDice())
     for members in (arrays[:1], [arrays[0]] * 3):
         maps = screened(members, truth)
         for method in ("greedy", "hill_climb", "slsqp"):
-            assert search(maps, WeightsConfig(search=method), "mean_dice").score == pytest.approx(single, abs=1e-12)
+            assert search(maps, WeightsConfig(search=method), MeanDice()).score == pytest.approx(single, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ["greedy", "hill_climb"])
 def test_batches_of_moves_change_nothing(method, monkeypatch):
     arrays, truth = partly_right()
     maps = screened(arrays, truth)
-    whole = search(maps, WeightsConfig(search=method), "mean_dice")
+    whole = search(maps, WeightsConfig(search=method), MeanDice())
     monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(THRESHOLDS))
-    assert search(maps, WeightsConfig(search=method), "mean_dice") == whole
+    assert search(maps, WeightsConfig(search=method), MeanDice()) == whole
 
 
 def test_bags_draw_whole_groups_and_are_averaged(monkeypatch):
@@ -208,7 +208,7 @@ def test_bags_draw_whole_groups_and_are_averaged(monkeypatch):
         return greedy(maps, metric, use, members, 3)
 
     monkeypatch.setattr(searching, "_search_once", spy)
-    chosen = search(maps, WeightsConfig(bags=5, steps=3), "mean_dice", groups=groups, seed=1)
+    chosen = search(maps, WeightsConfig(bags=5, steps=3), MeanDice(), groups=groups, seed=1)
     assert len(seen) == 5
     for use, members in seen:
         assert len(members) == 3
@@ -227,9 +227,9 @@ def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
         maps = screened(arrays, target)
 
         def choose(use, maps=maps):
-            return search(maps, WeightsConfig(steps=6, bags=2), "mean_dice", use=use, seed=3)
+            return search(maps, WeightsConfig(steps=6, bags=2), MeanDice(), use=use, seed=3)
 
-        results.append(cross_fitted_weights(maps, fold[maps.rows], "mean_dice", choose))
+        results.append(cross_fitted_weights(maps, fold[maps.rows], MeanDice(), choose))
     assert results[0].by_fold[1] == results[1].by_fold[1]
     assert results[0].by_fold[0] != results[1].by_fold[0]
 
@@ -239,10 +239,10 @@ def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others(
     fold = np.arange(12) % 3
     maps = screened(arrays, truth)
     result = cross_fitted_weights(
-        maps, fold[maps.rows], "mean_dice", lambda use: search(maps, WeightsConfig(steps=5), "mean_dice", use=use)
+        maps, fold[maps.rows], MeanDice(), lambda use: search(maps, WeightsConfig(steps=5), MeanDice(), use=use)
     )
     scores = [
-        score_of_whole_maps(arrays, one.parts, one.thresholds, truth, None, "mean_dice", fold == f)
+        score_of_whole_maps(arrays, one.parts, one.thresholds, truth, None, MeanDice(), fold == f)
         for f, one in result.by_fold.items()
     ]
     assert result.cross_fitted == pytest.approx(np.mean(scores))
@@ -290,11 +290,11 @@ def test_too_little_to_choose_on_is_refused():
     arrays, truth = partly_right(rows=2)
     maps = screened(arrays, truth)
     with pytest.raises(OofMismatch, match="no rows to search"):
-        search(maps, WeightsConfig(), "mean_dice", use=np.zeros(2, dtype=bool))
+        search(maps, WeightsConfig(), MeanDice(), use=np.zeros(2, dtype=bool))
     with pytest.raises(OofMismatch, match="2 folds or more"):
-        cross_fitted_weights(maps, np.zeros(2, dtype=int), "mean_dice", lambda use: None)
+        cross_fitted_weights(maps, np.zeros(2, dtype=int), MeanDice(), lambda use: None)
     many = [np.zeros((1, 1, 1, 1), dtype=np.uint8)] * 258
     maps = screened(many, np.ones((1, 1, 1, 1), dtype=bool))
     for climb in (hill_climb, slsqp):
         with pytest.raises(ConfigError, match="fewer than the 258 runs"):
-            climb(maps, "mean_dice", *everything(maps))
+            climb(maps, MeanDice(), *everything(maps))

@@ -18,10 +18,10 @@ from timing import Line, Work, growth, ratios, under
 from skyfold.compiled import compiled
 from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.postprocess.dice_sweep import dice_surface
+from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.threshold_sweep import measure, threshold_grid
-from skyfold.postprocess.triplet import triplet_surface
+from skyfold.postprocess.map_arrays import Maps
+from skyfold.postprocess.sweep_maps import measure, sweep_maps, threshold_grid
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 from speed.maps import cloud_masks, probabilities
@@ -87,7 +87,9 @@ def _against_peers(prob: np.ndarray, truth: np.ndarray, kind: str, *, rounds: in
 
 
 def _ours(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    return dice_surface(prob, truth, levels=levels, min_areas=MIN_AREAS, workers=1)
+    both, pred = np.moveaxis(component_counts(prob, truth, thresholds=levels, min_areas=MIN_AREAS, workers=1), 2, 0)
+    true = np.array([np.count_nonzero(np.moveaxis(one, -1, 0).copy(), axis=(1, 2)) for one in truth])
+    return MeanDice().of_counts(both, pred, true[:, :, None, None]).astype(np.float32).swapaxes(2, 3)
 
 
 def _strongest(prob: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -171,18 +173,23 @@ def _dice(first: np.ndarray, second: np.ndarray) -> float:
 
 def _triplets(prob: np.ndarray, truth: np.ndarray, *, rounds: int, quick: bool) -> Line:
     """All triplets at once from counts, against applying them one by one; the peer applies a few of them."""
-    lattice_ = np.union1d(TOPS, BOTTOMS)
-    every = len(lattice_) ** 2 * len(COUNTS) * prob.shape[0] * prob.shape[3]
+    grid = np.union1d(TOPS, BOTTOMS)
+    every = len(grid) ** 2 * len(COUNTS) * prob.shape[0] * prob.shape[3]
+    rows = np.arange(len(prob))
 
     def ours() -> np.ndarray:
-        return triplet_surface(prob, truth, levels=lattice_, min_counts=COUNTS, workers=1)
+        """Dice, float32 (n, K, P, M, T): top threshold x count x threshold."""
+        sweep = sweep_maps(Maps(prob, truth), MeanDice(), rule="triplet", thresholds=grid, min_areas=COUNTS)
+        dice = np.empty((len(prob), sweep.classes, len(grid), len(COUNTS), len(grid)), dtype=np.float32)
+        for k, m in np.ndindex(sweep.classes, len(COUNTS)):
+            kept = sweep.kept(rows, k, m)[:, :, None]
+            dice[:, k, :, m] = np.where(kept, sweep.scores(rows, k, m)[:, None], sweep.empty[:, k, None, None])
+        return dice
 
     tried = [
         (int(top), int(count), int(bottom)) for top in TOPS[::15] for count in COUNTS[::4] for bottom in BOTTOMS[::17]
     ]
-    places = [
-        (*np.searchsorted(lattice_, (top, bottom)), np.searchsorted(COUNTS, count)) for top, count, bottom in tried
-    ]
+    places = [(*np.searchsorted(grid, (top, bottom)), np.searchsorted(COUNTS, count)) for top, count, bottom in tried]
 
     def one_by_one() -> np.ndarray:
         return np.stack([_triplet_dice(prob, truth, *triplet) for triplet in tried])

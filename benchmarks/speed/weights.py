@@ -16,6 +16,7 @@ from timing import Line, Work, growth, ratios
 from skyfold.blending.mask_counts import cuts_of
 from skyfold.blending.search import greedy
 from skyfold.blending.uncertain_pixels import screen
+from skyfold.metrics.segmentation import MeanDice
 from speed.maps import probabilities, truth_masks
 
 MODELS, STEPS = 10, 25
@@ -58,7 +59,7 @@ def lines(*, quick: bool) -> list[Line]:
 
 def ours(arrays: list[np.ndarray], truth: np.ndarray, thresholds: np.ndarray, steps: int) -> tuple[int, ...]:
     maps = screen(arrays, truth, rows=np.arange(len(truth)), thresholds=thresholds)
-    return greedy(maps, "mean_dice", np.ones(len(truth), dtype=bool), np.arange(len(arrays)), steps).parts
+    return greedy(maps, MeanDice(), np.ones(len(truth), dtype=bool), np.arange(len(arrays)), steps).parts
 
 
 def whole(arrays: list[np.ndarray], truth: np.ndarray, thresholds: np.ndarray, steps: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -81,7 +81,8 @@ class Predictions:
 class Metric(Protocol):
     """A contest's metric, computed from per-sample sufficient statistics.
 
-    Scores of chunks, folds, groups and bootstrap draws all come from `score` of a selection of rows.
+    Scores of chunks, folds, groups and bootstrap draws all come from `score` of a selection of rows. K may be any
+    number of classes: thresholds are chosen for one class at a time.
     """
 
     @property
@@ -91,11 +92,41 @@ class Metric(Protocol):
     def greater_is_better(self) -> bool: ...
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        """target, pred (n, H, W, K) or (n, L, H, W, K); valid the same without K. Returns float64 (n, S)."""
+        """target, pred (n, H, W, K), forecasts (n, H, W, L); valid the same without the last axis: pixels that count.
+
+        Returns float64 (n, S).
+        """
         ...
 
     def score(self, stats: np.ndarray) -> float:
-        """stats (n, S), the rows of any selection of samples. Returns the contest's figure."""
+        """stats (n, S), the rows of any selection of samples. Returns the contest's score."""
+        ...
+
+
+@runtime_checkable
+class RowMetric(Metric, Protocol):
+    """A metric whose score follows from one number per row, so that searches and bootstrap draws only add numbers up.
+
+    pooled: "each", the score is the mean of `per_row`; "samples", it is `per_row` of the sum of the rows.
+    """
+
+    @property
+    def pooled(self) -> Literal["each", "samples"]: ...
+
+    def per_row(self, stats: np.ndarray) -> np.ndarray:
+        """Score of each row by itself, float64 (n,)."""
+        ...
+
+
+@runtime_checkable
+class CountMetric(RowMetric, Protocol):
+    """A function of the pixel counts of each map, averaged over classes: searched exactly, by counts only.
+
+    Its `stats` are the counts, (n, 3K): K columns each of pixels in both masks, in the predicted and in the true mask.
+    """
+
+    def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Score of single maps, float64, elementwise; counts of any one shape (or broadcast to one)."""
         ...
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from skyfold.blending.mask_counts import NOBODY, add_parts, count_masks, cuts_of
 from skyfold.blending.uncertain_pixels import ScreenedMaps, UncertainPixels
 from skyfold.config.blend import WeightsConfig
 from skyfold.errors import ConfigError, OofMismatch
+from skyfold.types import CountMetric
 
-MapMetric = Literal["mean_dice", "mean_iou", "global_dice", "global_iou"]
 FINEST = 100  # a hundredth of the weight is the smallest that hill climbing and SLSQP give
 STAY = np.array([[0, 0, 0]])  # the move that changes nothing
 COUNTS_AT_ONCE = 2_000_000  # rows x moves x thresholds, each of some 50 bytes
@@ -74,7 +73,7 @@ def search_thresholds(config: WeightsConfig) -> np.ndarray:
 def search(
     maps: ScreenedMaps,
     config: WeightsConfig,
-    metric: MapMetric,
+    metric: CountMetric,
     *,
     use: np.ndarray | None = None,
     groups: np.ndarray | None = None,
@@ -102,11 +101,11 @@ def search(
 
 
 def cross_fitted_weights(
-    maps: ScreenedMaps, fold: np.ndarray, metric: MapMetric, search_on: Callable[[np.ndarray], SearchedWeights]
+    maps: ScreenedMaps, fold: np.ndarray, metric: CountMetric, search_on: Callable[[np.ndarray], SearchedWeights]
 ) -> CrossFittedWeights:
     """Search on all screened rows, and for every fold on the others. search_on: called with bool (n,), rows to use.
 
-    fold: int (n,), of the screened rows, -1: in none. A global metric is scored over all folds together. Raises
+    fold: int (n,), of the screened rows, -1: in none. A pooled metric is scored over all folds together. Raises
     OofMismatch for fewer than 2 folds.
     """
     folds = [int(f) for f in np.unique(fold) if f != -1]
@@ -119,7 +118,9 @@ def cross_fitted_weights(
     return CrossFittedWeights(searched, by_fold, _mean_score(in_sample, metric), _mean_score(together, metric))
 
 
-def greedy(maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, members: np.ndarray, steps: int) -> SearchedWeights:
+def greedy(
+    maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, members: np.ndarray, steps: int
+) -> SearchedWeights:
     """Add the member, of `members`, that scores best with those added before, `steps` times; the best of all steps.
 
     Of equal candidates the first is taken, of equal steps the earliest, so that the weights stay simple.
@@ -137,7 +138,7 @@ def greedy(maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, members: np.n
     return best
 
 
-def hill_climb(maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, members: np.ndarray) -> SearchedWeights:
+def hill_climb(maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, members: np.ndarray) -> SearchedWeights:
     """From equal weights, move weight between the two members that gain most by it; halve the step where none does."""
     start = np.zeros(maps.members, dtype=np.int64)
     start[members] = _equal_parts(len(members))
@@ -158,7 +159,7 @@ def hill_climb(maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, members: 
     return best
 
 
-def slsqp(maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, members: np.ndarray) -> SearchedWeights:
+def slsqp(maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, members: np.ndarray) -> SearchedWeights:
     """Maximise the correlation of the blend with the ground truth by sequential quadratic programming.
 
     Over the uncertain pixels of each class; the squared correlations are averaged over classes. All that is needed of
@@ -221,21 +222,18 @@ def counts_at(maps: ScreenedMaps, searched: SearchedWeights, rows: np.ndarray) -
     return np.array(columns, dtype=np.int64).transpose(1, 2, 0)
 
 
-def score_of_counts(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: MapMetric) -> np.ndarray:
-    """Score over axis 0, the maps of one class, from counts of pixels; 1 where mask and ground truth are both empty."""
-    if metric in ("global_dice", "global_iou"):
+def score_of_counts(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: CountMetric) -> np.ndarray:
+    """Score over axis 0, the maps of one class, from counts of pixels."""
+    if metric.pooled == "samples":
         both, pred, target = (count.sum(axis=0, keepdims=True, dtype=np.int64) for count in (both, pred, target))
-    iou = metric in ("mean_iou", "global_iou")
-    part = both if iou else 2 * both
-    whole = pred + target - both if iou else pred + target
-    mean: np.ndarray = np.where(whole == 0, 1.0, part / np.maximum(whole, 1)).mean(axis=0)
+    mean: np.ndarray = metric.of_counts(both, pred, target).mean(axis=0)
     return mean
 
 
 class _SearchState:
     """Weights that are being changed: their parts and, for every class, the weighted sum of each uncertain pixel."""
 
-    def __init__(self, maps: ScreenedMaps, metric: MapMetric, use: np.ndarray, parts: np.ndarray) -> None:
+    def __init__(self, maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, parts: np.ndarray) -> None:
         self.maps, self.metric, self.rows = maps, metric, np.flatnonzero(use)
         self.parts = parts.copy()
         self.sums = [weighted_sums(pixels, parts) for pixels in maps.classes]
@@ -271,14 +269,14 @@ class _SearchState:
 
 
 def _search_once(
-    maps: ScreenedMaps, config: WeightsConfig, metric: MapMetric, use: np.ndarray, members: np.ndarray
+    maps: ScreenedMaps, config: WeightsConfig, metric: CountMetric, use: np.ndarray, members: np.ndarray
 ) -> SearchedWeights:
     if config.search == "greedy":
         return greedy(maps, metric, use, members, config.steps)
     return (hill_climb if config.search == "hill_climb" else slsqp)(maps, metric, use, members)
 
 
-def _at_best_thresholds(maps: ScreenedMaps, metric: MapMetric, parts: np.ndarray, use: np.ndarray) -> SearchedWeights:
+def _at_best_thresholds(maps: ScreenedMaps, metric: CountMetric, parts: np.ndarray, use: np.ndarray) -> SearchedWeights:
     state = _SearchState(maps, metric, use, parts)
     scores, thresholds = state.scores_after(STAY)
     return state.result(scores[0], thresholds[0])
@@ -294,16 +292,16 @@ def _equal_parts(members: int) -> int:
     return max(1, FINEST // members)
 
 
-def _covariance(pixels: UncertainPixels, rows: np.ndarray, members: np.ndarray, metric: MapMetric) -> np.ndarray:
+def _covariance(pixels: UncertainPixels, rows: np.ndarray, members: np.ndarray, metric: CountMetric) -> np.ndarray:
     """Covariance of the members' values and, last, the ground truth over the uncertain pixels, float64 (M + 1, M + 1).
 
-    For the mean over maps a map's pixels weigh the less the more there are of them, as in its Dice.
+    For a mean over maps a map's pixels weigh the less the more there are of them, as in its Dice.
     """
     products, sums, count = np.zeros((len(members) + 1,) * 2), np.zeros(len(members) + 1), 0.0
     for i in rows:
         values, truth = pixels.row(int(i))
         together = np.concatenate([values[members] / np.float32(255), truth[None]], dtype=np.float32)
-        weight = 1.0 if metric.startswith("global") else 1.0 / (1.0 + pixels.target[i] + values.shape[1])
+        weight = 1.0 if metric.pooled == "samples" else 1.0 / (1.0 + pixels.target[i] + values.shape[1])
         products += weight * (together @ together.T)
         sums += weight * together.sum(axis=1, dtype=np.float64)
         count += weight * values.shape[1]
@@ -319,6 +317,6 @@ def _middle_of_best(by_threshold: np.ndarray) -> np.ndarray:
     return np.array([place[(len(place) - 1) // 2] for place in places])
 
 
-def _mean_score(counts: np.ndarray, metric: MapMetric) -> float:
+def _mean_score(counts: np.ndarray, metric: CountMetric) -> float:
     both, pred, target = counts
     return float(score_of_counts(both, pred, target, metric).mean())

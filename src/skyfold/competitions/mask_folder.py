@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from skyfold.config.options import one_of
 from skyfold.data.images import THREADS, ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
-from skyfold.metrics.segmentation import METRICS
+from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.progress import Progress
 from skyfold.submission.formats import RleTable, read_table
-from skyfold.types import ArraySequence, IntPair, Metric, Samples
+from skyfold.types import ArraySequence, IntPair, Samples
 
 
 class Groups(Strict):
@@ -70,7 +70,7 @@ class MaskFolder(Contest):
             classes=tuple(self._table.classes),
             grid=size,
             unit="probability",
-            metric=cast(Metric, METRICS[self.metric]()),
+            metric=named_metric(self.metric),
             submission=files.submission,
             load=files.load,
             check=files.check,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_serializer, field_validator, model_validator
 
+from skyfold import plugins
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
 from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict
@@ -15,24 +16,32 @@ FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
 
 
 class PostprocessConfig(Strict):
-    """thresholds: how many lattice levels are searched; min_areas: pixels on the competition's grid, searched too.
+    """thresholds: how many are searched; min_areas: pixels on the competition's grid, searched too.
 
-    rule: "component" drops small components, "total" empties a small mask, "triplet" empties a mask that has too few
-    pixels above a second, higher threshold (`min_areas` are then their counts).
+    rule: a module of `skyfold.postprocess.rules`: "component" drops small components, "total" empties a small mask,
+    "triplet" empties a mask that has too few pixels above a second, higher threshold (`min_areas` are their counts).
     gate_criterion: how the classifier's threshold per class is chosen; gate_target: the precision or recall to reach,
     for the criteria of these names. gate_input: the probability that is thresholded, the classifier's only, or a
     logistic regression on it and on the blend's most probable pixels ("stacked").
     """
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
-    min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    rule: Literal["component", "total", "triplet"] = "component"
+    min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=255)] = (0,)
+    rule: str = "component"
     gate_criterion: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
     gate_target: Fraction | None = None
     gate_input: Literal["classifier", "stacked"] = "stacked"
 
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        known = plugins.names("postprocess.rules")
+        if rule not in known:
+            raise ValueError(f"no such rule{plugins.nearest(rule, known)}. Rules: {', '.join(known)}")
+        return rule
+
     @model_validator(mode="after")
-    def _wanted(self) -> PostprocessConfig:
+    def _has_target(self) -> PostprocessConfig:
         if self.gate_criterion in ("precision", "recall") and self.gate_target is None:
             raise ValueError(
                 f"gate_criterion: {self.gate_criterion} needs gate_target, the {self.gate_criterion} to reach"
@@ -113,9 +122,10 @@ class BlendConfig(Strict):
         """What is merged is cut at one half, where its classes part."""
         if not isinstance(given, dict) or given.get("merge") is None:
             return given
-        if given.get("postprocess") is not None:
+        final = PostprocessConfig(thresholds=1)
+        if given.get("postprocess") not in (None, final, final.model_dump(mode="json")):
             raise ValueError("postprocess: thresholds and areas would undo what merge: decides; leave it off")
-        return {**given, "postprocess": PostprocessConfig(thresholds=1)}
+        return {**given, "postprocess": final}
 
     @field_validator("weights", mode="before")
     @classmethod

@@ -1,19 +1,18 @@
-"""How sure a score is: percentile intervals from samples drawn with replacement, one by one or by whole groups.
+"""Bootstrap confidence intervals: percentiles of scores of samples drawn with replacement, one by one or by group.
 
-Only the metric's counts per sample are drawn, never pixels. A metric with `per_row` is the mean of it over rows or,
-where its `pooled` is "samples", what it gives of the sum of all rows. Samples that resemble each other (one radar
-event, one scene) belong in one group, or the interval comes out too narrow.
+Only the metric's statistics per sample are drawn, never pixels; a `RowMetric` is scored from sums, any other draw by
+draw. Samples that resemble each other (one radar event, one scene) belong in one group, or the interval is too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.types import Metric
+from skyfold.types import Metric, RowMetric
 
 CHUNK_NUMBERS = 4_000_000
 
@@ -70,12 +69,11 @@ def _draw_scores(
     labels = np.arange(count) if groups is None else _numbered(groups)
     if not count or len(labels) != count or draws < 1:
         raise ValueError(f"expected rows to draw from and a group for each; got {count} rows, {len(labels)} groups")
-    per_row: Callable[[np.ndarray], np.ndarray] | None = getattr(metric, "per_row", None)
-    if per_row is None:
+    if not isinstance(metric, RowMetric):
         return _scores_of_draws(metric, tables, labels, draws, rng)
-    if getattr(metric, "pooled", "each") == "samples":
-        return _pools_of_draws(per_row, tables, labels, draws, rng)
-    return _means_of_draws([per_row(table) for table in tables], labels, draws, rng)
+    if metric.pooled == "samples":
+        return _pools_of_draws(metric, tables, labels, draws, rng)
+    return _means_of_draws([metric.per_row(table) for table in tables], labels, draws, rng)
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
@@ -96,11 +94,7 @@ def _means_of_draws(values: list[np.ndarray], labels: np.ndarray, draws: int, rn
 
 
 def _pools_of_draws(
-    per_row: Callable[[np.ndarray], np.ndarray],
-    tables: list[np.ndarray],
-    labels: np.ndarray,
-    draws: int,
-    rng: np.random.Generator,
+    metric: RowMetric, tables: list[np.ndarray], labels: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Where the score is that of the sums over rows, a draw needs only the sums of each group drawn."""
     groups = int(labels.max()) + 1
@@ -110,7 +104,7 @@ def _pools_of_draws(
     scores = []
     for chunk in _drawn_groups(groups, draws, rng):
         times = np.stack([np.bincount(drawn, minlength=groups) for drawn in chunk]).astype(np.float64)
-        scores.append([per_row(times @ own) for own in sums])
+        scores.append([metric.per_row(times @ own) for own in sums])
     return np.concatenate(scores, axis=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,7 @@ class MeanOfMaps:
     """Statistics are the scores themselves, (n, K), one per image and class."""
 
     name: str = "mean_of_maps"
+    pooled: Literal["each", "samples"] = "each"
     greater_is_better: bool = True
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:

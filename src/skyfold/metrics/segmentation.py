@@ -1,18 +1,21 @@
-"""How predicted masks agree with the truth: Dice, IoU and pixel accuracy, from counts of pixels.
+"""Dice, IoU and pixel accuracy of masks, computed from pixel counts.
 
-Every metric turns a sample into a few counts (`stats`) and a selection of such rows into its figure (`score`), so that
-chunks, folds and bootstrap draws never look at the pixels again. Pixels that `valid` calls undefined count nowhere.
+Every metric turns a sample into a few counts (`stats`) and a selection of such rows into a score (`score`): chunks,
+folds and bootstrap draws never read the pixels again. Pixels outside `valid` are not counted. To add a metric, write a
+class here and name it in METRICS; `skyfold.types` says what a metric offers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from skyfold.errors import InvalidSubmission
-from skyfold.metrics.segment_overlap import overlap_counts
-from skyfold.rle.segments import Segments
+from skyfold.errors import ConfigError, InvalidSubmission
+from skyfold.plugins import nearest
+from skyfold.types import Metric
 
 LONGEST_UINT8_SUM = 255
 
@@ -26,104 +29,107 @@ def dice_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None
     >>> dice_score(target=mask, pred=~mask | mask).round(3).tolist()
     [[0.667]]
     """
-    return MeanDice().per_class(MeanDice().stats(target=target, pred=pred, valid=valid))
+    return MeanDice().per_class(_pixel_counts(target, pred, valid))
 
 
 def iou_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Intersection over union per image and class; 1.0 where both masks are empty. Arrays as for `dice_score`."""
-    return MeanIoU().per_class(MeanIoU().stats(target=target, pred=pred, valid=valid))
+    return MeanIoU().per_class(_pixel_counts(target, pred, valid))
 
 
-class _Overlap:
-    """What Dice and IoU have in common. stats: (n, 3K) pixels in both masks, in the predicted, in the true one."""
+@dataclass(frozen=True)
+class _RowMetric:
+    """Score of a metric that is known from its rows (see `skyfold.types.RowMetric`)."""
 
-    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        return _overlap_counts(target, pred, valid)
-
-    def stats_of_segments(
-        self, *, target: Segments, pred: Segments, classes: int, valid: Segments | None = None
-    ) -> np.ndarray:
-        """As `stats`, of the segments of n * K masks and, where not all pixels count, of n masks of those that do."""
-        return overlap_counts(target, pred, valid, classes)
-
-
-class _MeanOverlap(_Overlap):
-    """A mean over image x class of what `per_class` says of each."""
-
-    def per_class(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n, K)."""
-        raise NotImplementedError
+    name: str
+    pooled: Literal["each", "samples"] = "each"
+    greater_is_better: bool = True
 
     def per_row(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n,), whose mean is the score."""
+        """float64 (n,)."""
+        raise NotImplementedError
+
+    def score(self, stats: np.ndarray) -> float:
+        """ValueError where there are no rows."""
+        if not len(stats):
+            raise ValueError("no samples to score")
+        rows = stats.sum(axis=0, keepdims=True) if self.pooled == "samples" else stats
+        return float(self.per_row(rows).mean())
+
+
+class OverlapMetric(_RowMetric):
+    """A metric of pixel counts: a subclass gives `of_counts`. stats: (n, 3K), see `skyfold.types.CountMetric`."""
+
+    def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Score of single maps, float64, elementwise."""
+        raise NotImplementedError
+
+    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        return _pixel_counts(target, pred, valid)
+
+    def per_class(self, stats: np.ndarray) -> np.ndarray:
+        """Score of each map by itself, float64 (n, K)."""
+        return self.of_counts(*np.split(stats, 3, axis=1))
+
+    def per_row(self, stats: np.ndarray) -> np.ndarray:
+        """Mean over the classes, float64 (n,)."""
         rows: np.ndarray = self.per_class(stats).mean(axis=1)
         return rows
 
-    def score(self, stats: np.ndarray) -> float:
-        return _mean_of_rows(self.per_row(stats))
-
 
 @dataclass(frozen=True)
-class MeanDice(_MeanOverlap):
-    """Mean of Dice over image x class, both empty = 1: the figure of "Understanding Clouds"."""
+class MeanDice(OverlapMetric):
+    """Mean Dice over images and classes, both empty = 1: the metric of "Understanding Clouds"."""
 
     name: str = "mean_dice"
-    greater_is_better: bool = True
 
-    def per_class(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n, K)."""
-        return _dice(*_thirds(stats))
+    def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+        total = pred + target
+        return np.where(total == 0, 1.0, 2.0 * both / np.maximum(total, 1.0))
 
 
 @dataclass(frozen=True)
-class MeanIoU(_MeanOverlap):
-    """Mean of intersection over union over image x class, both empty = 1."""
+class MeanIoU(OverlapMetric):
+    """Mean intersection over union over images and classes, both empty = 1."""
 
     name: str = "mean_iou"
-    greater_is_better: bool = True
 
-    def per_class(self, stats: np.ndarray) -> np.ndarray:
-        """float64 (n, K)."""
-        return _iou(*_thirds(stats))
+    def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+        union = pred + target - both
+        return np.where(union == 0, 1.0, both / np.maximum(union, 1.0))
 
 
 @dataclass(frozen=True)
-class GlobalDice(_Overlap):
-    """Dice of the pixels of all images taken together, per class, then the mean over classes.
+class GlobalDice(MeanDice):
+    """Dice of the pixels of all images together, per class, then the mean over classes.
 
-    A class that is nowhere, neither in the truth nor in the prediction, counts 1.
+    A class that appears nowhere, neither in the truth nor in the prediction, scores 1.
     """
 
     name: str = "global_dice"
-    greater_is_better: bool = True
-
-    def score(self, stats: np.ndarray) -> float:
-        return float(_dice(*_thirds(_sum_of_rows(stats))).mean())
+    pooled: Literal["each", "samples"] = "samples"
 
 
 @dataclass(frozen=True)
-class GlobalIoU(_Overlap):
-    """Intersection over union of the pixels of all images taken together, per class, then the mean (mIoU).
+class GlobalIoU(MeanIoU):
+    """Intersection over union of the pixels of all images together, per class, then the mean over classes (mIoU).
 
-    A class that is nowhere, neither in the truth nor in the prediction, counts 1.
+    A class that appears nowhere, neither in the truth nor in the prediction, scores 1.
     """
 
     name: str = "global_iou"
-    greater_is_better: bool = True
-
-    def score(self, stats: np.ndarray) -> float:
-        return float(_iou(*_thirds(_sum_of_rows(stats))).mean())
+    pooled: Literal["each", "samples"] = "samples"
 
 
 @dataclass(frozen=True)
-class PixelAccuracy:
-    """Share of the defined pixels of all images at which every class is predicted right.
+class PixelAccuracy(_RowMetric):
+    """Fraction of the valid pixels of all images at which every class is predicted right.
 
-    stats: (n, 2) pixels right, pixels defined. Where no pixel is defined the score is 1.
+    stats: (n, 2) pixels right, pixels valid. 1 where no pixel is valid.
     """
 
     name: str = "pixel_accuracy"
-    greater_is_better: bool = True
+    pooled: Literal["each", "samples"] = "samples"
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         target, pred = _masks(target, pred, valid)
@@ -131,12 +137,12 @@ class PixelAccuracy:
         defined = np.ones_like(right) if valid is None else valid
         return np.stack([(right & defined).sum(axis=(1, 2)), defined.sum(axis=(1, 2))], axis=1).astype(np.float64)
 
-    def score(self, stats: np.ndarray) -> float:
-        right, defined = _sum_of_rows(stats)[0]
-        return float(right / defined) if defined else 1.0
+    def per_row(self, stats: np.ndarray) -> np.ndarray:
+        right, defined = stats.T
+        return np.where(defined == 0, 1.0, right / np.maximum(defined, 1.0))
 
 
-METRICS = {
+METRICS: dict[str, Callable[[], Metric]] = {
     "mean_dice": MeanDice,
     "mean_iou": MeanIoU,
     "global_dice": GlobalDice,
@@ -145,7 +151,14 @@ METRICS = {
 }
 
 
-def _overlap_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+def named_metric(name: object) -> Metric:
+    """The metric `name` of METRICS; ConfigError, with the nearest name, where there is none."""
+    if not isinstance(name, str) or name not in METRICS:
+        raise ConfigError(f"metric '{name}'{nearest(str(name), list(METRICS))}. There are: {', '.join(METRICS)}.")
+    return METRICS[name]()
+
+
+def _pixel_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     target, pred = _masks(target, pred, valid)
     if valid is not None:
         target, pred = target & valid[..., None], pred & valid[..., None]
@@ -193,31 +206,3 @@ def _pixels(masks: np.ndarray) -> np.ndarray:
         by_column += strip.sum(axis=1, dtype=np.uint8)
     pixels: np.ndarray = by_column.sum(axis=1)
     return pixels
-
-
-def _thirds(stats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    both, pred, target = np.split(stats, 3, axis=1)
-    return both, pred, target
-
-
-def _dice(both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
-    total = pred + target
-    return np.where(total == 0, 1.0, 2.0 * both / np.maximum(total, 1.0))
-
-
-def _iou(both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
-    union = pred + target - both
-    return np.where(union == 0, 1.0, both / np.maximum(union, 1.0))
-
-
-def _sum_of_rows(stats: np.ndarray) -> np.ndarray:
-    if not len(stats):
-        raise ValueError("no samples to score")
-    total: np.ndarray = stats.sum(axis=0, keepdims=True)
-    return total
-
-
-def _mean_of_rows(rows: np.ndarray) -> float:
-    if not len(rows):
-        raise ValueError("no samples to score")
-    return float(rows.mean())

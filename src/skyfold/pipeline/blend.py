@@ -25,10 +25,10 @@ from skyfold.data.cache import with_packed_masks
 from skyfold.data.class_subset import with_classes, with_planes
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest, read_json, write_json
-from skyfold.pipeline.fit_blend import FittedCombination, fit_combination
-from skyfold.postprocess.evaluate import Evaluation, evaluate, write_rows
-from skyfold.postprocess.presence_stack import PresenceStack, fit_presence
-from skyfold.postprocess.threshold_sweep import measure
+from skyfold.pipeline.fit_blend import FittedCombination, check_blend, fit_combination
+from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
+from skyfold.postprocess.gate_stack import GateStack, fit_gate_stack
+from skyfold.postprocess.sweep_maps import measure
 from skyfold.progress import Progress
 from skyfold.store.alignment import require_aligned
 from skyfold.store.fingerprint import Fingerprint
@@ -90,7 +90,7 @@ def score_run(run_folder: Path, context: Context) -> JsonDict:
     evaluation = evaluate(sweep, context.folds, RUN_POSTPROCESS)
     scores = {**evaluation.scores(draws=1000, seed=0), "metric": context.competition.metric.name}
     record_scores(run_folder, scores)
-    write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, run.info.classes, evaluation.columns())
+    write_rows(run_folder / "rows.csv", run.oof.ids, context.folds, evaluation.columns(run.info.classes))
     return scores
 
 
@@ -112,11 +112,13 @@ def blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     OofMismatch where a run is missing, unfinished, of another config than its file has now, or not of these folds.
     """
     context = open_context(config.data, workspace)
+    classes, metric = context.competition.classes, context.competition.metric
+    check_blend(config, [(run.name, run.classes or classes) for run in config.runs], context.competition)
     runs = [read_member(run, context.folds, workspace) for run in config.runs]
     gate = read_member(config.classifier_gate, context.folds, workspace) if config.classifier_gate else None
     require_aligned(runs, gate, context.competition.grid, any_classes=config.merge is not None)
     for run in runs:
-        if not read_info(run.folder).scores.get("cv_cross_fitted"):
+        if read_info(run.folder).scores.get("metric") != metric.name:
             score_run(run.folder, context)
     fitted = fit_combination(config, runs, context.samples, context.folds, context.competition)
     blended = _store(config, fitted, runs, context, workspace)
@@ -131,8 +133,9 @@ def blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
             )
 
     result = _summary(config, runs, gate, fitted, blended, scored, context)
-    columns = {**scored.final.columns(), "before_gate": scored.before.cross.rows}
-    write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, blended.info.classes, columns)
+    before_gate = map_columns("before_gate", scored.before.cross.map_scores, classes)
+    columns = {**scored.final.columns(classes), **before_gate}
+    write_rows(blended.folder / "rows.csv", blended.oof.ids, context.folds, columns)
     write_json(blended.folder / "blend.json", result)
     record_scores(blended.folder, {**result["scores"]["final"], "metric": result["metric"]})
     return result
@@ -140,11 +143,11 @@ def blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A blend's evaluations without and with the gate, and the presence model the test part is gated with, if any."""
+    """A blend's evaluations without and with the gate, and the stacked gate of the test part, if any."""
 
     before: Evaluation
     final: Evaluation
-    stack: PresenceStack | None
+    stack: GateStack | None
 
 
 def _score(
@@ -158,15 +161,15 @@ def _score(
     if config.postprocess.gate_input == "classifier":
         final = evaluate(sweep, context.folds, config.postprocess, gate.oof.values[sweep.rows])
         return _Scored(before, final, None)
-    features = sweep.presence_features(gate.oof.values[sweep.rows])
+    features = sweep.gate_features(gate.oof.values[sweep.rows])
     present = ~sweep.empty
 
     def fitted(rows: np.ndarray) -> np.ndarray:
-        """Presence from a model that has seen `rows` alone, so that no fold is scored by one that knows it."""
-        return fit_presence(features[rows], present[rows]).probability(features)
+        """Probability by a model fitted on `rows` only, so that no fold is scored by one that was fitted on it."""
+        return fit_gate_stack(features[rows], present[rows]).probability(features)
 
     final = evaluate(sweep, context.folds, config.postprocess, fitted)
-    return _Scored(before, final, fit_presence(features, present))
+    return _Scored(before, final, fit_gate_stack(features, present))
 
 
 def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Folds) -> Evaluation:
@@ -176,6 +179,7 @@ def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Fold
         whole.cross,
         by_fold={**whole.cross.by_fold, fold: without.cross.by_fold[fold]},
         stats=np.where(in_fold[:, None], without.cross.stats, whole.cross.stats),
+        map_scores=np.where(in_fold[:, None], without.cross.map_scores, whole.cross.map_scores),
     )
     return replace(whole, cross=cross)
 
@@ -276,6 +280,7 @@ def _summary(
 ) -> JsonDict:
     before, final = scored.before, scored.final
     sweep, metric = before.sweep, context.competition.metric
+    best_of = max if metric.greater_is_better else min
     singles = {run.info.name: read_info(run.folder).scores for run in runs}
     draws, seed = max(config.bootstrap, 1), config.seed
 
@@ -284,9 +289,10 @@ def _summary(
         return {"value": interval.value, "low": interval.low, "high": interval.high}
 
     gains = {"gate": gain(final, before.cross.stats)} if gate else {}
-    baselines: JsonDict = {"all_empty": float(sweep.empty.mean())}
+    all_empty = sweep.all_empty()
+    baselines: JsonDict = {"all_empty": float(all_empty.mean())}
     if config.merge is None:
-        best = max(singles, key=lambda name: float(singles[name]["cv_at_0.5"]))
+        best = best_of(singles, key=lambda name: float(singles[name]["cv_at_0.5"]))
         best_run = next(run for run in runs if run.info.name == best)
         alone = _score(config, best_run.oof, None, context, best_run.folder).before
         if len(runs) > 1:
@@ -294,13 +300,14 @@ def _summary(
         if fitted.whole != Combination("mean") and len(runs) > 1:
             equal = _score(config, _lazily(Combination("mean"), runs), None, context).before
             gains["over_equal_weights"] = gain(before, equal.cross.stats)
-        gains["over_best_single_at_0.5"] = gain(final, alone.sweep.at_half_stats)
-        baselines |= {"best_single": best, "best_single_at_0.5": metric.score(alone.sweep.at_half_stats)}
+        gains["over_best_single_at_0.5"] = gain(final, alone.at_half[0])
+        baselines |= {"best_single": best, "best_single_at_0.5": metric.score(alone.at_half[0])}
     elif fitted.by_fold and fitted.whole.merge:
         largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", thresholds=None, order=None))
         gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, context).before.cross.stats)
     # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
-    oracle = np.maximum(before.cross.in_sample_rows, sweep.empty)
+    better = np.maximum if metric.greater_is_better else np.minimum
+    oracle = better(before.cross.in_sample_map_scores, all_empty)
     weights = fitted.whole.weights or (1.0,) * len(runs)
     return {
         "name": config.name,

@@ -95,7 +95,7 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
                 figures, note = _figures(model, folder, context, workspace), ""
                 if best:
                     figures = replace(figures, minutes=figures.minutes + _minutes_of(best.with_name("trials.csv")))
-                gain = None if first is None else _gain(folder, first, context.competition.metric.name)
+                gain = None if first is None else _gain(folder, first, context.competition.metric)
                 first = first or folder
         except (OofMismatch, ConfigError) as error:
             note = str(error)
@@ -191,7 +191,7 @@ def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[Fit
     return [(files, fit) for files in fits if (fit := files.result(fingerprint))]
 
 
-def _gain(folder: Path, first: Path, metric: str) -> Interval | None:
+def _gain(folder: Path, first: Path, metric: Metric) -> Interval | None:
     if not all((one / "rows.csv").is_file() for one in (folder, first)):
         return None
     return difference(folder / "rows.csv", first / "rows.csv", metric=metric)

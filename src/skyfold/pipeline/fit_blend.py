@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from skyfold.blending.merge import Merge, class_sources
 from skyfold.blending.recipe import Combination
-from skyfold.blending.search import MapMetric, cross_fitted_weights, search, search_thresholds
+from skyfold.blending.search import cross_fitted_weights, search, search_thresholds
 from skyfold.blending.stack import fit_stack, sample_pixels
 from skyfold.blending.uncertain_pixels import screen
 from skyfold.competition import Competition
 from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
 from skyfold.data.class_subset import require_one_class, with_planes
 from skyfold.errors import ConfigError
-from skyfold.postprocess.selection import HALF, select
-from skyfold.postprocess.threshold_sweep import SEARCHED, measure
+from skyfold.postprocess.select import check_criterion, select
+from skyfold.postprocess.selection import HALF
+from skyfold.postprocess.sweep_maps import measure
 from skyfold.progress import Progress
 from skyfold.store.folds import Folds
 from skyfold.store.runs import StoredRun
-from skyfold.types import JsonDict, Metric, Names, Predictions, Samples
+from skyfold.types import CountMetric, JsonDict, Metric, Names, Predictions, Samples
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,9 @@ class FittedCombination:
 def fit_combination(
     config: BlendConfig, runs: Sequence[StoredRun], samples: Samples, folds: Folds, competition: Competition
 ) -> FittedCombination:
-    """The combination that `config` asks for; ConfigError where the metric is none that can be searched, or the runs do
-    not know the classes that they should."""
+    """The combination that `config` asks for, which passed `check_blend`."""
     metric = competition.metric
     members = [(run.info.name, run.info.classes) for run in runs]
-    require_classes(config, members, competition.classes)
     if config.merge is not None:
         return _merging(merge_of(config, config.merge, members, competition.classes), runs, samples, folds, competition)
     if isinstance(config.weights, WeightsConfig):
@@ -67,8 +65,20 @@ def fit_combination(
     return FittedCombination(Combination(config.combine, config.weights), {})
 
 
-def require_classes(config: BlendConfig, members: Sequence[tuple[str, Names]], classes: tuple[str, ...]) -> None:
-    """Pass where runs of these names and classes make a blend of all `classes`; else ConfigError."""
+def check_blend(config: BlendConfig, members: Sequence[tuple[str, Names]], competition: Competition) -> None:
+    """ConfigError where runs of these names and classes make no blend of all classes, or the metric is none for it.
+
+    Needs no trained run, so that nothing is trained in vain.
+    """
+    metric, classes = competition.metric, competition.classes
+    counted = isinstance(metric, CountMetric) and metric.greater_is_better
+    if isinstance(config.weights, WeightsConfig) and not counted:
+        raise ConfigError(
+            f"weights: they are searched for scores of pixel counts, which '{metric.name}' is not. Give fixed weights "
+            "or leave them off, or let the metric offer `of_counts` (skyfold.types.CountMetric)."
+        )
+    if config.classifier_gate is not None:
+        check_criterion(metric, config.postprocess.gate_criterion)
     if config.merge is not None:
         merge_of(config, config.merge, members, classes)
         return
@@ -111,7 +121,7 @@ def _merging(
 
     def merging(without: int | None) -> Combination:
         use = np.flatnonzero(folds.fold[rows] != (-1 if without is None else without))
-        chosen = dict(zip(known, select(sweep.counts, rows=use, objective=sweep.objective).thresholds, strict=True))
+        chosen = dict(zip(known, select(sweep, rows=use).thresholds, strict=True))
         thresholds = tuple(chosen.get(k, HALF) for k in range(len(classes)))
         return Combination("mean", weights, merge=replace(merge, thresholds=thresholds))
 
@@ -153,9 +163,9 @@ def _searched(
     folds: Folds,
     metric: Metric,
 ) -> FittedCombination:
-    if metric.name not in SEARCHED or samples.targets is None:
-        raise ConfigError(f"weights are searched for the metrics {', '.join(SEARCHED)}, not '{metric.name}'.")
-    objective = cast(MapMetric, metric.name)
+    if samples.targets is None:
+        raise ConfigError("weights are searched on the training part, which has no targets here.")
+    assert isinstance(metric, CountMetric)
     rows = np.flatnonzero(folds.fold >= 0)
     with Progress("screening pixels", len(rows), "rows") as progress:
         maps = screen(
@@ -171,8 +181,8 @@ def _searched(
     crossed = cross_fitted_weights(
         maps,
         folds.fold[maps.rows],
-        objective,
-        lambda use: search(maps, how, objective, use=use, groups=groups, seed=config.seed),
+        metric,
+        lambda use: search(maps, how, metric, use=use, groups=groups, seed=config.seed),
     )
 
     def mean_of(parts: tuple[int, ...]) -> Combination:
@@ -200,7 +210,7 @@ def _voting(
 
     def voting(without: int | None) -> Combination:
         rows = np.flatnonzero(folds.fold[alone[0].rows] != (-1 if without is None else without))
-        thresholds = tuple(select(one.counts, rows=rows, objective=one.objective).thresholds for one in alone)
+        thresholds = tuple(select(one, rows=rows).thresholds for one in alone)
         return Combination("vote", weights, thresholds)
 
     return FittedCombination(voting(None), {fold: voting(fold) for fold in range(folds.k)})

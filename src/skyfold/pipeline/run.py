@@ -28,7 +28,7 @@ from skyfold.pipeline.blend import (
     score_run,
 )
 from skyfold.pipeline.experiment import run_table
-from skyfold.pipeline.fit_blend import require_classes
+from skyfold.pipeline.fit_blend import check_blend
 from skyfold.pipeline.forecasts import run_forecasts, table_of_run
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare
@@ -114,7 +114,7 @@ def _check_classes(config: AnyConfig, runs: tuple[RunConfig, ...], workspace: Wo
         blends = [row.blend for row in config.models if row.blend]
     for blended in blends:
         members = [(run.name, run.classes or competition.classes) for run in blended.runs]
-        require_classes(blended, members, competition.classes)
+        check_blend(blended, members, competition)
 
 
 def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:

@@ -11,15 +11,16 @@ import numpy as np
 from skyfold.competition import Competition, Truth
 from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
+from skyfold.metrics.segment_overlap import overlap_counts
 from skyfold.rle.segments import SegmentMasks, Segments
-from skyfold.types import ArraySequence
+from skyfold.types import ArraySequence, CountMetric
 
 CHUNK_PIXELS = 16 << 20
 
 
 @dataclass(frozen=True)
 class Scored:
-    """score, its bootstrap interval over images, and the figure of each class alone (where the metric has one)."""
+    """score, its bootstrap interval over images, and the score of each class (of metrics of pixel counts)."""
 
     score: float
     interval: Interval
@@ -46,14 +47,12 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     except OtherRows as error:
         raise OtherRows(f"{error}\nThe rows wanted are those of {_named(truth)}.") from None
     stats = prediction_stats(competition, known, pred)
-    per_class_of = getattr(competition.metric, "per_class", None)
-    per_class = (
-        {} if per_class_of is None else dict(zip(competition.classes, per_class_of(stats).mean(axis=0), strict=True))
-    )
+    metric, classes = competition.metric, competition.classes
+    counted = isinstance(metric, CountMetric)
     return Scored(
-        score=competition.metric.score(stats),
-        interval=bootstrap_interval(competition.metric, stats, draws=draws),
-        per_class={name: float(value) for name, value in per_class.items()},
+        score=metric.score(stats),
+        interval=bootstrap_interval(metric, stats, draws=draws),
+        per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
         images=len(stats),
     )
 
@@ -66,14 +65,11 @@ def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArrayS
     known = _read(competition, truth)
     if len(pred) != len(known.ids):
         raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
-    stats_of_segments = getattr(competition.metric, "stats_of_segments", None)
-    if stats_of_segments is not None and isinstance(known.targets, SegmentMasks) and isinstance(pred, SegmentMasks):
+    counted = isinstance(competition.metric, CountMetric)
+    if counted and isinstance(known.targets, SegmentMasks) and isinstance(pred, SegmentMasks):
         target = known.targets.segments
         valid = None if known.valid is None else _segments_of(known.valid, competition, target.order)
-        counted: np.ndarray = stats_of_segments(
-            target=target, pred=pred.segments, valid=valid, classes=len(competition.classes)
-        )
-        return counted
+        return overlap_counts(target, pred.segments, valid, len(competition.classes))
     parts = []
     for rows in _chunks(len(known.ids), competition):
         valid_masks = None if known.valid is None else np.stack([known.valid[i] for i in rows])

@@ -11,9 +11,8 @@ from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.pipeline.blend import read_blend
-from skyfold.postprocess.chain import apply
 from skyfold.postprocess.evaluate import features_of
-from skyfold.postprocess.presence_stack import PresenceStack
+from skyfold.postprocess.gate_stack import GateStack
 from skyfold.postprocess.selection import Selection
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import read_folds
@@ -36,8 +35,7 @@ class PostprocessedMasks:
 
     def __getitem__(self, index: int) -> np.ndarray:
         gate = None if self.gate_prob is None else self.gate_prob[index : index + 1]
-        masks: np.ndarray = apply(self.selection, self.values[index : index + 1], gate)[0]
-        return masks
+        return np.asarray(self.selection.apply(self.values[index : index + 1], gate)[0])
 
 
 def submission_names(config: BlendConfig) -> dict[str, str]:
@@ -62,10 +60,10 @@ def test_masks(config: BlendConfig, stage: str, workspace: Workspace) -> tuple[n
 
 
 def gate_probability(result: JsonDict, pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
-    """What the gate of a blend goes by, (n, K): the classifier's probability, or the stacked one that was fitted."""
+    """Probability that the gate thresholds, (n, K): the classifier's, or the stacked one that was fitted."""
     if result["presence_stack"] is None:
         return gate.values
-    return PresenceStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
+    return GateStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
 
 
 def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:

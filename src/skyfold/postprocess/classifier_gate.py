@@ -1,4 +1,4 @@
-"""Which classes of an image the classifier does not believe in, so that their masks are emptied."""
+"""Emptying of the masks of classes that an image-level classifier rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many pixels every map keeps at each pair of level and minimum area of a component, exactly and in one sweep.
+"""Pixels that every map keeps at each pair of threshold and minimum component area, exactly and in one sweep.
 
 Lowering the threshold only ever adds pixels, so the components of all thresholds come from one run of union-find that
 takes the pixels in descending order: a pixel joins the components it touches, and each component carries its area and
@@ -17,9 +17,9 @@ import numpy as np
 from numba import uint8, uint64
 
 from skyfold.compiled import compiled
-from skyfold.postprocess.map_arrays import check_lattice, check_maps, in_threads
+from skyfold.postprocess.map_arrays import check_grid, check_maps, in_threads
 
-MOST_MIN_AREAS = 255
+MAX_MIN_AREAS = 255
 
 # The eight neighbours as (row, column) steps, going round: NW, N, NE, E, SE, S, SW, W. In reading order NW, N, NE and W
 # come before the pixel in the middle.
@@ -32,27 +32,28 @@ def component_counts(
     target: np.ndarray,
     valid: np.ndarray | None = None,
     *,
-    levels: np.ndarray,
+    thresholds: np.ndarray,
     min_areas: np.ndarray,
     workers: int | None = None,
 ) -> np.ndarray:
     """int32 (n, K, 2, M, T): pixels kept of the truth [..., 0, m, t], and in all [..., 1, m, t].
 
-    Kept are the 8-connected components of prob > levels[t] that have min_areas[m] pixels or more.
+    Kept are the 8-connected components of prob > thresholds[t] that have min_areas[m] pixels or more.
     prob: uint8 (n, H, W, K), memory-mapped or strided as it may be; target: bool (n, H, W, K); valid: bool (n, H, W),
-    undefined pixels belong to no component. levels: (T,) ascending in 0..254; min_areas: (M,) ascending, at most 255 of
-    them, pixels >= 0. workers: threads, None: one a core.
+    other pixels belong to no component. thresholds: (T,) ascending in 0..254; min_areas: (M,) ascending, at most 255 of
+    them, pixels >= 0. workers: threads, None: one per core.
     """
     check_maps(prob, target, valid)
-    levels, min_areas = check_lattice(levels, 0, 254, "levels"), check_lattice(min_areas, 0, 2**31 - 1, "min_areas")
-    if len(min_areas) > MOST_MIN_AREAS:
-        raise ValueError(f"min_areas: at most {MOST_MIN_AREAS}, got {len(min_areas)}")
+    thresholds = check_grid(thresholds, 0, 254, "thresholds")
+    min_areas = check_grid(min_areas, 0, 2**31 - 1, "min_areas")
+    if len(min_areas) > MAX_MIN_AREAS:
+        raise ValueError(f"min_areas: at most {MAX_MIN_AREAS}, got {len(min_areas)}")
     count, height, width, classes = prob.shape
-    rank_of_value = np.searchsorted(levels, np.arange(256)).astype(np.uint8)
+    rank_of_value = np.searchsorted(thresholds, np.arange(256)).astype(np.uint8)
     reached = np.bincount(min_areas[min_areas <= height * width], minlength=height * width + 1)
     rank_of_area = np.cumsum(reached).astype(np.uint8)
     arc_steps = _arc_steps(row_step=width + 2)
-    counts = np.empty((count, classes, 2, len(min_areas), len(levels)), dtype=np.int32)
+    counts = np.empty((count, classes, 2, len(min_areas), len(thresholds)), dtype=np.int32)
 
     def fill(rows: range) -> None:
         scratch = _scratch(height, width)
@@ -60,7 +61,7 @@ def component_counts(
         for i in rows:
             values[:], truth[:] = prob[i], target[i]
             if valid is not None:
-                values[~valid[i]] = 0  # no level is below 0
+                values[~valid[i]] = 0  # no threshold is below 0
             for k in range(classes):
                 _sweep(values, truth, k, rank_of_value, rank_of_area, arc_steps, *scratch, counts[i, k])
 
@@ -115,7 +116,7 @@ def _sweep(  # type: ignore[no-untyped-def]
     minus the area of its component. overlap[p]: at a root the component's overlap with the truth.
     Joining stands in here and not in a function of its own: handing it seven arrays a pixel took four times as long.
     """
-    min_areas, levels = counts.shape[1], counts.shape[2]
+    min_areas, thresholds = counts.shape[1], counts.shape[2]
     pixels_of_rank = _sort_by_rank(prob, truth, k, rank_of_value, rank, order)
     _find_joined(rank, prob.shape[0], prob.shape[1], joined)
     # Of the components whose area passes the first m minimum areas and no more. Those that pass all are left out, and
@@ -124,8 +125,8 @@ def _sweep(  # type: ignore[no-untyped-def]
     area_by_area_rank = np.zeros(min_areas + 1, np.int64)
     all_both = 0
     i = 0
-    for level in range(levels, 0, -1):
-        end = i + pixels_of_rank[level]
+    for value in range(thresholds, 0, -1):
+        end = i + pixels_of_rank[value]
         while i < end:
             p = np.int64(order[uint64(i)] >> 1)  # joins, making one component of all it touches
             in_truth = np.int64(order[uint64(i)] & 1)
@@ -185,15 +186,15 @@ def _sweep(  # type: ignore[no-untyped-def]
         for m in range(min_areas):
             both -= both_by_area_rank[m]
             area -= area_by_area_rank[m]
-            counts[0, m, level - 1] = both
-            counts[1, m, level - 1] = area
+            counts[0, m, value - 1] = both
+            counts[1, m, value - 1] = area
 
 
 @compiled
 def _sort_by_rank(prob, truth, k, rank_of_value, rank, order):  # type: ignore[no-untyped-def]
     """Counting sort of the positions by descending rank, in reading order within a rank; rank 0 is left out.
 
-    The rank of a pixel is how many levels it exceeds. Fills rank and order: twice the position, plus 1 in the truth.
+    The rank of a pixel is how many thresholds it exceeds. Fills rank and order: twice the position, plus 1 where true.
     Returns how many pixels each rank has.
     """
     height, width = prob.shape[0], prob.shape[1]
@@ -205,8 +206,8 @@ def _sort_by_rank(prob, truth, k, rank_of_value, rank, order):  # type: ignore[n
             rank[uint64(start + c)] = value
             pixels_of_rank[value] += 1
     slot = np.zeros(256, np.int64)
-    for level in range(254, 0, -1):
-        slot[level] = slot[level + 1] + pixels_of_rank[level + 1]
+    for value in range(254, 0, -1):
+        slot[value] = slot[value + 1] + pixels_of_rank[value + 1]
     for r in range(height):
         start = (r + 1) * (width + 2) + 1
         for c in range(width):

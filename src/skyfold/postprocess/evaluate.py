@@ -1,38 +1,37 @@
-"""How good out-of-fold predictions are: at threshold 0.5, with fitted post-processing, and cross-fitted.
+"""Scores of out-of-fold predictions: at threshold 0.5, with fitted post-processing, and cross-fitted.
 
-The naive score is chosen and reported on the same rows. The cross-fitted one is chosen on k - 1 folds and scored on
-the k-th. Their difference is the optimism.
+The in-sample score is chosen and computed on the same rows. The cross-fitted one is nested: chosen on k - 1 folds and
+scored on the k-th. Their difference is the optimism.
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from skyfold.config.blend import PostprocessConfig
-from skyfold.errors import ConfigError, DamagedFile, OofMismatch
+from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import write_text
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
-from skyfold.metrics.segmentation import METRICS
-from skyfold.postprocess.presence_stack import presence_features
-from skyfold.postprocess.selection import CrossFit, FittedGate, Selection, cross_fitted
-from skyfold.postprocess.threshold_sweep import CHUNK_PIXELS, ThresholdSweep
+from skyfold.postprocess.gate_stack import gate_features
+from skyfold.postprocess.map_arrays import CHUNK_PIXELS
+from skyfold.postprocess.select import CrossFit, FittedGate, cross_fitted
+from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.threshold_sweep import ThresholdSweep
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
-from skyfold.types import JsonDict, Metric, Predictions, Samples
-
-COUNTED = ("both", "pred", "truth")
+from skyfold.types import CountMetric, JsonDict, Metric, Names, Predictions, Samples
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one set of predictions; `cross` has the chosen values and the counts per map."""
+    """Scores of one set of predictions; `cross` has the chosen values and the statistics of the masks."""
 
     sweep: ThresholdSweep
     cross: CrossFit
@@ -46,16 +45,25 @@ class Evaluation:
     def metric(self) -> Metric:
         return self.sweep.metric
 
+    @cached_property
+    def at_half(self) -> tuple[np.ndarray, np.ndarray]:
+        """Statistics (n, S) of masks at probability 0.5, and the score of each map (n, K)."""
+        return self.sweep.at_half()
+
     def scores(self, draws: int, seed: int) -> JsonDict:
-        """at_half, naive, cross_fitted, optimism, and the bootstrap interval of the cross-fitted score."""
+        """cv_at_0.5, cv_in_sample, cv_cross_fitted, optimism, and the bootstrap interval of the cross-fitted score.
+
+        greater_is_better, too, where it is not.
+        """
         interval = self.interval(draws, seed)
         return {
-            "cv_at_0.5": self.metric.score(self.sweep.at_half_stats),
+            "cv_at_0.5": self.metric.score(self.at_half[0]),
             "cv_in_sample": self.cross.in_sample,
             "cv_cross_fitted": self.cross.score,
             "optimism": self.cross.optimism,
             "low": interval.low,
             "high": interval.high,
+            **({} if self.metric.greater_is_better else {"greater_is_better": False}),
         }
 
     def interval(self, draws: int, seed: int) -> Interval:
@@ -63,28 +71,26 @@ class Evaluation:
         return bootstrap_interval(self.metric, self.cross.stats, groups=self.groups, draws=draws, seed=seed)
 
     def gain_over(self, baseline: np.ndarray, draws: int, seed: int) -> Interval:
-        """Cross-fitted score minus that of `baseline`, of the same maps, with its interval.
+        """Cross-fitted score minus that of `baseline`, statistics (n, S) of the same maps, with its interval."""
+        return paired_difference(self.metric, self.cross.stats, baseline, groups=self.groups, draws=draws, seed=seed)
 
-        baseline: (n, 3K) counts as `cross.stats`, or (n, K) scores of maps for a metric that is their mean.
-        """
-        metric, stats = self.metric, self.cross.stats
-        if baseline.shape == self.sweep.empty.shape:
-            if not _is_mean_of_maps(metric):
-                raise ConfigError(f"'{metric.name}' is not a mean over maps: give the baseline's counts.")
-            metric, stats = MeanOfMaps(), self.cross.rows
-        return paired_difference(metric, stats, baseline, groups=self.groups, draws=draws, seed=seed)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """What `write_rows` keeps of it, (n, K) each; where the metric is no mean over maps, with the counts."""
-        columns = {
-            "cv_at_0.5": self.sweep.at_half,
-            "cv_in_sample": self.cross.in_sample_rows,
-            "cv_cross_fitted": self.cross.rows,
-            "all_empty": self.sweep.empty,
+    def columns(self, classes: Names) -> dict[str, np.ndarray]:
+        """Columns (n,) of `write_rows`: the score of each map and, unless the metric is their mean, its statistics."""
+        scores = {
+            "cv_at_0.5": self.at_half[1],
+            "cv_in_sample": self.cross.in_sample_map_scores,
+            "cv_cross_fitted": self.cross.map_scores,
+            "all_empty": self.sweep.all_empty(),
         }
+        columns: dict[str, np.ndarray] = {}
+        for name, values in scores.items():
+            columns |= map_columns(name, values, classes)
         if not _is_mean_of_maps(self.metric):
-            thirds = np.split(self.cross.stats, 3, axis=1)
-            columns |= {f"cv_cross_fitted_{name}": third for name, third in zip(COUNTED, thirds, strict=True)}
+            stats = self.cross.stats.T
+            names = [f"stats {i}" for i in range(len(stats))]
+            if isinstance(self.metric, CountMetric):
+                names = [f"{count} {label}" for count in ("both", "pred", "truth") for label in classes]
+            columns |= {f"cv_cross_fitted_{name}": values for name, values in zip(names, stats, strict=True)}
         return columns
 
 
@@ -93,16 +99,10 @@ def evaluate(
 ) -> Evaluation:
     """Choose post-processing per class, on all rows and cross-fitted.
 
-    gate_prob: (n, K) of the rows of `surfaces`, or fitted as for `cross_fitted`; None: no gate.
+    gate_prob: (n, K) of the rows of `sweep`, or fitted as for `cross_fitted`; None: no gate.
     """
-    cross = cross_fitted(
-        sweep.counts,
-        folds.fold[sweep.rows],
-        gate_prob,
-        objective=sweep.objective,
-        gate=post.gate_criterion,
-        wanted=post.gate_target,
-    )
+    fold = folds.fold[sweep.rows]
+    cross = cross_fitted(sweep, fold, gate_prob, criterion=post.gate_criterion, target=post.gate_target)
     return Evaluation(sweep, cross, folds.groups[sweep.rows])
 
 
@@ -110,7 +110,7 @@ def difference(
     ours: Path,
     theirs: Path,
     *,
-    metric: str = "mean_dice",
+    metric: Metric,
     column: str = "cv_cross_fitted",
     draws: int = 1000,
     confidence: float = 0.95,
@@ -118,7 +118,7 @@ def difference(
 ) -> Interval:
     """Score of one run or blend minus that of another, from their `rows.csv`, with its interval by group.
 
-    Every draw takes the same images (or groups of images) from both. column: which of the kept scores is compared.
+    Every draw takes the same images (or groups of images) from both. column: which of the stored scores is compared.
     OofMismatch where the two are not of the same images, folds and groups, or lack a column.
     """
     a, b = (_read_rows(path) for path in (ours, theirs))
@@ -129,20 +129,25 @@ def difference(
                 f"{ours} and {theirs}: not the same {name}s{where}. Compare blends of one folds.csv, made again with "
                 "`skyfold blend`."
             )
-    columns = [column] if metric.startswith("mean_") else [f"{column}_{name}" for name in COUNTED]
-    chosen = cast(Metric, MeanOfMaps() if metric.startswith("mean_") else METRICS[metric]())
-    stats = [
-        np.concatenate([_of_classes(table, path, name) for name in columns], axis=1)
-        for table, path in ((a, ours), (b, theirs))
-    ]
-    if _classes(a, columns[0]) != _classes(b, columns[0]):
+    prefix = f"{column} " if _is_mean_of_maps(metric) else f"{column}_"
+    names = [[name for name in table.columns if name.startswith(prefix)] for table in (a, b)]
+    for path, own in zip((ours, theirs), names, strict=True):
+        if not own:
+            raise OofMismatch(f"{path}: no column '{prefix}<class>'. Write it again with `skyfold blend`.")
+    if names[0] != names[1]:
         raise OofMismatch(f"{ours} and {theirs}: not of the same classes.")
-    groups = a["group"].to_numpy(dtype=str)
-    return paired_difference(chosen, *stats, groups=groups, draws=draws, confidence=confidence, seed=seed)
+    return paired_difference(
+        MeanOfMaps() if _is_mean_of_maps(metric) else metric,
+        *(table[names[0]].to_numpy(dtype=np.float64) for table in (a, b)),
+        groups=a["group"].to_numpy(dtype=str),
+        draws=draws,
+        confidence=confidence,
+        seed=seed,
+    )
 
 
 def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
-    """Presence features of every row of `pred`, float32 (n, K, F); undefined pixels of `samples` count nowhere."""
+    """Features of the stacked gate of every row of `pred`, float32 (n, K, F); `samples` says which pixels count."""
     count, height, width, classes = pred.values.shape
     size = max(1, CHUNK_PIXELS // (height * width * classes))
     parts = []
@@ -151,27 +156,27 @@ def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -
         known = samples.valid if samples is not None else None
         valid = None if known is None else np.stack([known[i] for i in rows])
         part = slice(start, start + size)
-        parts.append(presence_features(np.asarray(pred.values[part]), np.asarray(gate.values[part]), valid))
+        parts.append(gate_features(np.asarray(pred.values[part]), np.asarray(gate.values[part]), valid))
         release_pages(pred.values)
     return np.concatenate(parts)
 
 
-def write_rows(
-    path: Path, ids: np.ndarray, folds: Folds, classes: tuple[str, ...], columns: dict[str, np.ndarray]
-) -> None:
-    """A CSV with a row a sample: id, fold, group, and each of `columns` (n, K) as one column a class."""
+def map_columns(name: str, scores: np.ndarray, classes: Names) -> dict[str, np.ndarray]:
+    """Scores of maps (n, K) as one column per class, to six decimals."""
+    return {f"{name} {label}": np.round(scores[:, k], 6) for k, label in enumerate(classes)}
+
+
+def write_rows(path: Path, ids: np.ndarray, folds: Folds, columns: dict[str, np.ndarray]) -> None:
+    """A CSV with a row for each sample that a fold validates: id, fold, group, and `columns` (n,)."""
     rows = np.flatnonzero(folds.fold >= 0)
-    table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows]})
-    for name, values in columns.items():
-        for k, label in enumerate(classes):
-            table[f"{name} {label}"] = np.round(values[:, k].astype(np.float64), 6)
+    table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows], **columns})
     text = io.StringIO()
     table.to_csv(text, index=False)
     write_text(path, text.getvalue())
 
 
 def _is_mean_of_maps(metric: Metric) -> bool:
-    return metric.name.startswith("mean_")
+    return isinstance(metric, CountMetric) and metric.pooled == "each"
 
 
 def _read_rows(path: Path) -> pd.DataFrame:
@@ -180,16 +185,4 @@ def _read_rows(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
     except ValueError as error:  # of pandas, where the file is empty or no table
-        raise DamagedFile(f"{path}: not what was written there ({error}). Run `skyfold blend` again.") from None
-
-
-def _of_classes(table: pd.DataFrame, path: Path, column: str) -> np.ndarray:
-    classes = _classes(table, column)
-    if not classes:
-        raise OofMismatch(f"{path}: no column '{column} <class>'. Write it again with `skyfold blend`.")
-    values: np.ndarray = table[[f"{column} {name}" for name in classes]].to_numpy(dtype=np.float64)
-    return values
-
-
-def _classes(table: pd.DataFrame, column: str) -> list[str]:
-    return [name.removeprefix(f"{column} ") for name in table.columns if name.startswith(f"{column} ")]
+        raise DamagedFile(f"{path}: not a table of scores ({error}). Run `skyfold blend` again.") from None

@@ -1,14 +1,38 @@
-"""What probabilities and truth must look like to be counted, and how their maps are shared out among threads."""
+"""Arrays of probability maps and their ground truth: checked, read a chunk at a time, and divided among threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
+from skyfold.store.rows import release_pages
+from skyfold.types import ArraySequence
+
+CHUNK_PIXELS = 32 << 20
 MAPS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of N samples: prob (N, H, W, K), often memory-mapped; targets[i] (H, W, K); valid[i] (H, W), None: all."""
+
+    prob: np.ndarray
+    targets: ArraySequence
+    valid: ArraySequence | None = None
+
+    def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Yield (rows of the chunk, prob, target, valid), stacked, until all `rows` were read."""
+        size = max(1, CHUNK_PIXELS // max(1, int(np.prod(self.prob.shape[1:]))))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            target = np.stack([self.targets[i].astype(bool) for i in chunk])
+            valid = None if self.valid is None else np.stack([self.valid[i] for i in chunk])
+            yield chunk, np.asarray(self.prob[chunk]), target, valid
+            release_pages(self.prob)
 
 
 def check_maps(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -> None:
@@ -25,22 +49,17 @@ def check_maps(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -
         raise ValueError(f"expected valid bool {prob.shape[:3]}, got {valid.dtype} {valid.shape}")
 
 
-def check_lattice(values: np.ndarray, lowest: int, highest: int, name: str) -> np.ndarray:
+def check_grid(values: np.ndarray, lowest: int, highest: int, name: str) -> np.ndarray:
     """`values` as int64 (any length > 0); ValueError unless ascending whole numbers in lowest..highest."""
-    threshold_grid = np.asarray(values)
-    ascending = (
-        threshold_grid.ndim == 1
-        and len(threshold_grid) > 0
-        and threshold_grid.dtype.kind in "iu"
-        and (np.diff(threshold_grid) > 0).all()
-    )
-    if not ascending or threshold_grid[0] < lowest or threshold_grid[-1] > highest:
+    grid = np.asarray(values)
+    ascending = grid.ndim == 1 and len(grid) > 0 and grid.dtype.kind in "iu" and (np.diff(grid) > 0).all()
+    if not ascending or grid[0] < lowest or grid[-1] > highest:
         raise ValueError(f"{name}: expected ascending whole numbers in {lowest}..{highest}, got {values!r}")
-    return threshold_grid.astype(np.int64)
+    return grid.astype(np.int64)
 
 
 def in_threads(work: Callable[[range], None], count: int, workers: int | None) -> None:
-    """Call `work` with the rows 0..count-1, a few at a time. workers: threads, None: one a core."""
+    """Call `work` with the rows 0..count-1, a few at a time. workers: threads, None: one per core."""
     pieces = [range(start, min(start + MAPS_AT_ONCE, count)) for start in range(0, count, MAPS_AT_ONCE)]
     threads = min(workers or os.cpu_count() or 1, max(len(pieces), 1))
     with ThreadPoolExecutor(threads) as pool:

@@ -1,184 +1,205 @@
-"""What any choice of post-processing would count on every out-of-fold map: measured once, and kept beside the run.
-
-    surfaces/levels/       RowStore, a row a sample: pixels above each of the 256 stored values
-    surfaces/components/   RowStore: pixels kept at each minimum area and level of the search (rule "component")
-
-A store is stamped with the contents of the predictions and of the truth, and with its lattice. One of other contents is
-begun afresh; one that was broken off goes on where it was. Folds, cross-fitting, bootstrap and a second blend read it.
-"""
+"""Statistics of maps at every setting of a rule, read to choose among them and to score a choice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from skyfold.config.blend import PostprocessConfig
-from skyfold.data.cache import fingerprint_of
-from skyfold.errors import ConfigError, OofMismatch
-from skyfold.files import digest
-from skyfold.postprocess.component_counts import component_counts
-from skyfold.postprocess.level_counts import level_counts
-from skyfold.postprocess.map_counts import MapCounts, dropping_areas
-from skyfold.postprocess.presence_stack import features_of_counts
-from skyfold.postprocess.selection import HALF, Objective, Selection, map_scores, row_stats
-from skyfold.progress import Progress
-from skyfold.store.folds import Folds
-from skyfold.store.rows import RowStore, release_pages
-from skyfold.types import Metric, Predictions, Samples
-
-CHUNK_PIXELS = 32 << 20
-SEARCHED = ("mean_dice", "mean_iou", "global_dice", "global_iou")
-Count = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+from skyfold.errors import OofMismatch
+from skyfold.postprocess.classifier_gate import passes
+from skyfold.postprocess.gate_stack import features_of_counts
+from skyfold.postprocess.map_arrays import Maps, check_grid
+from skyfold.postprocess.rules import CountedRule, SweptRule, TopRule, load_rule
+from skyfold.postprocess.selection import HALF, Selection
+from skyfold.types import CountMetric, Metric, RowMetric
 
 
 @dataclass(frozen=True)
 class ThresholdSweep:
-    """Counts of the rows (n,) that a fold validated, and the metric they are for."""
+    """Statistics of n maps x K classes at every setting of a rule; arrays may be memory-mapped.
+
+    rows        int64 (n,), the samples of `maps` that were measured
+    rule        name of the rule
+    thresholds  (T,) ascending in 0..254; min_areas: (M,) ascending, pixels
+    histogram   int32 (n, K, 2, 256), see `threshold_counts`
+    swept       int32 (n, K, 2, M, T) of a rule whose counts need a sweep, else None
+    statistics  float64 (n, K, M * T + 1, S) of one class, the last of the emptied mask; None where counts give them
+    maps        where pixels are read again, for metrics that are no function of counts
+    """
 
     rows: np.ndarray
-    counts: MapCounts
     metric: Metric
+    rule: str
+    thresholds: np.ndarray
+    min_areas: np.ndarray
+    histogram: np.ndarray
+    swept: np.ndarray | None = None
+    statistics: np.ndarray | None = None
+    maps: Maps | None = None
+
+    def __post_init__(self) -> None:
+        check_grid(self.thresholds, 0, 254, "thresholds")
+        check_grid(self.min_areas, 0, 2**31 - 1, "min_areas")
+        if self.histogram.ndim != 4 or self.histogram.shape[2:] != (2, 256):
+            raise ValueError(f"histogram: expected (n, K, 2, 256), got {self.histogram.shape}")
+        rule, expected = load_rule(self.rule), None
+        if self.statistics is None and isinstance(rule, SweptRule) and rule.needs_sweep(self.min_areas):
+            expected = (*self.histogram.shape[:3], len(self.min_areas), len(self.thresholds))
+        if expected != (found := None if self.swept is None else self.swept.shape):
+            raise ValueError(f"swept: expected {expected}, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.histogram)
 
     @property
-    def levels(self) -> np.ndarray:
-        return self.counts.levels
-
-    @property
-    def min_areas(self) -> np.ndarray:
-        return self.counts.min_areas
-
-    @property
-    def objective(self) -> Objective:
-        return cast(Objective, self.metric.name)
+    def classes(self) -> int:
+        return int(self.histogram.shape[1])
 
     @property
     def empty(self) -> np.ndarray:
-        """Whether the truth is, and so an emptied map scores 1: bool (n, K)."""
-        return self.counts.empty
-
-    def presence_features(self, gate_prob: np.ndarray) -> np.ndarray:
-        """What the presence model goes by, float32 (n, K, F). gate_prob: (n, K), the classifier's, of these rows."""
-        return features_of_counts(self.counts.by_level[:, :, 1], gate_prob)
+        """Where the truth has no pixel: bool (n, K)."""
+        return np.asarray(self.histogram[:, :, 0, 0] == 0)
 
     @property
-    def at_half_stats(self) -> np.ndarray:
-        """Counts at level 127 and no minimum area, float64 (n, 3K), as the metric takes them."""
-        classes = self.counts.classes
-        alone = MapCounts("total", np.array([HALF]), np.array([0]), self.counts.by_level)
-        return row_stats(Selection((HALF,) * classes, (0,) * classes, rule="total"), alone)
+    def has_top(self) -> bool:
+        """Whether the rule has top thresholds to choose."""
+        return isinstance(load_rule(self.rule), TopRule)
 
     @property
-    def at_half(self) -> np.ndarray:
-        """Score of each map at level 127, float64 (n, K); see `map_scores`."""
-        return map_scores(self.at_half_stats, self.objective)
+    def top_thresholds(self) -> np.ndarray:
+        """Top thresholds to choose from, int64 (P,): all, or one that means nothing where the rule has none."""
+        return self.thresholds if self.has_top else self.thresholds[:1]
 
+    def scores(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
+        """Score of each mask of class k with min_areas[m] by itself, float64 (len(rows), T); of a `RowMetric`.
 
-def threshold_grid(count: int) -> np.ndarray:
-    """`count` evenly spaced threshold levels; an odd count has 127, probability 0.5, among them.
+        Of a `TopRule` before any mask is emptied (see `kept`).
+        """
+        assert isinstance(self.metric, RowMetric)
+        if self.statistics is None:
+            assert isinstance(self.metric, CountMetric)
+            counts = self._counts(rows, k, m)
+            return self.metric.of_counts(counts[:, 0], counts[:, 1], self.histogram[rows, k, 0, :1])
+        stats = self.stats(rows, k, m)
+        return self.metric.per_row(stats.reshape(-1, stats.shape[-1])).reshape(stats.shape[:2])
 
-    >>> lattice(5).tolist()
-    [25, 76, 127, 178, 229]
-    """
-    return np.round(255 * (np.arange(count) + 0.5) / count - 0.5).astype(np.int64)
+    def stats(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
+        """The metric's statistics of class k only, float64 (len(rows), T, S), as for `scores`."""
+        if self.statistics is not None:
+            return np.asarray(self.statistics[rows, k, m * len(self.thresholds) : (m + 1) * len(self.thresholds)])
+        both, pred = self._counts(rows, k, m).swapaxes(0, 1)
+        return np.stack(np.broadcast_arrays(both, pred, self.histogram[rows, k, 0, :1]), axis=-1).astype(np.float64)
 
+    def emptied(self, rows: np.ndarray, k: int) -> np.ndarray:
+        """Statistics of the emptied masks of class k, float64 (len(rows), S)."""
+        if self.statistics is not None:
+            return np.asarray(self.statistics[rows, k, -1])
+        return self.histogram[rows, k, 0, :1] * np.array([0.0, 0.0, 1.0])
 
-def measure(
-    oof: Predictions,
-    samples: Samples,
-    folds: Folds,
-    metric: Metric,
-    post: PostprocessConfig,
-    *,
-    folder: Path | None = None,
-) -> ThresholdSweep:
-    """Counts of every validated map at every searched setting, read once, chunk by chunk.
+    def kept(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
+        """bool (len(rows), P): whether a mask stays with min_areas[m] at each top threshold."""
+        rule = load_rule(self.rule)
+        if not isinstance(rule, TopRule):
+            return np.ones((len(rows), 1), dtype=np.bool_)
+        return rule.keeps(self.histogram[rows, k, 1][:, self.thresholds + 1], self.min_areas[m])
 
-    folder: the run's, whose row store `oof` holds the predictions; counts are kept in its `surfaces`. None: they are
-    kept nowhere. ConfigError for a metric that is not made of pixel counts per map; OofMismatch where `oof` is not
-    what the folder holds.
-    """
-    if metric.name not in SEARCHED:
-        raise ConfigError(f"post-processing is searched for the metrics {', '.join(SEARCHED)}, not '{metric.name}'.")
-    if samples.targets is None:
-        raise ConfigError("post-processing is fitted on the training part, which has no targets here.")
-    levels, areas = threshold_grid(post.thresholds), np.array(sorted(set(post.min_areas)), dtype=np.int64)
-    dropping = dropping_areas(post.rule, areas)
-    rows = np.flatnonzero(folds.fold >= 0)
-    classes = oof.values.shape[-1]
-    of_pixels = "" if folder is None else _fingerprint(folder, oof, samples)
+    def evaluate(
+        self, selection: Selection, gate_prob: np.ndarray | None = None, *, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Statistics (n, S) of the masks that `selection` makes, and the score of each map by itself (n, K).
 
-    def counted(part: str, shape: tuple[int, ...], count: Count, fingerprint: str, label: str) -> np.ndarray:
-        if folder is None:
-            store: _Unkept | RowStore = _Unkept(np.empty((len(oof.ids), *shape), np.int32))
-        else:
-            store = RowStore.open_or_create(
-                folder / "surfaces" / part,
-                ids=oof.ids,
-                shape=shape,
-                dtype="int32",
-                fingerprint=digest(of_pixels, fingerprint),
+        gate_prob: (len(self), K), needed where the selection has a gate; rows: positions, None: all.
+        """
+        rows = np.arange(len(self)) if rows is None else rows
+        if selection.gate_thresholds is not None and gate_prob is None:
+            raise OofMismatch("the selection has a gate: give the classifier's probabilities too.")
+        if gate_prob is not None:
+            self.check_gate(gate_prob, rows)
+            gate_prob = gate_prob[rows]
+        if not isinstance(self.metric, CountMetric):
+            return self._of_pixels(self.metric, selection, gate_prob, rows)
+        stats = np.empty((len(rows), self.classes, 3))
+        for k in range(self.classes):
+            m = _position(selection.min_areas[k], self.min_areas)
+            t = _position(selection.thresholds[k], self.thresholds)
+            top = 0 if selection.top_thresholds is None else _position(selection.top_thresholds[k], self.thresholds)
+            stats[:, k] = self.stats(rows, k, m)[:, t]
+            stats[~self.kept(rows, k, m)[:, top], k, :2] = 0
+        if selection.gate_thresholds is not None and gate_prob is not None:
+            stats[~passes(gate_prob, selection.gate_thresholds), :2] = 0
+        return _of_counts(self.metric, stats)
+
+    def check_gate(self, gate_prob: np.ndarray, rows: np.ndarray) -> None:
+        """OofMismatch unless gate_prob is (n, K), in 0..1 on `rows` (positions)."""
+        expected = (len(self), self.classes)
+        if gate_prob.shape != expected or not ((gate_prob[rows] >= 0) & (gate_prob[rows] <= 1)).all():
+            raise OofMismatch(
+                f"the classifier's probabilities: expected {expected} in 0..1 without NaN, got {gate_prob.shape}. "
+                "Train it on the same folds and samples as the masks."
             )
-        _fill(store, rows, oof, samples, count, label)
-        return store.values if len(rows) == len(oof.ids) else store.values[rows]
 
-    by_level = counted("levels", (classes, 2, 256), level_counts, "", "counting pixels above each level")
-    by_area = None
-    if len(dropping):
+    def at_half(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `evaluate`, of masks at probability 0.5 that no rule changes."""
+        if isinstance(self.metric, CountMetric):
+            at_half = self.histogram[..., HALF + 1]
+            return _of_counts(self.metric, np.append(at_half, self.histogram[:, :, 0, :1], axis=2).astype(np.float64))
+        selection = Selection((HALF,) * self.classes, (0,) * self.classes, rule="total")
+        return self._of_pixels(self.metric, selection, None, np.arange(len(self)))
 
-        def count(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-            return component_counts(prob, target, valid, levels=levels, min_areas=dropping)
+    def all_empty(self) -> np.ndarray:
+        """Score of each emptied map by itself, float64 (n, K)."""
+        every = np.arange(len(self))
+        return np.stack([row_scores(self.metric, self.emptied(every, k)) for k in range(self.classes)], axis=1)
 
-        shape = (classes, 2, len(dropping), len(levels))
-        on = f"{levels.tolist()} {dropping.tolist()}"
-        by_area = counted("components", shape, count, on, "scoring thresholds and areas")
-    return ThresholdSweep(rows, MapCounts(post.rule, levels, areas, by_level, by_area), metric)
+    def gate_features(self, gate_prob: np.ndarray) -> np.ndarray:
+        """Features of the stacked gate, float32 (n, K, F). gate_prob: (n, K), the classifier's, of these rows."""
+        return features_of_counts(self.histogram[:, :, 1], gate_prob)
 
+    def _counts(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
+        """int32 (len(rows), 2, T): pixels of the masks that are true, and all."""
+        if self.swept is not None:
+            return np.asarray(self.swept[rows, k, :, m])
+        rule = load_rule(self.rule)
+        assert isinstance(rule, CountedRule)
+        return rule.counts(self.histogram[rows, k], self.thresholds, int(self.min_areas[m]))
 
-@dataclass(frozen=True)
-class _Unkept:
-    """Counts in memory alone, filled as a RowStore is."""
-
-    values: np.ndarray
-
-    @property
-    def complete(self) -> np.ndarray:
-        return np.zeros(len(self.values), dtype=bool)
-
-    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self.values[rows] = values
-
-    def flush(self) -> None:
-        """Nothing is kept."""
-
-
-def _fingerprint(folder: Path, oof: Predictions, samples: Samples) -> str:
-    stored = RowStore.open(folder / "oof")
-    if getattr(stored.values, "filename", "") != getattr(oof.values, "filename", None):
-        raise OofMismatch(
-            f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
-        )
-    return digest(stored.checksum(), fingerprint_of(samples.targets), fingerprint_of(samples.valid))
+    def _of_pixels(
+        self, metric: Metric, selection: Selection, gate_prob: np.ndarray | None, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        assert self.maps is not None
+        stats, scores, done = [], [], 0
+        for chunk, prob, target, valid in self.maps.chunks(self.rows[rows]):
+            gate = None if gate_prob is None else gate_prob[done : done + len(chunk)]
+            masks = selection.apply(prob, gate, valid=valid)
+            done += len(chunk)
+            stats.append(metric.stats(target=target, pred=masks, valid=valid))
+            of_classes = [stats_of_class(metric, k, target, masks[..., k : k + 1], valid) for k in range(self.classes)]
+            scores.append(np.stack([row_scores(metric, one) for one in of_classes], axis=1))
+        return np.concatenate(stats), np.concatenate(scores)
 
 
-def _fill(
-    store: RowStore | _Unkept, rows: np.ndarray, oof: Predictions, samples: Samples, count: Count, label: str
-) -> None:
-    """Count the `rows` that are not done. Rows of the store that do not belong to any fold are left alone."""
-    assert samples.targets is not None
-    missing = rows[~store.complete[rows]]
-    size = max(1, CHUNK_PIXELS // max(1, int(np.prod(oof.values.shape[1:]))))
-    if not len(missing):
-        return
-    with Progress(label, len(missing)) as progress:
-        for start in range(0, len(missing), size):
-            chunk = missing[start : start + size]
-            target = np.stack([samples.targets[i].astype(bool) for i in chunk])
-            valid = None if samples.valid is None else np.stack([samples.valid[i] for i in chunk])
-            store.write(chunk, count(np.asarray(oof.values[chunk]), target, valid))
-            release_pages(oof.values)
-            progress.advance(len(chunk))
-    store.flush()
+def row_scores(metric: Metric, stats: np.ndarray) -> np.ndarray:
+    """Score of each row of `stats` (n, S) by itself, float64 (n,)."""
+    if isinstance(metric, RowMetric):
+        return metric.per_row(stats)
+    return np.array([metric.score(stats[i : i + 1]) for i in range(len(stats))], dtype=np.float64)
+
+
+def stats_of_class(
+    metric: Metric, k: int, target: np.ndarray, masks: np.ndarray, valid: np.ndarray | None
+) -> np.ndarray:
+    """Statistics of class k only: target bool (n, H, W, K), masks bool (n, H, W, 1)."""
+    return metric.stats(target=target[..., k : k + 1], pred=masks, valid=valid)
+
+
+def _of_counts(metric: CountMetric, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """stats (n, K, 3) as one row per sample, (n, 3K), and the score of each map."""
+    return stats.swapaxes(1, 2).reshape(len(stats), -1), metric.of_counts(*np.moveaxis(stats, 2, 0))
+
+
+def _position(value: int, grid: np.ndarray) -> int:
+    position = int(np.searchsorted(grid, value))
+    if position == len(grid) or grid[position] != value:
+        raise ValueError(f"{value} is not among the searched values {grid.tolist()}")
+    return position

@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from skyfold.errors import OofMismatch
+from skyfold.competition import build
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.forecast_sums import better_in, paired_by_case, read_sums
+from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.plugins import nearest
 from skyfold.postprocess.evaluate import difference
 from skyfold.reports.text_table import aligned
 from skyfold.store.runs import RunInfo, read_info
-from skyfold.types import JsonDict
+from skyfold.types import JsonDict, Metric
 
 SCORES = {"cv_at_0.5": "at 0.5", "cv_in_sample": "in-sample", "cv_cross_fitted": "cross-fitted"}
 NAMES_NOTHING = {"name"}
@@ -65,8 +67,8 @@ def compare(first: Path, second: Path) -> Comparison:
         reason = f"{' and '.join(unscored)} not scored yet"
     elif metrics[0] == metrics[1]:
         try:
-            gain = difference(first / "rows.csv", second / "rows.csv", metric=metrics[0])
-        except OofMismatch as error:
+            gain = difference(first / "rows.csv", second / "rows.csv", metric=_metric(metrics[0], one))
+        except (OofMismatch, ConfigError) as error:
             reason = str(error)
     return Comparison(
         names=_names(first, second, one.name, other.name),
@@ -137,6 +139,13 @@ def _forecasts(first: Path, second: Path, one: RunInfo, other: RunInfo) -> Compa
         not_paired=reason,
         paired=paired,
     )
+
+
+def _metric(name: str, info: RunInfo) -> Metric:
+    """The metric of this name; ConfigError where neither skyfold nor the run's competition has it."""
+    if name in METRICS or "data" not in info.config:
+        return named_metric(name)
+    return build(info.config["data"]["competition"], info.config["data"]["options"]).metric
 
 
 def _info(folder: Path) -> RunInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,14 @@ class Entry:
     interval: tuple[float, float] | None = None
     test: float | None = None
     submission: str = ""
+    greater_is_better: bool = True
 
     @property
     def rank(self) -> tuple[bool, float]:
         """Baselines stand below what was trained, since nobody can submit them for more."""
         figure = self.cross_fitted if self.cross_fitted is not None else self.at_half
-        return self.kind.startswith("baseline"), 1.0 if figure is None else -figure
+        sign = -1 if self.greater_is_better else 1
+        return self.kind.startswith("baseline"), math.inf if figure is None else sign * figure
 
     def cells(self) -> list[str]:
         interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
@@ -137,7 +140,8 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
         if kind not in baselines:  # a merge has no single run that knows all classes
             continue
         test = tested.get(kind, (None, ""))[0]
-        entries.append(Entry(label, f"baseline of {blend}", at_half=float(baselines[kind]), test=test))
+        at_half, greater = float(baselines[kind]), scores["final"].get("greater_is_better", True)
+        entries.append(Entry(label, f"baseline of {blend}", at_half=at_half, test=test, greater_is_better=greater))
     return entries
 
 
@@ -156,7 +160,8 @@ def _test_scores(folder: Path, blend: str) -> dict[str, tuple[float | None, str]
 def _scored(name: str, kind: str, scores: dict[str, float], test: float | None = None, file: str = "") -> Entry:
     interval = (scores["low"], scores["high"]) if "low" in scores else None
     at_half, in_sample, cross = (scores.get(key) for key in ("cv_at_0.5", "cv_in_sample", "cv_cross_fitted"))
-    return Entry(name, kind, at_half, in_sample, cross, interval, test, file)
+    greater = bool(scores.get("greater_is_better", True))
+    return Entry(name, kind, at_half, in_sample, cross, interval, test, file, greater)
 
 
 def _figure(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A picture of what every threshold and minimum area would score, and of how far the folds agree about the best."""
+"""Plot of the score at every threshold and minimum area, and of how well the folds agree on the best."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import numpy as np
 
 from skyfold.files import write_atomic
 from skyfold.postprocess.evaluate import Evaluation
-from skyfold.postprocess.joint_search import best_ratios, shares
+from skyfold.postprocess.select import score_grid
 from skyfold.postprocess.threshold_sweep import ThresholdSweep
 
 COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#6a994e", "#8d5a97", "#b8773a", "#5c5c5c")
-LEVELS_OF_COLOUR = 14
+COLOUR_LEVELS = 14
 
 
-def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int, name: str) -> None:
+def draw_threshold_sweep(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int, name: str) -> None:
     """Write a PNG for class k: left the score of all images at each pair, right along the threshold, fold by fold.
 
-    fold: (n,) of the rows of the evaluation; name: of the class. The evaluation is one by the rule "component" or
-    "total", without a gate. The best pair of all images, and of all but each fold, are marked in both halves.
+    fold: (n,) of the rows of the evaluation; name: of the class. The evaluation is without a gate, by a rule without
+    top thresholds (else ValueError). The best pair of all images, and of all but each fold, are marked in both halves.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sweep, cross = evaluation.sweep, evaluation.cross
-    whole = score_surface(sweep, np.arange(len(sweep.rows)), k)
-    thresholds = (sweep.levels + 0.5) / 255.0
+    whole = _scores(sweep, np.arange(len(sweep)), k)
+    thresholds = (sweep.thresholds + 0.5) / 255.0
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
 
     heights = np.arange(len(sweep.min_areas))
-    bounds = np.linspace(np.quantile(whole, 0.2), whole.max(), LEVELS_OF_COLOUR)
+    bounds = np.linspace(np.quantile(whole, 0.2), whole.max(), COLOUR_LEVELS)
     shading = left.contourf(thresholds, heights, whole, levels=bounds, cmap="viridis", extend="min")
     figure.colorbar(shading, ax=left, label=f"{sweep.metric.name.replace('_', ' ')}, {name}", format="%.3f")
     for f, chosen in sorted(cross.by_fold.items()):
@@ -48,9 +48,9 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     m = int(best[1])
     lowest, highest = float(np.quantile(whole[m], 0.4)), float(whole[m].max())  # what matters is near the best
     for f, chosen in sorted(cross.by_fold.items()):
-        own = score_surface(sweep, np.flatnonzero(fold == f), k)[m]
+        own = _scores(sweep, np.flatnonzero(fold == f), k)[m]
         highest = max(highest, float(own.max()))
-        t = int(np.searchsorted(sweep.levels, chosen.thresholds[k]))
+        t = int(np.searchsorted(sweep.thresholds, chosen.thresholds[k]))
         colour = COLOURS[f % len(COLOURS)]
         right.plot(thresholds, own, color=colour, lw=1.6, label=f"fold {f}")
         right.plot(thresholds[own.argmax()], own.max(), "^", color=colour, ms=8)
@@ -70,22 +70,12 @@ def draw_surface(path: Path, evaluation: Evaluation, fold: np.ndarray, *, k: int
     write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=85))
 
 
-def score_surface(sweep: ThresholdSweep, rows: np.ndarray, k: int) -> np.ndarray:
-    """Score of class k on `rows` (positions) at each minimum area and level, float64 (M, T), without a gate."""
-    counts = sweep.counts
-    if counts.rule == "triplet":
-        raise ValueError("a triplet has three settings: draw the rule 'component' or 'total'")
-    truth, iou = counts.truth[rows, k], sweep.metric.name.endswith("iou")
-    scores = []
-    for m in range(len(counts.min_areas)):
-        masks = counts.of_masks(rows, k, m)
-        if sweep.metric.name.startswith("mean"):
-            scores.append(shares(masks, truth, iou=iou).mean(axis=0))
-        else:
-            dice = best_ratios(masks, truth, counts.kept(rows, k, m), np.array([len(rows)]))[0]
-            scores.append(dice / (2.0 - dice) if iou else dice)
-    return np.stack(scores)
+def _scores(sweep: ThresholdSweep, rows: np.ndarray, k: int) -> np.ndarray:
+    """float64 (M, T)."""
+    if sweep.has_top:
+        raise ValueError(f"rule '{sweep.rule}' has top thresholds, too: draw a rule without, component or total")
+    return score_grid(sweep, k, rows)[0]
 
 
-def _place(level: int, min_area: int, sweep: ThresholdSweep) -> tuple[float, float]:
-    return (level + 0.5) / 255.0, float(np.searchsorted(sweep.min_areas, min_area))
+def _place(threshold: int, min_area: int, sweep: ThresholdSweep) -> tuple[float, float]:
+    return (threshold + 0.5) / 255.0, float(np.searchsorted(sweep.min_areas, min_area))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
@@ -33,10 +33,10 @@ from skyfold.data.images import THREADS, read_plane
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
-from skyfold.metrics.segmentation import METRICS
+from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.progress import Progress
 from skyfold.submission.formats import RleTable
-from skyfold.types import IntPair, Metric, Samples
+from skyfold.types import IntPair, Samples
 
 GRID = (240, 240)
 WANTED = {"train": ("vis", "sar", "ref"), "test": ("vis", "sar")}
@@ -85,7 +85,7 @@ class LeedsSeaIce(Contest):
             classes=("ice",),
             grid=files.grid,
             unit="probability",
-            metric=cast(Metric, METRICS[self.metric]()),
+            metric=named_metric(self.metric),
             submission=files.submission,
             load=files.load,
             check=files.check,

@@ -1,4 +1,4 @@
-"""The sweep over levels and minimum areas gives what thresholding and labelling map by map would give."""
+"""The sweep over thresholds and minimum areas equals thresholding and labelling map by map."""
 
 import cv2
 import numpy as np
@@ -9,23 +9,32 @@ from numba.core import caching
 
 from skyfold import compiled as compiled_module
 from skyfold.compiled import compiled
+from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.component_counts import component_counts
-from skyfold.postprocess.dice_sweep import dice_surface
-from skyfold.postprocess.level_counts import level_counts
-from skyfold.postprocess.map_counts import count_maps
+from skyfold.postprocess.map_arrays import Maps
+from skyfold.postprocess.sweep_maps import sweep_maps
+from skyfold.postprocess.threshold_counts import threshold_counts
 
-LEVELS = np.array([0, 1, 60, 127, 128, 200, 254])
+THRESHOLDS = np.array([0, 1, 60, 127, 128, 200, 254])
 MIN_AREAS = np.array([0, 1, 2, 3, 5, 9, 40])
 
 
-def brute_force(prob, target, valid, levels, min_areas, area):
+def dice_sweep(prob, target, valid=None, *, thresholds=THRESHOLDS, min_areas=MIN_AREAS, rule="component"):
+    """Dice of every map, float32 (n, K, T, M)."""
+    sweep = sweep_maps(Maps(prob, target, valid), MeanDice(), rule=rule, thresholds=thresholds, min_areas=min_areas)
+    rows, areas = np.arange(len(prob)), range(len(min_areas))
+    of_classes = [[sweep.scores(rows, k, m) for m in areas] for k in range(prob.shape[-1])]
+    return np.array(of_classes, dtype=np.float32).transpose(2, 0, 3, 1)
+
+
+def brute_force(prob, target, valid, thresholds, min_areas, rule):
     count, height, width, classes = prob.shape
     defined = np.ones((count, height, width), dtype=bool) if valid is None else valid
-    sweep = np.empty((count, classes, len(levels), len(min_areas)))
+    sweep = np.empty((count, classes, len(thresholds), len(min_areas)))
     for i, k, t, m in np.ndindex(sweep.shape):
-        mask = (prob[i, :, :, k] > levels[t]) & defined[i]
+        mask = (prob[i, :, :, k] > thresholds[t]) & defined[i]
         truth = target[i, :, :, k] & defined[i]
-        if area == "total":
+        if rule == "total":
             kept = mask & (mask.sum() >= min_areas[m])
         else:
             parts, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
@@ -51,23 +60,23 @@ def maps(draw):
     return prob, target, valid
 
 
-@pytest.mark.parametrize("area", ["component", "total"])
+@pytest.mark.parametrize("rule", ["component", "total"])
 @given(case=maps())
 @settings(max_examples=60, deadline=None)
-def test_surface_equals_labelling_every_mask(area, case):
+def test_sweep_equals_labelling_every_mask(rule, case):
     prob, target, valid = case
-    fast = dice_surface(prob, target, valid, levels=LEVELS, min_areas=MIN_AREAS, area=area, workers=1)
-    np.testing.assert_array_equal(fast, brute_force(prob, target, valid, LEVELS, MIN_AREAS, area))
+    fast = dice_sweep(prob, target, valid, rule=rule)
+    np.testing.assert_array_equal(fast, brute_force(prob, target, valid, THRESHOLDS, MIN_AREAS, rule))
 
 
-def test_all_255_levels_on_a_smooth_map():
+def test_all_255_thresholds_on_a_smooth_map():
     rng = np.random.default_rng(3)
     field = cv2.GaussianBlur(rng.normal(size=(40, 56)), (0, 0), 3)
     prob = np.rint(255 / (1 + np.exp(-8 * field / field.std() + 2))).astype(np.uint8)[None, :, :, None]
     target = prob > 90
-    levels, min_areas = np.arange(255), np.array([0, 10, 100, 300])
-    fast = dice_surface(prob, target, levels=levels, min_areas=min_areas)
-    np.testing.assert_array_equal(fast, brute_force(prob, target, None, levels, min_areas, "component"))
+    thresholds, min_areas = np.arange(255), np.array([0, 10, 100, 300])
+    fast = dice_sweep(prob, target, thresholds=thresholds, min_areas=min_areas)
+    np.testing.assert_array_equal(fast, brute_force(prob, target, None, thresholds, min_areas, "component"))
     assert fast[0, 0, 90, 0] == 1.0
 
 
@@ -76,21 +85,21 @@ def test_all_255_levels_on_a_smooth_map():
 def test_uniform_map(value, shape):
     prob = np.full((1, *shape, 1), value, dtype=np.uint8)
     target = np.ones((1, *shape, 1), dtype=bool)
-    sweep = dice_surface(prob, target, levels=np.array([0, 200]), min_areas=np.array([0, shape[0] * shape[1] + 1]))
-    # The whole map is one component: kept where its value is above the level, never at an area it cannot have.
+    sweep = dice_sweep(prob, target, thresholds=np.array([0, 200]), min_areas=np.array([0, shape[0] * shape[1] + 1]))
+    # The whole map is one component: kept where its value is above the threshold, never at an area it cannot have.
     assert sweep[0, 0].tolist() == [[float(value > 0), 0.0], [float(value > 200), 0.0]]
 
 
 def test_two_pixels_at_a_corner_are_one_component():
     prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
     prob[0, 0, 0] = prob[0, 1, 1] = 255
-    sweep = dice_surface(prob, prob > 0, levels=np.array([127]), min_areas=np.array([1, 2, 3]))
+    sweep = dice_sweep(prob, prob > 0, thresholds=np.array([127]), min_areas=np.array([1, 2, 3]))
     assert sweep[0, 0, 0].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_both_empty_is_one_and_a_mask_over_empty_truth_is_zero():
     prob = np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
-    sweep = dice_surface(prob, np.zeros(prob.shape, dtype=bool), levels=np.array([127]), min_areas=np.array([0]))
+    sweep = dice_sweep(prob, np.zeros(prob.shape, dtype=bool), thresholds=np.array([127]), min_areas=np.array([0]))
     assert sweep.ravel().tolist() == [1.0, 0.0]
 
 
@@ -98,39 +107,40 @@ def test_strided_and_memory_mapped_input_gives_the_same(tmp_path):
     rng = np.random.default_rng(0)
     prob = rng.integers(0, 256, (4, 10, 12, 2), dtype=np.uint8)
     target = rng.random(prob.shape) < 0.4
-    expected = dice_surface(prob, target, levels=LEVELS, min_areas=MIN_AREAS)
+    expected = dice_sweep(prob, target)
     np.save(tmp_path / "prob.npy", prob)
     mapped = np.load(tmp_path / "prob.npy", mmap_mode="r", allow_pickle=False)
-    np.testing.assert_array_equal(dice_surface(mapped, target, levels=LEVELS, min_areas=MIN_AREAS), expected)
+    np.testing.assert_array_equal(dice_sweep(mapped, target), expected)
     strided = np.asfortranarray(prob)
-    np.testing.assert_array_equal(dice_surface(strided, target, levels=LEVELS, min_areas=MIN_AREAS), expected)
-    one_class = dice_surface(prob[..., 1:], target[..., 1:], levels=LEVELS, min_areas=MIN_AREAS)
+    np.testing.assert_array_equal(dice_sweep(strided, target), expected)
+    one_class = dice_sweep(prob[..., 1:], target[..., 1:])
     np.testing.assert_array_equal(one_class, expected[:, 1:])
 
 
 def test_number_of_workers_changes_nothing():
     rng = np.random.default_rng(1)
     prob = rng.integers(0, 256, (7, 9, 9, 2), dtype=np.uint8)
-    one, many = (dice_surface(prob, prob > 99, levels=LEVELS, min_areas=MIN_AREAS, workers=w) for w in (1, 3))
+    grid = {"thresholds": THRESHOLDS, "min_areas": MIN_AREAS}
+    one, many = (component_counts(prob, prob > 99, **grid, workers=workers) for workers in (1, 3))
     np.testing.assert_array_equal(one, many)
 
 
-def test_empty_truth_looks_at_defined_pixels_only():
+def test_a_truth_without_valid_pixels_is_empty():
     target = np.zeros((2, 2, 2, 1), dtype=bool)
     target[0, 0, 0] = True
     valid = np.ones((2, 2, 2), dtype=bool)
-    threshold_grid = {"rule": "total", "levels": LEVELS, "min_areas": MIN_AREAS}
+    settings = {"rule": "total", "thresholds": THRESHOLDS, "min_areas": MIN_AREAS}
     prob = np.zeros(target.shape, dtype=np.uint8)
-    assert count_maps(prob, target, **threshold_grid).empty.ravel().tolist() == [False, True]
+    assert sweep_maps(Maps(prob, target), MeanDice(), **settings).empty.ravel().tolist() == [False, True]
     valid[0, 0, 0] = False
-    assert count_maps(prob, target, valid, **threshold_grid).empty.ravel().tolist() == [True, True]
+    assert sweep_maps(Maps(prob, target, valid), MeanDice(), **settings).empty.ravel().tolist() == [True, True]
 
 
 @given(case=maps())
 @settings(max_examples=60, deadline=None)
-def test_level_counts_are_those_of_every_mask(case):
+def test_threshold_counts_are_those_of_every_mask(case):
     prob, target, valid = case
-    counts = level_counts(prob, target, valid, workers=1)
+    counts = threshold_counts(prob, target, valid, workers=1)
     defined = np.ones(prob.shape, dtype=bool) if valid is None else np.broadcast_to(valid[..., None], prob.shape)
     for value in (0, 1, 61, 128, 255):
         mask = (prob >= value) & defined
@@ -142,27 +152,27 @@ def test_level_counts_are_those_of_every_mask(case):
 @settings(max_examples=60, deadline=None)
 def test_component_counts_are_those_of_every_mask(case):
     prob, target, valid = case
-    counts = component_counts(prob, target, valid, levels=LEVELS, min_areas=MIN_AREAS, workers=1)
-    levels = level_counts(prob, target, valid, workers=1)
-    np.testing.assert_array_equal(counts[:, :, :, 0], levels[..., LEVELS + 1])
-    truth = levels[:, :, 0, 0, None, None]
+    counts = component_counts(prob, target, valid, thresholds=THRESHOLDS, min_areas=MIN_AREAS, workers=1)
+    histogram = threshold_counts(prob, target, valid, workers=1)
+    np.testing.assert_array_equal(counts[:, :, :, 0], histogram[..., THRESHOLDS + 1])
+    truth = histogram[:, :, 0, 0, None, None]
     total = counts[:, :, 1] + truth
     dice = np.where(total == 0, 1.0, 2.0 * counts[:, :, 0] / np.maximum(total, 1)).astype(np.float32)
-    expected = brute_force(prob, target, valid, LEVELS, MIN_AREAS, "component")
+    expected = brute_force(prob, target, valid, THRESHOLDS, MIN_AREAS, "component")
     np.testing.assert_array_equal(dice.swapaxes(2, 3), expected)
 
 
-@pytest.mark.parametrize("levels", [[3, 3], [5, 2], [0, 255], [-1], [], [0.5]])
-def test_levels_off_the_lattice_are_refused(levels):
+@pytest.mark.parametrize("thresholds", [[3, 3], [5, 2], [0, 255], [-1], [], [0.5]])
+def test_thresholds_that_cannot_be_stored_are_refused(thresholds):
     prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
-    with pytest.raises(ValueError, match="levels: expected ascending whole numbers"):
-        dice_surface(prob, prob > 0, levels=np.array(levels), min_areas=np.array([0]))
+    with pytest.raises(ValueError, match="thresholds: expected ascending whole numbers"):
+        component_counts(prob, prob > 0, thresholds=np.array(thresholds), min_areas=np.array([0]))
 
 
 def test_float_probabilities_are_refused():
     prob = np.zeros((1, 2, 2, 1), dtype=np.float32)
     with pytest.raises(ValueError, match="expected prob uint8"):
-        dice_surface(prob, prob > 0, levels=LEVELS, min_areas=MIN_AREAS)
+        dice_sweep(prob, prob > 0)
 
 
 def test_compiles_where_no_cache_folder_can_be_written(monkeypatch):
@@ -175,4 +185,4 @@ def test_compiles_where_no_cache_folder_can_be_written(monkeypatch):
 def test_more_areas_than_can_be_ranked_are_refused():
     prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
     with pytest.raises(ValueError, match="at most 255"):
-        component_counts(prob, prob > 0, levels=LEVELS, min_areas=np.arange(256))
+        component_counts(prob, prob > 0, thresholds=THRESHOLDS, min_areas=np.arange(256))

@@ -1,6 +1,6 @@
 """Draw what every threshold and minimum area would score on the out-of-fold predictions of a run or a blend.
 
-python benchmarks/surface_picture.py configs/wsiseg/unet_resnet18.yaml docs/surface.png --areas 0 50 200 1000 4000
+python benchmarks/plot_threshold_sweep.py configs/wsiseg/unet_resnet18.yaml plot.png --areas 0 50 200 1000 4000
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from skyfold.config.files import load_config
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.pipeline.blend import open_context
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.threshold_sweep import measure
-from skyfold.reports.threshold_sweep_plot import draw_surface
+from skyfold.postprocess.sweep_maps import measure
+from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
 from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace
 
@@ -50,7 +50,7 @@ def draw(path: Path, picture: Path, areas: Sequence[int], name: str | None) -> N
     post = PostprocessConfig(thresholds=255, min_areas=tuple(areas))
     sweep = measure(run.oof, context.samples, context.folds, context.competition.metric, post)
     evaluation = evaluate(sweep, context.folds, post)
-    draw_surface(picture, evaluation, context.folds.fold[sweep.rows], k=k, name=classes[k])
+    draw_threshold_sweep(picture, evaluation, context.folds.fold[sweep.rows], k=k, name=classes[k])
     scores = evaluation.scores(draws=1000, seed=0)
     print(f"{picture}: {', '.join(f'{what} {value:.4f}' for what, value in scores.items())}")
     print(f"chosen on all: {evaluation.selection}")

@@ -1,6 +1,6 @@
-"""How many pixels of every map lie above each level, and how many of them the truth has too: one histogram a map.
+"""Pixels of every map above each threshold, and how many of them are true: one cumulative histogram per map.
 
-Everything that depends on whole masks is read off these counts: Dice at every level, the minimum total area, the
+Everything that depends on whole masks is read off these counts: Dice at every threshold, the minimum total area, the
 triplet rule, the score at one half, where the truth is empty.
 """
 
@@ -14,17 +14,17 @@ from skyfold.postprocess.map_arrays import check_maps, in_threads
 STORED_VALUES = 256
 
 
-def level_counts(
+def threshold_counts(
     prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None, *, workers: int | None = None
 ) -> np.ndarray:
-    """int32 (n, K, 2, 256): [..., 0, v] pixels of the truth whose stored value is v or more, [..., 1, v] all such.
+    """int32 (n, K, 2, 256): [..., 0, v] true pixels whose stored value is v or more, [..., 1, v] all such.
 
-    The mask of level k is at v = k + 1. At v = 0 stand the pixels of the truth, and all that count.
+    The mask of threshold t is at v = t + 1; at v = 0 are all true pixels, and all that count.
     prob: uint8 (n, H, W, K), memory-mapped or strided as it may be; target: bool (n, H, W, K); valid: bool (n, H, W),
-    pixels that count, None: all. workers: threads, None: one a core.
+    pixels that count, None: all. workers: threads, None: one per core.
 
     >>> prob = np.array([9, 200, 0], dtype=np.uint8).reshape(1, 1, 3, 1)
-    >>> level_counts(prob, prob > 100)[0, 0][:, [0, 1, 10, 201]].tolist()
+    >>> threshold_counts(prob, prob > 100)[0, 0][:, [0, 1, 10, 201]].tolist()
     [[1, 1, 1, 0], [3, 2, 1, 0]]
     """
     check_maps(prob, target, valid)

@@ -1,15 +1,15 @@
-"""The surface that is drawn is the score of every setting, and the picture is a picture."""
+"""The plot shows the score of every setting."""
 
 import numpy as np
 import pytest
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import METRICS
-from skyfold.postprocess import chain
 from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.select import score_grid
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import measure
-from skyfold.reports.threshold_sweep_plot import draw_surface, score_surface
+from skyfold.postprocess.sweep_maps import measure
+from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
@@ -27,14 +27,13 @@ def measured(metric, rule="component"):
 
 
 @pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
-def test_surface_is_the_score_of_every_setting(metric):
+def test_grid_is_the_score_of_every_setting(metric):
     prob, target, sweep, _ = measured(metric)
     rows = np.array([0, 2, 5])
-    scores = score_surface(sweep, rows, 0)
+    scores = score_grid(sweep, 0, rows)[0]
     for m, t in np.ndindex(scores.shape):
-        selection = Selection((int(sweep.levels[t]),), (int(sweep.min_areas[m]),))
-        masks = chain.apply(selection, prob[rows])
-        stats = sweep.metric.stats(target=target[rows], pred=masks)
+        selection = Selection((int(sweep.thresholds[t]),), (int(sweep.min_areas[m]),))
+        stats = sweep.metric.stats(target=target[rows], pred=selection.apply(prob[rows]))
         assert scores[m, t] == pytest.approx(sweep.metric.score(stats))
 
 
@@ -42,13 +41,13 @@ def test_picture_is_written(tmp_path):
     from matplotlib.image import imread
 
     _, _, sweep, post = measured("mean_dice")
-    draw_surface(tmp_path / "surface.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")
-    picture = imread(tmp_path / "surface.png")
+    draw_threshold_sweep(tmp_path / "sweep.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")
+    picture = imread(tmp_path / "sweep.png")
     assert picture.shape[0] > 300
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
 
 
-def test_a_triplet_has_no_surface_to_draw():
-    _, _, sweep, _ = measured("mean_dice", rule="triplet")
-    with pytest.raises(ValueError, match="three settings"):
-        score_surface(sweep, np.arange(8), 0)
+def test_a_rule_with_top_thresholds_is_not_drawn(tmp_path):
+    _, _, sweep, post = measured("mean_dice", rule="triplet")
+    with pytest.raises(ValueError, match="'triplet' has top thresholds"):
+        draw_threshold_sweep(tmp_path / "sweep.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")

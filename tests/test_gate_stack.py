@@ -1,49 +1,49 @@
-"""The stacked presence: its features from histograms, and what the regression makes of them."""
+"""The stacked gate: its features from histograms, and its regression."""
 
 import numpy as np
 import pytest
 
-from skyfold.postprocess.presence_stack import (
-    LEAST,
-    TOP_SHARES,
-    PresenceStack,
-    fit_presence,
-    presence_features,
+from skyfold.postprocess.gate_stack import (
+    MIN_PROBABILITY,
+    TOP_FRACTIONS,
+    GateStack,
+    fit_gate_stack,
+    gate_features,
 )
 
 
 def test_top_means_are_those_of_the_sorted_pixels():
     rng = np.random.default_rng(0)
     prob = rng.integers(0, 256, (3, 20, 25, 2), dtype=np.uint8)
-    features = presence_features(prob, np.full((3, 2), 0.5))
+    features = gate_features(prob, np.full((3, 2), 0.5))
     for i in range(3):
         for k in range(2):
-            surest = np.sort(prob[i, ..., k].ravel())[::-1] / 255.0
-            for f, share in enumerate(TOP_SHARES):
-                mean = np.clip(surest[: max(1, int(500 * share))].mean(), LEAST, 1 - LEAST)
+            highest = np.sort(prob[i, ..., k].ravel())[::-1] / 255.0
+            for f, fraction in enumerate(TOP_FRACTIONS):
+                mean = np.clip(highest[: max(1, int(500 * fraction))].mean(), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
                 assert features[i, k, f] == pytest.approx(np.log(mean / (1 - mean)), abs=1e-5)
     assert (features[..., -1] == 0).all()  # the classifier's one half
 
 
-def test_undefined_pixels_have_no_say():
+def test_only_valid_pixels_count():
     prob = np.zeros((1, 4, 4, 1), dtype=np.uint8)
     prob[0, :2] = 255
     valid = np.ones((1, 4, 4), dtype=bool)
     valid[0, :2] = False
-    features = presence_features(prob, np.array([[1.0]]), valid)
-    floor = np.log(LEAST / (1 - LEAST))
-    assert features[0, 0, :-1] == pytest.approx([floor] * len(TOP_SHARES), abs=1e-5)
+    features = gate_features(prob, np.array([[1.0]]), valid)
+    floor = np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY))
+    assert features[0, 0, :-1] == pytest.approx([floor] * len(TOP_FRACTIONS), abs=1e-5)
     assert features[0, 0, -1] == pytest.approx(-floor, abs=1e-5)
 
 
-def test_an_image_without_a_counting_pixel_speaks_for_nothing():
+def test_an_image_without_valid_pixels_has_the_lowest_features():
     prob = np.full((1, 2, 2, 1), 200, dtype=np.uint8)
-    features = presence_features(prob, np.array([[0.5]]), np.zeros((1, 2, 2), dtype=bool))
+    features = gate_features(prob, np.array([[0.5]]), np.zeros((1, 2, 2), dtype=bool))
     assert (features[0, 0, :-1] < -6).all()
 
 
 def test_probability_by_hand():
-    stack = PresenceStack(coef_=((1.0, -2.0),), intercept_=(0.5,))
+    stack = GateStack(coef_=((1.0, -2.0),), intercept_=(0.5,))
     # 1 * 3 - 2 * 1 + 0.5 = 1.5; 1 / (1 + exp(-1.5)) = 0.817574
     assert stack.probability(np.array([[[3.0, 1.0]]]))[0, 0] == pytest.approx(0.817574, abs=1e-6)
 
@@ -53,7 +53,7 @@ def test_the_informative_feature_is_found_and_the_class_is_told_apart():
     present = rng.random((400, 2)) < 0.5
     features = rng.normal(size=(400, 2, 3))
     features[..., 1] += np.where(present, 2.0, -2.0)
-    stack = fit_presence(features, present)
+    stack = fit_gate_stack(features, present)
     coef = np.abs(np.array(stack.coef_))
     assert (coef.argmax(axis=1) == 1).all()
     right = (stack.probability(features) > 0.5) == present
@@ -61,7 +61,7 @@ def test_the_informative_feature_is_found_and_the_class_is_told_apart():
 
 
 @pytest.mark.parametrize(("there", "side"), [(True, 1), (False, -1)])
-def test_a_class_always_or_never_there_gets_its_rate(there, side):
-    stack = fit_presence(np.random.default_rng(2).normal(size=(9, 1, 2)), np.full((9, 1), there))
+def test_a_class_always_or_never_present_gets_its_frequency(there, side):
+    stack = fit_gate_stack(np.random.default_rng(2).normal(size=(9, 1, 2)), np.full((9, 1), there))
     probability = stack.probability(np.zeros((1, 1, 2)))[0, 0]
     assert probability == pytest.approx(0.95 if side == 1 else 0.05)  # (9 + 0.5) / 10 and 0.5 / 10

@@ -1,4 +1,4 @@
-"""Counts are kept beside the run, used only where they belong, and give the same choices as counts in memory."""
+"""A threshold sweep is stored beside the run, reused only where it belongs, and equals a sweep in memory."""
 
 from dataclasses import replace
 
@@ -8,11 +8,12 @@ import pytest
 from conftest import begin_stored
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.postprocess import threshold_sweep as surfaces_module
+from skyfold.metrics.segmentation import METRICS, MeanDice, MeanIoU, PixelAccuracy
+from skyfold.postprocess import map_arrays, sweep_maps
 from skyfold.postprocess.evaluate import evaluate, features_of
-from skyfold.postprocess.map_counts import count_maps
-from skyfold.postprocess.threshold_sweep import measure
+from skyfold.postprocess.map_arrays import Maps
+from skyfold.postprocess.rules import component
+from skyfold.postprocess.sweep_maps import measure
 from skyfold.store.folds import Folds
 from skyfold.store.runs import open_rows, read_run
 from skyfold.types import Predictions, Samples
@@ -44,20 +45,20 @@ def run(tmp_path, maps):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How many maps each counting function was given."""
-    seen = {"level_counts": 0, "component_counts": 0}
+    """Number of maps that each pass over pixels was given."""
+    seen = {"histogram": 0, "sweep": 0}
 
-    def watch(name):
-        original = getattr(surfaces_module, name)
+    def watch(module, name, key):
+        original = getattr(module, name)
 
         def watched(prob, *args, **kwargs):
-            seen[name] += len(prob)
+            seen[key] += len(prob)
             return original(prob, *args, **kwargs)
 
-        monkeypatch.setattr(surfaces_module, name, watched)
+        monkeypatch.setattr(module, name, watched)
 
-    for name in seen:
-        watch(name)
+    watch(sweep_maps, "threshold_counts", "histogram")
+    watch(component, "sweep", "sweep")
     return seen
 
 
@@ -65,101 +66,114 @@ def samples_of(target, valid=None):
     return Samples(ids=IDS, inputs=target, targets=target, valid=valid)
 
 
-def test_counts_are_those_of_the_validated_maps(run, maps):
+def test_the_sweep_is_that_of_the_validated_maps(run, maps):
     prob, target, valid = maps
     measured = measure(run.oof, samples_of(target, valid), FOLDS, MeanDice(), POST, folder=run.folder)
     rows = np.array([0, 1, 3, 4, 5, 6])
     assert measured.rows.tolist() == rows.tolist()
-    expected = count_maps(
-        prob[rows], target[rows], valid[rows], rule="component", levels=measured.levels, min_areas=np.array([0, 3, 8])
-    )
-    np.testing.assert_array_equal(measured.counts.by_level, expected.by_level)
-    np.testing.assert_array_equal(measured.counts.by_area, expected.by_area)
+    require_same(measured, in_memory(prob[rows], target[rows], valid[rows]))
     at_half = MeanDice().stats(target=target[rows], pred=prob[rows] > 127, valid=valid[rows])
-    np.testing.assert_array_equal(measured.at_half_stats, at_half)
+    np.testing.assert_array_equal(measured.at_half()[0], at_half)
 
 
-def test_a_second_look_counts_nothing_again(run, maps, counted):
+def in_memory(prob, target, valid=None, min_areas=(0, 3, 8)):
+    grid = {"thresholds": sweep_maps.threshold_grid(5), "min_areas": np.array(min_areas)}
+    return sweep_maps.sweep_maps(Maps(prob, target, valid), MeanDice(), rule="component", **grid)
+
+
+def require_same(one, other):
+    np.testing.assert_array_equal(one.histogram, other.histogram)
+    np.testing.assert_array_equal(one.swept, other.swept)
+
+
+def test_a_stored_sweep_is_not_made_again(run, maps, counted):
     first = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert counted == {"level_counts": 6, "component_counts": 6}
-    again = measure(run.oof, samples_of(maps[1]), FOLDS, METRICS["mean_iou"](), POST, folder=run.folder)
-    totals = measure(
-        run.oof, samples_of(maps[1]), FOLDS, MeanDice(), PostprocessConfig(rule="triplet"), folder=run.folder
-    )
-    assert counted == {"level_counts": 6, "component_counts": 6}
-    np.testing.assert_array_equal(again.counts.by_area, first.counts.by_area)
-    assert totals.counts.by_area is None
-    in_memory = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST)
-    np.testing.assert_array_equal(in_memory.counts.by_area, first.counts.by_area)
+    assert counted == {"histogram": 6, "sweep": 6}
+    again = measure(run.oof, samples_of(maps[1]), FOLDS, MeanIoU(), POST, folder=run.folder)
+    triplets = PostprocessConfig(rule="triplet")
+    without = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), triplets, folder=run.folder)
+    assert counted == {"histogram": 6, "sweep": 6}
+    require_same(again, first)
+    assert without.swept is None
+    require_same(measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST), first)
 
 
-def test_another_lattice_counts_components_again_and_levels_not(run, maps, counted):
+def test_other_areas_sweep_components_again_and_histograms_not(run, maps, counted):
     measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    other = replace_post(min_areas=(0, 4, 8))
+    other = PostprocessConfig(thresholds=5, min_areas=(0, 4, 8))
     measured = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), other, folder=run.folder)
-    assert counted == {"level_counts": 6, "component_counts": 12}
+    assert counted == {"histogram": 6, "sweep": 12}
     rows = FOLDS.fold >= 0
-    expected = count_maps(
-        maps[0][rows], maps[1][rows], rule="component", levels=measured.levels, min_areas=np.array([0, 4, 8])
-    )
-    np.testing.assert_array_equal(measured.counts.by_area, expected.by_area)
+    require_same(measured, in_memory(maps[0][rows], maps[1][rows], min_areas=(0, 4, 8)))
 
 
-def replace_post(**changes):
-    return PostprocessConfig(**{**POST.model_dump(), **changes})
+@pytest.mark.parametrize(("metric", "other"), [(PixelAccuracy(), PixelAccuracy("another"))])
+def test_statistics_of_another_metric_are_made_again(run, maps, metric, other):
+    passes = []
+
+    class Watched(type(metric)):
+        def stats(self, **arrays):
+            passes.append(len(arrays["pred"]))
+            return super().stats(**arrays)
+
+    for one in (Watched(), Watched(), Watched("another")):
+        measured = measure(run.oof, samples_of(maps[1]), FOLDS, one, POST, folder=run.folder)
+        assert measured.swept is None
+        in_memory = measure(run.oof, samples_of(maps[1]), FOLDS, metric, POST)
+        np.testing.assert_array_equal(measured.statistics, in_memory.statistics)
+    settings = 2 * (3 * 5 + 1)  # classes x (areas x thresholds, and the emptied mask)
+    assert sum(passes) == 3 + 2 * settings * 6  # each time one map is tried; twice all maps are measured
 
 
-def test_other_predictions_or_truth_are_counted_again(run, maps, counted, tmp_path):
+def test_other_predictions_or_truth_are_measured_again(run, maps, counted):
     prob, target, valid = maps
     measure(run.oof, samples_of(target), FOLDS, MeanDice(), POST, folder=run.folder)
     changed = target.copy()
     changed[3] = ~changed[3]
     measured = measure(run.oof, samples_of(changed), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert measured.counts.truth[2].tolist() == changed[3].sum(axis=(0, 1)).tolist()
+    assert measured.histogram[2, :, 0, 0].tolist() == changed[3].sum(axis=(0, 1)).tolist()
     measure(run.oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert counted["level_counts"] == 18
+    assert counted["histogram"] == 18
     rows = open_rows(run.folder, "oof", run.info, ids=IDS, shape=SHAPE, dtype="uint8")
     rows.write(np.array([5]), 255 - prob[5:6])
-    measured = measure(
-        read_run(run.folder, FOLDS).oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder
-    )
-    assert counted["level_counts"] == 24
+    oof = read_run(run.folder, FOLDS).oof
+    measured = measure(oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
+    assert counted["histogram"] == 24
     above = ((255 - prob[5] > 127) & valid[5][..., None]).sum(axis=(0, 1))
-    assert measured.counts.by_level[4, :, 1, 128].tolist() == above.tolist()
+    assert measured.histogram[4, :, 1, 128].tolist() == above.tolist()
 
 
-def test_counting_that_was_broken_off_goes_on(run, maps, counted, monkeypatch):
-    monkeypatch.setattr(surfaces_module, "CHUNK_PIXELS", 2 * int(np.prod(SHAPE)))
-    watched = surfaces_module.component_counts
+def test_an_interrupted_sweep_is_resumed(run, maps, counted, monkeypatch):
+    monkeypatch.setattr(map_arrays, "CHUNK_PIXELS", 2 * int(np.prod(SHAPE)))
+    watched = component.sweep
 
     def stops_after_four(prob, *args, **kwargs):
-        if counted["component_counts"] == 4:
+        if counted["sweep"] == 4:
             raise KeyboardInterrupt
         return watched(prob, *args, **kwargs)
 
-    monkeypatch.setattr(surfaces_module, "component_counts", stops_after_four)
+    monkeypatch.setattr(component, "sweep", stops_after_four)
     with pytest.raises(KeyboardInterrupt):
         measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    monkeypatch.setattr(surfaces_module, "component_counts", watched)
+    monkeypatch.setattr(component, "sweep", watched)
     measured = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert counted == {"level_counts": 6, "component_counts": 6}
-    in_memory = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST)
-    np.testing.assert_array_equal(measured.counts.by_area, in_memory.counts.by_area)
+    assert counted == {"histogram": 6, "sweep": 6}
+    require_same(measured, measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST))
 
 
-def test_the_counts_of_a_damaged_row_are_made_again(run, maps, counted):
+def test_a_damaged_row_is_measured_again(run, maps, counted):
     first = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    expected = np.array(first.counts.by_level)
-    path = run.folder / "surfaces" / "levels" / "values.npy"
+    expected = np.array(first.histogram)
+    path = run.folder / "threshold_sweep" / "histogram" / "values.npy"
     stored = np.load(path, mmap_mode="r+", allow_pickle=False)
     stored[1, 0, 0, 3] += 1
     stored.flush()
     again = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    np.testing.assert_array_equal(again.counts.by_level, expected)
-    assert counted == {"level_counts": 7, "component_counts": 6}
+    np.testing.assert_array_equal(again.histogram, expected)
+    assert counted == {"histogram": 7, "sweep": 6}
 
 
-def test_counts_of_one_run_are_not_taken_for_those_of_another(run, maps, tmp_path):
+def test_the_sweep_of_one_run_is_not_taken_for_that_of_another(run, maps, tmp_path):
     other = store_run(tmp_path / "other", 255 - maps[0])
     with pytest.raises(OofMismatch, match="not those that are measured"):
         measure(other.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
@@ -168,17 +182,15 @@ def test_counts_of_one_run_are_not_taken_for_those_of_another(run, maps, tmp_pat
         measure(in_memory, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
 
 
-def test_metrics_that_are_not_searched_are_refused(run, maps):
-    with pytest.raises(ConfigError, match="not 'pixel_accuracy'"):
-        measure(run.oof, samples_of(maps[1]), FOLDS, METRICS["pixel_accuracy"](), POST)
+def test_samples_without_truth_are_refused(run, maps):
     with pytest.raises(ConfigError, match="no targets"):
         measure(run.oof, replace(samples_of(maps[1]), targets=None), FOLDS, MeanDice(), POST)
 
 
 @pytest.mark.parametrize("rule", ["component", "total", "triplet"])
-@pytest.mark.parametrize("metric", ["mean_dice", "mean_iou", "global_dice", "global_iou"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_scores_are_those_of_the_metric(run, maps, rule, metric):
-    post = replace_post(rule=rule)
+    post = PostprocessConfig(thresholds=5, min_areas=(0, 3, 8), rule=rule)
     measured = measure(run.oof, samples_of(maps[1]), FOLDS, METRICS[metric](), post, folder=run.folder)
     scores = evaluate(measured, FOLDS, post).scores(draws=50, seed=0)
     rows = FOLDS.fold >= 0
@@ -192,10 +204,10 @@ def test_scores_are_those_of_the_metric(run, maps, rule, metric):
     assert scores["low"] <= scores["cv_cross_fitted"] <= scores["high"]
 
 
-def test_presence_features_from_kept_counts_are_those_from_pixels(run, maps):
+def test_gate_features_of_the_histogram_are_those_of_pixels(run, maps):
     _, target, valid = maps
     gate = Predictions(IDS, np.random.default_rng(0).random((COUNT, 2)), np.ones(COUNT, bool), "probability")
     samples = samples_of(target, valid)
     measured = measure(run.oof, samples, FOLDS, MeanDice(), POST, folder=run.folder)
     expected = features_of(run.oof, gate, samples)[measured.rows]
-    np.testing.assert_array_equal(measured.presence_features(gate.values[measured.rows]), expected)
+    np.testing.assert_array_equal(measured.gate_features(gate.values[measured.rows]), expected)

@@ -1,0 +1,40 @@
+"""Drop 8-connected components of fewer pixels than the minimum area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from skyfold.postprocess import class_thresholds
+from skyfold.postprocess.component_counts import component_counts
+
+sweep = component_counts
+
+
+def apply(
+    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
+) -> np.ndarray:
+    masks = class_thresholds.apply(prob, thresholds, valid)
+    for k, min_area in enumerate(min_areas):
+        if min_area > 1:  # every component has at least one pixel
+            for mask in masks:
+                mask[:, :, k] = _large_components(mask[:, :, k], min_area)
+    return masks
+
+
+def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
+    """Of minimum areas that every component has."""
+    return histogram[:, :, thresholds + 1]
+
+
+def needs_sweep(min_areas: np.ndarray) -> bool:
+    return bool(np.max(min_areas) > 1)
+
+
+def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= min_area
+    large[0] = False  # the background
+    return np.asarray(large[labels])

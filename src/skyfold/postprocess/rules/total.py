@@ -1,0 +1,22 @@
+"""Empty masks that have fewer pixels than the minimum area in all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skyfold.postprocess import class_thresholds
+
+
+def apply(
+    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
+) -> np.ndarray:
+    masks = class_thresholds.apply(prob, thresholds, valid)
+    masks &= (masks.sum(axis=(1, 2)) >= np.asarray(min_areas))[:, None, None]
+    return masks
+
+
+def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
+    kept = histogram[:, :, thresholds + 1]
+    return kept * (kept[:, 1:] >= min_area)

@@ -1,0 +1,29 @@
+"""Empty masks unless enough pixels exceed a second, higher threshold: the rule of two thresholds and a count.
+
+A map without confident pixels is emptied; any other gets its mask at a lower threshold, which gives it its whole
+outline. Three numbers per class: the top threshold, the fewest pixels above it, and the threshold of the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skyfold.postprocess import class_thresholds
+
+
+def apply(
+    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
+) -> np.ndarray:
+    """Masks before any is emptied (see `keeps`)."""
+    return class_thresholds.apply(prob, thresholds, valid)
+
+
+def keeps(pixels: np.ndarray, min_areas: Sequence[int] | int) -> np.ndarray:
+    return np.asarray(pixels >= np.asarray(min_areas))
+
+
+def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
+    """Before any mask is emptied."""
+    return histogram[:, :, thresholds + 1]

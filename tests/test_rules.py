@@ -1,0 +1,184 @@
+"""Each rule and the gate do to masks what their files say; a rule is added as one file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skyfold.postprocess.rules
+from skyfold.config.blend import PostprocessConfig
+from skyfold.errors import ConfigError
+from skyfold.metrics.segmentation import METRICS, MeanDice
+from skyfold.postprocess import class_thresholds, classifier_gate
+from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.map_arrays import Maps
+from skyfold.postprocess.rules import component, load_rule, total
+from skyfold.postprocess.select import select
+from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.sweep_maps import measure, sweep_maps
+from skyfold.store.folds import Folds
+from skyfold.types import Predictions, Samples
+
+MASK = np.array([[200, 200, 0, 0], [0, 200, 0, 0], [0, 0, 0, 200]], dtype=np.uint8)[None, :, :, None]
+THRESHOLDS, MIN_COUNTS = np.array([0, 60, 127, 200, 254]), np.array([0, 1, 4, 30])
+
+
+def test_a_threshold_is_exceeded_not_reached():
+    prob = np.array([[127, 10], [128, 11]], dtype=np.uint8).reshape(2, 1, 1, 2)
+    assert class_thresholds.apply(prob, (127, 10)).reshape(2, 2).tolist() == [[False, False], [True, True]]
+
+
+def test_small_components_go_and_large_ones_stay():
+    kept = component.apply(MASK, (127,), (3,))
+    assert kept.sum() == 3
+    assert not kept[0, 2, 3, 0]
+
+
+def test_total_area_keeps_or_empties_the_mask_as_a_whole():
+    np.testing.assert_array_equal(total.apply(MASK, (127,), (4,)), MASK > 127)
+    assert not total.apply(MASK, (127,), (5,)).any()
+
+
+@pytest.mark.parametrize(("count", "kept"), [(2, True), (3, False)])
+def test_a_triplet_needs_its_count_above_the_top_threshold(count, kept):
+    prob = np.array([220, 220, 90, 0], dtype=np.uint8).reshape(1, 1, 4, 1)
+    selection = Selection((60,), (count,), None, (200,), "triplet")
+    assert selection.apply(prob).sum() == 3 * kept
+
+
+def test_a_map_without_confident_pixels_is_emptied_and_any_other_gets_its_whole_outline():
+    # Row 0: two pixels at 220 and a rim at 90, all true. Row 1: the rim only, and nothing true.
+    prob = np.array([[220, 220, 90, 90], [90, 90, 90, 90]], dtype=np.uint8)[:, None, :, None]
+    target = np.array([[1, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)[:, None, :, None]
+    grid = {"thresholds": THRESHOLDS, "min_areas": np.array([0, 2])}
+    chosen = select(sweep_maps(Maps(prob, target), MeanDice(), rule="triplet", **grid))
+    # No single threshold does: 60 and below shows the rim in row 1, 127 and above loses it in row 0.
+    assert (chosen.thresholds, chosen.min_areas, chosen.top_thresholds) == ((0,), (2,), (127,))
+    np.testing.assert_array_equal(chosen.apply(prob), target)
+    assert select(sweep_maps(Maps(prob, target), MeanDice(), rule="total", **grid)).top_thresholds is None
+
+
+@st.composite
+def maps(draw):
+    shape = draw(st.tuples(*(st.integers(1, limit) for limit in (3, 8, 8, 2))))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = draw(st.sampled_from([(0,), (255,), (0, 61, 128, 201, 255), tuple(range(256))]))
+    prob = rng.choice(np.array(values, dtype=np.uint8), size=shape)
+    target = rng.random(shape) < draw(st.sampled_from([0.0, 0.3, 1.0]))
+    return Maps(prob, target, rng.random(shape[:3]) < 0.7 if draw(st.booleans()) else None)
+
+
+@given(case=maps())
+@settings(deadline=None, max_examples=40)
+def test_counts_of_every_triplet_are_those_of_its_masks(case):
+    sweep = sweep_maps(case, MeanDice(), rule="triplet", thresholds=THRESHOLDS, min_areas=MIN_COUNTS)
+    classes = sweep.classes
+    for top, m, t in np.ndindex(len(THRESHOLDS), len(MIN_COUNTS), len(THRESHOLDS)):
+        confident, masks = (case.prob > THRESHOLDS[place] for place in (top, t))
+        if case.valid is not None:
+            confident, masks = confident & case.valid[..., None], masks & case.valid[..., None]
+        masks &= (confident.sum(axis=(1, 2)) >= MIN_COUNTS[m])[:, None, None]
+        settings_ = [(int(value),) * classes for value in (THRESHOLDS[t], MIN_COUNTS[m], THRESHOLDS[top])]
+        selection = Selection(settings_[0], settings_[1], None, settings_[2], "triplet")
+        np.testing.assert_array_equal(selection.apply(case.prob, valid=case.valid), masks)
+        expected = MeanDice().stats(target=case.targets, pred=masks, valid=case.valid)
+        np.testing.assert_array_equal(sweep.evaluate(selection)[0], expected)
+
+
+FILL = '''
+"""Fill holes of fewer pixels than the minimum area."""
+
+import cv2
+import numpy as np
+
+from skyfold.postprocess import class_thresholds
+
+
+def apply(prob, thresholds, min_areas, valid=None):
+    masks = class_thresholds.apply(prob, thresholds, valid)
+    for k, min_area in enumerate(min_areas):
+        for mask in masks[..., k]:
+            _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+            small = stats[:, cv2.CC_STAT_AREA] < min_area
+            small[0] = False
+            mask |= small[labels]
+    return masks
+'''
+
+
+@pytest.fixture
+def fill(tmp_path, monkeypatch):
+    (tmp_path / "fill.py").write_text(FILL)
+    package = skyfold.postprocess.rules
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    yield load_rule("fill")
+    load_rule.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["mean_dice", "global_iou", "pixel_accuracy"])
+def test_a_rule_is_one_file(name, fill, tmp_path):
+    """Its settings are chosen as brute force chooses them, also cross-fitted."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((12, 20, 20, 1), dtype=bool)
+    truth[:, 4:16, 4:16] = True
+    prob = np.where(truth ^ (rng.random(truth.shape) < 0.1), 200, 20).astype(np.uint8)
+    ids, metric = np.arange(12).astype(str), METRICS[name]()
+    folds = Folds(ids, np.arange(12) % 3, np.arange(12))
+    post = PostprocessConfig(rule="fill", thresholds=3, min_areas=(0, 2, 300))
+    sweep = measure(
+        Predictions(ids, prob, np.ones(12, bool), "probability"), Samples(ids, truth, truth), folds, metric, post
+    )
+    found = evaluate(sweep, folds, post)
+
+    def score(rows, threshold, area):
+        masks = fill.apply(prob[rows], (threshold,), (area,))
+        return metric.score(metric.stats(target=truth[rows], pred=masks))
+
+    def best(rows):
+        return max((score(rows, t, a), -a, t) for t in sweep.thresholds for a in sweep.min_areas)
+
+    assert found.cross.in_sample == pytest.approx(best(np.arange(12))[0])
+    assert found.selection.min_areas == (2,)
+    for fold, chosen in found.cross.by_fold.items():
+        others = np.flatnonzero(folds.fold != fold)
+        assert score(others, chosen.thresholds[0], chosen.min_areas[0]) == pytest.approx(best(others)[0])
+    np.testing.assert_array_equal(
+        found.selection.apply(prob), fill.apply(prob, *[(v,) for v in (found.selection.thresholds[0], 2)])
+    )
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"no such rule \(did you mean 'component'\?\)\. Rules: component, total, triplet"
+    ):
+        PostprocessConfig(rule="componnet")
+    with pytest.raises(ConfigError, match="rules: there is no 'fill'"):
+        load_rule("fill")
+
+
+def test_gate_empties_the_rejected_class_only():
+    masks = np.ones((2, 2, 2, 2), dtype=bool)
+    gated = classifier_gate.apply(masks, np.array([[0.9, 0.4], [0.5, 0.6]]), (0.5, 0.5))
+    assert gated.all(axis=(1, 2)).tolist() == [[True, False], [True, True]]
+    assert gated.any(axis=(1, 2)).tolist() == [[True, False], [True, True]]
+    assert masks.all()
+
+
+def test_what_a_selection_lacks_is_named():
+    prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
+    with pytest.raises(ValueError, match="has a gate"):
+        Selection((127,), (0,), (0.5,)).apply(prob)
+    with pytest.raises(ValueError, match="'triplet' needs its top thresholds"):
+        Selection((127,), (0,), rule="triplet").apply(prob)
+
+
+def test_inputs_of_another_kind_are_refused():
+    prob, masks = np.zeros((1, 2, 2, 1), dtype=np.uint8), np.zeros((1, 2, 2, 1), dtype=bool)
+    with pytest.raises(ValueError, match="expected uint8"):
+        class_thresholds.apply(prob.astype(np.float32), (127,))
+    with pytest.raises(ValueError, match="expected uint8"):
+        component.apply(prob, (127, 127), (0, 0))
+    with pytest.raises(ValueError, match="expected bool"):
+        classifier_gate.apply(masks, np.zeros((2, 1)), (0.5,))
+    with pytest.raises(ValueError, match="row 0 is NaN"):
+        classifier_gate.apply(masks, np.full((1, 1), np.nan), (0.5,))
