@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +19,9 @@ from skyfold.tasks.task import Task
 from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import MASK_LOSSES, make_mask_loss
 from skyfold.training.objective import RunArrays
-from skyfold.training.predict import LoadWeights, on_grid, sigmoid
+from skyfold.training.predict import Forward, LoadWeights, on_grid, sigmoid
 from skyfold.training.predict_scenes import tiling_of, write_scenes
 from skyfold.types import Metric, Samples
-
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
 
 
 class Segmentation(Task):
@@ -106,7 +102,7 @@ class Segmentation(Task):
 
     def predict(
         self,
-        network: Network,
+        network: Forward,
         arrays: RunArrays,
         rows: np.ndarray,
         store: RowStore,

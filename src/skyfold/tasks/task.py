@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -22,11 +22,8 @@ from skyfold.store.runs import RunInfo
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss
 from skyfold.training.objective import RunArrays, ValidationScore
-from skyfold.training.predict import LoadWeights, write_predictions
+from skyfold.training.predict import Forward, LoadWeights, write_predictions
 from skyfold.types import IntPair, Samples
-
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
 
 
 class Task(ABC):
@@ -122,7 +119,7 @@ class Task(ABC):
 
     def predict(
         self,
-        network: Network,
+        network: Forward,
         arrays: RunArrays,
         rows: np.ndarray,
         store: RowStore,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from skyfold.data.batches import Rows
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.training.losses.named import Loss
-from skyfold.training.predict import LoadWeights
+from skyfold.training.predict import Forward, LoadWeights
 from skyfold.types import IntPair
-
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
 
 
 class FitArrays(Protocol):
@@ -121,7 +118,7 @@ class Objective(Protocol):
 
     def predict(
         self,
-        network: Network,
+        network: Forward,
         arrays: RunArrays,
         rows: np.ndarray,
         store: RowStore,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -15,14 +15,20 @@ from skyfold.store.rows import RowStore
 from skyfold.training import tta
 from skyfold.types import IntPair
 
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
-
 LoadWeights = Callable[[], object]
 
 
+class Forward(Protocol):
+    """A network that predicts: `logits` takes float32 (batch_size, H, W, C)."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def logits(self, inputs: np.ndarray) -> np.ndarray: ...
+
+
 def mean_predictions(
-    network: Network,
+    network: Forward,
     arrays: Rows,
     rows: np.ndarray,
     *,
@@ -53,7 +59,7 @@ def mean_predictions(
 
 
 def write_predictions(
-    network: Network,
+    network: Forward,
     arrays: Rows,
     rows: np.ndarray,
     store: RowStore,

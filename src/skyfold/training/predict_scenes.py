@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,16 +15,13 @@ from skyfold.data.windows import Windows
 from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
 from skyfold.training import tta
-from skyfold.training.predict import LoadWeights, on_grid, sigmoid
+from skyfold.training.predict import Forward, LoadWeights, on_grid, sigmoid
 from skyfold.training.tiles import Strip, Tiling, predict_scene, tile_count
 from skyfold.types import IntPair
 
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
-
 
 def write_scenes(
-    network: Network,
+    network: Forward,
     arrays: SceneArrays,
     rows: np.ndarray,
     store: RowStore,
@@ -64,7 +60,7 @@ def tiling_of(size: IntPair, crop: CropConfig) -> Tiling:
 
 
 def scene_probabilities(
-    network: Network,
+    network: Forward,
     scene: Windows,
     *,
     members: Sequence[LoadWeights],
@@ -100,7 +96,7 @@ def strips_on_grid(strips: Iterator[Strip], grid: IntPair) -> np.ndarray:
 
 
 def _tile_probabilities(
-    network: Network, tiles: np.ndarray, *, normalization: str, views: Sequence[tta.View]
+    network: Forward, tiles: np.ndarray, *, normalization: str, views: Sequence[tta.View]
 ) -> np.ndarray:
     inputs = normalized(tiles, normalization)
     total: np.ndarray | None = None
