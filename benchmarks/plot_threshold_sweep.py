@@ -13,8 +13,8 @@ from pathlib import Path
 from skyfold.config.blend import PostprocessConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.files import load_config
+from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError, SkyfoldError
-from skyfold.pipeline.blend import open_context
 from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.sweep_maps import measure
 from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
@@ -41,14 +41,14 @@ def draw(path: Path, picture: Path, areas: Sequence[int], name: str | None) -> N
     config, workspace = load_config(path), Workspace(Path.cwd())
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: name the config of a run or a blend.")
-    context = open_context(config.data, workspace)
+    context = open_masks(config.data, workspace)
     run = read_run(workspace.run(config.data.folder, config.name), context.folds)
     classes = run.info.classes
     if name is not None and name not in classes:
         raise ConfigError(f"--class {name}: there are {', '.join(classes)}.")
     k = 0 if name is None else classes.index(name)
     post = PostprocessConfig(thresholds=255, min_areas=tuple(areas))
-    sweep = measure(run.oof, context.samples, context.folds, context.competition.metric, post)
+    sweep = measure(run.oof, context.train, context.folds, context.competition.metric, post)
     evaluation = evaluate(sweep, context.folds, post)
     draw_threshold_sweep(picture, evaluation, context.folds.fold[sweep.rows], k=k, name=classes[k])
     scores = evaluation.scores(draws=1000, seed=0)

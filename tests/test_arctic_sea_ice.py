@@ -16,8 +16,8 @@ from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.forecasting.baselines import mean_of_years
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import folds_of_years
 from skyfold.workspace import Workspace
 

@@ -14,16 +14,17 @@ import pytest
 from conftest import begin_stored
 from skyfold.blending import uncertain_pixels
 from skyfold.config.files import load_blend, load_run
+from skyfold.data.dataset import open_masks
 from skyfold.errors import OofMismatch
 from skyfold.files import read_json, write_json
-from skyfold.pipeline import blend as blending
-from skyfold.pipeline.blend import blend, blend_lines, open_context
-from skyfold.pipeline.fit_blend import fit_combination
+from skyfold.tasks import mask_blend as blending
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.postprocess.selection import Selection
 from skyfold.store.alignment import require_aligned
 from skyfold.store.runs import open_rows, read_run
+from skyfold.tasks.fit_mask_blend import fit_combination
+from skyfold.tasks.mask_blend import blend, blend_lines
 from skyfold.workspace import Workspace
 
 NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}
@@ -67,8 +68,8 @@ def made(tmp_path_factory):
         patch.delenv("SKYFOLD_DATA", raising=False)
         workspace = Workspace(folder)
         prepare(config.data, workspace, sample=True)
-        context = open_context(config.data, workspace)
-    truth = np.stack([context.samples.targets[i] for i in range(len(context.samples))]).astype(np.float64)
+        context = open_masks(config.data, workspace)
+    truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(np.float64)
     rng = np.random.default_rng(0)
     for name, noise in NOISE.items():
         run = load_run(folder / f"{name}.yaml")
@@ -79,7 +80,7 @@ def made(tmp_path_factory):
                 workspace.run("tiny", name),
                 part,
                 info,
-                ids=context.samples.ids if part == "oof" else np.array(list("abcd")),
+                ids=context.train.ids if part == "oof" else np.array(list("abcd")),
                 shape=target.shape[1:],
                 dtype="uint8",
             )
@@ -116,12 +117,12 @@ def test_a_run_whose_config_has_changed_since_is_not_blended(work):
 
 def members(folder):
     workspace = Workspace(folder)
-    context = open_context(load_blend(folder / "both.yaml").data, workspace)
+    context = open_masks(load_blend(folder / "both.yaml").data, workspace)
     return [read_run(workspace.run("tiny", name), context.folds) for name in NOISE], context
 
 
 def fitted_on(folder, kind, runs, context, targets):
-    samples = dataclasses.replace(context.samples, targets=targets)
+    samples = dataclasses.replace(context.train, targets=targets)
     config = load_blend(folder / f"{kind}.yaml")
     return fit_combination(config, runs, samples, context.folds, context.competition)
 
@@ -129,7 +130,7 @@ def fitted_on(folder, kind, runs, context, targets):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
     runs, context = members(work)
-    targets = np.stack([context.samples.targets[i] for i in range(18)])
+    targets = np.stack([context.train.targets[i] for i in range(18)])
     turned = targets.copy()
     turned[context.folds.fold == 1] = 1 - turned[context.folds.fold == 1]
     one, other = (fitted_on(work, kind, runs, context, truth) for truth in (targets, turned))
@@ -151,7 +152,7 @@ def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, wor
     monkeypatch.setattr(blending, "_summary", spy)
     result = run_blend(work, kind)
     runs, context = members(work)
-    targets = np.stack([context.samples.targets[i] for i in range(18)]).astype(bool)
+    targets = np.stack([context.train.targets[i] for i in range(18)]).astype(bool)
     scores = np.empty(18)
     for fold in range(3):
         rows = np.flatnonzero(context.folds.fold == fold)

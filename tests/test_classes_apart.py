@@ -16,11 +16,11 @@ from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_config
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import require_one_class, with_classes
+from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError
 from skyfold.files import read_json
 from skyfold.metrics.segmentation import GlobalIoU
 from skyfold.models._softmax import log_odds
-from skyfold.pipeline.blend import open_context
 from skyfold.pipeline.experiment_table import as_text, experiment_table
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.products import class_map
@@ -90,7 +90,7 @@ def stored(folder: Path, name: str) -> StoredRun:
 
 def truth(folder: Path) -> np.ndarray:
     config = load_config(folder / "data.yaml")
-    samples = open_context(config.data, Workspace(folder)).samples
+    samples = open_masks(config.data, Workspace(folder)).samples
     assert samples.targets is not None
     return np.stack([samples.targets[i] for i in range(len(samples))]).astype(bool)
 

@@ -16,8 +16,8 @@ from skyfold.competitions.cloud_cover import sample as scene_sample
 from skyfold.config.data import DataConfig
 from skyfold.data.images import read_header
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import score_submission
 from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
 

@@ -14,11 +14,11 @@ from skyfold.competition import build
 from skyfold.config.data import FoldsConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
 from skyfold.pipeline.forecasts import test_lines as lines_of_test
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import score_submission
 from skyfold.reports.forecast_table import as_text
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace

@@ -21,8 +21,8 @@ from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest, read_json
 from skyfold.metrics.points import at_points
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import read_folds
 from skyfold.submission.write import write_submission
 from skyfold.workspace import Workspace

@@ -9,15 +9,16 @@ import pytest
 import skyfold.competitions
 from conftest import begin_stored
 from skyfold.config.files import load_blend, load_run
+from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError
 from skyfold.metrics.bootstrap import bootstrap_interval
-from skyfold.pipeline.blend import blend, open_context
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
 from skyfold.postprocess.sweep_maps import measure
 from skyfold.reports.compare import compare
 from skyfold.store.runs import open_rows, read_info, read_run
+from skyfold.tasks.mask_blend import blend
 from skyfold.workspace import Workspace
 
 CONFIGS = {
@@ -41,15 +42,15 @@ def work(tmp_path, monkeypatch):
     workspace, data = Workspace(tmp_path), load_blend(tmp_path / "both.yaml").data
     workspace.data("buildings").mkdir(parents=True)
     prepare(data, workspace)
-    context = open_context(data, workspace)
-    truth = np.stack([context.samples.targets[i] for i in range(len(context.samples))]).astype(np.float64)
+    context = open_masks(data, workspace)
+    truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(np.float64)
     rng = np.random.default_rng(1)
     for name, noise in (("good", 1.2), ("poor", 2.5)):
         config = load_run(tmp_path / f"{name}.yaml")
         info = begin_stored(workspace.run("buildings", name), context.folds, context.competition.classes, config=config)
         logits = 3 * truth - 2 + noise * rng.standard_normal(truth.shape)
         rows = open_rows(
-            workspace.run("buildings", name), "oof", info, ids=context.samples.ids, shape=truth.shape[1:], dtype="uint8"
+            workspace.run("buildings", name), "oof", info, ids=context.train.ids, shape=truth.shape[1:], dtype="uint8"
         )
         rows.write(np.arange(len(truth)), np.rint(255 / (1 + np.exp(-logits))))
     return tmp_path
@@ -57,8 +58,8 @@ def work(tmp_path, monkeypatch):
 
 def run_blend(work):
     path = work / "both.yaml"
-    result = blend(load_blend(path), path, Workspace(work))
-    context = open_context(load_blend(path).data, Workspace(work))
+    result = blend(load_blend(path), Workspace(work))
+    context = open_masks(load_blend(path).data, Workspace(work))
     return result, context, read_run(Workspace(work).run("buildings", "both"), context.folds)
 
 
@@ -67,9 +68,9 @@ def test_blend_thresholds_areas_and_scores_are_those_of_brute_force(work):
     metric, post = context.competition.metric, load_blend(work / "both.yaml").postprocess
     members = [read_run(Workspace(work).run("buildings", name), context.folds).oof.values for name in ("good", "poor")]
     np.testing.assert_array_equal(blended.oof.values, np.rint(np.mean(members, axis=0)).astype(np.uint8))
-    sweep = measure(blended.oof, context.samples, context.folds, metric, post, folder=blended.folder)
+    sweep = measure(blended.oof, context.train, context.folds, metric, post, folder=blended.folder)
     found = evaluate(sweep, context.folds, post)
-    truth = np.stack([context.samples.targets[i] for i in range(len(context.samples))]).astype(bool)
+    truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(bool)
     prob, fold = blended.oof.values, context.folds.fold
 
     def score(rows, k, threshold, area):

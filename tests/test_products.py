@@ -16,12 +16,12 @@ from skyfold.competition import build
 from skyfold.config.data import DataConfig
 from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
-from skyfold.pipeline.blend import blend
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
-from skyfold.pipeline.score import score_submission
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import open_rows
+from skyfold.tasks.mask_blend import blend
 from skyfold.workspace import Workspace
 
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from skyfold.competition import Truth, build
 from skyfold.errors import InvalidSubmission
+from skyfold.metrics.score_submission import prediction_stats, score_submission
 from skyfold.metrics.segment_overlap import overlap_counts
 from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.pipeline.score import prediction_stats, score_submission
 from skyfold.rle.codec import parse
 from skyfold.rle.segments import SegmentMasks, Segments
 from skyfold.types import CountMetric

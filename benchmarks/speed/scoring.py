@@ -21,7 +21,7 @@ import pandas as pd
 from timing import Line, Work, data_folder, growth, ratios
 
 from skyfold.competition import Competition, Truth, build
-from skyfold.pipeline.score import prediction_stats
+from skyfold.metrics.score_submission import prediction_stats
 from skyfold.rle.codec import decode_many, encode_many
 from speed.classic import dice, text_to_mask
 from speed.maps import HEIGHT, WIDTH, truth_masks

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.competition import Competition
+from skyfold.competition import Competition, Contest
 from skyfold.metrics.segmentation import iou_score
 from skyfold.submission.formats import RleTable
 from skyfold.types import Samples
@@ -27,22 +27,26 @@ class MeanAveragePrecision:
         return float(stats.mean())
 
 
-def build(folder=None):
-    return Competition(
-        name="buildings",
-        task="segmentation",
-        classes=CLASSES,
-        grid=GRID,
-        unit="probability",
-        metric=MeanAveragePrecision(),
-        submission=RleTable(CLASSES, GRID, key_column="id", rle_column="rle"),
-        load=load,
-        check=lambda folder: "made up",
-        read_truth=None,
-        read_pred=None,
-        sample_table=lambda folder: None,
-        parts=("train",),
-    )
+class Buildings(Contest):
+    def build(self, folder):
+        return Competition(
+            name="buildings",
+            task="segmentation",
+            classes=CLASSES,
+            grid=GRID,
+            unit="probability",
+            metric=MeanAveragePrecision(),
+            submission=RleTable(CLASSES, GRID, key_column="id", rle_column="rle"),
+            load=load,
+            check=lambda folder: "made up",
+            read_truth=None,
+            read_pred=None,
+            sample_table=lambda folder: None,
+            parts=("train",),
+        )
+
+
+PLUGIN = Buildings
 
 
 def load(folder, part):

@@ -16,6 +16,6 @@ def run(given: argparse.Namespace) -> None:
     from skyfold.pipeline.blend import blend, blend_lines
 
     project, config = workspace(given), load_blend(given.config)
-    for line in blend_lines(blend(config, project)):
+    for line in blend_lines(config, blend(config, project)):
         print(line)
     print(f"written: {project.run(config.data.folder, config.name) / 'blend.json'}")

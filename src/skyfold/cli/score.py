@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     from skyfold.competition import build
     from skyfold.errors import DataLayoutError
-    from skyfold.pipeline.score import score_note, score_submission
+    from skyfold.metrics.score_submission import score_note, score_submission
     from skyfold.workspace import Workspace, find_root
 
     data = competition_or_config(given.competition)

@@ -16,21 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     from skyfold.config.files import load_run
-    from skyfold.pipeline.blend import open_context, score_run
-    from skyfold.pipeline.forecasts import table_of_run
     from skyfold.pipeline.train import train
+    from skyfold.tasks import task_class
 
     project, config = workspace(given), load_run(given.config, given.overrides)
     result = train(config, project, only_folds=given.fold, restart=given.restart)
     seen = f" at {config.image.size[0]}x{config.image.size[1]}" if config.image else ", mean absolute error"
     for fold, score in result.scores.items():
         print(f"fold {fold}: validation score {score:.4f}{seen}")
-    if result.complete and config.task == "forecasting":
-        print(table_of_run(config, project))
-    if result.complete and config.task == "segmentation":
-        scores = score_run(result.folder, open_context(config.data, project))
-        print(
-            f"out-of-fold on the competition's grid: {scores['cv_at_0.5']:.4f} at 0.5, thresholds cross-fitted "
-            f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
-        )
+    if result.complete:
+        for line in task_class(config.task).report_run(config, project):
+            print(line)
     print(f"{'trained' if result.complete else 'so far'}: {result.folder}")

@@ -116,6 +116,11 @@ class BlendConfig(Strict):
     bootstrap: Positive = 1000
     seed: Seed = 0
 
+    @property
+    def task(self) -> str:
+        """Task of the runs."""
+        return self.runs[0].task
+
     @model_validator(mode="before")
     @classmethod
     def _merged_masks_are_final(cls, given: Any) -> Any:

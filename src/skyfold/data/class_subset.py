@@ -47,6 +47,13 @@ def with_classes(competition: Competition, names: Sequence[str]) -> Competition:
     return replace(competition, classes=chosen, load=load, colours=None)
 
 
+def of_classes(samples: Samples, known: Sequence[str], chosen: Sequence[str]) -> Samples:
+    """`samples` of a competition with the classes `known`, with the targets of those `chosen` only."""
+    if tuple(chosen) == tuple(known):
+        return samples
+    return with_planes(samples, tuple(known.index(name) for name in chosen))
+
+
 def with_planes(samples: Samples, places: tuple[int, ...]) -> Samples:
     """`samples` with these planes of their targets alone. Mask files stay mask files, of fewer classes."""
     targets = samples.targets

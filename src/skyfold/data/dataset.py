@@ -67,7 +67,8 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
     return Dataset(competition, samples, load_folds(data, samples["train"].ids, workspace))
 
 
-def with_masks_in_cache(dataset: Dataset, data: DataConfig, workspace: Workspace) -> Dataset:
-    """`dataset` with its training masks decoded once into bits in the cache, for stages that read them often."""
+def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:
+    """The training samples and folds, masks decoded once into bits in the cache, for stages that read them often."""
+    dataset = open_dataset(data, workspace, parts=("train",))
     packed = with_packed_masks(dataset.train, workspace.cache(data.folder) / "grid")
     return replace(dataset, samples={**dataset.samples, "train": packed})

@@ -9,8 +9,9 @@ from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.pipeline.blend import blend, blend_lines, open_context, score_run
+from skyfold.pipeline.blend import blend, blend_lines
 from skyfold.pipeline.experiment_table import as_text, best_of_study, experiment_table
+from skyfold.tasks import task_class
 from skyfold.workspace import Workspace
 
 
@@ -29,7 +30,7 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
             return
         result = train(run, workspace)
         if result.complete:
-            score_run(result.folder, open_context(config.data, workspace))
+            task_class(run.task).report_run(run, workspace)
         done.add(run.name)
 
     for row in config.models:
@@ -37,7 +38,7 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
         for run in row.runs:
             trained(run)
         if row.blend is not None:
-            for line in blend_lines(blend(row.blend, workspace)):
+            for line in blend_lines(row.blend, blend(row.blend, workspace)):
                 log(line)
         if row.study is not None:
             assert row.trials is not None

@@ -16,11 +16,11 @@ from skyfold.config.blend import BlendConfig
 from skyfold.config.experiment import PublishedFigures, TableConfig
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import Dataset, open_masks
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
-from skyfold.pipeline.blend import Context, open_context, read_blend, read_member
 from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.text_table import aligned
@@ -28,6 +28,7 @@ from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import StoredRun, read_run
 from skyfold.store.training_history import read_history
+from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.tuning.search_space import load_study
 from skyfold.types import Metric
 from skyfold.workspace import Workspace
@@ -83,7 +84,7 @@ class ExperimentTable:
 
 def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> ExperimentTable:
     """What is there of the table's models; nothing is trained. path: the file `config` was read from."""
-    context = open_context(config.data, workspace)
+    dataset = open_masks(config.data, workspace)
     lines: list[Line] = []
     first: Path | None = None
     for row in config.models:
@@ -92,20 +93,20 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
             best = best_of_study(config, path.parent / row.study, workspace) if row.study else None
             model = row.run or row.blend or (load_run(best) if best and best.is_file() else None)
             if model is not None and (folder := _stored(model, workspace)):
-                figures, note = _figures(model, folder, context, workspace), ""
+                figures, note = _figures(model, folder, dataset, workspace), ""
                 if best:
                     figures = replace(figures, minutes=figures.minutes + _minutes_of(best.with_name("trials.csv")))
-                gain = None if first is None else _gain(folder, first, context.competition.metric)
+                gain = None if first is None else _gain(folder, first, dataset.competition.metric)
                 first = first or folder
         except (OofMismatch, ConfigError) as error:
             note = str(error)
         lines.append(Line(row.model, figures, note, row.published, gain))
     return ExperimentTable(
         data=config.data.folder,
-        provenance=_provenance(context, workspace.data(config.data.folder)),
-        metric=context.competition.metric.name,
-        folds=context.folds.k,
-        samples=len(context.samples),
+        provenance=_provenance(dataset, workspace.data(config.data.folder)),
+        metric=dataset.competition.metric.name,
+        folds=dataset.folds.k,
+        samples=len(dataset.train),
         lines=tuple(lines),
     )
 
@@ -135,9 +136,9 @@ def as_text(table: ExperimentTable) -> str:
     return "\n".join(text).rstrip()
 
 
-def _provenance(context: Context, folder: Path) -> str:
-    if context.competition.provenance is not None:
-        return context.competition.provenance(folder)
+def _provenance(dataset: Dataset, folder: Path) -> str:
+    if dataset.competition.provenance is not None:
+        return dataset.competition.provenance(folder)
     return "synthetic sample" if (folder / ABOUT).is_file() else "other files"
 
 
@@ -147,16 +148,16 @@ def _stored(model: RunConfig | BlendConfig, workspace: Workspace) -> Path | None
     return folder if (folder / ("run.json" if isinstance(model, RunConfig) else "blend.json")).is_file() else None
 
 
-def _figures(model: RunConfig | BlendConfig, folder: Path, context: Context, workspace: Workspace) -> Figures:
+def _figures(model: RunConfig | BlendConfig, folder: Path, dataset: Dataset, workspace: Workspace) -> Figures:
     if isinstance(model, RunConfig):
-        run = read_member(model, context.folds, workspace)
+        run = read_member(model, dataset.folds, workspace)
         members = [(model, run)]
     else:
-        run = read_run(folder, context.folds)
-        members = _members(model, context, workspace)
-    fits = [fit for config, member in members for fit in _fits(config, member, context)]
+        run = read_run(folder, dataset.folds)
+        members = _members(model, dataset, workspace)
+    fits = [fit for config, member in members for fit in _fits(config, member, dataset)]
     losses = [read_history(files.history)[fit.best_epoch - 1]["val_loss"] for files, fit in fits]
-    iou, dice, accuracy = _scores(run, context)
+    iou, dice, accuracy = _scores(run, dataset)
     scores = run.info.scores
     return Figures(
         iou=iou,
@@ -170,23 +171,23 @@ def _figures(model: RunConfig | BlendConfig, folder: Path, context: Context, wor
     )
 
 
-def _members(blend: BlendConfig, context: Context, workspace: Workspace) -> list[tuple[RunConfig, StoredRun]]:
+def _members(blend: BlendConfig, dataset: Dataset, workspace: Workspace) -> list[tuple[RunConfig, StoredRun]]:
     """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
     made_of = {
         run["name"]: Fingerprint.from_json(run["fingerprint"], "blend.json")
         for run in read_blend(blend, workspace)["runs"]
     }
-    members = [(run, read_member(run, context.folds, workspace)) for run in blend.runs]
+    members = [(run, read_member(run, dataset.folds, workspace)) for run in blend.runs]
     for config, run in members:
         if run.info.fingerprint.different(made_of[config.name]):
             raise OofMismatch(f"run '{config.name}' was retrained since. Run `skyfold blend` on '{blend.name}' again.")
     return members
 
 
-def _fits(config: RunConfig, run: StoredRun, context: Context) -> list[tuple[FitFiles, FitResult]]:
+def _fits(config: RunConfig, run: StoredRun, dataset: Dataset) -> list[tuple[FitFiles, FitResult]]:
     fingerprint = run.info.fingerprint.of("folds", "fit")
     fits = [
-        FitFiles(run.folder / "models", fold, seed) for fold in range(context.folds.k) for seed in config.training.seeds
+        FitFiles(run.folder / "models", fold, seed) for fold in range(dataset.folds.k) for seed in config.training.seeds
     ]
     return [(files, fit) for files in fits if (fit := files.result(fingerprint))]
 
@@ -197,10 +198,10 @@ def _gain(folder: Path, first: Path, metric: Metric) -> Interval | None:
     return difference(folder / "rows.csv", first / "rows.csv", metric=metric)
 
 
-def _scores(run: StoredRun, context: Context) -> tuple[float, ...]:
+def _scores(run: StoredRun, dataset: Dataset) -> tuple[float, ...]:
     """IoU, Dice and pixel accuracy of the rows that a fold validated."""
     metrics: tuple[Metric, ...] = (MeanIoU(), MeanDice(), PixelAccuracy())
-    samples, rows = context.samples, np.flatnonzero(run.oof.has_prediction)
+    samples, rows = dataset.train, np.flatnonzero(run.oof.has_prediction)
     assert samples.targets is not None
     parts: list[list[np.ndarray]] = [[] for _ in metrics]
     for start in range(0, len(rows), ROWS_AT_ONCE):

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.config.files import load_forecasts
-from skyfold.config.forecasts import ForecastConfig, ForecastModel
-from skyfold.config.run import RunConfig
-from skyfold.data.dataset import Dataset, open_dataset
+from skyfold.config.forecasts import ForecastConfig
+from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
 from skyfold.metrics.points import at_points
+from skyfold.metrics.score_submission import score_note, score_submission
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.check_forecasts import check
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.score import score_note, score_submission
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
@@ -56,12 +55,6 @@ def score_forecasts(config: ForecastConfig, data: Dataset, workspace: Workspace)
     """Score the stored forecasts of `config`, case by case, beside its baseline."""
     folders = {model.name: workspace.run(config.data.folder, model.name) for model in config.forecasts}
     return forecast_table(data, folders, data.eval_rows(config.eval_years), config.baseline)
-
-
-def table_of_run(run: RunConfig, workspace: Workspace) -> str:
-    """The table of a trained network alone."""
-    config = ForecastConfig(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=run),))
-    return as_text(score_forecasts(config, open_dataset(config.data, workspace), workspace))
 
 
 def submit_forecast(config: ForecastConfig, data: Dataset, workspace: Workspace) -> Path:

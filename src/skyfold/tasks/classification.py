@@ -20,6 +20,7 @@ from skyfold.training.losses.segmentation import PRESENCE_LOSSES, make_presence_
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import sigmoid
 from skyfold.types import Samples
+from skyfold.workspace import Workspace
 
 
 class Classification(Task):
@@ -40,6 +41,10 @@ class Classification(Task):
     @classmethod
     def check_loss(cls, config: RunConfig) -> None:
         make_presence_loss(config.loss.name, config.loss.options)
+
+    @classmethod
+    def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
+        return []  # a classifier is scored by the blend that it gates
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:

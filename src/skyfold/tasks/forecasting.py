@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.config.run import RunConfig
+from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
 from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.reports.forecast_leaderboard import ForecastEntry, forecast_entry
+from skyfold.reports.forecast_table import as_text, forecast_table
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
@@ -20,6 +22,7 @@ from skyfold.training.losses.forecasting import FORECAST_LOSSES, make_forecast_l
 from skyfold.training.losses.named import Loss
 from skyfold.training.objective import RunArrays
 from skyfold.types import Samples
+from skyfold.workspace import Workspace
 
 # Augmentations that move values without changing them: a forecast has a physical unit.
 FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
@@ -60,6 +63,12 @@ class Forecasting(Task):
         make_forecast_loss(config.loss.name, config.loss.options)
         assert config.frame_adapter is not None
         adapter_of(config.frame_adapter)
+
+    @classmethod
+    def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
+        dataset = open_dataset(config.data, workspace)
+        folders = {config.name: workspace.run(config.data.folder, config.name)}
+        return [as_text(forecast_table(dataset, folders, dataset.eval_rows(None)))]
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[ForecastEntry]:

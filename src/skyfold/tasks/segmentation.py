@@ -8,20 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.competition import Competition
+from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays, images_of_size, training_arrays
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
+from skyfold.data.dataset import open_masks
 from skyfold.data.scene_arrays import SceneArrays, scene_arrays
 from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
+from skyfold.tasks.fit_mask_blend import check_blend
+from skyfold.tasks.mask_blend import blend, blend_lines, score_run
+from skyfold.tasks.mask_submission import draw_oof_examples, score_on_test, submission_names, test_masks
 from skyfold.tasks.task import Task
 from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import MASK_LOSSES, make_mask_loss
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import Forward, LoadWeights, on_grid, sigmoid
 from skyfold.training.predict_scenes import tiling_of, write_scenes
-from skyfold.types import Metric, Samples
+from skyfold.types import ArraySequence, JsonDict, Metric, Samples
+from skyfold.workspace import Workspace
 
 
 class Segmentation(Task):
@@ -47,6 +54,43 @@ class Segmentation(Task):
     @classmethod
     def check_loss(cls, config: RunConfig) -> None:
         make_mask_loss(config.loss.name, config.loss.options)
+
+    @classmethod
+    def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
+        scores = score_run(workspace.run(config.data.folder, config.name), open_masks(config.data, workspace))
+        return [
+            f"out-of-fold on the competition's grid: {scores['cv_at_0.5']:.4f} at 0.5, thresholds cross-fitted "
+            f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
+        ]
+
+    @classmethod
+    def check_blend(cls, config: BlendConfig, competition: Competition) -> None:
+        members = [(run.name, run.classes or competition.classes) for run in config.runs]
+        check_blend(config, members, competition)
+
+    @classmethod
+    def blend(cls, config: BlendConfig, workspace: Workspace) -> JsonDict:
+        return blend(config, workspace)
+
+    @classmethod
+    def blend_lines(cls, result: JsonDict) -> list[str]:
+        return blend_lines(result)
+
+    @classmethod
+    def submissions(cls, config: BlendConfig, workspace: Workspace) -> dict[str, str]:
+        return submission_names(config)
+
+    @classmethod
+    def submitted(cls, config: BlendConfig, stage: str, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
+        return test_masks(config, stage, workspace)
+
+    @classmethod
+    def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:
+        return [f"examples: {draw_oof_examples(config, workspace)}"]
+
+    @classmethod
+    def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
+        return score_on_test(config, truth, workspace)
 
     @property
     def target_planes(self) -> int:

@@ -10,20 +10,25 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from skyfold.competition import Competition
+from skyfold.competition import Competition, build
+from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.batches import Rows
-from skyfold.data.class_subset import with_classes, with_planes
+from skyfold.data.class_subset import of_classes, with_classes
+from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
+from skyfold.metrics.score_submission import score_submission
 from skyfold.reports.leaderboard import Row, blend_entries, run_entry
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo
+from skyfold.tasks.plain_blend import blend_rows, blended_test_rows, check_plain, score_rows
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss
 from skyfold.training.objective import RunArrays, ValidationScore
 from skyfold.training.predict import Forward, LoadWeights, write_predictions
-from skyfold.types import IntPair, Samples
+from skyfold.types import ArraySequence, IntPair, JsonDict, Samples
+from skyfold.workspace import Workspace
 
 
 class Task(ABC):
@@ -59,9 +64,7 @@ class Task(ABC):
 
     def of_classes(self, samples: Samples, competition: Competition) -> Samples:
         """`samples` of `competition` with the targets of this task's classes only."""
-        if self.classes == competition.classes:
-            return samples
-        return with_planes(samples, tuple(competition.classes.index(name) for name in self.classes))
+        return of_classes(samples, competition.classes, self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -141,6 +144,55 @@ class Task(ABC):
             row_bytes=self.output_bytes(arrays.input_shape),
             label=label,
         )
+
+    @classmethod
+    def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
+        """Score a complete run out of fold, record it in `run.json`, and describe it in lines for people."""
+        dataset = open_dataset(config.data, workspace, parts=("train",))
+        scores = score_rows(workspace.run(config.data.folder, config.name), dataset)
+        interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
+        return [f"out of fold: {scores['metric']} {scores['cv_cross_fitted']:.4f} {interval}"]
+
+    @classmethod
+    def check_blend(cls, config: BlendConfig, competition: Competition) -> None:
+        """ConfigError, before anything is trained, on what a blend of this task cannot do."""
+        check_plain(config)
+
+    @classmethod
+    def blend(cls, config: BlendConfig, workspace: Workspace) -> JsonDict:
+        """Combine the runs of `config`, score and store the blend. Returns what `blend.json` holds."""
+        return blend_rows(config, workspace)
+
+    @classmethod
+    def blend_lines(cls, result: JsonDict) -> list[str]:
+        """The scores of a blend in lines for people."""
+        scores = result["scores"]["final"]
+        interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
+        return [f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}"]
+
+    @classmethod
+    def submissions(cls, config: BlendConfig, workspace: Workspace) -> dict[str, str]:
+        """Submissions of a blend: stage -> file name without suffix."""
+        return {"final": config.name}
+
+    @classmethod
+    def submitted(cls, config: BlendConfig, stage: str, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
+        """Ids of the test part, and the values that are submitted for them at `stage`."""
+        return blended_test_rows(config, workspace)
+
+    @classmethod
+    def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:
+        """Draw what a blend predicts out of fold; lines that name the files."""
+        return []
+
+    @classmethod
+    def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
+        """Score the submissions of a blend on a truth file; lines for people."""
+        competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
+        submission = workspace.submissions(config.data.folder) / f"{config.name}.csv"
+        scored = score_submission(competition, submission, truth)
+        interval = f"({scored.interval.low:.4f} to {scored.interval.high:.4f})"
+        return [f"test: {competition.metric.name} {scored.score:.4f} {interval} over {scored.images} samples"]
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Row]:
