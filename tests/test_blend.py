@@ -17,12 +17,12 @@ from skyfold.config.files import load_blend, load_run
 from skyfold.data.dataset import open_masks
 from skyfold.errors import OofMismatch
 from skyfold.files import read_json, write_json
-from skyfold.tasks import mask_blend as blending
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.postprocess.selection import Selection
 from skyfold.store.alignment import require_aligned
 from skyfold.store.runs import open_rows, read_run
+from skyfold.tasks import mask_blend as blending
 from skyfold.tasks.fit_mask_blend import fit_combination
 from skyfold.tasks.mask_blend import blend, blend_lines
 from skyfold.workspace import Workspace
