@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def mse(target, output):
 
 
 class MeanCover(Task):
-    LOSSES = {"mse": mse}
+    LOSSES: ClassVar = {"mse": mse}
 
     @classmethod
     def check(cls, config):
