@@ -162,17 +162,21 @@ def test_every_loss_takes_a_batch_in_bfloat16() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("may", {}, r"no loss 'may' for forecasts \(did you mean 'mae'"),
-        ("mae", {"scale": 1}, "mae has no option 'scale'. Known: none"),
+        ("may", {}, r"no loss 'may' for forecasting \(did you mean 'mae'"),
+        ("mae", {"scale": 1}, "unknown key 'loss.options.scale'. Known: none"),
         ("mae_csi", {"treshold": 1}, "did you mean 'threshold'"),
-        ("mae_csi", {"steepness": 2}, "mae_csi wants 'threshold' to be set"),
-        ("mae_csi", {"threshold": "wet"}, "threshold: 'wet' is not a number"),
-        ("mae_csi", {"threshold": float("nan")}, "threshold: nan is not a number"),
-        ("mae_csi", {"threshold": 1, "score": "iou"}, "score: 'iou' is none of csi, f1"),
-        ("mae_csi", {"threshold": 1, "steepness": 0}, "steepness: 0 is not above 0"),
-        ("mae_csi", {"threshold": 1, "score_weight": -1}, "score_weight: -1 is below 0"),
-        ("logcosh", {"scale": True}, "scale: True is not a number"),
-        ("weighted_mae", {"greatest": 0.5}, "greatest: 0.5 is below 1"),
+        ("mae_csi", {"steepness": 2}, "'loss.options.threshold' is missing"),
+        ("mae_csi", {"threshold": "wet"}, "threshold': Input should be a valid number.*; got 'wet'"),
+        ("mae_csi", {"threshold": float("nan")}, "threshold': Input should be a finite number; got nan"),
+        ("mae_csi", {"threshold": 1, "score": "iou"}, "score': Input should be 'csi' or 'f1'; got 'iou'"),
+        ("mae_csi", {"threshold": 1, "steepness": 0}, "steepness': Input should be greater than 0; got 0"),
+        (
+            "mae_csi",
+            {"threshold": 1, "score_weight": -1},
+            "score_weight': Input should be greater than or",
+        ),
+        ("logcosh", {"scale": True}, "scale': true and false are no values of this option; got True"),
+        ("weighted_mae", {"greatest": 0.5}, "greatest': Input should be greater than or equal to 1; got 0.5"),
     ],
 )
 def test_wrong_names_and_values_are_refused(name: str, options: dict[str, Any], message: str) -> None:

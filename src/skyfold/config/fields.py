@@ -11,7 +11,10 @@ Seed = Annotated[int, Field(ge=0)]
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 Size = tuple[Positive, Positive]  # rows and columns
+Above0 = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 BESIDE_RUNS = ("folds.csv", "folds.json", "tuning")  # what lies in oof/<data>/ besides the folders of runs

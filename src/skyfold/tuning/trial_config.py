@@ -6,7 +6,6 @@ The config of a trial, and best.yaml, is a file that names the run as `base:` an
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import os
 import tempfile
@@ -19,6 +18,7 @@ import numpy as np
 import yaml
 
 from skyfold.config.files import load_run
+from skyfold.config.options import checked
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.seeding import derived_seed
@@ -27,6 +27,7 @@ from skyfold.files import write_text
 from skyfold.models import RuleFamily, family_of
 from skyfold.plugins import nearest
 from skyfold.tasks.open_run import check
+from skyfold.training.losses.named import options_of
 from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
 from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active_params, dependency_order
 
@@ -200,9 +201,6 @@ def _default(run: RunConfig, key: str) -> Any:
     if table == "model.options":
         return family_of(run.model).model_dump(mode="json").get(option)
     if table == "loss.options":
-        takes = (MASK_LOSSES if run.task == "segmentation" else PRESENCE_LOSSES)[run.loss.name]
-    else:
-        return None
-    accepted = inspect.signature(takes).parameters
-    given = accepted[option].default if option in accepted else inspect.Parameter.empty
-    return None if given is inspect.Parameter.empty else given
+        kinds = MASK_LOSSES if run.task == "segmentation" else PRESENCE_LOSSES
+        return checked(options_of(kinds[run.loss.name]), run.loss.options, where=table).model_dump().get(option)
+    return None

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from skyfold.errors import ConfigError
+from pydantic import Field
+
+from skyfold.config.fields import Above0, NonNegative
 from skyfold.training.losses.named import Loss, named_loss
 
-SCORES = ("csi", "f1")
 LEAST_SHARE = 1e-6  # shares are kept so far from 0 and 1, whose logarithms are not finite
 
 
 def make_forecast_loss(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss `name` with its options, as `loss(target, output)`.
-
-    ConfigError on unknown names and options, on an option that is wanted and not there, and on values that an option
-    does not take.
-    """
-    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasting", check_value=_check_option)
+    """The loss `name` with its options, as `loss(target, output)`; ConfigError as `named_loss`."""
+    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasting")
 
 
 def mae(target: Any, output: Any) -> Any:
@@ -35,7 +32,7 @@ def mae(target: Any, output: Any) -> Any:
     return _mean(ops.abs(output - truth), weights)
 
 
-def logcosh(target: Any, output: Any, scale: float = 1.0) -> Any:
+def logcosh(target: Any, output: Any, scale: Above0 = 1.0) -> Any:
     """scale x log cosh(error / scale): errors far below `scale` cost their square, far above it their amount."""
     from keras import ops
 
@@ -44,7 +41,9 @@ def logcosh(target: Any, output: Any, scale: float = 1.0) -> Any:
     return _mean(scale * (ops.softplus(2.0 * error) - error - math.log(2.0)), weights)
 
 
-def weighted_mae(target: Any, output: Any, growth: float = 1.0, greatest: float = 10.0) -> Any:
+def weighted_mae(
+    target: Any, output: Any, growth: NonNegative = 1.0, greatest: Annotated[float, Field(ge=1)] = 10.0
+) -> Any:
     """Absolute error x (1 + growth x true value), a factor of 1 to `greatest`; below 0 a true value has factor 1.
 
     Divided by how many cells count and not by the factors, so that much rain teaches more than little.
@@ -60,10 +59,10 @@ def mae_csi(
     target: Any,
     output: Any,
     threshold: float,
-    steepness: float = 5.0,
-    score_weight: float = 0.1,
-    score: str = "csi",
-    smooth: float = 1.0,
+    steepness: Above0 = 5.0,
+    score_weight: NonNegative = 0.1,
+    score: Literal["csi", "f1"] = "csi",
+    smooth: Above0 = 1.0,
 ) -> Any:
     """Mean absolute error + score_weight x (1 - soft score of the event that a value reaches `threshold`).
 
@@ -101,21 +100,6 @@ FORECAST_LOSSES: dict[str, Callable[..., Any]] = {
     "mae_csi": mae_csi,
     "share_bce": share_bce,
 }
-
-
-def _check_option(key: str, value: Any) -> None:
-    if key == "score":
-        if value not in SCORES:
-            raise ConfigError(f"loss.options.score: {value!r} is none of {', '.join(SCORES)}.")
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
-    if key in ("scale", "steepness", "smooth") and value <= 0:
-        raise ConfigError(f"loss.options.{key}: {value!r} is not above 0.")
-    if key in ("growth", "score_weight") and value < 0:
-        raise ConfigError(f"loss.options.{key}: {value!r} is below 0.")
-    if key == "greatest" and value < 1:
-        raise ConfigError(f"loss.options.greatest: {value!r} is below 1, the least factor.")
 
 
 def _counting(target: Any, output: Any) -> tuple[Any, Any, Any]:

@@ -13,41 +13,47 @@ mining"; pixels that tie with the last of them are taken too).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from skyfold.config.fields import Fraction, NonNegative, PositiveFraction
 from skyfold.errors import ConfigError
 from skyfold.training.losses.named import Loss, named_loss
 
-ClassWeights = Sequence[float] | None
+
+def _not_all_zero(factors: tuple[float, ...]) -> tuple[float, ...]:
+    if not any(factors):
+        raise ValueError("give factors that are not all 0")
+    return factors
+
+
+ClassWeights = Annotated[tuple[NonNegative, ...], AfterValidator(_not_all_zero)] | None
 
 
 def make_mask_loss(name: str, options: Mapping[str, Any], *, classes: int | None = None) -> Loss:
     """The loss `name` of masks with its options, as `loss(target, logits)`. classes: their number, where it is known.
 
-    ConfigError on unknown names and options, and on values that an option does not take.
+    ConfigError as `named_loss`, and where `class_weights` are not as many as the classes.
     """
-    return named_loss(
-        name, options, MASK_LOSSES, purpose="segmentation", check_value=partial(_check_option, classes=classes)
-    )
+    _check_count(options, classes)
+    return named_loss(name, options, MASK_LOSSES, purpose="segmentation")
 
 
 def make_presence_loss(name: str, options: Mapping[str, Any], *, classes: int | None = None) -> Loss:
     """The loss `name` of image labels, target and logits (B, K); as `make_mask_loss`."""
-    return named_loss(
-        name, options, PRESENCE_LOSSES, purpose="classification", check_value=partial(_check_option, classes=classes)
-    )
+    _check_count(options, classes)
+    return named_loss(name, options, PRESENCE_LOSSES, purpose="classification")
 
 
-def bce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: float = 1.0) -> Any:
+def bce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: PositiveFraction = 1.0) -> Any:
     """Binary cross-entropy, mean over the pixels that count and the classes."""
     mask, valid = _split(target)
     return _mean(_weighted(_cross_entropy(mask, logits), class_weights), valid, ohem_fraction)
 
 
-def cce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: float = 1.0) -> Any:
+def cce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fraction: PositiveFraction = 1.0) -> Any:
     """Categorical cross-entropy: -log probability of the class that a pixel has, mean over the pixels that count.
 
     logits: of a network with `activation: softmax`, whose log-odds they are. A pixel of no class costs nothing.
@@ -60,7 +66,7 @@ def cce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fract
 
 
 def dice(
-    target: Any, logits: Any, smooth: float = 1.0, per_image: bool = False, class_weights: ClassWeights = None
+    target: Any, logits: Any, smooth: NonNegative = 1.0, per_image: bool = False, class_weights: ClassWeights = None
 ) -> Any:
     """1 - soft Dice, mean over classes; over the whole batch at once, or the mean over its images.
 
@@ -83,13 +89,13 @@ def dice(
 def bce_dice(
     target: Any,
     logits: Any,
-    dice_weight: float = 0.5,
-    smooth: float = 1.0,
+    dice_weight: Fraction = 0.5,
+    smooth: NonNegative = 1.0,
     per_image: bool = False,
     class_weights: ClassWeights = None,
-    ohem_fraction: float = 1.0,
-    topk_weight: float = 0.0,
-    topk_fraction: float = 0.01,
+    ohem_fraction: PositiveFraction = 1.0,
+    topk_weight: NonNegative = 0.0,
+    topk_fraction: PositiveFraction = 0.01,
 ) -> Any:
     """(1 - dice_weight) x cross-entropy + dice_weight x Dice loss + topk_weight x loss of presence.
 
@@ -106,11 +112,11 @@ def bce_dice(
 def cce_dice(
     target: Any,
     logits: Any,
-    dice_weight: float = 0.5,
-    smooth: float = 1.0,
+    dice_weight: Fraction = 0.5,
+    smooth: NonNegative = 1.0,
     per_image: bool = False,
     class_weights: ClassWeights = None,
-    ohem_fraction: float = 1.0,
+    ohem_fraction: PositiveFraction = 1.0,
 ) -> Any:
     """(1 - dice_weight) x categorical cross-entropy + dice_weight x Dice loss; logits as for `cce`."""
     overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
@@ -153,10 +159,10 @@ def image_label_bce(target: Any, logits: Any, class_weights: ClassWeights = None
 def focal(
     target: Any,
     logits: Any,
-    gamma: float = 2.0,
-    alpha: float = 0.25,
+    gamma: NonNegative = 2.0,
+    alpha: Fraction = 0.25,
     class_weights: ClassWeights = None,
-    ohem_fraction: float = 1.0,
+    ohem_fraction: PositiveFraction = 1.0,
 ) -> Any:
     """Cross-entropy x (1 - probability of the truth)^gamma x alpha (1 - alpha where the class is absent).
 
@@ -208,7 +214,7 @@ def presence_bce(target: Any, logits: Any, class_weights: ClassWeights = None) -
 
 
 def presence_focal(
-    target: Any, logits: Any, gamma: float = 2.0, alpha: float = 0.25, class_weights: ClassWeights = None
+    target: Any, logits: Any, gamma: NonNegative = 2.0, alpha: Fraction = 0.25, class_weights: ClassWeights = None
 ) -> Any:
     """`focal` for target, logits (B, K)."""
     from keras import ops
@@ -228,29 +234,11 @@ MASK_LOSSES: dict[str, Callable[..., Any]] = {
 PRESENCE_LOSSES: dict[str, Callable[..., Any]] = {"bce": presence_bce, "focal": presence_focal}
 
 
-def _check_option(key: str, value: Any, classes: int | None) -> None:
-    if key != "class_weights":
-        if key == "per_image":
-            if not isinstance(value, bool):
-                raise ConfigError(f"loss.options.per_image: {value!r} is neither true nor false.")
-            return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ConfigError(f"loss.options.{key}: {value!r} is not a number.")
-        if key in ("dice_weight", "alpha") and not 0 <= value <= 1:
-            raise ConfigError(f"loss.options.{key}: {value!r} does not lie from 0 to 1.")
-        if key in ("gamma", "smooth", "topk_weight") and value < 0:
-            raise ConfigError(f"loss.options.{key}: {value!r} is below 0.")
-        if key in ("ohem_fraction", "topk_fraction") and not 0 < value <= 1:
-            raise ConfigError(f"loss.options.{key}: {value!r} is not a share, above 0 and at most 1.")
-        return
-    listed = value if isinstance(value, list | tuple) else []
-    if not all(isinstance(factor, int | float) and 0 <= factor < float("inf") for factor in listed) or not any(listed):
+def _check_count(options: Mapping[str, Any], classes: int | None) -> None:
+    weights = options.get("class_weights")
+    if classes is not None and isinstance(weights, list | tuple) and len(weights) != classes:
         raise ConfigError(
-            f"loss.options.class_weights: {value!r} is no list of factors, 0 or above, not all of them 0."
-        )
-    if classes is not None and len(listed) != classes:
-        raise ConfigError(
-            f"loss.options.class_weights: give one factor for each of the {classes} classes, not {value}."
+            f"loss.options.class_weights: give one factor for each of the {classes} classes, not {weights}."
         )
 
 
