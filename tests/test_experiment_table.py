@@ -47,6 +47,12 @@ name: bagging
 training: {epochs: 1, seeds: [0, 1], bagging: true}
 """,
     "blend.yaml": "base: data.yaml\nname: blend\nruns: [unet.yaml]\n",
+    "tuned.yaml": """
+base: unet.yaml
+name: tuned
+model: {init_from: {run: unet}}
+training: {epochs: 1}
+""",
     "tune.yaml": """
 name: search
 base: unet.yaml
@@ -61,6 +67,7 @@ name: table
 models:
   - {model: From scratch, run: unet.yaml, published: {iou: 0.733, dice: 0.807, pixel_accuracy: 0.808, minutes: 22}}
   - {model: Bagging, run: bagging.yaml}
+  - {model: Fine-tuned, run: tuned.yaml}
   - {model: Optuna, study: tune.yaml, trials: 2}
 """,
 }
@@ -115,9 +122,10 @@ def table_in(folder: Path) -> ExperimentTable:
 
 def test_the_figures_are_those_of_the_out_of_fold_rows_and_the_histories(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
-    scratch, bagging, optuna = (line.figures for line in table_in(folder).lines)
+    scratch, bagging, tuned, optuna = (line.figures for line in table_in(folder).lines)
     assert scratch is not None
     assert bagging is not None
+    assert tuned is not None
     assert optuna is not None
     run = folder / "oof" / "tiny_ice" / "unet"
     pred = np.load(run / "oof" / "values.npy", allow_pickle=False) > 127
@@ -130,20 +138,21 @@ def test_the_figures_are_those_of_the_out_of_fold_rows_and_the_histories(finishe
     assert scratch.iou == pytest.approx(iou_score(target=target, pred=pred).mean())
     assert scratch.dice == pytest.approx(dice_score(target=target, pred=pred).mean())
     assert scratch.pixel_accuracy == pytest.approx((target == pred).mean())
-    losses, seconds = [], 0.0
-    for fold in (0, 1):
-        about = read_json(run / "models" / f"fold{fold}_seed0.json")
-        with open(run / "models" / f"fold{fold}_seed0.csv", newline="") as file:
-            losses.append(float(list(csv.DictReader(file))[about["best_epoch"] - 1]["val_loss"]))
-        seconds += about["seconds"]
-    assert scratch.val_loss == pytest.approx(np.mean(losses))
-    assert scratch.minutes == pytest.approx(seconds / 60)
-    assert (scratch.fits, bagging.fits, optuna.fits) == (2, 4, 2)
+    for name, figures in (("unet", scratch), ("tuned", tuned)):
+        losses, seconds = [], 0.0
+        for path in sorted((folder / "oof" / "tiny_ice" / name / "models").glob("*.json")):
+            about = read_json(path)
+            with open(path.with_suffix(".csv"), newline="") as file:
+                losses.append(float(list(csv.DictReader(file))[about["best_epoch"] - 1]["val_loss"]))
+            seconds += about["seconds"]
+        assert figures.val_loss == pytest.approx(np.mean(losses))
+        assert figures.minutes == pytest.approx(seconds / 60)
+    assert (scratch.fits, bagging.fits, tuned.fits, optuna.fits) == (2, 4, 2, 2)
 
 
 def test_a_study_counts_the_minutes_of_its_trials_too(finished: tuple[Path, list[str]]) -> None:
     folder, _ = finished
-    figures = table_in(folder).lines[2].figures
+    figures = table_in(folder).lines[3].figures
     assert figures is not None
     with open(folder / "oof" / "tiny_ice" / "tuning" / "search" / "trials.csv", newline="") as file:
         trials = sum(float(row["seconds"]) for row in csv.DictReader(file))
@@ -158,7 +167,7 @@ def test_the_sample_is_called_what_it_is_and_no_published_figure_stands_beside_i
     _, said = finished
     text = said[-1]
     assert text.startswith("tiny_ice: synthetic sample, 12 samples, out-of-fold over 2 folds, cut at 0.5")
-    for model in ("From scratch", "Bagging", "Optuna"):
+    for model in ("From scratch", "Bagging", "Fine-tuned", "Optuna"):
         assert f"\n{model} " in text
     assert "0.733" not in text
     assert "\nmean_iou, cross-fitted\nmodel         cross-fitted  95 % interval     minus the first" in text

@@ -429,12 +429,17 @@ def test_a_run_that_was_refused_before_its_first_epoch_is_in_nobodys_way(tmp_pat
     assert read_json(tmp_path / "run.json")["fingerprint"]["rows"] == config.hash()
 
 
-def test_how_it_predicts_may_change_and_the_trained_weights_stay(tmp_path):
-    config = make_config(training={"epochs": 1, "batch_size": 8})
+def test_how_it_predicts_and_the_order_of_options_may_change_and_the_trained_weights_stay(tmp_path):
+    def written(*options, **changes):
+        model = {"family": "tiny_net", "options": dict(options)}
+        return make_config(model=model, training={"epochs": 1, "batch_size": 8}, **changes)
+
+    options = ("filters", 3), ("dropout", 0.2)
+    config = written(*options)
     before = run(config, tmp_path)
     weights = (tmp_path / "models/fold0_seed0.weights.h5").stat()
     stored = {part: np.array(RowStore.open(tmp_path / part).values) for part in ("oof", "test")}
-    flipped = run(make_config(training={"epochs": 1, "batch_size": 8}, tta=["hflip"]), tmp_path)
+    flipped = run(written(*options[::-1], tta=["hflip"]), tmp_path)
     assert flipped == before
     assert (tmp_path / "models/fold0_seed0.weights.h5").stat() == weights
     for part, old in stored.items():

@@ -15,7 +15,7 @@ from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
-from skyfold.store.fits import FitFiles
+from skyfold.store.fits import FitFiles, summary_of_fits
 from skyfold.store.folds import Folds
 from skyfold.store.runs import read_info
 from skyfold.tasks import build_task
@@ -130,6 +130,9 @@ def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
         after = stored(network, folder / f"models/fold{fold}_seed0.weights.h5")
         for found, wanted in zip(after, before, strict=True):
             np.testing.assert_array_equal(found, wanted)
+    fits = summary_of_fits(folder / "models", folds=folds())
+    assert fits is not None
+    assert (fits.val_loss, fits.fits) == (None, 2)
     with pytest.raises(ValidationError, match="epochs: 0 leaves a network as it began"):
         config("untouched", "dark", training={"epochs": 0})
 

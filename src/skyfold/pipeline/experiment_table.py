@@ -25,9 +25,8 @@ from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.text_table import aligned
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.fits import summary_of_fits
 from skyfold.store.runs import StoredRun, read_run
-from skyfold.store.training_history import read_history
 from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.tuning.search_space import load_study
 from skyfold.types import Metric
@@ -151,45 +150,39 @@ def _stored(model: RunConfig | BlendConfig, workspace: Workspace) -> Path | None
 def _figures(model: RunConfig | BlendConfig, folder: Path, dataset: Dataset, workspace: Workspace) -> Figures:
     if isinstance(model, RunConfig):
         run = read_member(model, dataset.folds, workspace)
-        members = [(model, run)]
+        members = [run]
     else:
         run = read_run(folder, dataset.folds)
         members = _members(model, dataset, workspace)
-    fits = [fit for config, member in members for fit in _fits(config, member, dataset)]
-    losses = [read_history(files.history)[fit.best_epoch - 1]["val_loss"] for files, fit in fits]
+    fits = [summary_of_fits(member.folder / "models", folds=dataset.folds) for member in members]
+    trained = [one for one in fits if one is not None]
     iou, dice, accuracy = _scores(run, dataset)
     scores = run.info.scores
     return Figures(
         iou=iou,
         dice=dice,
         pixel_accuracy=accuracy,
-        val_loss=float(np.mean(losses)) if losses and isinstance(model, RunConfig) else None,
-        minutes=sum(fit.seconds for _, fit in fits) / 60,
-        fits=len(fits),
+        val_loss=trained[0].val_loss if trained and isinstance(model, RunConfig) else None,
+        minutes=sum(one.minutes for one in trained),
+        fits=sum(one.fits for one in trained),
         cross_fitted=scores.get("cv_cross_fitted"),
         interval=(scores["low"], scores["high"]) if "low" in scores else None,
     )
 
 
-def _members(blend: BlendConfig, dataset: Dataset, workspace: Workspace) -> list[tuple[RunConfig, StoredRun]]:
+def _members(blend: BlendConfig, dataset: Dataset, workspace: Workspace) -> list[StoredRun]:
     """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
     made_of = {
         run["name"]: Fingerprint.from_json(run["fingerprint"], "blend.json")
         for run in read_blend(blend, workspace)["runs"]
     }
-    members = [(run, read_member(run, dataset.folds, workspace)) for run in blend.runs]
-    for config, run in members:
-        if run.info.fingerprint.different(made_of[config.name]):
-            raise OofMismatch(f"run '{config.name}' was retrained since. Run `skyfold blend` on '{blend.name}' again.")
+    members = [read_member(run, dataset.folds, workspace) for run in blend.runs]
+    for run in members:
+        if run.info.fingerprint.different(made_of[run.info.name]):
+            raise OofMismatch(
+                f"run '{run.info.name}' was retrained since. Run `skyfold blend` on '{blend.name}' again."
+            )
     return members
-
-
-def _fits(config: RunConfig, run: StoredRun, dataset: Dataset) -> list[tuple[FitFiles, FitResult]]:
-    fingerprint = run.info.fingerprint.of("folds", "fit")
-    fits = [
-        FitFiles(run.folder / "models", fold, seed) for fold in range(dataset.folds.k) for seed in config.training.seeds
-    ]
-    return [(files, fit) for files in fits if (fit := files.result(fingerprint))]
 
 
 def _gain(folder: Path, first: Path, metric: Metric) -> Interval | None:

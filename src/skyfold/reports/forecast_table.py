@@ -193,7 +193,7 @@ def _scores(row: ForecastRow, metric: ErrorBySkill, are_events: bool) -> JsonDic
     parts = {"ratio": row.ratio} if are_events else {"mae": row.error, metric.skill: row.skill}
     trained = {} if row.training is None else {"val_loss": row.training.val_loss, "minutes": row.training.minutes}
     scores = {metric.name: row.score, **parts, **trained}
-    return {name: value for name, value in scores.items() if np.isfinite(value)}
+    return {name: value for name, value in scores.items() if value is not None and np.isfinite(value)}
 
 
 def _event_head(table: ForecastTable) -> list[str]:

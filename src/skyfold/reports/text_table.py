@@ -19,7 +19,8 @@ def training_columns(summaries: Sequence[FitSummary | None]) -> list[list[str]]:
     """Columns of a table that has networks: each the heading, then a cell a row; none where nothing was trained."""
     if not any(summaries):
         return []
+    losses = [None if one is None else one.val_loss for one in summaries]
     return [
-        ["validation loss", *("" if one is None else f"{one.val_loss:.5f}" for one in summaries)],
+        ["validation loss", *("" if loss is None else f"{loss:.5f}" for loss in losses)],
         ["minutes", *("" if one is None else f"{one.minutes:.1f}" for one in summaries)],
     ]

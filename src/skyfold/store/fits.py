@@ -25,10 +25,12 @@ class FitResult:
 
 @dataclass(frozen=True)
 class FitSummary:
-    """val_loss: mean over fits, at the epoch whose weights were kept; minutes: of all fits together."""
+    """val_loss: mean over fits, at the epoch whose weights were kept, None where no epoch was trained; minutes: of all
+    fits together; fits: their number."""
 
-    val_loss: float
+    val_loss: float | None
     minutes: float
+    fits: int
 
 
 def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: Fingerprint) -> FitResult | None:
@@ -41,17 +43,17 @@ def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: Fingerprint
 
 def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
     """Of the finished fits in `folder` made with `folds`, all seeds of all folds; None where there is none."""
-    fits, made_with = [], Fingerprint(folds=folds.hash())
+    losses, seconds, made_with = [], [], Fingerprint(folds=folds.hash())
     for about in sorted(folder.glob("fold*_seed*.json")):
         fold, seed = (int(part) for part in about.stem.removeprefix("fold").split("_seed"))
-        if (fit := finished_fit(folder, fold=fold, seed=seed, fingerprint=made_with)) is not None:
-            fits.append(
-                (read_history(FitFiles(folder, fold, seed).history)[fit.best_epoch - 1]["val_loss"], fit.seconds)
-            )
-    if not fits:
+        files = FitFiles(folder, fold, seed)
+        if (fit := files.result(made_with)) is not None:
+            seconds.append(fit.seconds)
+            if fit.best_epoch:
+                losses.append(read_history(files.history)[fit.best_epoch - 1]["val_loss"])
+    if not seconds:
         return None
-    losses, seconds = zip(*fits, strict=True)
-    return FitSummary(val_loss=sum(losses) / len(losses), minutes=sum(seconds) / 60)
+    return FitSummary(sum(losses) / len(losses) if losses else None, sum(seconds) / 60, len(seconds))
 
 
 class FitFiles:

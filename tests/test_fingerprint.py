@@ -1,0 +1,67 @@
+"""Identity of stored artefacts: what it depends on, what is unknown, and what cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from skyfold.config.run import RunConfig
+from skyfold.errors import DamagedFile
+from skyfold.store.fingerprint import PARTS, VERSION, Fingerprint
+from skyfold.store.folds import Folds
+from skyfold.training.run_folds import fingerprint_of_run
+
+FULL = Fingerprint(**{part: f"digest of {part}" for part in PARTS})
+
+
+def run(options: dict[str, object], **changes: object) -> RunConfig:
+    values = {"name": "unet", "data": {"competition": "any"}, "image": {"size": [16, 24]}}
+    return RunConfig.model_validate({**values, "model": {"family": "plain_unet", "options": options}, **changes})
+
+
+def of_run(config: RunConfig) -> Fingerprint:
+    folds = Folds(ids=np.array(["a", "b"]), fold=np.array([0, 1]), groups=np.arange(2))
+    return fingerprint_of_run(config, folds, "images")
+
+
+def test_the_order_of_keys_does_not_matter() -> None:
+    one = of_run(run({"filters": [2, 4], "batchnorm_momentum": 0.8}))
+    assert of_run(run({"batchnorm_momentum": 0.8, "filters": [2, 4]})) == one
+    assert of_run(run({"filters": [4, 2], "batchnorm_momentum": 0.8})).different(one) == ["fit", "rows"]
+    shuffled = dict(reversed(FULL.to_json().items()))
+    assert Fingerprint.from_json(shuffled, "run.json").digest() == FULL.digest()
+    assert len({FULL.digest(), *(FULL.with_parts(**{part: "other"}).digest() for part in PARTS)}) == len(PARTS) + 1
+
+
+def test_what_changes_predictions_only_changes_the_rows_and_no_fit() -> None:
+    assert of_run(run({}, tta=["hflip"])).different(of_run(run({}))) == ["rows"]
+
+
+def test_a_part_that_is_unknown_is_named_and_never_different() -> None:
+    old = FULL.of("folds", "rows")
+    assert old.different(Fingerprint(data="d", folds="f", rows="r")) == ["folds", "rows"]
+    assert old.different(FULL.with_parts(data="d", source="s")) == []
+    assert old.unknown() == [part for part in PARTS if part not in ("folds", "rows")]
+    assert FULL.different(FULL.with_parts(data="d", fit="f"), "fit", "rows") == ["fit"]
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    for given in (FULL, FULL.of("folds"), Fingerprint(blend="")):
+        assert Fingerprint.from_json(json.loads(json.dumps(given.to_json())), "run.json") == given
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({**FULL.to_json(), "version": VERSION + 1}, "run.json: fingerprint version 2 was written by a newer skyfold"),
+        ({**FULL.to_json(), "weather": "sunny"}, "run.json: the fingerprint has unknown parts"),
+        ({**FULL.to_json(), "folds": 3}, "run.json: the fingerprint has unknown parts"),
+        ({"folds": "f"}, "run.json: no fingerprint here"),
+        ("4fd1 a8b2", "run.json: no fingerprint here"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(values: object, message: str) -> None:
+    with pytest.raises(DamagedFile, match=message):
+        Fingerprint.from_json(values, "run.json")
