@@ -55,7 +55,7 @@ def in_onnxruntime(images: np.ndarray, nodes: list[str], *, bits: int) -> list[n
     import onnx
     import onnxruntime
 
-    model = onnx.load(_csmask.weights_file(key="k"))
+    model = onnx.load(_csmask.weights_file())
     if bits == 32:
         constants = [node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"]
         for tensor in [*model.graph.initializer, *constants]:
