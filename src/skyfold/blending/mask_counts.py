@@ -6,6 +6,9 @@ bits, and the count equals that of the blend as it is stored, rounding included.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from skyfold.blending.byte_sums import add_bytes
@@ -14,6 +17,7 @@ from skyfold.compiled import compiled
 
 NOBODY = -1  # source of a move that adds parts instead of exchanging them
 BLOCK = 4096  # pixels whose sums stay in the nearest cache; fewer than 65,536, since they are counted in 16 bits
+MIN_WORK = 1 << 25  # sums compared; fewer take about a millisecond, and threads would not pay
 
 
 def weighted_sums(pixels: UncertainPixels, parts: np.ndarray) -> np.ndarray:
@@ -51,36 +55,40 @@ def count_masks(
     moves: int64 (C, 3), each (to, source, parts): parts that member `to` gets from member `source`, or from `NOBODY`.
     cuts: (T,), see `cuts_of`; rows: (n,). Returns two int32 (n, C, T), counts of the whole maps.
     """
-    both, pred = np.empty((2, len(rows), len(moves), len(cuts)), dtype=np.int32)
-    _count_rows(pixels.values, pixels.start, pixels.middle, sums, moves, cuts, rows, both, pred)
-    pred += both + pixels.sure_pred[rows, None, None].astype(np.int32)
+    both, pred = np.zeros((2, len(rows), len(moves), len(cuts)), dtype=np.int32)
+
+    def count(part: slice) -> None:
+        _count_rows(pixels.values, pixels.truth, pixels.start, sums, moves, cuts, rows[part], both[part], pred[part])
+
+    threads = (os.cpu_count() or 1) if len(sums) * len(moves) * len(cuts) > MIN_WORK else 1
+    if threads == 1:
+        count(slice(None))
+    else:
+        size = -(-len(rows) // threads)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(count, (slice(first, first + size) for first in range(0, len(rows), size))))
     both += pixels.sure_both[rows, None, None].astype(np.int32)
+    pred += pixels.sure_pred[rows, None, None].astype(np.int32)
     return both, pred
 
 
 @compiled
-def _count_rows(values, start, middle, sums, moves, cuts, rows, inside, outside):  # type: ignore[no-untyped-def]
-    """Sums above the cuts, inside and outside of the ground truth: both (n, C, T)."""
+def _count_rows(values, truth, start, sums, moves, cuts, rows, both, pred):  # type: ignore[no-untyped-def]
+    """Add to both, pred (n, C, T), block by block, so that a block is read from memory once for all moves and cuts."""
+    buffer, zeros = np.empty(BLOCK, dtype=np.uint16), np.zeros(BLOCK, dtype=np.uint8)
     for position in range(len(rows)):
         i = rows[position]
-        _count_segment(values, sums, start[i], middle[i], moves, cuts, inside[position])
-        _count_segment(values, sums, middle[i], start[i + 1], moves, cuts, outside[position])
-
-
-@compiled
-def _count_segment(values, sums, first, last, moves, cuts, counts):  # type: ignore[no-untyped-def]
-    """Pixels first to last, block by block, so that a block is read from memory once for all moves and cuts."""
-    buffer, zeros = np.empty(BLOCK, dtype=np.uint16), np.zeros(BLOCK, dtype=np.uint8)
-    counts[:] = 0
-    for begin in range(first, last, BLOCK):
-        end = min(begin + BLOCK, last)
-        moved = buffer[: end - begin]
-        for c in range(len(moves)):
-            to, source, parts = moves[c]
-            losing = zeros[: end - begin] if source == NOBODY else values[source][begin:end]
-            _exchange(sums[begin:end], values[to][begin:end], losing, np.uint16(parts), moved)
-            for t in range(len(cuts)):
-                counts[c, t] += _count_above(moved, np.uint16(cuts[t]))
+        for begin in range(start[i], start[i + 1], BLOCK):
+            end = min(begin + BLOCK, start[i + 1])
+            moved = buffer[: end - begin]
+            for c in range(len(moves)):
+                to, source, parts = moves[c]
+                losing = zeros[: end - begin] if source == NOBODY else values[source][begin:end]
+                _exchange(sums[begin:end], values[to][begin:end], losing, np.uint16(parts), moved)
+                for t in range(len(cuts)):
+                    counted = _count_above(moved, truth[begin:end], np.uint16(cuts[t]))
+                    both[position, c, t] += counted[0]
+                    pred[position, c, t] += counted[1]
 
 
 @compiled
@@ -91,9 +99,11 @@ def _exchange(sums, gaining, losing, parts, moved):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _count_above(sums, cut):  # type: ignore[no-untyped-def]
-    """A counter as narrow as the sums lets the processor compare many of them at once."""
-    above = np.uint16(0)
+def _count_above(sums, truth, cut):  # type: ignore[no-untyped-def]
+    """Counters as narrow as the sums let the processor compare many of them at once."""
+    both, pred = np.uint16(0), np.uint16(0)
     for j in range(len(sums)):
-        above = np.uint16(above + np.uint16(sums[j] > cut))
-    return np.int32(above)
+        above = np.uint16(sums[j] > cut)
+        pred = np.uint16(pred + above)
+        both = np.uint16(both + np.uint16(above & np.uint16(truth[j])))
+    return np.int32(both), np.int32(pred)

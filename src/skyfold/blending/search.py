@@ -313,8 +313,8 @@ def _covariance(pixels: UncertainPixels, rows: np.ndarray, members: np.ndarray, 
 def _middle_of_best(by_threshold: np.ndarray) -> np.ndarray:
     """Position of the best threshold of every move, (C,): of equal ones the middle. by_threshold: float64 (C, T)."""
     best = by_threshold >= by_threshold.max(axis=1, keepdims=True) - MIN_GAIN
-    places = [np.flatnonzero(row) for row in best]
-    return np.array([place[(len(place) - 1) // 2] for place in places])
+    middle = (best.sum(axis=1, keepdims=True) - 1) // 2
+    return np.asarray((best.cumsum(axis=1) > middle).argmax(axis=1))
 
 
 def _mean_score(counts: np.ndarray, metric: CountMetric) -> float:

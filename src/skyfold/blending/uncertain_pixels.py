@@ -15,36 +15,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skyfold.compiled import compiled
 from skyfold.errors import OofMismatch
 from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
 
-MAX_BYTES = 768 << 20  # of the uncertain values and their sums
+MAX_BYTES = 768 << 20  # of the uncertain values, truth and sums
 ROWS_AT_ONCE = 4  # rows that are screened in parallel before their memory maps are released
 
 
 @dataclass(frozen=True)
 class UncertainPixels:
-    """Uncertain pixels of one class, row after row, within a row those in the ground truth first.
+    """Uncertain pixels of one class, row after row: row i has the pixels start[i] to start[i + 1].
 
-    values      uint8 (M, P); row i has the pixels start[i] to start[i + 1]. What lies behind start[n] is unused.
+    values      uint8 (M, P), truth: uint8 (P,), 1 in the ground truth; what lies behind start[n] is unused
     start       int64 (n + 1,)
-    middle      int64 (n,); the pixels of row i before middle[i] are in the ground truth
     sure_pred   int64 (n,), other pixels that are in every mask; sure_both: those of them in the ground truth
     target      int64 (n,), all pixels of the ground truth
     """
 
     values: np.ndarray
+    truth: np.ndarray
     start: np.ndarray
-    middle: np.ndarray
     sure_pred: np.ndarray
     sure_both: np.ndarray
     target: np.ndarray
 
     def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values of row i, uint8 (M, p), and whether they are in the ground truth, bool (p,)."""
-        values = self.values[:, self.start[i] : self.start[i + 1]]
-        return values, np.arange(values.shape[1]) < self.middle[i] - self.start[i]
+        """Values uint8 (M, p) and truth uint8 (p,) of row i."""
+        pixels = slice(self.start[i], self.start[i + 1])
+        return self.values[:, pixels], self.truth[pixels]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def screen(
             )
     thresholds = np.asarray(thresholds, dtype=np.int64)
     pixels, classes = shape[1] * shape[2], shape[3]
-    room = (MAX_BYTES if max_bytes is None else max_bytes) // (len(arrays) + 2)
+    room = (MAX_BYTES if max_bytes is None else max_bytes) // (len(arrays) + 3)
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
     capacity = min(room, pixels * len(order)) + ROWS_AT_ONCE * pixels
     collectors = [_Collector(len(arrays), capacity) for _ in range(classes)]
@@ -114,11 +114,10 @@ def screen(
 
 @dataclass(frozen=True)
 class _ScreenedRow:
-    """One class of a row: values uint8 (M, p) of its uncertain pixels, the first `inside` of them in the ground truth;
-    counts: sure_pred, sure_both and target as in `UncertainPixels`."""
+    """Uncertain pixels of one class of a row: values uint8 (M, p), truth (p,); counts: sure_pred, sure_both, target."""
 
     values: np.ndarray
-    inside: int
+    truth: np.ndarray
     counts: tuple[int, ...]
 
 
@@ -134,31 +133,39 @@ def _screen_row(
     uncertain = (highest > low) & ~sure
     if known is not None:
         truth, sure, uncertain = (mask & known[:, None] for mask in (truth, sure, uncertain))
-    inside, outside, sure_both = uncertain & truth, uncertain & ~truth, sure & truth
+    sure_both = sure & truth
     screened = []
     for k in range(truth.shape[1]):
-        places = [np.flatnonzero(mask[:, k]) for mask in (inside, outside)]
-        index = np.concatenate(places) * truth.shape[1] + k
-        kept = np.empty((len(maps), len(index)), dtype=np.uint8)
-        for values, own in zip(maps, kept, strict=True):
-            values.take(index, out=own, mode="clip")  # without a mode NumPy copies `out` first
+        index = (np.flatnonzero(uncertain[:, k]) * truth.shape[1] + k).astype(np.int32)
+        kept = np.empty((len(maps) + 1, len(index)), dtype=np.uint8)
+        for values, own in zip((*maps, truth), kept, strict=True):
+            _take(values.reshape(-1), index, own)
         counts = tuple(int(np.count_nonzero(mask[:, k])) for mask in (sure, sure_both, truth))
-        screened.append(_ScreenedRow(kept, len(places[0]), counts))
+        screened.append(_ScreenedRow(kept[:-1], kept[-1], counts))
     return screened
 
 
+@compiled
+def _take(values, index, taken):  # type: ignore[no-untyped-def]
+    """taken = values[index]; half as many bytes of index as NumPy's are read."""
+    for j in range(len(index)):
+        taken[j] = values[index[j]]
+
+
 class _Collector:
-    """Uncertain pixels of one class, added row by row to an array that takes up memory only as far as it is written."""
+    """Uncertain pixels of one class, added row by row to arrays that take up memory only as far as they are written."""
 
     def __init__(self, members: int, capacity: int) -> None:
-        self.values, self.used = np.empty((members, capacity), dtype=np.uint8), 0
-        self.rows: list[tuple[int, ...]] = []
+        self.values, self.truth = np.empty((members, capacity), dtype=np.uint8), np.empty(capacity, dtype=np.uint8)
+        self.used = 0
+        self.rows: list[tuple[int, ...]] = [(0, 0, 0, 0)]  # end of the row, and its counts
 
     def add(self, row: _ScreenedRow) -> None:
-        first, self.used = self.used, self.used + row.values.shape[1]
-        self.values[:, first : self.used] = row.values
-        self.rows.append((self.used, first + row.inside, *row.counts))
+        pixels = slice(self.used, self.used + len(row.truth))
+        self.values[:, pixels], self.truth[pixels] = row.values, row.truth
+        self.used = pixels.stop
+        self.rows.append((self.used, *row.counts))
 
     def result(self) -> UncertainPixels:
-        end, middle, sure_pred, sure_both, target = np.array(self.rows, dtype=np.int64).reshape(-1, 5).T
-        return UncertainPixels(self.values, np.append(0, end), middle, sure_pred, sure_both, target)
+        start, *counts = np.array(self.rows, dtype=np.int64).T
+        return UncertainPixels(self.values, self.truth, start, *(count[1:] for count in counts))
