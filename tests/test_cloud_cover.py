@@ -145,7 +145,7 @@ def test_labels_handed_in_as_the_answer_score_one(sample: Path) -> None:
     contest = built(sample)
     scored = score_submission(contest, sample / "labels" / "test", sample / "labels" / "test", draws=10)
     assert scored.score == 1.0
-    assert scored.images == 2
+    assert scored.samples == 2
 
 
 def test_masks_survive_the_table(sample: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_script_scores_the_submission_as_the_job_did(finished, monkeypatch, 
     assert main(["score", "data.yaml", "submissions/tiny/both.csv", "--truth", "data/tiny/test_truth.csv"]) == 0
     printed = capsys.readouterr().out
     recorded = json.loads((finished / "submissions" / "tiny" / "both.test_scores.json").read_text())["scores"]["final"]
-    assert f"mean_dice: {recorded:.6f} (15 images)" in printed
+    assert f"mean_dice: {recorded:.6f} (15 samples)" in printed
     assert all(name in printed for name in CLASSES)
 
 

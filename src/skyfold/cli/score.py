@@ -27,12 +27,11 @@ def run(given: argparse.Namespace) -> None:
         raise DataLayoutError(f"{folder}: no such folder, named by --data.")
     competition = build(data.competition, data.options, folder if folder.is_dir() else None)
     scored = score_submission(competition, given.submission, given.truth)
-    one = "image" if competition.task == "segmentation" else "sample"
-    many = one if scored.images == 1 else f"{one}s"
-    print(f"{competition.metric.name}: {scored.score:.6f} ({scored.images} {many})")
+    many = "sample" if scored.samples == 1 else "samples"
+    print(f"{competition.metric.name}: {scored.score:.6f} ({scored.samples} {many})")
     if note := score_note(scored.score):
         print(note)
-    if scored.images > 1:
+    if scored.samples > 1:
         print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
     for name, value in scored.per_class.items():
         print(f"  {name}: {value:.6f}")

@@ -25,7 +25,7 @@ class Scored:
     score: float
     interval: Interval
     per_class: dict[str, float]
-    images: int
+    samples: int
 
 
 def score_note(score: float) -> str | None:
@@ -53,7 +53,7 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
         score=metric.score(stats),
         interval=bootstrap_interval(metric, stats, draws=draws),
         per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
-        images=len(stats),
+        samples=len(stats),
     )
 
 

@@ -84,7 +84,7 @@ def test_lines(config: ForecastConfig, data: Dataset, submission: Path, truth: P
     known = competition.read_truth(truth)
     scored = score_submission(competition, submission, known)
     low, high = scored.interval.low, scored.interval.high
-    sure = f" ({low:.4f} to {high:.4f}) over {scored.images} samples" if scored.images > 1 else ", one sample"
+    sure = f" ({low:.4f} to {high:.4f}) over {scored.samples} samples" if scored.samples > 1 else ", one sample"
     lines = [f"test: {competition.metric.name} {scored.score:.4f}{sure}"]
     if note := score_note(scored.score):
         lines.append(note)

@@ -192,7 +192,7 @@ class Task(ABC):
         submission = workspace.submissions(config.data.folder) / f"{config.name}.csv"
         scored = score_submission(competition, submission, truth)
         interval = f"({scored.interval.low:.4f} to {scored.interval.high:.4f})"
-        return [f"test: {competition.metric.name} {scored.score:.4f} {interval} over {scored.images} samples"]
+        return [f"test: {competition.metric.name} {scored.score:.4f} {interval} over {scored.samples} samples"]
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Row]:

@@ -26,9 +26,9 @@ from skyfold.errors import ConfigError, listing
 from skyfold.files import write_text
 from skyfold.models import RuleFamily, family_of
 from skyfold.plugins import nearest
+from skyfold.tasks import task_class
 from skyfold.tasks.open_run import check
 from skyfold.training.losses.named import options_of
-from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
 from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, StudyConfig, active_params, dependency_order
 
 MAX_CHECKED = 96  # combinations of values, each read and checked in some milliseconds
@@ -201,6 +201,6 @@ def _default(run: RunConfig, key: str) -> Any:
     if table == "model.options":
         return family_of(run.model).model_dump(mode="json").get(option)
     if table == "loss.options":
-        kinds = MASK_LOSSES if run.task == "segmentation" else PRESENCE_LOSSES
-        return checked(options_of(kinds[run.loss.name]), run.loss.options, where=table).model_dump().get(option)
+        loss = task_class(run.task).LOSSES[run.loss.name]
+        return checked(options_of(loss), run.loss.options, where=table).model_dump().get(option)
     return None
