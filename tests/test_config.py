@@ -145,7 +145,10 @@ def test_hashes_depend_on_values_alone(tmp_path):
     spelled_out = load_run(write(tmp_path, "b.yaml", text + "\nmix: []\ntta: []\nactivation: sigmoid"))
     assert (run.hash(), run.fit_hash()) == (spelled_out.hash(), spelled_out.fit_hash())
     path = write(tmp_path, "run.yaml", text)
-    one, other = (load_run(path, [f"model.options={{{options}}}"]) for options in ("a: 1, b: 2", "b: 2, a: 1"))
+    one, other = (
+        load_run(path, [f"model.options={{{options}}}"])
+        for options in ("encoder: vgg16, encoder_freeze: true", "encoder_freeze: true, encoder: vgg16")
+    )
     assert one.fit_hash() == other.fit_hash()
     for change in (
         "training.gradient_accumulation_steps=2",
@@ -193,7 +196,7 @@ runs:
   - {name: deeper, base: unet, model: {options: {encoder: resnet34}}}
   - {name: fpn, model: {family: fpn}}
   - other.yaml
-classifier_gate: {name: gate, task: classification, model: {family: efficientnet_classifier}}
+classifier_gate: {name: gate, task: classification, model: {family: efficientnet_classifier}, loss: {name: bce}}
 """
 
 
@@ -314,11 +317,11 @@ schedule: {name: cosine, warmup_epochs: 3}
 
 def test_a_sweep_stands_for_a_member_of_each_value(tmp_path):
     write(tmp_path, "other.yaml", RUN.replace("name: unet", "name: other"))
-    sweep = "sweep: {model.options.encoder: [a, b], training.seeds: [[0], [0, 1]]}"
+    sweep = "sweep: {model.options.encoder: [vgg16, vgg19], training.seeds: [[0], [0, 1]]}"
     text = BLEND.replace("name: fpn, model: {family: fpn}", f'name: "unet_{{encoder}}_{{seeds}}", {sweep}')
     blend = load_blend(write(tmp_path, "blend.yaml", text))
-    assert [run.name for run in blend.runs[2:6]] == ["unet_a_0", "unet_a_0_1", "unet_b_0", "unet_b_0_1"]
-    assert (blend.runs[5].model.options, blend.runs[5].training.seeds) == ({"encoder": "b"}, (0, 1))
+    assert [run.name for run in blend.runs[2:6]] == ["unet_vgg16_0", "unet_vgg16_0_1", "unet_vgg19_0", "unet_vgg19_0_1"]
+    assert (blend.runs[5].model.options, blend.runs[5].training.seeds) == ({"encoder": "vgg19"}, (0, 1))
     forecasts = """
 data: {competition: hydro_rain}
 name: table
@@ -334,3 +337,34 @@ forecasts:
         load_config(write(tmp_path, "table.yaml", forecasts.replace("[5, 10]", "5")))
     with pytest.raises(ConfigError, match=r"table\.yaml: sweep\.name\.years: 'name' is a value"):
         load_config(write(tmp_path, "table.yaml", forecasts.replace("options.years", "name.years")))
+
+
+def test_wrong_options_of_every_plug_in_are_listed_when_a_config_is_read(tmp_path):
+    run = """
+    name: unet
+    data: {competition: hydro_rain, options: {submission_unt: mm/h}}
+    task: forecasting
+    frame_adapter: {name: advected, options: {motion: [dis]}}
+    model: {family: rain_unt}
+    loss: {name: mae, options: {scale: 1}}
+    training: {checkpoint: last}
+    """
+    with pytest.raises(ConfigError) as error:
+        load_run(write(tmp_path, "run.yaml", run))
+    for problem in (
+        f"{tmp_path / 'run.yaml'}:",
+        "unknown key 'data.options.submission_unt' (did you mean 'submission_unit'?)",
+        "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
+        "unknown key 'loss.options.scale'",
+    ):
+        assert problem in str(error.value)
+    run = run.replace("options: {scale: 1}", "")
+    with pytest.raises(ConfigError, match=r"unknown key 'frame_adapter.options.motion' \(did you mean 'motions'"):
+        load_run(write(tmp_path, "run.yaml", run))
+    table = """
+    name: a
+    data: {competition: hydro_rain}
+    forecasts: [{name: a, family: persistence}, {name: b, family: rain_extrapolation, options: {combine: max}}]
+    """
+    with pytest.raises(ConfigError, match=r"'forecasts.1.options.combine': unknown. There are: mean, median"):
+        load_config(write(tmp_path, "table.yaml", table))

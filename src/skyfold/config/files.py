@@ -21,12 +21,12 @@ from skyfold.config.errors import explain
 from skyfold.config.experiment import TableConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.merging import Values, merge, override
+from skyfold.config.plugin_options import AnyConfig, option_problems
 from skyfold.config.run import RunConfig
 from skyfold.config.sweep import expand_sweeps
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 
-AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 Kind = TypeVar("Kind", bound=AnyConfig)
 Seen = tuple[Path, ...]  # the configs whose `base` led to the one that is read
 
@@ -178,9 +178,12 @@ def _build(file: _File, kind: type[AnyConfig], values: Values, path: Path) -> An
     for holder, key, member_kind in _slots(values):
         holder[key] = _member(holder[key], member_kind, file)
     try:
-        return kind.model_validate(values)
+        config = kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}:\n{listing(explain(kind, error, () if kind is RunConfig else SHARED))}") from None
+    if problems := option_problems(config):
+        raise ConfigError(f"{path}:\n{listing(problems)}")
+    return config
 
 
 def _member(entry: Any, kind: type[AnyConfig], file: _File) -> Any:

@@ -9,8 +9,9 @@ from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.experiment import TableConfig
-from skyfold.config.files import AnyConfig, load_config
+from skyfold.config.files import load_config
 from skyfold.config.forecasts import ForecastConfig
+from skyfold.config.plugin_options import AnyConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import with_classes
 from skyfold.errors import ConfigError
