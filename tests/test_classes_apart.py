@@ -233,8 +233,8 @@ def test_classes_that_are_not_there_are_refused() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"activation": "softmax", "classes": ["shadow"]}, "among two classes or more"),
-        ({"activation": "softmax", "task": "classification"}, "shares the pixels of masks"),
+        ({"activation": "softmax", "classes": ["shadow"]}, "softmax needs two classes or more"),
+        ({"activation": "softmax", "task": "classification"}, "softmax is not supported by task: classification"),
         ({"loss": {"name": "cce"}}, "cce is for activation: softmax"),
     ],
 )
