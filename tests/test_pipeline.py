@@ -300,7 +300,7 @@ def test_changed_masks_are_noticed_before_old_predictions_are_used(work, capsys)
     table.loc[full, "EncodedPixels"] = ""
     table.to_csv(path, index=False)
     assert main(["train", "bright.yaml"]) == 2
-    assert "other training images or masks" in capsys.readouterr().err
+    assert "other training data" in capsys.readouterr().err
 
 
 def test_files_that_were_only_copied_again_are_the_same_data(work):
@@ -337,7 +337,7 @@ def test_another_number_of_folds_than_was_made_is_refused(work, capsys):
     assert "made with k = 3; the config says k = 5" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", ["run.json", "oof/rows.json", "oof/values.npy", "oof/done.npy", "test/crc32.npy"])
+@pytest.mark.parametrize("file", ["run.json", "oof/rows.json", "oof/values.npy", "oof/complete.npy", "test/crc32.npy"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damaged_files_of_a_run_are_named_with_the_remedy(work, capsys, file, damage):
     path = work / "oof" / "tiny" / "bright" / file

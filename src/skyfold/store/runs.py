@@ -30,7 +30,7 @@ CHANGES = {
     "fit": "another config",
     "blend": "other members",
     "folds": "another folds.csv",
-    "data": "other data",
+    "data": "other training data",
     "init_weights": "other initial weights",
     "pseudo_labels": "other pseudo-labels: the teacher or the images have changed",
 }
