@@ -90,7 +90,7 @@ def stored(folder: Path, name: str) -> StoredRun:
 
 def truth(folder: Path) -> np.ndarray:
     config = load_config(folder / "data.yaml")
-    samples = open_masks(config.data, Workspace(folder)).samples
+    samples = open_masks(config.data, Workspace(folder)).train
     assert samples.targets is not None
     return np.stack([samples.targets[i] for i in range(len(samples))]).astype(bool)
 
