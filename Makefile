@@ -8,10 +8,10 @@ BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
 
 # Test files that take a few seconds at most.
-QUICK := arctic_sea_ice augment batches chain cli config crops dice_surface docs evaluate files folds forecast_figures \
-  forecast_sums ice_files ice_views images layers leeds_sea_ice masks merge mix oof_store packaging plugins pr_curve \
-  presence_stack products progress rain_units restraint row_store segmentation_metrics stacking submission_format tiff \
-  weighted_blend windows
+QUICK := arctic_sea_ice augment batches cli component_counts config crops docs evaluate files folds forecast_figures \
+  forecast_sums gate_stack ice_files ice_views images layers leeds_sea_ice masks merge mix oof_store options \
+  packaging plugins pr_curve products progress rain_units restraint row_store rules segmentation_metrics \
+  stacking submission_format tiff weighted_blend windows
 
 .PHONY: demo test quick lint format docs bench
 
@@ -22,7 +22,7 @@ test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not by_hand"
 
 quick: lint
-	$(BIN)/python -m pytest -q $(QUICK:%=tests/test_%.py)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(QUICK:%=tests/test_%.py)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

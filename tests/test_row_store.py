@@ -82,7 +82,7 @@ def test_an_id_listed_twice_is_refused(tmp_path):
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):
-    with pytest.raises(OofMismatch, match="Run the stage"):
+    with pytest.raises(OofMismatch, match="Run `skyfold train` or `skyfold prepare`"):
         RowStore.open(tmp_path)
 
 
