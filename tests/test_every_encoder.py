@@ -72,12 +72,14 @@ def record(encoder: str, decoder: str, outcome: str) -> None:
     found = read_table()
     found[encoder, decoder] = outcome
     lines = [
-        "# Encoders and decoders",
+        "# Encoders of segmentation_models",
         "",
-        "What `model.options` of the family `segmentation_models` accepts. Each pair was built for 3 and 4 bands at "
-        f"{ODD[0]} x {ODD[1]} pixels,",
-        "took a training step, and had its weights saved and loaded into a model built anew; the figure is its number",
-        "of parameters. `nice pytest -m by_hand tests/test_every_encoder.py` measures it again.",
+        "Values of `model.options.encoder` and `decoder` of the family `segmentation_models` (U-Net, LinkNet, FPN,",
+        f"PSPNet). Each pair was built for 3 and 4 bands at {ODD[0]} x {ODD[1]} pixels and took one "
+        "training step; its weights were saved",
+        "and loaded into a newly built model. The cells are numbers of parameters.",
+        "`nice pytest -m by_hand tests/test_every_encoder.py` measures them again. The other families and their",
+        "encoders: [Model architectures](architectures.md).",
         "",
         f"| encoder | {' | '.join(DECODERS)} |",
         f"|---|{'---|' * len(DECODERS)}",
@@ -85,7 +87,7 @@ def record(encoder: str, decoder: str, outcome: str) -> None:
     for name in ENCODERS:
         cells = [found.get((name, kind), "not tried") for kind in DECODERS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "Refused when the config is read:", ""]
+    lines += ["", "Encoders refused when the config is read:", ""]
     lines += [f"- `{name}`: {reason}." for name, reason in REFUSED.items()]
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
