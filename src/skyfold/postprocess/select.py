@@ -19,9 +19,10 @@ import numpy as np
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.pr_curve import threshold_for_precision, threshold_for_recall
 from skyfold.postprocess.classifier_gate import passes
+from skyfold.postprocess.running_sums import sums_at_cuts
 from skyfold.postprocess.selection import HALF, Selection
 from skyfold.postprocess.threshold_sweep import ThresholdSweep, row_scores
-from skyfold.types import Metric, RowMetric
+from skyfold.types import CountMetric, Metric, RowMetric
 
 GateCriterion = Literal["dice", "expected_dice", "precision", "recall"]
 FittedGate = Callable[[np.ndarray], np.ndarray]
@@ -184,7 +185,7 @@ class _Class:
         """The figure of one setting at each cut, float64 (C,)."""
         top, m, t = place
         values, emptied = self._values(m)
-        return self._at_cuts(values[:, t : t + 1], emptied, self._kept(m)[:, top], cuts)[:, 0]
+        return self._at_cuts(values[:, :, t : t + 1], emptied, self._kept(m)[:, top], cuts)[:, 0]
 
     def best_of_expected(self, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Figure of every setting with its own gate threshold 1 / (1 + d), and that threshold; each (P, M, T).
@@ -199,8 +200,9 @@ class _Class:
             return 1.0 / (1.0 + np.maximum(where_there / max(int(there.sum()), 1), 0.0))
 
         def figures(values: np.ndarray, emptied: np.ndarray, kept: np.ndarray) -> np.ndarray:
-            cuts = np.searchsorted(-probs, -thresholds(values, emptied, kept), side="right")
-            return np.diagonal(self._at_cuts(values, emptied, kept, cuts))
+            own = np.searchsorted(-probs, -thresholds(values, emptied, kept), side="right")
+            cuts, place = np.unique(own, return_inverse=True)
+            return self._at_cuts(values, emptied, kept, cuts)[place, np.arange(len(own))]
 
         return self._over_settings(figures), self._over_settings(thresholds)
 
@@ -212,15 +214,15 @@ class _Class:
             (values, emptied), kept = self._values(m), self._kept(m)
             for top in range(tops):
                 reach = thresholds if tops == 1 else top + 1
-                figures[top, m, :reach] = figure(values[:, :reach], emptied, kept[:, top])
+                figures[top, m, :reach] = figure(values[:, :, :reach], emptied, kept[:, top])
         return figures
 
     def _values(self, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a figure is made of, (n, T, ...) of the masks and (n, ...) of emptied ones: scores, else statistics."""
+        """What a figure is made of, (n, S, T) of masks and (n, S) of emptied ones: scores (S = 1), else statistics."""
         emptied = self.sweep.emptied(self.rows, self.k)
-        if self.is_mean:
-            return self.sweep.scores(self.rows, self.k, m), row_scores(self.sweep.metric, emptied)
-        return self.sweep.stats(self.rows, self.k, m), emptied
+        if not self.is_mean:
+            return self.sweep.stats(self.rows, self.k, m), emptied
+        return self.sweep.scores(self.rows, self.k, m)[:, None], row_scores(self.sweep.metric, emptied)[:, None]
 
     def _kept(self, m: int) -> np.ndarray:
         return self.sweep.kept(self.rows, self.k, m)
@@ -230,17 +232,17 @@ class _Class:
         metric = self.sweep.metric
         if not isinstance(metric, RowMetric):
             return self.sign * np.array([_score_each(metric, values, emptied, kept, cut) for cut in cuts])
-        gained = values[kept] - emptied[kept][:, None]
-        running = np.concatenate([np.zeros_like(gained, shape=(1, *gained.shape[1:])), np.cumsum(gained, axis=0)])
-        sums = running[np.append(0, np.cumsum(kept))[cuts]] + emptied.sum(axis=0)
+        sums = sums_at_cuts(values, emptied, kept, cuts)
         if self.is_mean:
-            return self.sign * sums
-        return self.sign * metric.per_row(sums.reshape(-1, sums.shape[-1])).reshape(sums.shape[:2])
+            return self.sign * sums[:, 0]
+        if isinstance(metric, CountMetric):
+            return self.sign * metric.of_counts(*sums.swapaxes(0, 1))
+        return self.sign * metric.per_row(sums.swapaxes(1, 2).reshape(-1, sums.shape[1])).reshape(len(sums), -1)
 
 
 def _score_each(metric: Metric, values: np.ndarray, emptied: np.ndarray, kept: np.ndarray, cut: int) -> list[float]:
     stays = (kept & (np.arange(len(kept)) < cut))[:, None]
-    return [metric.score(np.where(stays, values[:, t], emptied)) for t in range(values.shape[1])]
+    return [metric.score(np.where(stays, values[:, :, t], emptied)) for t in range(values.shape[2])]
 
 
 def _best_with_gate(

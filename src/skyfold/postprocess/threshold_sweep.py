@@ -81,15 +81,18 @@ class ThresholdSweep:
             assert isinstance(self.metric, CountMetric)
             counts = self._counts(rows, k, m)
             return self.metric.of_counts(counts[:, 0], counts[:, 1], self.histogram[rows, k, 0, :1])
-        stats = self.stats(rows, k, m)
-        return self.metric.per_row(stats.reshape(-1, stats.shape[-1])).reshape(stats.shape[:2])
+        stats = self.stats(rows, k, m).swapaxes(1, 2)
+        return self.metric.per_row(stats.reshape(-1, stats.shape[2])).reshape(stats.shape[:2])
 
     def stats(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
-        """The metric's statistics of class k only, float64 (len(rows), T, S), as for `scores`."""
+        """The metric's statistics of class k only, float64 (len(rows), S, T), as for `scores`."""
+        count = len(self.thresholds)
         if self.statistics is not None:
-            return np.asarray(self.statistics[rows, k, m * len(self.thresholds) : (m + 1) * len(self.thresholds)])
-        both, pred = self._counts(rows, k, m).swapaxes(0, 1)
-        return np.stack(np.broadcast_arrays(both, pred, self.histogram[rows, k, 0, :1]), axis=-1).astype(np.float64)
+            return np.asarray(self.statistics[rows, k, m * count : (m + 1) * count].swapaxes(1, 2))
+        stats = np.empty((len(rows), 3, count))
+        stats[:, :2] = self._counts(rows, k, m)
+        stats[:, 2] = self.histogram[rows, k, 0, :1]
+        return stats
 
     def emptied(self, rows: np.ndarray, k: int) -> np.ndarray:
         """Statistics of the emptied masks of class k, float64 (len(rows), S)."""
@@ -124,7 +127,7 @@ class ThresholdSweep:
             m = _position(selection.min_areas[k], self.min_areas)
             t = _position(selection.thresholds[k], self.thresholds)
             top = 0 if selection.top_thresholds is None else _position(selection.top_thresholds[k], self.thresholds)
-            stats[:, k] = self.stats(rows, k, m)[:, t]
+            stats[:, k] = self.stats(rows, k, m)[:, :, t]
             stats[~self.kept(rows, k, m)[:, top], k, :2] = 0
         if selection.gate_thresholds is not None and gate_prob is not None:
             stats[~passes(gate_prob, selection.gate_thresholds), :2] = 0
