@@ -19,6 +19,7 @@ from forecast_figures import BESIDE, ICE, ICE_AGAINST, RAIN, RAIN_AGAINST, kept_
 from skyfold.files import read_json, write_text
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.forecast_sums import ForecastSums, better_in
+from skyfold.metrics.segmentation import named_metric
 from skyfold.postprocess.evaluate import difference
 
 TEXT = Path(__file__).with_suffix(".md")
@@ -49,7 +50,7 @@ def cross_fitted(run: str) -> str:
 def gain(run: str, baseline: str) -> str:
     """Paired difference of cross-fitted scores to another run of the same data set, and its interval."""
     rows, others = (RESULTS / run / "rows.csv", RESULTS / Path(run).parent / baseline / "rows.csv")
-    return _signed(difference(rows, others, metric=_scores(run).get("metric", "mean_dice")), digits=4)
+    return _signed(difference(rows, others, metric=named_metric(_scores(run).get("metric", "mean_dice"))), digits=4)
 
 
 def gain_between(run: str, baseline: str) -> str:

@@ -106,7 +106,7 @@ def test_pairs_of_years():
     found = paired_by_case(ours, theirs)
     assert (found.value, found.low, found.high) == pytest.approx((-1.25, -1.25, -1.25))
     assert (better_in(ours, theirs), better_in(theirs, ours)) == (2, 0)
-    with pytest.raises(OofMismatch, match="'2011-12' is of one alone"):
+    with pytest.raises(OofMismatch, match="'2011-12' is in one of them only"):
         paired_by_case(ours, sums(year((1, 1)), year((1, 1)), cases=np.array(["2010-12", "2012-12"])))
 
 

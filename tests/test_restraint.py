@@ -1,4 +1,4 @@
-"""Blur, factor and the edge of an event: what they do to a map, and that no fold chooses its own."""
+"""Blur, factor and decision threshold of an event: what they do to a map, and that no fold chooses its own."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.postprocess.candidates import measure
-from skyfold.postprocess.event_threshold import EventEdge, edge_grid
+from skyfold.postprocess.event_threshold import DecisionThreshold, decision_grid
 from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 
 
@@ -25,15 +25,15 @@ def showers(rng: np.random.Generator, count: int, side: int = 24) -> np.ndarray:
     return maps
 
 
-def test_an_edge_below_the_threshold_lifts_and_one_above_lowers() -> None:
-    """Threshold 1. With the edge at 0.5 all from 0.5 to 1 becomes 1; at 2, all from 1 up to 2 falls just below 1."""
+def test_a_decision_threshold_below_the_event_raises_and_one_above_lowers() -> None:
+    """Event at 1. Decided at 0.5 all from 0.5 to 1 becomes 1; at 2, all from 1 up to 2 falls just below 1."""
     pred = np.array([0.0, 0.4, 0.5, 0.9, 1.0, 1.5, 2.0, 3.0], np.float32)
     before = pred.copy()
-    assert EventEdge(0.5, 1.0).apply(pred).tolist() == pytest.approx([0, 0.4, 1, 1, 1, 1.5, 2, 3])
-    lowered = EventEdge(2.0, 1.0).apply(pred)
+    assert DecisionThreshold(0.5, 1.0).apply(pred).tolist() == pytest.approx([0, 0.4, 1, 1, 1, 1.5, 2, 3])
+    lowered = DecisionThreshold(2.0, 1.0).apply(pred)
     np.testing.assert_allclose(lowered, [0, 0.4, 0.5, 0.9, 1, 1, 2, 3], atol=1e-6)
     assert (lowered >= 1.0).tolist() == [False] * 6 + [True] * 2
-    np.testing.assert_array_equal(EventEdge(1.0, 1.0).apply(pred), pred)
+    np.testing.assert_array_equal(DecisionThreshold(1.0, 1.0).apply(pred), pred)
     np.testing.assert_array_equal(pred, before)
 
 
@@ -41,8 +41,8 @@ def test_an_edge_below_the_threshold_lifts_and_one_above_lowers() -> None:
 def test_what_is_lifted_is_an_event_for_the_metric(threshold: float) -> None:
     """0.1 has no float32: the nearest one must be on the right side of it, both ways."""
     pred = np.array([threshold * 0.7, threshold * 1.2], np.float32)
-    assert (EventEdge(0.5 * threshold, threshold).apply(pred) >= threshold).all()
-    assert not (EventEdge(2 * threshold, threshold).apply(pred) >= threshold).any()
+    assert (DecisionThreshold(0.5 * threshold, threshold).apply(pred) >= threshold).all()
+    assert not (DecisionThreshold(2 * threshold, threshold).apply(pred) >= threshold).any()
 
 
 def test_a_blur_keeps_the_rain_and_the_edge_of_the_map() -> None:
@@ -87,7 +87,7 @@ def test_the_truth_of_a_fold_cannot_reach_what_is_said_of_it() -> None:
     fold, target = np.array([0, 0, 1, 1, 2, 2]), showers(np.random.default_rng(1), 6)
     changed = target.copy()
     changed[fold == 1] = showers(np.random.default_rng(2), 2)
-    for grid in (smoothing_grid(), edge_grid(0.1)):
+    for grid in (smoothing_grid(), decision_grid(0.1)):
         one, other = (measure(grid, pred, truth, MAE_BY_CSI).cross_fitted(pred, fold) for truth in (target, changed))
         np.testing.assert_array_equal(one[fold == 1], other[fold == 1])
 
@@ -115,7 +115,7 @@ def test_a_blend_of_rain_is_as_good_as_it_can_be_on_what_it_was_fitted_on() -> N
     fitted = rain_blend.RainBlend(every=1).fit(outcomes(members, truth))
     assert fitted.smoothing == Smoothing(0.0, 0.8)
     assert fitted.edge is not None
-    assert fitted.edge.edge > 0.8 * 0.09
+    assert fitted.edge.decision > 0.8 * 0.09
     said = np.stack([fitted.forecast(one.history, one.members) for one in outcomes(members, truth)])
     plain = rain_blend.RainBlend(smooth=False, edge=False).fit(outcomes(members, truth))
     unfitted = np.stack([plain.forecast(one.history, one.members) for one in outcomes(members, truth)])

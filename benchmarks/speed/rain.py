@@ -25,7 +25,7 @@ from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import family_of
-from skyfold.postprocess.event_threshold import EventEdge
+from skyfold.postprocess.event_threshold import DecisionThreshold
 from skyfold.postprocess.smoothing import Smoothing
 from skyfold.training import tta
 
@@ -39,7 +39,7 @@ def lines(*, quick: bool) -> list[Line]:
     frames = rain_event(np.random.default_rng(0), STRIDE * (count - 1) + FRAMES).astype(np.float32)
     frames = np.moveaxis(frames, -1, 0)
     histories = [PastFrames(frames[STRIDE * i : STRIDE * i + FRAMES - 1], np.array([1])) for i in range(count)]
-    fitted = FittedBlend("median", Smoothing(1.0, 0.88), EventEdge(0.09, 0.1))
+    fitted = FittedBlend("median", Smoothing(1.0, 0.88), DecisionThreshold(0.09, 0.1))
 
     def blend(history: PastFrames) -> np.ndarray:
         said = [rain_extrapolation.RainExtrapolation(motions=[name]).forecast(history) for name in MEMBERS]

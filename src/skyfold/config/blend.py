@@ -56,7 +56,7 @@ class WeightsConfig(Strict):
     two models as long as that helps; "slsqp" follows the gradient of the correlation with the truth. steps: models that
     greedy adds; bags: how often the search is repeated, each on a random `row_fraction` of the groups and
     `model_fraction` of
-    the runs, and averaged (1: once, on all). thresholds: how many levels, evenly over `threshold_range`.
+    the runs, and averaged (1: once, on all). thresholds: how many, evenly over `threshold_range`.
     """
 
     search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"
@@ -79,7 +79,7 @@ class MergeConfig(Strict):
     """How classes, each learned by one run or several, become one map in which each pixel has one class.
 
     rule: "largest" takes the class with the largest probability; "normalised" too, after each class's probabilities are
-    stretched so that the threshold at which it alone scores best lies at one half; "priority" the first class of
+    stretched so that the threshold at which it scores best by itself lies at one half; "priority" the first class of
     `order` that is above that threshold. The class that no run learned (under "priority": that `order` leaves out) is
     where no other is. Thresholds are chosen on out-of-fold rows, and again without each fold.
     """

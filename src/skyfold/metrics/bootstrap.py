@@ -19,7 +19,7 @@ CHUNK_NUMBERS = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure of all samples, and the range that holds `confidence` of the figures of the draws."""
+    """Score of all samples, and the range that holds `confidence` of the scores of the draws."""
 
     value: float
     low: float

@@ -1,8 +1,8 @@
-"""How a forecast agrees with what came: mean absolute error, F1 or CSI of an event, and one divided by the other.
+"""Forecast metrics: mean absolute error, F1 or CSI of an event, and the error divided by the skill.
 
-Every metric turns a sample into sums per lead time (`stats`), and a selection of such rows into its figure (`score`).
+Every metric turns a sample into sums per lead time (`stats`), and a selection of such rows into a score (`score`).
 Arrays are (n, H, W, L), lead times on the last axis, in the one unit the metric names: concentration x 250 for sea ice
-(0 to 250, never 0 to 1), mm/h for rain (never raw radar values). What the metric cannot mean is refused.
+(0 to 250, never 0 to 1), mm/h for rain (never raw radar values). Values of another unit are refused.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ CHUNK_CELLS = 1 << 22
 class ForecastUnit:
     """What values mean, so that those of another unit are refused rather than scored.
 
-    greatest: no value is above it; share_suspected: a forecast that is not 0 but nowhere above 1 was left as a share.
+    greatest: no value is above it; fraction_suspected: a forecast that is not 0 but nowhere above 1 is a fraction.
     """
 
     name: str
     greatest: float
     beyond: str
-    share_suspected: bool = False
+    fraction_suspected: bool = False
 
     def problem(self, values: np.ndarray, counts: np.ndarray) -> str | None:
         """What is wrong with the values where `counts`; None where nothing is."""
@@ -49,14 +49,14 @@ CONCENTRATION = ForecastUnit(
     "concentration x 250",
     250.0,
     "a flag (pole hole, coast, land, missing). Hide flagged cells by `valid`, and clip forecasts",
-    share_suspected=True,
+    fraction_suspected=True,
 )
 RAIN_RATE = ForecastUnit("mm/h", 1000.0, "a raw radar value, not a rain rate. Convert it first")
 
 
 @dataclass(frozen=True)
 class _Forecast:
-    """What all figures have in common.
+    """What all forecast metrics have in common.
 
     threshold        the event: a value of at least this much
     counted          open range of the truth within which cells count for the event; None: all
@@ -85,7 +85,7 @@ class _Forecast:
             self._refuse(truth, part_valid, "truth", rows.start)
             self._refuse(forecast, part_valid, "forecast", rows.start)
             sums[rows] = self._sums(truth, forecast, part_valid)
-        if self.unit.share_suspected and 0 < float(np.max(pred, initial=0)) <= 1 < float(np.max(target, initial=0)):
+        if self.unit.fraction_suspected and 0 < float(np.max(pred, initial=0)) <= 1 < float(np.max(target, initial=0)):
             raise InvalidSubmission(
                 f"forecast: nowhere above 1, while the truth is in {self.unit.name}. Multiply the forecast by "
                 f"{self.unit.greatest:g}."
@@ -99,14 +99,14 @@ class _Forecast:
         in_event = valid
         if self.counted is not None:
             in_event = valid & (truth > self.counted[0]) & (truth < self.counted[1])
-        came, said = (truth >= self.threshold) & in_event, (forecast >= self.threshold) & in_event
+        observed, predicted = (truth >= self.threshold) & in_event, (forecast >= self.threshold) & in_event
         return np.stack(
             [
                 error.sum(axis=(1, 2), dtype=np.float64, where=in_error),
                 _cells(over),
-                _cells(came & said),
-                _cells(came & ~said),
-                _cells(said & ~came),
+                _cells(observed & predicted),
+                _cells(observed & ~predicted),
+                _cells(predicted & ~observed),
             ],
             axis=1,
         )
@@ -150,7 +150,7 @@ class ErrorBySkill(_Forecast):
 
 @dataclass(frozen=True)
 class MeanAbsoluteError(_Forecast):
-    """Mean absolute error over cells, samples and lead times; with `error_from`, over cells of so much truth alone."""
+    """Mean absolute error over cells, samples and lead times; with `error_from`, over cells of so much truth only."""
 
     name: str = "mean_absolute_error"
     greater_is_better: bool = False
@@ -166,7 +166,7 @@ class MeanAbsoluteError(_Forecast):
 
 @dataclass(frozen=True)
 class EventSkill(_Forecast):
-    """F1 or CSI of the event alone, samples and lead times pooled."""
+    """F1 or CSI of the event only, samples and lead times pooled."""
 
     name: str = "event_skill"
     skill: Skill = "csi"
@@ -194,12 +194,12 @@ MAE_BY_CSI = ErrorBySkill(RAIN_RATE, threshold=0.1, name="mae_by_csi", skill="cs
 
 
 def mean_error_of(stats: np.ndarray) -> float:
-    """The mean absolute error of any figure's `stats` (n, 5 L), samples and lead times pooled."""
+    """The mean absolute error of the `stats` of any of these metrics (n, 5 L), samples and lead times pooled."""
     return float(_mean_error(_by_lead(stats).sum(axis=(0, 2))))
 
 
 def skill_of(stats: np.ndarray, skill: Skill) -> float:
-    """F1 or CSI of any figure's `stats` (n, 5 L), samples and lead times pooled."""
+    """F1 or CSI of the `stats` of any of these metrics (n, 5 L), samples and lead times pooled."""
     return float(_skill(_by_lead(stats).sum(axis=(0, 2)), skill))
 
 

@@ -1,7 +1,7 @@
-"""The sums a forecast's figures are made of, kept beside its rows: a line a case, figure and lead time.
+"""The sums that the scores of a forecast are computed from, stored beside its rows: a line per case, figure, lead time.
 
-A case is a date on which a forecast was issued, or an event. What is scored together, compared in pairs or drawn for an
-interval needs these sums alone.
+A case is a date on which a forecast was issued, or an event. Scores, paired differences and bootstrap intervals need
+these sums only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTESTS: Mapping[str, ErrorBySkill] = {metric.name: metric for metric in (MAE_B
 class ForecastSums:
     """cases: (n,) str; leads: names of the L lead times; figures: name -> float64 (n, 5 L), as `metric.stats`.
 
-    The contest's own figure comes first.
+    The contest's own metric comes first.
     """
 
     cases: np.ndarray
@@ -85,7 +85,7 @@ def read_sums(folder: Path) -> ForecastSums:
 
 
 def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
-    """The contest's figure of `ours` less that of `theirs`, with its interval over cases.
+    """Score of `ours` minus that of `theirs`, with its interval over cases.
 
     OofMismatch where the two are not of the same cases, or scored by different metrics.
     """
@@ -93,7 +93,7 @@ def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
         raise OofMismatch(f"one is scored by {ours.metric.name}, the other by {theirs.metric.name}")
     if not np.array_equal(ours.cases, theirs.cases):
         alone = sorted(set(ours.cases.tolist()) ^ set(theirs.cases.tolist()))
-        what = f", '{alone[0]}' is of one alone" if alone else ", their order differs"
+        what = f", '{alone[0]}' is in one of them only" if alone else ", their order differs"
         raise OofMismatch(f"not the same dates or events{what}. Score both with one config of `skyfold run`")
     return paired_difference(ours.metric, ours.contest, theirs.contest)
 

@@ -1,4 +1,4 @@
-"""The mean of scores that were computed map by map: their bootstrap needs nothing else."""
+"""Mean of scores that were computed map by map, for their bootstrap."""
 
 from __future__ import annotations
 

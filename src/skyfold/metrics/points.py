@@ -1,4 +1,4 @@
-"""Forecasts at single places (the dams, say), in the shape of maps, so that every forecast metric scores them too."""
+"""Forecasts at single places, dams for instance, in the shape of maps, so that every forecast metric scores them."""
 
 from __future__ import annotations
 

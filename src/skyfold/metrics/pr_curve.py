@@ -1,4 +1,4 @@
-"""Which threshold makes a classifier reach a wanted precision or recall, read off its precision-recall curve.
+"""Thresholds at which a classifier reaches a precision or recall, read off its precision-recall curve.
 
 A sample counts as positive where its score is at or above the threshold.
 """
@@ -24,7 +24,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, what it gives on the samples it was read from, and whether that is what was wanted."""
+    """A threshold, its precision and recall on the samples it was read from, and whether they reach the target."""
 
     threshold: float
     precision: float
@@ -62,8 +62,8 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((gains * curve.precision).sum())
 
 
-def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, wanted: float) -> OperatingPoint:
-    """The lowest threshold, hence the greatest recall, whose precision is at least `wanted`.
+def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, target: float) -> OperatingPoint:
+    """The lowest threshold, hence the greatest recall, whose precision is at least `target`.
 
     Where no threshold reaches it: the one of the highest precision (the lowest such), `reached` False. Without any
     positive label: a threshold just above all scores, since nothing should pass, `reached` False.
@@ -71,20 +71,20 @@ def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, wanted: floa
     if not np.any(labels):
         return _nothing_passes(scores, reached=False)
     curve = precision_recall(scores, labels)
-    reaching = np.flatnonzero(curve.precision >= wanted)
+    reaching = np.flatnonzero(curve.precision >= target)
     point = int(reaching[0]) if len(reaching) else int(np.argmax(curve.precision))
     return _point(curve, point, reached=len(reaching) > 0)
 
 
-def threshold_for_recall(scores: np.ndarray, labels: np.ndarray, wanted: float) -> OperatingPoint:
-    """The highest threshold, hence in general the best precision, whose recall is at least `wanted`.
+def threshold_for_recall(scores: np.ndarray, labels: np.ndarray, target: float) -> OperatingPoint:
+    """The highest threshold, hence in general the best precision, whose recall is at least `target`.
 
     The lowest score reaches every recall. Without any positive label: a threshold just above all scores.
     """
     if not np.any(labels):
         return _nothing_passes(scores, reached=True)
     curve = precision_recall(scores, labels)
-    return _point(curve, int(np.flatnonzero(curve.recall >= wanted)[-1]), reached=True)
+    return _point(curve, int(np.flatnonzero(curve.recall >= target)[-1]), reached=True)
 
 
 def _point(curve: PrecisionRecall, index: int, *, reached: bool) -> OperatingPoint:

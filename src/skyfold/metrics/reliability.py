@@ -1,4 +1,4 @@
-"""How often an event came where so much was forecast: counts per bin of the forecast, to be added over samples."""
+"""Counts of a reliability diagram: how often an event was observed per bin of the forecast; add them over samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def event_counts(
     """int64 (2, B + 1) for B edges: cells whose forecast lies in each bin, and those of them whose truth is at least
     `threshold`.
 
-    target, pred: one shape; valid: bool, the same (None: all count). edges: (B,) rising; a forecast on an edge belongs
-    to the bin above it. The first bin is below the first edge, the last from the last one on.
+    target, pred: one shape; valid: bool, the same (None: all count). edges: (B,) ascending; a forecast on an edge is in
+    the bin above it. The first bin is below the first edge, the last from the last one on.
 
     >>> event_counts(target=np.array([0, 9, 9]), pred=np.array([0, 1, 5]), valid=None, edges=np.array([1]), threshold=2)
     array([[1, 2],
@@ -20,5 +20,5 @@ def event_counts(
     """
     bins = np.searchsorted(edges, pred, side="right")
     counts = np.ones(pred.shape, dtype=bool) if valid is None else valid
-    came = counts & (target >= threshold)
-    return np.stack([np.bincount(bins[chosen], minlength=len(edges) + 1) for chosen in (counts, came)])
+    observed = counts & (target >= threshold)
+    return np.stack([np.bincount(bins[chosen], minlength=len(edges) + 1) for chosen in (counts, observed)])

@@ -1,7 +1,7 @@
-"""Which of several ways to alter a forecast is best on rows with a known truth, and best without each fold.
+"""Choice among several ways to alter a forecast, on rows with a known truth and nested by fold.
 
-The metric's sums of every row are taken under every candidate once. A choice on any selection of rows is then read off
-them, so that choosing again without each fold costs nothing.
+The metric's sums of every row are computed once under every candidate. A choice on any selection of rows is then read
+off them, so that choosing again without each fold costs nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How a coarse probability map follows the edges of the image: the guided filter (He, Sun, Tang 2010).
+"""Guided filter: a coarse probability map follows the edges of the image (He, Sun, Tang 2010).
 
-A network that sees an image reduced to a third cannot say which of nine pixels an edge runs through; the image itself
-can. In every window the map is fitted by a straight line of one plane of the image (the guide), and each pixel takes
-the mean of the lines of all windows it lies in. Where the guide is flat the map is smoothed; where it has an edge, the
-map gets the same edge.
+A network that sees an image reduced to a third cannot tell which of nine pixels an edge runs through; the image itself
+can. In every window the map is fitted by a linear function of one plane of the image (the guide), and each pixel takes
+the mean of the functions of all windows it lies in. Where the guide is flat the map is smoothed; where it has an edge,
+the map gets the same edge.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def guided_filter(prob: np.ndarray, guide: np.ndarray, *, radius: int, eps: floa
     refined = np.empty(prob.shape, dtype=np.float32)
     for k in range(prob.shape[2]):
         values = prob[:, :, k].astype(np.float64)
-        level = box(values) / pixels
-        slope = (box(guide * values) / pixels - mean * level) / variance
-        offset = level - slope * mean
+        average = box(values) / pixels
+        slope = (box(guide * values) / pixels - mean * average) / variance
+        offset = average - slope * mean
         refined[:, :, k] = np.clip((box(slope) * guide + box(offset)) / pixels, 0.0, 1.0)
     return refined

@@ -1,7 +1,7 @@
-"""How blurred a forecast should be, and how much lower: what lies in doubtful places is better said with restraint.
+"""Blurring and damping of forecasts: where a forecast is uncertain, a cautious value has the smaller error.
 
-A forecast that puts every shower a pixel beside its place is wrong twice. The width of a Gaussian blur and a factor are
-to be chosen from a grid on rows with a known truth.
+A forecast that puts every shower one pixel beside its place is wrong twice. The width of a Gaussian blur and a factor
+are chosen from a grid on rows with a known truth.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Smoothing:
     factor: float
 
     def apply(self, pred: np.ndarray) -> np.ndarray:
-        """pred: float32 (n, H, W, L). Returns a new array; beyond the edge the map goes on as at the edge."""
+        """pred: float32 (n, H, W, L). Returns a new array; borders are replicated."""
         return np.float32(self.factor) * _blurred(pred, self.sigma)
 
 

@@ -20,7 +20,7 @@ from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
 from skyfold.postprocess.candidates import measure
-from skyfold.postprocess.event_threshold import EventEdge, edge_grid
+from skyfold.postprocess.event_threshold import DecisionThreshold, decision_grid
 from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
 
 AS_IT_IS = Smoothing(0.0, 1.0)
@@ -54,7 +54,7 @@ class RainBlend(FittedBaseline):
             smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(every_row)
         moved = None
         if self.edge:
-            candidates = edge_grid(MAE_BY_CSI.threshold)
+            candidates = decision_grid(MAE_BY_CSI.threshold)
             moved = measure(candidates, smoothing.apply(blended), truth, MAE_BY_CSI, valid=valid).best(every_row)
         return FittedBlend(self.combine, smoothing, moved)
 
@@ -68,7 +68,7 @@ class FittedBlend:
 
     combine: str
     smoothing: Smoothing
-    edge: EventEdge | None
+    edge: DecisionThreshold | None
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
