@@ -265,7 +265,7 @@ def test_merges_that_make_no_sense_are_refused(tmp_path: Path, keys: str, messag
     path = tmp_path / "blend.yaml"
     merge = "" if "merge" in keys else "merge: {rule: largest}\n"
     run = "data: {competition: cloud_cover}\nimage: {size: [32, 32]}\nmodel: {family: tiny_net}\n"
-    (tmp_path / "b.yaml").write_text(f"{run}name: b\ntask: classification\n")
+    (tmp_path / "b.yaml").write_text(f"{run}name: b\ntask: classification\nloss: {{name: bce}}\n")
     path.write_text(f"{run}name: blend\nruns: [{{name: a}}]\n{merge}{keys}\n")
     with pytest.raises(ConfigError, match=message):
         load_config(path)

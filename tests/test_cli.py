@@ -84,4 +84,4 @@ def test_score_needs_no_project(tmp_path, monkeypatch, capsys):
         + "".join(f"a.jpg_{name},1 10\n" for name in ("Fish", "Flower", "Gravel", "Sugar"))
     )
     assert main(["score", "understanding_clouds", "truth.csv", "--truth", "truth.csv"]) == 0
-    assert "mean_dice: 1.000000 (1 image)" in capsys.readouterr().out
+    assert "mean_dice: 1.000000 (1 sample)" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_colours_are_the_configs(sample: Path, tmp_path: Path) -> None:
     colours = {"background": "#000000", **thick, "thin_cloud": "#00ff00", "shadow": "#0000ff"}
     target = stacked(built(folder, colours=colours).load(folder, "train").targets)[0]
     assert target[0, :, 1].all()
-    samples = built(folder, undefined="#fafafa").load(folder, "train")
+    samples = built(folder, ignore_value="#fafafa").load(folder, "train")
     assert samples.valid is not None
     assert not samples.valid[0][0].any()
     assert samples.valid[1].all()
