@@ -9,7 +9,7 @@ from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
-from skyfold.forecasting.baselines import rain_extrapolation
+from skyfold.forecasting.baselines.rain_extrapolation import RainExtrapolation
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
@@ -166,7 +166,7 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
         }
     )
     trained = ForecastModel(name="persistence", run=seasonal)
-    with pytest.raises(ConfigError, match="persistence: view anomalies asks for the same season of earlier years"):
+    with pytest.raises(ConfigError, match="persistence: frame_adapter anomalies asks for the same season"):
         make_forecasts(CONFIG.model_copy(update={"forecasts": (trained,)}), workspace)
     with pytest.raises(ConfigError, match="eval_years: names years, but the samples of these data have no dates"):
         make_forecasts(CONFIG.model_copy(update={"eval_years": (2012, 2014)}), workspace)
@@ -174,10 +174,10 @@ def test_what_cannot_be_forecast_is_refused_before_anything_is_made(tmp_path):
 
 
 def test_a_missing_package_is_named_before_anything_is_made_and_not_missed_by_what_is_made(made, tmp_path, monkeypatch):
-    def missing(options):
+    def missing(baseline):
         raise ConfigError("needs a package that is not installed")
 
-    monkeypatch.setattr(rain_extrapolation, "require", missing)
+    monkeypatch.setattr(RainExtrapolation, "require", missing)
     make_forecasts(CONFIG, made[1], log=lambda line: None)
     workspace = Workspace(root=tmp_path)
     prepare(CONFIG.data, workspace, sample=True)

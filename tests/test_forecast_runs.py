@@ -255,7 +255,10 @@ def test_an_unknown_family_or_option_is_refused_before_data_are_read(tmp_path):
     for forecast, named in [
         ({"name": "a", "family": "mean_of_year"}, "did you mean 'mean_of_years'"),
         ({"name": "a", "family": "mean_of_years", "options": {"year": 5}}, "did you mean 'years'"),
-        ({"name": "a", "family": "linear_trend", "options": {"years": 2}}, "3 or more, got 2"),
+        (
+            {"name": "a", "family": "linear_trend", "options": {"years": 2}},
+            "years': Input should be greater than or equal to 3",
+        ),
     ]:
         with pytest.raises(ConfigError, match=named):
             make_forecasts(forecast_config(forecasts=[forecast], baseline=None), Workspace(root=tmp_path))

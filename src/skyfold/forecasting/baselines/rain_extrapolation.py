@@ -18,7 +18,6 @@ from skyfold.forecasting.motion.semi_lagrangian import extrapolate
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import RAIN_RATE
 
-CLASSICAL = ("dis", "dis_fast", "dis_fine", "farneback")
 COMBINATIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 Combination = Annotated[str, one_of(COMBINATIONS)]
 
