@@ -254,6 +254,23 @@ def test_a_class_that_is_never_there_is_emptied_even_at_certainty():
         json.dumps(asdict(chosen), allow_nan=False)
 
 
+def test_a_metric_without_scores_of_rows_is_scored_at_a_bounded_number_of_gate_thresholds():
+    scored = []
+
+    class Counted(Loss):
+        def score(self, stats):
+            scored.append(len(stats))
+            return super().score(stats)
+
+    rng = np.random.default_rng(0)
+    maps = Maps(rng.integers(0, 256, (400, 2, 3, 1), dtype=np.uint8), rng.random((400, 2, 3, 1)) < 0.5)
+    grid = {"thresholds": THRESHOLDS, "min_areas": np.array([0])}
+    sweep, gate = sweep_maps(maps, Counted(), rule="total", **grid), rng.random((400, 1))
+    chosen = select(sweep, gate)
+    assert len(scored) == 101 * (len(THRESHOLDS) + 1)  # every setting, and the best one again
+    assert score_of(chosen, sweep, gate) <= score_of(select(sweep), sweep)
+
+
 @pytest.mark.parametrize("rule", ["component", "total", "triplet"])
 @pytest.mark.parametrize("name", ["global_iou", "pixel_accuracy"])
 def test_cross_fitting_scores_each_fold_with_a_choice_of_the_others(name, rule):
