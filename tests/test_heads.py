@@ -59,7 +59,7 @@ def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
     }
     assert kernels == {"head_presence": (10, 2), "head_deep1": (1, 1, 6, 2), "head_deep2": (1, 1, 8, 2)}
     assert {id(weight) for weight in trained.weights} > {id(weight) for weight in model.weights}
-    with pytest.raises(ConfigError, match="maps of 3 sizes below its output's, 4 are wanted"):
+    with pytest.raises(ConfigError, match="maps of 3 sizes below its output's, 4 are needed"):
         with_aux_losses(model, AuxLossesConfig(deep_supervision=1.0, levels=4))
 
 

@@ -24,13 +24,12 @@ class GuidedFilterConfig(Strict):
 
 
 class CropConfig(Strict):
-    """Big scenes are learned from by crops and predicted by overlapping tiles, instead of being reduced as a whole.
+    """Crops: train on random crops of large scenes, predict by overlapping tiles at the scene's own scale.
 
-    `image.size` is then the size of a crop and of a tile. crops_per_image: crops of each scene in an epoch; scales:
-    the least
-    and greatest side of a crop over `image.size`, drawn anew for each epoch, all crops being brought to `image.size`;
-    balanced: share of crops laid around a pixel of a class that is drawn evenly, however rare it is; overlap: what
-    neighbouring tiles share at least, of the shorter side of a tile. Tiles are predicted at the scene's own scale.
+    `image.size` is the size of a crop and of a tile. crops_per_image: crops of each scene per epoch; scales: smallest
+    and largest side of a crop over `image.size`, drawn for each epoch, all crops being resized to `image.size`;
+    class_balanced_fraction: fraction of crops around a pixel of a class that is drawn evenly, however rare it is;
+    overlap: of neighbouring tiles, at least, as a fraction of the shorter side of a tile.
     """
 
     crops_per_image: Positive = 4
@@ -47,11 +46,11 @@ class CropConfig(Strict):
 
 
 class ImageConfig(Strict):
-    """size: (H, W) the network sees; images are reduced with area averaging, or, with `crop`, cut.
+    """Images as the network reads them.
 
-    normalization: how bytes become numbers (see data/normalization.py); encoder: as the encoder's pretrained weights
-    want it.
-    edges: how probabilities follow the edges of the image on the competition's grid; none: enlarged bilinearly alone.
+    size: (H, W); images are resized with area averaging or, with `crop`, cropped. normalization: mode of
+    `data.normalization`, or "encoder" for that of the encoder's pretrained weights. guided_filter: aligns probability
+    maps with the edges of the image on the competition's grid; None: maps are resized bilinearly.
     """
 
     size: IntPair
@@ -76,9 +75,9 @@ class ImageConfig(Strict):
 
 
 class FrameAdapterConfig(Strict):
-    """What a forecast network sees. name: a module of `forecasting.frame_adapters`; options: of its `build`.
+    """Frame adapter of a forecast network. name: a module of `forecasting.frame_adapters`; options: its fields.
 
-    newest: a fold learns from so many of its last dates alone, the last 15 years, say; None: from all.
+    max_train_size: a fold learns from at most this many of its last dates; None: from all.
     """
 
     name: str

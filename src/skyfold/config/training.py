@@ -51,17 +51,19 @@ class ScheduleConfig(Strict):
 
 
 class TrainingConfig(Strict):
-    """ema: decay of the moving average of the weights that predicts (0: none); patience: epochs without a better
-    validation score before a fold ends (None: all epochs). validation_freq: one in so many epochs is validated, and the
-    last; a fold ends, and the best epoch is chosen, among these alone.
+    """How a network is trained.
 
-    accumulate: the weights change once in so many batches, by the mean of their gradients: a batch of batch_size x
-    accumulate images, but for what depends on a batch as a whole (BatchNorm, Dice, ohem_fraction), at the memory of
-    one.
-    keep: the weights of the epoch with the best validation score, of the last epoch, or the mean of the weights of the
-    last `swa_epochs`. bootstrap: each fit sees a training set drawn with replacement from its fold's, another one
-    for each seed, so that averaging over seeds is bagging. devices: among how many each batch is divided. epochs: 0
-    predicts with the weights of `model.init_from` as they are.
+    gradient_accumulation_steps  batches whose mean gradient makes one optimizer step: an effective batch of batch_size
+                                 times as many images at the memory of one, except for what a whole batch decides
+                                 (BatchNorm, Dice, ohem_fraction)
+    ema                 decay of the exponential moving average of the weights, which predicts; 0: none
+    patience            early stopping: epochs without a better validation score; None: train all epochs
+    validation_freq     validate every N epochs and after the last; early stopping and the best epoch use these only
+    checkpoint          weights that are kept: of the best validated epoch, of the last, or their mean over the last
+                        `swa_epochs` epochs (stochastic weight averaging)
+    bagging             each fit sees a bootstrap sample of its training set, another one for each seed
+    devices             devices that share each batch
+    epochs              0 predicts with the weights of `model.init_from` as they are
     """
 
     epochs: Annotated[int, Field(ge=0)] = 20

@@ -27,8 +27,8 @@ def with_aux_losses(model: Any, aux_losses: AuxLossesConfig, *, softmax: bool = 
     wanted = aux_losses.levels if aux_losses.deep_supervision else 0
     if len(maps) < max(wanted, 1):
         raise ConfigError(
-            f"heads: the network has maps of {len(maps)} sizes below its output's, {max(wanted, 1)} are wanted. Set "
-            "aux_losses.levels lower, or leave heads off."
+            f"aux_losses: the network has maps of {len(maps)} sizes below its output's, {max(wanted, 1)} are needed. "
+            "Set aux_losses.levels lower, or remove aux_losses."
         )
     factors = list(maps)[:wanted]
     taps = [maps[factor] for factor in factors]

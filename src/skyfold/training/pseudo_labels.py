@@ -67,7 +67,7 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays
             "Both must list the same classes in the same order."
         )
     if images is None:
-        raise ConfigError(f"pseudo: the data have no test images that '{name}' could label. Leave pseudo off.")
+        raise ConfigError(f"pseudo_labels: the data have no test images that '{name}' could label. Remove it.")
     fits = {fold: _finished(runs / name, config, info.fingerprint, fold) for fold in range(folds.k)}
     assert isinstance(images, TrainingArrays)
     return Teacher(runs / name, config, info.fingerprint, images, fits)
