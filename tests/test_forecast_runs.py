@@ -241,7 +241,7 @@ def test_years_that_no_fold_validates_are_not_left_out_in_silence(tmp_path, samp
     prepare(config.data, workspace)
     with pytest.raises(ConfigError, match=r"\[1997, 2002\], but the folds validate only 1999 to 2002"):
         make_forecasts(config, workspace)
-    with pytest.raises(ValueError, match=r"the first year comes first, got \[2002, 2000\]"):
+    with pytest.raises(ValueError, match=r"eval_years: expected \[first, last\], got \[2002, 2000\]"):
         forecast_config(eval_years=[2002, 2000])
 
 
