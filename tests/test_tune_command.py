@@ -128,7 +128,7 @@ def test_mistakes_are_reported_before_anything_is_fitted(folder, capsys, argumen
 
 
 @pytest.mark.slow
-def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path):
+def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path, monkeypatch):
     """Two folds of three epochs a trial: the eighth epoch is the second of trial 1's first fold."""
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(folder, undisturbed)
@@ -146,6 +146,7 @@ def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path)
     steps = [Counter((where / "steps.txt").read_text().splitlines()) for where in (folder, undisturbed)]
     assert steps[0] == steps[1]  # no step was done twice
     best = [where / "oof/tiny/tuning/search/best.yaml" for where in (folder, undisturbed)]
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(CHILD.parent / "families")])
     assert load_run(best[0]).training.epochs == 5
     assert best[0].read_text().splitlines()[2:] == best[1].read_text().splitlines()[2:]
     models = sorted(path.parent.name for path in folder.glob("oof/tiny/tuning/search/trials/*/*.h5"))
