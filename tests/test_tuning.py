@@ -130,10 +130,16 @@ def test_mistakes_of_a_study_are_refused(folder, changes, message):
         ("loss.options.smooth: {kind: int, low: 1, high: 2, when: {loss.name: dice}}", "'dice' is not a choice of"),
         ("mix: {kind: int, low: 1, high: 2, when: {optimizer.learning_rate: 1}}", "need an int or a categorical"),
         # What models, losses and transforms refuse.
-        ("model.options.encoder: {kind: categorical, choices: [densenet121]}", "densenet121 cannot be used"),
-        ("model.options.encoder: {kind: categorical, choices: [resnet43]}", "'resnet43' (did you mean 'resnet34'?)"),
+        (
+            "model.options.encoder: {kind: categorical, choices: [densenet121]}",
+            "cannot be used here: its layer names contain",
+        ),
+        ("model.options.encoder: {kind: categorical, choices: [resnet43]}", "unknown (did you mean 'resnet34'?)"),
         ("model.options.encoder: {kind: categorical, choices: [vgg16, resnet43]}", "model.options.encoder = resnet43,"),
-        ("loss.options.dice_wait: {kind: int, low: 0, high: 1}", "no option 'dice_wait' (did you mean 'dice_weight'?)"),
+        (
+            "loss.options.dice_wait: {kind: int, low: 0, high: 1}",
+            "'loss.options.dice_wait' (did you mean 'dice_weight'?)",
+        ),
         ("augment.Afine.rotate: {kind: int, low: 0, high: 1}", "no transform 'Afine' (did you mean 'Affine'?)"),
         ("augment.Affine.rotat: {kind: int, low: 0, high: 1}", "'rotat' (did you mean 'rotate'?)"),
         ("training.batch_size: {kind: int, low: 0, high: 4}", "training.batch_size = 0)"),
