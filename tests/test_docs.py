@@ -36,6 +36,14 @@ def test_every_package_has_an_api_page():
     assert all(f"::: skyfold.{name}\n" in page for name, page in pages.items())
 
 
+def test_source_files_named_in_the_docs_exist():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {(page.name, name) for page in pages for name in re.findall(r"`([a-z_/]+/[\w/]+\.py)`", page.read_text())}
+    assert ("code_map.md", "store/folds.py") in named
+    folders = (ROOT, ROOT / "src" / "skyfold")
+    assert [(page, name) for page, name in named if not any((folder / name).is_file() for folder in folders)] == []
+
+
 @pytest.mark.skipif(
     find_spec("mkdocs") is None or find_spec("mkdocstrings") is None, reason="needs the extra: pip install -e .[docs]"
 )
