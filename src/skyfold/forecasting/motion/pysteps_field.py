@@ -21,7 +21,7 @@ def lucas_kanade(frames: np.ndarray) -> np.ndarray:
     """
     require_pysteps()
     with contextlib.redirect_stdout(io.StringIO()):  # it says on import where its settings lie
-        from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found]
+        from pysteps.motion.lucaskanade import dense_lucaskanade
     wide = np.pad(frames.astype(np.float64), ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
     motion = np.moveaxis(dense_lucaskanade(in_decibels(wide)), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
     return np.ascontiguousarray(motion, dtype=np.float32)
