@@ -5,24 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.blending import mask_counts
+from skyfold.blending import mask_counts, uncertain_pixels
 from skyfold.blending import search as searching
-from skyfold.blending.byte_sums import MAX_PARTS
-from skyfold.blending.combine import combine
-from skyfold.blending.mask_counts import BLOCK, NOBODY, count_masks, cuts_of, weighted_sums
-from skyfold.blending.search import (
-    STAY,
-    cross_fitted_weights,
-    greedy,
-    hill_climb,
-    search,
-    search_thresholds,
-    slsqp,
-    whole_parts,
-)
+from skyfold.blending.combine import MAX_PARTS, combine
+from skyfold.blending.mask_counts import BLOCK, count_masks, cuts_of
+from skyfold.blending.search import cross_fitted_weights, greedy, search_thresholds
 from skyfold.blending.uncertain_pixels import screen
 from skyfold.config.blend import WeightsConfig
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import OofMismatch
 from skyfold.metrics.segmentation import GlobalDice, GlobalIoU, MeanDice, MeanIoU
 
 THRESHOLDS = np.array([60, 100, 127, 150, 200])
@@ -48,8 +38,8 @@ def ensembles(draw):
     return arrays, truth, valid
 
 
-def screened(arrays, truth, valid=None, **options):
-    return screen(arrays, truth.astype(np.uint8), valid, rows=np.arange(len(truth)), thresholds=THRESHOLDS, **options)
+def screened(arrays, truth, valid=None):
+    return screen(arrays, truth.astype(np.uint8), valid, rows=np.arange(len(truth)), thresholds=THRESHOLDS)
 
 
 def blended(arrays, parts):
@@ -77,50 +67,40 @@ def best_over_thresholds(arrays, parts, truth, valid, metric):
     return float(np.mean(scores))
 
 
-def everything(maps):
-    return np.ones(len(maps.rows), dtype=bool), np.arange(maps.members)
+def searched(arrays, truth, steps=25):
+    return greedy(screened(arrays, truth), MeanDice(), np.ones(len(truth), dtype=bool), steps)
 
 
-@given(case=ensembles(), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=60)
-def test_counts_of_uncertain_pixels_are_those_of_the_stored_blend(case, seed):
-    """Also where the same weights are reached by adding a part, and by moving the parts of the last member back."""
-    arrays, truth, valid = case
-    members = len(arrays)
-    parts = np.random.default_rng(seed).integers(0, 50, members)
-    parts[0] += 1
-    first, last = np.eye(members, dtype=int)[[0, -1]]
-    before = {
-        (0, 0, 0): parts,
-        (0, NOBODY, 1): parts - first,
-        (0, members - 1, parts[0]): parts + parts[0] * (last - first),
-    }
+def require_counts_of_stored_blend(arrays, truth, valid, parts):
+    """Counts after the last of the parts is added to the sums of the others, which is that of the last member."""
     maps = screened(arrays, truth, valid)
     known = np.ones(truth.shape[:3], dtype=bool) if valid is None else valid
     masks = (blended(arrays, parts)[..., None] > THRESHOLDS) & known[..., None, None]
     truth = truth & known[..., None]
     for k, pixels in enumerate(maps.classes):
-        cuts = cuts_of(THRESHOLDS, int(parts.sum()))
+        used = pixels.values[:, : pixels.start[-1]].astype(np.uint16)
+        sums = (np.array(parts, dtype=np.uint16)[:, None] * used).sum(axis=0, dtype=np.uint16) - used[-1]
+        both, pred = count_masks(pixels, sums, pixels.values, cuts_of(THRESHOLDS, sum(parts)), np.arange(len(truth)))
+        own = masks[maps.rows, :, :, k]
         np.testing.assert_array_equal(pixels.target, truth[maps.rows, ..., k].sum(axis=(1, 2)))
-        for move, start in before.items():
-            sums = weighted_sums(pixels, start)
-            both, pred = count_masks(pixels, sums, np.array([move]), cuts, np.arange(len(truth)))
-            own = masks[maps.rows, :, :, k]
-            np.testing.assert_array_equal(pred[:, 0], own.sum(axis=(1, 2)))
-            np.testing.assert_array_equal(both[:, 0], (own & truth[maps.rows, ..., k, None]).sum(axis=(1, 2)))
+        np.testing.assert_array_equal(pred[:, -1], own.sum(axis=(1, 2)))
+        np.testing.assert_array_equal(both[:, -1], (own & truth[maps.rows, ..., k, None]).sum(axis=(1, 2)))
+    return maps
+
+
+@given(case=ensembles(), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_counts_of_uncertain_pixels_are_those_of_the_stored_blend(case, seed):
+    parts = np.random.default_rng(seed).integers(0, 50, len(case[0]))
+    parts[-1] += 1
+    require_counts_of_stored_blend(*case, parts)
 
 
 def test_counts_of_more_pixels_than_a_block():
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 256, (2, 97, 89, 1), dtype=np.uint8) for _ in range(2)]
-    truth = rng.random(arrays[0].shape) < 0.5
-    (pixels,) = (maps := screened(arrays, truth)).classes
-    assert np.diff(pixels.start).min() > BLOCK
-    cuts = cuts_of(THRESHOLDS, 3)
-    both, pred = count_masks(pixels, weighted_sums(pixels, np.array([2, 1])), STAY, cuts, np.arange(2))
-    masks = (blended(arrays, [2, 1]) > THRESHOLDS)[maps.rows]
-    np.testing.assert_array_equal(pred[:, 0], masks.sum(axis=(1, 2)))
-    np.testing.assert_array_equal(both[:, 0], (masks & truth[maps.rows]).sum(axis=(1, 2)))
+    maps = require_counts_of_stored_blend(arrays, rng.random(arrays[0].shape) < 0.5, None, [2, 1])
+    assert np.diff(maps.classes[0].start).min() > BLOCK
 
 
 @pytest.mark.parametrize("metric", [MeanDice(), MeanIoU(), GlobalDice(), GlobalIoU()])
@@ -135,25 +115,12 @@ def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
         scores = np.array([best_over_thresholds(arrays, one, truth, valid, metric) for one in candidates])
         parts = candidates[int(np.argmax(scores >= scores.max() - 1e-12))]
         best = max(best, (scores.max(), tuple(parts.tolist())), key=lambda pair: round(pair[0], 12))
-    chosen = greedy(maps, metric, *everything(maps), steps=4)
+    chosen = greedy(maps, metric, np.ones(len(truth), dtype=bool), steps=4)
     assert chosen.score == pytest.approx(best[0], abs=1e-12)
     assert chosen.parts == best[1]
     assert score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, metric) == pytest.approx(
         chosen.score
     )
-
-
-@given(case=ensembles())
-@settings(deadline=None, max_examples=40)
-def test_hill_climbing_and_slsqp_end_no_lower_than_equal_weights(case):
-    arrays, truth, valid = case
-    maps = screened(arrays, truth, valid)
-    equal = best_over_thresholds(arrays, np.ones(len(arrays)), truth, valid, MeanDice())
-    for climb in (hill_climb, slsqp):
-        chosen = climb(maps, MeanDice(), *everything(maps))
-        assert chosen.score >= equal - 1e-12
-        again = score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, MeanDice())
-        assert again == pytest.approx(chosen.score, abs=1e-12)
 
 
 def partly_right(rows=12, seed=0):
@@ -168,116 +135,67 @@ def partly_right(rows=12, seed=0):
     return arrays, truth
 
 
-@pytest.mark.parametrize("method", ["greedy", "hill_climb", "slsqp"])
-def test_noise_gets_little_weight_and_the_blend_beats_its_best_member(method):
+def test_noise_gets_little_weight_and_the_blend_beats_its_best_member():
     arrays, truth = partly_right()
-    maps = screened(arrays, truth)
-    chosen = search(maps, WeightsConfig(search=method), MeanDice())
+    chosen = searched(arrays, truth)
     singles = [best_over_thresholds(arrays, row, truth, None, MeanDice()) for row in np.eye(4)]
     assert chosen.score > max(singles) + 0.02
     assert chosen.blend_weights[3] < 0.15
     assert sum(chosen.blend_weights) == pytest.approx(1.0)
-    assert sum(chosen.parts) <= MAX_PARTS
+    assert sum(searched(arrays, truth, steps=2 * MAX_PARTS).parts) <= MAX_PARTS
 
 
 def test_identical_copies_and_a_single_member_score_as_that_member():
     arrays, truth = partly_right()
     single = best_over_thresholds(arrays[:1], [1], truth, None, MeanDice())
     for members in (arrays[:1], [arrays[0]] * 3):
-        maps = screened(members, truth)
-        for method in ("greedy", "hill_climb", "slsqp"):
-            assert search(maps, WeightsConfig(search=method), MeanDice()).score == pytest.approx(single, abs=1e-12)
+        assert searched(members, truth).score == pytest.approx(single, abs=1e-12)
 
 
-@pytest.mark.parametrize("method", ["greedy", "hill_climb"])
-def test_threads_and_batches_of_moves_change_nothing(method, monkeypatch):
+def test_threads_and_batches_of_members_change_nothing(monkeypatch):
     arrays, truth = partly_right()
-    maps = screened(arrays, truth)
-    whole = search(maps, WeightsConfig(search=method), MeanDice())
+    whole = searched(arrays, truth)
     monkeypatch.setattr(mask_counts, "MIN_WORK", 0)
     monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(THRESHOLDS))
-    assert search(maps, WeightsConfig(search=method), MeanDice()) == whole
+    assert searched(arrays, truth) == whole
 
 
-def test_bags_draw_whole_groups_and_are_averaged(monkeypatch):
-    arrays, truth = partly_right(rows=16)
-    maps = screened(arrays, truth)
-    groups = maps.rows // 4
-    seen = []
-
-    def spy(maps, config, metric, use, members):
-        seen.append((use, members))
-        return greedy(maps, metric, use, members, 3)
-
-    monkeypatch.setattr(searching, "_search_once", spy)
-    chosen = search(maps, WeightsConfig(bags=5, steps=3), MeanDice(), groups=groups, seed=1)
-    assert len(seen) == 5
-    for use, members in seen:
-        assert len(members) == 3
-        assert use.sum() == 8
-        assert all(use[groups == g].all() or not use[groups == g].any() for g in range(4))
-    assert sum(chosen.parts) == MAX_PARTS
-
-
-def test_weights_of_a_fold_do_not_change_with_what_is_in_the_fold():
+def test_each_fold_is_scored_under_the_choice_of_the_others_and_cannot_change_it():
     arrays, truth = partly_right(rows=12)
     fold = np.arange(12) % 3
     other = truth.copy()
     other[fold == 1] = ~truth[fold == 1]
-    results = []
+    by_truth = []
     for target in (truth, other):
         maps = screened(arrays, target)
+        chosen, by_fold, score = cross_fitted_weights(maps, fold[maps.rows], MeanDice(), steps=5)
+        scores = [
+            score_of_whole_maps(arrays, one.parts, one.thresholds, target, None, MeanDice(), fold == f)
+            for f, one in by_fold.items()
+        ]
+        assert score == pytest.approx(np.mean(scores))
+        assert chosen == searched(arrays, target, steps=5)
+        by_truth.append(by_fold)
+    assert by_truth[0][1] == by_truth[1][1]
+    assert by_truth[0][0] != by_truth[1][0]
 
-        def choose(use, maps=maps):
-            return search(maps, WeightsConfig(steps=6, bags=2), MeanDice(), use=use, seed=3)
 
-        results.append(cross_fitted_weights(maps, fold[maps.rows], MeanDice(), choose))
-    assert results[0].by_fold[1] == results[1].by_fold[1]
-    assert results[0].by_fold[0] != results[1].by_fold[0]
-
-
-def test_cross_fitted_score_is_that_of_each_fold_under_the_choice_of_the_others():
+def test_rows_beyond_the_memory_limit_leave_a_random_sample(monkeypatch):
     arrays, truth = partly_right(rows=12)
-    fold = np.arange(12) % 3
+    monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 6 * (8 * 9 * 2) * 3)
     maps = screened(arrays, truth)
-    result = cross_fitted_weights(
-        maps, fold[maps.rows], MeanDice(), lambda use: search(maps, WeightsConfig(steps=5), MeanDice(), use=use)
-    )
-    scores = [
-        score_of_whole_maps(arrays, one.parts, one.thresholds, truth, None, MeanDice(), fold == f)
-        for f, one in result.by_fold.items()
-    ]
-    assert result.cross_fitted == pytest.approx(np.mean(scores))
-    assert result.in_sample == pytest.approx(result.searched.score)
-    assert result.optimism == pytest.approx(result.in_sample - result.cross_fitted)
-
-
-def test_rows_beyond_the_memory_limit_leave_a_random_sample():
-    arrays, truth = partly_right(rows=12)
-    maps = screened(arrays, truth, max_bytes=6 * (8 * 9 * 2) * 3)
     assert 1 <= len(maps.rows) < 12
     assert len(set(maps.rows.tolist())) == len(maps.rows)
     for k, pixels in enumerate(maps.classes):
-        assert len(pixels.target) == len(maps.rows)
         np.testing.assert_array_equal(pixels.target, truth.sum(axis=(1, 2))[maps.rows, k])
 
 
-def test_thresholds_are_even_over_the_range():
-    assert search_thresholds(WeightsConfig(thresholds=5, threshold_range=(0.1, 0.9))).tolist() == [
-        25,
-        76,
-        127,
-        178,
-        229,
-    ]
-    assert search_thresholds(WeightsConfig(thresholds=1)).tolist() == [127]
-
-
-@given(weights=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 0.01))
-def test_whole_parts_add_up_and_are_next_to_the_exact_ones(weights):
-    parts = whole_parts(np.array(weights), 257)
-    assert parts.sum() == 257
-    assert (np.abs(parts - 257 * np.array(weights) / sum(weights)) < 1 + 1e-6).all()
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [({"thresholds": 5, "threshold_range": (0.1, 0.9)}, [25, 76, 127, 178, 229]), ({"thresholds": 1}, [127])],
+)
+def test_thresholds_are_even_over_the_range(config, expected):
+    assert search_thresholds(WeightsConfig(**config)).tolist() == expected
 
 
 def test_predictions_other_than_bytes_of_one_shape_are_refused():
@@ -289,14 +207,8 @@ def test_predictions_other_than_bytes_of_one_shape_are_refused():
 
 
 def test_too_little_to_choose_on_is_refused():
-    arrays, truth = partly_right(rows=2)
-    maps = screened(arrays, truth)
+    maps = screened(*partly_right(rows=2))
     with pytest.raises(OofMismatch, match="no rows to search"):
-        search(maps, WeightsConfig(), MeanDice(), use=np.zeros(2, dtype=bool))
+        greedy(maps, MeanDice(), np.zeros(2, dtype=bool), steps=1)
     with pytest.raises(OofMismatch, match="2 folds or more"):
-        cross_fitted_weights(maps, np.zeros(2, dtype=int), MeanDice(), lambda use: None)
-    many = [np.zeros((1, 1, 1, 1), dtype=np.uint8)] * 258
-    maps = screened(many, np.ones((1, 1, 1, 1), dtype=bool))
-    for climb in (hill_climb, slsqp):
-        with pytest.raises(ConfigError, match="fewer than the 258 runs"):
-            climb(maps, MeanDice(), *everything(maps))
+        cross_fitted_weights(maps, np.zeros(2, dtype=int), MeanDice(), steps=1)

@@ -59,7 +59,7 @@ def lines(*, quick: bool) -> list[Line]:
 
 def ours(arrays: list[np.ndarray], truth: np.ndarray, thresholds: np.ndarray, steps: int) -> tuple[int, ...]:
     maps = screen(arrays, truth, rows=np.arange(len(truth)), thresholds=thresholds)
-    return greedy(maps, MeanDice(), np.ones(len(truth), dtype=bool), np.arange(len(arrays)), steps).parts
+    return greedy(maps, MeanDice(), np.ones(len(truth), dtype=bool), steps).parts
 
 
 def whole(arrays: list[np.ndarray], truth: np.ndarray, thresholds: np.ndarray, steps: int) -> tuple[int, ...]:

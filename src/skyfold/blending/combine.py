@@ -10,13 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from skyfold.blending.byte_sums import MAX_PARTS, add_bytes
+from skyfold.compiled import compiled
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.store.rows import release_pages
 
 How = Literal["mean", "geometric", "rank", "vote"]
 Scale = Callable[[np.ndarray], np.ndarray]  # values of one member, or their mean, on another scale
 CHUNK_BYTES = 2 << 20  # of one member
+MAX_PARTS = 65535 // 255  # whole parts of weight whose sum of bytes still fits into 16 bits
 # A stored 0 stands for any probability below 0.5 / 255. Its middle keeps one member that rounds to 0 from vetoing all.
 LOG_OF_STORED = np.log(np.concatenate([[0.25], np.arange(1, 256)]))
 
@@ -69,6 +70,13 @@ def chunks(arrays: Sequence[np.ndarray], rows: np.ndarray, max_bytes: int) -> It
         yield rows[start : start + size]
         for array in arrays:
             release_pages(array)
+
+
+@compiled
+def add_bytes(sums, values, parts):  # type: ignore[no-untyped-def]
+    """Add parts * values to `sums` in place. sums: uint16 (P,); values: uint8 (P,) or longer; parts: uint16."""
+    for j in range(len(sums)):
+        sums[j] = np.uint16(sums[j] + np.uint16(parts * np.uint16(values[j])))
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ every map once and still gets the counts of whole maps.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from skyfold.compiled import compiled
 from skyfold.errors import OofMismatch
+from skyfold.progress import Progress
 from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
 
@@ -41,21 +42,15 @@ class UncertainPixels:
     sure_both: np.ndarray
     target: np.ndarray
 
-    def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values uint8 (M, p) and truth uint8 (p,) of row i."""
-        pixels = slice(self.start[i], self.start[i + 1])
-        return self.values[:, pixels], self.truth[pixels]
-
 
 @dataclass(frozen=True)
 class ScreenedMaps:
     """Uncertain pixels of every class. rows: (n,) samples they come from, all requested ones where memory allows;
-    thresholds: (T,) ascending, mask = rounded mean > threshold; members: M."""
+    thresholds: (T,) ascending, mask = rounded mean > threshold."""
 
     classes: tuple[UncertainPixels, ...]
     rows: np.ndarray
     thresholds: np.ndarray
-    members: int
 
 
 def screen(
@@ -66,15 +61,12 @@ def screen(
     rows: np.ndarray,
     thresholds: np.ndarray,
     seed: int = 0,
-    max_bytes: int | None = None,
-    advance: Callable[[int], object] | None = None,
 ) -> ScreenedMaps:
     """Collect the pixels of `rows` that are uncertain between the lowest and the highest of `thresholds`.
 
     arrays: uint8 (N, H, W, K) for each member, memory-mapped or not, read one row at a time; targets[i]: 0/1 (H, W, K);
     valid[i]: bool (H, W), undefined pixels count nowhere. thresholds: (T,) ascending whole numbers in 0..254.
-    Rows are read in random order until all are done or `max_bytes` (None: MAX_BYTES) are used, so that what fits is an
-    unbiased sample. advance: called with the number of rows done since the last call.
+    Rows are read in random order until all are done or `MAX_BYTES` are used, so that what fits is an unbiased sample.
     Raises OofMismatch for predictions that are not uint8 of one shape.
     """
     shape = arrays[0].shape
@@ -86,45 +78,47 @@ def screen(
             )
     thresholds = np.asarray(thresholds, dtype=np.int64)
     pixels, classes = shape[1] * shape[2], shape[3]
-    room = (MAX_BYTES if max_bytes is None else max_bytes) // (len(arrays) + 3)
+    room = MAX_BYTES // (len(arrays) + 3)
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
     capacity = min(room, pixels * len(order)) + ROWS_AT_ONCE * pixels
-    collectors = [_Collector(len(arrays), capacity) for _ in range(classes)]
+    kept = [np.empty((len(arrays) + 1, capacity), dtype=np.uint8) for _ in range(classes)]  # no memory until written
+    counts: list[list[tuple[int, ...]]] = [[(0, 0, 0, 0)] for _ in range(classes)]  # end of each row, and its counts
 
-    def screened(row: int) -> list[_ScreenedRow]:
+    def screened(row: int) -> list[tuple[np.ndarray, tuple[int, ...]]]:
         maps = [np.ascontiguousarray(array[row]).reshape(pixels, classes) for array in arrays]
         truth = np.asarray(targets[row], dtype=bool).reshape(pixels, classes)
         known = None if valid is None else np.asarray(valid[row], dtype=bool).reshape(-1)
         return _screen_row(maps, truth, known, int(thresholds[0]), int(thresholds[-1]))
 
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while done < len(order) and sum(collector.used for collector in collectors) <= room:
+    with Progress("screening pixels", len(order), "rows") as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        while done < len(order) and sum(own[-1][0] for own in counts) <= room:
             chunk = order[done : done + ROWS_AT_ONCE].tolist()
             for by_class in pool.map(screened, chunk):
-                for collector, one in zip(collectors, by_class, strict=True):
-                    collector.add(one)
+                for k, (values, counted) in enumerate(by_class):
+                    used = counts[k][-1][0]
+                    end = used + values.shape[1]
+                    kept[k][:, used:end] = values
+                    counts[k].append((end, *counted))
             done += len(chunk)
-            if advance is not None:
-                advance(len(chunk))
+            progress.advance(len(chunk))
             for array in arrays:
                 release_pages(array)
-    return ScreenedMaps(tuple(collector.result() for collector in collectors), order[:done], thresholds, len(arrays))
-
-
-@dataclass(frozen=True)
-class _ScreenedRow:
-    """Uncertain pixels of one class of a row: values uint8 (M, p), truth (p,); counts: sure_pred, sure_both, target."""
-
-    values: np.ndarray
-    truth: np.ndarray
-    counts: tuple[int, ...]
+    found = []
+    for values, own in zip(kept, counts, strict=True):
+        start, *sums = np.array(own, dtype=np.int64).T
+        found.append(UncertainPixels(values[:-1], values[-1], start, *(count[1:] for count in sums)))
+    return ScreenedMaps(tuple(found), order[:done], thresholds)
 
 
 def _screen_row(
     maps: Sequence[np.ndarray], truth: np.ndarray, known: np.ndarray | None, low: int, high: int
-) -> list[_ScreenedRow]:
-    """maps: uint8 (HW, K) for each member; truth: bool (HW, K); known: bool (HW,), None: all. Returns K entries."""
+) -> list[tuple[np.ndarray, tuple[int, ...]]]:
+    """For each class the values and, last, the truth of its uncertain pixels, uint8 (M + 1, p), and counts of pixels:
+    sure to be in the mask, those of them in the truth, all in the truth.
+
+    maps: uint8 (HW, K) for each member; truth: bool (HW, K); known: bool (HW,), None: all.
+    """
     lowest, highest = np.array(maps[0]), np.array(maps[0])
     for values in maps[1:]:
         np.minimum(lowest, values, out=lowest)
@@ -140,8 +134,7 @@ def _screen_row(
         kept = np.empty((len(maps) + 1, len(index)), dtype=np.uint8)
         for values, own in zip((*maps, truth), kept, strict=True):
             _take(values.reshape(-1), index, own)
-        counts = tuple(int(np.count_nonzero(mask[:, k])) for mask in (sure, sure_both, truth))
-        screened.append(_ScreenedRow(kept[:-1], kept[-1], counts))
+        screened.append((kept, tuple(int(np.count_nonzero(mask[:, k])) for mask in (sure, sure_both, truth))))
     return screened
 
 
@@ -150,22 +143,3 @@ def _take(values, index, taken):  # type: ignore[no-untyped-def]
     """taken = values[index]; half as many bytes of index as NumPy's are read."""
     for j in range(len(index)):
         taken[j] = values[index[j]]
-
-
-class _Collector:
-    """Uncertain pixels of one class, added row by row to arrays that take up memory only as far as they are written."""
-
-    def __init__(self, members: int, capacity: int) -> None:
-        self.values, self.truth = np.empty((members, capacity), dtype=np.uint8), np.empty(capacity, dtype=np.uint8)
-        self.used = 0
-        self.rows: list[tuple[int, ...]] = [(0, 0, 0, 0)]  # end of the row, and its counts
-
-    def add(self, row: _ScreenedRow) -> None:
-        pixels = slice(self.used, self.used + len(row.truth))
-        self.values[:, pixels], self.truth[pixels] = row.values, row.truth
-        self.used = pixels.stop
-        self.rows.append((self.used, *row.counts))
-
-    def result(self) -> UncertainPixels:
-        start, *counts = np.array(self.rows, dtype=np.int64).T
-        return UncertainPixels(self.values, self.truth, start, *(count[1:] for count in counts))

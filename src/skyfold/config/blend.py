@@ -50,20 +50,14 @@ class PostprocessConfig(Strict):
 
 
 class WeightsConfig(Strict):
-    """How the weights of a weighted mean are searched on the out-of-fold rows, together with a threshold per class.
+    """Greedy search of the weights of a mean on the out-of-fold rows, together with a threshold per class.
 
-    search: "greedy" adds models one by one, with replacement, whichever helps most; "hill_climb" moves weight between
-    two models as long as that helps; "slsqp" follows the gradient of the correlation with the truth. steps: models that
-    greedy adds; bags: how often the search is repeated, each on a random `row_fraction` of the groups and
-    `model_fraction` of
-    the runs, and averaged (1: once, on all). thresholds: how many, evenly over `threshold_range`.
+    steps: members that are added one by one, with replacement, whichever scores best with those added before.
+    thresholds: number of thresholds searched, evenly over `threshold_range`.
     """
 
-    search: Literal["greedy", "hill_climb", "slsqp"] = "greedy"
+    search: Literal["greedy"] = "greedy"
     steps: Annotated[int, Field(ge=1, le=250)] = 25
-    bags: Annotated[int, Field(ge=1, le=100)] = 1
-    row_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
-    model_fraction: Annotated[float, Field(gt=0, le=1)] = 0.75
     thresholds: Annotated[int, Field(ge=1, le=255)] = 15
     threshold_range: tuple[Fraction, Fraction] = (0.2, 0.8)
 

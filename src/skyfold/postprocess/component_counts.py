@@ -16,8 +16,8 @@ from functools import cache
 import numpy as np
 from numba import uint8, uint64
 
-from skyfold.compiled import compiled
-from skyfold.postprocess.map_arrays import check_grid, check_maps, in_threads
+from skyfold.compiled import compiled, in_threads
+from skyfold.postprocess.map_arrays import check_grid, check_maps
 
 MAX_MIN_AREAS = 255
 

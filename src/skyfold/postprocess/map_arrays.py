@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +11,6 @@ from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
 
 CHUNK_PIXELS = 32 << 20
-MAPS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,3 @@ def check_grid(values: np.ndarray, lowest: int, highest: int, name: str) -> np.n
     if not ascending or grid[0] < lowest or grid[-1] > highest:
         raise ValueError(f"{name}: expected ascending whole numbers in {lowest}..{highest}, got {values!r}")
     return grid.astype(np.int64)
-
-
-def in_threads(work: Callable[[range], None], count: int, workers: int | None) -> None:
-    """Call `work` with the rows 0..count-1, a few at a time. workers: threads, None: one per core."""
-    pieces = [range(start, min(start + MAPS_AT_ONCE, count)) for start in range(0, count, MAPS_AT_ONCE)]
-    threads = min(workers or os.cpu_count() or 1, max(len(pieces), 1))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, pieces))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyfold.compiled import compiled
-from skyfold.postprocess.map_arrays import check_maps, in_threads
+from skyfold.compiled import compiled, in_threads
+from skyfold.postprocess.map_arrays import check_maps
 
 STORED_VALUES = 256
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from skyfold.blending.merge import Merge, class_sources
 from skyfold.blending.recipe import Combination
-from skyfold.blending.search import cross_fitted_weights, search, search_thresholds
+from skyfold.blending.search import cross_fitted_weights, search_thresholds
 from skyfold.blending.stack import fit_stack, sample_pixels
 from skyfold.blending.uncertain_pixels import screen
 from skyfold.competition import Competition
@@ -23,7 +23,6 @@ from skyfold.errors import ConfigError
 from skyfold.postprocess.select import check_criterion, select
 from skyfold.postprocess.selection import HALF
 from skyfold.postprocess.sweep_maps import measure
-from skyfold.progress import Progress
 from skyfold.store.folds import Folds
 from skyfold.store.runs import StoredRun
 from skyfold.types import CountMetric, JsonDict, Metric, Names, Predictions, Samples
@@ -167,39 +166,27 @@ def _searched(
         raise ConfigError("weights are searched on the training part, which has no targets here.")
     assert isinstance(metric, CountMetric)
     rows = np.flatnonzero(folds.fold >= 0)
-    with Progress("screening pixels", len(rows), "rows") as progress:
-        maps = screen(
-            [run.oof.values for run in runs],
-            samples.targets,
-            samples.valid,
-            rows=rows,
-            thresholds=search_thresholds(how),
-            seed=config.seed,
-            advance=progress.advance,
-        )
-    groups = folds.groups[maps.rows]
-    crossed = cross_fitted_weights(
-        maps,
-        folds.fold[maps.rows],
-        metric,
-        lambda use: search(maps, how, metric, use=use, groups=groups, seed=config.seed),
-    )
+    arrays = [run.oof.values for run in runs]
+    grid = search_thresholds(how)
+    maps = screen(arrays, samples.targets, samples.valid, rows=rows, thresholds=grid, seed=config.seed)
+    searched, without, cross_fitted = cross_fitted_weights(maps, folds.fold[maps.rows], metric, how.steps)
 
     def mean_of(parts: tuple[int, ...]) -> Combination:
         return Combination("mean", tuple(float(part) for part in parts))  # whole parts, so that sums are exact
 
     report = {
-        "thresholds": list(crossed.searched.thresholds),
-        "cv_in_sample": crossed.in_sample,
-        "cv_cross_fitted": crossed.cross_fitted,
-        "optimism": crossed.optimism,
+        "thresholds": list(searched.thresholds),
+        "cv_in_sample": searched.score,
+        "cv_cross_fitted": cross_fitted,
+        "optimism": searched.score - cross_fitted,
         "rows": len(maps.rows),
         "of_rows": len(rows),
         "uncertain_pixels": [int(pixels.start[-1]) for pixels in maps.classes],
-        "weights_by_fold": {str(fold): list(searched.blend_weights) for fold, searched in crossed.by_fold.items()},
+        "weights_by_fold": {str(fold): list(one.blend_weights) for fold, one in without.items()},
     }
-    by_fold = {fold: mean_of(searched.parts) for fold, searched in crossed.by_fold.items()}
-    return FittedCombination(mean_of(crossed.searched.parts), by_fold, report)
+    return FittedCombination(
+        mean_of(searched.parts), {fold: mean_of(one.parts) for fold, one in without.items()}, report
+    )
 
 
 def _voting(

@@ -48,8 +48,8 @@ def neighbour_means(examples: np.ndarray, became: np.ndarray, asked: np.ndarray,
 
     With fewer than k examples all of them count.
     """
+    from skyfold.compiled import in_threads
     from skyfold.forecasting.baselines._neighbour_kernel import mean_of_nearest
-    from skyfold.postprocess.map_arrays import in_threads
 
     known, example_of = np.unique(_as_one(examples), return_inverse=True)
     lists = known.view(np.uint8).reshape(len(known), -1)
@@ -68,7 +68,7 @@ def neighbour_means(examples: np.ndarray, became: np.ndarray, asked: np.ndarray,
         part = slice(rows.start, rows.stop)
         mean_of_nearest(lists, halves, sums, count, total, queries[part], starts[part], k, answers[part])
 
-    in_threads(answer, len(queries), None)
+    in_threads(answer, len(queries))
     return answers[question_of.ravel()]
 
 
