@@ -54,7 +54,7 @@ def config(setting: str) -> dict:
     }
 
 
-MIX = [{"name": "cutmix", "p": 0.7}, {"name": "mosaic", "p": 0.3}]
+MIX = [{"name": "cutmix", "p": 0.7}]
 DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test"}
 
 

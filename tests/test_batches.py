@@ -74,7 +74,7 @@ def test_augmented_epochs_repeat_bit_for_bit():
     assert any(not np.array_equal(one.targets, two.targets) for one, two in zip(first, other, strict=True))
 
 
-MIX = [MixConfig(name="cutmix", p=0.7), MixConfig(name="mosaic", p=0.3)]
+MIX = [MixConfig(name="cutmix", p=0.7)]
 
 
 def test_a_mixed_image_does_not_depend_on_its_batch():

@@ -1,8 +1,7 @@
-"""Random changes of training images: albumentations transforms from the config, reproducible image by image.
+"""Augmentation of training images by albumentations transforms, reproducible image by image.
 
-An image is changed in the same way whatever was changed before it and in whichever thread: the draw depends on the
-seed, the epoch and the row alone. Masks and the plane of counting pixels move with the image; what comes in from
-outside the image does not count.
+The random draw depends on seed, epoch and row only, whatever the order of images and threads. Masks and the plane of
+valid pixels are transformed with the image; pixels filled in from outside the image are not valid.
 """
 
 from __future__ import annotations
@@ -27,76 +26,63 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 class Augmenter:
-    """The transforms of a config, in order, as strong and as likely as an epoch has them.
+    """The transforms of a config, in order. An empty config changes nothing.
 
     ConfigError where a name or argument is unknown, a value is refused, or a transform does not take images of
-    `bands` bands or does not keep their `size`. An empty config changes nothing.
+    `bands` bands or does not keep their `size` (h, w). planes: K + 1 of the targets.
     """
 
     def __init__(self, config: Sequence[AugmentConfig], *, size: IntPair, bands: int, planes: int) -> None:
         self._config = tuple(config)
-        self._changes = any(entry.ramp for entry in self._config)
         self._local = threading.local()  # a pipeline keeps its random state, so each thread has one of its own
-        if self._config:
-            self._try(size, bands, planes)
+        image = np.random.default_rng(0).integers(0, 256, (*size, bands), dtype=np.uint8)
+        target = np.ones((*size, planes), dtype=np.uint8)
+        for index, entry in enumerate(self._config):
+            _try(f"augment.{index}", entry, image, target)
 
-    def __call__(
-        self, image: np.ndarray, target: np.ndarray, *, seed: int, epoch: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """image uint8 (h, w, C); target uint8 (h, w, K + 1). Returns both changed alike, as new arrays.
-
-        epoch: counted from 0, for transforms with a ramp.
-        """
+    def __call__(self, image: np.ndarray, target: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """image uint8 (h, w, C); target uint8 (h, w, K + 1). Returns both transformed alike, as new arrays."""
         if not self._config:
             return image, target
-        pipeline = self._pipeline(epoch if self._changes else 0)
-        pipeline.set_random_seed(seed)
-        changed = pipeline(image=np.ascontiguousarray(image), mask=np.ascontiguousarray(target))
-        return changed["image"], changed["mask"]
-
-    def _pipeline(self, epoch: int) -> Any:
-        if getattr(self._local, "epoch", None) != epoch:
+        if not hasattr(self._local, "pipeline"):
             import albumentations
 
             self._local.pipeline = albumentations.Compose(
-                [_transform(entry.name, entry.arguments_in(epoch)) for entry in self._config]
+                [_transform(entry.name, entry.arguments) for entry in self._config]
             )
-            self._local.epoch = epoch
-        return self._local.pipeline
+        self._local.pipeline.set_random_seed(seed)
+        changed = self._local.pipeline(image=np.ascontiguousarray(image), mask=np.ascontiguousarray(target))
+        return changed["image"], changed["mask"]
 
-    def _try(self, size: IntPair, bands: int, planes: int) -> None:
-        import cv2
 
-        image = np.random.default_rng(0).integers(0, 256, (*size, bands), dtype=np.uint8)
-        target = np.ones((*size, planes), dtype=np.uint8)
-        ends = [
-            (index, entry, arguments)
-            for index, entry in enumerate(self._config)
-            for arguments in ([entry.arguments_in(0)] if entry.ramp else []) + [entry.arguments]
-        ]
-        for index, entry, arguments in ends:
-            _transform(entry.name, arguments, place=f"augment.{index}")
-            # A transform that may stay idle would not be tried.
-            transform = _transform(entry.name, {**arguments, "p": 1.0}, place=f"augment.{index}")
-            try:
-                transform.set_random_seed(0)
-                changed = transform(image=image, mask=target)
-            except (ValueError, TypeError, IndexError, KeyError, cv2.error) as error:
-                raise ConfigError(f"augment.{index}: {entry.name} fails on images of {bands} bands: {error}") from None
-            if changed["image"].shape != image.shape or changed["mask"].shape != target.shape:
-                became = "x".join(str(side) for side in changed["image"].shape[:2])
-                raise ConfigError(
-                    f"augment.{index}: {entry.name} turns images of {size[0]}x{size[1]} pixels into {became}. Use a "
-                    "transform that keeps the size (RandomResizedCrop with this size, say)."
-                )
+def _try(place: str, entry: AugmentConfig, image: np.ndarray, target: np.ndarray) -> None:
+    """Apply one transform to random pixels; ConfigError as `Augmenter`."""
+    import cv2
+
+    _transform(entry.name, entry.arguments, place)
+    transform = _transform(
+        entry.name, {**entry.arguments, "p": 1.0}, place
+    )  # one that may stay idle would not be tried
+    transform.set_random_seed(0)
+    try:
+        changed = transform(image=image, mask=target)
+    except (ValueError, TypeError, IndexError, KeyError, cv2.error) as error:
+        raise ConfigError(f"{place}: {entry.name} fails on images of {image.shape[-1]} bands: {error}") from None
+    if changed["image"].shape != image.shape or changed["mask"].shape != target.shape:
+        given, became = ("x".join(map(str, shape[:2])) for shape in (image.shape, changed["image"].shape))
+        raise ConfigError(
+            f"{place}: {entry.name} turns images of {given} pixels into {became}. Use a transform that keeps the size "
+            "(RandomResizedCrop with this size, say)."
+        )
 
 
 def sample_seed(*, seed: int, epoch: int, row: int) -> int:
+    """Seed of the augmentation of one training row in one epoch, in 0 .. 2**31 - 1."""
     return derived_seed("augment", seed, epoch, row)
 
 
 def _transform(name: str, arguments: Mapping[str, Any], place: str = "augment") -> Any:
-    """The transform of this name; every way in which albumentations finds fault with it is a ConfigError."""
+    """The transform of this name; ConfigError at `place` where albumentations refuses the name or an argument."""
     import albumentations
 
     known = [
@@ -112,18 +98,11 @@ def _transform(name: str, arguments: Mapping[str, Any], place: str = "augment") 
         try:
             return kind(**{key: _as_tuples(value) for key, value in arguments.items()})
         except (UserWarning, ValueError, TypeError) as error:
-            accepted = sorted(_arguments(kind))
+            accepted = sorted(inspect.signature(kind).parameters)
             unknown = [key for key in arguments if key not in accepted]
             hint = "".join(f" '{key}'{nearest(key, accepted)}." for key in unknown)
-            first = str(error).splitlines()
-            raise ConfigError(
-                f"{place}: {name}: {' '.join(line.strip() for line in first[:3])}.{hint} "
-                f"Arguments: {', '.join(accepted)}."
-            ) from None
-
-
-def _arguments(kind: type) -> list[str]:
-    return [name for name in inspect.signature(kind.__init__).parameters if name != "self"]  # type: ignore[misc]
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise ConfigError(f"{place}: {name}: {reason}.{hint} Arguments: {', '.join(accepted)}.") from None
 
 
 def _as_tuples(value: Any) -> Any:

@@ -82,14 +82,14 @@ def training_batches(
     order = np.resize(order, steps * batch_size)
 
     def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmenter(arrays.inputs[row], _target(arrays, row), seed=own_seed, epoch=epoch)
+        return augmenter(arrays.inputs[row], _target(arrays, row), seed=own_seed)
 
     def another(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return augmented(int(rng.choice(rows)), int(rng.integers(2**31)))
 
     def prepared(row: int) -> tuple[np.ndarray, np.ndarray]:
         own_seed = sample_seed(seed=seed, epoch=epoch, row=row)
-        return mixed(*augmented(row, own_seed), config=mix, seed=own_seed, epoch=epoch, another=another)
+        return mixed(*augmented(row, own_seed), config=mix, seed=own_seed, another=another)
 
     def prepare(step: int) -> Batch:
         chosen = order[step * batch_size : (step + 1) * batch_size]
