@@ -13,9 +13,9 @@ from skyfold.forecasting.baselines.rain_extrapolation import RainExtrapolation
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
-from skyfold.pipeline.forecasts import test_lines as lines_of_test
 from skyfold.pipeline.prepare import prepare
 from skyfold.reports.forecast_table import ForecastTable, as_text
+from skyfold.reports.submission_score import score_lines
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
@@ -128,7 +128,7 @@ def test_the_last_forecast_is_handed_in_scored_and_read_at_the_dams(made: tuple[
     assert [float(value) for value in first.split(",")[2:]] == pytest.approx(
         [float(stored[0, row, column, 0]) for row, column in data.competition.points], abs=5e-4
     )
-    scored, dams = lines_of_test(CONFIG, data, submission, workspace.data("hydro_rain") / "test_truth.csv")
+    scored, dams = score_lines(data.competition, submission, workspace.data("hydro_rain") / "test_truth.csv")
     assert scored.startswith("test: mae_by_csi 0.")
     assert scored.endswith("over 2 samples")
     assert dams.startswith("test, 7 points: ")

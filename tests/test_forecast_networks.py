@@ -24,7 +24,6 @@ from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.forecasting.frame_adapters import advected, anomalies, frames
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
-from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
@@ -83,7 +82,7 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     for name, values in (("network", NETWORK), ("table", table)):
         (workspace.root / f"{name}.yaml").write_text(yaml.safe_dump(values))
     said: list[str] = []
-    run_forecasts(workspace.root / "table.yaml", workspace, said.append)
+    run_job(workspace.root / "table.yaml", workspace, said.append)
     lines = "\n".join(said).splitlines()
     assert [line.split()[0] for line in lines if line.split()[0] in ("dis", "network", "blend")] == [
         "dis",

@@ -13,8 +13,8 @@ from skyfold.cli.main import main
 from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.reliability import event_counts
-from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.plot import draw_pictures
+from skyfold.pipeline.run import run_job
 from skyfold.reports.forecast_maps import GREY
 from skyfold.workspace import Workspace
 
@@ -48,7 +48,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     for name, text in (("ice.yaml", ICE), ("rain.yaml", RAIN)):
         (folder / name).write_text(text)
-        run_forecasts(folder / name, Workspace(folder), log=lambda line: None)
+        run_job(folder / name, Workspace(folder), log=lambda line: None)
     return folder
 
 

@@ -17,9 +17,9 @@ from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSub
 from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
-from skyfold.pipeline.forecasts import test_lines as lines_of_test
 from skyfold.pipeline.prepare import prepare
 from skyfold.reports.forecast_table import as_text
+from skyfold.reports.submission_score import score_lines
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
@@ -119,11 +119,11 @@ def test_a_single_test_sample_is_scored_without_an_interval(tmp_path, sample):
     prepare(config.data, workspace)
     data = make_forecasts(config, workspace, log=lambda line: None)
     submission = submit_forecast(config, data, workspace)
-    (line,) = lines_of_test(config, data, submission, sample / "test_truth.csv")
+    (line,) = score_lines(data.competition, submission, sample / "test_truth.csv")
     score = score_submission(data.competition, submission, sample / "test_truth.csv").score
     assert line == f"test: mae_by_f1 {score:.4f}, one sample"
     none = sample / "sample_submission.csv"
-    line, note = lines_of_test(config, data, none, sample / "test_truth.csv")
+    line, note = score_lines(data.competition, none, sample / "test_truth.csv")
     assert line == "test: mae_by_f1 inf, one sample"
     assert note.startswith("not finite: nothing that came was forecast")
 

@@ -43,6 +43,7 @@ def test_config_is_sound(path: Path) -> None:
         assert all((path.parent / row.study).is_file() for row in config.models if row.study)
     if isinstance(config, ForecastConfig):
         check_forecasts.check(config)
+        runs = tuple(config.networks.values())
     weights = find_spec("ukis_csmask") is not None
     checked = [run for run in runs if weights or run.model.options.get("encoder_weights") != "ukis_csmask"]
     for run in checked:

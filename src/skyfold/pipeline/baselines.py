@@ -1,8 +1,8 @@
-"""Make the forecasts of a config: for every validated date from what was known on it, and for the test date.
+"""Forecasts of the families of a config: out of fold for every validated date, and for the test dates.
 
-Each is stored like a run, `oof/<data>/<name>/`, one float32 row (H, W, L) a date, flags not yet hidden. A family that
-learns is fitted for each fold on the dates the fold may see, and on what its members said on them; its forecasts are of
-the dates the table scores. A network is trained as any run. A killed process goes on where it stopped.
+Each is stored like a run in `oof/<data>/<name>/`: float32 rows (H, W, L), cells outside the valid area included. A
+family that is fitted sees, for each fold, the dates before that fold and what its members forecast on them; it
+forecasts the dates of the table only. Networks are trained as any run. An interrupted command resumes.
 """
 
 from __future__ import annotations
@@ -10,72 +10,58 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skyfold import plugins
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
-from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, DamagedFile
 from skyfold.files import digest
 from skyfold.forecasting.baselines import Baseline, DirectBaseline, FittedBaseline, baseline_of
 from skyfold.forecasting.hindcast import Hindcast
-from skyfold.forecasting.past_frames import PastFramesSource
-from skyfold.pipeline.check_forecasts import check, check_fit, check_members, named
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
+from skyfold.pipeline.check_forecasts import check, check_data, named
+from skyfold.pipeline.train import train
 from skyfold.progress import Progress
 from skyfold.store import runs
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.rows import RowStore
-from skyfold.types import JsonDict, Samples
+from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
 
-def make_forecasts(
-    config: ForecastConfig,
-    workspace: Workspace,
-    log: Callable[[str], None] = print,
-) -> Dataset:
-    """Make and store what is not there yet, in the order of the config."""
+def make_forecasts(config: ForecastConfig, workspace: Workspace, log: Callable[[str], None] = print) -> Dataset:
+    """Make and store the forecasts of `config` that are missing, in its order. Returns the data set.
+
+    log: called with one line per network, and per family that forecast anything. ConfigError and InvalidSubmission as
+    `check` and `check_data`; OofMismatch where a name was used with another config.
+    """
     check(config)
     data = open_dataset(config.data, workspace)
-    check_fit(config, data, workspace)
-    check_members(config, data, workspace)
-    shared: dict[int, Hindcast] = {}
+    check_data(config, data, workspace)
+    shared: dict[int, Hindcast] = {}  # of families without members, which fit the same dates
     for model in config.forecasts:
         if model.run is not None:
             log(f"run {model.name}")
-            _train(model.run, workspace)
-            continue
-        seconds = _make(model, config, data, workspace, shared)
-        if seconds is not None:
+            train(model.run, workspace)
+        elif (seconds := _make(model, config, data, workspace, shared)) is not None:
             log(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
 
 
-def _train(run: RunConfig, workspace: Workspace) -> None:
-    from skyfold.pipeline.train import train
-
-    train(run, workspace)
-
-
 def _make(
-    model: ForecastModel,
-    config: ForecastConfig,
-    data: Dataset,
-    workspace: Workspace,
-    shared: dict[int, Hindcast],
+    model: ForecastModel, config: ForecastConfig, data: Dataset, workspace: Workspace, shared: dict[int, Hindcast]
 ) -> float | None:
-    """Seconds per date, None where nothing was to do."""
+    """Seconds per out-of-fold date, None where nothing was to do."""
     folder = workspace.run(config.data.folder, model.name)
     members = [workspace.run(config.data.folder, name) for name in model.members]
-    source = _source(data.train)
     # Members are part of what a forecast is made from: one that changed makes it stale.
-    own = {
-        **model.model_dump(mode="json"),
-        "made_from": [runs.read_info(path).fingerprint.digest() for path in members],
-    }
+    made_from = [runs.read_info(path).fingerprint.digest() for path in members]
+    own = {**model.model_dump(mode="json"), "made_from": made_from}
+    key = digest(json.dumps(own, sort_keys=True))
     info = runs.begin_run(
         folder,
         name=model.name,
@@ -84,55 +70,43 @@ def _make(
         classes=data.competition.classes,
         unit=data.competition.unit,
         config=own,
-        fingerprint=_fingerprint(model, own, data, source.checksum),
+        fingerprint=Fingerprint(
+            data=_source(data.train).checksum,
+            folds=data.folds.hash(),
+            fit=key,
+            source=plugins.source_digest("forecasting.baselines", str(model.family)),
+            rows=key,
+        ),
         restart=_nothing_made(folder),
     )
-    shape = (*data.competition.grid, len(data.competition.classes))
-    assert model.family is not None
-    family = baseline_of(model)
-    learns = isinstance(family, FittedBaseline)
-    rows = data.eval_rows(config.eval_years) if learns else np.flatnonzero(data.folds.fold >= 0)
-    oof = runs.open_rows(folder, "oof", info, ids=data.train.ids, shape=shape, dtype="float32")
-    made = _Maker(model, family, data, [RowStore.open(path / "oof") for path in members], shared)
-    todo = rows[~oof.complete[rows]]
-    began = time.monotonic()
-    with Progress(f"{model.name}: forecasting", len(todo), "dates") as progress:
-        for fold in np.unique(data.folds.fold[todo]).tolist():
-            own_rows = todo[data.folds.fold[todo] == fold]
-            with named(model):
-                forecast = made.fitted(data.folds.split(fold).train)
-                for row in own_rows.tolist():
-                    oof.write(np.array([row]), forecast(source, row, made.members)[None])
+    family, shape = baseline_of(model), (*data.competition.grid, len(data.competition.classes))
+    out_of_fold = [RowStore.open(path / "oof") for path in members]
+    maker = _Maker(family, data.train, shape, out_of_fold, {} if members else shared)
+    years = config.eval_years if isinstance(family, FittedBaseline) else None
+    seconds = None
+    for name, samples in data.samples.items():
+        is_test = name == "test"
+        fold = np.full(len(samples), -1) if is_test else data.folds.fold
+        rows = np.arange(len(samples)) if is_test else data.eval_rows(years)
+        part, checksum = ("test", _source(samples).checksum) if is_test else ("oof", "")
+        stored = runs.open_rows(folder, part, info, ids=samples.ids, shape=shape, dtype="float32", checksum=checksum)
+        rows = rows[~stored.complete[rows]]
+        if not len(rows):
+            continue
+        stores, began = [RowStore.open(path / part) for path in members], time.monotonic()
+        with Progress(f"{model.name}: forecasting", len(rows), "dates") as progress, named(model):
+            for number in np.unique(fold[rows]).tolist():
+                known = np.arange(len(data.train)) if is_test else data.folds.split(number).train
+                forecast = maker.fitted(known)
+                for row in rows[fold[rows] == number].tolist():
+                    values = forecast(_source(samples).history(row), _stacked(stores, row, shape))
+                    stored.write(np.array([row]), values[None])
                     progress.advance()
-    seconds = (time.monotonic() - began) / len(todo) if len(todo) else None
-    oof.flush()
-    if data.test is not None:
-        ids = data.test.ids
-        test = runs.open_rows(
-            folder, "test", info, ids=ids, shape=shape, dtype="float32", checksum=_source(data.test).checksum
-        )
-        if not test.complete.all():
-            with named(model):
-                forecast = made.fitted(np.arange(len(data.train)))
-                said = [RowStore.open(path / "test") for path in members]
-                for row in range(len(ids)):
-                    test.write(np.array([row]), forecast(_source(data.test), row, said)[None])
-            test.flush()
-    if seconds is not None:
-        runs.record_scores(folder, {"seconds_a_date": seconds})
+        stored.flush()
+        if not is_test:
+            seconds = (time.monotonic() - began) / len(rows)
+            runs.record_scores(folder, {"seconds_a_date": seconds})
     return seconds
-
-
-def _fingerprint(model: ForecastModel, own: JsonDict, data: Dataset, checksum: str) -> Fingerprint:
-    assert model.family is not None
-    config = digest(json.dumps(own, sort_keys=True))
-    return Fingerprint(
-        data=checksum,
-        folds=data.folds.hash(),
-        fit=config,
-        source=plugins.source_digest("forecasting.baselines", model.family),
-        rows=config,
-    )
 
 
 def _nothing_made(folder: Path) -> bool:
@@ -146,57 +120,47 @@ def _nothing_made(folder: Path) -> bool:
         return False
 
 
+@dataclass
 class _Maker:
-    """How one model makes its forecasts; `members`: stored rows of its members, of the training samples."""
+    """Fit one family on training `samples` and the out-of-fold rows of its `members`.
 
-    def __init__(
-        self,
-        model: ForecastModel,
-        family: Baseline,
-        data: Dataset,
-        members: list[RowStore],
-        shared: dict[int, Hindcast],
-    ) -> None:
-        self.model, self.family, self.data, self.members, self.shared = model, family, data, members, shared
-        self.outcomes: dict[int, Hindcast] = {}
+    hindcasts: those read so far, by row
+    """
 
-    def fitted(self, train: np.ndarray) -> Callable[[PastFramesSource, int, Sequence[RowStore]], np.ndarray]:
-        """forecast(source, row, members), fitted on the rows of `train` that all members cover."""
+    family: Baseline
+    samples: Samples
+    shape: tuple[int, ...]
+    members: list[RowStore]
+    hindcasts: dict[int, Hindcast]
+
+    def fitted(self, rows: np.ndarray) -> Callable[[PastFrames, np.ndarray], np.ndarray]:
+        """forecast(history, members (M, H, W, L)) -> (H, W, L), fitted on those of `rows` that all members cover."""
         family = self.family
         if isinstance(family, DirectBaseline):
-            return lambda source, row, members: family.forecast(source.history(row))
+            return lambda history, members: family.forecast(history)
         assert isinstance(family, FittedBaseline)
         for member in self.members:
-            train = train[member.complete[train]]
-        fitted = family.fit([self._outcome(row) for row in train.tolist()])
-        return lambda source, row, members: fitted.forecast(source.history(row), _said(members, row, self._shape))
+            rows = rows[member.complete[rows]]
+        return family.fit([self._hindcast(row) for row in rows.tolist()]).forecast
 
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return (*self.data.competition.grid, len(self.data.competition.classes))
-
-    def _outcome(self, row: int) -> Hindcast:
-        """Kept, since later folds learn from the same dates; without members, for other families too."""
-        kept = self.outcomes if self.members else self.shared
-        if row not in kept:
-            kept[row] = self._read_outcome(row)
-        return kept[row]
-
-    def _read_outcome(self, row: int) -> Hindcast:
-        samples = self.data.train
-        assert samples.targets is not None
-        valid = np.ones(self._shape, dtype=bool) if samples.valid is None else samples.valid[row]
-        truth = np.asarray(samples.targets[row], dtype=np.float32)
-        return Hindcast(_source(samples).history(row), _said(self.members, row, self._shape), truth, valid)
+    def _hindcast(self, row: int) -> Hindcast:
+        """Kept, since later folds are fitted on the same dates."""
+        if row not in self.hindcasts:
+            samples = self.samples
+            assert samples.targets is not None
+            valid = np.ones(self.shape, dtype=bool) if samples.valid is None else samples.valid[row]
+            truth = np.asarray(samples.targets[row], dtype=np.float32)
+            members = _stacked(self.members, row, self.shape)
+            self.hindcasts[row] = Hindcast(_source(samples).history(row), members, truth, valid)
+        return self.hindcasts[row]
 
 
-def _said(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> np.ndarray:
-    """float32 (M, H, W, L)."""
-    return np.stack([member[row] for member in members]) if members else np.empty((0, *shape), dtype=np.float32)
+def _stacked(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> np.ndarray:
+    """float32 (M, *shape)."""
+    return np.array([member[row] for member in members], dtype=np.float32).reshape(-1, *shape)
 
 
 def _source(samples: Samples) -> PastFramesSource:
-    inputs = samples.inputs
-    if not isinstance(inputs, PastFramesSource):
-        raise ConfigError("forecasts: the inputs of this competition say nothing of what was known when.")
-    return inputs
+    if not isinstance(samples.inputs, PastFramesSource):
+        raise ConfigError("forecasts: the samples of this competition are not past frames. Use another competition.")
+    return samples.inputs

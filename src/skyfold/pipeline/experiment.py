@@ -9,6 +9,7 @@ from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
+from skyfold.pipeline import train
 from skyfold.pipeline.blend import blend, blend_lines
 from skyfold.pipeline.experiment_table import as_text, best_of_study, experiment_table
 from skyfold.tasks import task_class
@@ -20,7 +21,6 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
 
     The folds must be there. A process killed at any moment goes on with the same call.
     """
-    from skyfold.pipeline.train import train
     from skyfold.tuning.tune import tune
 
     done: set[str] = set()
@@ -28,7 +28,7 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
     def trained(run: RunConfig) -> None:
         if run.name in done:
             return
-        result = train(run, workspace)
+        result = train.train(run, workspace)
         if result.complete:
             task_class(run.task).report_run(run, workspace)
         done.add(run.name)

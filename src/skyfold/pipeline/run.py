@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from skyfold.competition import build
+from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_config
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.config.plugin_options import AnyConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import with_classes
 from skyfold.errors import ConfigError
+from skyfold.pipeline import check_forecasts, train
 from skyfold.pipeline.blend import blend, blend_lines
 from skyfold.pipeline.experiment import run_table
 from skyfold.pipeline.forecasts import run_forecasts
@@ -22,9 +22,8 @@ from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.reports.leaderboard import as_text
-from skyfold.store.folds import read_folds
-from skyfold.store.runs import read_run
 from skyfold.tasks import task_class
+from skyfold.tasks.open_run import check
 from skyfold.workspace import Workspace
 
 TRUTH_FILE = "test_truth.csv"
@@ -35,66 +34,63 @@ def run_job(
 ) -> None:
     """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes.
 
-    Of a table of models: search where a row asks for it, and say the table. Forecasts without a network: see
-    `run_forecasts`.
+    Of an experiment: train, search and compare its models. log: called with every line of output; overrides: key=value
+    texts. ConfigError, before anything is trained, on what a config asks for and cannot have.
     """
-    from skyfold.pipeline.train import train
-    from skyfold.tasks.open_run import check
-
     config = load_config(path, overrides)
-    if isinstance(config, ForecastConfig):
-        run_forecasts(path, workspace, log, overrides)
-        return
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
-    trained = _runs_of(config)
-    for run in trained:
+    runs, blends = _parts(config)
+    for run in runs:
         check(run)
+    if isinstance(config, ForecastConfig):
+        check_forecasts.check(config)
     folder = workspace.data(config.data.folder)
     if not workspace.folds(config.data.folder).is_file():
         for line in prepare(config.data, workspace, sample=bool(config.data.sample) and not folder.exists()):
             log(line)
-    _check_classes(config, trained, workspace)
+    competition = build(config.data.competition, config.data.options, folder)
+    for run in runs:
+        with_classes(competition, run.classes)
+    for blended in blends:
+        task_class(blended.task).check_blend(blended, competition)
+    if isinstance(config, ForecastConfig):
+        run_forecasts(config, folder / TRUTH_FILE, workspace, log)
+        return
     if isinstance(config, TableConfig):
         run_table(config, path, workspace, log)
         return
-    for run in trained:
+    for run in runs:
         log(f"run {run.name}")
-        train(run, workspace)
-    if isinstance(config, RunConfig):
-        for line in task_class(config.task).report_run(config, workspace):
-            log(line)
-        log(as_text(leaderboard(config.data.folder, workspace)))
-        return
-    task = task_class(config.task)
-    for line in blend_lines(config, blend(config, workspace)):
+        train.train(run, workspace)
+    for line in _results(config, competition, workspace):
         log(line)
-    for line in task.show_blend(config, workspace):
-        log(line)
-    truth = folder / TRUTH_FILE
-    if read_run(workspace.run(config.data.folder, config.name), read_folds(workspace.folds(config.data.folder))).test:
-        for written in submit(config, workspace):
-            log(f"submission: {written}")
-        if truth.is_file():
-            for line in task.score_on_test(config, truth, workspace):
-                log(line)
     log(as_text(leaderboard(config.data.folder, workspace)))
 
 
-def _runs_of(config: RunConfig | BlendConfig | TableConfig) -> tuple[RunConfig, ...]:
-    """All runs that a config names, known before anything is trained."""
+def _results(config: RunConfig | BlendConfig, competition: Competition, workspace: Workspace) -> Iterator[str]:
+    """Score the run, or blend, submit and score the blend; lines for people."""
+    task = task_class(config.task)
     if isinstance(config, RunConfig):
-        return (config,)
-    return config.members if isinstance(config, BlendConfig) else config.runs
+        yield from task.report_run(config, workspace)
+        return
+    yield from blend_lines(config, blend(config, workspace))
+    yield from task.show_blend(config, workspace)
+    if "test" in competition.parts:
+        yield from (f"submission: {path}" for path in submit(config, workspace))
+        truth = workspace.data(config.data.folder) / TRUTH_FILE
+        if truth.is_file():
+            yield from task.score_on_test(config, truth, workspace)
 
 
-def _check_classes(config: AnyConfig, runs: tuple[RunConfig, ...], workspace: Workspace) -> None:
-    """Refuse, before anything is trained, classes that are not there, and blends whose runs do not know all."""
-    competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
-    for run in runs:
-        with_classes(competition, run.classes)
-    blends = [config] if isinstance(config, BlendConfig) else []
+def _parts(
+    config: RunConfig | BlendConfig | TableConfig | ForecastConfig,
+) -> tuple[tuple[RunConfig, ...], tuple[BlendConfig, ...]]:
+    """The runs and blends that a config names."""
+    if isinstance(config, RunConfig):
+        return (config,), ()
+    if isinstance(config, BlendConfig):
+        return config.members, (config,)
     if isinstance(config, TableConfig):
-        blends = [row.blend for row in config.models if row.blend]
-    for blended in blends:
-        task_class(blended.task).check_blend(blended, competition)
+        return config.runs, tuple(row.blend for row in config.models if row.blend)
+    return tuple(config.networks.values()), ()

@@ -17,8 +17,8 @@ from skyfold.data.batches import Rows
 from skyfold.data.class_subset import of_classes, with_classes
 from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
-from skyfold.metrics.score_submission import score_submission
 from skyfold.reports.leaderboard import Row, blend_entries, run_entry
+from skyfold.reports.submission_score import score_lines
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo
@@ -189,10 +189,7 @@ class Task(ABC):
     def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
         """Score the submissions of a blend on a truth file; lines for people."""
         competition = build(config.data.competition, config.data.options, workspace.data(config.data.folder))
-        submission = workspace.submissions(config.data.folder) / f"{config.name}.csv"
-        scored = score_submission(competition, submission, truth)
-        interval = f"({scored.interval.low:.4f} to {scored.interval.high:.4f})"
-        return [f"test: {competition.metric.name} {scored.score:.4f} {interval} over {scored.samples} samples"]
+        return score_lines(competition, workspace.submissions(config.data.folder) / f"{config.name}.csv", truth)
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Row]:
