@@ -59,8 +59,7 @@ def begin_stored(
 ) -> RunInfo:
     """Begin the run `folder.name` as training does, for rows that a test writes itself."""
     key = config.hash() if isinstance(config, RunConfig) else digest(folder.name, str(config))
-    return begin_run(
-        folder,
+    begun = RunInfo(
         name=folder.name,
         kind=kind,
         task=task,
@@ -69,6 +68,7 @@ def begin_stored(
         config=config.stored() if isinstance(config, RunConfig) else config or {},
         fingerprint=Fingerprint(folds=folds.hash(), fit=key, rows=key),
     )
+    return begin_run(folder, begun)
 
 
 @pytest.fixture(scope="session", autouse=True)

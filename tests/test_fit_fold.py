@@ -21,7 +21,7 @@ from skyfold.files import read_json
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.guided_filter import guided_filter
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import finished_fit
+from skyfold.store.fits import FitFiles
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.tasks import build_task
@@ -120,8 +120,8 @@ def test_it_learns_and_leaves_its_record(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         f"fold0_seed0.{kind}" for kind in ("csv", "png", "json", "weights.h5")
     }
-    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint=OWN) == result
-    assert finished_fit(tmp_path, fold=0, seed=0, fingerprint=Fingerprint(fit="other")) is None
+    assert FitFiles(tmp_path, 0, 0).result(OWN) == result
+    assert FitFiles(tmp_path, 0, 0).result(Fingerprint(fit="other")) is None
 
 
 ALL_STATE = {

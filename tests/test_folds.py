@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.store.folds import Folds, forward_in_time, make_folds, read_folds, write_folds
+from skyfold.store.folds import Folds, folds_of_years, make_folds, read_folds, write_folds
 
 
 def some_labels(n: int, rates: list[float], seed: int = 0) -> np.ndarray:
@@ -105,45 +105,19 @@ def test_a_split_fits_on_what_it_does_not_validate_and_on_rows_never_validated()
     assert folds.split(0).train.tolist() == [1, 2, 4]
 
 
-def test_folds_forward_in_time_leave_a_gap_and_never_validate_the_first_stretch() -> None:
-    # Days 0..8 and k = 2: three stretches of three days; fold 0 validates days 3-5, fold 1 days 6-8.
-    # A gap of two days: fold 0 is fitted on days 0 and 1 (3 - 1 = 2 >= 2), fold 1 on days 0 to 4.
-    days = np.datetime64("2020-01-01") + np.arange(9)
-    folds = forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(2, "D"))
-    assert folds.fold.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1]
-    assert folds.split(0).train.tolist() == [0, 1]
-    assert folds.split(1).train.tolist() == [0, 1, 2, 3, 4]
-    assert folds.split(1).valid.tolist() == [6, 7, 8]
-
-
-def test_without_a_gap_folds_forward_in_time_fit_on_all_of_the_past() -> None:
-    days = np.repeat(np.datetime64("2020-01-01") + np.arange(4), 2)[::-1]
-    folds = forward_in_time(ids=names(8), times=days, k=3, gap=np.timedelta64(0, "h"))
-    for fold in range(3):
-        split = folds.split(fold)
-        assert len(split.train) == 2 * (fold + 1)
-        assert days[split.train].max() < days[split.valid].min()
-
-
-def test_a_gap_longer_than_the_past_is_refused() -> None:
-    days = np.datetime64("2020-01-01") + np.arange(9)
-    with pytest.raises(ConfigError, match="leaves no sample"):
-        forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(4, "D"))
-
-
-@pytest.mark.parametrize("in_time", [False, True])
-def test_written_folds_are_read_back(tmp_path: Path, in_time: bool) -> None:
-    days = np.datetime64("2020-01-01") + np.arange(9)
-    folds = (
-        forward_in_time(ids=names(9), times=days, k=2, gap=np.timedelta64(2, "D"))
-        if in_time
-        else make_folds(ids=names(9), labels=some_labels(9, [0.5]), groups=np.arange(9) // 2, k=2, seed=0)
-    )
-    write_folds(tmp_path / "folds.csv", folds)
-    again = read_folds(tmp_path / "folds.csv")
-    assert again.hash() == folds.hash()
-    for fold in range(2):
-        assert np.array_equal(again.split(fold).train, folds.split(fold).train)
+def test_written_folds_are_read_back(tmp_path: Path) -> None:
+    months = np.datetime64("2020-10") + np.arange(9)
+    for folds in (
+        folds_of_years(ids=names(9), times=months, years=(2020, 2021), gap=np.timedelta64(1, "M")),
+        folds_of_years(ids=names(9), times=months, years=(2021, 2021), gap=np.timedelta64(1, "M")),
+        make_folds(ids=names(9), labels=some_labels(9, [0.5]), groups=np.arange(9) // 2, k=2, seed=0),
+    ):
+        write_folds(tmp_path / "folds.csv", folds)
+        again = read_folds(tmp_path / "folds.csv")
+        assert again.hash() == folds.hash()
+        assert [again.split(fold).train.tolist() for fold in range(folds.k)] == [
+            folds.split(fold).train.tolist() for fold in range(folds.k)
+        ]
 
 
 @pytest.mark.parametrize(

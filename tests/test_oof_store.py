@@ -117,10 +117,10 @@ def test_runs_of_the_same_rows_are_aligned(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"unit": "mm/h"}, "unit differs"),
-        ({"shape": (4, 4, 1)}, "shape differs"),
+        ({"unit": "mm/h"}, "unit differ"),
+        ({"shape": (4, 4, 1)}, "shape differ"),
         ({"test": 0}, "'fpn' has none"),
-        ({"test": 3}, "first in only one of them 't2'"),
+        ({"test": 3}, "'t2' is not in run 'unet'"),
         ({"task": "classification"}, "cannot be members of one blend"),
     ],
     ids=lambda value: str(value),

@@ -11,8 +11,7 @@ from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.cache import with_packed_masks
 from skyfold.errors import ConfigError
-from skyfold.store.fold_files import load_folds
-from skyfold.store.folds import Folds
+from skyfold.store.folds import Folds, load_folds
 from skyfold.types import IntPair, Samples
 from skyfold.workspace import Workspace
 

@@ -62,8 +62,7 @@ def _make(
     made_from = [runs.read_info(path).fingerprint.digest() for path in members]
     own = {**model.model_dump(mode="json"), "made_from": made_from}
     key = digest(json.dumps(own, sort_keys=True))
-    info = runs.begin_run(
-        folder,
+    begun = runs.RunInfo(
         name=model.name,
         kind="forecast",
         task=data.competition.task,
@@ -77,8 +76,8 @@ def _make(
             source=plugins.source_digest("forecasting.baselines", str(model.family)),
             rows=key,
         ),
-        restart=_nothing_made(folder),
     )
+    info = runs.begin_run(folder, begun, restart=_nothing_made(folder))
     family, shape = baseline_of(model), (*data.competition.grid, len(data.competition.classes))
     out_of_fold = [RowStore.open(path / "oof") for path in members]
     maker = _Maker(family, data.train, shape, out_of_fold, {} if members else shared)

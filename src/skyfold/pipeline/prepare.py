@@ -12,8 +12,7 @@ from skyfold.data.duplicates import duplicate_groups
 from skyfold.data.images import Resizable
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.progress import Progress
-from skyfold.store.fold_files import load_folds, save_folds
-from skyfold.store.folds import Folds, folds_of_years, make_folds
+from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 

@@ -5,7 +5,7 @@ Composed here only, so that no step can forget a part. A part is a digest; it do
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from skyfold.errors import DamagedFile
@@ -44,30 +44,23 @@ class Fingerprint:
         >>> Fingerprint(data="a", fit="b").different(Fingerprint(data="c"))
         ['data']
         """
-        return [
-            name
-            for name in parts or PARTS
-            if None not in (getattr(self, name), getattr(other, name)) and getattr(self, name) != getattr(other, name)
-        ]
-
-    def unknown(self) -> list[str]:
-        """Parts that were not recorded."""
-        return [name for name in PARTS if getattr(self, name) is None]
+        known, theirs = self._known(), other._known()
+        return [name for name in parts or PARTS if name in known and theirs.get(name, known[name]) != known[name]]
 
     def of(self, *parts: str) -> Fingerprint:
         """These parts only."""
         return Fingerprint(**{name: getattr(self, name) for name in parts})
 
-    def with_parts(self, **parts: str) -> Fingerprint:
-        return replace(self, **parts)
-
     def digest(self) -> str:
         """One digest of all known parts."""
-        return digest(*(f"{name}={getattr(self, name)}" for name in PARTS if getattr(self, name) is not None))
+        return digest(*(f"{name}={value}" for name, value in self._known().items()))
 
     def to_json(self) -> dict[str, Any]:
-        known = {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
-        return {"version": VERSION, **known}
+        """The known parts and the version of the format."""
+        return {"version": VERSION, **self._known()}
+
+    def _known(self) -> dict[str, str]:
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Fingerprint:

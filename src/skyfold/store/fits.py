@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from skyfold.files import read_json, write_atomic, write_json
 from skyfold.store.fingerprint import Fingerprint
@@ -33,14 +34,6 @@ class FitSummary:
     fits: int
 
 
-def finished_fit(folder: Path, *, fold: int, seed: int, fingerprint: Fingerprint) -> FitResult | None:
-    """The result of a finished fit, no known part of whose fingerprint differs; None where it is still to be done.
-
-    A folder holds fits of one config only, so the parts `folds` suffice for a run that is stored.
-    """
-    return FitFiles(folder, fold, seed).result(fingerprint)
-
-
 def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
     """Of the finished fits in `folder` made with `folds`, all seeds of all folds; None where there is none."""
     losses, seconds, made_with = [], [], Fingerprint(folds=folds.hash())
@@ -67,39 +60,26 @@ class FitFiles:
         self.about = folder / f"{name}.json"
         self.checkpoint = folder / f"{name}.checkpoint.npz"
 
-    def unfinish(self) -> None:
-        """Remove weights of another fingerprint, which would pass for those of a result written now."""
-        self.weights.unlink(missing_ok=True)
+    def finish(self, save_weights: Callable[[Path], object], *, fingerprint: Fingerprint, **result: Any) -> FitResult:
+        """Write the result, then the weights, which mark the fit as finished, and remove the checkpoint.
 
-    def finish(
-        self,
-        save_weights: Callable[[Path], object],
-        *,
-        fingerprint: Fingerprint,
-        score: float,
-        best_epoch: int,
-        epochs: int,
-        seconds: float,
-    ) -> FitResult:
-        write_json(
-            self.about,
-            {
-                "fingerprint": fingerprint.to_json(),
-                "score": score,
-                "best_epoch": best_epoch,
-                "epochs": epochs,
-                "seconds": seconds,
-            },
-        )
+        save_weights: writes the weights to a path. result: fields of `FitResult` besides `weights`.
+        """
+        self.weights.unlink(missing_ok=True)  # those of another fingerprint would pass for this result's
+        write_json(self.about, {"fingerprint": fingerprint.to_json(), **result})
         write_atomic(self.weights, save_weights)
         self.checkpoint.unlink(missing_ok=True)
-        return FitResult(self.weights, score=score, best_epoch=best_epoch, epochs=epochs, seconds=seconds)
+        return FitResult(self.weights, **result)
 
     def result(self, fingerprint: Fingerprint) -> FitResult | None:
+        """The result of a finished fit, no known part of whose fingerprint differs; None where it is still to be done.
+
+        A folder holds fits of one config only, so the part `folds` suffices for a run that is stored.
+        """
         if not (self.weights.is_file() and self.about.is_file()):
             return None
         about = read_json(self.about)
         if Fingerprint.from_json(about.pop("fingerprint"), str(self.about)).different(fingerprint):
             return None
-        self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it took it away
+        self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it removed it
         return FitResult(self.weights, **about)

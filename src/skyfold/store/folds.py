@@ -1,4 +1,4 @@
-"""Which fold validates which sample: stratified by class and kept whole by group, or forward in time with a gap."""
+"""Cross-validation folds: stratified group k-fold, or years forward in time, and the folds.csv that holds them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from skyfold.errors import ConfigError, DataLayoutError, listing
-from skyfold.files import digest, write_text
+from skyfold.config.data import DataConfig
+from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, listing
+from skyfold.files import digest, read_json, write_json, write_text
 from skyfold.types import Split
+from skyfold.workspace import Workspace
 
 COLUMNS = ["id", "fold", "group"]
 TIME_COLUMNS = ["time", "trained_before"]
@@ -77,27 +79,6 @@ def make_folds(*, ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: in
     return Folds(ids=ids, fold=fold, groups=groups)
 
 
-def forward_in_time(*, ids: np.ndarray, times: np.ndarray, k: int, gap: np.timedelta64) -> Folds:
-    """k folds that follow each other in time, each fitted on the past alone.
-
-    The distinct times are cut into k + 1 stretches of equal count. The first is never validated (fold -1); stretch
-    f + 1 is fold f, fitted on all samples at least `gap` before it (strictly before it where the gap is 0).
-    Samples of one time are a group. ConfigError where there are not enough times, or the gap leaves nothing to fit on.
-    """
-    moments, moment_of = np.unique(times, return_inverse=True)
-    if len(moments) < k + 1:
-        raise ConfigError(f"{k} folds forward in time need {k + 1} different times, got {len(moments)}.")
-    stretch = np.arange(len(moments)) * (k + 1) // len(moments)
-    starts = moments[np.searchsorted(stretch, np.arange(1, k + 1))]
-    trained_before = starts - gap
-    if gap > np.timedelta64(0):
-        one_unit = np.ones((), dtype=(trained_before - starts).dtype)
-        trained_before = trained_before + one_unit  # "at least" counts the edge in
-    if not moments[0] < trained_before[0]:
-        raise ConfigError(f"a gap of {gap} leaves no sample to fit the first fold on. Lower the gap or the folds.")
-    return Folds(ids=ids, fold=stretch[moment_of] - 1, groups=moment_of, times=times, trained_before=trained_before)
-
-
 def folds_of_years(
     *, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64, years_per_fold: int = 1
 ) -> Folds:
@@ -121,16 +102,65 @@ def folds_of_years(
     return Folds(ids=ids, fold=fold, groups=moment_of, times=times, trained_before=np.array(trained_before))
 
 
+def save_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
+    """Write folds.csv of a data set, and beside it, as folds.json, the settings it was made with."""
+    path = workspace.folds(data.folder)
+    write_json(path.with_suffix(".json"), data.folds.model_dump(mode="json"))
+    write_folds(path, folds)
+
+
+def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
+    """Read folds.csv of a data set whose samples are `ids`, (n,) str.
+
+    DataLayoutError where the file lists other samples (the first one is named) or was made with other settings. A file
+    without folds.json, brought along from elsewhere, may have any settings.
+    """
+    path = workspace.folds(data.folder)
+    folds = read_folds(path)
+    remedy = (
+        f"or give this data set a name of its own (data.name); or delete {path.parent}: all in it was made with these "
+        "folds and has to be made again."
+    )
+    if difference := id_difference(folds.ids, ids, ("the file", "the data")):
+        raise DataLayoutError(f"{path}: {difference}. Bring the data back to what it was; {remedy}")
+    about, settings = path.with_suffix(".json"), data.folds.model_dump(mode="json")
+    made_with = read_json(about) if about.is_file() else settings
+    if not isinstance(made_with, dict):
+        raise DamagedFile(f"{about}: not what was written there. Delete it; folds.csv stays as it is.")
+    changed = [key for key, value in settings.items() if made_with.get(key) != value]
+    if changed:
+        before, now = (", ".join(f"{key} = {of.get(key)}" for key in changed) for of in (made_with, settings))
+        raise DataLayoutError(f"{path}: made with {before}; the config says {now}. Set it back; {remedy}")
+    return folds
+
+
+def id_difference(ids: np.ndarray, others: np.ndarray, names: tuple[str, str]) -> str:
+    """How two lists of ids differ, in words; '' where they are the same, in the same order.
+
+    ids (n,), others (m,) str; names: what to call the two.
+
+    >>> id_difference(np.array(["a", "b"]), np.array(["a", "c"]), ("unet", "folds.csv"))
+    "unet has 2 ids, folds.csv has 2; 'b' is not in folds.csv"
+    """
+    if np.array_equal(ids, others):
+        return ""
+    detail = "their order differs"
+    for found, known, name in ((others, ids, names[0]), (ids, others, names[1])):
+        if len(lacking := np.setdiff1d(found, known)):
+            detail = f"'{lacking[0]}' is not in {name}"
+    return f"{names[0]} has {len(ids)} ids, {names[1]} has {len(others)}; {detail}"
+
+
 def write_folds(path: Path, folds: Folds) -> None:
     """Write a CSV with the columns id, fold, group, and where time counts also time, trained_before."""
+    columns = [folds.ids, folds.fold, folds.groups]
+    if folds.times is not None and folds.trained_before is not None:
+        trained_before = folds.trained_before.astype(str)[folds.fold]
+        columns += [folds.times, np.where(folds.fold >= 0, trained_before, "")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS if folds.times is None else COLUMNS + TIME_COLUMNS)
-    for row, (name, fold, group) in enumerate(zip(folds.ids, folds.fold, folds.groups, strict=True)):
-        values = [name, fold, group]
-        if folds.times is not None and folds.trained_before is not None:
-            values += [folds.times[row], folds.trained_before[fold] if fold >= 0 else ""]
-        writer.writerow(values)
+    writer.writerow((COLUMNS + TIME_COLUMNS)[: len(columns)])
+    writer.writerows(zip(*columns, strict=True))
     write_text(path, text.getvalue())
 
 
@@ -154,28 +184,22 @@ def read_folds(path: Path) -> Folds:
     if problems := _problems(rows, len(header)):
         raise DataLayoutError(f"{path}: mend these rows. Otherwise: {REMEDY}\n{listing(problems)}")
     table = np.array(rows, dtype=str)
-    fold = table[:, 1].astype(np.int64)
+    folds = Folds(ids=table[:, 0], fold=table[:, 1].astype(np.int64), groups=table[:, 2])
     if len(header) == len(COLUMNS):
-        return Folds(ids=table[:, 0], fold=fold, groups=table[:, 2])
-    firsts = [np.flatnonzero(fold == f)[0] for f in range(int(fold.max()) + 1)]
-    return Folds(
-        ids=table[:, 0],
-        fold=fold,
-        groups=table[:, 2],
-        times=table[:, 3].astype("datetime64"),
-        trained_before=table[firsts, 4].astype("datetime64"),
-    )
+        return folds
+    firsts = [np.flatnonzero(folds.fold == f)[0] for f in range(folds.k)]
+    times, trained_before = table[:, 3].astype("datetime64"), table[firsts, 4].astype("datetime64")
+    return replace(folds, times=times, trained_before=trained_before)
 
 
 def _count_by_group(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Per group, in random order: samples in column 0, then samples with each label; and the group of each sample."""
-    names, first = np.unique(groups, return_index=True)
-    _, member_of = np.unique(groups, return_inverse=True)
-    by_first = np.argsort(first)  # not by name: the names of groups may depend on the order of rows
-    place = np.empty(len(names), dtype=np.int64)
-    place[by_first] = rng.permutation(len(names))
+    _, first, member_of = np.unique(groups, return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int64)
+    # By first appearance, not by name: the names of groups may depend on the order of rows.
+    place[np.argsort(first)] = rng.permutation(len(first))
     member_of = place[member_of]
-    counts = np.zeros((len(names), 1 + labels.shape[1]), dtype=np.int64)
+    counts = np.zeros((len(first), 1 + labels.shape[1]), dtype=np.int64)
     np.add.at(counts, member_of, np.column_stack([np.ones(len(labels), dtype=np.int64), labels]))
     return counts, member_of
 

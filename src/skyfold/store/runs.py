@@ -1,6 +1,6 @@
 """A run's folder `oof/<data name>/<run>/`: what made it, its out-of-fold rows and its test rows.
 
-    run.json    name, target, classes, unit, grid, config and its hash, hash of the folds, of pretrained weights, scores
+    run.json    a `RunInfo`: name, task, classes, unit, config, fingerprint and scores
     oof/        RowStore, a row a training sample, predicted by the models that did not see it
     test/       RowStore, a row a test sample, averaged over folds and seeds (absent where there is no test part)
 
@@ -10,7 +10,8 @@ Reading refuses what is missing, of another shape, or made with other folds, and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.folds import Folds
+from skyfold.store.folds import Folds, id_difference
 from skyfold.store.rows import RowStore
 from skyfold.types import JsonDict, Predictions
 
@@ -52,7 +53,7 @@ class RunInfo:
     unit: str
     config: JsonDict
     fingerprint: Fingerprint
-    scores: JsonDict
+    scores: JsonDict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,50 +66,38 @@ class StoredRun:
     test: Predictions | None
 
 
-def begin_run(
-    folder: Path,
-    *,
-    name: str,
-    kind: str,
-    task: str,
-    classes: tuple[str, ...],
-    unit: str,
-    config: JsonDict,
-    fingerprint: Fingerprint,
-    restart: bool = False,
-) -> RunInfo:
+def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False) -> RunInfo:
     """Write `run.json`, or resume the run that is there. A config that differs in prediction keys only, so that the
     parts `fit` agree, replaces the stored one; rows are then predicted again.
 
-    OofMismatch where another part differs, or where rows are there without the `run.json` that says what they are.
+    begun: the run as it would be begun now; restart: whatever is there, begin it anew. OofMismatch where another part
+    differs, or where rows are there without the `run.json` that records what they are.
     """
-    info = RunInfo(name, kind, task, classes, unit, config, fingerprint, {})
-    path = folder / "run.json"
-    if path.is_file() and not restart:
-        there = read_info(folder)
-        same_weights = there.fingerprint.fit is not None and there.fingerprint.fit == fingerprint.fit
-        if same_weights and there.fingerprint.different(fingerprint, "rows"):
-            there = replace(
-                there,
-                config=config,
-                fingerprint=there.fingerprint.with_parts(rows=str(fingerprint.rows)),
-                scores=_of_folds(there.scores),
-            )
-            _write_info(folder, there)
-        for part in there.fingerprint.different(fingerprint, *CHANGES):
-            what = CHANGES[part] + (_changed(there.config, config) if part in ("rows", "fit") else "")
-            remedy = f"start over with {RETRAIN} --restart" if kind == "run" else f"delete {folder}"
+    if restart or not (folder / "run.json").is_file():
+        if not restart and (folder / "oof" / "rows.json").is_file():
             raise OofMismatch(
-                f"{folder}: this {kind} was begun with {what}. Give the new one another name, or {remedy}."
+                f"{folder}: there are rows but no run.json, which records what they were made from. Restore it from a "
+                f"backup, or {_remake(folder)}."
             )
-        return there
-    if not restart and (folder / "oof" / "rows.json").is_file():
+        _write_info(folder, begun)
+        return begun
+    there = read_info(folder)
+    before, now = there.fingerprint, begun.fingerprint
+    if before.fit is not None and before.fit == now.fit and before.different(now, "rows"):
+        of_folds = {name: score for name, score in there.scores.items() if re.fullmatch(r"fold\d+", name)}
+        before = replace(before, rows=now.rows)
+        there = replace(there, config=begun.config, fingerprint=before, scores=of_folds)
+        _write_info(folder, there)
+    for part in before.different(now, *CHANGES):
+        old, new = dotted(there.config), dotted(begun.config)
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        keys = f" (changed: {', '.join(changed[:3])})" if changed and part in ("rows", "fit") else ""
+        remedy = f"start over with {RETRAIN} --restart" if begun.kind == "run" else f"delete {folder}"
         raise OofMismatch(
-            f"{folder}: there are rows but no run.json, which says what they were made from. Restore it from a backup, "
-            f"or {_remake(folder)}."
+            f"{folder}: this {begun.kind} was begun with {CHANGES[part]}{keys}. Give the new one another name, or "
+            f"{remedy}."
         )
-    _write_info(folder, info)
-    return info
+    return there
 
 
 def record_scores(folder: Path, scores: JsonDict) -> None:
@@ -127,9 +116,9 @@ def open_rows(
     dtype: str,
     checksum: str = "",
 ) -> RowStore:
-    """The rows of part "oof" or "test" of the run in `folder`, to write into; rows done before stay done.
+    """The rows of part "oof" or "test" of the run in `folder`, to write into; complete rows are kept.
 
-    content: digest of the images that are predicted; rows of other images are begun afresh.
+    checksum: of the images that are predicted; rows of other images are discarded.
     """
     fingerprint = f"{_of_rows(info)} {checksum}".strip()
     return RowStore.open_or_create(folder / part, ids=ids, shape=shape, dtype=dtype, fingerprint=fingerprint)
@@ -139,17 +128,13 @@ def read_info(folder: Path) -> RunInfo:
     path = folder / "run.json"
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: skyfold train CONFIG.")
+    kinds = {name.name: str for name in fields(RunInfo)} | {"classes": list, "config": dict, "scores": dict}
+    kinds["fingerprint"] = dict
     try:
         values: dict[str, Any] = read_json(path)
     except DamagedFile:
         raise DamagedFile(f"{path}: not complete JSON. Restore it from a backup, or {_remake(folder)}.") from None
-    kinds = {"classes": list, "config": dict, "scores": dict, "fingerprint": dict}
-    names = [field.name for field in fields(RunInfo)]
-    if (
-        not isinstance(values, dict)
-        or set(values) != set(names)
-        or not all(isinstance(values[name], kinds.get(name, str)) for name in names)
-    ):
+    if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
         raise DamagedFile(f"{path}: run.json is corrupt or was edited. Restore it from a backup, or {_remake(folder)}.")
     fingerprint = Fingerprint.from_json(values["fingerprint"], str(path))
     return RunInfo(**{**values, "classes": tuple(values["classes"]), "fingerprint": fingerprint})
@@ -167,25 +152,34 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
             "Its scores would be leaked; retrain it with --restart."
         )
     oof = _read_rows(folder / "oof", info)
-    if not np.array_equal(oof.ids, folds.ids):
-        raise OofMismatch(_id_difference(info.name, oof.ids, "folds.csv", folds.ids))
+    if difference := id_difference(oof.ids, folds.ids, (f"run '{info.name}'", "folds.csv")):
+        raise OofMismatch(f"{difference}. Retrain with the same folds.csv.")
     missing = np.flatnonzero((folds.fold >= 0) & ~oof.has_prediction)
-    if len(missing):
-        lacking = sorted(set(folds.fold[missing].tolist()))
-        raise OofMismatch(
-            f"run '{info.name}' has no out-of-fold prediction for {len(missing)} of {len(oof.ids)} ids, first "
-            f"'{oof.ids[missing[0]]}' (folds {lacking}). Go on with `skyfold train`, the same command resumes."
-        )
-    test = None
-    if (folder / "test" / "rows.json").is_file():
-        test = _read_rows(folder / "test", info)
-        if not test.has_prediction.all():
-            first = test.ids[~test.has_prediction][0]
-            raise OofMismatch(
-                f"run '{info.name}' has no test prediction for {(~test.has_prediction).sum()} of {len(test.ids)} ids, "
-                f"first '{first}'. Go on with `skyfold train`, the same command resumes."
-            )
+    _refuse_missing(info, "out-of-fold", oof, missing, f" (folds {sorted(set(folds.fold[missing].tolist()))})")
+    test = _read_rows(folder / "test", info) if (folder / "test" / "rows.json").is_file() else None
+    if test is not None:
+        _refuse_missing(info, "test", test, np.flatnonzero(~test.has_prediction))
     return StoredRun(folder, info, oof, test)
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one with dotted keys.
+
+    >>> dotted({"model": {"family": "unet", "options": {"filters": 8}}})
+    {'model.family': 'unet', 'model.options.filters': 8}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.ndarray, where: str = "") -> None:
+    if len(missing):
+        raise OofMismatch(
+            f"run '{info.name}' has no {part} prediction for {len(missing)} of {len(rows.ids)} ids, first "
+            f"'{rows.ids[missing[0]]}'{where}. Run the same `skyfold train` again to resume."
+        )
 
 
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
@@ -207,37 +201,3 @@ def _remake(folder: Path) -> str:
 def _write_info(folder: Path, info: RunInfo) -> None:
     values = {**vars(info), "classes": list(info.classes), "fingerprint": info.fingerprint.to_json()}
     write_json(folder / "run.json", values)
-
-
-def _changed(old: JsonDict, new: JsonDict) -> str:
-    """Up to three keys whose values differ, as text; '' where none does."""
-    keys = _differing(old, new, "")
-    return f" (changed: {', '.join(keys[:3])})" if keys else ""
-
-
-def _of_folds(scores: JsonDict) -> JsonDict:
-    """What training measured of its folds, without what was measured of the rows."""
-    return {name: score for name, score in scores.items() if re.fullmatch(r"fold\d+", name)}
-
-
-def _differing(old: JsonDict, new: JsonDict, prefix: str) -> list[str]:
-    keys = []
-    for key in sorted({*old, *new}):
-        one, other = old.get(key), new.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            keys += _differing(one, other, f"{prefix}{key}.")
-        elif one != other:
-            keys.append(f"{prefix}{key}")
-    return keys
-
-
-def _id_difference(name: str, ids: np.ndarray, other: str, wanted: np.ndarray) -> str:
-    lacking = sorted(set(wanted.tolist()) - set(ids.tolist()))
-    extra = sorted(set(ids.tolist()) - set(wanted.tolist()))
-    if lacking:
-        detail = f"first missing in '{name}': '{lacking[0]}'"
-    elif extra:
-        detail = f"first missing in '{other}': '{extra[0]}'"
-    else:
-        detail = "the same ids in another order"
-    return f"run '{name}' has {len(ids)} ids, {other} has {len(wanted)}; {detail}. Retrain with the same folds.csv."

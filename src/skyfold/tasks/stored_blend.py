@@ -16,7 +16,7 @@ from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
-from skyfold.store.runs import StoredRun, begin_run, open_rows, read_info, read_run
+from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_run
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
@@ -61,8 +61,7 @@ def store_blend(
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.fingerprint.digest()}" for run in runs]
     what = [config.combine, str(config.weights), *fitted]
-    info = begin_run(
-        folder,
+    begun = RunInfo(
         name=config.name,
         kind="blend",
         task=runs[0].info.task,
@@ -70,8 +69,8 @@ def store_blend(
         unit=runs[0].info.unit,
         config=config_json(config),
         fingerprint=Fingerprint(folds=dataset.folds.hash(), blend=digest(*what, *members)),
-        restart=True,
     )
+    info = begin_run(folder, begun, restart=True)
     parts = {"oof": [run.oof for run in runs], "test": [run.test for run in runs if run.test is not None]}
     for part, predictions in parts.items():
         if not predictions:

@@ -51,7 +51,7 @@ def fit_fold(
     start: gives the weights it begins with, once the network is begun afresh; None: those drawn by the seed. The score
     of the result is that of the weights it ends with.
     .csv and .png: the history; .json: the result; .weights.h5 last of all: where it is, the fit is finished (see
-    `finished_fit`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`, and less often
+    `FitFiles`). .checkpoint.npz: while it runs, after an epoch, at most every `checkpoint_seconds`, and less often
     where that would cost more than a twentieth of the time; 0: after each epoch. on_epoch: called with epoch (from 1)
     and score after each one that was validated, those before a stop too. ConfigError where the loss stops being a
     number.
@@ -138,7 +138,6 @@ def fit_fold(
         final_score = history[ended_with]["val_score"]
     else:
         _, final_score = _measured(network, *checked)
-    paths.unfinish()
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
     return paths.finish(

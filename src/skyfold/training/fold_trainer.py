@@ -12,7 +12,7 @@ import numpy as np
 from skyfold.data.augment import Augmenter
 from skyfold.errors import ConfigError
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitResult, finished_fit
+from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.training.bagging import bootstrapped
@@ -79,8 +79,7 @@ class FoldTrainer:
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         """The fits of a fold, one per seed; those that are not finished are trained now."""
         return [
-            finished_fit(self.folder, fold=fold, seed=seed, fingerprint=self.fingerprint)
-            or self._fit(folds, fold, seed)
+            FitFiles(self.folder, fold, seed).result(self.fingerprint) or self._fit(folds, fold, seed)
             for seed in self.config.training.seeds
         ]
 

@@ -18,7 +18,7 @@ import numpy as np
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.models import NetworkFamily, family_of
-from skyfold.store.fits import finished_fit
+from skyfold.store.fits import FitFiles
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.training.input_normalization import normalization_of
@@ -53,12 +53,8 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
             theirs = seed if seed in source.training.seeds else source.training.seeds[0]
-            found = finished_fit(
-                data_folders / data / init.run / "models",
-                fold=fold,
-                seed=theirs,
-                fingerprint=info.fingerprint.of("folds"),
-            )
+            files_of_fit = FitFiles(data_folders / data / init.run / "models", fold, theirs)
+            found = files_of_fit.result(info.fingerprint.of("folds"))
             if found is None:
                 raise ConfigError(f"{what} has not finished fold {fold} with seed {theirs}. Train it first.")
             files[fold, seed] = found.weights

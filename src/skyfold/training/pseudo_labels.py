@@ -20,7 +20,7 @@ from skyfold.data.batches import WholeRows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitResult, finished_fit
+from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
@@ -76,7 +76,7 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays
 def _finished(folder: Path, config: RunConfig, fingerprint: Fingerprint, fold: int) -> list[FitResult]:
     seeds = config.training.seeds
     models = folder / "models"
-    found = [finished_fit(models, fold=fold, seed=seed, fingerprint=fingerprint.of("folds")) for seed in seeds]
+    found = [FitFiles(models, fold, seed).result(fingerprint.of("folds")) for seed in seeds]
     finished = [fit for fit in found if fit is not None]
     if len(finished) < len(seeds):
         raise ConfigError(

@@ -17,7 +17,7 @@ from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import begin_run, open_rows, read_info, record_scores
+from skyfold.store.runs import RunInfo, begin_run, open_rows, read_info, record_scores
 from skyfold.training.fit_fold import CHECKPOINT_SECONDS
 from skyfold.training.fold_trainer import FoldTrainer, OnEpoch, Predictor, RuleBasedPredictor
 from skyfold.training.init_weights import InitWeights, find_init_weights
@@ -72,8 +72,7 @@ def run_folds(
         _refuse_loss(run_folder, folds, chosen)
         for part in ("models", "oof", "test", "pseudo_labels"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
-    info = begin_run(
-        run_folder,
+    begun = RunInfo(
         name=config.name,
         kind="run",
         task=config.task,
@@ -81,8 +80,8 @@ def run_folds(
         unit=objective.unit,
         config=config.stored(),
         fingerprint=fingerprint,
-        restart=restart,
     )
+    info = begin_run(run_folder, begun, restart=restart)
     if teacher is not None:
         assert isinstance(predictor, FoldTrainer)
         assert config.pseudo_labels is not None
