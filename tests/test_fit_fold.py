@@ -300,10 +300,9 @@ def test_the_mean_of_the_last_weights_is_what_is_stored_and_scored(tmp_path, mon
     for stored, *last in zip(network.weights(), *seen[1:], strict=True):
         np.testing.assert_allclose(stored, np.mean(last, axis=0), rtol=1e-6, atol=1e-7)
         assert not np.array_equal(stored, last[-1])
-    collected = MaskScore(MeanDice()).begin()
-    arrays = make_arrays()
-    collected.add(arrays.targets[16:], network.logits(arrays.inputs[16:] / np.float32(255)))
-    assert result.score == pytest.approx(collected.score(), abs=1e-9)
+    score, arrays = MaskScore(MeanDice()), make_arrays()
+    stats = score.stats(arrays.targets[16:], network.logits(arrays.inputs[16:] / np.float32(255)))
+    assert result.score == pytest.approx(score.score(stats), abs=1e-9)
     assert (result.best_epoch, result.epochs) == (4, 4)
 
 

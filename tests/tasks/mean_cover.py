@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from skyfold.data.batches import WholeRows
 from skyfold.data.cache import images_of_size
-from skyfold.errors import ConfigError
 from skyfold.tasks.task import Task
+from skyfold.training.losses.named import named_loss
 
 
 def mse(target, output):
@@ -28,9 +28,8 @@ class MeanCover(Task):
             raise ValueError("task: mean_cover reads images; set image: {size: [height, width]}")
 
     @classmethod
-    def check_loss(cls, config):
-        if config.loss.name not in cls.LOSSES:
-            raise ConfigError(f"loss.name: no loss '{config.loss.name}' for mean_cover. There are: mse.")
+    def make_loss(cls, config, classes=None):
+        return named_loss(config.loss.name, config.loss.options, cls.LOSSES, purpose=config.task)
 
     @property
     def target_planes(self):
@@ -39,9 +38,6 @@ class MeanCover(Task):
     @property
     def validation(self):
         return MeanError()
-
-    def loss(self):
-        return mse
 
     def row_shape(self):
         return (1,)
@@ -52,16 +48,13 @@ class MeanCover(Task):
     def labels(self, targets):
         return targets[:, 0, 0, :]
 
-    def arrays(self, samples, cache):
+    def arrays(self, samples, part, cache):
         size = tuple(self.config.image.size)
-        return {
-            part: NumberArrays(
-                loaded.ids,
-                images_of_size(loaded, size=size, folder=cache / part, fingerprint=part),
-                None if loaded.targets is None else [_plane(number, size) for number in loaded.targets],
-            )
-            for part, loaded in samples.items()
-        }
+        return NumberArrays(
+            samples.ids,
+            images_of_size(samples, size=size, folder=cache / part, fingerprint=part),
+            None if samples.targets is None else [_plane(number, size) for number in samples.targets],
+        )
 
 
 @dataclass(frozen=True)
@@ -86,18 +79,12 @@ def _plane(number, size):
 class MeanError:
     name: str = "mean absolute error"
     greater_is_better: bool = False
-    error: float = 0.0
-    count: int = 0
 
-    def begin(self):
-        return replace(self)
+    def stats(self, targets, outputs):
+        return np.abs(targets - outputs)
 
-    def add(self, targets, logits):
-        self.error += float(np.abs(targets - logits).sum())
-        self.count += len(targets)
-
-    def score(self):
-        return self.error / self.count
+    def score(self, stats):
+        return float(stats.mean())
 
 
 TASK = MeanCover

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,37 +10,44 @@ import numpy as np
 
 from skyfold.config.run import RunConfig
 from skyfold.data.batches import image_labels
-from skyfold.data.cache import training_arrays
 from skyfold.metrics.pr_curve import average_precision
 from skyfold.reports.leaderboard import Entry
 from skyfold.store.runs import RunInfo
-from skyfold.tasks.task import Task, refuse_keys
+from skyfold.tasks._image_task import ImageTask
+from skyfold.tasks.task import refuse_keys
 from skyfold.training.losses.named import Loss
 from skyfold.training.losses.segmentation import PRESENCE_LOSSES, make_presence_loss
-from skyfold.training.objective import RunArrays
-from skyfold.training.predict import sigmoid
-from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
 
-class Classification(Task):
+class Classification(ImageTask):
     """Image labels, derived from masks; rows are float32 (K,), the probability of each class."""
 
     LOSSES = PRESENCE_LOSSES
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        if config.image is None or config.frame_adapter is not None:
-            raise ValueError(
-                "task: classification reads images; set image: {size: [height, width]} and remove frame_adapter"
-            )
+        super().check(config)
         if config.activation == "softmax":
             raise ValueError("activation: softmax is not supported by task: classification; use sigmoid")
         refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop")
 
     @classmethod
-    def check_loss(cls, config: RunConfig) -> None:
-        make_presence_loss(config.loss.name, config.loss.options)
+    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
+        return make_presence_loss(config.loss.name, config.loss.options, classes=classes)
+
+    @property
+    def validation(self) -> MeanAveragePrecision:
+        return MeanAveragePrecision()
+
+    def labels(self, targets: np.ndarray) -> np.ndarray:
+        return image_labels(targets)
+
+    def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        return (len(self.classes),)
+
+    def row_shape(self) -> tuple[int, ...]:
+        return (len(self.classes),)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
@@ -48,69 +55,23 @@ class Classification(Task):
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
-        figure = info.scores.get("average_precision")
-        return [Entry(info.name, "classifier" if figure is None else f"classifier, AP {figure:.3f}")]
-
-    @property
-    def target_planes(self) -> int:
-        return len(self.classes) + 1
-
-    @property
-    def validation(self) -> AveragePrecision:
-        return AveragePrecision()
-
-    def loss(self) -> Loss:
-        return make_presence_loss(self.config.loss.name, self.config.loss.options, classes=len(self.classes))
-
-    def row_shape(self) -> tuple[int, ...]:
-        return (len(self.classes),)
-
-    def activate(self, outputs: np.ndarray) -> np.ndarray:
-        return sigmoid(outputs)
-
-    def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
-        return (len(self.classes),)
-
-    def labels(self, targets: np.ndarray) -> np.ndarray:
-        return image_labels(targets)
-
-    def arrays(self, samples: Mapping[str, Samples], cache: Path) -> dict[str, RunArrays]:
-        height, width = self.config.images.size
-        return {
-            part: training_arrays(
-                loaded,
-                size=(height, width),
-                folder=cache / f"{height}x{width}" / part,
-                fingerprint=part,
-                classes=self.config.classes,
-            )
-            for part, loaded in samples.items()
-        }
+        return [Entry(info.name, "classifier")]
 
 
 @dataclass(frozen=True)
-class AveragePrecision:
+class MeanAveragePrecision:
     """Mean of the average precision over classes; a class that no row, or every row, shows is left out."""
 
     name: str = "mean average precision"
     greater_is_better: bool = True
 
-    def begin(self) -> _CollectedLabels:
-        return _CollectedLabels()
+    def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """targets 0/1 and logits, both (B, K). Returns them stacked, (2, K) per row."""
+        return np.stack([targets, outputs], axis=1)
 
-
-class _CollectedLabels:
-    def __init__(self) -> None:
-        self._labels: list[np.ndarray] = []
-        self._logits: list[np.ndarray] = []
-
-    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
-        self._labels.append(targets)
-        self._logits.append(logits)
-
-    def score(self) -> float:
-        labels = np.concatenate(self._labels).astype(bool)
-        logits = np.concatenate(self._logits)
+    def score(self, stats: np.ndarray) -> float:
+        """stats (n, 2, K). Returns the score of the n rows; 0 where no class can be scored."""
+        labels, logits = stats[:, 0].astype(bool), stats[:, 1]
         scored = [
             average_precision(logits[:, k], labels[:, k])
             for k in range(labels.shape[1])

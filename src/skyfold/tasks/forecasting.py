@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,8 @@ class Forecasting(Task):
                 )
 
     @classmethod
-    def check_loss(cls, config: RunConfig) -> None:
-        make_forecast_loss(config.loss.name, config.loss.options)
-        assert config.frame_adapter is not None
-        adapter_of(config.frame_adapter)
+    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
+        return make_forecast_loss(config.loss.name, config.loss.options)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
@@ -82,23 +80,15 @@ class Forecasting(Task):
     def validation(self) -> AbsoluteError:
         return AbsoluteError()
 
-    def loss(self) -> Loss:
-        return make_forecast_loss(self.config.loss.name, self.config.loss.options)
-
     def row_shape(self) -> tuple[int, ...]:
         return *self.competition.grid, len(self.classes)
 
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return *input_shape[:2], len(self.classes)
 
-    def output_bytes(self, input_shape: tuple[int, int, int]) -> int:
-        height, width, bands = input_shape
-        return 4 * height * width * max(bands, len(self.classes))
-
-    def arrays(self, samples: Mapping[str, Samples], cache: Path) -> dict[str, RunArrays]:
+    def arrays(self, samples: Samples, part: str, cache: Path) -> ForecastArrays:
         assert self.config.frame_adapter is not None
-        adapter = adapter_of(self.config.frame_adapter)
-        return {part: forecast_arrays(loaded, adapter) for part, loaded in samples.items()}
+        return forecast_arrays(samples, adapter_of(self.config.frame_adapter))
 
     def trainable_rows(self, arrays: RunArrays, rows: np.ndarray, folds: Folds) -> np.ndarray:
         """In the order of time, those whose outcome teaches something; the last `max_train_size` of them."""
@@ -127,23 +117,18 @@ class AbsoluteError:
     name: str = "mean absolute error"
     greater_is_better: bool = False
 
-    def begin(self) -> _CollectedErrors:
-        return _CollectedErrors()
-
-
-class _CollectedErrors:
-    def __init__(self) -> None:
-        self._error = self._weight = 0.0
-
-    def add(self, targets: np.ndarray, logits: np.ndarray) -> None:
-        leads = logits.shape[-1]
+    def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """targets (B, h, w, 2 L), values and weights; outputs (B, h, w, L). Returns (1, 2): weighted error, weight."""
+        leads = outputs.shape[-1]
         weights = targets[..., leads:].astype(np.float64)
         counted = weights > 0
-        self._error += float((np.abs(targets[..., :leads] - logits)[counted] * weights[counted]).sum())
-        self._weight += float(weights.sum())
+        error = (np.abs(targets[..., :leads] - outputs)[counted] * weights[counted]).sum()
+        return np.array([[error, weights.sum()]])
 
-    def score(self) -> float:
-        return self._error / self._weight if self._weight else 0.0
+    def score(self, stats: np.ndarray) -> float:
+        """stats (batches, 2). Returns the mean; 0 where no cell counts."""
+        error, weight = stats.sum(axis=0).tolist()
+        return error / weight if weight else 0.0
 
 
 TASK = Forecasting

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skyfold.config.run import RunConfig
-from skyfold.data.dataset import Dataset, open_dataset
+from skyfold.data.class_subset import of_classes
+from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
+from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.folds import Folds
 from skyfold.tasks import build_task, task_class
@@ -27,25 +29,38 @@ class OpenRun:
 
 
 def check(config: RunConfig) -> None:
-    """Refuse, before any data are read, a family, option, loss or normalization that training would fail on."""
-    family = family_of(config.model)
+    """Check what training would fail on, before any data are read.
+
+    ConfigError on a family, frame adapter, loss, or an option of these that does not exist or cannot be used on this
+    machine, on a normalization that does not fit pretrained weights, and on a model family without training for what
+    such a family cannot predict.
+    """
+    family, task = family_of(config.model), task_class(config.task)
     family.require()
-    task_class(config.task).check_loss(config)
+    task.make_loss(config)
+    if config.frame_adapter is not None:
+        adapter_of(config.frame_adapter)
     normalization_of(config)
-    if config.image is not None and config.image.crop is not None and isinstance(family, RuleFamily):
+    if not isinstance(family, RuleFamily):
+        return
+    if not task.RULE_FAMILY:
+        raise ConfigError(
+            f"model.family: {config.model.family} predicts masks, task: {config.task} does not. Use another family, or "
+            "task: segmentation."
+        )
+    if config.images.crop is not None:
         raise ConfigError(
             f"image.crop: not supported by model.family {config.model.family} (nothing is trained). Remove it."
         )
 
 
-def open_run(
-    config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None, dataset: Dataset | None = None
-) -> OpenRun:
-    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache.
-
-    dataset: the data set of `config`, where it is open already.
-    """
-    opened = dataset or open_dataset(config.data, workspace, parts=parts)
-    task = build_task(config, opened.competition)
-    samples = {part: task.of_classes(loaded, opened.competition) for part, loaded in opened.samples.items()}
-    return OpenRun(task, task.arrays(samples, workspace.cache(config.data.folder)), opened.folds)
+def open_run(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> OpenRun:
+    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache."""
+    dataset = open_dataset(config.data, workspace, parts=parts)
+    known, cache = dataset.competition, workspace.cache(config.data.folder)
+    task = build_task(config, known)
+    arrays = {
+        part: task.arrays(of_classes(samples, known.classes, task.classes), part, cache)
+        for part, samples in dataset.samples.items()
+    }
+    return OpenRun(task, arrays, dataset.folds)

@@ -193,8 +193,7 @@ def _validated(
 def _measured(network: Network, arrays: Rows, rows: np.ndarray) -> tuple[float, float]:
     """Mean loss and score of the weights that the network has."""
     objective = network.objective
-    total = 0.0
-    collected = objective.validation.begin()
+    total, stats = 0.0, []
     for batch in prediction_batches(
         arrays,
         rows,
@@ -206,5 +205,5 @@ def _measured(network: Network, arrays: Rows, rows: np.ndarray) -> tuple[float, 
         logits = network.logits(batch.inputs)[: batch.count]
         targets = batch.targets[: batch.count]
         total += network.loss(targets, logits) * batch.count
-        collected.add(targets, logits)
-    return total / len(rows), collected.score()
+        stats.append(objective.validation.stats(targets, logits))
+    return total / len(rows), objective.validation.score(np.concatenate(stats))

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from skyfold.data.augment import Augmenter
+from skyfold.data.cache import TrainingArrays
+from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError
+from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.folds import Folds
@@ -19,6 +22,8 @@ from skyfold.training.bagging import bootstrapped
 from skyfold.training.fit_fold import fit_fold
 from skyfold.training.init_weights import InitWeights
 from skyfold.training.objective import FitArrays, Objective, RunArrays
+from skyfold.training.predict import write_predictions
+from skyfold.training.predict_scenes import write_scenes
 from skyfold.training.pseudo_labels import PseudoLabels
 from skyfold.types import Split
 
@@ -120,7 +125,10 @@ class FoldTrainer:
         if store.complete[rows].all():
             return
         members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
-        self.objective.predict(self.network, arrays, rows, store, members, label=label)
+        if isinstance(arrays, SceneArrays):
+            write_scenes(self.network, arrays, rows, store, members=members, label=label)
+        else:
+            write_predictions(self.network, arrays, rows, store, members=members, label=label)
 
 
 class RuleBasedPredictor:
@@ -144,5 +152,12 @@ class RuleBasedPredictor:
     def predict(
         self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
     ) -> None:
-        if not store.complete[rows].all():
-            self.objective.predict_rule_based(self.predict_images, arrays, rows, store, label=label)
+        if store.complete[rows].all():
+            return
+        assert isinstance(arrays, TrainingArrays)
+        with Progress(f"{label}: predicting", len(rows)) as progress:
+            for chunk in store.chunks(rows):
+                values = self.predict_images(np.stack([arrays.inputs[i] for i in chunk]))
+                store.write(chunk, self.objective.to_rows(values, arrays, chunk))
+                progress.advance(len(chunk))
+        store.flush()

@@ -40,7 +40,7 @@ class Network:
         self.objective, self.config = objective, config
         self.batch_size = config.training.batch_size
         self._input_shape, self._classes = input_shape, len(objective.classes)
-        self._loss = objective.loss()
+        self._loss = objective.make_loss(config, len(objective.classes))
         self.model = self._fresh_model(seed=0)
         expected = (None, *objective.output_shape(input_shape))
         if tuple(self.model.output_shape) != expected:

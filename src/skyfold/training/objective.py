@@ -1,18 +1,20 @@
-"""Protocols of what training asks of a task and of the arrays it trains on."""
+"""Base of what a network is trained for, and protocols of the arrays that it is trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from skyfold.competition import Competition
 from skyfold.config.run import RunConfig
 from skyfold.data.batches import Rows
+from skyfold.data.class_subset import with_classes
 from skyfold.store.folds import Folds
-from skyfold.store.rows import RowStore
+from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss
-from skyfold.training.predict import Forward, LoadWeights
 from skyfold.types import IntPair
 
 
@@ -44,14 +46,8 @@ class RunArrays(FitArrays, Protocol):
     def input_shape(self) -> tuple[int, int, int]: ...
 
 
-class CollectedScore(Protocol):
-    def add(self, targets: np.ndarray, logits: np.ndarray) -> None: ...
-
-    def score(self) -> float: ...
-
-
 class ValidationScore(Protocol):
-    """Score of logits against targets; `begin` starts a pass over the validation rows, batch by batch."""
+    """Score of validation outputs, from statistics that are collected batch by batch like those of a `types.Metric`."""
 
     @property
     def name(self) -> str: ...
@@ -59,84 +55,77 @@ class ValidationScore(Protocol):
     @property
     def greater_is_better(self) -> bool: ...
 
-    def begin(self) -> CollectedScore: ...
+    def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Statistics (n, ...) of one batch: targets as the loss reads them, outputs (B, ...) of the network."""
+        ...
+
+    def score(self, stats: np.ndarray) -> float:
+        """Score of the statistics of all batches, concatenated."""
+        ...
 
 
-class Objective(Protocol):
-    """What a network is trained for.
+class Objective(ABC):
+    """What a network is trained for: targets, loss, validation score, and how its outputs become stored rows.
 
-    classes        names of the K outputs: classes, or lead times
+    config         of the run
+    competition    with the classes (or lead times) that the run learns
     normalization  mode of `data.normalization`; None where the arrays are normalized already
-    target_planes  planes of a training target, which augmentation moves with the image
-    validation     score that epochs are compared by
+    dtype          of a stored prediction
     """
 
-    @property
-    def config(self) -> RunConfig: ...
+    dtype: ClassVar[str] = "float32"
 
-    @property
-    def classes(self) -> tuple[str, ...]: ...
+    def __init__(self, config: RunConfig, competition: Competition) -> None:
+        self.config, self.competition = config, with_classes(competition, config.classes)
+        self.normalization = normalization_of(config)
 
-    @property
-    def normalization(self) -> str | None: ...
-
-    @property
-    def target_planes(self) -> int: ...
-
-    @property
-    def validation(self) -> ValidationScore: ...
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def with_config(self, config: RunConfig, *, grid: IntPair) -> Objective:
+    def with_config(self, config: RunConfig, *, grid: IntPair) -> Self:
         """The same for another config, rows stored on `grid` (H, W)."""
-        ...
+        return type(self)(config, replace(self.competition, grid=grid))
 
-    def loss(self) -> Loss:
-        """loss(target, output) of a batch, in `keras.ops`."""
-        ...
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K outputs: classes, or lead times."""
+        return self.competition.classes
 
+    @property
+    @abstractmethod
+    def target_planes(self) -> int:
+        """Planes of a training target (H, W, planes), which augmentation moves with the image."""
+
+    @property
+    @abstractmethod
+    def validation(self) -> ValidationScore:
+        """Score that epochs are compared by."""
+
+    @classmethod
+    @abstractmethod
+    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
+        """loss(target, output) of a batch, in `keras.ops`. classes: number of outputs, where it is known.
+
+        ConfigError on a loss, or an option of it, that the task does not have.
+        """
+
+    @abstractmethod
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one stored prediction."""
+
+    @abstractmethod
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Shape of the network's output for one input (H, W, C)."""
-        ...
 
     def labels(self, targets: np.ndarray) -> np.ndarray:
         """Augmented targets (B, H, W, planes) as the loss reads them."""
-        ...
-
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one stored prediction."""
-        ...
+        return targets
 
     def trainable_rows(self, arrays: RunArrays, rows: np.ndarray, folds: Folds) -> np.ndarray:
         """Those of `rows` that a fit may learn from."""
-        ...
+        return rows
 
-    def predict(
-        self,
-        network: Forward,
-        arrays: RunArrays,
-        rows: np.ndarray,
-        store: RowStore,
-        members: Sequence[LoadWeights],
-        *,
-        label: str,
-    ) -> None:
-        """Write the mean prediction of `members` for `rows` into `store`; rows that are complete stay as they are."""
-        ...
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """Network outputs as what is averaged over members and test-time augmentations."""
+        return outputs
 
-    def predict_rule_based(
-        self,
-        predict: Callable[[np.ndarray], np.ndarray],
-        arrays: RunArrays,
-        rows: np.ndarray,
-        store: RowStore,
-        *,
-        label: str,
-    ) -> None:
-        """Write what a model family without training predicts; ConfigError where the task has no such family."""
-        ...
+    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+        """Averaged outputs (n, ...) of the samples `rows` as they are stored, (n, *row_shape)."""
+        return values

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
 from skyfold.training import tta
 from skyfold.types import IntPair
+
+if TYPE_CHECKING:
+    from skyfold.training.network import Network
+    from skyfold.training.objective import RunArrays
 
 LoadWeights = Callable[[], object]
 
@@ -35,12 +40,12 @@ def mean_predictions(
     members: Sequence[LoadWeights],
     normalization: str | None,
     flips: Sequence[str] = (),
-    meaning: Callable[[np.ndarray], np.ndarray] | None,
+    meaning: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """float32 (n, h, w, K), or (n, K) for presence: the mean over members and views, at the size the network sees.
 
     members: each puts its weights into `network`; flips: names of `tta.views`; meaning: of what the network says, which
-    is averaged (`sigmoid` for probabilities); None: as it is.
+    is averaged (`sigmoid` for probabilities).
     """
     views = tta.views(flips)
     total: np.ndarray | None = None
@@ -52,43 +57,40 @@ def mean_predictions(
                 logits = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
                 if total is None:
                     total = np.zeros((len(rows), *logits.shape[1:]), dtype=np.float32)
-                total[start : start + batch.count] += tta.undo(logits if meaning is None else meaning(logits), view)
+                total[start : start + batch.count] += tta.undo(meaning(logits), view)
             start += batch.count
     assert total is not None, "no members, or no rows"
     return total / np.float32(len(members) * len(views))
 
 
 def write_predictions(
-    network: Forward,
-    arrays: Rows,
+    network: Network,
+    arrays: RunArrays,
     rows: np.ndarray,
     store: RowStore,
     *,
     members: Sequence[LoadWeights],
-    normalization: str | None,
-    transforms: Sequence[str],
-    activation: Callable[[np.ndarray], np.ndarray] | None,
-    convert: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    row_bytes: int,
     label: str,
 ) -> None:
-    """Write the mean prediction of `members` for `rows` into `store`; chunks that are complete are left as they are.
+    """Write the mean prediction of `members` for `rows` into `store`, as the network's objective stores it.
 
-    convert: averaged outputs (n, ...) and their rows (n,) -> values to store; row_bytes: of one output.
+    Chunks of `rows` that are complete are left as they are.
     """
+    objective = network.objective
+    output_bytes = 4 * math.prod(objective.output_shape(arrays.input_shape))
     with Progress(f"{label}: predicting", len(rows)) as progress:
-        for chunk in chunks(rows, batch_size=network.batch_size, row_bytes=row_bytes):
+        for chunk in chunks(rows, batch_size=network.batch_size, row_bytes=output_bytes):
             if not store.complete[chunk].all():
                 values = mean_predictions(
                     network,
-                    arrays,
+                    cast(Rows, arrays),
                     chunk,
                     members=members,
-                    normalization=normalization,
-                    flips=transforms,
-                    meaning=activation,
+                    normalization=objective.normalization,
+                    flips=objective.config.tta,
+                    meaning=objective.activate,
                 )
-                store.write(chunk, convert(values, chunk))
+                store.write(chunk, objective.to_rows(values, arrays, chunk))
             progress.advance(len(chunk))
     store.flush()
 

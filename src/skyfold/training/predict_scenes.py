@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.config.inputs import CropConfig
 from skyfold.data.images import resize
 from skyfold.data.normalization import normalized
 from skyfold.data.scene_arrays import SceneArrays
@@ -19,23 +19,27 @@ from skyfold.training.predict import Forward, LoadWeights, on_grid, sigmoid
 from skyfold.training.tiles import Strip, Tiling, predict_scene, tile_count
 from skyfold.types import IntPair
 
+if TYPE_CHECKING:
+    from skyfold.training.network import Network
+
 
 def write_scenes(
-    network: Forward,
+    network: Network,
     arrays: SceneArrays,
     rows: np.ndarray,
     store: RowStore,
     *,
     members: Sequence[LoadWeights],
-    normalization: str,
-    flips: Sequence[str],
-    tiling: Tiling,
     label: str,
 ) -> None:
     """Write the mean prediction of `members` for the scenes `rows` into `store`, on its grid; scenes done before stay.
 
     Each scene is written as soon as it is predicted. Killed, the same call goes on with the next, to the same bytes.
     """
+    image, normalization = network.config.images, network.objective.normalization
+    assert image.crop is not None
+    assert normalization is not None
+    tiling = Tiling(image.size, round(image.crop.overlap * min(image.size)))
     missing = [int(row) for row in rows if not store.complete[row]]
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)
     with Progress(f"{label}: predicting", tiles * len(members), "tiles") as progress:
@@ -45,18 +49,13 @@ def write_scenes(
                 arrays.images[row],
                 members=members,
                 normalization=normalization,
-                flips=flips,
+                flips=network.config.tta,
                 tiling=tiling,
                 grid=(store.values.shape[1], store.values.shape[2]),
                 on_tile=progress.advance,
             )
             store.write(np.array([row]), on_grid(probabilities[np.newaxis], probabilities.shape[:2]))
     store.flush()
-
-
-def tiling_of(size: IntPair, crop: CropConfig) -> Tiling:
-    """The tiles that a config predicts by."""
-    return Tiling(size, round(crop.overlap * min(size)))
 
 
 def scene_probabilities(

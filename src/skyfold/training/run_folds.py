@@ -77,7 +77,7 @@ def run_folds(
         kind="run",
         task=config.task,
         classes=objective.classes,
-        unit=objective.unit,
+        unit=objective.competition.unit,
         config=config.stored(),
         fingerprint=fingerprint,
     )
