@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +15,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from skyfold.competition import Competition, Contest, Truth
+from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, refuse, spelled
 from skyfold.config.fields import Size, Strict, Text
 from skyfold.config.options import one_of
-from skyfold.data.images import THREADS, ImageFiles, check_images, image_paths, read_header
-from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
+from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
+from skyfold.data.masks import TRUTH_RESAMPLING, UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.metrics.segmentation import METRICS, named_metric
-from skyfold.progress import Progress
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.types import ArraySequence, IntPair, Samples
 
@@ -38,15 +37,15 @@ class Groups(Strict):
 class MaskFolder(Contest):
     """classes: {name: value}; a value is a grey value 0..255, a colour '#rrggbb', or a list of them.
 
-    images, masks, test_images  names of folders in `folder`; without test_images there is no part "test"
-    background, ignore_value    values of no class; values of pixels that count in no loss and no score
-    metric                      a name in skyfold.metrics.segmentation.METRICS
-    grid                        (H, W) of predictions and scores; without it the size that all images share
+    background    values of no class
+    ignore_value  values of pixels that count in no loss and no score
+    metric        a name in `skyfold.metrics.segmentation.METRICS`
+    group         images of one group never fall into different folds
+    grid          (H, W) of predictions and scores; by default the size that all images share
+    test_images   name of the folder of images to predict; without it there is no part "test"
     """
 
     classes: Any
-    images: Text = "images"
-    masks: Text = "masks"
     background: Any = 0
     ignore_value: Any = None
     metric: Annotated[str, one_of(METRICS)] = "mean_dice"
@@ -62,23 +61,11 @@ class MaskFolder(Contest):
     def build(self, folder: Path | None) -> Competition:
         if self.grid is None and folder is None:
             raise ConfigError("data.options.grid: set it, or name the folder of the images, whose size is taken then.")
-        size = self.grid or _common_size(Path(str(folder)) / self.images)
-        files = Layout(self.images, self.masks, self.test_images, self._table, size, self.group)
-        return Competition(
-            name="mask_folder",
-            task="segmentation",
-            classes=tuple(self._table.classes),
-            grid=size,
-            unit="probability",
-            metric=named_metric(self.metric),
-            submission=files.submission,
-            load=files.load,
-            check=files.check,
-            read_truth=files.read_truth,
-            read_pred=files.read_pred,
-            sample_table=lambda folder: None,
-            parts=("train",) if self.test_images is None else ("train", "test"),
-        )
+        size = self.grid or _common_size(Path(str(folder)) / "images")
+        submission = RleTable(tuple(self._table.classes), size, key_column="id_class")
+        files = ImagesAndMasks(submission, self._table, test_images=self.test_images, group=self.group)
+        parts = ("train",) if self.test_images is None else ("train", "test")
+        return files.competition("mask_folder", named_metric(self.metric), parts=parts)
 
 
 PLUGIN = MaskFolder
@@ -97,117 +84,120 @@ def _common_size(folder: Path) -> IntPair:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where images, masks and groups lie in the folder, and what masks mean."""
+class ImagesAndMasks(SegmentationFiles):
+    """Folders of images and of masks with the same names.
 
-    images: str
-    masks: str
-    test_images: str | None
+    table        what the values of masks mean
+    folders      pairs of an image and a mask folder, whose samples are trained on
+    test_images  the folder of images to predict; None: there are none
+    group        the table of groups; None: every image its own
+    resampling   how masks are brought to the grid, as in `MaskFiles`
+    """
+
     table: ClassTable
-    grid: IntPair
-    group: Groups | None
-
-    @property
-    def submission(self) -> RleTable:
-        return RleTable(tuple(self.table.classes), self.grid, key_column="id_class", rle_column="EncodedPixels")
+    folders: tuple[tuple[str, str], ...] = (("images", "masks"),)
+    test_images: str | None = None
+    group: Groups | None = None
+    resampling: int = TRUTH_RESAMPLING
 
     def load(self, folder: Path, part: str) -> Samples:
-        """Looks at names and headers, not at pixels."""
-        if part not in ("train", "test"):
-            raise ConfigError(f"part '{part}': there are train and test.")
         if part == "test":
-            if self.test_images is None:
-                raise DataLayoutError(f"{folder}: no test part. Name its folder in data.options.test_images.")
-            paths = image_paths(folder / self.test_images)
+            paths = self._test_paths(folder)
             return Samples(ids=_stems(paths), inputs=ImageFiles(paths))
-        images, masks = image_paths(folder / self.images), image_paths(folder / self.masks)
-        problems = _unpaired(images, masks) or _unequal(images, masks)
-        if problems:
-            raise DataLayoutError(f"{folder}: images and masks do not fit together\n{listing(problems)}")
+        images, masks, problems = self._train_paths(folder)
+        refuse(folder, problems)
         ids = _stems(images)
-        targets = MaskFiles(masks, self.table, self.grid)
-        return Samples(
-            ids=ids,
-            inputs=ImageFiles(images),
-            targets=targets,
-            valid=DefinedPixels(targets) if self.table.ignore_value else None,
-            groups=None if self.group is None else _groups(folder / self.group.file, self.group, ids),
-        )
+        groups = None if self.group is None else _groups(folder / self.group.file, self.group, ids)
+        return Samples(ids=ids, inputs=ImageFiles(images), groups=groups, **self._targets(masks))
+
+    def _test_paths(self, folder: Path) -> list[Path]:
+        if self.test_images is None:
+            raise DataLayoutError(f"{folder}: no test part. Name its folder in data.options.test_images.")
+        return image_paths(folder / self.test_images)
+
+    def _train_paths(self, folder: Path) -> tuple[list[Path], list[Path], list[str]]:
+        """Images, their masks in the same order, and what is wrong with them."""
+        images: list[Path] = []
+        masks: list[Path] = []
+        problems: list[str] = []
+        for image_folder, mask_folder in self.folders:
+            try:
+                some, theirs = image_paths(folder / image_folder), image_paths(folder / mask_folder)
+                problems += _unpaired(some, theirs) or _unequal(some, theirs)
+            except DataLayoutError as error:
+                problems.append(str(error))
+                continue
+            images, masks = images + some, masks + theirs
+        counts = Counter(path.stem for path in images)
+        problems += [f"id '{name}' is in {count} folders; rename it" for name, count in counts.items() if count > 1]
+        return images, masks, problems
+
+    def _targets(self, masks: Sequence[Path]) -> dict[str, Any]:
+        """Arguments `targets` and `valid` of `Samples` and `Truth`."""
+        targets = MaskFiles(masks, self.table, self.submission.shape, self.resampling)
+        return {"targets": targets, "valid": DefinedPixels(targets) if self.table.ignore_value else None}
 
     def check(self, folder: Path) -> str:
-        samples = self.load(folder, "train")
-        assert isinstance(samples.inputs, ImageFiles)
-        assert isinstance(samples.targets, MaskFiles)
-        problems = list(check_images(samples.inputs.paths).values())
+        images, masks, problems = self._train_paths(folder)
+        tests: list[Path] = []
         if self.test_images is not None:
-            problems += check_images(image_paths(folder / self.test_images), label="checking test images").values()
-        shares, found = self._shares(samples.targets.paths)
-        problems += found
-        if problems:
-            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-            raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
-        defined = 1 - shares[:, -1]
-        covers = [
-            f"{name} {share.sum() / max(defined.sum(), 1e-9):.1%} of the pixels, empty {(share == 0).mean():.0%}"
-            for name, share in zip(self.table.classes, shares.T, strict=False)
-        ]
-        parts = [f"{len(samples)} images with masks, grid {self.grid[0]}x{self.grid[1]}", *covers]
+            try:
+                tests = self._test_paths(folder)
+            except DataLayoutError as error:
+                problems.append(str(error))
+        problems += check_images([*images, *tests]).values()
+        covers, broken = read_each("checking masks", self._fractions, masks)
+        refuse(folder, problems + broken)
+        samples = self.load(folder, "train")
+        fractions = np.array(list(covers.values()))
+        defined = 1 - fractions[:, -1]
+        parts = [f"{len(samples)} images with masks, grid {spelled(self.submission.shape)}"]
+        for name, cover in zip(self.table.classes, fractions.T, strict=False):
+            pixels = cover.sum() / max(defined.sum(), 1e-9)
+            parts.append(f"{name} {pixels:.1%} of the pixels, empty {(cover == 0).mean():.0%}")
         if self.table.ignore_value:
             parts.append(f"undefined {1 - defined.mean():.1%}")
         if samples.groups is not None:
             parts.append(f"{len(np.unique(samples.groups))} groups")
         if self.test_images is not None:
-            parts.append(f"{len(self.load(folder, 'test'))} test images")
+            parts.append(f"{len(tests)} test images")
         return "; ".join(parts)
+
+    def _fractions(self, mask: Path) -> np.ndarray:
+        """Fractions of the pixels of each class, and of ignored ones, float64 (K + 1,)."""
+        meaning = self.table.read(mask)
+        counted = [*range(len(self.table.classes)), UNDEFINED]
+        return np.bincount(meaning.ravel(), minlength=256)[counted] / meaning.size
 
     def read_truth(self, path: Path) -> Truth:
         """A folder of masks, of any size, or a table on the grid."""
         if not path.is_dir():
-            ids, masks = self.submission.read_masks(path)
-            return Truth(ids=ids, targets=masks)
+            return super().read_truth(path)
         paths = image_paths(path)
-        targets = MaskFiles(paths, self.table, self.grid)
-        valid = DefinedPixels(targets) if self.table.ignore_value else None
-        return Truth(ids=_stems(paths), targets=targets, valid=valid)
+        return Truth(ids=_stems(paths), **self._targets(paths))
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
-        """A folder of masks on the grid, or a table. Masks of one class may also be plain 0 and 255.
+        """A folder of masks, or a table. Masks of one class may also be plain 0 and 255.
 
-        A prediction cannot be undefined: such values count as no class. Masks of other ids are left aside.
+        A prediction cannot be undefined: such values count as no class. Masks of other ids are ignored.
+        InvalidSubmission lists masks that are missing or of another size than `_predicted_size`.
         """
         if not path.is_dir():
-            return self.submission.read_masks(path, ids)[1]
+            return super().read_pred(path, ids)
         by_id = {file.stem: file for file in image_paths(path)}
         problems = [f"no mask for '{name}'" for name in ids if name not in by_id]
-        for name in ids:
-            if name in by_id and (size := read_header(by_id[name]).size) != self.grid:
-                expected = f"{self.grid[0]}x{self.grid[1]}"
-                problems.append(f"{by_id[name].name}: {size[0]}x{size[1]} pixels, expected {expected}, the grid")
+        for name in sorted(set(ids.tolist()) & set(by_id)):
+            size, expected = read_header(by_id[name]).size, self._predicted_size(name)
+            if expected and size != expected:
+                problems.append(f"{by_id[name].name}: {spelled(size)} pixels, expected {spelled(expected)}")
         if problems:
             raise InvalidSubmission(f"{path}: masks are missing or unfit\n{listing(problems)}")
-        return MaskFiles([by_id[name] for name in ids], _answering(self.table), self.grid)
+        masks = [by_id[name] for name in ids]
+        return MaskFiles(masks, _of_predictions(self.table), self.submission.shape, self.resampling)
 
-    def _shares(self, masks: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
-        """The share of each class, and of undefined pixels, in each mask, float64 (n, K + 1); and broken masks."""
-
-        def count(path: Path) -> np.ndarray | str:
-            try:
-                meaning = self.table.read(path)
-            except DataLayoutError as error:
-                return str(error)
-            wanted = [*range(len(self.table.classes)), UNDEFINED]
-            return np.bincount(meaning.ravel(), minlength=256)[wanted] / meaning.size
-
-        shares: list[np.ndarray] = []
-        problems: list[str] = []
-        with Progress("checking masks", len(masks)) as progress, ThreadPoolExecutor(THREADS) as pool:
-            for outcome in pool.map(count, masks):
-                progress.advance()
-                if isinstance(outcome, str):
-                    problems.append(outcome)
-                else:
-                    shares.append(outcome)
-        return np.array(shares).reshape(-1, len(self.table.classes) + 1), problems
+    def _predicted_size(self, name: str) -> IntPair | None:
+        """(H, W) of a predicted mask of the image `name`; None: any."""
+        return self.submission.shape
 
 
 def _stems(paths: Sequence[Path]) -> np.ndarray:
@@ -237,30 +227,26 @@ def _unequal(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
 
 
 def _groups(path: Path, group: Groups, ids: np.ndarray) -> np.ndarray:
+    """Group of each of `ids` in the table at `path`; DataLayoutError where an id has none or several."""
     try:
         table = read_table(path, (group.id, group.column))
     except InvalidSubmission as error:
         raise DataLayoutError(str(error)) from None
-    keys = table[group.id].tolist()
-    listed = Counter(keys)
-    group_of = dict(zip(keys, table[group.column].tolist(), strict=True))
-    problems = [
-        f"id '{name}' is listed {listed[name]} times; keep one row" for name in ids.tolist() if listed[name] > 1
-    ]
-    problems += [f"no group for image '{name}'" for name in ids.tolist() if not group_of.get(name)]
+    rows = Counter(table[group.id])
+    group_of = dict(zip(table[group.id], table[group.column], strict=True))
+    problems = [f"id '{name}' is listed {rows[name]} times; keep one row" for name in ids if rows[name] > 1]
+    problems += [f"no group for image '{name}'" for name in ids if not group_of.get(name)]
     if problems:
         raise DataLayoutError(f"{path}: every image needs one group\n{listing(problems)}")
-    return np.array([group_of[name] for name in ids.tolist()])
+    return np.array([group_of[name] for name in ids])
 
 
-def _answering(table: ClassTable) -> ClassTable:
-    """How predicted masks are read: undefined is no class, and with one class alone 0 and 255 are understood."""
-    codes = {code for values in table.classes.values() for code in values}
-    nothing = {*table.background, *table.ignore_value}
-    classes = dict(table.classes)
+def _of_predictions(table: ClassTable) -> ClassTable:
+    """How predicted masks are read: ignored values are no class, and with a single class 0 and 255 are understood."""
+    classes, nothing = dict(table.classes), {*table.background, *table.ignore_value}
     if len(classes) == 1:
-        white, name = 0xFFFFFF if table.colours else 255, next(iter(classes))
-        nothing |= {0} - codes
-        if white not in nothing:
-            classes[name] = tuple({*classes[name], white})
+        [(name, codes)] = classes.items()
+        white = 0xFFFFFF if table.colours else 255
+        nothing |= {0} - set(codes)
+        classes[name] = tuple({*codes, white} - nothing)
     return replace(table, classes=classes, background=tuple(sorted(nothing)), ignore_value=())

@@ -7,70 +7,53 @@ large one seen from further away. Shadows are those of thick cloud, moved away f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from skyfold.data.images import THREADS
+from skyfold.competitions._sample_files import as_image, write_image
+from skyfold.competitions._segmentation_files import in_threads
 from skyfold.data.sample_folder import whole_numbers, write_whole
-from skyfold.errors import DataLayoutError
-from skyfold.progress import Progress
 from skyfold.types import IntPair
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
-OFFICIAL_SIDE = 6015
 VARYING_SIDE = (0.86, 0.99)  # of the fixed one
 WATER, SOIL, WOOD = (22.0, 48.0, 74.0), (142.0, 122.0, 92.0), (58.0, 82.0, 46.0)
 CLOUD = (238.0, 241.0, 246.0)
 CLEAR_SCENES = 0.15
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """train, validation, test: numbers of scenes; side: the fixed one, in pixels, 6015 in the official data; seed:
-    another seed makes other scenes."""
-
-    train: int = 24
-    validation: int = 4
-    test: int = 4
-    side: int = 384
-    seed: int = 0
-
-
+DEFAULTS = {"train": 24, "validation": 4, "test": 4, "side": 384, "seed": 0}
 LEAST = {"train": 1, "validation": 1, "test": 1, "side": 32, "seed": 0}
 
 
 def write_sample(folder: Path, *, colours: Mapping[str, tuple[int, int, int]], **settings: int) -> None:
     """Write `images/<split>/*.png` and, in the `colours` (RGB) of CLASSES, `labels/<split>/*.png`.
 
-    settings: those of `SampleSettings`. As `sample_folder.write_whole`, so that a killed one leaves nothing.
+    settings, see DEFAULTS: numbers of scenes by split; side, the fixed one, in pixels, 6015 in the official data; seed.
+    Errors and interruptions as `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    wanted = SampleSettings(**whole_numbers(settings, LEAST))
+    chosen = DEFAULTS | whole_numbers(settings, LEAST)
     palette = np.array([colours[name] for name in CLASSES], dtype=np.uint8)
-    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted, palette=palette))
+    write_whole(folder, chosen, partial(_write_files, palette=palette, **chosen))
 
 
-def _write_files(folder: Path, settings: SampleSettings, palette: np.ndarray) -> None:
-    splits = ["train"] * settings.train + ["validation"] * settings.validation + ["test"] * settings.test
+def _write_files(folder: Path, /, palette: np.ndarray, side: int, seed: int, **counts: int) -> None:
+    splits = [split for split, count in counts.items() for _ in range(count)]
     for kind in ("images", "labels"):
-        for split in set(splits):
+        for split in counts:
             (folder / kind / split).mkdir(parents=True)
 
     def write_scene(index: int) -> None:
-        rng = np.random.default_rng([settings.seed, index])
-        image, classes = scene(rng, _size(rng, settings.side))
+        rng = np.random.default_rng([seed, index])
+        image, classes = scene(rng, _size(rng, side))
         name = f"{splits[index]}/scene_{index:04d}.png"
-        for path, colours in ((folder / "images" / name, image), (folder / "labels" / name, palette[classes])):
-            if not cv2.imwrite(str(path), colours[..., ::-1]):
-                raise DataLayoutError(f"{path}: cannot be written. Is the disk full?")
+        write_image(folder / "images" / name, image)
+        write_image(folder / "labels" / name, palette[classes])
 
-    with Progress("writing the sample", len(splits), "scenes") as progress, ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(write_scene, range(len(splits))):
-            progress.advance()
+    list(in_threads("writing the sample", write_scene, range(len(splits)), "scenes"))
 
 
 def _size(rng: np.random.Generator, side: int) -> IntPair:
@@ -94,7 +77,7 @@ def scene(rng: np.random.Generator, size: IntPair) -> tuple[np.ndarray, np.ndarr
     classes = np.zeros(size, dtype=np.uint8)
     for place, cover in ((3, shadow), (2, thin), (1, thick)):  # what lies above is what is seen
         classes[cover > 0.5] = place
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8), classes
+    return as_image(image), classes
 
 
 def _surface(rng: np.random.Generator, size: IntPair) -> np.ndarray:

@@ -6,21 +6,16 @@ patches of water, which radar then sees as bright as ice. So neither image alone
 
 from __future__ import annotations
 
-import csv
-import io
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from skyfold.data.images import THREADS
+from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
+from skyfold.competitions._segmentation_files import in_threads
+from skyfold.competitions.leeds_sea_ice.vis_sar import submission_table
 from skyfold.data.sample_folder import whole_numbers, write_whole
-from skyfold.errors import DataLayoutError
-from skyfold.progress import Progress
-from skyfold.rle.codec import encode
 
 SAR_STEP = 3  # sides of the radar image over those of the visible one
 LOOKS = 4  # of the radar: more looks, less speckle
@@ -29,64 +24,39 @@ ICE = np.array([206.0, 214.0, 222.0])
 CLOUD = np.array([212.0, 214.0, 218.0])
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """train, test: numbers of samples; side: of visible images, in pixels; seed: another seed makes other scenes."""
-
-    train: int = 96
-    test: int = 32
-    seed: int = 0
-    side: int = 96
-
-
+DEFAULTS = {"train": 96, "test": 32, "seed": 0, "side": 96}
 LEAST = {"train": 1, "test": 1, "seed": 0, "side": 32}
 
 
 def write_sample(folder: Path, **settings: int) -> None:
     """Write train, test, sample_submission.csv (no ice anywhere), and test_truth.csv, the masks of test.
 
-    settings: those of `SampleSettings`. A folder that holds the same sample is left as it is; DataLayoutError where it
-    holds anything else. Killed half-way, it leaves nothing at `folder`.
+    settings, see DEFAULTS: numbers of samples; side of visible images in pixels; seed. Errors and interruptions as
+    `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    wanted = SampleSettings(**whole_numbers(settings, LEAST))
-    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted))
+    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    write_whole(folder, chosen, partial(_write_files, **chosen))
 
 
-def _write_files(folder: Path, settings: SampleSettings) -> None:
-    count = settings.train + settings.test
-    numbers = np.random.default_rng(settings.seed).choice(100_000, size=count, replace=False)
-    parts = ["train"] * settings.train + ["test"] * settings.test
-    names = [f"ice_{number:05d}" for number in (*sorted(numbers[: settings.train]), *sorted(numbers[settings.train :]))]
+def _write_files(folder: Path, /, train: int, test: int, seed: int, side: int) -> None:
+    names = sample_names(seed, train, test, 100_000, "ice_{:05d}")
     for part in ("train", "test"):
         (folder / part).mkdir()
 
-    def write_scene(index: int) -> str:
-        vis, sar, mask = scene(np.random.default_rng([settings.seed, index]), settings.side)
-        images = {"vis": vis[..., ::-1], "sar": sar}
-        if parts[index] == "train":
+    def write_scene(index: int) -> np.ndarray:
+        vis, sar, mask = scene(np.random.default_rng([seed, index]), side)
+        images = {"vis": vis, "sar": sar}
+        if index < train:
             images["ref"] = mask.astype(np.uint8) * 255
         for kind, image in images.items():
-            path = folder / parts[index] / f"{names[index]}_{kind}.tiff"
-            if not cv2.imwrite(str(path), image):
-                raise DataLayoutError(f"{path}: cannot be written. Is the disk full?")
-        return encode(mask)
+            write_image(folder / ("train" if index < train else "test") / f"{names[index]}_{kind}.tiff", image)
+        return mask[..., np.newaxis]
 
-    with Progress("writing the sample", count, "samples") as progress, ThreadPoolExecutor(THREADS) as pool:
-        texts = []
-        for text in pool.map(write_scene, range(count)):
-            texts.append(text)
-            progress.advance()
-    test = slice(settings.train, None)
-    _write_csv(folder / "test_truth.csv", list(zip(names[test], texts[test], strict=True)))
-    _write_csv(folder / "sample_submission.csv", [(name, "") for name in names[test]])
-
-
-def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "rle"))
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    masks = list(in_threads("writing the sample", write_scene, range(train + test), "samples"))
+    table = submission_table((side, side))
+    truth = table.encode(np.array(names[train:]), masks[train:])
+    table.write(folder / "test_truth.csv", truth)
+    table.write(folder / "sample_submission.csv", truth.assign(**{table.rle_column: ""}))
 
 
 def scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,7 +90,7 @@ def _seen_by_light(rng: np.random.Generator, ice: np.ndarray) -> np.ndarray:
     cloud = np.clip(0.9 * _clouds(rng, side, cells=4) + rng.uniform(-1.6, 0.6), 0.0, 0.97)[..., np.newaxis]
     image = (ground * (1 - cloud) + CLOUD * cloud) * rng.uniform(0.6, 1.05)
     image += rng.normal(0, rng.uniform(2, 6), (side, side, 1))
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return as_image(image)
 
 
 def _seen_by_radar(rng: np.random.Generator, ice: np.ndarray) -> np.ndarray:
@@ -130,10 +100,9 @@ def _seen_by_radar(rng: np.random.Generator, ice: np.ndarray) -> np.ndarray:
     rough = 118 + 22 * _clouds(rng, side, cells=24)
     power = ice * rough + (1 - ice) * (26 + 95 * wind)
     speckle = rng.gamma(LOOKS, 1 / LOOKS, (side, side))
-    return np.clip(np.rint(power * speckle), 0, 255).astype(np.uint8)
+    return as_image(power * speckle)
 
 
 def _clouds(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     """Smooth noise of mean 0 and deviation about 1, float32 (side, side), with `cells` swells along a side."""
-    coarse = rng.standard_normal((cells + 2, cells + 2)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))
+    return smooth_noise(rng, (cells + 2, cells + 2), (side, side))

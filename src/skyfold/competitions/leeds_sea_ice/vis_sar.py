@@ -1,4 +1,4 @@
-"""How files of visible light, radar and masks are put together by name, and become images of four bands."""
+"""Pairs of visible and radar images: found by file name, read as images of four bands."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.images import TIFF_SUFFIXES, files_stamp, resize
-from skyfold.data.tiff import as_bytes, read_tiff
+from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
+from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair
 
 KINDS = ("vis", "sar", "ref")  # <id>_<kind>.tiff: visible light, radar, mask
 BANDS = {"vis": 3, "sar": 1}
 
-Range = tuple[float, float]
+
+def submission_table(grid: IntPair) -> RleTable:
+    """The submission: columns id and rle, one row per sample, masks of ice on `grid` (H, W)."""
+    return RleTable(("ice",), grid, key_column="id", rle_column="rle", bare_ids=True)
 
 
 @dataclass(frozen=True)
 class VisAndSar:
     """Pairs of images as an ArraySequence: `pairs[i]` is uint8 (H, W, 4) on `grid`: red, green, blue, radar.
 
-    ranges: by kind, as for `read_band_image`. Reading raises DataLayoutError naming the file.
+    Reading raises DataLayoutError as `read_band_image`.
     """
 
     vis: Sequence[Path]
     sar: Sequence[Path]
     grid: IntPair
-    ranges: dict[str, Range | None]
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -46,40 +49,31 @@ class VisAndSar:
     def resized(self, index: int, size: IntPair) -> np.ndarray:
         """All bands at `size` (H, W), each image brought there in one step: by area averages where it shrinks, else
         bilinearly. So radar of three times the size keeps what a detour over the smaller image would lose."""
-        vis = read_band_image(self.vis[index], "vis", self.ranges["vis"])
-        sar = read_band_image(self.sar[index], "sar", self.ranges["sar"])
-        return np.concatenate([resize(vis, size), resize(sar, size)], axis=-1)
+        images = read_band_image(self.vis[index], "vis"), read_band_image(self.sar[index], "sar")
+        return np.concatenate([resize(image, size) for image in images], axis=-1)
 
     def fingerprint(self) -> str:
-        """Changes when a file is replaced, added or renamed, or numbers become bytes in another way."""
-        return digest(files_stamp(self.vis), files_stamp(self.sar), repr((self.grid, self.ranges)))
+        """Changes when a file is replaced, added or renamed, or the grid changes."""
+        return digest(files_stamp(self.vis), files_stamp(self.sar), repr(self.grid))
 
 
-def read_band_image(path: Path, kind: str, values: Range | None) -> np.ndarray:
-    """uint8 (H, W, 3) of kind "vis", (H, W, 1) of kind "sar".
-
-    values: (low, high) of the file's numbers, stretched to 0 .. 255; None: they must be bytes. DataLayoutError for
-    other bands, or numbers that are not bytes.
-    """
+def read_band_image(path: Path, kind: str) -> np.ndarray:
+    """uint8 (H, W, 3) of kind "vis", (H, W, 1) of kind "sar"; DataLayoutError for other bands or other than bytes."""
     image = read_tiff(path)
     image = image[..., np.newaxis] if image.ndim == 2 else image
     bands = BANDS[kind]
     if image.shape[2] != bands:
         raise DataLayoutError(f"{path}: expected {bands} band{'s' * (bands > 1)}, the file has {image.shape[2]}.")
-    if values is not None:
-        return as_bytes(image, values)
     if image.dtype != np.uint8:
-        raise DataLayoutError(
-            f"{path}: {image.dtype} values, expected bytes. Say what becomes 0 and 255 in data.options.{kind}_range: "
-            f"[low, high]; this file has {np.nanmin(image):g} to {np.nanmax(image):g}."
-        )
+        values = f"{np.nanmin(image):g} to {np.nanmax(image):g}"
+        raise DataLayoutError(f"{path}: {image.dtype} values ({values}), expected bytes. Scale them to 0 to 255.")
     return image
 
 
 def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict[str, Path]], list[str]]:
     """The samples that have a file of all `kinds`, files by id and kind; and what is wrong with all other files."""
     if not folder.is_dir():
-        return {}, [f"{folder}: no such folder. Unpack the contest's files into it."]
+        return {}, [f"{folder}: no such folder. Unpack the competition's files into it."]
     files: dict[str, dict[str, Path]] = {}
     problems = []
     for path in _tiff_files(folder):
@@ -91,7 +85,7 @@ def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict
         else:
             files[name][kind] = path
     if not files and not problems:
-        problems.append(f"{folder}: no TIFF file in this folder. Unpack the contest's files into it.")
+        problems.append(f"{folder}: no TIFF file in this folder. Unpack the competition's files into it.")
     for name, have in files.items():
         missing = [f"{name}_{kind}.tiff" for kind in kinds if kind not in have]
         if missing:

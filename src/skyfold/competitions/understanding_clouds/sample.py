@@ -7,23 +7,19 @@ about half of them empty. Haze, fronts, lone clouds and patches too small to be 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from skyfold.data.images import THREADS
+from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
+from skyfold.competitions._segmentation_files import in_threads
 from skyfold.data.masks import resample
 from skyfold.data.sample_folder import whole_numbers, write_whole
-from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.progress import Progress
-from skyfold.rle.codec import encode
+from skyfold.errors import ConfigError
+from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair
 
 EMPTY_RATES = {"Fish": 0.50, "Flower": 0.57, "Gravel": 0.47, "Sugar": 0.33}  # as in the contest's train.csv
@@ -35,70 +31,41 @@ SEA = np.array([30.0, 62.0, 92.0])
 CLOUD = np.array([236.0, 240.0, 244.0])
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """train, test: numbers of images; height: of the images, which are 3:2; seed: another seed makes other images."""
-
-    train: int = 240
-    test: int = 200
-    seed: int = 0
-    height: int = DESIGN_HEIGHT
-
-
+DEFAULTS = {"train": 240, "test": 200, "seed": 0, "height": DESIGN_HEIGHT}
 LEAST = {"train": 1, "test": 1, "seed": 0, "height": 64}
 
 
 def write_sample(folder: Path, **settings: int) -> None:
     """Write train_images, test_images, train.csv, sample_submission.csv, and test_truth.csv on the grid.
 
-    settings: those of `SampleSettings`. A folder that holds the same sample is left as it is; DataLayoutError where it
-    holds anything else. Killed half-way, it leaves nothing at `folder`.
+    settings, see DEFAULTS: numbers of images; seed; height of the images, which are 3:2. Errors and interruptions as
+    `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    wanted = _settings(settings)
-    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted))
+    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    if chosen["height"] % (2 * GRID_STEP):
+        raise ConfigError(f"data.sample.height: expected a multiple of {2 * GRID_STEP}, got {chosen['height']}.")
+    write_whole(folder, chosen, partial(_write_files, **chosen))
 
 
-def _settings(settings: dict[str, int]) -> SampleSettings:
-    wanted = SampleSettings(**whole_numbers(settings, LEAST))
-    if wanted.height % (2 * GRID_STEP):
-        raise ConfigError(f"data.sample.height: expected a multiple of {2 * GRID_STEP}, got {wanted.height}.")
-    return wanted
-
-
-def _write_files(folder: Path, settings: SampleSettings) -> None:
-    count = settings.train + settings.test
-    numbers = np.random.default_rng(settings.seed).choice(16**7, size=count, replace=False)
-    names = [f"{number:07x}.jpg" for number in (*sorted(numbers[: settings.train]), *sorted(numbers[settings.train :]))]
-    folders = ["train_images"] * settings.train + ["test_images"] * settings.test
+def _write_files(folder: Path, /, train: int, test: int, seed: int, height: int) -> None:
+    names = sample_names(seed, train, test, 16**7, "{:07x}.jpg")
     for name in ("train_images", "test_images"):
         (folder / name).mkdir()
 
     def write_scene(index: int) -> np.ndarray:
-        image, masks = scene(np.random.default_rng([settings.seed, index]), settings.height)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        if not cv2.imwrite(str(folder / folders[index] / names[index]), image[..., ::-1], quality):
-            raise DataLayoutError(f"{folder / folders[index] / names[index]}: cannot be written. Is the disk full?")
-        return masks
+        image, masks = scene(np.random.default_rng([seed, index]), height)
+        path = folder / ("train_images" if index < train else "test_images") / names[index]
+        write_image(path, image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+        return np.moveaxis(masks, 0, -1)
 
-    with Progress("writing the sample", count) as progress, ThreadPoolExecutor(THREADS) as pool:
-        rows: list[tuple[str, str, np.ndarray]] = []
-        for name, masks in zip(names, pool.map(write_scene, range(count)), strict=True):
-            rows += [(f"{name}_{kind}", encode(mask), mask) for kind, mask in zip(EMPTY_RATES, masks, strict=True)]
-            progress.advance()
-    split = settings.train * len(EMPTY_RATES)
-    grid = (settings.height // GRID_STEP, settings.height * 3 // 2 // GRID_STEP)
-    _write_csv(folder / "train.csv", [(key, text) for key, text, _ in rows[:split]])
-    _write_csv(folder / "sample_submission.csv", [(key, "1 1") for key, _, _ in rows[split:]])
-    on_grid = [(key, encode(resample(mask.view(np.uint8), grid).view(bool))) for key, _, mask in rows[split:]]
-    _write_csv(folder / "test_truth.csv", on_grid)
-
-
-def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("Image_Label", "EncodedPixels"))
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    masks = list(in_threads("writing the sample", write_scene, range(train + test), "images"))
+    full = RleTable(tuple(EMPTY_RATES), (height, height * 3 // 2))
+    full.write(folder / "train.csv", full.encode(np.array(names[:train]), masks[:train]))
+    table = RleTable(full.classes, (height // GRID_STEP, full.shape[1] // GRID_STEP))
+    on_grid = [resample(mask.view(np.uint8), table.shape).view(bool) for mask in masks[train:]]
+    truth = table.encode(np.array(names[train:]), on_grid)
+    table.write(folder / "test_truth.csv", truth)
+    table.write(folder / "sample_submission.csv", truth.assign(**{table.rle_column: "1 1"}))
 
 
 def scene(rng: np.random.Generator, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -214,9 +181,7 @@ PATTERNS: list[Callable[[np.random.Generator, IntPair], np.ndarray]] = [_fish, _
 
 def _haze(rng: np.random.Generator, size: IntPair) -> np.ndarray:
     """Thin smooth cloud anywhere, of every strength."""
-    coarse = rng.standard_normal((4, 6)).astype(np.float32)
-    smooth = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(smooth * 0.18, 0.0, 1.0) * rng.uniform(0.0, 1.6))
+    return np.asarray(np.clip(smooth_noise(rng, (4, 6), size) * 0.18, 0.0, 1.0) * rng.uniform(0.0, 1.6))
 
 
 def _front(rng: np.random.Generator, size: IntPair) -> np.ndarray:
@@ -248,12 +213,11 @@ def _unlabelled_patch(rng: np.random.Generator, size: IntPair) -> np.ndarray:
 
 def _develop(rng: np.random.Generator, cloud: np.ndarray) -> np.ndarray:
     """Cloud cover 0..1 over a sea with uneven light and a sensor with noise; uint8 (H, W, 3)."""
-    coarse = rng.standard_normal((3, 4)).astype(np.float32)
-    light = cv2.resize(coarse, cloud.shape[::-1], interpolation=cv2.INTER_CUBIC) * 0.10 + rng.uniform(0.85, 1.15)
+    light = smooth_noise(rng, (3, 4), (cloud.shape[0], cloud.shape[1])) * 0.10 + rng.uniform(0.85, 1.15)
     cover = np.clip(cloud, 0.0, 1.0)[..., np.newaxis]
     image = (SEA * (1 - cover) + CLOUD * cover) * light[..., np.newaxis]
     image += rng.normal(0, rng.uniform(4, 9), cloud.shape)[..., np.newaxis]
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return as_image(image)
 
 
 def _jittered_points(rng: np.random.Generator, size: IntPair, spacing: float, jitter: float) -> np.ndarray:
