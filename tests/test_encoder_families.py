@@ -13,7 +13,8 @@ from skyfold.errors import ConfigError
 from skyfold.models import _weights, deeplabv3plus, fpn, hrnet, unet
 from skyfold.models._encoders import ENCODERS, REFUSED, encoder_maps
 from skyfold.training import backend
-from skyfold.training.losses.segmentation import make_mask_loss
+from skyfold.training.losses.named import make_loss
+from skyfold.training.losses.segmentation import MASK_LOSSES
 
 MOBILE = {"encoder": "mobilenetv2", "encoder_weights": "none"}
 VGG = {"encoder": "vgg16", "encoder_weights": "none"}  # has few layers, and is built and traced in no time
@@ -52,7 +53,7 @@ def test_loss_falls_on_eight_samples(family):
     target = np.zeros((8, 32, 32, 2), np.float32)
     target[:, 8:24, :16, 0] = 1
     target[..., 1] = 1  # every pixel counts
-    loss = make_mask_loss("bce", {})
+    loss = make_loss(MASK_LOSSES, "bce", {}, task="segmentation")
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, run_eagerly=True)
     before = [np.asarray(weight) for weight in model.trainable_weights]
     means = [float(model.train_on_batch(images, target)) for _ in range(5)]  # of the steps so far

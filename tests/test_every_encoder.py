@@ -16,7 +16,8 @@ import pytest
 
 from skyfold.models.segmentation_models import DECODERS, ENCODERS, REFUSED, SegmentationModels
 from skyfold.training import backend
-from skyfold.training.losses.segmentation import make_mask_loss
+from skyfold.training.losses.named import make_loss
+from skyfold.training.losses.segmentation import MASK_LOSSES
 
 PAGE = Path(__file__).parents[1] / "docs/encoders.md"
 ODD = (41, 50)
@@ -55,7 +56,7 @@ def build_step_save_load(decoder: str, encoder: str, bands: int, folder: Path) -
     assert model.output_shape == (None, *ODD, 2)
     before = model.get_weights()
     # A step without a traced graph: tracing the largest takes minutes and proves nothing more.
-    model.compile(optimizer="sgd", loss=make_mask_loss("bce_dice", {}), run_eagerly=True)
+    model.compile(optimizer="sgd", loss=make_loss(MASK_LOSSES, "bce_dice", {}, task="segmentation"), run_eagerly=True)
     assert np.isfinite(model.train_on_batch(images, target))
     assert any(not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
     model.save_weights(folder / "a.weights.h5")

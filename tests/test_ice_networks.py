@@ -15,6 +15,7 @@ from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import anomaly_unet, ice_codes, ice_convlstm
 from skyfold.training import backend
 from skyfold.training.losses import forecasting as forecast_losses
+from skyfold.training.losses.named import make_loss
 
 SMALL = {"filters": [4, 6], "cell_filters": 8}
 SMALL_CODES = {"filters": [3, 4], "codes": 6, "units": 5, "blocks": 2, "heads": 2}
@@ -134,7 +135,7 @@ def test_a_core_without_skips_is_another_network() -> None:
 def test_the_first_steps_leave_codes_between_0_and_1() -> None:
     """A code is fed by thousands of cells; were it 0 or 1 on every frame after some steps, it could learn nothing."""
     model = ice_codes.IceCodes(core="none").build(input_shape=(64, 64, 1), classes=1)
-    loss = forecast_losses.make_forecast_loss("share_bce", {})
+    loss = make_loss(forecast_losses.FORECAST_LOSSES, "share_bce", {}, task="forecasting")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), loss=loss, jit_compile=False)
     ice = (np.arange(64)[None, :, None, None] < np.array([20, 28, 36, 44])[:, None, None, None]).astype(np.float32)
     frames = np.broadcast_to(ice, (4, 64, 64, 1))

@@ -1,4 +1,4 @@
-"""Losses: values worked by hand, undefined pixels without a say, finite gradients where nothing is there."""
+"""Losses: values worked by hand, pixels that do not count, finite gradients, refused names and options."""
 
 from __future__ import annotations
 
@@ -7,260 +7,276 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.training.losses.segmentation import (
-    MASK_LOSSES,
-    PRESENCE_LOSSES,
-    make_mask_loss,
-    make_presence_loss,
-    topk_pixels_bce,
-)
+from skyfold.training.losses.forecasting import FORECAST_LOSSES
+from skyfold.training.losses.named import make_loss
+from skyfold.training.losses.segmentation import MASK_LOSSES, PRESENCE_LOSSES
 
-LN2 = float(np.log(2))
+LN2, LN3 = float(np.log(2)), float(np.log(3))
+TABLES = {"segmentation": MASK_LOSSES, "classification": PRESENCE_LOSSES, "forecasting": FORECAST_LOSSES}
+OHEM = [("segmentation", name, {"ohem_fraction": 0.3}) for name in ("bce", "focal", "bce_dice")]
+FORECASTS = [
+    ("forecasting", "mae", {}),
+    ("forecasting", "logcosh", {"scale": 0.5}),
+    ("forecasting", "weighted_mae", {}),
+    ("forecasting", "share_bce", {}),
+    ("forecasting", "mae_csi", {"threshold": 0.7}),
+    ("forecasting", "mae_csi", {"threshold": 0.7, "score": "f1", "score_weight": 1.0}),
+]
+MASKS = [
+    *(("segmentation", name, {}) for name in MASK_LOSSES),
+    ("segmentation", "dice", {"per_image": True}),
+    ("segmentation", "lovasz", {"per_image": False}),
+]
+SETTINGS = [*MASKS, *OHEM, *FORECASTS]
 
 
-def target_of(mask, valid):
-    """(rows of 0/1), (rows of 0/1) -> (1, H, W, 2) for one class."""
-    return np.stack([np.array(mask), np.array(valid)], axis=-1)[np.newaxis].astype(np.float32)
+def row(*values):
+    """One image (1, 1, W, planes) of a row of pixels; a number stands for one plane."""
+    return np.array(values, np.float32).reshape(1, 1, len(values), -1)
 
 
-def value(name, target, logits, **options):
-    loss = (make_mask_loss if target.ndim == 4 else make_presence_loss)(name, options)
-    return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits)))
+def value(task, name, target, output, **options):
+    loss = make_loss(TABLES[task], name, options, task=task)
+    return float(loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(output)))
 
 
-def gradient(name, target, logits, **options):
+def gradient(task, name, target, output, **options):
     import tensorflow as tf
 
-    x = tf.Variable(logits)
+    x = tf.Variable(output)
     with tf.GradientTape() as tape:
-        loss = make_mask_loss(name, options)(tf.constant(target), x)
+        loss = make_loss(TABLES[task], name, options, task=task)(tf.constant(target), x)
     return np.asarray(tape.gradient(loss, x))
 
 
-def test_bce_by_hand():
-    # p = 1/2 everywhere costs ln 2 a pixel; a logit of ln 3 is p = 3/4, which costs ln(4/3) where true.
-    target = target_of([[1, 0]], [[1, 1]])
-    logits = np.array([[[[np.log(3)], [0]]]], np.float32)
-    assert value("bce", target, logits) == pytest.approx((np.log(4 / 3) + LN2) / 2, rel=1e-5)
+# Planes of a mask target: mask, counts. Of a forecast: true value, weight.
+TRUE_FALSE = row([1, 1], [0, 1])
+TWO_IMAGES = np.concatenate([row([1, 1], [1, 1]), row([0, 1], [0, 1])])
+CSI = {"threshold": 2, "steepness": LN3, "smooth": 0.25, "score_weight": 2}
+# Probabilities 1/2, 1/3, 1/6 have the log-odds 0, -ln 2, -ln 5; pixels of class 1, of class 2, of none, undefined.
+CATEGORIES = row([0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 0])
+LOG_ODDS = np.tile(row([0, -LN2, -np.log(5)]), (1, 1, 4, 1))
 
 
-def test_dice_by_hand():
-    # p = 1/2 on two pixels, one of them true: overlap 1/2, sizes 1 and 1; (2/2 + 1) / (2 + 1) = 2/3.
-    target = target_of([[1, 0]], [[1, 1]])
-    assert value("dice", target, np.zeros((1, 1, 2, 1), np.float32)) == pytest.approx(1 / 3, rel=1e-5)
+@pytest.mark.parametrize(
+    ("task", "name", "target", "output", "options", "expected"),
+    [
+        # p = 1/2 costs ln 2; a logit of ln 3 is p = 3/4, which costs ln(4/3) where true.
+        ("segmentation", "bce", TRUE_FALSE, row(LN3, 0), {}, (np.log(4 / 3) + LN2) / 2),
+        ("classification", "bce", np.float32([[1, 0]]), np.float32([[LN3, 0]]), {}, (np.log(4 / 3) + LN2) / 2),
+        # p = 1/2 on two pixels, one of them true: overlap 1/2, sizes 1 and 1; (2/2 + 1) / (2 + 1) = 2/3.
+        ("segmentation", "dice", TRUE_FALSE, row(0, 0), {}, 1 / 3),
+        ("segmentation", "bce_dice", TRUE_FALSE, row(0, 0), {"dice_weight": 0.25}, 0.75 * LN2 + 0.25 / 3),
+        # Image 1: overlap 1, sizes 1 + 2: 3/4; image 2: 0, 1 + 0: 1/2; together: (2 + 1) / (2 + 2 + 1) = 3/5.
+        ("segmentation", "dice", TWO_IMAGES, np.zeros((2, 1, 2, 1), np.float32), {"per_image": True}, 3 / 8),
+        ("segmentation", "dice", TWO_IMAGES, np.zeros((2, 1, 2, 1), np.float32), {}, 2 / 5),
+        # p = 1/2: (1 - 1/2)^2 ln 2, times 1/4 where true and 3/4 where not.
+        ("segmentation", "focal", TRUE_FALSE, row(0, 0), {}, (0.25 + 0.75) / 2 * 0.25 * LN2),
+        ("classification", "focal", np.float32([[1, 0]]), np.float32([[0, 0]]), {}, (0.25 + 0.75) / 2 * 0.25 * LN2),
+        # Errors 1 - x(2t - 1): true, x = -1: 2; false, x = 1/2: 3/2; true, x = 3: below 0. In this order the Jaccard
+        # loss grows to 1/2 (one missed), then 2/3 (one added): 2 x 1/2 + 3/2 x 1/6 = 5/4.
+        ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(-1, 0.5, 3), {}, 1.25),
+        ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(-1, 0.5, 3), {"per_image": False}, 1.25),
+        ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(2, -2, 1), {}, 0),  # beyond the margin
+        # Both classes at p = 1/2 on one true pixel: each costs ln 2; with factors 3 and 1/2 the mean is 7/4 ln 2.
+        ("segmentation", "bce", row([1, 1, 1]), row([0, 0]), {"class_weights": [3, 0.5]}, 1.75 * LN2),
+        ("classification", "bce", np.ones((1, 2)), np.zeros((1, 2)), {"class_weights": [3, 0.5]}, 1.75 * LN2),
+        # ln 3 where class 1 is true, ln 6 where class 2 is, 0 where none is.
+        ("segmentation", "cce", CATEGORIES, LOG_ODDS, {}, (LN3 + np.log(6)) / 3),
+        ("segmentation", "cce", CATEGORIES, LOG_ODDS, {"class_weights": [1, 2, 0]}, 2 * LN3 / 3),
+        ("segmentation", "cce", CATEGORIES, LOG_ODDS, {"ohem_fraction": 1 / 3}, np.log(6)),
+        # Costs of true pixels are ln(1 + e^-x); pixels that tie with the last are all among the hardest.
+        ("segmentation", "bce", TWO_IMAGES, np.zeros((2, 1, 2, 1), np.float32), {"ohem_fraction": 0.25}, LN2),
+        # Errors 1 and 4, weights 3 and 1: (3 + 4) / 4.
+        ("forecasting", "mae", row([1, 3], [2, 1], [9, 0]), row(2, -2, 0), {}, 7 / 4),
+        # cosh(ln 3) = (3 + 1/3) / 2 = 5/3. With scale 2 the error 2 ln 3 costs twice that logarithm.
+        ("forecasting", "logcosh", row([1, 1]), row(1 + LN3), {}, np.log(5 / 3)),
+        ("forecasting", "logcosh", row([1, 1]), row(1 - 2 * LN3), {"scale": 2}, 2 * np.log(5 / 3)),
+        ("forecasting", "logcosh", row([1, 1]), row(1), {}, 0),
+        ("forecasting", "logcosh", row([1, 1]), row(501), {}, 500 - LN2),
+        # Truth 1/4, forecast 1/2: ln 2. Truth 1/4, forecast 1/4: -(ln(1/4) + 3 ln(3/4)) / 4. Weights 1 and 3.
+        (
+            "forecasting",
+            "share_bce",
+            row([0.25, 1], [0.25, 3]),
+            row(0.5, 0.25),
+            {},
+            (LN2 - 3 * (np.log(1 / 4) + 3 * np.log(3 / 4)) / 4) / 4,
+        ),
+        ("forecasting", "share_bce", row([1, 1]), row(0), {}, -np.log(1e-6)),
+        # True values 0, 3, 20, -5 with growth 1/2: factors 1, 5/2, 11 clipped to 4, and 1. Errors 1, 2, 1, 1.
+        (
+            "forecasting",
+            "weighted_mae",
+            row([0, 1], [3, 1], [20, 1], [-5, 1]),
+            row(1, 1, 19, -4),
+            {"growth": 0.5, "greatest": 4},
+            (1 + 5 + 4 + 1) / 4,
+        ),
+        # Steepness ln 3 around 2: outputs 3, 2, 1 announce the event with 3/4, 1/2, 1/4. It came in the first two:
+        # hits 5/4, misses 3/4, false alarms 1/4. With smooth 1/4 CSI = (3/2) / (5/2), F1 = (11/4) / (15/4).
+        ("forecasting", "mae_csi", row([5, 1], [2, 1], [0, 1]), row(3, 2, 1), CSI, 1 + 2 * 2 / 5),
+        ("forecasting", "mae_csi", row([5, 1], [2, 1], [0, 1]), row(3, 2, 1), {**CSI, "score": "f1"}, 1 + 2 * 4 / 15),
+        ("forecasting", "mae_csi", row([0, 1], [0, 1]), row(0, 0), {"threshold": 50}, 0),  # no event, none announced
+    ],
+)
+def test_values_by_hand(task, name, target, output, options, expected):
+    assert value(task, name, target, output, **options) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_dice_per_image_is_the_mean_over_images():
-    target = np.concatenate([target_of([[1, 1]], [[1, 1]]), target_of([[0, 0]], [[1, 1]])])
-    logits = np.zeros((2, 1, 2, 1), np.float32)
-    # image 1: overlap 1, sizes 1 + 2: 3/4; image 2: overlap 0, sizes 1 + 0: 1/2; together: (2 + 1) / (2 + 2 + 1) = 3/5.
-    assert value("dice", target, logits, per_image=True) == pytest.approx((1 / 4 + 1 / 2) / 2, rel=1e-5)
-    assert value("dice", target, logits) == pytest.approx(2 / 5, rel=1e-5)
+def test_hits_are_counted_over_the_whole_batch():
+    # One image all hit, one all missed: of the batch a half. A mean over images would be worse by its smooth parts.
+    target, output = np.concatenate([row([5, 1], [5, 1])] * 2), np.concatenate([row(100, 100), row(-100, -100)])
+    csi = {"threshold": 1, "score_weight": 1}
+    score = 1 - value("forecasting", "mae_csi", target, output, **csi) + value("forecasting", "mae", target, output)
+    assert score == pytest.approx((2 + 1) / (4 + 1), rel=1e-4)
 
 
-def test_bce_dice_weighs_the_two():
-    target = target_of([[1, 0]], [[1, 1]])
-    logits = np.zeros((1, 1, 2, 1), np.float32)
-    assert value("bce_dice", target, logits, dice_weight=0.25) == pytest.approx(0.75 * LN2 + 0.25 / 3, rel=1e-5)
+def test_cce_dice_is_the_weighted_sum():
+    parts = [value("segmentation", name, CATEGORIES, LOG_ODDS) for name in ("cce", "dice")]
+    both = value("segmentation", "cce_dice", CATEGORIES, LOG_ODDS, dice_weight=0.25)
+    assert both == pytest.approx(0.75 * parts[0] + 0.25 * parts[1], rel=1e-5)
 
 
-def test_focal_by_hand():
-    # p = 1/2: (1 - 1/2)^2 ln 2, times 1/4 where true and 3/4 where not.
-    target = target_of([[1, 0]], [[1, 1]])
-    logits = np.zeros((1, 1, 2, 1), np.float32)
-    assert value("focal", target, logits) == pytest.approx((0.25 + 0.75) / 2 * 0.25 * LN2, rel=1e-5)
-
-
-def test_lovasz_by_hand():
-    # Errors 1 - x(2t - 1): pixel a (true, x = -1) 2, pixel b (false, x = 1/2) 3/2, pixel c (true, x = 3) below 0.
-    # In this order the Jaccard loss grows to 1/2 (a missed), then 2/3 (b added): 2 x 1/2 + 3/2 x 1/6 = 5/4.
-    target = target_of([[1, 0, 1]], [[1, 1, 1]])
-    logits = np.array([-1, 0.5, 3], np.float32).reshape(1, 1, 3, 1)
-    assert value("lovasz", target, logits) == pytest.approx(1.25, rel=1e-5)
-    assert value("lovasz", target, logits, per_image=False) == pytest.approx(1.25, rel=1e-5)
-
-
-def test_lovasz_is_zero_beyond_the_margin():
-    target = target_of([[1, 0, 1]], [[1, 1, 1]])
-    logits = np.array([2, -2, 1], np.float32).reshape(1, 1, 3, 1)
-    assert value("lovasz", target, logits) == 0
-
-
-def test_class_weights_are_factors_before_the_mean_over_classes():
-    # Both classes at p = 1/2 on one true pixel: each costs ln 2; with factors 3 and 1/2 the mean is 7/4 ln 2.
-    target = np.ones((1, 1, 1, 3), np.float32)
-    logits = np.zeros((1, 1, 1, 2), np.float32)
-    assert value("bce", target, logits, class_weights=[3, 0.5]) == pytest.approx(1.75 * LN2, rel=1e-5)
-    assert value("bce", target[:, 0, 0, :2], logits[:, 0, 0], class_weights=[3, 0.5]) == pytest.approx(1.75 * LN2)
-
-
-def test_categorical_cross_entropy_is_that_of_the_class_that_a_pixel_has():
-    """Shares 1/2, 1/3, 1/6 have the log-odds 0, -ln 2, -ln 5. The truth is the second class in one pixel, ln 3, the
-    third in another, ln 6; a pixel of no class costs nothing, an undefined one does not count: (ln 3 + ln 6) / 3."""
-    target = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 0]], np.float32).reshape(1, 1, 4, 4)
-    logits = np.tile(np.array([0, -LN2, -np.log(5)], np.float32), (1, 1, 4, 1))
-    assert value("cce", target, logits) == pytest.approx((np.log(3) + np.log(6)) / 3, rel=1e-5)
-    weighted = value("cce", target, logits, class_weights=[1, 2, 0])
-    assert weighted == pytest.approx(2 * np.log(3) / 3, rel=1e-5)
-    assert value("cce", target, logits, ohem_fraction=1 / 3) == pytest.approx(np.log(6), rel=1e-5)
-    both = value("cce_dice", target, logits, dice_weight=0.25)
-    assert both == pytest.approx(0.75 * value("cce", target, logits) + 0.25 * value("dice", target, logits), rel=1e-5)
-
-
-SETTINGS = [
-    *((name, {}) for name in MASK_LOSSES),
-    ("dice", {"per_image": True}),
-    ("lovasz", {"per_image": False}),
-    ("bce_dice", {"topk_weight": 1.0, "topk_fraction": 0.2}),
-    *((name, {"ohem_fraction": 0.3}) for name in ("bce", "focal", "bce_dice")),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), [setting for setting in SETTINGS[:-3] if "cce" not in setting[0]])
-def test_a_class_of_factor_0_has_no_say_and_factors_1_change_nothing(name, options):
+@pytest.mark.parametrize(("task", "name", "options"), [setting for setting in MASKS if "cce" not in setting[1]])
+def test_a_class_of_weight_0_has_no_effect_and_weights_1_change_nothing(task, name, options):
     rng = np.random.default_rng(3)
     mask = (rng.random((2, 4, 5, 2)) > 0.5).astype(np.float32)
     target = np.concatenate([mask, np.ones((2, 4, 5, 1), np.float32)], -1)
     logits = rng.normal(size=mask.shape).astype(np.float32)
-    first_alone = value(name, target[..., [0, 2]], logits[..., :1], **options)
-    assert value(name, target, logits, class_weights=[2, 0], **options) == pytest.approx(first_alone, rel=1e-5)
-    assert value(name, target, logits, class_weights=[1, 1], **options) == pytest.approx(
-        value(name, target, logits, **options), rel=1e-6
-    )
+    first_alone = value(task, name, target[..., [0, 2]], logits[..., :1], **options)
+    assert value(task, name, target, logits, class_weights=[2, 0], **options) == pytest.approx(first_alone, rel=1e-5)
+    plain = value(task, name, target, logits, **options)
+    assert value(task, name, target, logits, class_weights=[1, 1], **options) == pytest.approx(plain, rel=1e-6)
 
 
-def test_hard_share_is_the_mean_of_the_hardest_pixels_that_count():
-    # Costs of the true pixels are ln(1 + e^-x): the two highest of the four that count are at x = -2 and x = 0; the
-    # undefined one at x = -9 would be the hardest of all.
-    target = target_of([[1, 1, 1, 1, 1]], [[1, 1, 0, 1, 1]])
-    logits = np.array([0, 3, -9, -2, 1], np.float32).reshape(1, 1, 5, 1)
-    hardest = (np.log1p(np.exp(2)) + LN2) / 2
-    assert value("bce", target, logits, ohem_fraction=0.5) == pytest.approx(hardest, rel=1e-5)
-    assert value("bce", target, logits, ohem_fraction=1e-6) == pytest.approx(np.log1p(np.exp(2)), rel=1e-5)
-    slope = gradient("bce", target, logits, ohem_fraction=0.5).ravel()
-    assert (slope != 0).tolist() == [True, False, False, True, False]
-
-
-def test_hard_share_against_sorting():
+def test_ohem_is_the_mean_of_the_hardest_pixels_that_count():
     rng = np.random.default_rng(4)
     mask = (rng.random((3, 7, 5, 2)) > 0.5).astype(np.float32)
     valid = (rng.random((3, 7, 5, 1)) > 0.3).astype(np.float32)
     logits = rng.normal(size=mask.shape).astype(np.float32)
-    costs = (np.log1p(np.exp(logits)) - logits * mask).mean(axis=-1)[valid[..., 0] > 0]
-    for share in (0.05, 0.25, 0.7, 1.0):
-        hardest = np.sort(costs)[::-1][: round(share * len(costs))]
-        found = value("bce", np.concatenate([mask, valid], -1), logits, ohem_fraction=share)
+    costs = np.sort((np.log1p(np.exp(logits)) - logits * mask).mean(axis=-1)[valid[..., 0] > 0])[::-1]
+    for fraction in (1e-6, 0.05, 0.25, 0.7, 1.0):
+        hardest = costs[: max(1, round(fraction * len(costs)))]
+        target = np.concatenate([mask, valid], -1)
+        found = value("segmentation", "bce", target, logits, ohem_fraction=fraction)
         assert found == pytest.approx(hardest.mean(), rel=1e-5)
+        slope = gradient("segmentation", "bce", target, logits, ohem_fraction=fraction)
+        assert (slope != 0).any(axis=-1).sum() == len(hardest)
 
 
-def test_ties_are_all_among_the_hardest():
-    target = target_of([[1, 0, 1, 0]], [[1, 1, 1, 1]])
-    assert value("bce", target, np.zeros((1, 1, 4, 1), np.float32), ohem_fraction=0.25) == pytest.approx(LN2, rel=1e-5)
-
-
-def test_presence_by_the_surest_pixels_by_hand():
-    # Half of four pixels are two; an image that shows the class, surest ln 3 + ln 27 over 2 = ln 9: p = 9/10. One that
-    # does not, of which two pixels count, 0 and -2 ln 3: their mean -ln 3 is p = 1/4.
-    target = np.concatenate([target_of([[0, 1, 0, 0]], [[1, 1, 1, 1]]), target_of([[0, 0, 0, 1]], [[1, 1, 0, 0]])])
-    ln3 = np.log(3)
-    logits = np.array([[ln3, -5, 3 * ln3, 0], [0, -2 * ln3, 9, 9]], np.float32).reshape(2, 1, 4, 1)
-    expected = (np.log(10 / 9) + np.log(4 / 3)) / 2
-    found = topk_pixels_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits), share=0.5)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
-    plain = value("bce_dice", target, logits)
-    together = value("bce_dice", target, logits, topk_weight=2, topk_fraction=0.5)
-    assert together == pytest.approx(plain + 2 * expected, rel=1e-5)
-
-
-def test_presence_losses_by_hand():
-    labels = np.array([[1, 0]], np.float32)
-    logits = np.array([[np.log(3), 0]], np.float32)
-    assert value("bce", labels, logits) == pytest.approx((np.log(4 / 3) + LN2) / 2, rel=1e-5)
-    assert value("focal", labels, np.zeros((1, 2), np.float32)) == pytest.approx(0.25 * LN2 / 2, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "options"), SETTINGS)
-def test_undefined_pixels_count_nowhere(name, options):
+@pytest.mark.parametrize(("task", "name", "options"), SETTINGS)
+def test_pixels_that_do_not_count_have_no_effect(task, name, options):
     rng = np.random.default_rng(0)
-    mask = (rng.random((2, 6, 5, 3)) > 0.5).astype(np.float32)
-    valid = (rng.random((2, 6, 5, 1)) > 0.4).astype(np.float32)
-    logits = rng.normal(size=(2, 6, 5, 3)).astype(np.float32)
-    other_mask = np.where(valid > 0, mask, 1 - mask)
-    other_logits = np.where(valid > 0, logits, 7 * rng.normal(size=logits.shape).astype(np.float32))
-    own = value(name, np.concatenate([mask, valid], -1), logits, **options)
+    counts = (rng.random((2, 6, 5, 1)) > 0.4).astype(np.float32)
+    if task == "segmentation":
+        truth = (rng.random((2, 6, 5, 3)) > 0.5).astype(np.float32)
+        output = rng.normal(size=truth.shape).astype(np.float32)
+        flags = [(1 - truth, 7 * rng.normal(size=truth.shape).astype(np.float32))]
+    else:
+        truth, output = rng.random((2, 2, 6, 5, 3), dtype=np.float32)
+        flags = [(flag, flag) for flag in (1e6, np.nan, np.inf, -1e30)]
+        counts = counts * rng.random((2, 6, 5, 3), dtype=np.float32)
+    own = value(task, name, np.concatenate([truth, counts], -1), output, **options)
     assert own > 0
-    other = value(name, np.concatenate([other_mask, valid], -1), other_logits, **options)
-    assert other == pytest.approx(own, rel=1e-5)
-    slope = gradient(name, np.concatenate([mask, valid], -1), logits, **options)
-    assert np.abs(slope[np.broadcast_to(valid, slope.shape) == 0]).max() == 0
-    assert np.abs(slope).max() > 0
+    for other_truth, other_output in flags:
+        target = np.concatenate([np.where(counts > 0, truth, other_truth), counts], -1).astype(np.float32)
+        other = np.where(counts > 0, output, other_output).astype(np.float32)
+        assert value(task, name, target, other, **options) == pytest.approx(own, rel=1e-5)
+        slope = gradient(task, name, target, other, **options)
+        counting = np.broadcast_to(counts > 0, slope.shape)
+        assert np.isfinite(slope).all()
+        assert (slope[~counting] == 0).all()
+        assert (slope[counting] != 0).mean() > (0.9 if task == "forecasting" else 0)
 
 
-@pytest.mark.parametrize(("name", "options"), SETTINGS)
-@pytest.mark.parametrize("case", ["all empty", "all undefined", "one image undefined"])
-def test_gradient_is_finite(name, options, case):
-    target = np.zeros((2, 4, 4, 3), np.float32)
-    if case != "all undefined":
-        target[: 1 if case == "one image undefined" else 2, ..., -1] = 1
-    for size in (0.0, 5.0, 80.0):
-        logits = size * np.random.default_rng(1).normal(size=(2, 4, 4, 2)).astype(np.float32)
-        assert np.isfinite(gradient(name, target, logits, **options)).all()
-        if case == "all undefined":
-            assert value(name, target, logits, **options) == 0
+@pytest.mark.parametrize(("task", "name", "options"), SETTINGS)
+@pytest.mark.parametrize("counting", [0, 1, 2])
+def test_gradients_are_finite_and_the_loss_is_0_where_no_pixel_counts(task, name, options, counting):
+    planes = 1 if task == "segmentation" else 2
+    target = np.zeros((2, 4, 4, 2 + planes), np.float32)
+    target[:counting, ..., 2:] = 1
+    for size in (0.0, 5.0, 80.0, 1e4 if task == "forecasting" else 1.0):
+        output = size * np.random.default_rng(1).normal(size=(2, 4, 4, 2)).astype(np.float32)
+        slope = gradient(task, name, target, output, **options)
+        assert np.isfinite(slope).all()
+        if not counting:
+            assert value(task, name, target, output, **options) == 0
+            assert (slope == 0).all()
 
 
-@pytest.mark.parametrize("name", MASK_LOSSES)
-def test_a_better_answer_costs_less(name):
+@pytest.mark.parametrize(("task", "name", "options"), SETTINGS)
+def test_a_better_prediction_costs_less(task, name, options):
     rng = np.random.default_rng(2)
-    mask = (rng.random((2, 8, 8, 2)) > 0.6).astype(np.float32)
-    target = np.concatenate([mask, np.ones((2, 8, 8, 1), np.float32)], -1)
-    costs = [value(name, target, (2 * mask - 1) * sure) for sure in (-2.0, 0.0, 0.5, 0.9)]
+    if task == "segmentation":
+        truth = (rng.random((2, 8, 8, 2)) > 0.6).astype(np.float32)
+        outputs = [(2 * truth - 1) * sure for sure in (-2.0, 0.0, 0.5, 0.9)]
+    else:
+        truth = rng.gamma(1, 1, (2, 8, 8, 2)).astype(np.float32)
+        truth = truth / truth.max() if name == "share_bce" else truth
+        worst = (0.01, 0.1) if name == "share_bce" else (-0.5, 0.0)
+        outputs = [part * truth for part in (*worst, 0.5, 0.9)]
+    target = np.concatenate([truth, np.ones_like(truth)[..., : 1 if task == "segmentation" else None]], -1)
+    costs = [value(task, name, target, output, **options) for output in outputs]
     assert costs == sorted(costs, reverse=True)
     assert len(set(costs)) == 4
 
 
+def test_the_soft_score_announces_events_where_the_mean_error_announces_none():
+    """Rain in 4 cells of 10, unknown in which: dry is best by absolute error, the threshold by the soft score."""
+    target = row(*[[1, 1]] * 4, *[[0, 1]] * 6)
+    outputs = [row(*[level] * 10) for level in (0.0, 0.4, 0.6, 1.0)]
+    options = {"threshold": 0.5, "steepness": 20, "score_weight": 2}
+    assert np.argmin([value("forecasting", "mae", target, output) for output in outputs]) == 0
+    assert np.argmin([value("forecasting", "mae_csi", target, output, **options) for output in outputs]) == 2
+
+
+@pytest.mark.parametrize(("task", "name", "options"), FORECASTS)
+def test_forecast_losses_of_bfloat16_outputs_are_float32(task, name, options):
+    output = keras.ops.cast(keras.ops.zeros((1, 3, 3, 1)), "bfloat16")
+    loss = make_loss(FORECAST_LOSSES, name, options, task=task)(keras.ops.ones((1, 3, 3, 2)), output)
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+
+
 @pytest.mark.parametrize(
-    ("name", "options", "make", "message"),
+    ("task", "name", "options", "message"),
     [
-        ("bce_dise", {}, make_mask_loss, "did you mean 'bce_dice'"),
-        ("dice", {}, make_presence_loss, "no loss 'dice' for classification"),
-        ("focal", {"gama": 1}, make_mask_loss, "did you mean 'gamma'"),
-        ("focal", {"gamma": "high"}, make_mask_loss, "'loss.options.gamma': Input should be a valid number"),
-        ("focal", {"gamma": [2.0]}, make_mask_loss, "Input should be a valid number"),
-        ("focal", {"gamma": float("inf")}, make_mask_loss, "Input should be a finite number; got inf"),
-        ("focal", {"gamma": -2}, make_presence_loss, "gamma': Input should be greater than or .* got -2"),
-        ("focal", {"alpha": 3}, make_mask_loss, "alpha': Input should be less than or .* got 3"),
-        (
-            "bce_dice",
-            {"dice_weight": 7},
-            make_mask_loss,
-            "dice_weight': Input should be less than or .* got 7",
-        ),
-        (
-            "bce_dice",
-            {"topk_weight": -3},
-            make_mask_loss,
-            "topk_weight': Input should be greater than or .* got -3",
-        ),
-        ("dice", {"smooth": -1}, make_mask_loss, "smooth': Input should be greater than or .* got -1"),
-        ("dice", {"per_image": 1}, make_mask_loss, "per_image': expected true or false; got 1"),
-        ("bce", {"ohem_fraction": 0}, make_mask_loss, "ohem_fraction': Input should be greater than 0; got 0"),
-        ("dice", {"ohem_fraction": 0.5}, make_mask_loss, "unknown key 'loss.options.ohem_fraction'"),
-        ("bce", {"class_weights": 2}, make_mask_loss, "class_weights': Input should be a list; got 2"),
-        (
-            "bce",
-            {"class_weights": [1, -1]},
-            make_presence_loss,
-            "class_weights.1': Input should be greater than or .* got -1",
-        ),
-        ("bce", {"class_weights": [0, 0]}, make_mask_loss, r"give factors that are not all 0; got \[0, 0\]"),
-        ("bce", {"class_weights": [1, 2, 3]}, make_mask_loss, r"each of the 2 classes, not \[1, 2, 3\]"),
+        ("segmentation", "bce_dise", {}, "did you mean 'bce_dice'"),
+        ("classification", "dice", {}, "no loss 'dice' for classification"),
+        ("segmentation", "focal", {"gama": 1}, "did you mean 'gamma'"),
+        ("segmentation", "focal", {"gamma": "high"}, "'loss.options.gamma': Input should be a valid number"),
+        ("segmentation", "focal", {"gamma": [2.0]}, "Input should be a valid number"),
+        ("segmentation", "focal", {"gamma": float("inf")}, "Input should be a finite number; got inf"),
+        ("classification", "focal", {"gamma": -2}, "gamma': Input should be greater than or .* got -2"),
+        ("segmentation", "focal", {"alpha": 3}, "alpha': Input should be less than or .* got 3"),
+        ("segmentation", "bce_dice", {"dice_weight": 7}, "dice_weight': Input should be less than or .* got 7"),
+        ("segmentation", "dice", {"smooth": -1}, "smooth': Input should be greater than or .* got -1"),
+        ("segmentation", "dice", {"per_image": 1}, "per_image': expected true or false; got 1"),
+        ("segmentation", "bce", {"ohem_fraction": 0}, "ohem_fraction': Input should be greater than 0; got 0"),
+        ("segmentation", "dice", {"ohem_fraction": 0.5}, "unknown key 'loss.options.ohem_fraction'"),
+        ("segmentation", "bce", {"class_weights": 2}, "class_weights': Input should be a list; got 2"),
+        ("classification", "bce", {"class_weights": [1, -1]}, "class_weights.1': Input should be greater .* got -1"),
+        ("segmentation", "bce", {"class_weights": [0, 0]}, r"give factors that are not all 0; got \[0, 0\]"),
+        ("segmentation", "bce", {"class_weights": [1, 2, 3]}, r"each of the 2 classes, not \[1, 2, 3\]"),
+        ("forecasting", "may", {}, r"no loss 'may' for forecasting \(did you mean 'mae'"),
+        ("forecasting", "mae", {"scale": 1}, "unknown key 'loss.options.scale'. Known: none"),
+        ("forecasting", "mae_csi", {"treshold": 1}, "did you mean 'threshold'"),
+        ("forecasting", "mae_csi", {"steepness": 2}, "'loss.options.threshold' is missing"),
+        ("forecasting", "mae_csi", {"threshold": "wet"}, "threshold': Input should be a valid number.*; got 'wet'"),
+        ("forecasting", "mae_csi", {"threshold": float("nan")}, "threshold': Input should be a finite number; got nan"),
+        ("forecasting", "mae_csi", {"threshold": 1, "score": "iou"}, "score': Input should be 'csi' or 'f1'; got 'iou"),
+        ("forecasting", "mae_csi", {"threshold": 1, "steepness": 0}, "steepness': Input should be greater than 0"),
+        ("forecasting", "mae_csi", {"threshold": 1, "score_weight": -1}, "score_weight': Input should be greater than"),
+        ("forecasting", "logcosh", {"scale": True}, "scale': true and false are no values of this option; got True"),
+        ("forecasting", "weighted_mae", {"greatest": 0.5}, "greatest': Input should be greater than .* to 1; got 0.5"),
     ],
 )
-def test_wrong_names_and_values_are_refused(name, options, make, message):
+def test_wrong_names_and_values_are_refused(task, name, options, message):
     with pytest.raises(ConfigError, match=message):
-        make(name, options, classes=2)
+        make_loss(TABLES[task], name, options, task=task, classes=2)
 
 
-def test_presence_has_losses_of_its_own():
+def test_every_loss_is_tested():
+    assert {name for task, name, _ in SETTINGS if task == "segmentation"} == set(MASK_LOSSES)
+    assert {name for task, name, _ in SETTINGS if task == "forecasting"} == set(FORECAST_LOSSES)
     assert set(PRESENCE_LOSSES) == {"bce", "focal"}

@@ -16,7 +16,8 @@ from skyfold.forecasting.motion.semi_lagrangian import carried
 from skyfold.models import _frames, _trajgru
 from skyfold.models._convlstm import ConvLSTM
 from skyfold.training import backend
-from skyfold.training.losses.forecasting import make_forecast_loss
+from skyfold.training.losses.forecasting import FORECAST_LOSSES
+from skyfold.training.losses.named import make_loss
 
 SMALL: dict[str, dict[str, Any]] = {
     "rain_unet": {"filters": [6, 8]},
@@ -230,7 +231,7 @@ def moving_rain(seed: int, count: int = 8, side: int = 16) -> tuple[np.ndarray, 
 def test_rain_that_moves_is_carried_on_and_what_was_learned_comes_back(name: str, tmp_path: Path) -> None:
     """Learned from 8 samples; on others the error is well below that of leaving the last frame where it is."""
     model = built(name, (16, 16, 3), **LEARNING.get(name, {}))
-    loss = make_forecast_loss("mae", {})
+    loss = make_loss(FORECAST_LOSSES, "mae", {}, task="forecasting")
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss=loss)
     unseen, truth = moving_rain(1)
     persistence = float(loss(truth, unseen[..., -1:]))

@@ -19,7 +19,8 @@ def main(network: str, side: int, batch: int, frames: int) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     from skyfold import plugins
     from skyfold.training import backend
-    from skyfold.training.losses.forecasting import make_forecast_loss
+    from skyfold.training.losses.forecasting import FORECAST_LOSSES
+    from skyfold.training.losses.named import make_loss
 
     backend.start(deterministic=True)
     backend.prepare(precision="float32")
@@ -29,7 +30,7 @@ def main(network: str, side: int, batch: int, frames: int) -> None:
     model = plugins.load("models", network).PLUGIN().build(input_shape=(side, side, frames), classes=1)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-4),
-        loss=make_forecast_loss("mae", {}),
+        loss=make_loss(FORECAST_LOSSES, "mae", {}, task="forecasting"),
         jit_compile=backend.compiles_whole_steps(),
     )
     inputs = np.random.default_rng(0).random((batch, side, side, frames), dtype=np.float32)

@@ -10,7 +10,6 @@ import numpy as np
 from skyfold.data.batches import WholeRows
 from skyfold.data.cache import images_of_size
 from skyfold.tasks.task import Task
-from skyfold.training.losses.named import named_loss
 
 
 def mse(target, output):
@@ -26,10 +25,6 @@ class MeanCover(Task):
     def check(cls, config):
         if config.image is None:
             raise ValueError("task: mean_cover reads images; set image: {size: [height, width]}")
-
-    @classmethod
-    def make_loss(cls, config, classes=None):
-        return named_loss(config.loss.name, config.loss.options, cls.LOSSES, purpose=config.task)
 
     @property
     def target_planes(self):

@@ -15,8 +15,7 @@ from skyfold.reports.leaderboard import Entry
 from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.task import refuse_keys
-from skyfold.training.losses.named import Loss
-from skyfold.training.losses.segmentation import PRESENCE_LOSSES, make_presence_loss
+from skyfold.training.losses.segmentation import PRESENCE_LOSSES
 from skyfold.workspace import Workspace
 
 
@@ -31,10 +30,6 @@ class Classification(ImageTask):
         if config.activation == "softmax":
             raise ValueError("activation: softmax is not supported by task: classification; use sigmoid")
         refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop")
-
-    @classmethod
-    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
-        return make_presence_loss(config.loss.name, config.loss.options, classes=classes)
 
     @property
     def validation(self) -> MeanAveragePrecision:

@@ -18,8 +18,7 @@ from skyfold.reports.forecast_table import as_text, forecast_table
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
-from skyfold.training.losses.forecasting import FORECAST_LOSSES, make_forecast_loss
-from skyfold.training.losses.named import Loss
+from skyfold.training.losses.forecasting import FORECAST_LOSSES
 from skyfold.training.objective import RunArrays
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -57,10 +56,6 @@ class Forecasting(Task):
                     f"augment: {entry.name} changes values, which have a physical unit in a forecast. Use "
                     f"{', '.join(FLIPS_AND_TURNS)}"
                 )
-
-    @classmethod
-    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
-        return make_forecast_loss(config.loss.name, config.loss.options)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:

@@ -19,8 +19,7 @@ from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.fit_mask_blend import check_blend
 from skyfold.tasks.mask_blend import blend, blend_lines, score_run
 from skyfold.tasks.mask_submission import draw_oof_examples, score_on_test, submission_names, test_masks
-from skyfold.training.losses.named import Loss
-from skyfold.training.losses.segmentation import MASK_LOSSES, make_mask_loss
+from skyfold.training.losses.segmentation import MASK_LOSSES
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import on_grid
 from skyfold.types import ArraySequence, JsonDict, Metric, Samples
@@ -44,10 +43,6 @@ class Segmentation(ImageTask):
             raise ValueError("activation: softmax needs two classes or more that exclude each other; use sigmoid")
         if config.pseudo_labels and config.images.crop:
             raise ValueError("image.crop: pseudo-labels are made for whole images; remove pseudo_labels or image.crop")
-
-    @classmethod
-    def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
-        return make_mask_loss(config.loss.name, config.loss.options, classes=classes)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:

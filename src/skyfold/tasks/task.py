@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,11 +25,9 @@ from skyfold.workspace import Workspace
 class Task(Objective):
     """What one run reads, learns and stores; built once from its config, and asked by everything else.
 
-    LOSSES       losses by name, whose arguments after the second are their options
-    RULE_FAMILY  whether a model family without training can predict it
+    RULE_FAMILY: whether a model family without training can predict it.
     """
 
-    LOSSES: ClassVar[Mapping[str, Callable[..., Any]]]
     RULE_FAMILY: ClassVar[bool] = False
 
     @classmethod

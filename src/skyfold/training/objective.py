@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from skyfold.data.batches import Rows
 from skyfold.data.class_subset import with_classes
 from skyfold.store.folds import Folds
 from skyfold.training.input_normalization import normalization_of
-from skyfold.training.losses.named import Loss
+from skyfold.training.losses.named import Loss, make_loss
 from skyfold.types import IntPair
 
 
@@ -71,8 +72,10 @@ class Objective(ABC):
     competition    with the classes (or lead times) that the run learns
     normalization  mode of `data.normalization`; None where the arrays are normalized already
     dtype          of a stored prediction
+    LOSSES         losses by name, whose arguments after the second are their options
     """
 
+    LOSSES: ClassVar[Mapping[str, Callable[..., Any]]]
     dtype: ClassVar[str] = "float32"
 
     def __init__(self, config: RunConfig, competition: Competition) -> None:
@@ -99,12 +102,12 @@ class Objective(ABC):
         """Score that epochs are compared by."""
 
     @classmethod
-    @abstractmethod
     def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
         """loss(target, output) of a batch, in `keras.ops`. classes: number of outputs, where it is known.
 
         ConfigError on a loss, or an option of it, that the task does not have.
         """
+        return make_loss(cls.LOSSES, config.loss.name, config.loss.options, task=config.task, classes=classes)
 
     @abstractmethod
     def row_shape(self) -> tuple[int, ...]:

@@ -8,34 +8,25 @@ gradient. Each loss is one number, a mean by weight over all cells and lead time
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from skyfold.config.fields import Above0, NonNegative
-from skyfold.training.losses.named import Loss, named_loss
+from skyfold.training.losses import ops
 
 LEAST_SHARE = 1e-6  # shares are kept so far from 0 and 1, whose logarithms are not finite
 
 
-def make_forecast_loss(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss `name` with its options, as `loss(target, output)`; ConfigError as `named_loss`."""
-    return named_loss(name, options, FORECAST_LOSSES, purpose="forecasting")
-
-
 def mae(target: Any, output: Any) -> Any:
     """Mean absolute error."""
-    from keras import ops
-
     truth, output, weights = _counting(target, output)
     return _mean(ops.abs(output - truth), weights)
 
 
 def logcosh(target: Any, output: Any, scale: Above0 = 1.0) -> Any:
     """scale x log cosh(error / scale): errors far below `scale` cost their square, far above it their amount."""
-    from keras import ops
-
     truth, output, weights = _counting(target, output)
     error = (output - truth) / scale
     return _mean(scale * (ops.softplus(2.0 * error) - error - math.log(2.0)), weights)
@@ -48,8 +39,6 @@ def weighted_mae(
 
     Divided by how many cells count and not by the factors, so that much rain teaches more than little.
     """
-    from keras import ops
-
     truth, output, weights = _counting(target, output)
     factor = ops.clip(1.0 + growth * truth, 1.0, greatest)
     return _mean(factor * ops.abs(output - truth), weights)
@@ -70,8 +59,6 @@ def mae_csi(
     alarms f of the whole batch, summed by weight. csi: (h + smooth) / (h + m + f + smooth); f1: the same with 2 h for
     h. Both are 1 where no event is, and none is forecast.
     """
-    from keras import ops
-
     truth, output, weights = _counting(target, output)
     said = ops.sigmoid(steepness * (output - threshold))
     event = ops.cast(truth >= threshold, output.dtype)
@@ -86,8 +73,6 @@ def share_bce(target: Any, output: Any) -> Any:
 
     Its gradient does not vanish where a last sigmoid is far on the wrong side, as that of the mean error does.
     """
-    from keras import ops
-
     truth, output, weights = _counting(target, output)
     output = ops.clip(output, LEAST_SHARE, 1.0 - LEAST_SHARE)
     return _mean(-truth * ops.log(output) - (1.0 - truth) * ops.log(1.0 - output), weights)
@@ -104,8 +89,6 @@ FORECAST_LOSSES: dict[str, Callable[..., Any]] = {
 
 def _counting(target: Any, output: Any) -> tuple[Any, Any, Any]:
     """True values, output and weights (B, H, W, L), float32; all 0 where a cell does not count."""
-    from keras import ops
-
     target = ops.cast(target, "float32")
     truth, weights = ops.split(target, 2, axis=-1)
     counts = weights > 0
@@ -117,7 +100,5 @@ def _counting(target: Any, output: Any) -> tuple[Any, Any, Any]:
 
 
 def _mean(costs: Any, weights: Any) -> Any:
-    from keras import ops
-
     total = ops.sum(weights)
     return ops.sum(weights * costs) / ops.where(total > 0, total, ops.ones_like(total))

@@ -1,4 +1,4 @@
-"""A loss by its name and options, checked before any data are read."""
+"""Losses by name and options, checked before any data are read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,34 @@ from skyfold.plugins import nearest
 Loss = Callable[[Any, Any], Any]
 
 
-def named_loss(name: str, options: Mapping[str, Any], kinds: Mapping[str, Callable[..., Any]], *, purpose: str) -> Loss:
-    """The loss of this name among `kinds`, with its options.
+def make_loss(
+    losses: Mapping[str, Callable[..., Any]],
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    task: str,
+    classes: int | None = None,
+) -> Loss:
+    """The loss `name` of the table `losses` with its options, as `loss(target, output)`.
 
-    ConfigError on an unknown name or option, on a wrong value, and where an option without a default is left out.
+    task: named in errors. classes: their number, where it is known. ConfigError on an unknown name or option, a wrong
+    value, a missing option without default, and where `class_weights` are not as many as the classes.
     """
-    if name not in kinds:
+    if name not in losses:
         raise ConfigError(
-            f"loss.name: no loss '{name}' for {purpose}{nearest(name, list(kinds))}. There are: {', '.join(kinds)}."
+            f"loss.name: no loss '{name}' for {task}{nearest(name, list(losses))}. There are: {', '.join(losses)}."
         )
-    kind = kinds[name]
-    values = checked(options_of(kind), options, where="loss.options").model_dump()
+    function = losses[name]
+    values = checked(options_of(function), options, where="loss.options").model_dump()
+    weights = values.get("class_weights")
+    if weights is not None and classes not in (None, len(weights)):
+        raise ConfigError(
+            f"loss.options.class_weights: give one factor for each of the {classes} classes, not "
+            f"{options['class_weights']}."
+        )
 
     def loss(target: Any, output: Any) -> Any:
-        return kind(target, output, **values)
+        return function(target, output, **values)
 
     loss.__name__ = name
     return loss
