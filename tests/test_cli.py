@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import skyfold
-from skyfold.cli import prepare
+from skyfold.cli import commands
 from skyfold.cli.main import main
 from skyfold.errors import ConfigError
 
@@ -30,13 +30,13 @@ def test_version(capsys):
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_ends_with_one_line_and_its_exit_code(monkeypatch, capsys, error, code, message):
-    monkeypatch.setattr(prepare, "workspace", raises(error))
+    monkeypatch.setattr(commands, "workspace", raises(error))
     assert main(["prepare", "cloud_cover"]) == code
     assert capsys.readouterr().err == message
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(prepare, "workspace", raises(OSError("no file is named")))
+    monkeypatch.setattr(commands, "workspace", raises(OSError("no file is named")))
     with pytest.raises(OSError, match="no file is named"):
         main(["prepare", "cloud_cover"])
 

@@ -84,7 +84,7 @@ def test_keras_is_imported_in_its_packages_alone():
             assert not {name.split(".")[0] for name in imports(path)} & KERAS_LIBRARIES, path
 
 
-COMMANDS = [module.__name__.rpartition(".")[2] for module in main.COMMANDS]
+COMMANDS = [command.__name__ for command in main.COMMANDS]
 
 
 def test_every_command_has_a_script():

@@ -1,5 +1,1 @@
-"""The command `skyfold`; one file a subcommand.
-
-Each offers `add_arguments(parser)` and `run(given)`; its docstring is its help. Nothing but `run` may import a
-framework, so that `--help` answers at once.
-"""
+"""The command `skyfold`: `commands` holds a function for each subcommand, `main` the parser and the exit codes."""

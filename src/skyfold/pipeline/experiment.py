@@ -10,7 +10,6 @@ from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.pipeline import train
-from skyfold.pipeline.blend import blend, blend_lines
 from skyfold.pipeline.experiment_table import as_text, best_of_study, experiment_table
 from skyfold.tasks import task_class
 from skyfold.workspace import Workspace
@@ -38,7 +37,8 @@ def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callab
         for run in row.runs:
             trained(run)
         if row.blend is not None:
-            for line in blend_lines(row.blend, blend(row.blend, workspace)):
+            task = task_class(row.blend.task)
+            for line in task.blend_lines(task.blend(row.blend, workspace)):
                 log(line)
         if row.study is not None:
             assert row.trials is not None

@@ -15,7 +15,6 @@ from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import with_classes
 from skyfold.errors import ConfigError
 from skyfold.pipeline import check_forecasts, train
-from skyfold.pipeline.blend import blend, blend_lines
 from skyfold.pipeline.experiment import run_table
 from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.leaderboard import leaderboard
@@ -74,7 +73,7 @@ def _results(config: RunConfig | BlendConfig, competition: Competition, workspac
     if isinstance(config, RunConfig):
         yield from task.report_run(config, workspace)
         return
-    yield from blend_lines(config, blend(config, workspace))
+    yield from task.blend_lines(task.blend(config, workspace))
     yield from task.show_blend(config, workspace)
     if "test" in competition.parts:
         yield from (f"submission: {path}" for path in submit(config, workspace))

@@ -1,0 +1,227 @@
+"""The subcommands of `skyfold`. The first line of a docstring is the summary in `skyfold --help`.
+
+Everything that a command needs is imported inside its function, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skyfold.config.data import DataConfig
+    from skyfold.workspace import Workspace
+
+
+def prepare(given: Namespace) -> None:
+    """Check a competition's files and write folds.csv.
+
+    With --sample, write a small procedural sample of the same layout first. An existing folds.csv is kept.
+    """
+    from skyfold.pipeline.prepare import prepare
+
+    for line in prepare(_data_config(given.competition), workspace(given), sample=given.sample):
+        print(line)
+
+
+def train(given: Namespace) -> None:
+    """Train the folds and seeds of a run, write out-of-fold and test predictions.
+
+    Resumes after any stop. Folds that are trained are kept, unless --restart is given.
+    """
+    from skyfold.config.files import load_run
+    from skyfold.pipeline.train import train
+    from skyfold.tasks import task_class
+
+    project, config = workspace(given), load_run(given.config, given.overrides)
+    result = train(config, project, only_folds=given.fold, restart=given.restart)
+    seen = f" at {config.image.size[0]}x{config.image.size[1]}" if config.image else ", mean absolute error"
+    for fold, score in result.scores.items():
+        print(f"fold {fold}: validation score {score:.4f}{seen}")
+    if result.complete:
+        for line in task_class(config.task).report_run(config, project):
+            print(line)
+    print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
+
+
+def tune(given: Namespace) -> None:
+    """Search the hyper-parameters of a training run.
+
+    Resumes after any stop; started twice on one study, it joins as one more worker.
+    """
+    from skyfold.errors import ConfigError
+    from skyfold.tuning.tune import tune
+
+    if given.trials < 1 or given.workers < 1:
+        raise ConfigError("--trials and --workers: give at least 1.")
+    location = {"--root": getattr(given, "root", None), "--data": given.data}
+    where = [part for name, value in location.items() if value is not None for part in (name, str(value))]
+    storage = ["--storage", given.storage] if given.storage else []
+    changes = [part for override in given.overrides for part in ("--set", override)]
+    folder = tune(
+        given.config,
+        workspace(given),
+        trials=given.trials,
+        storage=given.storage,
+        overrides=given.overrides,
+        workers=given.workers,
+        worker_command=[
+            *[sys.executable, "-m", "skyfold", "tune", str(given.config), "--trials", str(given.trials)],
+            *[*storage, *where, *changes],
+        ],
+    )
+    print(f"results: {folder} (best.yaml, trials.csv, history.png, importance.png)")
+    if (folder / "best.yaml").is_file():
+        print(f"Train the best config: {shlex.join(['skyfold', 'train', str(folder / 'best.yaml'), *where])}")
+
+
+def blend(given: Namespace) -> None:
+    """Blend trained runs and fit post-processing on their out-of-fold predictions.
+
+    Prints the score in-sample and cross-fitted: every choice refitted without the fold that is scored.
+    """
+    from skyfold.config.files import load_blend
+    from skyfold.tasks import task_class
+
+    project, config = workspace(given), load_blend(given.config)
+    task = task_class(config.task)
+    for line in task.blend_lines(task.blend(config, project)):
+        print(line)
+    print(f"written: {project.run(config.data.folder, config.name) / 'blend.json'}")
+
+
+def submit(given: Namespace) -> None:
+    """Write and validate a blend's submissions.
+
+    One without the classifier gate and one with it. `skyfold blend` must have run on the config.
+    """
+    from skyfold.config.files import load_blend
+    from skyfold.pipeline.submit import submit
+
+    project, config = workspace(given), load_blend(given.config)
+    for path in submit(config, project):
+        print(f"submission: {path}")
+    if given.products:
+        from skyfold.pipeline.products import write_blend_products
+
+        print(f"products: {write_blend_products(config, project)}")
+
+
+def score(given: Namespace) -> None:
+    """Score a submission file against a truth file with the competition's metric.
+
+    Needs no project folder. Prints the score, its 95 % bootstrap interval over samples, and the score of each class.
+    """
+    from skyfold.competition import build
+    from skyfold.errors import DataLayoutError
+    from skyfold.metrics.score_submission import score_note, score_submission
+    from skyfold.workspace import Workspace, find_root
+
+    data = _data_config(given.competition)
+    root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
+    folder = Workspace(root, given.data).data(data.folder)
+    if given.data is not None and not folder.is_dir():
+        raise DataLayoutError(f"{folder}: no such folder, named by --data.")
+    competition = build(data.competition, data.options, folder if folder.is_dir() else None)
+    scored = score_submission(competition, given.submission, given.truth)
+    many = "sample" if scored.samples == 1 else "samples"
+    print(f"{competition.metric.name}: {scored.score:.6f} ({scored.samples} {many})")
+    if note := score_note(scored.score):
+        print(note)
+    if scored.samples > 1:
+        print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
+    for name, value in scored.per_class.items():
+        print(f"  {name}: {value:.6f}")
+
+
+def leaderboard(given: Namespace) -> None:
+    """Show every run, blend and forecast of a data set with its scores, best first; or a table of models.
+
+    With --diff, show what differs between two of them instead: config, data, folds, and the paired difference.
+    """
+    from skyfold.config.experiment import TableConfig
+    from skyfold.config.files import load_config
+    from skyfold.files import write_text
+    from skyfold.pipeline import experiment_table
+    from skyfold.pipeline.leaderboard import leaderboard
+    from skyfold.reports.compare import as_lines, compare
+    from skyfold.reports.leaderboard import as_html, as_text
+
+    project, name = workspace(given), given.competition
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} and isinstance(config := load_config(path), TableConfig):
+        print(experiment_table.as_text(experiment_table.experiment_table(config, path, project)))
+        return
+    if not project.oof(name).is_dir():
+        name = _data_config(name).folder
+    if given.diff:
+        named = [Path(run) if (Path(run) / "run.json").is_file() else project.run(name, run) for run in given.diff]
+        print("\n".join(as_lines(compare(*named))))
+        return
+    entries = leaderboard(name, project)
+    print(as_text(entries))
+    if given.html:
+        write_text(given.html, as_html(name, entries))
+        print(f"written: {given.html}")
+
+
+def plot(given: Namespace) -> None:
+    """Draw a stored forecast: maps beside the ground truth, animations, reliability diagram, error by lead time.
+
+    `skyfold run` must have run on the config. The figures are written to `pictures/` in the folder of the forecast.
+    """
+    from skyfold.config.files import load_forecasts
+    from skyfold.pipeline.plot import draw_pictures
+
+    for path in draw_pictures(load_forecasts(given.config), workspace(given), given.forecast, given.ids):
+        print(f"written: {path}")
+
+
+def run(given: Namespace) -> None:
+    """Run every stage of a config in order: prepare, train, blend, submit, score, leaderboard.
+
+    Stages that are finished are skipped.
+    """
+    from skyfold.pipeline.run import run_job
+
+    run_job(given.config, workspace(given), overrides=tuple(given.overrides))
+
+
+def workspace(given: Namespace) -> Workspace:
+    """The project that a command works in: `--root`, or the folder found from the current one.
+
+    ConfigError where there is no such folder.
+    """
+    from skyfold.errors import ConfigError
+    from skyfold.workspace import Workspace, find_root
+
+    root = getattr(given, "root", None) or find_root(Path.cwd())
+    if root is None:
+        raise ConfigError(
+            f"{Path.cwd()} and its parents hold no folder configs/, so this is no skyfold project. "
+            "Change to the project's folder, or name it: --root DIR."
+        )
+    if not root.is_dir():
+        raise ConfigError(f"--root {root}: no such folder.")
+    return Workspace(root.resolve(), given.data)
+
+
+def _data_config(text: str) -> DataConfig:
+    """The data set that a command names: a config file's `data`, or a competition with its defaults."""
+    from skyfold import plugins
+    from skyfold.config.data import DataConfig
+    from skyfold.config.files import load_config
+    from skyfold.errors import ConfigError
+
+    if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
+        return load_config(Path(text)).data
+    known = plugins.names("competitions")
+    if text not in known:
+        raise ConfigError(
+            f"no competition '{text}'{plugins.nearest(text, known)}. There are: {', '.join(known)}; "
+            "or give a config file with a `data` block."
+        )
+    return DataConfig(competition=text)
