@@ -6,7 +6,7 @@ from skyfold.errors import DataLayoutError, OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.reports.compare import as_lines, compare
-from skyfold.reports.leaderboard import Entry, as_html, as_text
+from skyfold.reports.leaderboard import as_html, as_text, score_entry
 from skyfold.workspace import Workspace
 
 
@@ -78,7 +78,7 @@ def test_no_runs_says_what_to_do(tmp_path):
 
 
 def test_the_page_escapes_what_stands_in_names():
-    assert "&lt;b&gt;" in as_html("sky", [Entry("<b>", "run")])
+    assert "&lt;b&gt;" in as_html("sky", [score_entry("<b>", "run", {})])
 
 
 def rows_file(root, name, scores, fold=(0, 1, 0, 1)):

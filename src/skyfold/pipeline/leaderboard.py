@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyfold.errors import DamagedFile, DataLayoutError, OofMismatch
-from skyfold.reports.leaderboard import Entry, Row
+from skyfold.reports.leaderboard import Entry, score_entry
 from skyfold.store.runs import read_info
 from skyfold.tasks import task_class
 from skyfold.workspace import Workspace
 
 
-def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
+def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     """Entries of data set `name`, best first, then the baselines.
 
     DataLayoutError where nothing was trained yet. An entry that cannot be read says so; the others are shown.
@@ -20,12 +20,12 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Row]:
     runs = sorted(path.parent for path in folder.glob("*/run.json"))
     if not runs:
         raise DataLayoutError(f"{folder}: no runs here. Train one with skyfold train CONFIG, or name another data set.")
-    entries: list[Row] = []
-    unreadable: list[Row] = []
+    entries: list[Entry] = []
+    unreadable: list[Entry] = []
     for run in runs:
         try:
             info = read_info(run)
             entries += task_class(info.task).entries(run, info, workspace.submissions(name))
         except (DamagedFile, OofMismatch) as error:
-            unreadable.append(Entry(run.name, f"unreadable: {error}"))
+            unreadable.append(score_entry(run.name, f"unreadable: {error}", {}))
     return [*sorted(entries, key=lambda entry: entry.rank), *unreadable]

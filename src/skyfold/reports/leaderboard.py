@@ -1,167 +1,183 @@
-"""The local leaderboard: every run and blend of a data set with its scores, best first."""
+"""Local leaderboard: every run, blend and forecast of a data set with its scores, as text and as a page."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
 
 from skyfold.errors import DamagedFile
 from skyfold.files import read_json
+from skyfold.metrics.bootstrap import bootstrap_interval
+from skyfold.metrics.forecast import mean_error_of, skill_of
+from skyfold.metrics.forecast_sums import FILE, read_sums
 from skyfold.reports.text_table import aligned
 from skyfold.store.runs import RunInfo
+from skyfold.types import JsonDict
 
-
-class Row(Protocol):
-    """What every entry has: COLUMNS name its cells, NOTE says what they mean."""
-
-    COLUMNS: ClassVar[list[str]]
-    NOTE: ClassVar[str]
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Sorts entries, best first."""
-        ...
-
-    def cells(self) -> list[str]: ...
+SCORES = (
+    "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
+    "In-sample: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
+)
+FORECASTS = (
+    "Less is better. Score: error / skill of forecasts that were fitted without what they are scored on; skill: F1 or "
+    "CSI. The interval is over dates, or over events."
+)
+FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill", "cases")
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
+    "table{border-collapse:collapse;width:100%}"
+    "th,td{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #dde3e9}"
+    "td:nth-child(n+3):nth-child(-n+7){font-variant-numeric:tabular-nums}th{background:#f3f6f9}"
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row. Scores are None where they were not computed, `test` where no truth file was scored against."""
+    """One row of a leaderboard.
 
-    COLUMNS: ClassVar[list[str]] = [
-        "name", "kind", "CV at 0.5", "in-sample", "cross-fitted", "95 % interval", "test", "submission",
-    ]  # fmt: skip
-    NOTE: ClassVar[str] = (
-        "Cross-fitted: thresholds, areas and gate chosen on k - 1 folds and scored on the other one. "
-        "In-sample: chosen and scored on the same rows. The interval is of the cross-fitted score, over images."
-    )
+    rank   sorts entries, the best first
+    cells  texts by column, after name and kind; entries of the same columns form one table
+    note   what the columns mean
+    """
 
     name: str
     kind: str
-    at_half: float | None = None
-    in_sample: float | None = None
-    cross_fitted: float | None = None
-    interval: tuple[float, float] | None = None
-    test: float | None = None
-    submission: str = ""
-    greater_is_better: bool = True
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Baselines stand below what was trained, since nobody can submit them for more."""
-        figure = self.cross_fitted if self.cross_fitted is not None else self.at_half
-        sign = -1 if self.greater_is_better else 1
-        return self.kind.startswith("baseline"), math.inf if figure is None else sign * figure
-
-    def cells(self) -> list[str]:
-        interval = "" if self.interval is None else f"{self.interval[0]:.4f} to {self.interval[1]:.4f}"
-        figures = [
-            _figure(self.at_half),
-            _figure(self.in_sample),
-            _figure(self.cross_fitted),
-            interval,
-            _figure(self.test),
-        ]
-        return [self.name, self.kind, *figures, self.submission]
+    rank: tuple[bool, float]
+    cells: Mapping[str, str]
+    note: str
 
 
-def as_text(entries: Sequence[Row]) -> str:
-    """A table in aligned columns for each kind of entries."""
-    return "\n\n".join(aligned([rows[0].COLUMNS, *(row.cells() for row in rows)]) for rows in _by_columns(entries))
+def as_text(entries: Sequence[Entry]) -> str:
+    """Entries in aligned columns, a table for each kind of columns."""
+    return "\n\n".join(aligned(rows) for rows, _ in _tables(entries))
 
 
-def as_html(name: str, entries: Sequence[Row]) -> str:
-    """The tables as one self-contained page."""
-    tables = "\n".join(_html_table(rows) for rows in _by_columns(entries))
-    style = (
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
-        "table{border-collapse:collapse;width:100%}"
-        "th,td{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #dde3e9}"
-        "td:nth-child(n+3):nth-child(-n+7){font-variant-numeric:tabular-nums}th{background:#f3f6f9}"
-    )
+def as_html(name: str, entries: Sequence[Entry]) -> str:
+    """The tables of data set `name` as one self-contained page; texts are escaped."""
+    tables = []
+    for (head, *body), note in _tables(entries):
+        rows = "\n".join(_html_row("td", row) for row in body)
+        tables.append(
+            f"<table><thead>{_html_row('th', head)}</thead>\n<tbody>{rows}</tbody></table><p>{html.escape(note)}</p>\n"
+        )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
-        f"<style>{style}</style><h1>{html.escape(name)}</h1>{tables}</html>\n"
+        f"<style>{STYLE}</style><h1>{html.escape(name)}</h1>{''.join(tables)}</html>\n"
     )
 
 
-def _by_columns(entries: Sequence[Row]) -> list[list[Row]]:
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for entry in entries:
-        groups.setdefault(tuple(entry.COLUMNS), []).append(entry)
-    return list(groups.values())
+def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = None, submission: str = "") -> Entry:
+    """Entry of a run, blend or baseline.
 
-
-def _html_table(rows: Sequence[Row]) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in rows[0].COLUMNS)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.cells()) + "</tr>" for row in rows
+    scores: as in run.json; those that are missing have empty cells. test: score on the test truth; submission: file.
+    Baselines rank below what was trained.
+    """
+    at_half, in_sample, cross_fitted = (scores.get(key) for key in ("cv_at_0.5", "cv_in_sample", "cv_cross_fitted"))
+    figure = at_half if cross_fitted is None else cross_fitted
+    sign = -1 if scores.get("greater_is_better", True) else 1
+    cells = {
+        "CV at 0.5": _figure(at_half),
+        "in-sample": _figure(in_sample),
+        "cross-fitted": _figure(cross_fitted),
+        "95 % interval": f"{scores['low']:.4f} to {scores['high']:.4f}" if "low" in scores else "",
+        "test": _figure(test),
+        "submission": submission,
+    }
+    return Entry(
+        name, kind, (kind.startswith("baseline"), math.inf if figure is None else sign * figure), cells, SCORES
     )
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table><p>{html.escape(rows[0].NOTE)}</p>"
 
 
 def run_entry(info: RunInfo) -> Entry:
-    """A trained run with the scores of its out-of-fold predictions."""
+    """Entry of a trained run with the scores of its out-of-fold predictions."""
     classes = info.config.get("classes")
-    return _scored(info.name, f"run, {', '.join(classes)} alone" if classes else "run", info.scores)
+    return score_entry(info.name, f"run, {', '.join(classes)} alone" if classes else "run", info.scores)
 
 
 def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
-    """A blend, and the baselines it was compared with. submissions: folder of the data set's submissions."""
+    """Entries of a blend, with and without its gate, and of the baselines it was compared with.
+
+    submissions: folder of the data set's submissions. DamagedFile where blend.json was edited.
+    """
     result = read_json(folder / "blend.json")
     if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
         raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run skyfold blend again.")
-    scores = result["scores"]
-    tested = _test_scores(submissions, result["name"])
-    baselines = scores["baselines"]
-    blend = result["name"]
-    entries = [
-        _scored(blend, "blend, gated" if result["gate"] else "blend", scores["final"], *tested.get("final", (None, "")))
-    ]
-    if result["gate"]:
-        label = f"{blend} before the gate"
-        entries.append(_scored(label, "blend", scores["before_gate"], *tested.get("before_gate", (None, ""))))
-    for kind, label in [
-        ("all_empty", "all empty"),
-        ("best_single_at_0.5", f"best single at 0.5: {baselines.get('best_single')}"),
-        ("oracle", "perfect classifier with these masks"),
-    ]:
-        if kind not in baselines:  # a merge has no single run that knows all classes
-            continue
-        test = tested.get(kind, (None, ""))[0]
-        at_half, greater = float(baselines[kind]), scores["final"].get("greater_is_better", True)
-        entries.append(Entry(label, f"baseline of {blend}", at_half=at_half, test=test, greater_is_better=greater))
+    blend, scores, gate = result["name"], result["scores"], result["gate"]
+    tested_file = submissions / f"{blend}.test_scores.json"
+    tested = read_json(tested_file)["scores"] if tested_file.is_file() else {}
+
+    def entry(label: str, kind: str, stage: str, own: JsonDict, file: str = "") -> Entry:
+        submitted = f"{submissions.name}/{file}" if file and (submissions / file).is_file() else ""
+        return score_entry(label, kind, own, tested.get(stage), submitted)
+
+    entries = [entry(blend, "blend, gated" if gate else "blend", "final", scores["final"], f"{blend}.csv")]
+    if gate:
+        label, file = f"{blend} before the gate", f"{blend}_before_gate.csv"
+        entries.append(entry(label, "blend", "before_gate", scores["before_gate"], file))
+    baselines, greater = scores["baselines"], scores["final"].get("greater_is_better", True)
+    labels = {
+        "all_empty": "all empty",
+        "best_single_at_0.5": f"best single at 0.5: {baselines.get('best_single')}",
+        "oracle": "perfect classifier with these masks",
+    }
+    for stage, label in labels.items():
+        if stage in baselines:  # a merge has no single run that knows all classes
+            own = {"cv_at_0.5": float(baselines[stage]), "greater_is_better": greater}
+            entries.append(entry(label, f"baseline of {blend}", stage, own))
     return entries
 
 
-def _test_scores(folder: Path, blend: str) -> dict[str, tuple[float | None, str]]:
-    """Stage -> (score on the test truth or None, submission file)."""
-    found: dict[str, tuple[float | None, str]] = {}
-    scored = folder / f"{blend}.test_scores.json"
-    for stage, value in (read_json(scored)["scores"] if scored.is_file() else {}).items():
-        found[stage] = (float(value), "")
-    for stage, file in [("final", f"{blend}.csv"), ("before_gate", f"{blend}_before_gate.csv")]:
-        if (folder / file).is_file():
-            found[stage] = (found.get(stage, (None, ""))[0], f"{folder.name}/{file}")
+def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
+    """Entry of the forecast in `folder`, scored on the cases (dates, or events) that its config names.
+
+    Figures are empty, and the rank is last, where it was not scored yet. submissions: folder of the data set's
+    submissions, of which the latest that was made of the forecast is named.
+    """
+    kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
+    seconds, figures = info.scores.get("seconds_a_date"), dict.fromkeys(FORECAST_FIGURES, "")
+    rank = True, 0.0
+    if (folder / FILE).is_file():
+        sums = read_sums(folder)
+        found = bootstrap_interval(sums.metric, sums.contest)
+        rank = False, found.value
+        error, skill = mean_error_of(sums.contest), skill_of(sums.contest, sums.metric.skill)
+        interval = f"{found.low:.4f} to {found.high:.4f}"
+        texts = [sums.metric.name, _figure(found.value), interval, _figure(error), _figure(skill), str(len(sums.cases))]
+        figures = dict(zip(FORECAST_FIGURES, texts, strict=True))
+    else:
+        kind += ", not scored"
+    cells = {
+        **figures,
+        "s a date": "" if seconds is None else f"{seconds:.3g}",
+        "submission": _submitted(submissions).get(info.name, ""),
+    }
+    return Entry(info.name, kind, rank, cells, FORECASTS)
+
+
+def _submitted(folder: Path) -> dict[str, str]:
+    """Forecast -> submission file made of it, the latest of several."""
+    found = {}
+    for path in sorted(folder.glob("*.csv"), key=lambda path: path.stat().st_mtime):
+        sidecar = path.with_suffix(".json")
+        if sidecar.is_file() and isinstance(made := read_json(sidecar).get("forecast"), dict):
+            found[str(made.get("name"))] = f"{folder.name}/{path.name}"
     return found
 
 
-def _scored(name: str, kind: str, scores: dict[str, float], test: float | None = None, file: str = "") -> Entry:
-    interval = (scores["low"], scores["high"]) if "low" in scores else None
-    at_half, in_sample, cross = (scores.get(key) for key in ("cv_at_0.5", "cv_in_sample", "cv_cross_fitted"))
-    greater = bool(scores.get("greater_is_better", True))
-    return Entry(name, kind, at_half, in_sample, cross, interval, test, file, greater)
+def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:
+    """Rows and note of each table, the heading first."""
+    tables: dict[tuple[str, ...], tuple[list[list[str]], str]] = {}
+    for entry in entries:
+        rows, _ = tables.setdefault(tuple(entry.cells), ([["name", "kind", *entry.cells]], entry.note))
+        rows.append([entry.name, entry.kind, *entry.cells.values()])
+    return list(tables.values())
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _figure(value: float | None) -> str:

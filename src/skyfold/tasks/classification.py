@@ -11,7 +11,7 @@ import numpy as np
 from skyfold.config.run import RunConfig
 from skyfold.data.batches import image_labels
 from skyfold.metrics.pr_curve import average_precision
-from skyfold.reports.leaderboard import Entry
+from skyfold.reports.leaderboard import Entry, score_entry
 from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.task import refuse_keys
@@ -50,7 +50,7 @@ class Classification(ImageTask):
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
-        return [Entry(info.name, "classifier")]
+        return [score_entry(info.name, "classifier", {})]
 
 
 @dataclass(frozen=True)

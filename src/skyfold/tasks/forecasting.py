@@ -13,8 +13,8 @@ from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.reports.forecast_leaderboard import ForecastEntry, forecast_entry
 from skyfold.reports.forecast_table import as_text, forecast_table
+from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
@@ -64,7 +64,7 @@ class Forecasting(Task):
         return [as_text(forecast_table(dataset, folders, dataset.eval_rows(None)))]
 
     @classmethod
-    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[ForecastEntry]:
+    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
         return [forecast_entry(folder, info, submissions)]
 
     @property

@@ -13,7 +13,7 @@ from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_dataset
-from skyfold.reports.leaderboard import Row, blend_entries, run_entry
+from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.submission_score import score_lines
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.plain_blend import blend_rows, blended_test_rows, check_plain, score_rows
@@ -86,7 +86,7 @@ class Task(Objective):
         return score_lines(competition, workspace.submissions(config.data.folder) / f"{config.name}.csv", truth)
 
     @classmethod
-    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Row]:
+    def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
         """Leaderboard entries of what is stored in `folder`. submissions: folder of the data set's submissions."""
         return blend_entries(folder, submissions) if (folder / "blend.json").is_file() else [run_entry(info)]
 
