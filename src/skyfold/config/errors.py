@@ -26,10 +26,10 @@ def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] =
     ]
     unknown = {problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"}
     for problem in problems:
-        key = ".".join([*above, *(str(part) for part in problem["loc"])])
+        keys, known = _locate(kind, problem["loc"])
+        key = ".".join([*above, *keys])
         if problem["loc"] in unknown:
-            known = _known_keys(kind, problem["loc"][:-1])
-            hint = nearest(str(problem["loc"][-1]), [*known, *also])
+            hint = nearest(keys[-1], [*known, *also])
             messages.append(f"unknown key '{key}'{hint}. Known: {', '.join(known) or 'none'}.")
         elif problem["type"] == "missing":
             # A key that is misspelt is missing, too, which needs no saying.
@@ -57,15 +57,28 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _locate(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The keys on the way to an error, without the tags of unions, and the known keys beside the last one."""
+    inside, keys, known = [kind], [], sorted(kind.model_fields)
     for part in location:
-        if isinstance(part, str):  # else a place in a list
-            kind = _model_in(kind.model_fields[part].annotation) or kind
-    return sorted(kind.model_fields)
+        known = sorted(inside[0].model_fields)
+        tagged = [model for model in inside if part in _tags(model)]
+        if part in inside[0].model_fields:
+            inside = _models_in(inside[0].model_fields[str(part)].annotation) or inside
+        if tagged:
+            inside = tagged
+        else:
+            keys.append(str(part))
+    return keys, known
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, alone, in a list, or as one of several kinds."""
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What its field `kind` may be, by which one model is told from others in its place."""
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names, alone, in a list or table, or as one of several kinds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -7,50 +7,51 @@ Within a file, NAME is enough. File names are relative to the file that is read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from skyfold import plugins
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.errors import explain
 from skyfold.config.experiment import TableConfig
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.config.merging import Values, merge, override
-from skyfold.config.plugin_options import AnyConfig, option_problems
+from skyfold.config.merging import Values, expand_sweeps, merge, override
+from skyfold.config.options import configured
 from skyfold.config.run import RunConfig
-from skyfold.config.sweep import expand_sweeps
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 
+AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 Kind = TypeVar("Kind", bound=AnyConfig)
 Seen = tuple[Path, ...]  # the configs whose `base` led to the one that is read
 
-KINDS: dict[str, type[AnyConfig]] = {
-    "runs": BlendConfig,
-    "models": TableConfig,
-    "forecasts": ForecastConfig,
-    "model": RunConfig,
-}
-NOT_OF_KIND: dict[type, str] = {
-    RunConfig: "not the config of a training run (it has no 'model')",
-    BlendConfig: "not the config of a blend (it has no 'runs')",
-    ForecastConfig: "not a config of forecasts (it has no 'forecasts')",
+# Kinds of configs by the key that tells them, and what to call them.
+KINDS: dict[str, tuple[type[AnyConfig], str]] = {
+    "runs": (BlendConfig, "the config of a blend"),
+    "models": (TableConfig, "a table of models"),
+    "forecasts": (ForecastConfig, "a config of forecasts"),
+    "model": (RunConfig, "the config of a training run"),
 }
 # Keys of a run that may stand beside runs, models or forecasts: every run written inline there starts from them.
 SHARED = tuple(key for key in RunConfig.model_fields if key != "name")
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), *, own: Values | None = None) -> AnyConfig:
     """Read a config of any kind with its members; ConfigError names the file, the key, and the nearest known one.
 
-    path: FILE.yaml or FILE.yaml#NAME; overrides: key=value, for instance training.epochs=5.
+    path: FILE.yaml or FILE.yaml#NAME; overrides: key=value, for instance training.epochs=5; own: nested keys that
+    replace those of the file, as in a file that has it as its base.
     """
     file, kind, values = _find(path)
+    values = merge(values, own or {})
     for text in overrides:
         values = override(values, text)
     if kind is None:
@@ -58,24 +59,48 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AnyConfig:
     return _build(file, kind, values, path)
 
 
-def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    return _of_kind(RunConfig, load_config(path, overrides), path)
+def load_run(path: Path, overrides: Sequence[str] = (), *, own: Values | None = None) -> RunConfig:
+    """The config of a run, read as `load_config`; ConfigError if it is of another kind."""
+    return _of_kind(RunConfig, load_config(path, overrides, own=own), path)
 
 
 def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
+    """The config of a comparison of forecasts, read as `load_config`; ConfigError if it is of another kind."""
     return _of_kind(ForecastConfig, load_config(path, overrides), path)
 
 
 def load_blend(path: Path) -> BlendConfig:
+    """The config of a blend, read as `load_config`; ConfigError if it is of another kind."""
     return _of_kind(BlendConfig, load_config(path), path)
+
+
+def read_yaml(path: Path, named_by: str = "") -> Values:
+    """The keys and values of a YAML file; ConfigError if it is missing, not YAML, or holds no table of keys.
+
+    named_by: which file refers to it, for the message, for instance ", which study.yaml names".
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such config file{named_by}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        what = "nothing" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected keys and values, got {what}.")
+    return values
 
 
 def _of_kind(kind: type[Kind], config: AnyConfig, path: Path) -> Kind:
     if isinstance(config, kind):
         return config
     inline = [f"{path}#{name}" for name, (own, _) in _inline(_find(path)[0]).items() if own is kind]
-    hint = f" It contains {', '.join(inline)}." if inline else ""
-    raise ConfigError(f"{path}: {NOT_OF_KIND[kind]}.{hint}")
+    raise _not_of_kind(kind, path, f" It contains {', '.join(inline)}." if inline else "")
+
+
+def _not_of_kind(kind: type, path: Path, hint: str = "") -> ConfigError:
+    key, what = next((key, what) for key, (known, what) in KINDS.items() if known is kind)
+    return ConfigError(f"{path}: not {what} (it has no '{key}').{hint}")
 
 
 @dataclass(frozen=True)
@@ -95,24 +120,14 @@ def _find(path: Path, seen: Seen = ()) -> tuple[_File, type[AnyConfig] | None, V
 
 def _read(path: Path, seen: Seen) -> _File:
     _refuse_circle(path, seen)
-    try:
-        own = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such config file{f', which {seen[-1]} names' if seen else ''}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(own, dict):
-        what = "nothing" if own is None else type(own).__name__
-        raise ConfigError(f"{path}: expected keys and values, got {what}.")
-    values = _on_bases({}, own, _File(path, {}), (*seen, path))
-    try:
-        values = expand_sweeps(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for holder, key, _ in _slots(values):
-        if key == "run" and isinstance(holder[key], dict) and "name" in holder:  # a forecast, which names its run
-            holder[key] = {"name": holder["name"], **holder[key]}
-    return _File(path, values)
+    own, file = read_yaml(path, f", which {seen[-1]} names" if seen else ""), _File(path, {})
+    for holder, key, _ in _slots(own, inner=True):
+        member = holder[key]
+        if isinstance(member, str) and (address := _address(member, file)):
+            holder[key] = str(address.resolve())  # this file may be the base of one in another folder
+        elif key == "run" and isinstance(member, dict) and "name" in holder:  # a forecast, which names its run
+            holder[key] = {"name": holder["name"], **member}
+    return _File(path, expand_sweeps(_on_bases({}, own, file, (*seen, path)), where=str(path)))
 
 
 def _find_inline(file: _File, name: str, seen: Seen) -> tuple[type[AnyConfig], Values]:
@@ -140,23 +155,13 @@ def _on_bases(start: Values, own: Values, file: _File, seen: Seen) -> Values:
 
 
 def _from_elsewhere(path: Path, seen: Seen) -> Values:
-    """The keys of a config for use in another file: what they refer to stands there with its full address."""
+    """The keys of a config for use in another file: members of one written inline get the address of its file."""
     file, kind, values = _find(path, seen)
-
-    def locate(values: Values) -> None:
-        for holder, key, _ in _slots(values):
-            own = holder[key]
-            if isinstance(own, dict) and kind is None:  # written inline in the other file, too
-                locate(own)
-                continue
-            reference = own.get("name") if isinstance(own, dict) else own
-            if isinstance(reference, str) and (found := _address(reference, file)):
-                holder[key] = str(found.resolve())
-            elif kind is not None:
-                holder[key] = f"{file.path.resolve()}#{reference}"
-
     values = copy.deepcopy(values)
-    locate(values)
+    for holder, key, _ in _slots(values) if kind is not None else ():
+        name = holder[key]["name"] if isinstance(holder[key], dict) else holder[key]
+        if not _address(str(name), file):
+            holder[key] = f"{file.path.resolve()}#{name}"
     return values
 
 
@@ -181,9 +186,31 @@ def _build(file: _File, kind: type[AnyConfig], values: Values, path: Path) -> An
         config = kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}:\n{listing(explain(kind, error, () if kind is RunConfig else SHARED))}") from None
-    if problems := option_problems(config):
+    problems = []
+    for check in _option_checks(config):
+        try:
+            check()
+        except ConfigError as error:
+            problems += str(error).splitlines()
+    if problems:
         raise ConfigError(f"{path}:\n{listing(problems)}")
     return config
+
+
+def _option_checks(config: AnyConfig) -> Iterator[Callable[[], object]]:
+    """Calls that raise ConfigError where a plug-in that the config names is unknown, or one of its options wrong."""
+    yield partial(configured, "competitions", config.data.competition, config.data.options, where="data.options")
+    if isinstance(config, RunConfig):
+        yield partial(configured, "models", config.model.family, config.model.options, where="model.options")
+        yield partial(plugins.load("tasks", config.task).TASK.make_loss, config)
+        if config.frame_adapter is not None:
+            adapter, where = config.frame_adapter, "frame_adapter.options"
+            yield partial(configured, "forecasting.frame_adapters", adapter.name, adapter.options, where=where)
+    if isinstance(config, ForecastConfig):
+        for place, model in enumerate(config.forecasts):
+            if model.family is not None:
+                where = f"forecasts.{place}.options"
+                yield partial(configured, "forecasting.baselines", model.family, model.options, where=where)
 
 
 def _member(entry: Any, kind: type[AnyConfig], file: _File) -> Any:
@@ -196,47 +223,45 @@ def _member(entry: Any, kind: type[AnyConfig], file: _File) -> Any:
     path = Path(f"{file.path}#{name}")
     found, values = _find_inline(file, name, ())
     if found is not kind:
-        raise ConfigError(f"{path}: {NOT_OF_KIND[kind]}.")
+        raise _not_of_kind(kind, path)
     return _build(file, kind, values, path)
 
 
 def _inline(file: _File) -> dict[str, tuple[type[AnyConfig], Values]]:
     """The runs and blends that are written in a file, by name: their kind, and the keys that stand there."""
     found: dict[str, tuple[type[AnyConfig], Values]] = {}
-
-    def collect(values: Values) -> None:
-        for holder, key, kind in _slots(values):
-            own = holder[key]
-            if not isinstance(own, dict):
-                continue
-            if "name" not in own:
-                place = f"runs.{key}" if isinstance(key, int) else key
-                raise ConfigError(f"{file.path}: '{place}': what is written inline needs a name; got {own}.")
-            if str(own["name"]) in found:
-                raise ConfigError(f"{file.path}: two runs or blends have the name '{own['name']}'. Rename one.")
-            found[str(own["name"])] = kind, own
-            collect(own)
-
-    collect(file.values)
+    for holder, key, kind in _slots(file.values, inner=True):
+        own = holder[key]
+        if not isinstance(own, dict):
+            continue
+        if "name" not in own:
+            place = f"runs.{key}" if isinstance(key, int) else key
+            raise ConfigError(f"{file.path}: '{place}': what is written inline needs a name; got {own}.")
+        if str(own["name"]) in found:
+            raise ConfigError(f"{file.path}: two runs or blends have the name '{own['name']}'. Rename one.")
+        found[str(own["name"])] = kind, own
     return found
 
 
-def _slots(values: Values) -> Iterator[tuple[Any, Any, type[AnyConfig]]]:
-    """Where configs of runs and blends stand in `values`, by name or inline: holder, key in it, kind."""
-    runs = values.get("runs")
-    for place in range(len(runs) if isinstance(runs, list) else 0):
-        yield runs, place, RunConfig
-    if "classifier_gate" in values:
-        yield values, "classifier_gate", RunConfig
-    for entries in (values.get("models"), values.get("forecasts")):
-        for entry in entries if isinstance(entries, list) else []:
-            for key, kind in (("run", RunConfig), ("blend", BlendConfig)):
-                if isinstance(entry, dict) and key in entry:
-                    yield entry, key, kind
+def _slots(values: Values, *, inner: bool = False) -> Iterator[tuple[Any, Any, type[AnyConfig]]]:
+    """Where configs of runs and blends stand in `values`, by name or inline: holder, key in it, kind.
+
+    inner: in those that are written inline, too.
+    """
+    runs, *lists = (values[key] if isinstance(values.get(key), list) else [] for key in ("runs", "models", "forecasts"))
+    slots: list[tuple[Any, Any, type[AnyConfig]]] = [(runs, place, RunConfig) for place in range(len(runs))]
+    slots += [(values, "classifier_gate", RunConfig)] if "classifier_gate" in values else []
+    for entry in itertools.chain(*lists):
+        for key, member in (("run", RunConfig), ("blend", BlendConfig)):
+            slots += [(entry, key, member)] if isinstance(entry, dict) and key in entry else []
+    for holder, key, kind in slots:
+        yield holder, key, kind
+        if inner and isinstance(holder[key], dict):
+            yield from _slots(holder[key], inner=True)
 
 
 def _kind_of(values: Values, path: Path) -> type[AnyConfig]:
-    kind = next((kind for key, kind in KINDS.items() if key in values), None)
+    kind = next((kind for key, (kind, _) in KINDS.items() if key in values), None)
     hints = {key: hint for key in values if key != "data" and (hint := nearest(str(key), list(KINDS)))}
     if kind is None and hints:
         raise ConfigError(f"{path}:\n{listing([f'unknown key {key!r}{hint}.' for key, hint in hints.items()])}")

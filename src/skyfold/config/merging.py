@@ -1,8 +1,9 @@
-"""Merge the keys of one config into those of another, and set single keys."""
+"""Merge the keys of one config into those of another, set single keys, and expand sweeps."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import yaml
@@ -26,38 +27,98 @@ NAMED_TABLES: dict[str, tuple[str, str | None]] = {
 
 def merge(base: Values, own: Values) -> Values:
     """`own` over `base`, table by table; a table of NAMED_TABLES that names something else replaces the base's."""
-    return _merged({key: value for key, value in base.items() if not _renamed(key, value, own.get(key))}, own)
+    return deep_merge({key: value for key, value in base.items() if not _renamed(key, value, own.get(key))}, own)
 
 
-def set_key(values: Values, key: str, value: Any) -> Values:
-    """`values` with `value` at a dotted key; TypeError where a parent of the key is not a table."""
+def set_key(values: Values, key: str, value: Any, *, where: str) -> Values:
+    """`values` with `value` at a dotted key; ConfigError, which begins with `where`, if a parent is not a table."""
     first, _, rest = key.partition(".")
     if not rest:
         return {**values, key: value}
     inner = values.get(first, {})
     if not isinstance(inner, dict):
-        raise TypeError(f"'{first}' is a value, not a table of keys")
-    return {**values, first: set_key({} if _renamed(first, inner, {rest: value}) else inner, rest, value)}
+        raise ConfigError(f"{where}: '{first}' is a value, not a table of keys.")
+    inner = {} if _renamed(first, inner, {rest: value}) else inner
+    return {**values, first: set_key(inner, rest, value, where=where)}
 
 
 def override(values: Values, text: str) -> Values:
-    """`values` with one key set as `--set key=value` says; ConfigError where it cannot be read."""
+    """`values` with one key set as `--set key=value` asks; ConfigError where it cannot be read."""
+    return set_key(values, *parse_override(text), where=f"--set {text}")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Key and value of `--set key=value`; ConfigError where it cannot be read.
+
+    >>> parse_override("training.seeds=[0, 1]")
+    ('training.seeds', [0, 1])
+    """
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set {text}: write it as key=value, for instance training.epochs=5.")
     try:
-        return set_key(values, key, yaml.safe_load(value))
+        return key, yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {text}: the value is not valid YAML.") from None
-    except TypeError as error:
-        raise ConfigError(f"--set {text}: {error}.") from None
 
 
-def _merged(base: Values, own: Values) -> Values:
+def expand_sweeps(values: Values, *, where: str) -> Values:
+    """`values` with each entry of `runs`, `models` and `forecasts` that has a `sweep` replaced by those it stands for.
+
+        - name: lstm_{units}
+          sweep: {run.model.options.units: [128, 256, 512]}
+          run: {model: {family: ice_codes, options: {core: lstm}}}
+
+    The keys are dotted keys of the entry. `{units}`, the last part of such a key, stands for the value in all texts of
+    the entry. Several keys give every combination of their values. ConfigError, which begins with `where`, if the sweep
+    is not a table of lists.
+    """
+    lists = {key: values[key] for key in ("runs", "models", "forecasts") if isinstance(values.get(key), list)}
+    return {
+        **values,
+        **{key: [one for entry in entries for one in _entries(entry, where)] for key, entries in lists.items()},
+    }
+
+
+def _entries(entry: Any, where: str) -> list[Any]:
+    if not isinstance(entry, dict):
+        return [entry]
+    if isinstance(entry.get("blend"), dict):
+        entry = {**entry, "blend": expand_sweeps(entry["blend"], where=where)}
+    sweep = entry.get("sweep", {})
+    if not isinstance(sweep, dict) or not all(isinstance(choices, list) and choices for choices in sweep.values()):
+        raise ConfigError(
+            f"{where}: sweep: write it as {{key: [value, value]}}, for instance model.options.units; got {sweep}."
+        )
+    swept = []
+    for values in itertools.product(*sweep.values()):
+        expanded = {key: value for key, value in entry.items() if key != "sweep"}
+        for key, value in zip(sweep, values, strict=True):
+            expanded = _filled(expanded, "{" + key.rpartition(".")[2] + "}", _text(value))
+            expanded = set_key(expanded, key, value, where=f"{where}: sweep.{key}")
+        swept.append(expanded)
+    return swept
+
+
+def _filled(value: Any, placeholder: str, text: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(placeholder, text)
+    if isinstance(value, dict):
+        return {key: _filled(inner, placeholder, text) for key, inner in value.items()}
+    return [_filled(inner, placeholder, text) for inner in value] if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    """A value as part of a name: [8, 16] is 8_16."""
+    return "_".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def deep_merge(base: Values, own: Values) -> Values:
+    """`own` over `base`, table by table; neither is changed."""
     merged = copy.deepcopy(base)
     for key, value in own.items():
         both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both_tables else copy.deepcopy(value)
+        merged[key] = deep_merge(merged[key], value) if both_tables else copy.deepcopy(value)
     return merged
 
 

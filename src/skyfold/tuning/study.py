@@ -13,7 +13,7 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -115,7 +115,7 @@ def open_study(
     return OpenStudy(folder, study, database, config)
 
 
-class SeededByTrial(BaseSampler):
+class SeededByTrial(TPESampler):
     """Draws each value with a generator seeded by the study's seed, the trial's number and the key.
 
     A resumed study draws what it would have drawn without the stop; a sampler seeded once per process would repeat its
@@ -123,22 +123,14 @@ class SeededByTrial(BaseSampler):
     """
 
     def __init__(self, config: SamplerConfig) -> None:
+        super().__init__(multivariate=False)  # each key by itself
         self._config = config
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         seed = derived_seed("tuning", self._config.seed, trial.number, param_name)
-        tpe = self._config.name == "tpe"
-        sampler = TPESampler(n_startup_trials=self._config.startup_trials, seed=seed) if tpe else RandomSampler(seed)
+        sampler = TPESampler(n_startup_trials=self._config.startup_trials, seed=seed)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -171,23 +163,20 @@ def _location(url: URL, folder: Path) -> str:
 
 def _database(url: URL) -> RDBStorage:
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats the URL
-    sqlite = url.get_backend_name() == "sqlite"
-    return RDBStorage(
-        text,
-        # Workers wait for each other's writes; a server may close a connection that idles during an epoch.
-        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=GRACE_SECONDS,
-    )
+    # Workers wait for each other's writes; a server may close a connection that idles during an epoch.
+    sqlite: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    engine = sqlite if url.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
+    return RDBStorage(text, engine, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
 
 
 def _pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
-    if config.name == "median":
-        return MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.warmup_epochs + 1)
-    if config.name == "hyperband":
-        first = config.warmup_epochs + 1
-        return HyperbandPruner(first, max(max_epochs, first), reduction_factor=config.reduction_factor)
-    return NopPruner()
+    first = config.warmup_epochs + 1
+    pruners: dict[str, BasePruner] = {
+        "median": MedianPruner(config.startup_trials, first),
+        "hyperband": HyperbandPruner(first, max(max_epochs, first), config.reduction_factor),
+        "none": NopPruner(),
+    }
+    return pruners[config.name]
 
 
 def _settings_changed(before: dict[str, Any], now: dict[str, Any], name: str, folder: Path) -> str:

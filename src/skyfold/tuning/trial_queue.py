@@ -19,7 +19,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from skyfold.tuning.search_space import Categorical, FloatRange, Parameter, active_params
+from skyfold.tuning.search_space import active_params
 from skyfold.tuning.study import FINISHED, OpenStudy
 
 MAX_DEATHS = 3  # of workers at the same epoch of a trial: then the trial is the cause
@@ -36,7 +36,7 @@ def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int, log: Callabl
         opened.storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("worker", worker)
         search = opened.config.search
-        active_params(search, lambda key: _suggest(trial, key, search[key]))
+        active_params(search, lambda key: search[key].suggest(trial, key))
         return trial
 
 
@@ -100,12 +100,3 @@ def _lock_path(folder: Path, worker: str) -> Path:
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
-
-
-def _suggest(trial: optuna.Trial, key: str, parameter: Parameter) -> object:
-    """The trial's value of `key`: of a requeued trial the one it had, else a new one."""
-    if isinstance(parameter, Categorical):
-        return trial.suggest_categorical(key, list(parameter.choices))
-    if isinstance(parameter, FloatRange):
-        return trial.suggest_float(key, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-    return trial.suggest_int(key, parameter.low, parameter.high, log=parameter.log, step=parameter.step)

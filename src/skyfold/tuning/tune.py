@@ -48,7 +48,7 @@ def tune(
     study, changes = load_study(path, overrides)
     configs = TrialConfigs(study, path.parent / study.base, changes)
     check_search_space(configs)
-    config = configs.common()
+    config = configs.config({})
     folder = workspace.oof(config.data.folder) / "tuning" / study.name
     for fold in study.folds:
         if fold >= config.data.folds.k:
