@@ -336,7 +336,7 @@ forecasts:
 def test_wrong_options_of_every_plug_in_are_listed_when_a_config_is_read(tmp_path):
     run = """
     name: unet
-    data: {competition: hydro_rain, options: {submission_unt: mm/h}}
+    data: {competition: hydro_rain, options: {unit: mm/h}}
     task: forecasting
     frame_adapter: {name: advected, options: {motion: [dis]}}
     model: {family: rain_unt}
@@ -347,7 +347,7 @@ def test_wrong_options_of_every_plug_in_are_listed_when_a_config_is_read(tmp_pat
         load_run(write(tmp_path, "run.yaml", run))
     for problem in (
         f"{tmp_path / 'run.yaml'}:",
-        "unknown key 'data.options.submission_unt' (did you mean 'submission_unit'?)",
+        "unknown key 'data.options.unit'",
         "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
         "unknown key 'loss.options.scale'",
     ):

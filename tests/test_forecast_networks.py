@@ -14,7 +14,6 @@ import yaml
 from pydantic import ValidationError
 
 from skyfold.competition import build
-from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.config.files import load_forecasts
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.run import RunConfig
@@ -22,7 +21,7 @@ from skyfold.errors import ConfigError, OofMismatch
 from skyfold.forecasting import rain_units
 from skyfold.forecasting.arrays import forecast_arrays
 from skyfold.forecasting.frame_adapters import advected, anomalies, frames
-from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import log_rain
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.prepare import prepare
@@ -174,7 +173,7 @@ def test_a_table_refuses_a_run_of_another_name_or_data() -> None:
         ("other: the run has name: network", "other", DATA),
         ("data.folder: hydro_rain, not b", "network", {**DATA, "name": "b"}),
         ("has data.folds: .*k=3", "network", {**DATA, "folds": {"k": 4}}),
-        ("has data.options: {}, not", "network", {**DATA, "options": {"submission_unit": "mm/h"}}),
+        ("has data.options: {}, not", "network", {**DATA, "options": {"unit": "mm/h"}}),
     ):
         with pytest.raises(ValidationError, match=named):
             ForecastConfig.model_validate({"name": "t", "data": data, "forecasts": [{"name": name, "run": network()}]})
@@ -230,7 +229,8 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
     )
     # The frames begin with 1999, so that 2000 has one year before it: too few to teach.
     last = np.array([12 * (year - 1999) - 1 for year in years])
-    histories = Histories(np.zeros((5 * 12, 8, 8), dtype=np.uint8), last, np.arange(1, 13), 12)
+    whole = PastFrames(np.zeros((5 * 12, 8, 8), dtype=np.uint8), np.arange(1, 13), 12)
+    histories = PastFramesSource(len(last), lambda i: whole.until(int(last[i])), lambda: "frames")
     samples = Samples(ids=folds.ids, inputs=histories, times=times)
     view = {"name": "anomalies", "options": {"least_years": 2}, "max_train_size": newest}
     config = network(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.competitions.arctic_sea_ice.contest import Histories
 from skyfold.errors import DataLayoutError
 from skyfold.forecasting.frame_adapters import FrameAdapter, anomalies, recent_frames
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
@@ -93,7 +92,7 @@ def test_frames_after_the_date_change_nothing(view: FrameAdapter) -> None:
     truth, valid = np.full((14, 15, 2), 80, np.float32), np.ones((14, 15, 2), bool)
     seen = []
     for known in (frames, later):
-        history = Histories(known, np.array([last]), AHEAD, 12).history(0)
+        history = PastFrames(known, AHEAD, 12).until(last)
         output = np.full_like(view.target(history, truth, valid)[..., :2], 0.3)
         seen.append((view.inputs(history), view.target(history, truth, valid), view.forecast(output, history)))
     for first, second in zip(*seen, strict=True):

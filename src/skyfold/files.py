@@ -5,17 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from skyfold.errors import DamagedFile
-
-# What numpy.load raises of a file that is cut off, damaged, of another kind, or wants pickle.
-NO_ARRAY = (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,12 +1,13 @@
-"""What is known on the day a forecast is issued, and which frames it is asked for.
+"""Past frames: what is known on the day a forecast is issued, and the lead times it is asked for.
 
-A forecast is made from a `History` and nothing else, so that no frame after the issue date can reach it.
+A forecast is made from a `PastFrames` and nothing else, so that no frame after the issue date can reach it.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,11 +16,11 @@ from skyfold.errors import DataLayoutError
 
 @dataclass(frozen=True)
 class PastFrames:
-    """All frames up to the issue date, oldest first, without a break.
+    """All frames up to the issue date, oldest first, without gaps.
 
-    frames  uint8 or float32 (T, H, W) in the competition's unit, flags resolved (land 0, pole hole filled)
-    ahead   (L,) how many frames after the last one each wanted frame lies, from 1 on
-    period  frames in a year; None where there is no season
+    frames      uint8 or float32 (T, H, W) in the competition's unit, flags resolved (land 0, pole hole filled)
+    lead_times  (L,) how many frames after the last one each target frame lies, from 1 on
+    period      frames per year; None where the frames have no season
     """
 
     frames: np.ndarray
@@ -28,6 +29,7 @@ class PastFrames:
 
     @property
     def leads(self) -> int:
+        """L, the number of lead times."""
         return len(self.lead_times)
 
     @property
@@ -36,9 +38,9 @@ class PastFrames:
         return self.frames.shape[1], self.frames.shape[2]
 
     def same_season(self, lead: int, years: int) -> np.ndarray:
-        """The frames one, two, ... `years` years before the wanted one, oldest first: (years, H, W).
+        """The frames one, two, ... `years` years before the target of lead time `lead`, oldest first: (years, H, W).
 
-        DataLayoutError where the history does not reach so far back.
+        DataLayoutError where the frames do not reach so far back.
         """
         known = self.years_known(lead)
         if known < years:
@@ -52,35 +54,58 @@ class PastFrames:
         return self.frames[newest - (years - 1) * self.period : newest + 1 : self.period]
 
     def years_known(self, lead: int) -> int:
-        """How many frames of the same season as the wanted one there are."""
+        """The number of frames of the same season as the target of lead time `lead`.
+
+        DataLayoutError where the frames have no season, or the target is more than a year ahead.
+        """
         if self.period is None:
             raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
-        target = len(self.frames) - 1 + int(self.lead_times[lead])
         if self.lead_times[lead] > self.period:
             raise DataLayoutError("a forecast of more than a year cannot use the frame a year before it.")
-        return target // self.period
+        return (len(self.frames) - 1 + int(self.lead_times[lead])) // self.period
 
     def until(self, last: int) -> PastFrames:
         """The same as it was known when frame `last` was the newest."""
         return PastFrames(self.frames[: last + 1], self.lead_times, self.period)
 
 
-class PastFramesSource(ABC):
-    """Inputs of the samples of a forecasting competition: what was known on the date of each."""
+@dataclass(frozen=True)
+class LazyArrays:
+    """A sequence of `count` arrays, each made by `make(index)` when it is read."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    count: int
+    make: Callable[[int], np.ndarray]
 
-    @abstractmethod
-    def __getitem__(self, index: int) -> np.ndarray: ...
+    def __len__(self) -> int:
+        return self.count
 
-    @property
-    @abstractmethod
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.make(index)
+
+
+@dataclass(frozen=True)
+class PastFramesSource:
+    """Inputs of the samples of a forecasting competition; [i] are the frames (T, H, W) known on the date of sample i.
+
+    count       number of samples
+    history     history(i) -> PastFrames of sample i
+    digest      digest() -> digest of everything that forecasts are made from; called once, as `checksum`
+    """
+
+    count: int
+    history: Callable[[int], PastFrames]
+    digest: Callable[[], str]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.history(index).frames
+
+    @cached_property
     def checksum(self) -> str:
-        """A digest of all that forecasts are made from."""
-
-    @abstractmethod
-    def history(self, index: int) -> PastFrames: ...
+        """Digest of everything that forecasts are made from."""
+        return self.digest()
 
 
 def per_lead(history: PastFrames) -> np.ndarray:

@@ -1,18 +1,17 @@
-"""How files of sea-ice concentration are read: the contest's own, NSIDC's, and whole series in one `.npz`.
+"""Read files of sea-ice concentration: the contest's own, NSIDC's, and whole series in one `.npz`.
 
     contest   <cadence>_train.csv beside <cadence>_train/*.npy, each (H, W, 5): concentration, and one plane for each of
               pole hole, coast, land, missing
-    NSIDC     nt_<yyyymm or yyyymmdd>_*.bin as NSIDC-0051 and NSIDC-0081 hand them out: 300 bytes of header, one byte a
-              cell
+    NSIDC     nt_<yyyymm or yyyymmdd>_*.bin as in NSIDC-0051 and NSIDC-0081: 300 bytes of header, one byte per cell
     series    <cadence>_*.npz with `sic` uint8 (T, H, W) and `yyyymm` or `week_start`
 
-Whatever kind, the frames must follow each other without a break, on the competition's grid, in known codes.
+Whatever the kind, the frames must follow each other without a gap, on the competition's grid, in known codes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,21 +20,23 @@ from typing import Literal
 import numpy as np
 
 from skyfold.competitions.arctic_sea_ice.ice_frames import FLAGS, FULL_ICE
+from skyfold.data.array_files import read_array, read_arrays
 from skyfold.errors import DataLayoutError, InvalidSubmission, listing
-from skyfold.files import NO_ARRAY
 from skyfold.submission.formats import read_table
 from skyfold.types import IntPair
 
+LEADS = 12
 NSIDC_HEADER = 300
-KNOWN_CODES = np.zeros(256, dtype=bool)
-KNOWN_CODES[: FULL_ICE + 1] = True
-KNOWN_CODES[list(FLAGS.values())] = True
+KNOWN_CODES = np.isin(np.arange(256), [*range(FULL_ICE + 1), *FLAGS.values()])
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """How often there is a frame. period: frames in a year; column: of its time in the contest's tables, whose files
-    stand in `<column of files>`; key: of the times in a series."""
+    """How often there is a frame, and when forecasts are issued.
+
+    period: frames per year; column, file_column: of times and of file names in the contest's tables; key: of the times
+    in a series; gap: frames between the last known one and the first target.
+    """
 
     name: str
     period: int
@@ -44,6 +45,16 @@ class Cadence:
     column: str
     file_column: str
     key: str
+    gap: int
+
+    @property
+    def lead_times(self) -> np.ndarray:
+        """(L,) frames from the last known one to each target."""
+        return self.gap + 1 + np.arange(LEADS)
+
+    def issues(self, time: np.datetime64) -> bool:
+        """Whether a forecast is issued when the frame of `time` is the last one: in December, or every week."""
+        return self.unit == "D" or time.astype("datetime64[M]").astype(np.int64) % 12 == 11
 
     def time(self, text: str) -> np.datetime64:
         """ "2014-12", "201412" (months), "2018-01-01", "20180101" (weeks); ValueError for anything else."""
@@ -53,66 +64,69 @@ class Cadence:
             raise ValueError(f"expected {'yyyymm' if length == 6 else 'yyyymmdd'}, got '{text[:20]}'")
         return np.datetime64("-".join([digits[:4], digits[4:6], digits[6:]][: length // 2 - 1]), self.unit)
 
+    def times(self, texts: Mapping[str, str], source: Path) -> np.ndarray:
+        """datetime64 (n,) of the texts, given by place in `source`; DataLayoutError lists places that hold no time."""
+        times, problems = [], []
+        for place, text in texts.items():
+            try:
+                times.append(self.time(text))
+            except ValueError as error:
+                problems.append(f"{place}: {error}")
+        if problems:
+            raise DataLayoutError(f"{source}: these are not the times of {self.name} frames\n{listing(problems)}")
+        return np.array(times)
 
-MONTHLY = Cadence("monthly", 12, "M", np.timedelta64(1, "M"), "month", "month_file_nm", "yyyymm")
-WEEKLY = Cadence("weekly", 52, "D", np.timedelta64(7, "D"), "week_start", "week_file_nm", "week_start")
+
+MONTHLY = Cadence("monthly", 12, "M", np.timedelta64(1, "M"), "month", "month_file_nm", "yyyymm", gap=0)
+WEEKLY = Cadence("weekly", 52, "D", np.timedelta64(7, "D"), "week_start", "week_file_nm", "week_start", gap=2)
 CADENCES = {cadence.name: cadence for cadence in (MONTHLY, WEEKLY)}
 
 
-@dataclass(frozen=True)
-class IceSeries:
-    """times (T,) datetime64, each a step after the one before; codes uint8 (T, H, W), flags in them."""
-
-    times: np.ndarray
-    codes: np.ndarray
-
-
 def read_series(
-    folder: Path,
-    cadence: Cadence,
-    grid: IntPair,
-    *,
-    since: np.datetime64 | None = None,
-    until: np.datetime64 | None = None,
-) -> IceSeries:
-    """The frames in `folder`, of whichever kind; DataLayoutError names every file, frame or cell that is wrong.
+    folder: Path, cadence: Cadence, grid: IntPair, *, since: np.datetime64 | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frames in `folder`, of whichever kind: times (T,) datetime64, codes uint8 (T, H, W) with flags in them.
 
-    since, until: the first and the last frame to take; a break before or behind them is no matter.
+    since: the first frame to read; a gap before it does not matter. DataLayoutError names every file, frame or cell
+    that is wrong.
     """
     index, bins = folder / f"{cadence.name}_train.csv", sorted(folder.glob("**/nt_*.bin"))
     series = sorted(folder.glob(f"{cadence.name}_*.npz"))
-    kinds = [kind for kind in (index if index.is_file() else None, bins, series) if kind]
-    if len(kinds) != 1:
-        found = "none of these" if not kinds else "more than one kind"
+    kinds = sum(map(bool, (index.is_file(), bins, series)))
+    if kinds != 1:
         raise DataLayoutError(
             f"{folder}: expected {index.name} with the contest's files, or nt_*.bin of NSIDC, or one "
-            f"{cadence.name}_*.npz; found {found}. Put one kind there alone."
+            f"{cadence.name}_*.npz; found {'more than one kind' if kinds else 'none of these'}. Keep files of one kind."
         )
+    if len(series) > 1:
+        raise DataLayoutError(f"{folder}: {len(series)} files {cadence.name}_*.npz; leave one.")
     if series:
-        if len(series) > 1:
-            raise DataLayoutError(f"{folder}: {len(series)} files {cadence.name}_*.npz; leave one.")
-        read = _read_npz(series[0], cadence, grid)
+        times, codes = _read_npz(series[0], cadence, grid)
     elif bins:
-        read = _read_files([_dated_bin(path, cadence) for path in bins], cadence, grid, read_nsidc)
+        times = cadence.times({path.name: path.name.split("_")[1] for path in bins}, folder)
+        times, codes = _read_files(bins, times, grid, read_nsidc)
     else:
-        read = _read_files(_listed(index, cadence), cadence, grid, read_contest)
-    if not len(read.times):
+        times, codes = _read_files(*_listed(index, cadence), grid, read_contest)
+    if not len(times):
         raise DataLayoutError(f"{folder}: not a single {cadence.name} frame. Download the files again.")
-    taken = np.ones(len(read.times), dtype=bool)
-    if since is not None:
-        taken &= read.times >= since
-    if until is not None:
-        taken &= read.times <= until
+    taken = np.ones(len(times), dtype=bool) if since is None else times >= since
     if not taken.any():
-        asked = " and ".join(
-            f"{name} {time}" for name, time in (("since", since), ("until", until)) if time is not None
-        )
         raise DataLayoutError(
-            f"{folder}: no {cadence.name} frame is left {asked}; there are {read.times.min()} to {read.times.max()}."
+            f"{folder}: no {cadence.name} frame is left since {since}; there are {times.min()} to {times.max()}."
         )
-    read = IceSeries(read.times[taken], read.codes[taken])
-    _refuse_breaks(read.times, cadence, folder)
-    return read
+    times = times[taken]
+    problems = []
+    for before, after in pairwise(times):
+        if after <= before:
+            problems.append(f"{after} is there twice, or out of order")
+        elif after != before + cadence.step:
+            problems.append(f"{before + cadence.step} is missing: {after} follows {before}")
+    if problems:
+        raise DataLayoutError(
+            f"{folder}: the {cadence.name} frames must follow each other without a gap. Add what is missing, or read "
+            f"only the frames after it (data.options.since); keep one of each, oldest first.\n{listing(problems)}"
+        )
+    return times, codes[taken]
 
 
 def read_nsidc(path: Path, grid: IntPair) -> np.ndarray:
@@ -136,19 +150,12 @@ def read_nsidc(path: Path, grid: IntPair) -> np.ndarray:
 def read_contest(path: Path, grid: IntPair) -> np.ndarray:
     """One `.npy` file of the contest, (H, W, 5), as codes: uint8 (H, W).
 
-    DataLayoutError where it is no such array, holds NaN, or wants pickle.
+    DataLayoutError where it is no such array, or holds NaN or an impossible concentration.
     """
-    try:
-        planes = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file, though the table names it. Download it again.") from None
-    except NO_ARRAY as error:
-        why = "wants pickle, which can run anything" if "pickle" in str(error) else f"not a whole array ({error})"
-        raise DataLayoutError(f"{path}: {why}. Take the contest's own file.") from None
-    if not isinstance(planes, np.ndarray) or planes.shape != (*grid, 1 + len(FLAGS)) or planes.dtype.kind not in "biuf":
-        found = f"{planes.dtype} {planes.shape}" if isinstance(planes, np.ndarray) else type(planes).__name__
-        raise DataLayoutError(f"{path}: expected numbers {(*grid, 1 + len(FLAGS))}, got {found}.")
-    if planes.dtype.kind == "f" and not np.isfinite(planes).all():
+    planes = read_array(path)
+    if planes.shape != (*grid, 1 + len(FLAGS)) or planes.dtype.kind not in "biuf":
+        raise DataLayoutError(f"{path}: expected numbers {(*grid, 1 + len(FLAGS))}, got {planes.dtype} {planes.shape}.")
+    if not np.isfinite(planes).all():
         row, column, plane = np.argwhere(~np.isfinite(planes))[0]
         raise DataLayoutError(f"{path}: NaN or infinite at row {row}, column {column}, plane {plane}.")
     ice, flags = planes[..., 0], planes[..., 1:] != 0
@@ -166,14 +173,8 @@ def read_contest(path: Path, grid: IntPair) -> np.ndarray:
     return codes
 
 
-def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> IceSeries:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            codes, stamps = arrays["sic"], arrays[cadence.key]
-    except (KeyError, *NO_ARRAY) as error:
-        raise DataLayoutError(
-            f"{path}: expected the arrays sic and {cadence.key}, without pickle: {error}. Take the file again."
-        ) from None
+def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
+    codes, stamps = read_arrays(path, ("sic", cadence.key))
     if stamps.ndim != 1:
         raise DataLayoutError(f"{path}: {cadence.key} has shape {stamps.shape}, expected one for each frame of sic.")
     if codes.dtype != np.uint8 or codes.shape != (len(stamps), *grid):
@@ -181,71 +182,51 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> IceSeries:
             f"{path}: sic is {codes.dtype} {codes.shape}, expected uint8 {(len(stamps), *grid)} beside {len(stamps)} "
             f"{cadence.key}."
         )
-    problems, times = [], []
-    for row, fingerprint in enumerate(stamps.tolist()):
-        try:
-            times.append(cadence.time(str(fingerprint)))
-        except ValueError as error:
-            problems.append(f"{cadence.key}, row {row}: {error}")
-    if problems:
-        raise DataLayoutError(f"{path}:\n{listing(problems)}")
+    times = cadence.times({f"{cadence.key}, row {row}": str(stamp) for row, stamp in enumerate(stamps)}, path)
     for time, frame in zip(times, codes, strict=True):
         _known(frame, f"{path}, frame {time}")
-    return IceSeries(np.array(times), codes)
+    return times, codes
 
 
 def _read_files(
-    files: Sequence[tuple[np.datetime64, Path]],
-    cadence: Cadence,
-    grid: IntPair,
-    read: Callable[[Path, IntPair], np.ndarray],
-) -> IceSeries:
+    paths: Sequence[Path], times: np.ndarray, grid: IntPair, read: Callable[[Path, IntPair], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """In the order of `times` (n,), those of the files."""
     problems = []
-    codes = np.zeros((len(files), *grid), dtype=np.uint8)
-    for row, (_, path) in enumerate(files):
+    codes = np.zeros((len(paths), *grid), dtype=np.uint8)
+    for row, path in enumerate(paths):
         try:
             codes[row] = read(path, grid)
         except DataLayoutError as error:
             problems.append(str(error))
     if problems:
-        raise DataLayoutError(f"{len(problems)} of {len(files)} {cadence.name} files are unfit:\n{listing(problems)}")
-    order = np.argsort([time for time, _ in files], kind="stable")
-    return IceSeries(np.array([time for time, _ in files])[order], codes[order])
+        raise DataLayoutError(f"{len(problems)} of {len(paths)} files cannot be used:\n{listing(problems)}")
+    order = np.argsort(times, kind="stable")
+    return times[order], codes[order]
 
 
-def _dated_bin(path: Path, cadence: Cadence) -> tuple[np.datetime64, Path]:
-    fingerprint = path.name.split("_")[1]
-    try:
-        return cadence.time(fingerprint), path
-    except ValueError as error:
-        raise DataLayoutError(
-            f"{path}: {error} behind nt_. Files of days must be averaged to {cadence.name} ones first."
-        ) from None
-
-
-def _listed(index: Path, cadence: Cadence) -> list[tuple[np.datetime64, Path]]:
+def _listed(index: Path, cadence: Cadence) -> tuple[list[Path], np.ndarray]:
+    """Paths and times of the files in the contest's table."""
     try:
         table = read_table(index, (cadence.file_column, cadence.column))
     except InvalidSubmission as error:
         raise DataLayoutError(str(error)) from None
-    folder = index.with_suffix("")
-    listed: list[tuple[np.datetime64, Path]] = []
-    line_of: dict[str, int] = {}
-    problems = []
-    for row, (name, fingerprint) in enumerate(zip(table[cadence.file_column], table[cadence.column], strict=True)):
-        try:
-            time = cadence.time(fingerprint)
-        except ValueError as error:
-            problems.append(f"line {row + 2}: {error}")
-            continue
-        if Path(name).name != name:
-            problems.append(f"line {row + 2}: '{name}' is not the plain name of a file in {folder.name}")
-        if line_of.setdefault(name, row + 2) != row + 2:
-            problems.append(f"line {row + 2}: '{name}' stands in line {line_of[name]}, too")
-        listed.append((time, folder / name))
+    names, folder = table[cadence.file_column].tolist(), index.with_suffix("")
+    lines = list(enumerate(names, start=2))
+    problems = [
+        f"line {line}: '{name}' is not the plain name of a file in {folder.name}"
+        for line, name in lines
+        if Path(name).name != name
+    ]
+    problems += [
+        f"line {line}: '{name}' stands in line {first}, too"
+        for line, name in lines
+        if (first := names.index(name) + 2) != line
+    ]
     if problems:
         raise DataLayoutError(f"{index}:\n{listing(problems)}")
-    return listed
+    times = cadence.times({f"line {line}": text for line, text in enumerate(table[cadence.column], start=2)}, index)
+    return [folder / name for name in names], times
 
 
 def _known(codes: np.ndarray, where: str) -> np.ndarray:
@@ -258,18 +239,3 @@ def _known(codes: np.ndarray, where: str) -> np.ndarray:
             f"{named}."
         )
     return codes
-
-
-def _refuse_breaks(times: np.ndarray, cadence: Cadence, folder: Path) -> None:
-    problems = []
-    for before, after in pairwise(times):
-        if after <= before:
-            problems.append(f"{after} is there twice, or out of order")
-        elif after != before + cadence.step:
-            problems.append(f"{before + cadence.step} is missing: {after} follows {before}")
-    if problems:
-        raise DataLayoutError(
-            f"{folder}: the {cadence.name} frames must follow each other without a break. Add what is missing, or "
-            "take the frames behind it alone (data.options.since); keep one of each, oldest first.\n"
-            f"{listing(problems)}"
-        )

@@ -1,8 +1,6 @@
-"""What the values of a frame of sea-ice concentration mean, and how a frame becomes one without flags."""
+"""Values of a frame of sea-ice concentration, and their replacement where they are flags."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
@@ -11,20 +9,19 @@ FULL_ICE = 250  # concentration x 250
 POLE_HOLE, COAST, LAND, MISSING = 251, 253, 254, 255
 FLAGS = {"pole hole": POLE_HOLE, "coast": COAST, "land": LAND, "missing": MISSING}
 RIM_CELLS = 2  # how far from the hole cells lie that fill it
-POLE_FILLS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 
 
 def known_ice(codes: np.ndarray) -> np.ndarray:
-    """bool, where `codes` are a concentration and not a flag."""
+    """Where `codes` are a concentration and not a flag: bool, of the same shape."""
     return codes <= FULL_ICE
 
 
-def without_flags(codes: np.ndarray, pole: str = "mean", period: int = 12) -> np.ndarray:
+def without_flags(codes: np.ndarray, period: int = 12) -> np.ndarray:
     """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs.
 
-    Land and coast become 0; the hole that the sensor leaves at the pole becomes the mean (or what `pole` names in
-    `POLE_FILLS`) of its rim, two cells wide, rounded. Missing cells are as they were `period` frames before, in the
-    first year as in the frame before, in the first frame 0. Nothing of a later frame reaches an earlier one.
+    Land and coast become 0; the hole that the sensor leaves at the pole becomes the mean of its rim, two cells wide,
+    rounded. Missing cells are as they were `period` frames before, in the first year as in the frame before, in the
+    first frame 0. No later frame changes an earlier one.
     """
     frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
     rims: dict[bytes, np.ndarray] = {}
@@ -36,12 +33,7 @@ def without_flags(codes: np.ndarray, pole: str = "mean", period: int = 12) -> np
         if hole.any():
             key = hole.tobytes()
             if key not in rims:
-                rims[key] = _rim(hole)
+                rims[key] = ndimage.binary_dilation(hole, np.ones((3, 3)), iterations=RIM_CELLS) & ~hole
             around = rims[key] & known_ice(own)
-            frame[hole] = round(float(POLE_FILLS[pole](own[around]))) if around.any() else 0
+            frame[hole] = round(float(own[around].mean())) if around.any() else 0
     return frames
-
-
-def _rim(hole: np.ndarray) -> np.ndarray:
-    rim: np.ndarray = ndimage.binary_dilation(hole, np.ones((3, 3)), iterations=RIM_CELLS) & ~hole
-    return rim

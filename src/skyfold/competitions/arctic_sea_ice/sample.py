@@ -1,15 +1,11 @@
 """A procedural stand-in for the Arctic sea-ice files: an ice cap that breathes with the seasons and slowly shrinks.
 
-Nothing is to be learned of the Arctic from it. The edge lies at a distance from the pole that depends on season, year
-and direction; departures from it last some months, so that there is something to forecast.
+Not realistic ice. The edge lies at a distance from the pole that depends on season, year and direction; anomalies of it
+last some months, so that there is something to forecast.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,48 +22,36 @@ MEMORY = 0.8  # of a departure, from one month to the next
 DIRECTIONS = 24
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """years: with known frames, the first one 1995; seed: another seed makes other weather."""
-
-    years: int = 18
-    seed: int = 0
-
-
+DEFAULTS = {"years": 18, "seed": 0}
 LEAST = {"years": 3, "seed": 0}
 
 
-def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, lead_times: np.ndarray, **settings: int) -> None:
+def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, **settings: int) -> None:
     """Write <cadence>_train.csv and its files, sample_submission.csv (no ice anywhere), and test_truth.csv.
 
-    settings: those of `SampleSettings`. A folder that holds the same sample is left as it is; DataLayoutError where it
-    holds anything else. Killed half-way, it leaves nothing at `folder`.
+    settings: those that differ from `DEFAULTS`. years: with known frames, the first one 1995; seed: of the random
+    weather. A folder that holds the same sample is left as it is; DataLayoutError where it holds anything else. If the
+    process is killed, nothing is left at `folder`.
     """
-    wanted = SampleSettings(**whole_numbers(settings, LEAST))
-    about = {"cadence": cadence.name, "grid": list(grid), "years": wanted.years, "seed": wanted.seed}
-    write_whole(
-        folder, about, partial(_write_files, cadence=cadence, grid=grid, lead_times=lead_times, settings=wanted)
-    )
+    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    about = {"cadence": cadence.name, "grid": list(grid), **chosen}
+    write_whole(folder, about, lambda beside: _write_files(beside, cadence, grid, **chosen))
 
 
-def _write_files(
-    folder: Path, cadence: Cadence, grid: IntPair, lead_times: np.ndarray, settings: SampleSettings
-) -> None:
+def _write_files(folder: Path, cadence: Cadence, grid: IntPair, years: int, seed: int) -> None:
     first = cadence.time(f"{FIRST_YEAR}0102"[: 6 if cadence.unit == "M" else 8])
-    known = settings.years * cadence.period
-    times = first + np.arange(known + int(lead_times[-1])) * cadence.step
-    codes = procedural_codes(times, grid, settings.seed)
+    known = years * cadence.period
+    times = first + np.arange(known + int(cadence.lead_times[-1])) * cadence.step
+    codes = procedural_codes(times, grid, seed)
     files = folder / f"{cadence.name}_train"
     files.mkdir()
-    index = io.StringIO()
-    writer = csv.writer(index, lineterminator="\n")
-    writer.writerow([cadence.file_column, cadence.column])
+    index = [f"{cadence.file_column},{cadence.column}"]
     for time, frame in zip(times[:known], codes, strict=False):
         name = f"{str(time).replace('-', '')}.npy"
         np.save(files / name, _planes(frame))
-        writer.writerow([name, time])
-    (folder / f"{cadence.name}_train.csv").write_text(index.getvalue(), encoding="utf-8")
-    wanted = known - 1 + lead_times
+        index.append(f"{name},{time}")
+    (folder / f"{cadence.name}_train.csv").write_text("\n".join(index) + "\n", encoding="utf-8")
+    wanted = known - 1 + cadence.lead_times
     labels = times[wanted].astype(str).tolist()
     table = PixelTable(cadence.column, lambda name: labels, grid, greatest=float(max(FLAGS.values())))
     answer = np.moveaxis(codes[wanted], 0, -1)
@@ -77,7 +61,7 @@ def _write_files(
 
 
 def procedural_codes(times: np.ndarray, grid: IntPair, seed: int) -> np.ndarray:
-    """uint8 (T, H, W) for times (T,) datetime64."""
+    """Codes of sea-ice frames, uint8 (T, H, W) with flags, for times (T,) datetime64 on a grid (H, W)."""
     rng = np.random.default_rng(seed)
     y, x = np.meshgrid(np.linspace(-1, 1, grid[0]), np.linspace(-1, 1, grid[1]), indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)

@@ -1,98 +1,76 @@
-"""Radar sequences as they come in files: the contest's `.npy` of raw reflectivity, and `.npz` of many patches.
+"""Radar sequences in files: the contest's `.npy` of raw reflectivity, and `.npz` archives of many patches.
 
-Frames are the last axis in the files and the first one here. A file that wants pickle is refused, as it could run
-anything.
+Frames are the last axis in the files and the first one in the inputs of forecasts.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from skyfold.data.array_files import read_array, read_arrays
 from skyfold.data.images import THREADS
 from skyfold.errors import DataLayoutError
-from skyfold.files import NO_ARRAY, digest, file_digest
-from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
+from skyfold.files import digest, file_digest
+from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.progress import Progress
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
 NEXT_FRAME = np.array([1])
-Wanted = Literal["inputs", "target", "valid"]
 
 
-@dataclass(frozen=True)
-class RawFiles(PastFramesSource):
-    """Files of raw reflectivity (H, W, frames), one a sample, read when indexed; the last frame may be the target.
+def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: int) -> PastFramesSource:
+    """The first `known` of `frames` frames of each file, in mm/h; missing data are no rain.
 
-    wanted: "inputs", float32 (T, H, W) mm/h without the target; "target", float32 (H, W, 1) mm/h, "valid", bool (H, W):
-    where the target has data. No data is no rain where it is an input.
+    The digest is of names and bytes, so that copied files are the same.
     """
 
-    paths: Sequence[Path]
-    grid: IntPair
-    frames: int
-    wanted: Wanted
-    has_target: bool = True
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @cached_property
-    def checksum(self) -> str:
-        """A digest of names and bytes: files that were copied are the same. Reads all of them."""
-        named = []
+    def files_digest() -> str:
         with (
-            Progress("looking whether files are as before", len(self.paths), "files") as progress,
+            Progress("looking whether files are as before", len(paths), "files") as progress,
             ThreadPoolExecutor(THREADS) as pool,
         ):
-            for path, found in zip(self.paths, pool.map(file_digest, self.paths), strict=True):
+            named = []
+            for path, found in zip(paths, pool.map(file_digest, paths), strict=True):
                 named.append(f"{path.name}\t{found}")
                 progress.advance()
         return digest("\n".join(named))
 
-    def history(self, index: int) -> PastFrames:
-        return PastFrames(self[index], NEXT_FRAME)
+    def rain(index: int) -> np.ndarray:
+        return rain_of_raw(read_raw(paths[index], grid, frames)[..., :known])
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        raw = read_raw(self.paths[index], self.grid, self.frames)
-        if self.wanted == "valid":
-            return raw[..., -1] >= 0
-        if self.wanted == "target":
-            return rain_of_raw(raw[..., -1:])
-        known = raw[..., :-1] if self.has_target else raw
-        return np.ascontiguousarray(np.moveaxis(rain_of_raw(known), -1, 0))
+    return _inputs(len(paths), rain, files_digest)
 
 
-@dataclass(frozen=True)
-class PatchRows(PastFramesSource):
-    """Rows of an array of patches (n, H, W, frames), uint8 codes or float mm/h, without missing data; as `RawFiles`."""
+def targets_of_files(paths: Sequence[Path], grid: IntPair, frames: int) -> tuple[LazyArrays, LazyArrays]:
+    """The last frame of each file: rain in mm/h, float32 (H, W, 1), and where it has data, bool (H, W)."""
+    last = LazyArrays(len(paths), lambda index: read_raw(paths[index], grid, frames)[..., -1:])
+    rain = LazyArrays(len(paths), lambda index: rain_of_raw(last[index]))
+    return rain, LazyArrays(len(paths), lambda index: last[index][..., 0] >= 0)
 
-    patches: np.ndarray
-    wanted: Literal["inputs", "target"]
 
-    def __len__(self) -> int:
-        return len(self.patches)
+def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource, LazyArrays]:
+    """All frames but the last, and the last one, in mm/h; patches (n, H, W, frames) as `read_patches`."""
 
-    @cached_property
-    def checksum(self) -> str:
-        return digest(self.patches.tobytes())
+    def rain(frames: np.ndarray) -> np.ndarray:
+        return rain_of_codes(frames) if frames.dtype == np.uint8 else frames.astype(np.float32)
 
-    def history(self, index: int) -> PastFrames:
-        return PastFrames(self[index], NEXT_FRAME)
+    inputs = _inputs(len(patches), lambda index: rain(patches[index][..., :-1]), lambda: digest(patches.tobytes()))
+    return inputs, LazyArrays(len(patches), lambda index: rain(patches[index][..., -1:]))
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        frames = self.patches[index]
-        rain = rain_of_codes(frames) if frames.dtype == np.uint8 else frames.astype(np.float32)
-        return rain[..., -1:] if self.wanted == "target" else np.ascontiguousarray(np.moveaxis(rain[..., :-1], -1, 0))
+
+def _inputs(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[], str]) -> PastFramesSource:
+    """rain(index): float32 (H, W, T) mm/h."""
+
+    def history(index: int) -> PastFrames:
+        return PastFrames(np.ascontiguousarray(np.moveaxis(rain(index), -1, 0)), NEXT_FRAME)
+
+    return PastFramesSource(count, history, checksum)
 
 
 def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
@@ -103,31 +81,14 @@ def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
         raise DataLayoutError(f"{path}: shape {raw.shape}, expected {expected}: rows, columns, frames. Get it again.")
     if raw.dtype.kind not in "iuf":
         raise DataLayoutError(f"{path}: {raw.dtype} values, expected numbers. Get the file again.")
-    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-        raise DataLayoutError(f"{path}: {_where(~np.isfinite(raw))}: NaN or infinite. Mark missing data by -9999.")
-    if (raw > GREATEST_RAW).any():
-        raise DataLayoutError(
-            f"{path}: {_where(raw > GREATEST_RAW)}: {raw.max():g} is too much for hundredths of dBZ. Get it again."
-        )
+    for bad, problem in (
+        (~np.isfinite(raw), "NaN or infinite. Mark missing data by -9999."),
+        (raw > GREATEST_RAW, f"{raw.max():g} is too much for hundredths of dBZ. Get it again."),
+    ):
+        if bad.any():
+            row, column, frame = np.argwhere(bad)[0]
+            raise DataLayoutError(f"{path}: row {row}, column {column}, frame {frame}: {problem}")
     return raw
-
-
-def read_array(path: Path, *, map_it: bool = False) -> np.ndarray:
-    """The array in a `.npy`, mapped into memory where `map_it`; DataLayoutError where it cannot be read."""
-    try:
-        array = np.load(path, allow_pickle=False, mmap_mode="r" if map_it else None)
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
-    except NO_ARRAY as error:
-        if "pickle" in str(error).lower() or "Object arrays" in str(error):
-            raise DataLayoutError(
-                f"{path}: not an array of numbers; it would have to be unpickled, which could run anything. Save it "
-                "with numpy.save from an array of numbers."
-            ) from None
-        raise DataLayoutError(f"{path}: not a .npy file, or cut off ({error}). Get it again.") from None
-    if not isinstance(array, np.ndarray):
-        raise DataLayoutError(f"{path}: an archive of arrays, expected a single one. Get the file again.")
-    return array
 
 
 def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
@@ -135,20 +96,7 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
 
     DataLayoutError names the array, and the first row that has an unknown code, negative rain or a NaN.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("x", "event") if name not in arrays]
-            if missing:
-                raise DataLayoutError(f"{path}: no array '{missing[0]}'; there are {', '.join(arrays)}.")
-            patches, events = arrays["x"], arrays["event"]
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
-    except NO_ARRAY as error:
-        if zipfile.is_zipfile(path) and ("pickle" in str(error).lower() or "Object arrays" in str(error)):
-            raise DataLayoutError(
-                f"{path}: holds an array of objects, which is not read. Save numbers alone."
-            ) from None
-        raise DataLayoutError(f"{path}: not an .npz file, or cut off ({error}). Get it again.") from None
+    patches, events = read_arrays(path, ("x", "event"))
     if not patches.size:
         raise DataLayoutError(f"{path}: x has shape {patches.shape}: no patch. Get the file again.")
     if patches.ndim != 4 or patches.shape[1:3] != grid or patches.shape[3] < 3:
@@ -157,32 +105,19 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
         )
     if events.shape != (len(patches),):
         raise DataLayoutError(f"{path}: {len(patches)} patches, but event has shape {events.shape}. One event a patch.")
-    if problem := _patch_problem(patches):
-        raise DataLayoutError(f"{path}: {problem}")
-    return patches, events.astype(str)
-
-
-def _patch_problem(patches: np.ndarray) -> str | None:
     if patches.dtype == np.uint8:
-        row = _first_row(patches > GREATEST_CODE)
-        return None if row is None else f"x, patch {row}: code 255, which stands for nothing; codes are 0 to 254."
-    if patches.dtype.kind != "f":
-        return f"x: {patches.dtype} values, expected uint8 codes or rain in mm/h as float."
-    for bad, what in (
-        (~np.isfinite(patches), "NaN or infinite rain"),
-        (patches < 0, "negative rain"),
-        (patches > GREATEST_RAIN, f"rain above {GREATEST_RAIN:g} mm/h: is it raw reflectivity?"),
-    ):
-        if (row := _first_row(bad)) is not None:
-            return f"x, patch {row}: {what}. Mend or leave out this patch."
-    return None
-
-
-def _first_row(bad: np.ndarray) -> int | None:
-    rows = np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))
-    return int(rows[0]) if len(rows) else None
-
-
-def _where(bad: np.ndarray) -> str:
-    row, column, frame = np.argwhere(bad)[0]
-    return f"row {row}, column {column}, frame {frame}"
+        refused = [(patches > GREATEST_CODE, "code 255, which has no meaning; codes are 0 to 254")]
+    elif patches.dtype.kind == "f":
+        refused = [
+            (~np.isfinite(patches), "NaN or infinite rain"),
+            (patches < 0, "negative rain"),
+            (patches > GREATEST_RAIN, f"rain above {GREATEST_RAIN:g} mm/h: is it raw reflectivity?"),
+        ]
+    else:
+        raise DataLayoutError(f"{path}: x: {patches.dtype} values, expected uint8 codes or rain in mm/h as float.")
+    for bad, problem in refused:
+        if bad.any():
+            raise DataLayoutError(
+                f"{path}: x, patch {np.argwhere(bad)[0][0]}: {problem}. Correct or remove this patch."
+            )
+    return patches, events.astype(str)

@@ -1,22 +1,20 @@
 """A procedural stand-in for the files of the hydro-dam rain contest: showers that move, turn, grow and decay.
 
-Nothing is to be learned of weather from it. Each event has a wind of its own and a slow turn; showers are born, live
-and die on the way, and one event in three has a corner without data. The windows of an event overlap.
+Not realistic weather. Each event has its own wind and a slow rotation; showers are born, live and die on the way, and
+one event in three has a corner without data. The windows of an event overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.data.sample_folder import whole_numbers, write_whole
 from skyfold.forecasting.rain_units import raw_of_rain
 from skyfold.progress import Progress
-from skyfold.submission.pixel_table import PixelTable
 
 SIDE = 120
 FRAMES = 5
@@ -25,51 +23,42 @@ STRIDE = 2  # frames from one window of an event to the next
 SHOWERS = 40  # born in an event, each 20 frames
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """train, test: numbers of windows, cut from so many events; seed: another seed makes other rain."""
-
-    train: int = 72
-    test: int = 16
-    train_events: int = 6
-    test_events: int = 2
-    seed: int = 0
-
-
+DEFAULTS = {"train": 72, "test": 16, "train_events": 6, "test_events": 2, "seed": 0}
 LEAST = {"train": 1, "test": 1, "train_events": 1, "test_events": 1, "seed": 0}
 
 
-def write_sample(folder: Path, *, table: PixelTable, **settings: int) -> None:
+def write_sample(folder: Path, *, table: ReflectivityTable, **settings: int) -> None:
     """Write train, test, sample_submission.csv (no rain anywhere), and test_truth.csv, the fifth frames of test.
 
-    table: what those two look like, in raw reflectivity; settings: those of `SampleSettings`. A folder that holds the
-    same sample is left as it is; DataLayoutError where it holds anything else.
+    table: format of those two; settings: those that differ from `DEFAULTS`. train, test: numbers of windows, cut from
+    train_events, test_events rain events; seed: of the random rain. A folder that holds the same sample is left as it
+    is; DataLayoutError where it holds anything else.
     """
-    wanted = SampleSettings(**whole_numbers(settings, LEAST))
-    write_whole(folder, asdict(wanted), partial(_write_files, settings=wanted, table=table))
+    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    write_whole(folder, chosen, lambda beside: _write_files(beside, table, **chosen))
 
 
-def _write_files(folder: Path, settings: SampleSettings, table: PixelTable) -> None:
-    events = settings.train_events + settings.test_events
+def _write_files(
+    folder: Path, table: ReflectivityTable, train: int, test: int, train_events: int, test_events: int, seed: int
+) -> None:
+    events = train_events + test_events
+    windows: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     with Progress("writing the sample", events, "events") as progress:
-        windows: dict[str, list[np.ndarray]] = {"train": [], "test": []}
         for event in range(events):
-            part = "train" if event < settings.train_events else "test"
-            of_part, total = (
-                (settings.train_events, settings.train) if part == "train" else (settings.test_events, settings.test)
-            )
+            of_train = event < train_events
+            part, of_part, total = ("train", train_events, train) if of_train else ("test", test_events, test)
             count = total // of_part + (event % of_part < total % of_part)
             if count:
-                frames = rain_event(np.random.default_rng([settings.seed, event]), STRIDE * (count - 1) + FRAMES)
+                frames = rain_event(np.random.default_rng([seed, event]), STRIDE * (count - 1) + FRAMES)
                 raw = _as_raw(frames, cut_corner=event % 3 == 2)
                 windows[part] += [raw[..., STRIDE * i : STRIDE * i + FRAMES] for i in range(count)]
             progress.advance()
-    order = np.random.default_rng([settings.seed, events]).permutation(len(windows["train"]))
-    _write_part(folder / "train", [windows["train"][i] for i in order])  # names say nothing of events
+    order = np.random.default_rng([seed, events]).permutation(len(windows["train"]))
+    _write_part(folder / "train", [windows["train"][i] for i in order])  # file names do not tell events apart
     names = _write_part(folder / "test", [window[..., :-1] for window in windows["test"]])
     last = [window[..., -1:].astype(np.float64) for window in windows["test"]]
     for name, values in (("test_truth", last), ("sample_submission", [np.zeros_like(frame) for frame in last])):
-        table.write(folder / f"{name}.csv", table.encode(np.array(names), values))
+        table.write(folder / f"{name}.csv", table.encode_raw(np.array(names), values))
 
 
 def _write_part(folder: Path, windows: Sequence[np.ndarray]) -> list[str]:
@@ -81,7 +70,7 @@ def _write_part(folder: Path, windows: Sequence[np.ndarray]) -> list[str]:
 
 
 def rain_event(rng: np.random.Generator, count: int) -> np.ndarray:
-    """`count` frames of one event in mm/h: float64 (H, W, count)."""
+    """Frames of one rain event, `count` of them, in mm/h: float64 (H, W, count)."""
     wind = rng.uniform(1.0, 4.0) * _direction(rng.uniform(0, 2 * np.pi))
     turn = rng.uniform(-0.02, 0.02)  # radians a frame, about the middle
     births = rng.uniform(-20, count, size=SHOWERS * max(1, count // 20))
