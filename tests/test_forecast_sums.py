@@ -18,8 +18,8 @@ from skyfold.metrics.forecast_sums import (
     read_sums,
     write_sums,
 )
+from skyfold.pipeline.compare import compare
 from skyfold.pipeline.leaderboard import leaderboard
-from skyfold.reports.compare import as_lines, compare
 from skyfold.reports.leaderboard import as_html, as_text
 from skyfold.workspace import Workspace
 
@@ -137,10 +137,10 @@ def test_what_differs_between_two_forecasts(tmp_path):
     other = store(
         tmp_path, "ten", sums(year((400, 600)), year((300, 200))), family="mean_of_years", options={"years": 10}
     )
-    text = "\n".join(as_lines(compare(one, other)))
+    text = "\n".join(compare(one, other))
     assert text.splitlines()[0].split() == ["mae_by_f1", "five", "ten"]
     assert "five - ten: -1.2500 (-1.2500 to -1.2500), paired, better in 2 of 2 dates or events, 95 %" in text
     assert "frames: the same" in text
     assert "options.years" in text
     bare = store(tmp_path, "bare", None, family="persistence")
-    assert "not compared date by date" in "\n".join(as_lines(compare(one, bare)))
+    assert "not compared date by date" in "\n".join(compare(one, bare))

@@ -12,11 +12,11 @@ from skyfold.config.files import load_blend, load_run
 from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError
 from skyfold.metrics.bootstrap import bootstrap_interval
+from skyfold.pipeline.compare import compare
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
 from skyfold.postprocess.sweep_maps import measure
-from skyfold.reports.compare import compare
 from skyfold.store.runs import open_rows, read_info, read_run
 from skyfold.tasks.mask_blend import blend
 from skyfold.workspace import Workspace
@@ -114,12 +114,12 @@ def large_components(masks, area):
 def test_runs_are_compared_by_the_statistics_in_their_rows(work):
     result, context, _ = run_blend(work)
     folders = [Workspace(work).run("buildings", name) for name in ("both", "good")]
-    found = compare(*folders)
-    assert found.metrics == ("mean_average_precision",) * 2
+    found = difference(*(folder / "rows.csv" for folder in folders), metric=context.competition.metric)
     expected = [read_info(folder).scores["cv_cross_fitted"] for folder in folders]
-    assert found.gain.value == pytest.approx(expected[0] - expected[1])
-    same = difference(*(folder / "rows.csv" for folder in folders), metric=context.competition.metric)
-    assert same == found.gain
+    assert found.value == pytest.approx(expected[0] - expected[1])
+    head, *lines = compare(*folders)
+    assert head.startswith("mean_average_precision  both")
+    assert any(line.startswith(f"both - good: {found.value:+.4f} ({found.low:+.4f} to ") for line in lines)
     assert result["metric"] == "mean_average_precision"
 
 

@@ -146,8 +146,8 @@ def leaderboard(given: Namespace) -> None:
     from skyfold.config.files import load_config
     from skyfold.files import write_text
     from skyfold.pipeline import experiment_table
+    from skyfold.pipeline.compare import compare
     from skyfold.pipeline.leaderboard import leaderboard
-    from skyfold.reports.compare import as_lines, compare
     from skyfold.reports.leaderboard import as_html, as_text
 
     project, name = workspace(given), given.competition
@@ -159,7 +159,7 @@ def leaderboard(given: Namespace) -> None:
         name = _data_config(name).folder
     if given.diff:
         named = [Path(run) if (Path(run) / "run.json").is_file() else project.run(name, run) for run in given.diff]
-        print("\n".join(as_lines(compare(*named))))
+        print("\n".join(compare(*named)))
         return
     entries = leaderboard(name, project)
     print(as_text(entries))

@@ -15,6 +15,7 @@ from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
 from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.reports.forecast_table import as_text, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
+from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
@@ -66,6 +67,10 @@ class Forecasting(Task):
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
         return [forecast_entry(folder, info, submissions)]
+
+    @classmethod
+    def paired(cls, first: Path, second: Path) -> PairedScores:
+        return pair_sums(first, second)
 
     @property
     def target_planes(self) -> int:

@@ -14,6 +14,7 @@ from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_dataset
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
+from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.reports.submission_score import score_lines
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.plain_blend import blend_rows, blended_test_rows, check_plain, score_rows
@@ -89,6 +90,11 @@ class Task(Objective):
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
         """Leaderboard entries of what is stored in `folder`. submissions: folder of the data set's submissions."""
         return blend_entries(folder, submissions) if (folder / "blend.json").is_file() else [run_entry(info)]
+
+    @classmethod
+    def paired(cls, first: Path, second: Path) -> PairedScores:
+        """Scores of two entries of the leaderboard that are stored in these folders, and their paired difference."""
+        return pair_rows(first, second)
 
 
 def refuse_keys(config: RunConfig, *keys: str) -> None:

@@ -1,0 +1,79 @@
+"""Scores of two stored runs, blends or forecasts, and their paired difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyfold.competition import build
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.metrics.bootstrap import Interval
+from skyfold.metrics.forecast_sums import better_in, paired_by_case, read_sums
+from skyfold.metrics.segmentation import METRICS, named_metric
+from skyfold.postprocess.evaluate import difference
+from skyfold.store.runs import RunInfo, read_info
+from skyfold.types import Metric
+
+SCORES = {"cv_at_0.5": "at 0.5", "cv_in_sample": "in-sample", "cv_cross_fitted": "cross-fitted"}
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """Two entries of a leaderboard side by side.
+
+    metrics  name of the metric of each
+    scores   label -> score of each, None where it is missing
+    gain     first minus second, paired, with its interval; or the reason why they are not paired
+    what     what `gain` is over, in words
+    sample   what is paired, in words
+    inputs   what both were made from, in words
+    """
+
+    metrics: tuple[str, str]
+    scores: Mapping[str, tuple[float | None, float | None]]
+    gain: Interval | str
+    what: str = "cross-fitted, paired"
+    sample: str = "image by image"
+    inputs: str = "training images and masks"
+
+
+def pair_rows(first: Path, second: Path) -> PairedScores:
+    """Scores of two runs or blends in these folders, paired by the samples of their `rows.csv`."""
+    one, other = read_info(first), read_info(second)
+    metrics = str(one.scores.get("metric", "mean_dice")), str(other.scores.get("metric", "mean_dice"))
+    gain: Interval | str = f"{one.name} is scored by {metrics[0]}, {other.name} by {metrics[1]}"
+    unscored = [info.name for info in (one, other) if "cv_cross_fitted" not in info.scores]
+    if unscored:
+        gain = f"{' and '.join(unscored)} not scored yet"
+    elif metrics[0] == metrics[1]:
+        try:
+            gain = difference(first / "rows.csv", second / "rows.csv", metric=_metric(metrics[0], one))
+        except (OofMismatch, ConfigError) as error:
+            gain = str(error)
+    scores = {label: (one.scores.get(name), other.scores.get(name)) for name, label in SCORES.items()}
+    return PairedScores(metrics, scores, gain)
+
+
+def pair_sums(first: Path, second: Path) -> PairedScores:
+    """Scores of two forecasts in these folders, paired by the dates or events of their `sums.csv`."""
+    metrics, scores = ("score", "score"), dict[str, tuple[float | None, float | None]]()
+    gain: Interval | str
+    what = ""
+    try:
+        ours, theirs = read_sums(first), read_sums(second)
+        metrics = ours.metric.name, theirs.metric.name
+        own, others = (float(sums.metric.score(sums.contest)) for sums in (ours, theirs))
+        scores["out of fold, less is better"] = own, others
+        gain = paired_by_case(ours, theirs)
+        what = f"paired, better in {better_in(ours, theirs)} of {len(ours.cases)} dates or events"
+    except OofMismatch as error:
+        gain = str(error)
+    return PairedScores(metrics, scores, gain, what, "date by date", "frames")
+
+
+def _metric(name: str, info: RunInfo) -> Metric:
+    """The metric of this name; ConfigError where neither skyfold nor the run's competition has it."""
+    if name in METRICS or "data" not in info.config:
+        return named_metric(name)
+    return build(info.config["data"]["competition"], info.config["data"]["options"]).metric
