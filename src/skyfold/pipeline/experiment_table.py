@@ -1,16 +1,17 @@
-"""Models compared on the folds of one data set: IoU, Dice, pixel accuracy, validation loss and minutes of each.
+"""Experiments: train the models of one config on the same folds, and compare them.
 
-Below them stands the metric of the competition, with thresholds, or whatever else a model has fitted to out-of-fold
-rows, chosen without the fold that is scored; and the paired difference to the first model.
+The table gives IoU, Dice, pixel accuracy, validation loss and minutes of each model. Below it stands the metric of the
+competition, cross-fitted, with the paired difference to the first model.
 """
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from skyfold.config.blend import BlendConfig
 from skyfold.config.experiment import PublishedFigures, TableConfig
@@ -20,21 +21,36 @@ from skyfold.data.dataset import Dataset, open_masks
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.bootstrap import Interval
+from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.segmentation import MeanDice, MeanIoU, PixelAccuracy
+from skyfold.pipeline import train
 from skyfold.postprocess.evaluate import difference
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.text_table import aligned
-from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import summary_of_fits
-from skyfold.store.runs import StoredRun, read_run
+from skyfold.store.runs import read_run
+from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.tuning.search_space import load_study
 from skyfold.types import Metric
 from skyfold.workspace import Workspace
 
-ROWS_AT_ONCE = 64
-COLUMNS = ["model", "IoU", "Dice", "pixel accuracy", "validation loss", "minutes", "fits"]
-PUBLISHED = ["published IoU", "Dice", "pixel accuracy", "minutes"]
+# Heading, field and format of each column.
+COLUMNS = (
+    ("IoU", "iou", ".4f"),
+    ("Dice", "dice", ".4f"),
+    ("pixel accuracy", "pixel_accuracy", ".4f"),
+    ("validation loss", "val_loss", ".4f"),
+    ("minutes", "minutes", ".1f"),
+    ("fits", "fits", "d"),
+)
+PUBLISHED = (
+    ("published IoU", "iou", ".3f"),
+    ("Dice", "dice", ".3f"),
+    ("pixel accuracy", "pixel_accuracy", ".3f"),
+    ("minutes", "minutes", "g"),
+)
+METRICS: dict[str, Metric] = {"iou": MeanIoU(), "dice": MeanDice(), "pixel_accuracy": PixelAccuracy()}
 CROSS_FITTED = ["model", "cross-fitted", "95 % interval", "minus the first", "95 % interval, paired"]
 
 
@@ -81,28 +97,66 @@ class ExperimentTable:
     lines: tuple[Line, ...]
 
 
+def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callable[[str], None]) -> None:
+    """Search, train, score and blend the models in the order of the table's rows, and log the table.
+
+    path: the file `config` was read from; log: called with each line. The folds must be there. An interrupted call
+    resumes. ConfigError where no trial of a study is complete.
+    """
+    from skyfold.tuning.tune import tune  # loads Optuna
+
+    done: set[str] = set()
+
+    def trained(run: RunConfig) -> None:
+        if run.name not in done:
+            if train.train(run, workspace).complete:
+                task_class(run.task).report_run(run, workspace)
+            done.add(run.name)
+
+    for row in config.models:
+        log(f"model {row.model}")
+        for run in row.runs:
+            trained(run)
+        if row.blend is not None:
+            task = task_class(row.blend.task)
+            for line in task.blend_lines(task.blend(row.blend, workspace)):
+                log(line)
+        if row.study is not None:
+            assert row.trials is not None
+            tune(path.parent / row.study, workspace, trials=row.trials)
+            best = _best_of_study(path.parent / row.study, config, workspace)
+            if not best.is_file():
+                raise ConfigError(f"{path}: no trial of {row.study} is complete. Look at {best.parent}.")
+            trained(load_run(best))
+    log(as_text(experiment_table(config, path, workspace)))
+
+
 def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> ExperimentTable:
-    """What is there of the table's models; nothing is trained. path: the file `config` was read from."""
+    """The table of what is stored of the models; nothing is trained. path: the file `config` was read from."""
     dataset = open_masks(config.data, workspace)
     lines: list[Line] = []
     first: Path | None = None
     for row in config.models:
         figures, note, gain = None, f"not trained yet: skyfold run {path}", None
         try:
-            best = best_of_study(config, path.parent / row.study, workspace) if row.study else None
+            best = _best_of_study(path.parent / row.study, config, workspace) if row.study else None
             model = row.run or row.blend or (load_run(best) if best and best.is_file() else None)
             if model is not None and (folder := _stored(model, workspace)):
-                figures, note = _figures(model, folder, dataset, workspace), ""
-                if best:
-                    figures = replace(figures, minutes=figures.minutes + _minutes_of(best.with_name("trials.csv")))
-                gain = None if first is None else _gain(folder, first, dataset.competition.metric)
+                figures, note = _figures(model, folder, best, dataset, workspace), ""
+                if first and all((one / "rows.csv").is_file() for one in (folder, first)):
+                    gain = difference(folder / "rows.csv", first / "rows.csv", metric=dataset.competition.metric)
                 first = first or folder
         except (OofMismatch, ConfigError) as error:
             note = str(error)
         lines.append(Line(row.model, figures, note, row.published, gain))
+    folder = workspace.data(config.data.folder)
+    if dataset.competition.provenance is not None:
+        provenance = dataset.competition.provenance(folder)
+    else:
+        provenance = "synthetic sample" if (folder / ABOUT).is_file() else "other files"
     return ExperimentTable(
         data=config.data.folder,
-        provenance=_provenance(dataset, workspace.data(config.data.folder)),
+        provenance=provenance,
         metric=dataset.competition.metric.name,
         folds=dataset.folds.k,
         samples=len(dataset.train),
@@ -110,35 +164,29 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
     )
 
 
-def best_of_study(config: TableConfig, study: Path, workspace: Workspace) -> Path:
-    """The config of the best trial of a study; the file is there once a trial is complete."""
-    return workspace.oof(config.data.folder) / "tuning" / load_study(study)[0].name / "best.yaml"
-
-
 def as_text(table: ExperimentTable) -> str:
-    """The table in aligned columns; published figures stand beside ours on the official files alone."""
-    official = table.provenance == "official"
-    rows = [[*COLUMNS, *PUBLISHED] if official else COLUMNS]
-    for line in table.lines:
-        rows.append([line.model, *_cells(line.figures), *(_published(line.published) if official else [])])
+    """The table in aligned columns; published figures stand beside ours on the official files only."""
+    official, lines = table.provenance == "official", table.lines
+    columns = [["model", *(line.model for line in lines)], *_columns(COLUMNS, [line.figures for line in lines])]
+    if official:
+        columns += _columns(PUBLISHED, [line.published for line in lines])
     text = [
         f"{table.data}: {table.provenance}, {table.samples} samples, out-of-fold over {table.folds} folds, cut at 0.5",
-        aligned(rows),
-        *(f"{line.model}: {line.note}" for line in table.lines if line.note),
+        aligned(zip(*columns, strict=True)),
+        *(f"{line.model}: {line.note}" for line in lines if line.note),
     ]
-    if any(line.figures and line.figures.cross_fitted is not None for line in table.lines):
-        text += ["", f"{table.metric}, cross-fitted", aligned([CROSS_FITTED, *map(_cross_fitted, table.lines)]), ""]
+    if any(line.figures and line.figures.cross_fitted is not None for line in lines):
+        text += ["", f"{table.metric}, cross-fitted", aligned([CROSS_FITTED, *map(_cross_fitted, lines)]), ""]
     if official:
         text.append("published: one split of the authors' own, one fit a model; minutes on their machine")
-    elif any(line.published for line in table.lines):
+    elif any(line.published for line in lines):
         text.append("published figures stand beside these on the contest's own files alone")
     return "\n".join(text).rstrip()
 
 
-def _provenance(dataset: Dataset, folder: Path) -> str:
-    if dataset.competition.provenance is not None:
-        return dataset.competition.provenance(folder)
-    return "synthetic sample" if (folder / ABOUT).is_file() else "other files"
+def _best_of_study(study: Path, config: TableConfig, workspace: Workspace) -> Path:
+    """The config of the best trial of a study; the file is there once a trial is complete."""
+    return workspace.oof(config.data.folder) / "tuning" / load_study(study)[0].name / "best.yaml"
 
 
 def _stored(model: RunConfig | BlendConfig, workspace: Workspace) -> Path | None:
@@ -147,88 +195,45 @@ def _stored(model: RunConfig | BlendConfig, workspace: Workspace) -> Path | None
     return folder if (folder / ("run.json" if isinstance(model, RunConfig) else "blend.json")).is_file() else None
 
 
-def _figures(model: RunConfig | BlendConfig, folder: Path, dataset: Dataset, workspace: Workspace) -> Figures:
+def _figures(
+    model: RunConfig | BlendConfig, folder: Path, best: Path | None, dataset: Dataset, workspace: Workspace
+) -> Figures:
+    """best: of a study whose trials count, too. OofMismatch where a run is not of its config or of the blend's."""
     if isinstance(model, RunConfig):
         run = read_member(model, dataset.folds, workspace)
         members = [run]
     else:
+        read_blend(model, workspace)  # refuses one whose runs were trained again
         run = read_run(folder, dataset.folds)
-        members = _members(model, dataset, workspace)
+        members = [read_member(member, dataset.folds, workspace) for member in model.runs]
     fits = [summary_of_fits(member.folder / "models", folds=dataset.folds) for member in members]
     trained = [one for one in fits if one is not None]
-    iou, dice, accuracy = _scores(run, dataset)
+    minutes = sum(one.minutes for one in trained)
+    if best:
+        seconds = pd.read_csv(best.with_name("trials.csv"))["seconds"].fillna(0)
+        minutes += float(seconds.sum()) / 60
+    rows = np.flatnonzero(run.oof.has_prediction)
+    stats = sample_stats(METRICS, dataset.train, rows, lambda chunk: run.oof.values[chunk] > HALF)
     scores = run.info.scores
     return Figures(
-        iou=iou,
-        dice=dice,
-        pixel_accuracy=accuracy,
+        **{name: metric.score(stats[name]) for name, metric in METRICS.items()},
         val_loss=trained[0].val_loss if trained and isinstance(model, RunConfig) else None,
-        minutes=sum(one.minutes for one in trained),
+        minutes=minutes,
         fits=sum(one.fits for one in trained),
         cross_fitted=scores.get("cv_cross_fitted"),
         interval=(scores["low"], scores["high"]) if "low" in scores else None,
     )
 
 
-def _members(blend: BlendConfig, dataset: Dataset, workspace: Workspace) -> list[StoredRun]:
-    """The runs of a stored blend; OofMismatch where one is another than the blend was made of."""
-    made_of = {
-        run["name"]: Fingerprint.from_json(run["fingerprint"], "blend.json")
-        for run in read_blend(blend, workspace)["runs"]
-    }
-    members = [read_member(run, dataset.folds, workspace) for run in blend.runs]
-    for run in members:
-        if run.info.fingerprint.different(made_of[run.info.name]):
-            raise OofMismatch(
-                f"run '{run.info.name}' was retrained since. Run `skyfold blend` on '{blend.name}' again."
-            )
-    return members
-
-
-def _gain(folder: Path, first: Path, metric: Metric) -> Interval | None:
-    if not all((one / "rows.csv").is_file() for one in (folder, first)):
-        return None
-    return difference(folder / "rows.csv", first / "rows.csv", metric=metric)
-
-
-def _scores(run: StoredRun, dataset: Dataset) -> tuple[float, ...]:
-    """IoU, Dice and pixel accuracy of the rows that a fold validated."""
-    metrics: tuple[Metric, ...] = (MeanIoU(), MeanDice(), PixelAccuracy())
-    samples, rows = dataset.train, np.flatnonzero(run.oof.has_prediction)
-    assert samples.targets is not None
-    parts: list[list[np.ndarray]] = [[] for _ in metrics]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        chunk = rows[start : start + ROWS_AT_ONCE]
-        pred = run.oof.values[chunk] > HALF
-        target = np.stack([samples.targets[i] for i in chunk]).astype(bool)
-        valid = None if samples.valid is None else np.stack([samples.valid[i] for i in chunk])
-        for part, metric in zip(parts, metrics, strict=True):
-            part.append(metric.stats(target=target, pred=pred, valid=valid))
-    return tuple(metric.score(np.concatenate(part)) for metric, part in zip(metrics, parts, strict=True))
-
-
-def _minutes_of(trials: Path) -> float:
-    with open(trials, encoding="utf-8", newline="") as rows:
-        return sum(float(trial["seconds"] or 0) for trial in csv.DictReader(rows)) / 60
-
-
-def _cells(figures: Figures | None) -> list[str]:
-    if figures is None:
-        return ["-"] * (len(COLUMNS) - 1)
-    loss = "-" if figures.val_loss is None else f"{figures.val_loss:.4f}"
-    scores = [f"{score:.4f}" for score in (figures.iou, figures.dice, figures.pixel_accuracy)]
-    return [*scores, loss, f"{figures.minutes:.1f}", str(figures.fits)]
-
-
-def _published(figures: PublishedFigures | None) -> list[str]:
-    if figures is None:
-        return ["-"] * len(PUBLISHED)
-    return [f"{figures.iou:.3f}", f"{figures.dice:.3f}", f"{figures.pixel_accuracy:.3f}", f"{figures.minutes:g}"]
+def _columns(columns: Sequence[tuple[str, str, str]], rows: Sequence[object]) -> list[list[str]]:
+    """Each column as its heading and a cell per row; "-" where there is no row, or no value."""
+    values = [(head, form, [getattr(row, field, None) for row in rows]) for head, field, form in columns]
+    return [[head, *("-" if one is None else format(one, form) for one in cells)] for head, form, cells in values]
 
 
 def _cross_fitted(line: Line) -> list[str]:
     figures, gain = line.figures, line.gain
-    if figures is None or figures.cross_fitted is None or figures.interval is None:
+    if figures is None or figures.interval is None:
         return [line.model, *["-"] * (len(CROSS_FITTED) - 1)]
     own = [f"{figures.cross_fitted:.4f}", f"{figures.interval[0]:.4f} to {figures.interval[1]:.4f}"]
     paired = ["", ""] if gain is None else [f"{gain.value:+.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}"]

@@ -15,7 +15,7 @@ from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import with_classes
 from skyfold.errors import ConfigError
 from skyfold.pipeline import check_forecasts, train
-from skyfold.pipeline.experiment import run_table
+from skyfold.pipeline.experiment_table import run_table
 from skyfold.pipeline.forecasts import run_forecasts
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare

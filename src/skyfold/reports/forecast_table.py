@@ -8,7 +8,7 @@ the figure at the competition's points, the dams.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,16 @@ from skyfold.metrics.forecast import (
     skill_of,
 )
 from skyfold.metrics.forecast_sums import ForecastSums, by_case, write_sums
-from skyfold.metrics.points import at_points
-from skyfold.reports.text_table import aligned, training_columns
+from skyfold.metrics.points import AtPoints
+from skyfold.metrics.sample_stats import sample_stats
+from skyfold.reports.text_table import aligned
 from skyfold.store.fits import FitSummary, summary_of_fits
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info, record_scores
-from skyfold.types import JsonDict, Metric
+from skyfold.types import IntPair, JsonDict, Metric
 
 WET = 0.1  # mm/h
 HEAVIER = (1.0, 5.0)  # mm/h
-CHUNK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,23 @@ def forecast_table(
 ) -> ForecastTable:
     """Score the stored forecasts `folders`, by name, on the samples `rows`; scores and sums are stored in the folders.
 
-    baseline: a name of `folders`; None: the first.
+    baseline: a name of `folders`; None: the first. ConfigError where the competition's metric is not an error over a
+    skill.
     """
-    metric = error_by_skill(dataset)
+    metric = dataset.competition.metric
+    if not isinstance(metric, ErrorBySkill):
+        raise ConfigError(
+            f"forecasts are compared by an error over a skill; '{dataset.competition.name}' has the metric "
+            f"{metric.name}."
+        )
     case_of = dataset.train.ids[rows] if dataset.train.groups is None else dataset.train.groups[rows].astype(str)
     are_events = dataset.train.groups is not None
     cases = sorted(set(case_of.tolist())) if are_events else case_of.tolist()
-    figures = _figures(metric, are_events)
-    stats = {name: _stats(figures, dataset, RowStore.open(folder / "oof"), rows) for name, folder in folders.items()}
+    figures = _figures(metric, dataset.competition.points, are_events)
+    stats = {
+        name: sample_stats(figures, dataset.train, rows, RowStore.open(folder / "oof").values.__getitem__)
+        for name, folder in folders.items()
+    }
     other = baseline or next(iter(folders))
     groups = case_of if are_events else None
     base = _per_case(metric, stats[other][metric.name], case_of, cases)
@@ -105,7 +114,7 @@ def forecast_table(
             difference=paired_difference(metric, contest, stats[other][metric.name], groups=groups),
             better=int((per_case < base).sum()),
             ratio=_mean_ratio(per_case, base),
-            beside={key: figures[key].metric.score(values) for key, values in own.items() if key != metric.name},
+            beside={key: figures[key].score(values) for key, values in own.items() if key != metric.name},
             seconds=read_info(folder).scores.get("seconds_a_date"),
             training=summary_of_fits(folder / "models", folds=dataset.folds),
         )
@@ -117,66 +126,60 @@ def forecast_table(
 
 
 def as_text(table: ForecastTable) -> str:
-    """The table in aligned columns."""
-    training = training_columns([row.training for row in table.rows])
-    head = _event_head(table) if table.are_events else _date_head(table, [column[0] for column in training])
-    lines = [[*head, *(column[0] for column in training)] if table.are_events else head]
-    for number, row in enumerate(table.rows, start=1):
-        own = [column[number] for column in training]
-        lines.append([*_event_cells(table, row), *own] if table.are_events else _date_cells(table, row, own))
-    return aligned(lines)
-
-
-def error_by_skill(dataset: Dataset) -> ErrorBySkill:
-    """The competition's metric; ConfigError where it is not an error over a skill."""
-    metric = dataset.competition.metric
-    if not isinstance(metric, ErrorBySkill):
-        raise ConfigError(
-            f"forecasts are compared by an error over a skill; '{dataset.competition.name}' has the metric "
-            f"{metric.name}."
-        )
-    return metric
-
-
-@dataclass(frozen=True)
-class _Figure:
-    metric: Metric
-    at_points: bool = False
-
-
-def _figures(metric: ErrorBySkill, are_events: bool) -> dict[str, _Figure]:
-    """Figures by name, the competition's first."""
-    figures = {metric.name: _Figure(metric)}
-    if are_events:
-        beside: list[MeanAbsoluteError | EventSkill] = [
-            MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET, name="mae_where_wet")
+    """The table in aligned columns, a row per forecast."""
+    rows, metric, total = table.rows, table.metric, len(table.cases)
+    training = []
+    if any(row.training for row in rows):
+        losses = [row.training.val_loss if row.training else None for row in rows]
+        training = [
+            ["validation loss", *("" if loss is None else f"{loss:.5f}" for loss in losses)],
+            ["minutes", *(f"{row.training.minutes:.1f}" if row.training else "" for row in rows)],
         ]
-        beside += [replace(EventSkill(RAIN_RATE, threshold=rate), name=f"csi_at_{rate:g}") for rate in HEAVIER]
-        figures |= {one.name: _Figure(one) for one in beside}
-        figures[f"{metric.name}_at_points"] = _Figure(metric, at_points=True)
-    return figures
+    better = ["better", *(f"{row.better}/{total}" for row in rows)]
+    if table.are_events:
+        # Groups that a competition numbers would head columns by bare numbers.
+        named = [f"event {case}" if case.isdecimal() else case for case in table.cases]
+        beside = ["MAE wet", *(f"CSI {rate:g}" for rate in HEAVIER), "dams"]
+        columns = [
+            *_cases(table, named, 3),
+            [f"of {table.baseline}", *(f"{row.ratio:.3f}" for row in rows)],
+            better,
+            ["all", *(f"{row.score:.3f}" for row in rows)],
+            *(
+                [head, *(f"{row.beside[name]:.3f}" for row in rows)]
+                for head, name in zip(beside, rows[0].beside, strict=True)
+            ),
+            ["ms", *("" if row.seconds is None else f"{1000 * row.seconds:.1f}" for row in rows)],
+            *training,
+        ]
+    else:
+        gains = [row.difference for row in rows]
+        columns = [
+            [metric.name, *(f"{row.score:.3f}" for row in rows)],
+            ["MAE", *(f"{row.error:.3f}" for row in rows)],
+            [metric.skill.upper(), *(f"{row.skill:.3f}" for row in rows)],
+            [
+                f"less {table.baseline} (95 %)",
+                *(f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" for gain in gains),
+            ],
+            better,
+            ["s a date", *("" if row.seconds is None else f"{row.seconds:.1f}" for row in rows)],
+            *training,
+            *_cases(table, table.cases, 2),
+        ]
+    return aligned(zip(["forecast", *(row.name for row in rows)], *columns, strict=True))
 
 
-def _stats(
-    figures: Mapping[str, _Figure], dataset: Dataset, stored: RowStore, rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Sufficient statistics of each figure, a row a sample."""
-    samples, points = dataset.train, dataset.competition.points
-    assert samples.targets is not None
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in figures}
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[start : start + CHUNK_ROWS].tolist()
-        target = np.stack([samples.targets[row] for row in chunk])
-        valid = None if samples.valid is None else np.stack([samples.valid[row] for row in chunk])
-        pred = np.stack([stored[row] for row in chunk])
-        for name, figure in figures.items():
-            if figure.at_points:
-                known = None if valid is None else at_points(valid, points)
-                own = figure.metric.stats(target=at_points(target, points), pred=at_points(pred, points), valid=known)
-            else:
-                own = figure.metric.stats(target=target, pred=pred, valid=valid)
-            parts[name].append(own)
-    return {name: np.concatenate(found) for name, found in parts.items()}
+def _figures(metric: ErrorBySkill, points: Sequence[IntPair], are_events: bool) -> dict[str, Metric]:
+    """Figures by name, the competition's first."""
+    if not are_events:
+        return {metric.name: metric}
+    return {
+        metric.name: metric,
+        "mae_where_wet": MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET),
+        **{f"csi_at_{rate:g}": EventSkill(RAIN_RATE, threshold=rate) for rate in HEAVIER},
+        f"{metric.name}_at_points": AtPoints(metric, points),
+    }
 
 
 def _per_case(metric: ErrorBySkill, stats: np.ndarray, case_of: np.ndarray, cases: Sequence[str]) -> np.ndarray:
@@ -196,51 +199,6 @@ def _scores(row: ForecastRow, metric: ErrorBySkill, are_events: bool) -> JsonDic
     return {name: value for name, value in scores.items() if value is not None and np.isfinite(value)}
 
 
-def _event_head(table: ForecastTable) -> list[str]:
-    # Groups that a competition numbers would head columns by bare numbers.
-    named = [f"event {case}" if case.isdecimal() else case for case in table.cases]
-    skills = [f"CSI {rate:g}" for rate in HEAVIER]
-    return ["forecast", *named, f"of {table.baseline}", "better", "all", "MAE wet", *skills, "dams", "ms"]
-
-
-def _event_cells(table: ForecastTable, row: ForecastRow) -> list[str]:
-    return [
-        row.name,
-        *(f"{figure:.3f}" for figure in row.per_case),
-        f"{row.ratio:.3f}",
-        f"{row.better}/{len(table.cases)}",
-        f"{row.score:.3f}",
-        *(f"{figure:.3f}" for figure in row.beside.values()),
-        "" if row.seconds is None else f"{1000 * row.seconds:.1f}",
-    ]
-
-
-def _date_head(table: ForecastTable, training: Sequence[str]) -> list[str]:
-    metric = table.metric
-    against = f"less {table.baseline} (95 %)"
-    return [
-        "forecast",
-        metric.name,
-        "MAE",
-        metric.skill.upper(),
-        against,
-        "better",
-        "s a date",
-        *training,
-        *table.cases,
-    ]
-
-
-def _date_cells(table: ForecastTable, row: ForecastRow, training: Sequence[str]) -> list[str]:
-    gain = row.difference
-    return [
-        row.name,
-        f"{row.score:.3f}",
-        f"{row.error:.3f}",
-        f"{row.skill:.3f}",
-        f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
-        f"{row.better}/{len(table.cases)}",
-        "" if row.seconds is None else f"{row.seconds:.1f}",
-        *training,
-        *(f"{figure:.2f}" for figure in row.per_case),
-    ]
+def _cases(table: ForecastTable, names: Sequence[str], digits: int) -> list[list[str]]:
+    """A column per case: its name, then the figure of each forecast."""
+    return [[name, *(f"{row.per_case[i]:.{digits}f}" for row in table.rows)] for i, name in enumerate(names)]

@@ -12,13 +12,12 @@ from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.metrics.bootstrap import bootstrap_interval
+from skyfold.metrics.sample_stats import sample_stats
 from skyfold.store.alignment import require_aligned
 from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks.stored_blend import config_json, made_of, read_member, store_blend
 from skyfold.types import ArraySequence, JsonDict
 from skyfold.workspace import Workspace
-
-CHUNK_ROWS = 256
 
 
 def check_plain(config: BlendConfig) -> None:
@@ -40,16 +39,10 @@ def score_rows(folder: Path, dataset: Dataset, *, draws: int = 1000, seed: int =
 
     Nothing is chosen on the rows, so the score is the cross-fitted one.
     """
-    run, metric, samples = read_run(folder, dataset.folds), dataset.competition.metric, dataset.train
-    assert samples.targets is not None
+    run, metric = read_run(folder, dataset.folds), dataset.competition.metric
     rows = np.flatnonzero(dataset.folds.fold >= 0)
-    parts = []
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[start : start + CHUNK_ROWS].tolist()
-        valid = None if samples.valid is None else np.stack([samples.valid[i] for i in chunk])
-        target = np.stack([samples.targets[i] for i in chunk])
-        parts.append(metric.stats(target=target, pred=run.oof.values[chunk], valid=valid))
-    found = bootstrap_interval(metric, np.concatenate(parts), groups=dataset.folds.groups[rows], draws=draws, seed=seed)
+    stats = sample_stats({metric.name: metric}, dataset.train, rows, lambda chunk: run.oof.values[chunk])[metric.name]
+    found = bootstrap_interval(metric, stats, groups=dataset.folds.groups[rows], draws=draws, seed=seed)
     scores: JsonDict = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high, "metric": metric.name}
     record_scores(folder, scores)
     return scores

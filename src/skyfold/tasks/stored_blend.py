@@ -33,13 +33,23 @@ def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> Stored
 
 
 def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
-    """What `blend` wrote; ConfigError where it has not run with this config."""
+    """Contents of `blend.json`.
+
+    ConfigError where the blend has not run with this config, OofMismatch where a run of it was trained again since.
+    """
     path = workspace.run(config.data.folder, config.name) / "blend.json"
     if not path.is_file():
         raise ConfigError(f"{path}: not there yet. Run `skyfold blend` on the config first.")
     result: JsonDict = read_json(path)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
+    for run in result["runs"]:  # one that is not stored any more is not needed: the blend has rows of its own
+        folder, made_of = path.parent.with_name(run["name"]), Fingerprint.from_json(run["fingerprint"], str(path))
+        if (folder / "run.json").is_file() and read_info(folder).fingerprint.different(made_of):
+            raise OofMismatch(
+                f"run '{run['name']}' was trained anew, with another config, since '{config.name}' was blended. Run "
+                "`skyfold blend` again."
+            )
     return result
 
 
