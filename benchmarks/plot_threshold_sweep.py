@@ -16,7 +16,7 @@ from skyfold.config.files import load_config
 from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
 from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace
@@ -54,7 +54,7 @@ def draw(path: Path, picture: Path, areas: Sequence[int], name: str | None) -> N
     scores = evaluation.scores(draws=1000, seed=0)
     print(f"{picture}: {', '.join(f'{what} {value:.4f}' for what, value in scores.items())}")
     print(f"chosen on all: {evaluation.selection}")
-    for fold, selection in evaluation.cross.by_fold.items():
+    for fold, selection in evaluation.by_fold.items():
         print(f"chosen without fold {fold}: {selection}")
 
 

@@ -155,7 +155,7 @@ def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, wor
         rows = np.flatnonzero(context.folds.fold == fold)
         combination = kept["fitted"].by_fold[fold]
         values = np.concatenate([v for _, v in combination.rows([run.oof.values for run in runs], rows)])
-        masks = kept["scored"].final.cross.by_fold[fold].apply(values)
+        masks = kept["scored"].final.by_fold[fold].apply(values)
         metric = context.competition.metric
         scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
     assert result["scores"]["final"]["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)

@@ -7,7 +7,7 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import OofMismatch
 from skyfold.metrics.segmentation import METRICS, MeanDice
 from skyfold.postprocess.evaluate import difference, evaluate, map_columns, write_rows
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
@@ -71,7 +71,7 @@ def test_the_difference_of_two_evaluations_is_that_of_their_files(tmp_path, metr
         evaluations.append(evaluate(measured, FOLDS, post))
         paths.append(tmp_path / f"{name}.csv")
         write_rows(paths[-1], IDS, FOLDS, evaluations[-1].columns(CLASSES))
-    direct = evaluations[0].gain_over(evaluations[1].cross.stats, draws=300, seed=1)
+    direct = evaluations[0].gain_over(evaluations[1].stats, draws=300, seed=1)
     from_files = difference(*paths, metric=METRICS[metric](), draws=300, seed=1)
     for one, other in zip(vars(direct).values(), vars(from_files).values(), strict=True):
         assert one == pytest.approx(other, abs=1e-6)

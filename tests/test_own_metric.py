@@ -16,7 +16,7 @@ from skyfold.pipeline.compare import compare
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.runs import open_rows, read_info, read_run
 from skyfold.tasks.mask_blend import blend
 from skyfold.workspace import Workspace
@@ -78,7 +78,7 @@ def test_blend_thresholds_areas_and_scores_are_those_of_brute_force(work):
         return metric.score(metric.stats(target=truth[rows, ..., k : k + 1], pred=masks[..., None]))
 
     stats = np.full((len(truth), 2), np.nan)
-    for f, chosen in found.cross.by_fold.items():
+    for f, chosen in found.by_fold.items():
         others, own = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         for k in range(2):
             best = max(score(others, k, t, a) for t, a in itertools.product(sweep.thresholds, (0, 4, 30)))
@@ -123,22 +123,9 @@ def test_runs_are_compared_by_the_statistics_in_their_rows(work):
     assert result["metric"] == "mean_average_precision"
 
 
-@pytest.mark.parametrize(
-    ("addition", "message"),
-    [
-        ("weights: {search: greedy}", "weights: .* 'mean_average_precision' is not.*Give fixed weights"),
-        (
-            "classifier_gate: gate.yaml\npostprocess: {gate_criterion: expected_dice}",
-            "expected_dice is for a metric that is a mean over maps, not for 'mean_average_precision'",
-        ),
-    ],
-)
-def test_what_cannot_work_is_refused_before_anything_is_trained(work, addition, message):
-    gate = "base: good.yaml\nname: gate\ntask: classification\nloss: {name: bce}\n"
-    model = "model: {family: efficientnet_classifier, options: {encoder_weights: none}}\n"
-    (work / "gate.yaml").write_text(gate + model)
-    (work / "own.yaml").write_text(f"base: both.yaml\nname: own\n{addition}\n")
+def test_what_cannot_work_is_refused_before_anything_is_trained(work):
+    (work / "own.yaml").write_text("base: both.yaml\nname: own\nweights: {search: greedy}\n")
     (work / "oof/buildings/good/run.json").unlink()  # not trained
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=r"weights: .* 'mean_average_precision' is not.*Give fixed weights"):
         run_job(work / "own.yaml", Workspace(work))
     assert not (work / "oof/buildings/good/run.json").exists()

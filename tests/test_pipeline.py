@@ -13,7 +13,7 @@ import pytest
 from conftest import begin_stored
 from skyfold.cli.main import main
 from skyfold.competition import build
-from skyfold.postprocess.sweep_maps import threshold_grid
+from skyfold.postprocess.threshold_sweep import threshold_grid
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import open_rows
 

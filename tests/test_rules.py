@@ -9,13 +9,11 @@ import skyfold.postprocess.rules
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError
 from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.postprocess import class_thresholds, classifier_gate
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.map_arrays import Maps
-from skyfold.postprocess.rules import component, load_rule, total
+from skyfold.postprocess.rules import above_thresholds, component, load_rule, total
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.sweep_maps import measure, sweep_maps
+from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
@@ -25,7 +23,7 @@ THRESHOLDS, MIN_COUNTS = np.array([0, 60, 127, 200, 254]), np.array([0, 1, 4, 30
 
 def test_a_threshold_is_exceeded_not_reached():
     prob = np.array([[127, 10], [128, 11]], dtype=np.uint8).reshape(2, 1, 1, 2)
-    assert class_thresholds.apply(prob, (127, 10)).reshape(2, 2).tolist() == [[False, False], [True, True]]
+    assert above_thresholds(prob, (127, 10)).reshape(2, 2).tolist() == [[False, False], [True, True]]
 
 
 def test_small_components_go_and_large_ones_stay():
@@ -91,11 +89,11 @@ FILL = '''
 import cv2
 import numpy as np
 
-from skyfold.postprocess import class_thresholds
+from skyfold.postprocess.rules import above_thresholds
 
 
 def apply(prob, thresholds, min_areas, valid=None):
-    masks = class_thresholds.apply(prob, thresholds, valid)
+    masks = above_thresholds(prob, thresholds, valid)
     for k, min_area in enumerate(min_areas):
         for mask in masks[..., k]:
             _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
@@ -137,9 +135,9 @@ def test_a_rule_is_one_file(name, fill, tmp_path):
     def best(rows):
         return max((score(rows, t, a), -a, t) for t in sweep.thresholds for a in sweep.min_areas)
 
-    assert found.cross.in_sample == pytest.approx(best(np.arange(12))[0])
+    assert found.in_sample == pytest.approx(best(np.arange(12))[0])
     assert found.selection.min_areas == (2,)
-    for fold, chosen in found.cross.by_fold.items():
+    for fold, chosen in found.by_fold.items():
         others = np.flatnonzero(folds.fold != fold)
         assert score(others, chosen.thresholds[0], chosen.min_areas[0]) == pytest.approx(best(others)[0])
     np.testing.assert_array_equal(
@@ -157,28 +155,28 @@ def test_an_unknown_rule_is_refused_with_the_nearest():
 
 
 def test_gate_empties_the_rejected_class_only():
-    masks = np.ones((2, 2, 2, 2), dtype=bool)
-    gated = classifier_gate.apply(masks, np.array([[0.9, 0.4], [0.5, 0.6]]), (0.5, 0.5))
+    prob = np.full((2, 2, 2, 2), 200, dtype=np.uint8)
+    selection = Selection((127, 127), (0, 0), (0.5, 0.5))
+    gated = selection.apply(prob, np.array([[0.9, 0.4], [0.5, 0.6]]))
     assert gated.all(axis=(1, 2)).tolist() == [[True, False], [True, True]]
     assert gated.any(axis=(1, 2)).tolist() == [[True, False], [True, True]]
-    assert masks.all()
 
 
 def test_what_a_selection_lacks_is_named():
     prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
-    with pytest.raises(ValueError, match="has a gate"):
-        Selection((127,), (0,), (0.5,)).apply(prob)
+    gated = Selection((127,), (0,), (0.5,))
+    for gate_prob in (None, np.zeros((2, 1))):
+        with pytest.raises(ValueError, match="has a gate"):
+            gated.apply(prob, gate_prob)
+    with pytest.raises(ValueError, match="row 0 is NaN"):
+        gated.apply(prob, np.full((1, 1), np.nan))
     with pytest.raises(ValueError, match="'triplet' needs its top thresholds"):
         Selection((127,), (0,), rule="triplet").apply(prob)
 
 
 def test_inputs_of_another_kind_are_refused():
-    prob, masks = np.zeros((1, 2, 2, 1), dtype=np.uint8), np.zeros((1, 2, 2, 1), dtype=bool)
+    prob = np.zeros((1, 2, 2, 1), dtype=np.uint8)
     with pytest.raises(ValueError, match="expected uint8"):
-        class_thresholds.apply(prob.astype(np.float32), (127,))
+        above_thresholds(prob.astype(np.float32), (127,))
     with pytest.raises(ValueError, match="expected uint8"):
         component.apply(prob, (127, 127), (0, 0))
-    with pytest.raises(ValueError, match="expected bool"):
-        classifier_gate.apply(masks, np.zeros((2, 1)), (0.5,))
-    with pytest.raises(ValueError, match="row 0 is NaN"):
-        classifier_gate.apply(masks, np.full((1, 1), np.nan), (0.5,))

@@ -8,7 +8,7 @@ from skyfold.metrics.segmentation import METRICS
 from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.select import score_grid
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples

@@ -20,8 +20,7 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.map_arrays import Maps
-from skyfold.postprocess.sweep_maps import measure, sweep_maps, threshold_grid
+from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps, threshold_grid
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 from speed.maps import cloud_masks, probabilities
@@ -182,7 +181,7 @@ def _triplets(prob: np.ndarray, truth: np.ndarray, *, rounds: int, quick: bool) 
         sweep = sweep_maps(Maps(prob, truth), MeanDice(), rule="triplet", thresholds=grid, min_areas=COUNTS)
         dice = np.empty((len(prob), sweep.classes, len(grid), len(COUNTS), len(grid)), dtype=np.float32)
         for k, m in np.ndindex(sweep.classes, len(COUNTS)):
-            kept = sweep.kept(rows, k, m)[:, :, None]
+            kept = sweep.kept(rows, k, m).T[:, :, None]
             dice[:, k, :, m] = np.where(kept, sweep.scores(rows, k, m)[:, None], sweep.empty[:, k, None, None])
         return dice
 

@@ -6,7 +6,7 @@ of a pixel is the number of pixels that it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +28,21 @@ LOGIT_OF_STORED = np.log(np.clip(np.arange(256.0), 0.25, 254.75)) - np.log(
 
 @dataclass(frozen=True)
 class LogisticStack:
-    """One logistic regression a class: coef_ (K, M) on the members' logits, intercept_ (K,)."""
+    """One logistic regression per class: coef_ (K, M), intercept_ (K,)."""
 
     coef_: tuple[tuple[float, ...], ...]
     intercept_: tuple[float, ...]
+
+    @classmethod
+    def of(cls, fitted: Iterable[tuple[tuple[float, ...], float]]) -> LogisticStack:
+        """The stack of the classes' coefficients and intercepts, see `fit_logistic`."""
+        coef, intercept = zip(*fitted, strict=True)
+        return cls(coef, intercept)
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        """Probability of each class, float64 (n, K). features: float (n, K, M)."""
+        logits = np.einsum("nkf,kf->nk", features.astype(np.float64), np.array(self.coef_)) + np.array(self.intercept_)
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
     def combine(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows of the chunk, their probabilities, uint8), chunk by chunk, for all of `rows`.
@@ -100,26 +111,29 @@ def sample_pixels(
 
 
 def fit_stack(samples: Sequence[PixelSample], rows: np.ndarray) -> LogisticStack:
-    """Fit on the sampled pixels of `rows` only. samples: one a class.
+    """Fit on the sampled pixels of `rows` only. samples: one a class."""
+    fitted = []
+    for sample in samples:
+        own = np.isin(sample.row, rows)
+        weight = sample.weight[own]
+        fitted.append(fit_logistic(LOGIT_OF_STORED[sample.values[own]], sample.truth[own], weight / weight.mean()))
+    return LogisticStack.of(fitted)
 
-    A class that is present at all of the pixels, or at none, gets its smoothed frequency and coefficients of 0.
+
+def fit_logistic(
+    features: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[tuple[float, ...], float]:
+    """Coefficients (F,) and intercept of a logistic regression. features: float (n, F); truth: bool (n,); weight: (n,).
+
+    Where the truth is the same everywhere, the intercept is its smoothed frequency, and the coefficients are 0.
     """
     from sklearn.linear_model import LogisticRegression
 
-    coefs, intercepts = [], []
-    for sample in samples:
-        own = np.isin(sample.row, rows)
-        truth, weight = sample.truth[own], sample.weight[own]
-        if truth.all() or not truth.any():
-            rate = (truth.sum() + 0.5) / (len(truth) + 1.0)
-            coefs.append((0.0,) * sample.values.shape[1])
-            intercepts.append(float(np.log(rate / (1.0 - rate))))
-            continue
-        logits = LOGIT_OF_STORED[sample.values[own]]
-        model = LogisticRegression(C=1.0, max_iter=1000).fit(logits, truth, sample_weight=weight / weight.mean())
-        coefs.append(tuple(float(c) for c in model.coef_[0]))
-        intercepts.append(float(model.intercept_[0]))
-    return LogisticStack(tuple(coefs), tuple(intercepts))
+    if truth.all() or not truth.any():
+        rate = (truth.sum() + 0.5) / (len(truth) + 1.0)
+        return (0.0,) * features.shape[1], float(np.log(rate / (1.0 - rate)))
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(features.astype(np.float64), truth, sample_weight=weight)
+    return tuple(float(c) for c in model.coef_[0]), float(model.intercept_[0])
 
 
 @compiled

@@ -28,7 +28,7 @@ class PostprocessConfig(Strict):
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
     min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=255)] = (0,)
     rule: str = "component"
-    gate_criterion: Literal["dice", "expected_dice", "precision", "recall"] = "dice"
+    gate_criterion: Literal["dice", "precision", "recall"] = "dice"
     gate_target: Fraction | None = None
     gate_input: Literal["classifier", "stacked"] = "stacked"
 

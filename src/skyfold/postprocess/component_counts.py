@@ -17,7 +17,7 @@ import numpy as np
 from numba import uint8, uint64
 
 from skyfold.compiled import compiled, in_threads
-from skyfold.postprocess.map_arrays import check_grid, check_maps
+from skyfold.postprocess.threshold_counts import check_grid, check_maps
 
 MAX_MIN_AREAS = 255
 

@@ -7,6 +7,7 @@ scored on the k-th. Their difference is the optimism.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,31 +20,43 @@ from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import write_text
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.mean_of_maps import MeanOfMaps
-from skyfold.postprocess.gate_stack import gate_features
-from skyfold.postprocess.map_arrays import CHUNK_PIXELS
-from skyfold.postprocess.select import CrossFit, FittedGate, cross_fitted
+from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
 from skyfold.postprocess.threshold_sweep import ThresholdSweep
 from skyfold.store.folds import Folds
-from skyfold.store.rows import release_pages
-from skyfold.types import CountMetric, JsonDict, Metric, Names, Predictions, Samples
+from skyfold.types import CountMetric, JsonDict, Metric, Names
+
+FittedGate = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one set of predictions; `cross` has the chosen values and the statistics of the masks."""
+    """A selection made on all rows, for each fold the selection made on the others, and what both score.
+
+    fold: int (n,), -1 where no fold validates the row; groups: (n,), drawn together by the bootstrap. in_sample_stats,
+    stats: float64 (n, S), of the masks of `selection` and of those of `by_fold`, as the metric takes them;
+    in_sample_map_scores, map_scores: float64 (n, K), of each map by itself. NaN in rows of no fold.
+    """
 
     sweep: ThresholdSweep
-    cross: CrossFit
+    fold: np.ndarray
     groups: np.ndarray
+    selection: Selection
+    by_fold: dict[int, Selection]
+    in_sample_stats: np.ndarray
+    stats: np.ndarray
+    in_sample_map_scores: np.ndarray
+    map_scores: np.ndarray
 
     @property
-    def selection(self) -> Selection:
-        return self.cross.selection
+    def in_sample(self) -> float:
+        """Score of all rows under the selection made on them."""
+        return self.sweep.metric.score(self.in_sample_stats[self.fold != -1])
 
     @property
-    def metric(self) -> Metric:
-        return self.sweep.metric
+    def score(self) -> float:
+        """The cross-fitted score: what to expect of new images."""
+        return self.sweep.metric.score(self.stats[self.fold != -1])
 
     @cached_property
     def at_half(self) -> tuple[np.ndarray, np.ndarray]:
@@ -53,42 +66,39 @@ class Evaluation:
     def scores(self, draws: int, seed: int) -> JsonDict:
         """cv_at_0.5, cv_in_sample, cv_cross_fitted, optimism, and the bootstrap interval of the cross-fitted score.
 
-        greater_is_better, too, where it is not.
+        Samples are drawn by group. greater_is_better, too, where it is not.
         """
-        interval = self.interval(draws, seed)
+        metric = self.sweep.metric
+        interval = bootstrap_interval(metric, self.stats, groups=self.groups, draws=draws, seed=seed)
         return {
-            "cv_at_0.5": self.metric.score(self.at_half[0]),
-            "cv_in_sample": self.cross.in_sample,
-            "cv_cross_fitted": self.cross.score,
-            "optimism": self.cross.optimism,
+            "cv_at_0.5": metric.score(self.at_half[0]),
+            "cv_in_sample": self.in_sample,
+            "cv_cross_fitted": self.score,
+            "optimism": self.in_sample - self.score,
             "low": interval.low,
             "high": interval.high,
-            **({} if self.metric.greater_is_better else {"greater_is_better": False}),
+            **({} if metric.greater_is_better else {"greater_is_better": False}),
         }
-
-    def interval(self, draws: int, seed: int) -> Interval:
-        """The cross-fitted score, drawn by group."""
-        return bootstrap_interval(self.metric, self.cross.stats, groups=self.groups, draws=draws, seed=seed)
 
     def gain_over(self, baseline: np.ndarray, draws: int, seed: int) -> Interval:
         """Cross-fitted score minus that of `baseline`, statistics (n, S) of the same maps, with its interval."""
-        return paired_difference(self.metric, self.cross.stats, baseline, groups=self.groups, draws=draws, seed=seed)
+        return paired_difference(self.sweep.metric, self.stats, baseline, groups=self.groups, draws=draws, seed=seed)
 
     def columns(self, classes: Names) -> dict[str, np.ndarray]:
         """Columns (n,) of `write_rows`: the score of each map and, unless the metric is their mean, its statistics."""
         scores = {
             "cv_at_0.5": self.at_half[1],
-            "cv_in_sample": self.cross.in_sample_map_scores,
-            "cv_cross_fitted": self.cross.map_scores,
+            "cv_in_sample": self.in_sample_map_scores,
+            "cv_cross_fitted": self.map_scores,
             "all_empty": self.sweep.all_empty(),
         }
         columns: dict[str, np.ndarray] = {}
         for name, values in scores.items():
             columns |= map_columns(name, values, classes)
-        if not _is_mean_of_maps(self.metric):
-            stats = self.cross.stats.T
+        if not _is_mean_of_maps(self.sweep.metric):
+            stats = self.stats.T
             names = [f"stats {i}" for i in range(len(stats))]
-            if isinstance(self.metric, CountMetric):
+            if isinstance(self.sweep.metric, CountMetric):
                 names = [f"{count} {label}" for count in ("both", "pred", "truth") for label in classes]
             columns |= {f"cv_cross_fitted_{name}": values for name, values in zip(names, stats, strict=True)}
         return columns
@@ -97,13 +107,33 @@ class Evaluation:
 def evaluate(
     sweep: ThresholdSweep, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | FittedGate | None = None
 ) -> Evaluation:
-    """Choose post-processing per class, on all rows and cross-fitted.
+    """Choose post-processing per class, on all rows and cross-fitted: on k - 1 folds, scored on the k-th, for each.
 
-    gate_prob: (n, K) of the rows of `sweep`, or fitted as for `cross_fitted`; None: no gate.
+    gate_prob: (n, K) of the rows of `sweep`; or, where the probabilities are fitted too, a function of the rows, bool
+    (n,), it may learn from that returns (n, K) for all rows; None: no gate. Rows of fold -1 take no part. OofMismatch
+    for fewer than 2 folds.
     """
     fold = folds.fold[sweep.rows]
-    cross = cross_fitted(sweep, fold, gate_prob, criterion=post.gate_criterion, target=post.gate_target)
-    return Evaluation(sweep, cross, folds.groups[sweep.rows])
+    numbers = [int(f) for f in np.unique(fold) if f != -1]
+    if len(numbers) < 2:
+        raise OofMismatch(f"cross-fitting needs 2 folds or more; got folds {numbers}.")
+
+    def choose(fitted_on: np.ndarray, scored: np.ndarray) -> tuple[Selection, np.ndarray, np.ndarray]:
+        probs = gate_prob(fitted_on) if callable(gate_prob) else gate_prob
+        rows, criterion = np.flatnonzero(fitted_on), post.gate_criterion
+        selection = select(sweep, probs, rows=rows, criterion=criterion, target=post.gate_target)
+        return selection, *sweep.evaluate(selection, probs, rows=np.flatnonzero(scored))
+
+    covered = fold != -1
+    selection, of_all, of_all_maps = choose(covered, covered)
+    filled = [np.full((len(fold), part.shape[1]), np.nan) for part in (of_all, of_all, of_all_maps, of_all_maps)]
+    in_sample_stats, stats, in_sample_map_scores, map_scores = filled
+    in_sample_stats[covered], in_sample_map_scores[covered] = of_all, of_all_maps
+    by_fold = {}
+    for f in numbers:
+        by_fold[f], stats[fold == f], map_scores[fold == f] = choose(covered & (fold != f), fold == f)
+    groups = folds.groups[sweep.rows]
+    return Evaluation(sweep, fold, groups, selection, by_fold, in_sample_stats, stats, in_sample_map_scores, map_scores)
 
 
 def difference(
@@ -144,21 +174,6 @@ def difference(
         confidence=confidence,
         seed=seed,
     )
-
-
-def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
-    """Features of the stacked gate of every row of `pred`, float32 (n, K, F); `samples` says which pixels count."""
-    count, height, width, classes = pred.values.shape
-    size = max(1, CHUNK_PIXELS // (height * width * classes))
-    parts = []
-    for start in range(0, count, size):
-        rows = range(start, min(start + size, count))
-        known = samples.valid if samples is not None else None
-        valid = None if known is None else np.stack([known[i] for i in rows])
-        part = slice(start, start + size)
-        parts.append(gate_features(np.asarray(pred.values[part]), np.asarray(gate.values[part]), valid))
-        release_pages(pred.values)
-    return np.concatenate(parts)
 
 
 def map_columns(name: str, scores: np.ndarray, classes: Names) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Choice of the threshold, minimum area and gate threshold of each class, on all rows and nested by fold.
+"""Choice of the threshold, minimum area and gate threshold of each class.
 
 Everything is read off the statistics of a threshold sweep, so that a choice for every fold costs next to nothing.
 
@@ -10,89 +10,23 @@ middle of the widest range of gate thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from skyfold.compiled import compiled
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.pr_curve import threshold_for_precision, threshold_for_recall
-from skyfold.postprocess.classifier_gate import passes
-from skyfold.postprocess.running_sums import sums_at_cuts
-from skyfold.postprocess.selection import HALF, Selection
+from skyfold.postprocess.selection import HALF, Selection, passes
 from skyfold.postprocess.threshold_sweep import ThresholdSweep, row_scores
-from skyfold.types import CountMetric, Metric, RowMetric
+from skyfold.types import CountMetric, RowMetric
 
-GateCriterion = Literal["dice", "expected_dice", "precision", "recall"]
-FittedGate = Callable[[np.ndarray], np.ndarray]
-EQUAL = 1e-9  # sums of scores over rows, added up in another order, differ by less
+GateCriterion = Literal["dice", "precision", "recall"]
+EQUAL = 1e-9  # means over rows, added up in another order, differ by less
 MAX_GATE_THRESHOLDS = 101  # tried of a metric that is no `RowMetric`, whose every score costs a pass over the rows
-
-
-@dataclass(frozen=True)
-class CrossFit:
-    """A selection made on all rows, and for each fold the selection made on the others, which scores the fold.
-
-    fold: int (n,), -1 where no fold validates the row. in_sample_stats, stats: float64 (n, S), of the masks of the one
-    and of the others, as the metric takes them; in_sample_map_scores, map_scores: float64 (n, K), of each map by
-    itself. NaN in rows of no fold.
-    """
-
-    metric: Metric
-    fold: np.ndarray
-    selection: Selection
-    by_fold: dict[int, Selection]
-    in_sample_stats: np.ndarray
-    stats: np.ndarray
-    in_sample_map_scores: np.ndarray
-    map_scores: np.ndarray
-
-    @property
-    def in_sample(self) -> float:
-        return self.metric.score(self.in_sample_stats[self.fold != -1])
-
-    @property
-    def score(self) -> float:
-        """The cross-fitted score: what to expect of new images."""
-        return self.metric.score(self.stats[self.fold != -1])
-
-    @property
-    def optimism(self) -> float:
-        return self.in_sample - self.score
-
-
-def cross_fitted(
-    sweep: ThresholdSweep,
-    fold: np.ndarray,
-    gate_prob: np.ndarray | FittedGate | None = None,
-    *,
-    criterion: GateCriterion = "dice",
-    target: float | None = None,
-) -> CrossFit:
-    """Choose on k-1 folds and score on the k-th, for every fold. fold: int (n,); rows of -1 take no part.
-
-    gate_prob: (n, K); or, where the probabilities are fitted too, a function of the rows, bool (n,), it may learn from
-    that returns (n, K) for all rows. criterion, target: see `select`.
-    """
-    folds = [int(f) for f in np.unique(fold) if f != -1]
-    if len(folds) < 2 or len(fold) != len(sweep):
-        raise OofMismatch(f"cross-fitting needs 2 folds or more and a fold for each row; got folds {folds}.")
-
-    def choose(fitted_on: np.ndarray, scored: np.ndarray) -> tuple[Selection, np.ndarray, np.ndarray]:
-        probs = gate_prob(fitted_on) if callable(gate_prob) else gate_prob
-        selection = select(sweep, probs, rows=np.flatnonzero(fitted_on), criterion=criterion, target=target)
-        return selection, *sweep.evaluate(selection, probs, rows=np.flatnonzero(scored))
-
-    covered = fold != -1
-    selection, of_all, of_all_maps = choose(covered, covered)
-    filled = [np.full((len(fold), *part.shape[1:]), np.nan) for part in (of_all, of_all, of_all_maps, of_all_maps)]
-    in_sample_stats, stats, in_sample_map_scores, map_scores = filled
-    in_sample_stats[covered], in_sample_map_scores[covered] = of_all, of_all_maps
-    by_fold = {}
-    for f in folds:
-        by_fold[f], stats[fold == f], map_scores[fold == f] = choose(covered & (fold != f), fold == f)
-    return CrossFit(sweep.metric, fold, selection, by_fold, in_sample_stats, stats, in_sample_map_scores, map_scores)
+ROWS_AT_ONCE = 256  # their scores at all thresholds stay in the processor's cache
 
 
 def select(
@@ -109,43 +43,31 @@ def select(
     the gate threshold, which is chosen by the criterion
 
     "dice"            the joint optimum of all settings and the gate threshold
-    "expected_dice"   1 / (1 + d), d the mean score where the class is present: keeping gains p d, emptying gains 1 - p
-                      (for metrics that are a mean over maps, see `check_criterion`)
     "precision"       the precision-recall curve at the precision `target` (the nearest where it is never reached)
     "recall"          the same at the recall `target`
+
+    OofMismatch where there are no rows, or `gate_prob` does not belong to them; ConfigError where `target` is missing.
     """
     chosen_on = np.arange(len(sweep)) if rows is None else rows
     if not len(chosen_on):
         raise OofMismatch("no validated rows to choose thresholds on; train at least one fold.")
-    if gate_prob is not None:
+    if gate_prob is None:
+        every_row = np.array([len(chosen_on)])
+        places = [_best_place(_best(sweep, k, chosen_on, every_row), sweep) for k in range(sweep.classes)]
+    else:
         sweep.check_gate(gate_prob, chosen_on)
-        check_criterion(sweep.metric, criterion)
-    places, gate_thresholds = [], []
-    for k in range(sweep.classes):
-        if gate_prob is None:
-            places.append(_best_place(_Class(sweep, k, chosen_on).best(np.array([len(chosen_on)])), sweep.thresholds))
-        else:
-            place, threshold = _best_with_gate(sweep, k, chosen_on, gate_prob[chosen_on, k], criterion, target)
-            places.append(place)
-            gate_thresholds.append(threshold)
+        gated = [
+            _with_gate(sweep, k, chosen_on, gate_prob[chosen_on, k], criterion, target) for k in range(sweep.classes)
+        ]
+        places = [place for place, _ in gated]
     top, m, t = np.array(places).T
     return Selection(
         thresholds=tuple(sweep.thresholds[t].tolist()),
         min_areas=tuple(sweep.min_areas[m].tolist()),
-        gate_thresholds=None if gate_prob is None else tuple(gate_thresholds),
-        top_thresholds=tuple(sweep.top_thresholds[top].tolist()) if sweep.has_top else None,
+        gate_thresholds=None if gate_prob is None else tuple(threshold for _, threshold in gated),
+        top_thresholds=tuple(sweep.thresholds[top].tolist()) if sweep.has_top else None,
         rule=sweep.rule,
     )
-
-
-def check_criterion(metric: Metric, criterion: GateCriterion) -> None:
-    """ConfigError where a gate cannot be chosen by `criterion` for this metric."""
-    mean = isinstance(metric, RowMetric) and metric.pooled == "each" and metric.greater_is_better
-    if criterion == "expected_dice" and not mean:
-        raise ConfigError(
-            f"postprocess.gate_criterion: expected_dice is for a metric that is a mean over maps, not for "
-            f"'{metric.name}'. Use dice, precision or recall."
-        )
 
 
 def score_grid(sweep: ThresholdSweep, k: int, rows: np.ndarray) -> np.ndarray:
@@ -153,123 +75,98 @@ def score_grid(sweep: ThresholdSweep, k: int, rows: np.ndarray) -> np.ndarray:
 
     Top threshold x minimum area x threshold; NaN where the top threshold is below the threshold.
     """
-    one = _Class(sweep, k, rows)
-    scores = one.best(np.array([len(rows)])) * one.sign / (len(rows) if one.is_mean else 1)
-    return np.where(np.isfinite(scores), scores, np.nan)
+    scores = _best(sweep, k, rows, np.array([len(rows)]))
+    return np.where(np.isfinite(scores), scores if sweep.metric.greater_is_better else -scores, np.nan)
 
 
-@dataclass(frozen=True)
-class _Class:
-    """Figures of merit, greater is better, of the settings of one class on some rows.
-
-    The rows come in the order in which a gate empties them, the last first: a cut c keeps the first c masks.
-    """
-
-    sweep: ThresholdSweep
-    k: int
-    rows: np.ndarray
-
-    @property
-    def sign(self) -> int:
-        return 1 if self.sweep.metric.greater_is_better else -1
-
-    @property
-    def is_mean(self) -> bool:
-        return isinstance(self.sweep.metric, RowMetric) and self.sweep.metric.pooled == "each"
-
-    def best(self, cuts: np.ndarray) -> np.ndarray:
-        """The best figure of every setting at any of the cuts, float64 (P, M, T); -inf where the top is lower."""
-        return self._over_settings(lambda values, emptied, kept: self._at_cuts(values, emptied, kept, cuts).max(axis=0))
-
-    def at(self, place: tuple[int, int, int], cuts: np.ndarray) -> np.ndarray:
-        """The figure of one setting at each cut, float64 (C,)."""
-        top, m, t = place
-        values, emptied = self._values(m)
-        return self._at_cuts(values[:, :, t : t + 1], emptied, self._kept(m)[:, top], cuts)[:, 0]
-
-    def best_of_expected(self, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Figure of every setting with its own gate threshold 1 / (1 + d), and that threshold; each (P, M, T).
-
-        probs: (n,) of the rows, descending.
-        """
-        there = ~self.sweep.empty[self.rows, self.k]
-        everywhere = np.array([int(there.sum())])
-
-        def thresholds(values: np.ndarray, emptied: np.ndarray, kept: np.ndarray) -> np.ndarray:
-            where_there = self._at_cuts(values[there], emptied[there], kept[there], everywhere)[0]
-            return 1.0 / (1.0 + np.maximum(where_there / max(int(there.sum()), 1), 0.0))
-
-        def figures(values: np.ndarray, emptied: np.ndarray, kept: np.ndarray) -> np.ndarray:
-            own = np.searchsorted(-probs, -thresholds(values, emptied, kept), side="right")
-            cuts, place = np.unique(own, return_inverse=True)
-            return self._at_cuts(values, emptied, kept, cuts)[place, np.arange(len(own))]
-
-        return self._over_settings(figures), self._over_settings(thresholds)
-
-    def _over_settings(self, figure: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """figure(values of some thresholds, of the emptied masks, which are kept) -> (those thresholds,)."""
-        tops, thresholds = len(self.sweep.top_thresholds), len(self.sweep.thresholds)
-        figures = np.full((tops, len(self.sweep.min_areas), thresholds), -np.inf)
-        for m in range(len(self.sweep.min_areas)):
-            (values, emptied), kept = self._values(m), self._kept(m)
-            for top in range(tops):
-                reach = thresholds if tops == 1 else top + 1
-                figures[top, m, :reach] = figure(values[:, :, :reach], emptied, kept[:, top])
-        return figures
-
-    def _values(self, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a figure is made of, (n, S, T) of masks and (n, S) of emptied ones: scores (S = 1), else statistics."""
-        emptied = self.sweep.emptied(self.rows, self.k)
-        if not self.is_mean:
-            return self.sweep.stats(self.rows, self.k, m), emptied
-        return self.sweep.scores(self.rows, self.k, m)[:, None], row_scores(self.sweep.metric, emptied)[:, None]
-
-    def _kept(self, m: int) -> np.ndarray:
-        return self.sweep.kept(self.rows, self.k, m)
-
-    def _at_cuts(self, values: np.ndarray, emptied: np.ndarray, kept: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-        """float64 (C, T): a sum of scores over the rows, of other metrics their score."""
-        metric = self.sweep.metric
-        if not isinstance(metric, RowMetric):
-            return self.sign * np.array([_score_each(metric, values, emptied, kept, cut) for cut in cuts])
-        sums = sums_at_cuts(values, emptied, kept, cuts)
-        if self.is_mean:
-            return self.sign * sums[:, 0]
-        if isinstance(metric, CountMetric):
-            return self.sign * metric.of_counts(*sums.swapaxes(0, 1))
-        return self.sign * metric.per_row(sums.swapaxes(1, 2).reshape(-1, sums.shape[1])).reshape(len(sums), -1)
-
-
-def _score_each(metric: Metric, values: np.ndarray, emptied: np.ndarray, kept: np.ndarray, cut: int) -> list[float]:
-    stays = (kept & (np.arange(len(kept)) < cut))[:, None]
-    return [metric.score(np.where(stays, values[:, :, t], emptied)) for t in range(values.shape[2])]
-
-
-def _best_with_gate(
+def _with_gate(
     sweep: ThresholdSweep, k: int, rows: np.ndarray, prob: np.ndarray, criterion: GateCriterion, target: float | None
 ) -> tuple[tuple[int, int, int], float]:
     """Place (top, m, t) of class k and its gate threshold. prob: (len(rows),)."""
     order = np.argsort(-prob, kind="stable")
-    descending = prob[order].astype(np.float64)
-    ordered = _Class(sweep, k, rows[order])
-    if criterion in ("precision", "recall"):
+    descending, ordered = prob[order].astype(np.float64), rows[order]
+    if criterion != "dice":
         threshold = _threshold_for(prob, ~sweep.empty[rows, k], criterion, target)
-        kept_rows = int(passes(prob[:, None], [threshold]).sum())
-        return _best_place(ordered.best(np.array([kept_rows])), sweep.thresholds), threshold
-    if criterion == "expected_dice":
-        figures, thresholds = ordered.best_of_expected(descending)
-        place = _best_place(figures, sweep.thresholds)
-        return place, float(thresholds[place])
-    cuts = _cuts_between_different(descending)
+        kept_rows = np.array([passes(prob[:, None], [threshold]).sum()])
+        return _best_place(_best(sweep, k, ordered, kept_rows), sweep), threshold
+    # How many first rows a threshold can keep: no threshold separates rows of equal probability.
+    cuts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1], [True]]))
     if not isinstance(sweep.metric, RowMetric):
         cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, MAX_GATE_THRESHOLDS).astype(int))]
-    place = _best_place(ordered.best(cuts), sweep.thresholds)
-    return place, _middle_threshold(ordered.at(place, cuts), cuts, descending)
+    place = top, m, t = _best_place(_best(sweep, k, ordered, cuts), sweep)
+    at_cuts = [scores[:, t] for other, scores in _at_cuts(sweep, k, m, ordered, cuts) if other == top]
+    return place, _middle_threshold(np.concatenate(at_cuts), cuts, descending)
 
 
-def _cuts_between_different(descending: np.ndarray) -> np.ndarray:
-    """How many first rows a threshold can keep: no threshold separates rows of equal probability."""
-    return np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1], [True]]))
+def _best(sweep: ThresholdSweep, k: int, rows: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """The best score of every setting at any of the cuts, float64 (P, M, T); see `_at_cuts`."""
+    thresholds = len(sweep.thresholds)
+    best = np.full((thresholds if sweep.has_top else 1, len(sweep.min_areas), thresholds), -np.inf)
+    for m in range(len(sweep.min_areas)):
+        for top, scores in _at_cuts(sweep, k, m, rows, cuts):
+            own = best[top, m, : scores.shape[1]]
+            np.maximum(own, scores.max(axis=0), out=own)
+    return best
+
+
+def _at_cuts(
+    sweep: ThresholdSweep, k: int, m: int, rows: np.ndarray, cuts: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (place of a top threshold, scores float64 (c, thresholds up to the top one)), the negative where less is
+    better, for some of the cuts after the others.
+
+    rows: in the order in which a gate empties them, the last first; cuts: (C,) ascending, a cut c keeps the first c
+    masks.
+    """
+    metric, sign = sweep.metric, 1 if sweep.metric.greater_is_better else -1
+    emptied, kept = sweep.emptied(rows, k), sweep.kept(rows, k, m)
+    reaches = [top + 1 for top in range(len(kept))] if sweep.has_top else [len(sweep.thresholds)]
+    if not isinstance(metric, RowMetric):
+        stats = sweep.stats(rows, k, m)
+        for top, reach in enumerate(reaches):
+            stay = [(kept[top] & (np.arange(len(rows)) < cut))[:, None] for cut in cuts]
+            masks = ((np.where(one, stats[:, :, t], emptied) for t in range(reach)) for one in stay)
+            yield top, sign * np.array([[metric.score(one) for one in of_cut] for of_cut in masks])
+        return
+    is_mean = metric.pooled == "each"
+    if is_mean:
+        emptied = row_scores(metric, emptied)[:, None]
+    running = np.zeros((len(reaches), emptied.shape[1], len(sweep.thresholds)))
+    all_emptied = emptied.sum(axis=0)[:, None]
+    for start, end in pairwise([*range(0, len(rows), ROWS_AT_ONCE), len(rows) + 1]):
+        part, own = slice(start, end), cuts[(cuts >= start) & (cuts < end)] - start
+        values = sweep.scores(rows[part], k, m)[:, None] if is_mean else sweep.stats(rows[part], k, m)
+        for top, reach in enumerate(reaches):
+            sums = np.empty((len(own), len(all_emptied), reach))
+            _sums_at_cuts(values, emptied[part], kept[top, part], own, running[top], sums)
+            sums += all_emptied
+            if not len(own):
+                continue
+            if is_mean:
+                scores = sums[:, 0] / len(rows)
+            elif isinstance(metric, CountMetric):
+                scores = metric.of_counts(*sums.swapaxes(0, 1))
+            else:
+                scores = metric.per_row(sums.swapaxes(1, 2).reshape(-1, sums.shape[1])).reshape(len(own), -1)
+            yield top, sign * scores
+
+
+@compiled
+def _sums_at_cuts(values, emptied, kept, cuts, running, sums):  # type: ignore[no-untyped-def]
+    """Walk down the rows with a running sum of what the kept masks add to the emptied ones, and store it at each cut.
+
+    values: float64 (n, S, T), of the masks; emptied: (n, S), of emptied ones; kept: bool (n,), False: emptied at every
+    cut; cuts: (c,) ascending; running: (S, T), goes on to the next rows; sums: (c, S, T or fewer), filled.
+    """
+    place = 0
+    for i in range(len(values) + 1):
+        while place < len(cuts) and cuts[place] == i:
+            sums[place] = running[:, : sums.shape[2]]
+            place += 1
+        if i < len(values) and kept[i]:
+            for s in range(values.shape[1]):
+                for t in range(sums.shape[2]):
+                    running[s, t] += values[i, s, t] - emptied[i, s]
 
 
 def _threshold_for(prob: np.ndarray, there: np.ndarray, criterion: GateCriterion, target: float | None) -> float:
@@ -281,13 +178,19 @@ def _threshold_for(prob: np.ndarray, there: np.ndarray, criterion: GateCriterion
     return read_off(prob, there, target).threshold
 
 
-def _best_place(figures: np.ndarray, thresholds: np.ndarray) -> tuple[int, int, int]:
-    """Position (top, m, t) of the greatest of `figures` (P, M, T), by the module's rule where several are equal."""
-    equal = figures >= figures.max() - EQUAL * max(1.0, float(figures.max()))
+def _best_place(scores: np.ndarray, sweep: ThresholdSweep) -> tuple[int, int, int]:
+    """Position (top, m, t) of the greatest of `scores` (P, M, T), by the module's rule where several are equal."""
+    equal = _greatest(scores)
     m = int(np.flatnonzero(equal.any(axis=(0, 2)))[0])
-    t = _middle_of_longest(equal[:, m].any(axis=0), thresholds)
-    top = _middle_of_longest(equal[:, m, t], thresholds) if len(figures) > 1 else 0
+    t = _middle_of_longest(np.asarray(equal[:, m].any(axis=0)), sweep.thresholds)
+    top = _middle_of_longest(np.asarray(equal[:, m, t]), sweep.thresholds) if len(scores) > 1 else 0
     return top, m, t
+
+
+def _greatest(scores: np.ndarray) -> np.ndarray:
+    """Where scores equal the greatest, bool."""
+    equal: np.ndarray = scores >= scores.max() - EQUAL * max(1.0, float(scores.max()))
+    return equal
 
 
 def _middle_of_longest(flags: np.ndarray, thresholds: np.ndarray) -> int:
@@ -298,14 +201,14 @@ def _middle_of_longest(flags: np.ndarray, thresholds: np.ndarray) -> int:
     return int(middles[longest][np.argmin(distance[longest])])
 
 
-def _middle_threshold(figures: np.ndarray, cuts: np.ndarray, descending: np.ndarray) -> float:
-    """Threshold in the middle of the widest range in which `figures` (C,) stay at their greatest.
+def _middle_threshold(scores: np.ndarray, cuts: np.ndarray, descending: np.ndarray) -> float:
+    """Threshold in the middle of the widest range in which `scores` (C,) stay at their greatest.
 
     A cut after row c is made by any threshold above the probability of row c and up to that of row c - 1.
     """
     above = np.append(max(1.0, float(np.nextafter(descending[0], np.inf))), descending[cuts[1:] - 1])
     below = np.append(descending[cuts[:-1]], min(0.0, float(descending[-1])))
-    starts, ends = _runs(figures >= figures.max() - EQUAL * max(1.0, float(figures.max())))
+    starts, ends = _runs(_greatest(scores))
     high, low = above[starts], below[ends - 1]
     widest = int(np.argmax(high - low))
     middle = float((high[widest] + low[widest]) / 2)

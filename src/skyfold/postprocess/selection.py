@@ -1,15 +1,14 @@
-"""Chosen post-processing parameters, and the masks they make."""
+"""Chosen post-processing parameters, the classifier gate, and the masks they make."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skyfold.postprocess import class_thresholds, classifier_gate
-from skyfold.postprocess.rules import TopRule, load_rule
+from skyfold.postprocess.rules import above_thresholds, load_rule
 
 HALF = 127  # the threshold of probability one half
 
@@ -31,9 +30,7 @@ class Selection:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
         """The selection of `dataclasses.asdict`, also by way of JSON; numbers come back exactly."""
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**given)
 
     def apply(
@@ -42,17 +39,30 @@ class Selection:
         """Masks of a chunk of samples, bool (n, H, W, K); they have as many pixels as the selection was chosen by.
 
         prob: uint8 (n, H, W, K); gate_prob: (n, K), needed where the selection has a gate; valid: bool (n, H, W), other
-        pixels are in no mask.
+        pixels are in no mask. ValueError where the gate's probabilities or the top thresholds are missing.
         """
         rule = load_rule(self.rule)
-        masks = rule.apply(prob, self.thresholds, self.min_areas, valid)
-        if isinstance(rule, TopRule):
+        masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
+        if hasattr(rule, "keeps"):
             if self.top_thresholds is None:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
-            above = class_thresholds.apply(prob, self.top_thresholds, valid).sum(axis=(1, 2))
+            above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))
             masks = masks & rule.keeps(above, self.min_areas)[:, None, None]
         if self.gate_thresholds is None:
             return masks
-        if gate_prob is None:
+        if gate_prob is None or gate_prob.shape != (len(masks), masks.shape[-1]):
             raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
-        return classifier_gate.apply(masks, gate_prob, self.gate_thresholds)
+        return np.asarray(masks & passes(gate_prob, self.gate_thresholds)[:, None, None])
+
+
+def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Whether the classifier gate keeps the mask of a class, bool (n, K).
+
+    gate_prob: (n, K) probability that the class is in the image; thresholds: (K,), kept at or above. Compares in
+    float64: a threshold between two neighbouring float32 would otherwise be rounded onto one of them. ValueError for
+    NaN.
+    """
+    if np.isnan(gate_prob).any():
+        row = int(np.flatnonzero(np.isnan(gate_prob).any(axis=1))[0])
+        raise ValueError(f"the classifier's probability in row {row} is NaN; predict it again")
+    return np.asarray(gate_prob.astype(np.float64) >= np.asarray(thresholds, dtype=np.float64))

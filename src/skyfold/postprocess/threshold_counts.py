@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from skyfold.compiled import compiled, in_threads
-from skyfold.postprocess.map_arrays import check_maps
 
 STORED_VALUES = 256
 
@@ -55,3 +54,26 @@ def _histograms(prob, target, defined, counts):  # type: ignore[no-untyped-def]
             counts[k, 1, value] += counts[k, 1, value + 1]
         for value in range(256):
             counts[k, 1, value] += counts[k, 0, value]
+
+
+def check_maps(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -> None:
+    """ValueError unless prob is uint8 and target bool (n, H, W, K), and valid bool (n, H, W) or None.
+
+    Probabilities as floats are refused, and with them NaN, which no comparison would notice.
+    """
+    if prob.dtype != np.uint8 or target.dtype != np.bool_ or prob.ndim != 4 or prob.shape != target.shape:
+        raise ValueError(
+            f"expected prob uint8 and target bool of one shape (n, H, W, K); got {prob.dtype} {prob.shape} and "
+            f"{target.dtype} {target.shape}"
+        )
+    if valid is not None and (valid.dtype != np.bool_ or valid.shape != prob.shape[:3]):
+        raise ValueError(f"expected valid bool {prob.shape[:3]}, got {valid.dtype} {valid.shape}")
+
+
+def check_grid(values: np.ndarray, lowest: int, highest: int, name: str) -> np.ndarray:
+    """`values` as int64 (any length > 0); ValueError unless ascending whole numbers in lowest..highest."""
+    grid = np.asarray(values)
+    ascending = grid.ndim == 1 and len(grid) > 0 and grid.dtype.kind in "iu" and (np.diff(grid) > 0).all()
+    if not ascending or grid[0] < lowest or grid[-1] > highest:
+        raise ValueError(f"{name}: expected ascending whole numbers in {lowest}..{highest}, got {values!r}")
+    return grid.astype(np.int64)

@@ -24,7 +24,7 @@ def draw_threshold_sweep(path: Path, evaluation: Evaluation, fold: np.ndarray, *
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sweep, cross = evaluation.sweep, evaluation.cross
+    sweep = evaluation.sweep
     whole = _scores(sweep, np.arange(len(sweep)), k)
     thresholds = (sweep.thresholds + 0.5) / 255.0
     figure = Figure(figsize=(11.5, 4.6), layout="constrained")
@@ -34,11 +34,11 @@ def draw_threshold_sweep(path: Path, evaluation: Evaluation, fold: np.ndarray, *
     bounds = np.linspace(np.quantile(whole, 0.2), whole.max(), COLOUR_LEVELS)
     shading = left.contourf(thresholds, heights, whole, levels=bounds, cmap="viridis", extend="min")
     figure.colorbar(shading, ax=left, label=f"{sweep.metric.name.replace('_', ' ')}, {name}", format="%.3f")
-    for f, chosen in sorted(cross.by_fold.items()):
+    for f, chosen in sorted(evaluation.by_fold.items()):
         place = _place(chosen.thresholds[k], chosen.min_areas[k], sweep)
         label = f"best without fold {f}"
         left.plot(*place, "o", ms=9, mfc=COLOURS[f % len(COLOURS)], mec="white", label=label, clip_on=False, zorder=4)
-    best = _place(cross.selection.thresholds[k], cross.selection.min_areas[k], sweep)
+    best = _place(evaluation.selection.thresholds[k], evaluation.selection.min_areas[k], sweep)
     left.plot(*best, "*", ms=17, mfc="white", mec="black", label="best of all", clip_on=False, zorder=5)
     left.set_yticks(heights, [f"{area:,}" for area in sweep.min_areas])
     left.set_xlabel("threshold")
@@ -47,7 +47,7 @@ def draw_threshold_sweep(path: Path, evaluation: Evaluation, fold: np.ndarray, *
 
     m = int(best[1])
     lowest, highest = float(np.quantile(whole[m], 0.4)), float(whole[m].max())  # what matters is near the best
-    for f, chosen in sorted(cross.by_fold.items()):
+    for f, chosen in sorted(evaluation.by_fold.items()):
         own = _scores(sweep, np.flatnonzero(fold == f), k)[m]
         highest = max(highest, float(own.max()))
         t = int(np.searchsorted(sweep.thresholds, chosen.thresholds[k]))

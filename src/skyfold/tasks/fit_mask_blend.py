@@ -20,9 +20,9 @@ from skyfold.competition import Competition
 from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
 from skyfold.data.class_subset import require_one_class, with_planes
 from skyfold.errors import ConfigError
-from skyfold.postprocess.select import check_criterion, select
+from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import HALF
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.folds import Folds
 from skyfold.store.runs import StoredRun
 from skyfold.types import CountMetric, JsonDict, Metric, Names, Predictions, Samples
@@ -76,8 +76,6 @@ def check_blend(config: BlendConfig, members: Sequence[tuple[str, Names]], compe
             f"weights: they are searched for scores of pixel counts, which '{metric.name}' is not. Give fixed weights "
             "or leave them off, or let the metric offer `of_counts` (skyfold.types.CountMetric)."
         )
-    if config.classifier_gate is not None:
-        check_criterion(metric, config.postprocess.gate_criterion)
     if config.merge is not None:
         merge_of(config, config.merge, members, classes)
         return

@@ -16,15 +16,15 @@ from typing import cast
 import numpy as np
 
 from skyfold.blending.recipe import BlendedRows, Combination
+from skyfold.blending.stack import LogisticStack
 from skyfold.config.blend import BlendConfig, PostprocessConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset, open_masks
 from skyfold.files import write_json
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
-from skyfold.postprocess.gate_stack import GateStack, fit_gate_stack
-from skyfold.postprocess.sweep_maps import measure
+from skyfold.postprocess.gate_stack import fit_gate_stack, gate_features
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.alignment import require_aligned
-from skyfold.store.folds import Folds
 from skyfold.store.runs import StoredRun, read_info, read_run, record_scores
 from skyfold.tasks.fit_mask_blend import FittedCombination, check_blend, fit_combination
 from skyfold.tasks.stored_blend import config_json, made_of, read_member, store_blend
@@ -79,12 +79,12 @@ def blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
             without = _score(config, _lazily(combination, runs), gate, dataset)
             scored = replace(
                 scored,
-                before=_with_fold_of(scored.before, without.before, fold, dataset.folds),
-                final=_with_fold_of(scored.final, without.final, fold, dataset.folds),
+                before=_with_fold_of(scored.before, without.before, fold),
+                final=_with_fold_of(scored.final, without.final, fold),
             )
 
     result = _summary(config, runs, gate, fitted, blended, scored, dataset)
-    before_gate = map_columns("before_gate", scored.before.cross.map_scores, classes)
+    before_gate = map_columns("before_gate", scored.before.map_scores, classes)
     columns = {**scored.final.columns(classes), **before_gate}
     write_rows(blended.folder / "rows.csv", blended.oof.ids, dataset.folds, columns)
     write_json(blended.folder / "blend.json", result)
@@ -98,7 +98,7 @@ class _Scored:
 
     before: Evaluation
     final: Evaluation
-    stack: GateStack | None
+    stack: LogisticStack | None
 
 
 def _score(
@@ -112,7 +112,7 @@ def _score(
     if config.postprocess.gate_input == "classifier":
         final = evaluate(sweep, dataset.folds, config.postprocess, gate.oof.values[sweep.rows])
         return _Scored(before, final, None)
-    features = sweep.gate_features(gate.oof.values[sweep.rows])
+    features = gate_features(sweep.histogram[:, :, 1], gate.oof.values[sweep.rows])
     present = ~sweep.empty
 
     def fitted(rows: np.ndarray) -> np.ndarray:
@@ -123,16 +123,15 @@ def _score(
     return _Scored(before, final, fit_gate_stack(features, present))
 
 
-def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int, folds: Folds) -> Evaluation:
+def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int) -> Evaluation:
     """`whole`, its cross-fitted part of `fold` taken from the combination that was chosen without the fold."""
-    in_fold = folds.fold[whole.sweep.rows] == fold
-    cross = replace(
-        whole.cross,
-        by_fold={**whole.cross.by_fold, fold: without.cross.by_fold[fold]},
-        stats=np.where(in_fold[:, None], without.cross.stats, whole.cross.stats),
-        map_scores=np.where(in_fold[:, None], without.cross.map_scores, whole.cross.map_scores),
+    in_fold = whole.fold == fold
+    return replace(
+        whole,
+        by_fold={**whole.by_fold, fold: without.by_fold[fold]},
+        stats=np.where(in_fold[:, None], without.stats, whole.stats),
+        map_scores=np.where(in_fold[:, None], without.map_scores, whole.map_scores),
     )
-    return replace(whole, cross=cross)
 
 
 def _lazily(combination: Combination, runs: list[StoredRun]) -> Predictions:
@@ -180,7 +179,7 @@ def _summary(
         interval = evaluation.gain_over(baseline, draws, seed)
         return {"value": interval.value, "low": interval.low, "high": interval.high}
 
-    gains = {"gate": gain(final, before.cross.stats)} if gate else {}
+    gains = {"gate": gain(final, before.stats)} if gate else {}
     all_empty = sweep.all_empty()
     baselines: JsonDict = {"all_empty": float(all_empty.mean())}
     if config.merge is None:
@@ -188,18 +187,18 @@ def _summary(
         best_run = next(run for run in runs if run.info.name == best)
         alone = _score(config, best_run.oof, None, dataset, best_run.folder).before
         if len(runs) > 1:
-            gains["over_best_single"] = gain(before, alone.cross.stats)
+            gains["over_best_single"] = gain(before, alone.stats)
         if fitted.whole != Combination("mean") and len(runs) > 1:
             equal = _score(config, _lazily(Combination("mean"), runs), None, dataset).before
-            gains["over_equal_weights"] = gain(before, equal.cross.stats)
+            gains["over_equal_weights"] = gain(before, equal.stats)
         gains["over_best_single_at_0.5"] = gain(final, alone.at_half[0])
         baselines |= {"best_single": best, "best_single_at_0.5": metric.score(alone.at_half[0])}
     elif fitted.by_fold and fitted.whole.merge:
         largest = replace(fitted.whole, merge=replace(fitted.whole.merge, rule="largest", thresholds=None, order=None))
-        gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, dataset).before.cross.stats)
+        gains["over_largest"] = gain(before, _score(config, _lazily(largest, runs), None, dataset).before.stats)
     # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
     better = np.maximum if metric.greater_is_better else np.minimum
-    oracle = better(before.cross.in_sample_map_scores, all_empty)
+    oracle = better(before.in_sample_map_scores, all_empty)
     weights = fitted.whole.weights or (1.0,) * len(runs)
     return {
         "name": config.name,

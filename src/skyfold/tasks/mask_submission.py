@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from skyfold.blending.stack import LogisticStack
 from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
 from skyfold.data.dataset import open_masks
@@ -16,8 +17,7 @@ from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.metrics.bootstrap import paired_difference
 from skyfold.metrics.score_submission import prediction_stats
-from skyfold.postprocess.evaluate import features_of
-from skyfold.postprocess.gate_stack import GateStack
+from skyfold.postprocess.gate_stack import features_of
 from skyfold.postprocess.selection import HALF, Selection
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
@@ -68,7 +68,7 @@ def gate_probability(result: JsonDict, pred: Predictions, gate: Predictions, sam
     """Probability that the gate thresholds, (n, K): the classifier's, or the stacked one that was fitted."""
     if result["presence_stack"] is None:
         return gate.values
-    return GateStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
+    return LogisticStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
 
 
 def score_on_test(config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:

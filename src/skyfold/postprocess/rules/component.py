@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from skyfold.postprocess import class_thresholds
 from skyfold.postprocess.component_counts import component_counts
+from skyfold.postprocess.rules import above_thresholds
 
 sweep = component_counts
 
@@ -16,7 +16,8 @@ sweep = component_counts
 def apply(
     prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
 ) -> np.ndarray:
-    masks = class_thresholds.apply(prob, thresholds, valid)
+    """Masks without the components of class k that have fewer than min_areas[k] pixels, bool (n, H, W, K)."""
+    masks = above_thresholds(prob, thresholds, valid)
     for k, min_area in enumerate(min_areas):
         if min_area > 1:  # every component has at least one pixel
             for mask in masks:
@@ -25,12 +26,8 @@ def apply(
 
 
 def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
-    """Of minimum areas that every component has."""
+    """Counts for minimum areas of 0 and 1, which every component has: int (n, 2, T)."""
     return histogram[:, :, thresholds + 1]
-
-
-def needs_sweep(min_areas: np.ndarray) -> bool:
-    return bool(np.max(min_areas) > 1)
 
 
 def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyfold.postprocess import class_thresholds
+from skyfold.postprocess.rules import above_thresholds
 
 
 def apply(
     prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
 ) -> np.ndarray:
-    masks = class_thresholds.apply(prob, thresholds, valid)
+    """Masks with at least min_areas[k] pixels of class k, the others emptied: bool (n, H, W, K)."""
+    masks = above_thresholds(prob, thresholds, valid)
     masks &= (masks.sum(axis=(1, 2)) >= np.asarray(min_areas))[:, None, None]
     return masks
 
 
 def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
+    """Counts at every threshold, 0 where the mask is emptied: int (n, 2, T)."""
     kept = histogram[:, :, thresholds + 1]
     return kept * (kept[:, 1:] >= min_area)

@@ -10,20 +10,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyfold.postprocess import class_thresholds
+from skyfold.postprocess.rules import above_thresholds
 
 
 def apply(
     prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Masks before any is emptied (see `keeps`)."""
-    return class_thresholds.apply(prob, thresholds, valid)
+    """Masks before any is emptied (see `keeps`), bool (n, H, W, K)."""
+    return above_thresholds(prob, thresholds, valid)
 
 
 def keeps(pixels: np.ndarray, min_areas: Sequence[int] | int) -> np.ndarray:
+    """Whether a map has enough pixels above its top threshold, bool, as `pixels`."""
     return np.asarray(pixels >= np.asarray(min_areas))
 
 
 def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray:
-    """Before any mask is emptied."""
+    """Counts before any mask is emptied, int (n, 2, T)."""
     return histogram[:, :, thresholds + 1]
