@@ -64,7 +64,7 @@ def tiles() -> JsonDict:
     scene = ArrayWindows(np.random.default_rng(0).integers(0, 256, (301, 407, 3), dtype=np.uint8), 3)
     tiling = Tiling((TILE, TILE), round(CropConfig().overlap * TILE))
     answers = predict_scene(scene, lambda tiles: np.full((*tiles.shape[:3], 4), 0.3, np.float32), tiling, batch_size=4)
-    constant = max(float(np.abs(strip.values - np.float32(0.3)).max()) for strip in answers)
+    constant = max(float(np.abs(strip - np.float32(0.3)).max()) for strip in answers)
     network = model.__wrapped__()  # what the fixture makes
     return {
         "constant": constant,

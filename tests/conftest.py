@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import skyfold.models
 from skyfold.competition import Competition
 from skyfold.config.run import RunConfig
 from skyfold.files import digest
@@ -69,6 +70,14 @@ def begin_stored(
         fingerprint=Fingerprint(folds=folds.hash(), fit=key, rows=key),
     )
     return begin_run(folder, begun)
+
+
+@pytest.fixture(scope="module")
+def tiny_families():
+    """Lets configs name the model families of `tests/families`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

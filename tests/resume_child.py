@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,12 @@ KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str = "0") -> None:
     from skyfold.config.run import RunConfig
     from skyfold.pipeline import train
+    from skyfold.training import checkpoint
     from skyfold.workspace import Workspace
 
     if kind:
         arm(kind, int(number), float(share))
-    # An interval of 0 writes a checkpoint after every epoch.
-    train.run_folds = partial(train.run_folds, checkpoint_seconds=0)
+    checkpoint.SECONDS = 0  # one after every epoch
     train.train(RunConfig.model_validate(config(setting)), Workspace(root=root, data_from=root / "images"))
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-import skyfold.models
 from conftest import competition_of, task_of
 from skyfold.config.run import RunConfig
-from skyfold.data.augment import Augmenter
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, OofMismatch
@@ -28,7 +25,10 @@ from skyfold.tasks import build_task
 from skyfold.tasks.open_run import check
 from skyfold.tasks.segmentation import MaskScore
 from skyfold.training import checkpoint, weight_averaging
+from skyfold.training.bagging import bootstrapped
+from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 from skyfold.training.fit_fold import fit_fold
+from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.network import Network
 from skyfold.training.run_folds import run_folds
@@ -37,11 +37,12 @@ from skyfold.types import Split
 SIZE, N = (16, 24), 24
 
 
+pytestmark = pytest.mark.usefixtures("tiny_families")
+
+
 @pytest.fixture(autouse=True)
-def _tiny_family(monkeypatch):
-    """A family is one file in the folder of families."""
-    folder = Path(__file__).parent / "families"
-    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
+def _checkpoint_after_every_epoch(monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
 
 
 def make_config(**changes):
@@ -84,12 +85,10 @@ def fit(config, folder, *, network=None, fold=0, seed=0, fingerprint=OWN, split=
         network or Network(task_of(config), input_shape=(*SIZE, 3)),
         arrays=arrays or make_arrays(),
         split=split,
-        augmenter=Augmenter(config.augment, size=SIZE, bands=3, planes=3),
         folder=folder,
         fold=fold,
         seed=seed,
         fingerprint=fingerprint,
-        checkpoint_seconds=0,
         on_epoch=on_epoch,
     )
 
@@ -98,6 +97,11 @@ def history(folder, fold=0, seed=0):
     with open(folder / f"fold{fold}_seed{seed}.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+
+
+def assert_same_weights(*paths):
+    for one, two in zip(*map(stored_weights, paths), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def stored_weights(path):
@@ -126,48 +130,39 @@ def test_it_learns_and_leaves_its_record(tmp_path):
 
 ALL_STATE = {
     "optimizer": {"name": "adam", "learning_rate": 0.01, "clip_norm": 1.0},
-    "schedule": {"name": "plateau", "patience": 1},
     "training": {"epochs": 5, "batch_size": 8, "ema": 0.7},
 }
-
-
-GATHERED = {
+ACCUMULATED = {
     "batch_size": 2,
     "gradient_accumulation_steps": 4,
     "checkpoint": "swa",
     "swa_epochs": 3,
     "validation_freq": 2,
 }
-MIX = [{"name": "cutmix", "p": 0.8}]
+CUTMIX = [{"name": "cutmix", "p": 0.8}]
 
 
 @pytest.mark.parametrize(
     ("training", "mix", "stopped_after"),
-    [({}, [], 3), ({"mixed_precision": "bfloat16"}, [], 1), (GATHERED, MIX, 3), (GATHERED, [], 4)],
+    [({}, [], 3), ({"mixed_precision": "bfloat16"}, [], 1), (ACCUMULATED, CUTMIX, 3), (ACCUMULATED, [], 4)],
 )
-def test_a_stopped_fit_goes_on_to_the_same_weights(tmp_path, monkeypatch, training, mix, stopped_after):
+def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, training, mix, stopped_after):
     config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], **training}, "mix": mix})
     fit(config, tmp_path / "undisturbed")
-    write = checkpoint.write
 
-    def stop(path, state):
-        write(path, state)
-        if state.epoch == stopped_after:
+    def stop(self, saved):
+        write(self, saved)
+        if len(saved.history) == stopped_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(config, tmp_path / "stopped")
-    monkeypatch.setattr(checkpoint, "write", write)
+    write = CheckpointFile.write
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFile, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "stopped")
     fit(config, tmp_path / "stopped")
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
-    pairs = zip(
-        stored_weights(tmp_path / "stopped/fold0_seed0.weights.h5"),
-        stored_weights(tmp_path / "undisturbed/fold0_seed0.weights.h5"),
-        strict=True,
-    )
-    for one, two in pairs:
-        np.testing.assert_array_equal(one, two)
+    assert_same_weights(*(tmp_path / name / "fold0_seed0.weights.h5" for name in ("stopped", "undisturbed")))
 
 
 def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
@@ -180,17 +175,18 @@ def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
     assert history(tmp_path / "both", fold=0) != history(tmp_path / "both", fold=1)
 
 
-def test_damaged_or_foreign_checkpoint_is_not_gone_on_from(tmp_path):
+def test_damaged_or_foreign_checkpoint_is_ignored(tmp_path):
     path = tmp_path / "a.npz"
-    checkpoint.write(path, checkpoint.Checkpoint("s", 2, [], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
-    found = checkpoint.read(path, fingerprint="s")
+    own = CheckpointFile(path, OWN)
+    assert own.read() is None
+    own.write(Checkpoint([], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
+    found = own.read()
     assert found is not None
     np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
     assert [[value.tolist() for value in weights] for weights in found.kept] == [[[0, 0]], [[1]]]
-    assert checkpoint.read(path, fingerprint="t") is None
+    assert CheckpointFile(path, Fingerprint(fit="t")).read() is None
     path.write_bytes(path.read_bytes()[:-30])
-    assert checkpoint.read(path, fingerprint="s") is None
-    assert checkpoint.read(tmp_path / "none.npz", fingerprint="s") is None
+    assert own.read() is None
 
 
 @pytest.mark.parametrize("kept", ["best", "swa"])
@@ -215,26 +211,21 @@ def test_epochs_between_validations_change_no_weight(tmp_path, kept):
         return
     assert second.score == every.score
     assert (tmp_path / "every/fold0_seed0.png").is_file()
-    for name in ("every", "second"):
-        found = stored_weights(tmp_path / name / "fold0_seed0.weights.h5")
-        reference = stored_weights(tmp_path / "every/fold0_seed0.weights.h5")
-        for one, two in zip(found, reference, strict=True):
-            np.testing.assert_array_equal(one, two)
+    assert_same_weights(*(tmp_path / name / "fold0_seed0.weights.h5" for name in ("every", "second")))
 
 
-def test_a_checkpoint_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+def test_writing_checkpoints_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
     now = [100.0]
+    monkeypatch.setattr(checkpoint, "SECONDS", 10.0)
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    pause = checkpoint.Pause(10.0)
-    over = {}
-    for took in (0.1, 2.0):
-        began = now[0]
-        now[0] += took
-        pause.written(started=began)
-        written = now[0]
-        over[took] = next(wait for wait in range(100) if now.__setitem__(0, written + wait) or pause.is_over())
-    assert over == {0.1: 10, 2.0: 40}
-    assert checkpoint.Pause(0.0).is_over()
+    for took, wait in ((0.1, 10.0), (2.0, 40.0)):
+        monkeypatch.setattr(checkpoint, "write_atomic", lambda *_, took=took: now.__setitem__(0, now[0] + took))
+        saved = CheckpointFile(tmp_path / "a.npz", OWN)
+        saved.write(Checkpoint([], {}, []))
+        now[0] += wait - 0.5
+        assert not saved.is_due()
+        now[0] += 0.5
+        assert saved.is_due()
 
 
 def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
@@ -342,9 +333,31 @@ TEST = make_arrays(7)
 
 def run(config, folder, **options):
     arrays = make_arrays()
-    return run_folds(
-        build_task(config, competition()), arrays, TEST, make_folds(arrays), folder, checkpoint_seconds=0, **options
-    )
+    return run_folds(build_task(config, competition()), arrays, TEST, make_folds(arrays), folder, **options)
+
+
+def test_bagging_draws_as_many_rows_with_replacement_for_each_seed_and_fold():
+    split = Split(train=np.arange(100, 1100), valid=np.arange(100))
+    drawn = {(seed, fold): bootstrapped(split, seed=seed, fold=fold).train for seed in range(50) for fold in (0, 1)}
+    assert len({tuple(rows) for rows in drawn.values()}) == 100
+    assert all(len(rows) == 1000 and set(rows) < set(split.train) for rows in drawn.values())
+    np.testing.assert_array_equal(bootstrapped(split, seed=1, fold=0).train, drawn[1, 0])
+    # A fraction of 1 - 1/e is drawn at all, with a deviation of sqrt((1/e - 2/e^2) / 1000) = 0.0099 for one set.
+    fractions = [len(np.unique(rows)) / 1000 for rows in drawn.values()]
+    assert np.mean(fractions) == pytest.approx(1 - np.exp(-1), abs=0.004)
+
+
+@pytest.mark.parametrize("bagging", [False, True])
+def test_fits_of_a_run_have_their_own_training_sets_with_bagging_only(tmp_path, bagging):
+    config, arrays = make_config(training={"bagging": bagging, "seeds": [0, 1]}), make_arrays()
+    trainer, folds = FoldTrainer(task_of(config), arrays, tmp_path, OWN), make_folds(arrays)
+    own = folds.split(0)
+    for seed in (0, 1):
+        found = trainer.split(folds, 0, seed)
+        np.testing.assert_array_equal(found.train, (bootstrapped(own, seed=seed, fold=0) if bagging else own).train)
+        np.testing.assert_array_equal(found.valid, own.valid)
+    plain = make_config(training={"seeds": [0, 1]})
+    assert (config.fit_hash() == plain.fit_hash(), config.hash() == plain.hash()) == (not bagging, not bagging)
 
 
 def test_folds_one_by_one_are_the_same_as_all_at_once(tmp_path):

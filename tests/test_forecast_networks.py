@@ -148,7 +148,6 @@ def test_what_came_after_a_forecast_changes_no_bit_of_it(workspace: Workspace, t
         ({"image": {"size": [120, 120]}}, "remove image"),
         ({"training": {"checkpoint": "best"}}, "checkpoint: best"),
         ({"training": {"checkpoint": "last", "patience": 2}}, "patience"),
-        ({"schedule": {"name": "plateau"}}, "plateau"),
         ({"augment": [{"name": "RandomBrightnessContrast"}]}, "RandomBrightnessContrast"),
         ({"mix": [{"name": "cutmix"}]}, "mix"),
         ({"task": "segmentation"}, "image"),

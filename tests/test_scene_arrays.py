@@ -23,7 +23,7 @@ from skyfold.data.scene_arrays import SceneArrays, scene_arrays
 from skyfold.errors import ConfigError
 from skyfold.training.network import Network
 from skyfold.training.predict_scenes import scene_probabilities, strips_on_grid
-from skyfold.training.tiles import Strip, Tiling
+from skyfold.training.tiles import Tiling
 from skyfold.types import Samples
 
 PLAN = CropPlan((16, 16), crops_per_image=4, scales=(0.5, 2.0), balanced=1.0)
@@ -122,7 +122,7 @@ def test_strips_are_brought_to_the_grid_as_the_whole_would_be(
     size: tuple[int, int], grid: tuple[int, int], step: int
 ) -> None:
     values = np.random.default_rng(0).random((*size, 4), dtype=np.float32)
-    strips = (Strip(top, values[top : top + step]) for top in range(0, size[0], step))
+    strips = (values[top : top + step] for top in range(0, size[0], step))
     shrinks_or_grows = (np.less_equal(grid, size).all(), np.greater_equal(grid, size).all())
     found = strips_on_grid(strips, grid)
     assert found.shape == (*grid, 4)
@@ -130,6 +130,12 @@ def test_strips_are_brought_to_the_grid_as_the_whole_would_be(
         np.testing.assert_allclose(found, resize(values, grid), atol=1e-5)
     else:  # columns first, then rows, each as it needs it
         np.testing.assert_allclose(found, resize(resize(values, (size[0], grid[1])), grid), atol=1e-5)
+
+
+def network_of(logits: Any, *, batch_size: int, tta: tuple[str, ...] = ()) -> Network:
+    """A network that only predicts, by the function `logits`."""
+    objective, config = SimpleNamespace(normalization="unit"), SimpleNamespace(tta=tta)
+    return cast(Network, SimpleNamespace(batch_size=batch_size, logits=logits, objective=objective, config=config))
 
 
 class BigScene:
@@ -146,18 +152,10 @@ def test_a_big_scene_is_predicted_in_the_memory_of_a_row_of_tiles() -> None:
         assert inputs.shape == (4, 64, 64, 3)
         return np.repeat(inputs[..., :1], 2, axis=-1)
 
-    network = cast(Network, SimpleNamespace(batch_size=4, logits=logits))
+    network = network_of(logits, batch_size=4)
     tracemalloc.start()
-    found = scene_probabilities(
-        network,
-        BigScene(),
-        members=[lambda: None, lambda: None],
-        normalization="unit",
-        flips=(),
-        tiling=Tiling((64, 64), 8),
-        grid=(32, 32),
-        on_tile=lambda: None,
-    )
+    members = [lambda: None, lambda: None]
+    found = scene_probabilities(network, members, BigScene(), Tiling((64, 64), 8), (32, 32), on_tile=lambda: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.shape == (32, 32, 2)
@@ -182,16 +180,10 @@ def test_members_and_views_are_averaged() -> None:
             yield lambda value=value: level.__setitem__(0, value)
 
     def predicted(flips: tuple[str, ...]) -> np.ndarray:
-        return scene_probabilities(
-            cast(Network, SimpleNamespace(batch_size=1, logits=logits)),
-            SimpleNamespace(shape=(16, 16, 3), read=lambda *window: np.zeros((16, 16, 3), np.uint8)),
-            members=list(members()),
-            normalization="unit",
-            flips=flips,
-            tiling=Tiling((16, 16), 0),
-            grid=(16, 16),
-            on_tile=lambda: None,
-        )
+        network = network_of(logits, batch_size=1, tta=flips)
+        scene = SimpleNamespace(shape=(16, 16, 3), read=lambda *window: np.zeros((16, 16, 3), np.uint8))
+        tiling = Tiling((16, 16), 0)
+        return scene_probabilities(network, list(members()), scene, tiling, (16, 16), on_tile=lambda: None)
 
     np.testing.assert_allclose(predicted(())[:, :8], 0.4, atol=1e-6)
     np.testing.assert_allclose(predicted(())[:, 8:], 0.0, atol=1e-6)

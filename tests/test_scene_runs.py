@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from skyfold.store.folds import read_folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_run
 from skyfold.tasks.open_run import check
+from skyfold.training import checkpoint
 from skyfold.training.network import Network
 from skyfold.training.predict import sigmoid
 from skyfold.tuning.search_space import load_study
@@ -107,7 +107,7 @@ def test_a_run_on_crops_killed_and_gone_on_with_ends_with_the_same_bytes(
     sample: Path, undisturbed: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturbed = workspace(sample, tmp_path / "disturbed")
-    monkeypatch.setattr(train, "run_folds", partial(train.run_folds, checkpoint_seconds=0))
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     # While scenes are decoded; in the second epoch of the first fold; between the second and third of its scenes.
     moments = [(scenes_of_run, "open_windows", 1), (Network, "train", 5), (RowStore, "write", 2)]
     for owner, name, calls in moments:

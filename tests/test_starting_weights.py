@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-import skyfold.models
 from conftest import competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
@@ -23,14 +21,8 @@ from skyfold.training import fold_trainer, run_folds
 from skyfold.training.init_weights import find_init_weights
 from skyfold.training.network import Network
 
-SIZE, N = (8, 12), 8
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _tiny_family():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_families")
+SIZE, N, CLASSES = (8, 12), 8, ("bright", "dark")
 
 
 def config(name, data, init=None, **changes):
@@ -55,7 +47,7 @@ def folds(turned=0):
     return Folds(ids=images().ids, fold=(np.arange(N) + turned) % 2, groups=np.arange(N))
 
 
-def train(root, config, *, arrays=None, classes=("bright", "dark"), of=None):
+def train(root, config, *, arrays=None, classes=CLASSES, of=None):
     folder = root / config.data.folder / config.name
     competition = competition_of(classes, SIZE)
     run_folds.run_folds(build_task(config, competition), arrays or images(), None, of or folds(), folder)
@@ -63,7 +55,7 @@ def train(root, config, *, arrays=None, classes=("bright", "dark"), of=None):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory, tiny_families):
     """A run `first` on the data set `light`, and one on `dark` that started from it."""
     root = tmp_path_factory.mktemp("oof")
     train(root, config("first", "light"))
@@ -81,10 +73,10 @@ def stored(network, path):
 
 
 def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_first(root):
-    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
+    network = Network(task_of(config("any", "light"), classes=CLASSES), input_shape=(*SIZE, 3))
     for data, fold, expected in [("light", 1, "fold1"), ("light", 0, "fold0"), ("grey", 1, "fold0")]:
         start = found_for(config("third", data, {"run": "first", "data": "light"}), root, folds(), f"images of {data}")
-        weights = start.load(network, ("bright", "dark"), fold=fold, seed=1)
+        weights = start.load(network, fold=fold, seed=1)
         for found, wanted in zip(
             weights, stored(network, root / f"light/first/models/{expected}_seed1.weights.h5"), strict=True
         ):
@@ -108,7 +100,7 @@ def test_a_run_begins_with_the_weights_and_records_what_they_were(root, tmp_path
 
     monkeypatch.setattr(fold_trainer, "fit_fold", watched)
     folder = train(root, config("third", "dark", {"run": "first", "data": "light"}), arrays=images(1))
-    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
+    network = Network(task_of(config("any", "light"), classes=CLASSES), input_shape=(*SIZE, 3))
     paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1, 0, 1)]
     for path, weights in zip(paths, seen, strict=True):
         for found, wanted in zip(weights, stored(network, path), strict=True):
@@ -121,7 +113,7 @@ def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
     """What a network is worth on data that it has not seen: fold 0's, since the data are others."""
     given = config("untouched", "dark", {"run": "first", "data": "light"}, training={"epochs": 0})
     folder = train(root, given, arrays=images(1))
-    network = Network(task_of(config("any", "light")), input_shape=(*SIZE, 3))
+    network = Network(task_of(config("any", "light"), classes=CLASSES), input_shape=(*SIZE, 3))
     before = stored(network, root / "light/first/models/fold0_seed0.weights.h5")
     for fold in (0, 1):
         about = read_json(folder / f"models/fold{fold}_seed0.json")
@@ -142,7 +134,7 @@ def test_other_classes_leave_the_last_layer_as_it_is(root):
     network.restart(seed=5)
     fresh = network.weights()
     start = found_for(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
-    found = start.load(network, ("cloud",), fold=0, seed=0)
+    found = start.load(network, fold=0, seed=0)
     same = [np.array_equal(one, two) for one, two in zip(found, fresh, strict=True)]
     of_head = [weight.shape[-1] == 1 for weight in found]
     assert same == of_head
@@ -153,10 +145,10 @@ def test_what_does_not_fit_is_explained(root):
     start = found_for(config("third", "dark", {"run": "first", "data": "light"}), root, folds(), "")
     wide = config("third", "dark", model={"family": "tiny_net", "options": {"filters": 5}})
     with pytest.raises(ConfigError, match=r"kernel is of shape \(3, 3, 3, 3\), this network's of \(3, 3, 3, 5\)"):
-        start.load(Network(task_of(wide), input_shape=(*SIZE, 3)), ("bright", "dark"), fold=0, seed=0)
-    four = Network(task_of(config("third", "dark")), input_shape=(*SIZE, 4))
+        start.load(Network(task_of(wide, classes=CLASSES), input_shape=(*SIZE, 3)), fold=0, seed=0)
+    four = Network(task_of(config("third", "dark"), classes=CLASSES), input_shape=(*SIZE, 4))
     with pytest.raises(ConfigError, match="do not fit images of 4 bands"):
-        start.load(four, ("bright", "dark"), fold=0, seed=0)
+        start.load(four, fold=0, seed=0)
     given = config("x", "dark", {"run": "first", "data": "light"}, image={"size": SIZE, "normalization": "tf"})
     with pytest.raises(ConfigError, match=r"normalized as unit, not tf\. Set image.normalization: unit"):
         train(root, given, arrays=images(1))

@@ -1,14 +1,46 @@
-"""Which epochs are validated, which was the best, and when a fit ends."""
+"""Learning-rate schedules, validated epochs, early stopping, and the weights that a fit keeps."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from skyfold.config.run import RunConfig
 from skyfold.config.training import TrainingConfig
 from skyfold.store.training_history import draw_history, read_history, write_history
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
+from skyfold.training.schedules import learning_rate
+from skyfold.training.weight_averaging import keep, mean_weights
+
+
+def rates(**schedule):
+    """Of 5 epochs of 4 steps each."""
+    config = RunConfig.model_validate(
+        {
+            "name": "a",
+            "data": {"competition": "any"},
+            "image": {"size": [8, 8]},
+            "model": {"family": "plain_unet"},
+            "optimizer": {"learning_rate": 2.0},
+            "schedule": schedule,
+            "training": {"epochs": 5},
+        }
+    )
+    return [learning_rate(config, step, steps_per_epoch=4) for step in range(20)]
+
+
+def test_constant_stays():
+    assert set(rates(name="constant")) == {2.0}
+
+
+def test_cosine_warms_up_then_falls_to_its_floor():
+    found = rates(name="cosine", warmup_epochs=1, floor=0.1)
+    assert found[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert found[-1] == pytest.approx(0.2)
+    assert found[4:] == sorted(found[4:], reverse=True)
+    assert sum(found[4:]) / 16 == pytest.approx((2.0 + 0.2) / 2)  # a half cosine wave is symmetric about its middle
 
 
 def training(**values):
@@ -19,7 +51,7 @@ def rows(scores):
     return [{"epoch": i + 1, "val_score": score} for i, score in enumerate(scores)]
 
 
-def test_one_in_so_many_epochs_and_the_last_are_validated():
+def test_every_nth_epoch_and_the_last_are_validated():
     assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validation_freq=3))] == [3, 6, 8]
     assert [epoch + 1 for epoch in range(8) if is_validated(epoch, training(validation_freq=20))] == [8]
     assert validated(rows([0.1] * 7), training(validation_freq=3)) == [2, 5]
@@ -32,7 +64,7 @@ def test_the_best_epoch_is_the_first_of_the_best_validated_ones():
     assert best_epoch(rows(scores), every, greater_is_better=True) == 3
     assert best_epoch(rows(scores), every, greater_is_better=False) == 1
     assert best_epoch(rows([0.2, math.nan, 0.1]), training(), greater_is_better=True) == 0
-    assert best_epoch(rows([math.nan] * 4), every, greater_is_better=True) == 1  # validated, and no number
+    assert best_epoch(rows([math.nan] * 4), every, greater_is_better=True) == 1  # validated, but NaN
 
 
 @pytest.mark.parametrize(
@@ -54,6 +86,30 @@ def test_a_fit_ends_with_an_epoch_that_was_validated():
     ended = [has_ended(rows(scores[:count]), every, greater_is_better=True) for count in range(10)]
     assert ended == [False] * 9 + [True]  # 3 epochs behind the best at the sixth, 6 at the ninth
     assert has_ended(rows([math.nan] * 20), every, greater_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"checkpoint": "best"}, 2),
+        ({"checkpoint": "last"}, 5),
+        ({"checkpoint": "swa", "swa_epochs": 3}, 4),
+        ({"checkpoint": "swa", "swa_epochs": 1}, 5),
+        ({"checkpoint": "swa", "swa_epochs": 9}, 3),
+    ],
+)
+def test_kept_weights_are_those_of_the_best_or_last_epoch_or_a_mean(config, expected):
+    """Epoch i of 5 ends with weights of value i."""
+    scores, kept = [0.3, 0.9, 0.5, 0.9, 0.1], []
+    for epoch, score in enumerate(scores, start=1):
+        weights = [np.full(2, epoch, np.float32), np.full((1, 1), 10 * epoch, np.float32)]
+        kept = keep(kept, weights, training(**config), is_best=score > max(scores[: epoch - 1], default=-1))
+    stored = [value.copy() for value in kept[0]]
+    means = mean_weights(kept)
+    assert [float(value.mean()) for value in means] == [expected, 10 * expected]
+    assert {value.dtype for value in means} == {np.dtype(np.float32)}
+    for before, after in zip(stored, kept[0], strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 def test_what_was_not_measured_is_empty_in_the_table_and_not_drawn(tmp_path):

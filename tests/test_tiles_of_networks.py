@@ -81,7 +81,7 @@ def excess(model: Any, overlap: int) -> float:
             Tiling((TILE, TILE), overlap),
             batch_size=4,
         )
-        tiled = np.concatenate([strip.values for strip in strips])
+        tiled = np.concatenate(list(strips))
         whole = model.predict_on_batch(normalized(image)[np.newaxis])[0]
         found.append(ratio(tiled, overlap) / ratio(whole, overlap))
     return float(np.mean(found)) - 1

@@ -16,11 +16,13 @@ from pathlib import Path
 
 def main(study: Path, trials: int, fatal: int = 0) -> None:
     import skyfold.models
+    from skyfold.training import checkpoint
     from skyfold.training.network import Network
     from skyfold.tuning import tune
     from skyfold.tuning.objective import training_objective
     from skyfold.workspace import Workspace
 
+    checkpoint.SECONDS = 0
     skyfold.models.__path__.append(str(Path(__file__).parent / "families"))
     train = Network.train
 
@@ -33,7 +35,7 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
     reports = 0
 
     def fatal_objective(*arguments):
-        objective = training_objective(*arguments, checkpoint_seconds=0)
+        objective = training_objective(*arguments)
 
         def run_trial(job):
             def report(step: int, value: float) -> None:

@@ -84,7 +84,7 @@ def tiled(model: object, image: np.ndarray, tile: int, *, overlap: int) -> np.nd
     strips = predict_scene(
         ArrayWindows(image, 3), partial(predicted, model), Tiling((tile, tile), overlap), batch_size=BATCH
     )
-    return np.concatenate([strip.values for strip in strips])
+    return np.concatenate(list(strips))
 
 
 def pasted(model: object, image: np.ndarray, tile: int) -> np.ndarray:

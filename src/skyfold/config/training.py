@@ -40,14 +40,11 @@ class OptimizerConfig(Strict):
 
 
 class ScheduleConfig(Strict):
-    """cosine: after a linear warm-up, down to `floor` x the rate; plateau: times `factor` after `patience` epochs
-    without a better validation score."""
+    """cosine: after a linear warm-up, down to `floor` x the learning rate."""
 
-    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    name: Literal["constant", "cosine"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     floor: Fraction = 0.01
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    patience: Positive = 3
 
 
 class TrainingConfig(Strict):

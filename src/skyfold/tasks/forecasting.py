@@ -40,13 +40,12 @@ class Forecasting(Task):
         uses_validation = {
             "checkpoint: best": config.training.checkpoint == "best",
             "patience": config.training.patience,
-            "schedule plateau": config.schedule.name == "plateau",
         }
         for key, given in uses_validation.items():
             if given:
                 raise ValueError(
                     f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
-                    "checkpoint: last or swa, no patience, and another schedule"
+                    "checkpoint: last or swa, and no patience"
                 )
         if config.activation == "softmax":
             raise ValueError("activation: softmax is not supported by task: forecasting; use sigmoid")

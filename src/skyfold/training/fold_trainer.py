@@ -1,19 +1,18 @@
-"""What a run does in each of its folds: fit its networks, or, for a model family without training, only predict."""
+"""The folds of one run: fit their networks and predict with them; a model family without training only predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.data.augment import Augmenter
-from skyfold.data.cache import TrainingArrays
+from skyfold.data.batches import Rows
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError
-from skyfold.progress import Progress
+from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.folds import Folds
@@ -21,35 +20,28 @@ from skyfold.store.rows import RowStore
 from skyfold.training.bagging import bootstrapped
 from skyfold.training.fit_fold import fit_fold
 from skyfold.training.init_weights import InitWeights
+from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays, Objective, RunArrays
-from skyfold.training.predict import write_predictions
+from skyfold.training.predict import mean_predictions, write_predictions
 from skyfold.training.predict_scenes import write_scenes
-from skyfold.training.pseudo_labels import PseudoLabels
 from skyfold.types import Split
 
 if TYPE_CHECKING:
-    from skyfold.training.network import Network
+    from skyfold.training.pseudo_labels import PseudoLabels
 
 # Called with fold, seed, epoch (from 1) and validation score after each epoch that is validated.
 OnEpoch = Callable[[int, int, int, float], None]
 
 
-class Predictor(Protocol):
-    def fits(self, folds: Folds, fold: int) -> list[FitResult]:
-        """The fits of a fold, one per seed; those that are not finished are trained now."""
-        ...
-
-    def predict(
-        self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
-    ) -> None:
-        """Write the mean prediction of `fits` for `rows` into `store`; rows that are complete stay as they are."""
-        ...
-
-
 class FoldTrainer:
-    """What all folds of a run share. The network is built when the first fit or prediction needs it.
+    """Fits and predicts the folds of a run; the network is built when the first fit or prediction needs it.
 
-    pseudo_labels: images labelled by a teacher, which every fit learns from too; set before the first fit.
+    A model family without training (`RuleFamily`) has no fits, and predicts from the images only.
+
+    folder         of the fits' files
+    fingerprint    of the parts that decide what the weights are
+    init_weights   weights that fits start from; None: initialised by their seeds
+    pseudo_labels  images labelled by a teacher, which every fit learns from too; set before the first fit
     """
 
     pseudo_labels: PseudoLabels | None = None
@@ -60,29 +52,24 @@ class FoldTrainer:
         arrays: RunArrays,
         folder: Path,
         fingerprint: Fingerprint,
-        checkpoint_seconds: float,
+        *,
         on_epoch: OnEpoch | None = None,
         init_weights: InitWeights | None = None,
     ) -> None:
         self.objective, self.config, self.arrays = objective, objective.config, arrays
-        self.folder, self.fingerprint, self.init_weights = folder, fingerprint, init_weights
-        self.checkpoint_seconds, self.on_epoch = checkpoint_seconds, on_epoch
-        height, width, bands = arrays.input_shape
-        self.augmenter = Augmenter(
-            self.config.augment, size=(height, width), bands=bands, planes=objective.target_planes
-        )
-        self._network: Network | None = None
+        self.folder, self.fingerprint = folder, fingerprint
+        self.on_epoch, self.init_weights = on_epoch, init_weights
+        self.family = family_of(objective.config.model)
 
-    @property
+    @cached_property
     def network(self) -> Network:
-        if self._network is None:
-            from skyfold.training.network import Network
-
-            self._network = Network(self.objective, input_shape=self.arrays.input_shape)
-        return self._network
+        """The network of all fits, traced once."""
+        return Network(self.objective, input_shape=self.arrays.input_shape)
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         """The fits of a fold, one per seed; those that are not finished are trained now."""
+        if isinstance(self.family, RuleFamily):
+            return []
         return [
             FitFiles(self.folder, fold, seed).result(self.fingerprint) or self._fit(folds, fold, seed)
             for seed in self.config.training.seeds
@@ -95,18 +82,16 @@ class FoldTrainer:
             arrays, split = self.pseudo_labels.added_to(arrays, split, fold)
         start = None
         if self.init_weights is not None:
-            start = partial(self.init_weights.load, self.network, self.objective.classes, fold=fold, seed=seed)
+            start = partial(self.init_weights.load, self.network, fold=fold, seed=seed)
         return fit_fold(
             self.network,
             arrays=arrays,
             split=split,
-            augmenter=self.augmenter,
             folder=self.folder,
             fold=fold,
             seed=seed,
             fingerprint=self.fingerprint,
             start=start,
-            checkpoint_seconds=self.checkpoint_seconds,
             on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
         )
 
@@ -124,40 +109,18 @@ class FoldTrainer:
         """Write the mean prediction of `fits` for `rows` into `store`; rows that are complete stay as they are."""
         if store.complete[rows].all():
             return
+        if isinstance(self.family, RuleFamily):
+            predict = partial(_rule_predictions, self.family, len(self.objective.classes))
+            write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)
+            return
         members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
         if isinstance(arrays, SceneArrays):
-            write_scenes(self.network, arrays, rows, store, members=members, label=label)
-        else:
-            write_predictions(self.network, arrays, rows, store, members=members, label=label)
-
-
-class RuleBasedPredictor:
-    """A model family that predicts from the image only, a classical baseline: nothing is fitted before the threshold.
-
-    predict_images: uint8 (n, H, W, C) -> float32 (n, H, W, K).
-    """
-
-    def __init__(self, objective: Objective, predict_images: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.objective, self.predict_images = objective, predict_images
-        config = objective.config
-        for key, given in (("pseudo_labels", config.pseudo_labels), ("model.init_from", config.model.init_from)):
-            if given is not None:
-                raise ConfigError(
-                    f"{key}: not supported by model.family {config.model.family} (nothing is trained). Remove it."
-                )
-
-    def fits(self, folds: Folds, fold: int) -> list[FitResult]:
-        return []
-
-    def predict(
-        self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
-    ) -> None:
-        if store.complete[rows].all():
+            write_scenes(self.network, members, arrays, rows, store, label=label)
             return
-        assert isinstance(arrays, TrainingArrays)
-        with Progress(f"{label}: predicting", len(rows)) as progress:
-            for chunk in store.chunks(rows):
-                values = self.predict_images(np.stack([arrays.inputs[i] for i in chunk]))
-                store.write(chunk, self.objective.to_rows(values, arrays, chunk))
-                progress.advance(len(chunk))
-        store.flush()
+        predict = partial(mean_predictions, self.network, members, self.objective)
+        size = self.network.batch_size
+        write_predictions(predict, self.objective, arrays, rows, store, batch_size=size, label=label)
+
+
+def _rule_predictions(family: RuleFamily, classes: int, arrays: Rows, rows: np.ndarray) -> np.ndarray:
+    return family.predict(np.stack([arrays.inputs[row] for row in rows]), classes=classes)

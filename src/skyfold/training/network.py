@@ -39,7 +39,7 @@ class Network:
         backend.prepare(precision=training.mixed_precision, devices=training.devices, batch_size=training.batch_size)
         self.objective, self.config = objective, config
         self.batch_size = config.training.batch_size
-        self._input_shape, self._classes = input_shape, len(objective.classes)
+        self.input_shape, self._classes = input_shape, len(objective.classes)
         self._loss = objective.make_loss(config, len(objective.classes))
         self.model = self._fresh_model(seed=0)
         expected = (None, *objective.output_shape(input_shape))
@@ -144,7 +144,7 @@ class Network:
         backend.seed(seed)
         family = family_of(self.config.model)
         assert isinstance(family, NetworkFamily)
-        model = family.build(input_shape=self._input_shape, classes=self._classes)
+        model = family.build(input_shape=self.input_shape, classes=self._classes)
         return with_softmax(model) if self.config.activation == "softmax" else model
 
 

@@ -1,10 +1,10 @@
-"""Predictions, averaged over trained weights, flips and turns; probabilities on the competition's grid."""
+"""Predictions averaged over the members of an ensemble and test-time augmentations, written as stored rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import cast
 
 import numpy as np
 
@@ -14,83 +14,59 @@ from skyfold.data.colour import colour_plane
 from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
 from skyfold.training import tta
+from skyfold.training.network import Network
+from skyfold.training.objective import Objective, RunArrays
 from skyfold.types import IntPair
 
-if TYPE_CHECKING:
-    from skyfold.training.network import Network
-    from skyfold.training.objective import RunArrays
-
+# Loads the weights of one member of an ensemble into its network.
 LoadWeights = Callable[[], object]
 
 
-class Forward(Protocol):
-    """A network that predicts: `logits` takes float32 (batch_size, H, W, C)."""
-
-    @property
-    def batch_size(self) -> int: ...
-
-    def logits(self, inputs: np.ndarray) -> np.ndarray: ...
-
-
 def mean_predictions(
-    network: Forward,
-    arrays: Rows,
-    rows: np.ndarray,
-    *,
-    members: Sequence[LoadWeights],
-    normalization: str | None,
-    flips: Sequence[str] = (),
-    meaning: Callable[[np.ndarray], np.ndarray],
+    network: Network, members: Sequence[LoadWeights], objective: Objective, arrays: Rows, rows: np.ndarray
 ) -> np.ndarray:
-    """float32 (n, h, w, K), or (n, K) for presence: the mean over members and views, at the size the network sees.
+    """Mean of `objective.activate` of the outputs for `rows`, over `members` and the transforms of `config.tta`.
 
-    members: each puts its weights into `network`; flips: names of `tta.views`; meaning: of what the network says, which
-    is averaged (`sigmoid` for probabilities).
+    Returns float32 (n, h, w, K), or (n, K) for image labels, at the size the network reads.
     """
-    views = tta.views(flips)
+    views = tta.views(objective.config.tta)
     total: np.ndarray | None = None
     for load in members:
         load()
         start = 0
-        for batch in prediction_batches(arrays, rows, batch_size=network.batch_size, normalization=normalization):
+        for batch in prediction_batches(
+            arrays, rows, batch_size=network.batch_size, normalization=objective.normalization
+        ):
             for view in views:
-                logits = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
+                outputs = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
                 if total is None:
-                    total = np.zeros((len(rows), *logits.shape[1:]), dtype=np.float32)
-                total[start : start + batch.count] += tta.undo(meaning(logits), view)
+                    total = np.zeros((len(rows), *outputs.shape[1:]), dtype=np.float32)
+                total[start : start + batch.count] += tta.undo(objective.activate(outputs), view)
             start += batch.count
     assert total is not None, "no members, or no rows"
     return total / np.float32(len(members) * len(views))
 
 
 def write_predictions(
-    network: Network,
+    predict: Callable[[Rows, np.ndarray], np.ndarray],
+    objective: Objective,
     arrays: RunArrays,
     rows: np.ndarray,
     store: RowStore,
     *,
-    members: Sequence[LoadWeights],
+    batch_size: int,
     label: str,
 ) -> None:
-    """Write the mean prediction of `members` for `rows` into `store`, as the network's objective stores it.
+    """Write what `predict` returns for `rows` into `store`, converted by `objective.to_rows`.
 
-    Chunks of `rows` that are complete are left as they are.
+    predict: arrays and row numbers (n,) -> float32 (n, ...). Called for multiples of `batch_size`, except for the last
+    rows. Chunks of `rows` that are complete are left as they are.
     """
-    objective = network.objective
     output_bytes = 4 * math.prod(objective.output_shape(arrays.input_shape))
     with Progress(f"{label}: predicting", len(rows)) as progress:
-        for chunk in chunks(rows, batch_size=network.batch_size, row_bytes=output_bytes):
+        for chunk in chunks(rows, batch_size=batch_size, row_bytes=output_bytes):
             if not store.complete[chunk].all():
-                values = mean_predictions(
-                    network,
-                    cast(Rows, arrays),
-                    chunk,
-                    members=members,
-                    normalization=objective.normalization,
-                    flips=objective.config.tta,
-                    meaning=objective.activate,
-                )
-                store.write(chunk, objective.to_rows(values, arrays, chunk))
+                store.write(chunk, objective.to_rows(predict(cast(Rows, arrays), chunk), arrays, chunk))
             progress.advance(len(chunk))
     store.flush()
 
@@ -121,8 +97,7 @@ def on_grid(
                 for k in range(image.shape[-1])
             ]
             image = np.stack(planes, axis=-1)
-        if edges is not None:
-            assert images is not None, "edges of which images?"
+        if edges is not None and images is not None:
             image = guided_filter(image, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
         result[index] = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
     return result
@@ -131,8 +106,7 @@ def on_grid(
 def chunks(rows: np.ndarray, *, batch_size: int, row_bytes: int, most_bytes: int = 256 << 20) -> Iterator[np.ndarray]:
     """`rows` in pieces of whole batches, whose float32 predictions take about `most_bytes`.
 
-    The pieces depend on `rows` alone: a job that goes on after a stop puts each image into the same batch as before,
-    so that it gets the same bits.
+    They depend on `rows` only: a resumed run puts each image into the same batch as before, and gets the same bits.
     """
     size = max(1, most_bytes // (row_bytes * batch_size)) * batch_size
     for start in range(0, len(rows), size):

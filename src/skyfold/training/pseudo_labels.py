@@ -1,8 +1,8 @@
-"""Images without labels, labelled by a run that was trained before (the teacher), for another one to learn from too.
+"""Pseudo-labels (self-training): test images labelled by a trained run, the teacher, as further training samples.
 
-Fold f learns from what the teacher's networks of fold f say, and from no others: they have not seen the rows that fold
-f validates, so that the labels cannot carry those rows' masks into the score. A blend or a run of other folds cannot
-promise that, and is refused. So is a teacher that learned from a teacher of its own.
+Fold f learns from labels of the teacher's networks of fold f only: these have not seen the rows that fold f validates,
+so that no mask of those rows leaks into the score. A blend or a run with other folds cannot guarantee that and is
+refused, as is a teacher that was trained on pseudo-labels itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -19,117 +18,87 @@ from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.batches import WholeRows
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
-from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.fits import FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import read_info
-from skyfold.training.objective import FitArrays, RunArrays
+from skyfold.training import fold_trainer
+from skyfold.training.objective import FitArrays, Objective, RunArrays
+from skyfold.training.source_run import SourceRun
 from skyfold.types import ArraySequence, Split
 
 
 def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays | None) -> Teacher:
-    """The run that `student.pseudo` names, from the folder `runs`, to label `images`.
+    """The run in the folder `runs` that `student.pseudo_labels` names, to label `images`.
 
-    OofMismatch where there is none, ConfigError where it will not do.
+    OofMismatch where there is none, ConfigError where it cannot be used.
     """
     assert student.pseudo_labels is not None
-    name = student.pseudo_labels.run
-    info = read_info(runs / name)
-    if info.kind != "run":
+    teacher = SourceRun.open(runs / student.pseudo_labels.run, key="pseudo_labels.run", user=student)
+    what, config, fingerprint = teacher.what, teacher.config, teacher.info.fingerprint
+    if fingerprint.folds != folds.hash():
         raise ConfigError(
-            f"pseudo_labels.run: '{name}' is a {info.kind}, whose networks have seen every row between them. Name a "
-            "trained run."
+            f"{what} was trained with other folds ({fingerprint.folds}) than folds.csv ({folds.hash()}), so that its "
+            f"networks have seen rows that '{student.name}' validates, and their labels would leak into its score. "
+            "Retrain it with --restart."
         )
-    if info.task != student.task:
-        raise ConfigError(f"pseudo_labels.run: '{name}' has task: {info.task}, '{student.name}' task: {student.task}.")
-    if info.fingerprint.folds != folds.hash():
+    if config.pseudo_labels is not None:
         raise ConfigError(
-            f"pseudo_labels.run: the teacher '{name}' was trained with other folds ({info.fingerprint.folds}) than "
-            f"folds.csv ({folds.hash()}), so that its networks have seen rows that '{student.name}' validates, and "
-            "their labels would leak into its score. Retrain the teacher with --restart."
+            f"{what} was trained on pseudo-labels itself. Name the run that made them, '{config.pseudo_labels.run}'."
         )
-    if info.config.get("pseudo_labels"):
-        raise ConfigError(
-            f"pseudo_labels.run: the teacher '{name}' has learned from a teacher itself. Name that one, "
-            f"'{info.config['pseudo_labels']['run']}'."
-        )
-    config = RunConfig.model_validate(info.config)
     if config.images.size != student.images.size:
         raise ConfigError(
-            f"pseudo_labels.run: the teacher '{name}' sees images of {config.images.size}, '{student.name}' of "
-            f"{student.images.size} pixels. They must be of one size."
+            f"{what} has image.size {config.images.size}, '{student.name}' {student.images.size}. Set both alike."
         )
     if config.classes != student.classes:
         learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
         raise ConfigError(
-            f"pseudo_labels.run: the teacher '{name}' learned {learned[0]}, '{student.name}' learns {learned[1]}. "
-            "Both must list the same classes in the same order."
+            f"{what} learned {learned[0]}, '{student.name}' learns {learned[1]}. Both must list the same classes in "
+            "the same order."
         )
     if images is None:
-        raise ConfigError(f"pseudo_labels: the data have no test images that '{name}' could label. Remove it.")
-    fits = {fold: _finished(runs / name, config, info.fingerprint, fold) for fold in range(folds.k)}
+        raise ConfigError(f"{what} has no test images to label. Remove pseudo_labels.")
+    fits = {fold: [teacher.fit(fold, seed) for seed in config.training.seeds] for fold in range(folds.k)}
     assert isinstance(images, TrainingArrays)
-    return Teacher(runs / name, config, info.fingerprint, images, fits)
-
-
-def _finished(folder: Path, config: RunConfig, fingerprint: Fingerprint, fold: int) -> list[FitResult]:
-    seeds = config.training.seeds
-    models = folder / "models"
-    found = [FitFiles(models, fold, seed).result(fingerprint.of("folds")) for seed in seeds]
-    finished = [fit for fit in found if fit is not None]
-    if len(finished) < len(seeds):
-        raise ConfigError(
-            f"pseudo_labels.run: the teacher '{config.name}' has not finished fold {fold}. Train it first."
-        )
-    return finished
-
-
-class Predict(Protocol):
-    """Writes the mean prediction of `fits` for `rows` of `arrays` into `store`."""
-
-    def __call__(
-        self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
-    ) -> None: ...
+    return Teacher(teacher, images, fits)
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """folder: of the run; config, fingerprint: what it was trained with; images: that it labels; fits: by fold, its
-    networks that have not seen what the fold validates."""
+    """run: the trained run; images: that it labels; fits: by fold, its networks, which have not seen what the fold
+    validates."""
 
-    folder: Path
-    config: RunConfig
-    fingerprint: Fingerprint
+    run: SourceRun
     images: TrainingArrays
     fits: Mapping[int, list[FitResult]]
 
     @property
     def provenance(self) -> str:
         """Changes with anything that changes the labels."""
-        return f"{self.config.name} {self.fingerprint.digest()} {self.images.checksum}"
+        return f"{self.run.config.name} {self.run.info.fingerprint.digest()} {self.images.checksum}"
 
-    @property
-    def predicting(self) -> RunConfig:
-        """The config that it labels by: at the size the network sees, where there are no edges to follow yet."""
-        return self.config.model_copy(update={"image": self.config.images.model_copy(update={"guided_filter": None})})
+    def labels(self, student: Objective) -> PseudoLabels:
+        """Predict the images fold by fold; kept in `pseudo_labels/fold<f>` of the teacher's folder and read from there.
 
-    def labels(self, config: PseudoLabelsConfig, *, classes: int, predict: Predict) -> PseudoLabels:
-        """What it says of the images, fold by fold; kept in `pseudo/fold<f>` of its folder, and taken from there."""
-        stores = {
-            fold: RowStore.open_or_create(
-                self.folder / "pseudo_labels" / f"fold{fold}",
+        The maps have the size that the network reads, to which the guided filter does not apply.
+        """
+        assert student.config.pseudo_labels is not None
+        config = self.run.config
+        plain = config.model_copy(update={"image": config.images.model_copy(update={"guided_filter": None})})
+        task = student.with_config(plain, grid=config.images.size)
+        trainer = fold_trainer.FoldTrainer(task, self.images, self.run.folder / "models", self.run.info.fingerprint)
+        rows = np.arange(len(self.images.ids))
+        probabilities = {}
+        for fold, fits in self.fits.items():
+            store = RowStore.open_or_create(
+                self.run.folder / "pseudo_labels" / f"fold{fold}",
                 ids=self.images.ids,
-                shape=(*self.config.images.size, classes),
-                dtype="uint8",
+                shape=task.row_shape(),
+                dtype=task.dtype,
                 fingerprint=self.provenance,
             )
-            for fold in self.fits
-        }
-        for fold, store in stores.items():
-            rows = np.arange(len(self.images.ids))
-            predict(self.images, rows, store, self.fits[fold], label=f"labels of {self.config.name}, fold {fold}")
-        return PseudoLabels(config, self.images.inputs, {fold: store.values for fold, store in stores.items()})
+            trainer.predict(self.images, rows, store, fits, label=f"labels of {config.name}, fold {fold}")
+            probabilities[fold] = store.values
+        return PseudoLabels(student.config.pseudo_labels, self.images.inputs, probabilities)
 
 
 @dataclass(frozen=True)
@@ -141,11 +110,11 @@ class PseudoLabels:
     probabilities: Mapping[int, ArraySequence]
 
     def added_to(self, arrays: FitArrays, split: Split, fold: int) -> tuple[FitArrays, Split]:
-        """`arrays` and behind them the labelled images, which `fold` is fitted on too."""
+        """`arrays` followed by the labelled images, and `split` with these among the training rows."""
         assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
         assert arrays.targets is not None
         count = len(arrays.inputs)
-        labels = _Labels(self.probabilities[fold], low=self.config.low, high=self.config.high)
+        labels = _Labels(self.probabilities[fold], self.config)
         extended = _Extended(_Chained(arrays.inputs, self.inputs), _Chained(arrays.targets, labels))
         return extended, Split(
             train=np.concatenate([split.train, np.arange(count, count + len(self.inputs))]), valid=split.valid
@@ -176,14 +145,13 @@ class _Labels:
     """Targets uint8 (h, w, K + 1) of probabilities: a pixel counts where the teacher is sure of every class."""
 
     probabilities: ArraySequence
-    low: float
-    high: float
+    config: PseudoLabelsConfig
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
     def __getitem__(self, index: int) -> np.ndarray:
         probability = self.probabilities[index] / np.float32(255)
-        shown = probability >= self.high
-        sure = (shown | (probability <= self.low)).all(axis=-1, keepdims=True)
+        shown = probability >= self.config.high
+        sure = (shown | (probability <= self.config.low)).all(axis=-1, keepdims=True)
         return np.concatenate([shown, sure], axis=-1).astype(np.uint8)

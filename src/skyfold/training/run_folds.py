@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,12 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
-from skyfold.models import RuleFamily, family_of
+from skyfold.models import family_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo, begin_run, open_rows, read_info, record_scores
-from skyfold.training.fit_fold import CHECKPOINT_SECONDS
-from skyfold.training.fold_trainer import FoldTrainer, OnEpoch, Predictor, RuleBasedPredictor
+from skyfold.training.fold_trainer import FoldTrainer, OnEpoch
 from skyfold.training.init_weights import InitWeights, find_init_weights
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.training.pseudo_labels import Teacher, find_teacher
@@ -47,7 +45,6 @@ def run_folds(
     *,
     only_folds: Sequence[int] | None = None,
     restart: bool = False,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> RunResult:
     """Fit every fold with every seed, store the fold's rows in `run_folder/oof`, and, once all folds are complete, the
     test rows in `run_folder/test`: the mean over seeds (and folds), rounded once.
@@ -66,7 +63,7 @@ def run_folds(
     if config.model.init_from:
         init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum)
     fingerprint = fingerprint_of_run(config, folds, train.checksum, teacher=teacher, init=init)
-    predictor = _predictor(objective, train, run_folder / "models", fingerprint, checkpoint_seconds, init)
+    trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
     restart = restart or _nothing_done(run_folder, task=config.task)
     if restart:
         _refuse_loss(run_folder, folds, chosen)
@@ -83,23 +80,12 @@ def run_folds(
     )
     info = begin_run(run_folder, begun, restart=restart)
     if teacher is not None:
-        assert isinstance(predictor, FoldTrainer)
-        assert config.pseudo_labels is not None
-        asked = FoldTrainer(
-            objective.with_config(teacher.predicting, grid=config.images.size),
-            train,
-            teacher.folder / "models",
-            teacher.fingerprint.of(*FIT_PARTS),
-            checkpoint_seconds,
-        )
-        predictor.pseudo_labels = teacher.labels(
-            config.pseudo_labels, classes=len(objective.classes), predict=asked.predict
-        )
+        trainer.pseudo_labels = teacher.labels(objective)
     shape, dtype = objective.row_shape(), objective.dtype
     oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=shape, dtype=dtype)
     for fold in chosen:
-        fits = predictor.fits(folds, fold)
-        predictor.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
+        fits = trainer.fits(folds, fold)
+        trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.complete[folds.fold >= 0].all())
@@ -107,8 +93,8 @@ def run_folds(
         store = open_rows(run_folder, "test", info, ids=test.ids, shape=shape, dtype=dtype, checksum=test.checksum)
         # Where folds follow each other in time the last one has seen all that the others have.
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
-        fits = [fit for fold in last for fit in predictor.fits(folds, fold)]
-        predictor.predict(test, np.arange(len(test.ids)), store, fits, label=f"{config.name} test")
+        fits = [fit for fold in last for fit in trainer.fits(folds, fold)]
+        trainer.predict(test, np.arange(len(test.ids)), store, fits, label=f"{config.name} test")
     recorded = read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)
@@ -122,7 +108,6 @@ def fit_scores(
     *,
     only_folds: Sequence[int],
     on_epoch: OnEpoch,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict[int, float]:
     """Fit these folds with every seed, their files in `folder`, and predict no row: one trial of a search.
 
@@ -135,7 +120,7 @@ def fit_scores(
     if config.model.init_from is not None:
         raise ConfigError("model.init_from: not supported in a search. Remove it, and set it for the best trial.")
     fingerprint = fingerprint_of_run(config, folds, arrays.checksum)
-    trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), checkpoint_seconds, on_epoch)
+    trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
     return {
         fold: float(np.mean([fit.score for fit in trainer.fits(folds, fold)]))
         for fold in _chosen_folds(folds, only_folds)
@@ -159,21 +144,6 @@ def fingerprint_of_run(
         rows=config.hash(),
         blend=NOT_APPLICABLE,
     )
-
-
-def _predictor(
-    objective: Objective,
-    arrays: RunArrays,
-    folder: Path,
-    fingerprint: Fingerprint,
-    checkpoint_seconds: float,
-    init: InitWeights | None,
-) -> Predictor:
-    config = objective.config
-    family = family_of(config.model)
-    if isinstance(family, RuleFamily):
-        return RuleBasedPredictor(objective, partial(family.predict, classes=len(objective.classes)))
-    return FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), checkpoint_seconds, init_weights=init)
 
 
 def _nothing_done(run_folder: Path, *, task: str) -> bool:

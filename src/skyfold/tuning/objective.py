@@ -8,16 +8,13 @@ from skyfold.config.files import load_run
 from skyfold.config.run import RunConfig
 from skyfold.files import write_text
 from skyfold.tasks.open_run import open_run
-from skyfold.training.fit_fold import CHECKPOINT_SECONDS
 from skyfold.training.run_folds import fit_scores
 from skyfold.tuning.trial_config import TrialConfigs
 from skyfold.tuning.worker import Objective, TrialJob
 from skyfold.workspace import Workspace
 
 
-def training_objective(
-    configs: TrialConfigs, workspace: Workspace, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
-) -> Objective:
+def training_objective(configs: TrialConfigs, workspace: Workspace) -> Objective:
     """An objective that fits in the trial's folder and resumes an interrupted fit from its checkpoint.
 
     It returns the mean score of the folds. Reported steps count epochs over all folds and seeds.
@@ -44,7 +41,6 @@ def training_objective(
             job.folder,
             only_folds=configs.study.folds,
             on_epoch=on_epoch,
-            checkpoint_seconds=checkpoint_seconds,
         )
         return sum(scores.values()) / len(scores)
 

@@ -1,0 +1,44 @@
+"""A trained run whose weights another run uses: as initial weights, or as the teacher of pseudo-labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyfold.config.run import RunConfig
+from skyfold.errors import ConfigError
+from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.runs import RunInfo, read_info
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """The run stored in `folder`; what: the config key that names it, its name and its data set, for errors."""
+
+    what: str
+    folder: Path
+    info: RunInfo
+    config: RunConfig
+
+    @classmethod
+    def open(cls, folder: Path, *, key: str, user: RunConfig) -> SourceRun:
+        """The run that `key` of the config `user` names; no weights are read.
+
+        OofMismatch where there is no such run, ConfigError where it has no weights or another task.
+        """
+        info = read_info(folder)
+        what = f"{key}: the run '{folder.name}' on {folder.parent.name}"
+        if info.kind != "run":
+            raise ConfigError(f"{what} is a {info.kind} and has no weights of its own. Name a trained run.")
+        if info.task != user.task:
+            raise ConfigError(
+                f"{what} has task: {info.task}, '{user.name}' task: {user.task}. Name a run of that task."
+            )
+        return cls(what, folder, info, RunConfig.model_validate(info.config))
+
+    def fit(self, fold: int, seed: int) -> FitResult:
+        """ConfigError where the fit is not finished."""
+        fit = FitFiles(self.folder / "models", fold, seed).result(self.info.fingerprint.of("folds"))
+        if fit is None:
+            raise ConfigError(f"{self.what} has not finished fold {fold} with seed {seed}. Train it first.")
+        return fit
