@@ -12,6 +12,7 @@ NumPy/pandas notebook does them, timed on 200 images and scaled. Figures go to b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -31,15 +32,16 @@ from speed.classic import dice, mask_to_text
 from speed.maps import HEIGHT, WIDTH, cloud_masks
 from timing import data_folder
 
+from skyfold.cli.main import main as skyfold
 from skyfold.config.files import load_blend
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_masks
 from skyfold.files import write_json
-from skyfold.pipeline.prepare import prepare
 from skyfold.rle.codec import encode_many
 from skyfold.store import rows as row_store
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.runs import begin_run, open_rows
+from skyfold.store.folds import make_folds, save_folds
+from skyfold.store.runs import RunInfo, begin_run, open_rows
 from skyfold.workspace import Workspace
 
 FREE_BYTES = 60 * 10**9
@@ -84,6 +86,15 @@ def write_contest(folder: Path, images: int, tests: int) -> None:
     sample.to_csv(data / "sample_submission.csv", index=False)
 
 
+def write_folds(config: Path, workspace: Workspace) -> None:
+    """Folds as `prepare` makes them, without decoding the same JPEG thousands of times."""
+    data = load_blend(config).data
+    texts = pd.read_csv(workspace.data("contest") / "train.csv", keep_default_na=False)["EncodedPixels"]
+    labels = (texts != "").to_numpy().reshape(-1, len(CLASSES))
+    ids = np.array([path.name for path in sorted((workspace.data("contest") / "train_images").iterdir())])
+    save_folds(data, make_folds(ids=ids, labels=labels, groups=np.arange(len(ids)), k=5, seed=0), workspace)
+
+
 def write_runs(config: Path, workspace: Workspace) -> None:
     """Rows of the members and the gate: the truth of another image for the test part, blurred, with smooth errors."""
     blend = load_blend(config)
@@ -123,17 +134,10 @@ def write_runs(config: Path, workspace: Workspace) -> None:
         rows.flush()
 
 
-def _begin(run: RunConfig, workspace: Workspace, folds: str):  # type: ignore[no-untyped-def]
-    return begin_run(
-        workspace.run("contest", run.name),
-        name=run.name,
-        kind="run",
-        task=run.task,
-        classes=CLASSES,
-        unit="probability",
-        config=run.stored(),
-        fingerprint=Fingerprint(folds=folds, fit=run.fit_hash(), rows=run.hash()),
-    )
+def _begin(run: RunConfig, workspace: Workspace, folds: str) -> RunInfo:
+    fingerprint = Fingerprint(folds=folds, fit=run.fit_hash(), rows=run.hash())
+    begun = RunInfo(run.name, "run", run.task, CLASSES, "probability", run.stored(), fingerprint)
+    return begin_run(workspace.run("contest", run.name), begun)
 
 
 def _probabilities(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,8 +163,6 @@ class _Counted(np.memmap):
 
 def measured(config: Path, workspace: Workspace) -> dict[str, float]:
     """Blend and submit in this process: seconds, CPU seconds, GB of memory, bytes read over bytes stored."""
-    from skyfold.pipeline.blend import blend
-    from skyfold.pipeline.submit import submit
 
     plain_map = row_store._map
 
@@ -180,9 +182,11 @@ def measured(config: Path, workspace: Workspace) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start, loaded = time.perf_counter(), load_blend(config)
-    blend(loaded, workspace)
-    submit(loaded, workspace)
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr):
+        for command in ("blend", "submit"):
+            if skyfold([command, str(config), "--root", str(workspace.root)]):
+                raise SystemExit(f"skyfold {command} failed; its error stands above")
     seconds = time.perf_counter() - start
     ended.set()
     watcher.join()
@@ -265,7 +269,7 @@ def main() -> int:
         write_contest(given.folder, given.images, given.tests)
         config.parent.mkdir()
         config.write_text(CONFIG)
-        prepare(load_blend(config).data, workspace)
+        write_folds(config, workspace)
         write_runs(config, workspace)
     found: dict[str, object] = {
         "images": [given.images, given.tests],
