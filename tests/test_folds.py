@@ -36,9 +36,11 @@ def test_labels_are_balanced_better_than_by_plain_kfold() -> None:
     assert rate_spread(folds.fold, labels) < min(plain)
 
 
-def test_sizes_of_single_samples_differ_by_one_at_most() -> None:
+def test_sizes_of_single_samples_differ_by_one_and_more_folds_than_groups_are_refused() -> None:
     folds = make_folds(ids=names(23), labels=some_labels(23, [0.9, 0.2]), groups=np.arange(23), k=5, seed=1)
     assert sorted(np.bincount(folds.fold)) == [4, 4, 5, 5, 5]
+    with pytest.raises(ConfigError, match="only 2 groups"):
+        make_folds(ids=names(6), labels=np.zeros((6, 0), bool), groups=np.arange(6) % 2, k=3, seed=0)
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,33 +71,15 @@ def test_large_groups_go_first_so_that_small_ones_fill_up_the_rest() -> None:
         assert np.bincount(folds.fold).tolist() == [10, 10, 10]
 
 
-def test_the_names_of_groups_do_not_matter() -> None:
-    labels, groups = some_labels(40, [0.5]), np.arange(40) // 2
-    folds = make_folds(ids=names(40), labels=labels, groups=groups, k=4, seed=0)
-    renamed = make_folds(ids=names(40), labels=labels, groups=100 - groups, k=4, seed=0)
-    assert np.array_equal(folds.fold, renamed.fold)
-
-
-def test_the_fold_of_an_id_does_not_depend_on_the_order_of_rows() -> None:
+def test_folds_depend_on_ids_and_the_seed_and_not_on_the_order_of_rows_or_the_names_of_groups() -> None:
     ids, labels, groups = names(60), some_labels(60, [0.5, 0.2]), np.arange(60) // 2
     shuffled = np.random.default_rng(3).permutation(60)
     folds = make_folds(ids=ids, labels=labels, groups=groups, k=3, seed=7)
     other = make_folds(ids=ids[shuffled], labels=labels[shuffled], groups=groups[shuffled], k=3, seed=7)
     assert np.array_equal(folds.fold[shuffled], other.fold)
     assert folds.hash() == other.hash()
-
-
-def test_another_seed_makes_other_folds_and_the_same_seed_the_same() -> None:
-    def made(seed: int) -> Folds:
-        return make_folds(ids=names(40), labels=some_labels(40, [0.5]), groups=np.arange(40), k=4, seed=seed)
-
-    assert made(0).hash() == made(0).hash()
-    assert made(0).hash() != made(1).hash()
-
-
-def test_more_folds_than_groups_is_refused() -> None:
-    with pytest.raises(ConfigError, match="only 2 groups"):
-        make_folds(ids=names(6), labels=np.zeros((6, 0), bool), groups=np.arange(6) % 2, k=3, seed=0)
+    assert np.array_equal(folds.fold, make_folds(ids=ids, labels=labels, groups=100 - groups, k=3, seed=7).fold)
+    assert folds.hash() != make_folds(ids=ids, labels=labels, groups=groups, k=3, seed=8).hash()
 
 
 def test_a_split_fits_on_what_it_does_not_validate_and_on_rows_never_validated() -> None:
@@ -155,15 +139,13 @@ def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert read_folds(tmp_path / "folds.csv").ids.tolist() == ["a", "b"]
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_csv_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "folds.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff\xfe")
-    with pytest.raises(DataLayoutError, match=r"folds\.csv: not a readable CSV file .*`skyfold prepare`"):
-        read_folds(tmp_path / "folds.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataLayoutError, match=r"folder\.csv: a folder, expected a CSV file"):
-        read_folds(tmp_path / "folder.csv")
-
-
-def test_a_missing_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DataLayoutError, match=r"skyfold prepare"):
-        read_folds(tmp_path / "folds.csv")
+    for name, message in (
+        ("folds.csv", r"folds\.csv: not a readable CSV file .*`skyfold prepare`"),
+        ("folder.csv", r"folder\.csv: a folder, expected a CSV file"),
+        ("nowhere.csv", r"nowhere\.csv: no such file.*skyfold prepare"),
+    ):
+        with pytest.raises(DataLayoutError, match=message):
+            read_folds(tmp_path / name)

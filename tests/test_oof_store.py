@@ -15,24 +15,12 @@ FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, -1]), groups=np.arange(4))
 CONFIG = {"model": {"family": "unet"}, "training": {"epochs": 2}, "loss": "dice"}
 
 
-def store(
-    folder,
-    *,
-    task="segmentation",
-    rows=(0, 1, 2),
-    shape=(2, 3, 1),
-    test=2,
-    unit="probability",
-    folds=FOLDS,
-):
-    info = begin_stored(folder, folds, ("cloud",), config=CONFIG, task=task, unit=unit)
-    done = np.array(rows, dtype=int)
-    open_rows(folder, "oof", info, ids=folds.ids, shape=shape, dtype="uint8").write(done, np.ones((len(done), *shape)))
-    if test:
-        ids = np.array([f"t{i}" for i in range(test)])
-        open_rows(folder, "test", info, ids=ids, shape=shape, dtype="uint8").write(
-            np.arange(test), np.ones((test, *shape))
-        )
+def store(folder, *, task="segmentation", rows=(0, 1, 2), shape=(2, 3, 1), test=2, unit="probability"):
+    info = begin_stored(folder, FOLDS, ("cloud",), config=CONFIG, task=task, unit=unit)
+    for part, ids, complete in [("oof", IDS, list(rows)), ("test", [f"t{i}" for i in range(test)], list(range(test)))]:
+        if complete:
+            opened = open_rows(folder, part, info, ids=np.array(ids), shape=shape, dtype="uint8")
+            opened.write(np.array(complete), np.ones((len(complete), *shape)))
     return folder
 
 
@@ -43,51 +31,39 @@ def test_a_whole_run_is_read_and_the_unvalidated_row_is_not_covered(tmp_path):
     assert run.test.ids.tolist() == ["t0", "t1"]
 
 
-def test_a_missing_row_is_named_with_its_fold(tmp_path):
-    with pytest.raises(OofMismatch, match=r"1 of 4 ids, first 'b' \(folds \[1\]\)"):
-        read_run(store(tmp_path, rows=(0, 2)), FOLDS)
-
-
-def test_other_folds_are_refused(tmp_path):
+def test_a_run_that_is_not_whole_or_of_other_folds_is_refused(tmp_path):
     other = Folds(ids=IDS, fold=np.array([1, 0, 0, -1]), groups=np.arange(4))
-    with pytest.raises(OofMismatch, match="other folds"):
-        read_run(store(tmp_path), other)
-
-
-def test_no_run_says_what_to_do(tmp_path):
+    renamed = Folds(ids=np.array(["a", "b", "c", "e"]), fold=FOLDS.fold, groups=np.arange(4))
     with pytest.raises(OofMismatch, match=r"skyfold train"):
         read_run(tmp_path / "nothing", FOLDS)
+    with pytest.raises(OofMismatch, match=r"1 of 4 ids, first 'b' \(folds \[1\]\)"):
+        read_run(store(tmp_path / "missing", rows=(0, 2)), FOLDS)
+    for folds in (other, renamed):
+        with pytest.raises(OofMismatch, match="other folds"):
+            read_run(store(tmp_path / "run"), folds)
 
 
-def test_a_run_is_not_continued_with_another_config_and_the_changed_key_is_named(tmp_path):
-    store(tmp_path)
-    changed = {**CONFIG, "loss": "bce"}
-    with pytest.raises(OofMismatch, match=r"another config \(changed: loss\).*--restart"):
-        begin_stored(tmp_path, FOLDS, ("cloud",), config=changed)
-
-
-def test_a_forecast_that_no_command_restarts_is_to_be_deleted(tmp_path):
-    begin_stored(
-        tmp_path, FOLDS, ("+1",), config={"family": "persistence"}, kind="forecast", task="forecasting", unit="mm/h"
+@pytest.mark.parametrize(
+    ("kind", "remedy"), [("run", "start over with skyfold train CONFIG --restart"), ("forecast", "delete {folder}")]
+)
+def test_a_run_is_not_resumed_with_another_config_and_the_changed_key_is_named(tmp_path, kind, remedy):
+    begin_stored(tmp_path, FOLDS, ("cloud",), config=CONFIG, kind=kind)
+    changed = {**CONFIG, "training": {"epochs": 3}}
+    message = (
+        rf"this {kind} was begun with another config \(changed: training.epochs\).*{remedy.format(folder=tmp_path)}"
     )
-    with pytest.raises(OofMismatch, match=rf"this forecast was begun with another config.*or delete {tmp_path}\."):
-        begin_stored(
-            tmp_path,
-            FOLDS,
-            ("+1",),
-            config={"family": "mean_of_years"},
-            kind="forecast",
-            task="forecasting",
-            unit="mm/h",
-        )
+    with pytest.raises(OofMismatch, match=message):
+        begin_stored(tmp_path, FOLDS, ("cloud",), config=changed, kind=kind)
 
 
-@pytest.mark.parametrize("damaged", [{"classes": 5}, {"scores": "abc"}, {"config": None}, {"name": 3}])
+@pytest.mark.parametrize("damaged", [{"classes": 5}, {"scores": "abc"}, {"config": None}, {"name": 3}, {"grid": []}])
 def test_a_run_json_of_other_kinds_of_values_is_damaged(tmp_path, damaged):
-    store(tmp_path)
-    path = tmp_path / "run.json"
+    path = store(tmp_path) / "run.json"
     write_json(path, {**read_json(path), **damaged})
     with pytest.raises(DamagedFile, match=r"run\.json: run.json is corrupt or was edited"):
+        read_info(tmp_path)
+    path.write_text("{")
+    with pytest.raises(DamagedFile, match=r"run\.json: not complete JSON"):
         read_info(tmp_path)
 
 
@@ -99,8 +75,7 @@ def test_scores_are_added_to_those_there(tmp_path):
 
 
 def test_a_foreign_edit_of_a_row_is_found(tmp_path):
-    store(tmp_path)
-    path = tmp_path / "oof" / "values.npy"
+    path = store(tmp_path) / "oof" / "values.npy"
     raw = bytearray(path.read_bytes())
     raw[-7] ^= 255  # inside row 2
     path.write_bytes(raw)

@@ -15,14 +15,26 @@ def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", fingerprint="
     return RowStore.open_or_create(folder, ids=list(ids), shape=shape, dtype=dtype, fingerprint=fingerprint)
 
 
-def test_a_row_never_written_is_not_done(tmp_path):
+@pytest.fixture
+def full(tmp_path):
+    """A store whose three rows are written."""
     store = make(tmp_path)
-    store.write(np.array([1]), np.full((1, 2, 2), 7))
-    assert store.complete.tolist() == [False, True, False]
+    store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
+    store.flush()
+    return store
 
 
-def test_opening_again_keeps_done_rows(tmp_path):
-    make(tmp_path).write(np.array([2]), np.full((1, 2, 2), 9))
+def edit(store):
+    """Change row 1 by way of another memory map."""
+    values = np.load(store.folder / "values.npy", mmap_mode="r+", allow_pickle=False)
+    values[1, 0, 0] += 1
+    values.flush()
+
+
+def test_opening_again_keeps_complete_rows(tmp_path):
+    store = make(tmp_path)
+    assert not store.complete.any()
+    store.write(np.array([2]), np.full((1, 2, 2), 9))
     again = make(tmp_path)
     assert again.complete.tolist() == [False, False, True]
     assert again[2].tolist() == [[9, 9], [9, 9]]
@@ -37,35 +49,20 @@ def test_rows_made_from_something_else_are_begun_afresh(tmp_path, other):
     assert not make(tmp_path, **other).complete.any()
 
 
-def test_a_changed_byte_is_found_and_named(tmp_path):
-    store = make(tmp_path)
-    store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
-    store.flush()
-    raw = bytearray((tmp_path / "values.npy").read_bytes())
-    raw[-5] ^= 1  # the last byte of row 1
-    (tmp_path / "values.npy").write_bytes(raw)
+def test_a_changed_row_is_found_and_named_and_not_complete_when_opened_to_write(full):
+    edit(full)
     with pytest.raises(OofMismatch, match="row 1 \\('b'\\)"):
-        RowStore.open(tmp_path).verify()
-
-
-def test_a_changed_row_is_not_done_when_opened_to_write(tmp_path):
-    store = make(tmp_path)
-    store.write(np.arange(3), np.arange(12).reshape(3, 2, 2))
-    store.flush()
-    values = np.load(tmp_path / "values.npy", mmap_mode="r+", allow_pickle=False)
-    values[1, 0, 0] += 1
-    values.flush()
-    assert make(tmp_path).complete.tolist() == [True, False, True]
+        RowStore.open(full.folder).verify()
+    assert make(full.folder).complete.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", ["values.npy", "crc32.npy", "complete.npy", "rows.json"])
-def test_a_file_cut_off_is_never_filled_with_zeros(tmp_path, name):
-    make(tmp_path).write(np.arange(3), np.arange(12).reshape(3, 2, 2))
-    with open(tmp_path / name, "r+b") as file:
-        file.truncate((tmp_path / name).stat().st_size - 2)
+def test_a_file_cut_off_is_never_filled_with_zeros(full, name):
+    with open(full.folder / name, "r+b") as file:
+        file.truncate((full.folder / name).stat().st_size - 2)
     with pytest.raises(DamagedFile, match=rf"{name}: (missing or cut off|not whole JSON)"):
-        RowStore.open(tmp_path)
-    assert not make(tmp_path).complete.any()  # begun afresh
+        RowStore.open(full.folder)
+    assert not make(full.folder).complete.any()  # begun anew
 
 
 def test_nan_is_refused_by_id_and_nothing_is_written(tmp_path):
@@ -81,15 +78,11 @@ def test_an_id_listed_twice_is_refused(tmp_path):
         make(tmp_path, ids=("a", "a"))
 
 
-def test_an_empty_folder_says_what_to_run(tmp_path):
+def test_a_store_without_its_meta_file_counts_as_empty(full):
+    (full.folder / "rows.json").unlink()
     with pytest.raises(OofMismatch, match="Run `skyfold train` or `skyfold prepare`"):
-        RowStore.open(tmp_path)
-
-
-def test_a_store_without_its_meta_file_counts_as_empty(tmp_path):
-    make(tmp_path).write(np.arange(3), np.ones((3, 2, 2)))
-    (tmp_path / "rows.json").unlink()
-    assert not make(tmp_path).complete.any()
+        RowStore.open(full.folder)
+    assert not make(full.folder).complete.any()
 
 
 def test_chunks_cover_the_rows_in_order(tmp_path, monkeypatch):
@@ -130,18 +123,13 @@ def test_the_space_of_all_rows_is_taken_at_once(tmp_path):
     assert (tmp_path / "store" / "values.npy").stat().st_blocks * 512 >= 2 << 20
 
 
-def test_checksums_are_verified_once_per_process_and_again_after_a_foreign_edit(tmp_path, monkeypatch):
-    store = make(tmp_path)
-    store.write(np.arange(3), np.ones((3, 2, 2)))
-    store.flush()
+def test_checksums_are_verified_once_per_process_and_again_after_a_foreign_edit(full, monkeypatch):
     sums, crc32 = [], zlib.crc32
     monkeypatch.setattr("skyfold.store.rows.zlib.crc32", lambda data: sums.append(1) or crc32(data))
     for _ in range(2):
-        RowStore.open(store.folder).verify()
+        RowStore.open(full.folder).verify()
     assert not sums
-    values = np.load(store.folder / "values.npy", mmap_mode="r+", allow_pickle=False)
-    values[1] = 9
-    values.flush()
+    edit(full)
     with pytest.raises(OofMismatch, match="row 1"):
-        RowStore.open(store.folder).verify()
+        RowStore.open(full.folder).verify()
     assert sums

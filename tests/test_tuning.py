@@ -16,8 +16,7 @@ import yaml
 
 from skyfold.config.files import load_run
 from skyfold.errors import ConfigError
-from skyfold.tuning.plots import write_plots
-from skyfold.tuning.results import summary, write_best, write_table
+from skyfold.tuning.results import summary, write_best, write_plots, write_table
 from skyfold.tuning.search_space import load_study
 from skyfold.tuning.study import open_study
 from skyfold.tuning.trial_config import TrialConfigs, check_search_space, combinations
@@ -54,15 +53,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def study_file(folder, **changes):
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump({**STUDY, **changes}))
-    return path
-
-
-def searching(folder, *lines):
-    """The study file with these lines under search."""
-    return study_file(folder, search=yaml.safe_load("\n".join(lines)))
+def study_file(folder, *lines, **changes):
+    """The study file, with these lines as its search space and these keys changed."""
+    search = {"search": yaml.safe_load("\n".join(lines))} if lines else {}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**STUDY, **search, **changes}))
+    return folder / "study.yaml"
 
 
 def configs_of(path, overrides=()):
@@ -151,7 +146,7 @@ def test_mistakes_of_a_study_are_refused(folder, changes, message):
 )
 def test_mistakes_of_a_search_space_are_refused(folder, line, message):
     others = [other for other in (LOSS, RATE) if not line.startswith(other.split()[0])]
-    assert message in refused(searching(folder, line, *others))
+    assert message in refused(study_file(folder, line, *others))
 
 
 def test_a_family_without_training_is_not_tuned(folder):
@@ -159,12 +154,12 @@ def test_a_family_without_training_is_not_tuned(folder):
         "name: small\ndata: {competition: understanding_clouds}\nimage: {size: [64, 96]}\n"
         "model: {family: colour_threshold}\n"
     )
-    path = searching(folder, "model.options.feature: {kind: categorical, choices: [brightness, red_blue_ratio]}")
+    path = study_file(folder, "model.options.feature: {kind: categorical, choices: [brightness, red_blue_ratio]}")
     assert "is not trained" in refused(path)
 
 
 def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
-    path = searching(
+    path = study_file(
         folder,
         "loss.options.smooth: {kind: int, low: 1, high: 3, when: {loss.options.per_image: true}}",
         "loss.options.per_image: {kind: categorical, choices: [true, false], when: {loss.name: [dice, bce_dice]}}",
@@ -172,28 +167,28 @@ def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
     )
     found = combinations(load_study(path)[0].search)
     assert {tuple(params) for params in found if params["loss.name"] == "bce"} == {("loss.name",)}
-    assert all(
-        ("loss.options.smooth" in params) == (params.get("loss.options.per_image") == "true") for params in found
-    )
-    assert {params["loss.name"] for params in found if "loss.options.smooth" in params} == {"dice", "bce_dice"}
+    smooth = [params for params in found if "loss.options.smooth" in params]
+    assert smooth == [params for params in found if params.get("loss.options.per_image") == "true"]
+    assert {params["loss.name"] for params in smooth} == {"dice", "bce_dice"}
 
 
 def test_combinations_contain_every_choice_however_many_there_are(folder):
-    path = searching(
+    encoders, losses = [f"b{size}" for size in range(8)], ["bce", "dice", "bce_dice", "focal", "lovasz"]
+    path = study_file(
         folder,
-        "model.options.encoder: {kind: categorical, choices: [b0, b1, b2, b3, b4, b5, b6, b7]}",
-        "loss.name: {kind: categorical, choices: [bce, dice, bce_dice, focal, lovasz]}",
+        f"model.options.encoder: {{kind: categorical, choices: {encoders}}}",
+        f"loss.name: {{kind: categorical, choices: {losses}}}",
         "image.normalization: {kind: categorical, choices: [unit, none, torch, per_image]}",
     )
     found = combinations(load_study(path)[0].search)
     assert len(found) <= 96
-    assert {params["model.options.encoder"] for params in found} == {f"b{size}" for size in range(8)}
-    assert {params["loss.name"] for params in found} == {"bce", "dice", "bce_dice", "focal", "lovasz"}
+    assert {params["model.options.encoder"] for params in found} == set(encoders)
+    assert {params["loss.name"] for params in found} == set(losses)
 
 
 def test_the_config_of_a_trial(folder):
-    path = study_file(folder)
-    check_search_space(configs_of(path))
+    configs = configs_of(study_file(folder))
+    check_search_space(configs)
     params = {
         "optimizer.learning_rate": 0.002,
         "model.options.decoder": "fpn",
@@ -205,29 +200,21 @@ def test_the_config_of_a_trial(folder):
     (folder / "below").mkdir()
     for for_trial, epochs in [(True, 2), (False, 9)]:
         written = folder / "below" / "trial.yaml"
-        written.write_text(
-            configs_of(path).text(params, name="one", folder=written.parent, for_trial=for_trial), encoding="utf-8"
-        )
+        written.write_text(configs.text(params, name="one", folder=written.parent, for_trial=for_trial))
         config = load_run(written)
-        assert config.name == "one"
-        assert config.training.epochs == epochs
-        assert config.training.batch_size == 8  # the run's own
-        assert config.optimizer.learning_rate == 0.002
-        assert config.image.size == (32, 48)
-        assert config.model.options == {
-            "decoder": "fpn",
-            "encoder": "resnet18",
-            "encoder_weights": "none",
-            "pyramid_block_filters": 64,
-        }
+        assert (config.name, config.training.epochs, config.training.batch_size) == ("one", epochs, 8)
+        assert (config.optimizer.learning_rate, config.image.size) == (0.002, (32, 48))
+        changed = {"decoder": "fpn", "pyramid_block_filters": 64}
+        assert config.model.options == {"encoder": "resnet18", "encoder_weights": "none", **changed}
         flip, affine = config.augment
         assert flip.arguments == {"p": 0.5}
         assert affine.arguments == {"rotate": [-30.0, 30.0], "scale": [0.75, 1.25], "p": 0.5}
+        assert not for_trial or configs.config(params) == config.model_copy(update={"name": "small"})
 
 
 def test_a_choice_may_be_a_whole_list_of_transforms(folder):
     flips = "[{name: HorizontalFlip, p: 0.5}]"
-    configs = configs_of(searching(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}"))
+    configs = configs_of(study_file(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}"))
     check_search_space(configs)
     assert configs.overlay({"augment": "flips"}, for_trial=False) == {"augment": yaml.safe_load(flips)}
     assert configs.overlay({"augment": "none"}, for_trial=False) == {"augment": []}
@@ -260,7 +247,7 @@ def test_the_first_trial_is_the_run_itself_where_the_space_holds_it(folder):
         ("loss.options.dice_weight: {kind: float, low: 0.2, high: 0.4, step: 0.1}", None),
         ("training.batch_size: {kind: int, low: 4, high: 12, step: 8}", None),
     ]:
-        assert configs_of(searching(folder, line)).params_of_run() == params
+        assert configs_of(study_file(folder, line)).params_of_run() == params
 
 
 @pytest.mark.parametrize("name", ["tune.yaml", "tune_demo.yaml"])
@@ -272,14 +259,13 @@ def test_shipped_studies_are_sound(name):
     assert configs.params_of_run() is not None
 
 
-def opened(folder, path=None, **changes):
-    study, _ = load_study(path or study_file(folder))
+def opened(folder, path=None, *, to="search", **changes):
     options = {"storage": None, "greater_is_better": True, "max_epochs": 4, "settings": {"folds": [0]}}
-    return open_study(study, folder / study.name, **{**options, **changes})
+    return open_study(load_study(path or study_file(folder))[0], folder / to, **{**options, **changes})
 
 
-def run_quietly(study, objective, n_trials, save_best=lambda trial: None):
-    run_worker(study, objective, n_trials=n_trials, save_best=save_best, log=lambda line: None)
+def run(study, objective, n_trials, save_best=lambda trial: None):
+    run_worker(study, objective, n_trials=n_trials, save_best=save_best)
 
 
 def by_rate(job):
@@ -295,9 +281,9 @@ def test_the_best_trial_becomes_a_config_that_training_accepts(folder):
     def save_best(trial):
         write_best(configs, study.folder, trial, score="mean_dice")
 
-    run_quietly(study, by_rate, 1, save_best)
+    run(study, by_rate, 1, save_best)
     first = (study.folder / "best.yaml").read_text()
-    run_quietly(study, by_rate, 8, save_best)
+    run(study, by_rate, 8, save_best)
     best = study.best_trial()
     assert best.number > 0
     assert (study.folder / "best.yaml").read_text() != first
@@ -323,7 +309,7 @@ def test_table_plots_and_summary(folder):
 
     assert "no trial is complete yet" in summary(study, score="dice", n_trials=6, first_is_run=True)
     for n_trials, plots in ((0, []), (1, ["history"]), (16, ["history", "importance"])):
-        run_quietly(study, objective, n_trials)
+        run(study, objective, n_trials)
         style = dict(matplotlib.rcParams)
         write_plots(study, score="dice")
         assert dict(matplotlib.rcParams) == style
@@ -347,7 +333,7 @@ def test_a_study_with_another_search_space_or_other_settings_is_not_resumed(fold
     with pytest.raises(ConfigError, match=r"created with folds = \[0\]; now it is \[1\]"):
         opened(folder, settings={"folds": [1]})
     with pytest.raises(ConfigError, match="Rename the study"):
-        opened(folder, searching(folder, RATE))
+        opened(folder, study_file(folder, RATE))
     opened(folder, study_file(folder, pruner={"name": "hyperband"}))  # the pruner may change
 
 
@@ -361,14 +347,7 @@ def test_a_study_stays_in_its_database(folder):
         assert "secret" not in str(error.value)
     assert not (folder / "other.db").exists()
     shutil.move(folder / "search", folder / "{search}?#")
-    open_study(
-        load_study(study_file(folder))[0],
-        folder / "{search}?#",
-        storage=None,
-        greater_is_better=True,
-        max_epochs=4,
-        settings={"folds": [0]},
-    )
+    opened(folder, to="{search}?#")
 
 
 def write_database(path, script):
@@ -411,7 +390,7 @@ def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
             job.report(epoch, height * epoch)
         return height * 8
 
-    run_quietly(study, objective, 12)
+    run(study, objective, 12)
     pruned = study.trials(optuna.trial.TrialState.PRUNED)
     assert len(pruned) >= 3
     assert not any(trial.number % 4 == 0 for trial in pruned)
@@ -420,8 +399,8 @@ def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
 
 def test_a_seed_gives_the_same_trials_and_another_seed_others(folder):
     def drawn(name, seed):
-        study = opened(folder, study_file(folder, name=name, sampler={"seed": seed, "startup_trials": 3}))
-        run_quietly(study, by_rate, 6)
+        study = opened(folder, study_file(folder, sampler={"seed": seed, "startup_trials": 3}), to=name)
+        run(study, by_rate, 6)
         return [trial.params for trial in study.trials()]
 
     assert drawn("one", 0) == drawn("two", 0) != drawn("three", 1)

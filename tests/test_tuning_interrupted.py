@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from sqlalchemy import update
 
 from skyfold.errors import ConfigError
-from skyfold.tuning import worker, worker_processes
+from skyfold.tuning import worker
 from skyfold.tuning.study import FINISHED
 from skyfold.tuning.trial_queue import requeue, reserve_trial, worker_lock
 from skyfold.tuning.worker import MAX_FAILURES, TrialJob, keep_best_only, run_worker
@@ -41,7 +41,7 @@ STORAGES = [
 
 @pytest.fixture(scope="module")
 def server():
-    """URL of a PostgreSQL server on a free port of this machine."""
+    """Connection to a PostgreSQL server on a free port of this machine."""
     import psycopg
 
     folder = tempfile.mkdtemp(prefix="skyfold-postgres-", dir="/tmp")  # pytest's own folders are closed to `postgres`
@@ -51,12 +51,8 @@ def server():
         port = probe.getsockname()[1]
 
     def command(name, *arguments):
-        subprocess.run(
-            [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments],
-            check=True,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-        )
+        program = [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments]
+        subprocess.run(program, check=True, cwd="/", stdout=subprocess.DEVNULL)
 
     try:
         if as_postgres:
@@ -93,12 +89,16 @@ def end(child):
     return child.returncode, output
 
 
+def wait_until(condition, seconds=150):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def story(opened):
     """What a study found, trial by trial."""
-    return [
-        (trial.number, trial.state.name, trial.params, trial.values, trial.intermediate_values)
-        for trial in opened.trials()
-    ]
+    return [(t.number, t.state.name, t.params, t.values, t.intermediate_values) for t in opened.trials()]
 
 
 def cheap_objective(job: TrialJob) -> float:
@@ -108,14 +108,14 @@ def cheap_objective(job: TrialJob) -> float:
 
 
 def run_here(folder, n_trials, objective=cheap_objective, **options):
-    opened, lines = open_cheap(folder), []
-    run_worker(opened, objective, n_trials=n_trials, save_best=lambda trial: None, log=lines.append, **options)
-    return opened, lines
+    opened = open_cheap(folder)
+    run_worker(opened, objective, n_trials=n_trials, save_best=lambda trial: None, **options)
+    return opened
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    opened, _ = run_here(tmp_path_factory.mktemp("undisturbed"), N_TRIALS)
+    opened = run_here(tmp_path_factory.mktemp("undisturbed"), N_TRIALS)
     assert {trial.state for trial in opened.trials()} == set(FINISHED)
     assert len({str(trial.params) for trial in opened.trials()}) == N_TRIALS
     return story(opened)
@@ -136,14 +136,9 @@ def test_killed_again_and_again_the_study_is_the_same(tmp_path, storage, undistu
 def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage):
     """Exactly the trials asked for are finished, the last one by a worker that waited for it."""
     children = [start(tmp_path, storage, *moment) for moment in [("hang", 2), (), ()]]
-    deadline = time.monotonic() + 150
-    while not (tmp_path / "hangs").is_file():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until((tmp_path / "hangs").is_file)
     opened = open_cheap(tmp_path, storage)
-    while len(opened.trials(*FINISHED)) < N_TRIALS - 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(opened.trials(*FINISHED)) == N_TRIALS - 1)
     assert [child.poll() for child in children] == [None] * 3
     [held] = opened.trials(TrialState.RUNNING)
     children[0].kill()
@@ -158,77 +153,76 @@ def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage
 
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
-def test_a_worker_on_another_host_lives_by_its_heartbeats(tmp_path, storage, monkeypatch):
+def test_a_worker_on_another_host_lives_by_its_heartbeats(tmp_path, storage, monkeypatch, capsys):
+    def forget_heartbeats():
+        with opened.storage.engine.begin() as connection:
+            connection.execute(update(TrialHeartbeatModel).values(heartbeat=datetime(2000, 1, 1)))
+
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
     opened = open_cheap(tmp_path, storage)
-    trial = reserve_trial(opened, "elsewhere-1-abc", n_trials=1, log=pytest.fail)
-    forget_heartbeats(opened)
+    trial = reserve_trial(opened, "elsewhere-1-abc", n_trials=1)
+    forget_heartbeats()
     with worker._heartbeats(opened, trial):
-        deadline = time.monotonic() + 10
-        while opened.storage._get_stale_trial_ids(opened.study._study_id):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    assert reserve_trial(opened, "here-2-def", n_trials=1, log=pytest.fail) is None
-    forget_heartbeats(opened)
-    lines = []
-    assert reserve_trial(opened, "here-2-def", n_trials=1, log=lines.append).number == trial.number
-    assert lines == ["trial 0: its worker died; requeued after epoch 0"]
+        wait_until(lambda: not opened.storage._get_stale_trial_ids(opened.study._study_id), seconds=10)
+    assert reserve_trial(opened, "here-2-def", n_trials=1) is None
+    forget_heartbeats()
+    assert capsys.readouterr().out == ""
+    assert reserve_trial(opened, "here-2-def", n_trials=1).number == trial.number
+    assert capsys.readouterr().out == "trial 0: its worker died; requeued after epoch 0\n"
 
 
-def forget_heartbeats(opened):
-    with opened.storage.engine.begin() as connection:
-        connection.execute(update(TrialHeartbeatModel).values(heartbeat=datetime(2000, 1, 1)))
-
-
-def test_the_trial_of_a_dead_worker_is_requeued_once_with_its_params(tmp_path):
+def test_the_trial_of_a_dead_worker_is_requeued_once_with_its_params(tmp_path, capsys):
     opened = open_cheap(tmp_path)
     with worker_lock(tmp_path) as dead:
-        trial = reserve_trial(opened, dead, n_trials=3, log=pytest.fail)
+        trial = reserve_trial(opened, dead, n_trials=3)
         trial.report(0.5, 1)
-    lines = []
     with worker_lock(tmp_path) as first, worker_lock(tmp_path) as second:
-        again = reserve_trial(opened, first, n_trials=3, log=lines.append)
-        other = reserve_trial(opened, second, n_trials=3, log=lines.append)
-    assert lines == ["trial 0: its worker died; requeued after epoch 1"]
+        again, other = (reserve_trial(opened, name, n_trials=3) for name in (first, second))
+    assert capsys.readouterr().out == "trial 0: its worker died; requeued after epoch 1\n"
     assert (again.number, again.params) == (trial.number, trial.params)
     assert opened.trials()[0].intermediate_values == {1: 0.5}
     assert other.number == 1
 
 
-def test_a_trial_that_kills_three_workers_at_one_epoch_fails(tmp_path):
-    opened, lines = open_cheap(tmp_path), []
+def test_a_trial_that_kills_three_workers_at_one_epoch_fails(tmp_path, capsys):
+    opened = open_cheap(tmp_path)
     for epoch in (1, 2, 3, None, None):  # deaths at different epochs are not the trial's fault
         with worker_lock(tmp_path) as name:
-            trial = reserve_trial(opened, name, n_trials=5, log=lines.append)
+            trial = reserve_trial(opened, name, n_trials=5)
             assert trial.number == 0
             if epoch:
                 trial.report(0.1, epoch)
-    assert reserve_trial(opened, "next", n_trials=5, log=lines.append).number == 1
+    assert reserve_trial(opened, "next", n_trials=5).number == 1
     assert opened.trials()[0].state == TrialState.FAIL
-    assert lines[-1] == "trial 0: failed, its worker died 3 times after epoch 3 (out of memory?)"
+    assert "trial 0: failed, its worker died 3 times after epoch 3 (out of memory?)" in capsys.readouterr().out
 
 
 def test_no_more_trials_are_reserved_than_requested(tmp_path):
     opened = open_cheap(tmp_path)
     with worker_lock(tmp_path) as one, worker_lock(tmp_path) as two, worker_lock(tmp_path) as three:
-        trial = reserve_trial(opened, one, n_trials=2, log=pytest.fail)
-        assert reserve_trial(opened, two, n_trials=2, log=pytest.fail) is not None
-        assert reserve_trial(opened, three, n_trials=2, log=pytest.fail) is None
+        trial = reserve_trial(opened, one, n_trials=2)
+        assert reserve_trial(opened, two, n_trials=2) is not None
+        assert reserve_trial(opened, three, n_trials=2) is None
         requeue(opened, trial)
-        assert reserve_trial(opened, three, n_trials=2, log=pytest.fail).number == trial.number
+        assert reserve_trial(opened, three, n_trials=2).number == trial.number
 
 
-def test_an_interrupted_trial_is_requeued_at_once(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(KeyboardInterrupt, TrialState.WAITING), (StorageInternalError, TrialState.RUNNING)],
+)
+def test_an_interruption_or_a_failing_database_is_not_the_fault_of_the_trial(tmp_path, capsys, error, state):
+    """An interrupted trial is requeued at once; without a database its worker counts as dead."""
+
     def interrupted(job):
         job.report(1, 0.5)
-        raise KeyboardInterrupt
+        raise error("connection refused")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         run_here(tmp_path, 3, interrupted)
-    assert [trial.state for trial in open_cheap(tmp_path).trials()] == [TrialState.WAITING]
-    opened, lines = run_here(tmp_path, 3)
-    assert not any("died" in line for line in lines)
-    assert [trial.number for trial in opened.trials()] == [0, 1, 2]
+    assert [trial.state for trial in open_cheap(tmp_path).trials()] == [state]
+    assert [trial.number for trial in run_here(tmp_path, 3).trials()] == [0, 1, 2]
+    assert ("died" in capsys.readouterr().out) == (state == TrialState.RUNNING)
 
 
 def test_worker_processes_end_with_the_command_even_where_they_ignore_ctrl_c(tmp_path, monkeypatch):
@@ -238,13 +232,13 @@ def test_worker_processes_end_with_the_command_even_where_they_ignore_ctrl_c(tmp
         if (tmp_path / "hangs").is_file():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(worker_processes.TrialLog, "update", update)
+    monkeypatch.setattr(worker._TrialLog, "update", update)
     opened, start_time = open_cheap(tmp_path), time.monotonic()
     command = ["sh", "-c", f"trap '' INT; exec {sys.executable} {CHILD} {tmp_path} '' {N_TRIALS} hang 2"]
     with pytest.raises(KeyboardInterrupt):
-        worker_processes.run_worker_processes(opened, command, 1, n_trials=N_TRIALS)
-    assert time.monotonic() - start_time < worker_processes.STOP_SECONDS
-    assert reserve_trial(opened, "next", n_trials=N_TRIALS, log=lambda line: None).number == 0
+        worker.run_worker_processes(opened, command, 1, n_trials=N_TRIALS)
+    assert time.monotonic() - start_time < worker.STOP_SECONDS
+    assert reserve_trial(opened, "next", n_trials=N_TRIALS).number == 0
 
 
 def test_the_deadline_stops_a_trial_at_an_epoch_and_the_next_call_resumes_it(tmp_path):
@@ -255,20 +249,21 @@ def test_the_deadline_stops_a_trial_at_an_epoch_and_the_next_call_resumes_it(tmp
             time.sleep(max(0, deadline - time.monotonic()))
         return cheap_objective(job)
 
-    opened, _ = run_here(tmp_path, 5, slow, deadline=deadline)
+    opened = run_here(tmp_path, 5, slow, deadline=deadline)
     assert [trial.state for trial in opened.trials()] == [TrialState.COMPLETE, TrialState.WAITING]
-    assert len(run_here(tmp_path, 5)[0].trials(*FINISHED)) == 5
+    assert len(run_here(tmp_path, 5).trials(*FINISHED)) == 5
 
 
-def test_a_failed_trial_has_a_reason_and_is_replaced(tmp_path):
+def test_a_failed_trial_has_a_reason_and_is_replaced(tmp_path, capsys):
     def sometimes(job):
         if job.number == 1:
             raise RuntimeError("the network does not fit\nand more")
         return float("nan") if job.number == 3 else cheap_objective(job)
 
-    opened, lines = run_here(tmp_path, 4, sometimes)
+    opened = run_here(tmp_path, 4, sometimes)
     assert [trial.number for trial in opened.trials(TrialState.FAIL)] == [1, 3]
     assert len(opened.trials()) == 6
+    lines = capsys.readouterr().out.splitlines()
     assert "trial 1: failed, RuntimeError: the network does not fit" in lines[1]
     assert "trial 3: failed, the validation score is nan" in lines[3]
     assert "Traceback" in (opened.trial_folder(1) / "error.txt").read_text()
@@ -283,22 +278,13 @@ def test_three_failures_in_a_row_end_the_worker(tmp_path):
     assert len(open_cheap(tmp_path).trials()) == MAX_FAILURES
 
 
-def test_a_failing_database_is_not_the_fault_of_the_trial(tmp_path):
-    def unreachable(job):
-        raise StorageInternalError("connection refused")
-
-    with pytest.raises(StorageInternalError):
-        run_here(tmp_path, 3, unreachable)
-    assert [trial.state for trial in open_cheap(tmp_path).trials()] == [TrialState.RUNNING]
-
-
 def test_the_weights_of_all_but_the_best_trial_are_removed(tmp_path):
     def with_files(job):
         for name in ("fold0_seed0.weights.h5", "fold0_seed0.checkpoint.npz", "fold0_seed0.csv"):
             (job.folder / name).write_text("x")
         return cheap_objective(job)
 
-    opened, _ = run_here(tmp_path, 5, with_files)
+    opened = run_here(tmp_path, 5, with_files)
     keep_best_only(opened, lambda trial: None)
     assert {path.parent for path in tmp_path.glob("trials/*/*.h5")} == {opened.trial_folder(opened.best_trial().number)}
     assert len(list(tmp_path.glob("trials/*/*.csv"))) == 5

@@ -19,7 +19,6 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
     from skyfold.training import checkpoint
     from skyfold.training.network import Network
     from skyfold.tuning import tune
-    from skyfold.tuning.objective import training_objective
     from skyfold.workspace import Workspace
 
     checkpoint.SECONDS = 0
@@ -33,23 +32,19 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
 
     Network.train = step
     reports = 0
+    train_trial = tune.train_trial
 
-    def fatal_objective(*arguments):
-        objective = training_objective(*arguments)
+    def fatal_trial(job, **options):
+        def report(step: int, value: float) -> None:
+            nonlocal reports
+            reports += 1
+            job.report(step, value)
+            if reports == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-        def run_trial(job):
-            def report(step: int, value: float) -> None:
-                nonlocal reports
-                reports += 1
-                job.report(step, value)
-                if reports == fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
+        return train_trial(replace(job, report=report), **options)
 
-            return objective(replace(job, report=report))
-
-        return run_trial
-
-    tune.training_objective = fatal_objective
+    tune.train_trial = fatal_trial
     tune.tune(study, Workspace(Path.cwd()), trials=trials)
 
 

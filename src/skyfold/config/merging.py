@@ -62,6 +62,33 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: the value is not valid YAML.") from None
 
 
+def dotted(values: Values, prefix: str = "") -> Values:
+    """Nested tables as one with dotted keys.
+
+    >>> dotted({"model": {"family": "unet", "options": {"filters": 8}}})
+    {'model.family': 'unet', 'model.options.filters': 8}
+    """
+    flat: Values = {}
+    for key, value in values.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def nested(values: Values) -> Values:
+    """The inverse of `dotted`; a key in a table wins over the whole table.
+
+    >>> nested({"image.size": 8, "tta": [], "image": {"crop": None}})
+    {'tta': [], 'image': {'crop': None, 'size': 8}}
+    """
+    tables: Values = {}
+    for key in sorted(values, key=lambda key: key.count(".")):
+        table = values[key]
+        for part in reversed(key.split(".")):
+            table = {part: table}
+        tables = deep_merge(tables, table)
+    return tables
+
+
 def expand_sweeps(values: Values, *, where: str) -> Values:
     """`values` with each entry of `runs`, `models` and `forecasts` that has a `sweep` replaced by those it stands for.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -13,6 +12,7 @@ from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import RunName, Strict
 from skyfold.config.inputs import FrameAdapterConfig, ImageConfig
+from skyfold.config.merging import nested
 from skyfold.config.training import (
     AuxLossesConfig,
     LossConfig,
@@ -120,20 +120,8 @@ class RunConfig(Strict):
 
     def stored(self, *left_out: str) -> dict[str, Any]:
         """The config as a run's folder stores it, without these dotted keys."""
-        return self.model_dump(mode="json", exclude=_nested(left_out))
+        return self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)))
 
     def _digest(self, *left_out: str) -> str:
-        values = self.model_dump(mode="json", exclude=_nested(left_out), exclude_defaults=True)
+        values = self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)), exclude_defaults=True)
         return digest(json.dumps(values, sort_keys=True))
-
-
-def _nested(keys: Sequence[str]) -> dict[str, Any]:
-    """Dotted keys as the nested `exclude` of pydantic."""
-    exclude: dict[str, Any] = {}
-    for key in keys:
-        *tables, name = key.split(".")
-        table = exclude
-        for part in tables:
-            table = table.setdefault(part, {})
-        table[name] = True
-    return exclude

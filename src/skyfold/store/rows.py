@@ -39,10 +39,7 @@ class RowStore:
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
-        try:
-            meta = read_json(folder / "rows.json")
-        except DamagedFile:
-            raise DamagedFile(f"{folder / 'rows.json'}: not whole JSON. {REMEDY}") from None
+        meta = read_json(folder / "rows.json")
         if not isinstance(meta, dict) or not {"fingerprint", "ids", "shape", "dtype"} <= set(meta):
             raise DamagedFile(f"{folder / 'rows.json'}: not what was written there. {REMEDY}")
         mode: Literal["r+", "r"] = "r+" if writable else "r"

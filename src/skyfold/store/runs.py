@@ -10,13 +10,13 @@ Reading refuses what is missing, of another shape, or made with other folds, and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from skyfold.config.merging import dotted
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.store.fingerprint import Fingerprint
@@ -160,18 +160,6 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     if test is not None:
         _refuse_missing(info, "test", test, np.flatnonzero(~test.has_prediction))
     return StoredRun(folder, info, oof, test)
-
-
-def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one with dotted keys.
-
-    >>> dotted({"model": {"family": "unet", "options": {"filters": 8}}})
-    {'model.family': 'unet', 'model.options.filters': 8}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.ndarray, where: str = "") -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from skyfold.config.files import load_run
-from skyfold.config.merging import deep_merge
+from skyfold.config.merging import nested
 from skyfold.config.options import checked
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import Augmenter
@@ -51,16 +51,10 @@ class TrialConfigs:
         """The keys that differ from the run's config, nested."""
         values = {key: self.study.search[key].config_value(value) for key, value in params.items()}
         given = {**self.changes, **values, **(self.study.trial if for_trial else {})}
-        nested: dict[str, Any] = {}
-        for key in sorted(given, key=lambda key: key.count(".")):  # a whole table before keys in it
-            value = given[key]
-            if key.startswith("augment."):
-                transforms = nested.get("augment", load_run(self.base).model_dump(mode="json")["augment"])
-                key, value = "augment", _with_argument(transforms, key, value)
-            for part in reversed(key.split(".")):
-                value = {part: value}
-            nested = deep_merge(nested, value)
-        return nested
+        for key in [key for key in given if key.startswith("augment.")]:
+            transforms = given.get("augment", load_run(self.base).model_dump(mode="json")["augment"])
+            given["augment"] = _with_argument(transforms, key, given.pop(key))
+        return nested(given)
 
     def config(self, params: Mapping[str, Any]) -> RunConfig:
         """The config of a trial; without params the one that all trials share. ConfigError if training refuses it."""

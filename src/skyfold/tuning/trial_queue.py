@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +25,11 @@ from skyfold.tuning.study import FINISHED, OpenStudy
 MAX_DEATHS = 3  # of workers at the same epoch of a trial: then the trial is the cause
 
 
-def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int, log: Callable[[str], None]) -> optuna.Trial | None:
+def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int) -> optuna.Trial | None:
     """The next trial for `worker` (see `worker_lock`), a requeued one first, with all params drawn; None if finished
-    and running trials make up `n_trials`. log: receives a line for each trial whose worker died."""
+    and running trials make up `n_trials`. Prints a line for each trial whose worker died."""
     with opened.lock():
-        _requeue_orphans(opened, log)
+        _requeue_orphans(opened)
         if len(opened.trials(*FINISHED, TrialState.RUNNING)) >= n_trials:
             return None
         trial = opened.study.ask()
@@ -58,7 +58,7 @@ def worker_lock(folder: Path) -> Iterator[str]:
     path.unlink(missing_ok=True)
 
 
-def _requeue_orphans(opened: OpenStudy, log: Callable[[str], None]) -> None:
+def _requeue_orphans(opened: OpenStudy) -> None:
     """Put the running trials of dead workers back, or fail those that killed several; needs the study's lock."""
     storage = opened.storage
     stale = storage._get_stale_trial_ids(opened.study._study_id)
@@ -70,12 +70,12 @@ def _requeue_orphans(opened: OpenStudy, log: Callable[[str], None]) -> None:
         storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
         if deaths.count(epoch) < MAX_DEATHS:
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            log(f"trial {trial.number}: its worker died; requeued after epoch {epoch}")
+            print(f"trial {trial.number}: its worker died; requeued after epoch {epoch}")
         else:
             reason = f"its worker died {MAX_DEATHS} times after epoch {epoch} (out of memory?)"
             storage.set_trial_user_attr(trial._trial_id, "reason", reason)
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            log(f"trial {trial.number}: failed, {reason}")
+            print(f"trial {trial.number}: failed, {reason}")
 
 
 def _has_living_worker(folder: Path, trial: FrozenTrial, stale: list[int]) -> bool:

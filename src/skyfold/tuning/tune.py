@@ -5,27 +5,30 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
 from skyfold import competition as competitions
+from skyfold.config.files import load_run
+from skyfold.config.merging import dotted
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
 from skyfold.errors import ConfigError
-from skyfold.files import file_digest
+from skyfold.files import file_digest, write_text
 from skyfold.tasks import build_task
-from skyfold.tuning.objective import training_objective
-from skyfold.tuning.plots import write_plots
-from skyfold.tuning.results import summary, write_best, write_table
+from skyfold.tasks.open_run import open_run
+from skyfold.training.run_folds import fit_scores
+from skyfold.tuning.results import summary, write_best, write_plots, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study
 from skyfold.tuning.study import FINISHED, open_study
 from skyfold.tuning.trial_config import TrialConfigs, check_search_space
-from skyfold.tuning.worker import keep_best_only, run_worker
-from skyfold.tuning.worker_processes import run_worker_processes
+from skyfold.tuning.worker import TrialJob, keep_best_only, run_worker, run_worker_processes
 from skyfold.workspace import Workspace
 
 
@@ -80,7 +83,7 @@ def tune(
                 run_worker_processes(opened, worker_command, workers, n_trials=trials)
                 keep_best_only(opened, save_best)
             else:
-                objective = training_objective(configs, workspace)
+                objective = partial(train_trial, configs=configs, workspace=workspace)
                 run_worker(opened, objective, n_trials=trials, deadline=deadline, save_best=save_best)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
@@ -100,23 +103,45 @@ def tune(
     return folder
 
 
+def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -> float:
+    """Fit the config of a trial in its folder, or resume its fit from the checkpoint there.
+
+    Returns the mean validation score of the study's folds. Reported steps count epochs over all folds and seeds.
+    """
+    path, name = job.folder / "config.yaml", f"{configs.study.name}_{job.number}"
+    write_text(path, configs.text(job.params, name=name, folder=job.folder, for_trial=True))
+    config = load_run(path)
+    # A trial resizes no maps, so the images need not be decoded at the competition's size.
+    without_filter = {"image": config.images.model_copy(update={"guided_filter": None})}
+    cache = workspace.cache(config.data.folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "tuning.lock"):  # two workers must not decode into one cache at once
+        run = open_run(config.model_copy(update=without_filter), workspace, parts=("train",))
+    fits = [(fold, seed) for fold in sorted(configs.study.folds) for seed in config.training.seeds]
+
+    def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
+        job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
+
+    scores = fit_scores(
+        run.task,
+        run.arrays["train"],
+        run.folds,
+        job.folder,
+        only_folds=configs.study.folds,
+        on_epoch=on_epoch,
+    )
+    return sum(scores.values()) / len(scores)
+
+
 def _settings(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
     """What the values of trials depend on besides their params, by dotted key."""
-    values = config.stored("name", "data.sample", *PREDICTION_KEYS)
+    values = dotted(config.stored("name", "data.sample", *PREDICTION_KEYS))
     folds = workspace.folds(config.data.folder)
     return {
-        **{key: value for key, value in _dotted(values) if key not in study.search},
+        **{key: value for key, value in values.items() if key not in study.search},
         "folds": list(study.folds),
         folds.name: file_digest(folds) if folds.is_file() else None,
     }
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 @contextmanager

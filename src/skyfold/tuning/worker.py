@@ -1,12 +1,14 @@
-"""A worker of a study: reserves trials and runs them until enough are finished."""
+"""Workers of a study: reserve trials and run them until enough are finished, in this process or in several."""
 
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy
 from skyfold.tuning.trial_queue import requeue, reserve_trial, worker_lock
 
 POLL_SECONDS = 1.0
+STOP_SECONDS = 60.0  # for an interrupted worker process to requeue its trial
 MAX_FAILURES = 3  # in a row: then the study is wrong, not its trials
 SMALL_FILES = {".yaml", ".csv", ".json", ".png", ".txt"}  # kept for every trial; the weights take 50 to 500 MB
 
@@ -52,7 +55,6 @@ def run_worker(
     n_trials: int,
     deadline: float = math.inf,
     save_best: Callable[[FrozenTrial], None],
-    log: Callable[[str], None] = print,
 ) -> None:
     """Run trials until `n_trials` are complete or pruned, by all workers together, or until `deadline`
     (time.monotonic()).
@@ -60,28 +62,69 @@ def run_worker(
     save_best: writes the best trial's config; called under the study's lock. An exception of the objective fails its
     trial; ConfigError after `MAX_FAILURES` in a row. An interrupted trial is requeued.
     """
-    trial_log = TrialLog(opened, n_trials, log)
+    log = _TrialLog(opened, n_trials)
     failures = 0
-    with worker_lock(opened.folder) as worker:
+    with worker_lock(opened.folder) as worker, suppress(TimeIsUp):
         while time.monotonic() < deadline:
-            trial = reserve_trial(opened, worker, n_trials=n_trials, log=log)
+            trial = reserve_trial(opened, worker, n_trials=n_trials)
             if trial is None:
-                trial_log.update()
+                log.update()
                 if len(opened.trials(*FINISHED)) >= n_trials:
                     break
                 time.sleep(POLL_SECONDS)  # other workers run the last trials, and may die
                 continue
-            try:
-                failure = _run_trial(opened, trial, objective, deadline)
-            except TimeIsUp:
-                break
+            failure = _run_trial(opened, trial, objective, deadline)
             keep_best_only(opened, save_best)
-            trial_log.update()
+            log.update()
             failures = failures + 1 if failure else 0
             if failures == MAX_FAILURES:
                 raise ConfigError(f"{failures} trials in a row failed, the last one with: {failure}")
     keep_best_only(opened, save_best)
-    trial_log.update()
+    log.update()
+
+
+def run_worker_processes(opened: OpenStudy, command: Sequence[str], workers: int, *, n_trials: int) -> None:
+    """Run `command` in `workers` processes that share the CPU cores, and log their trials until all have ended.
+
+    A worker that dies leaves its trial to the others; an exception, KeyboardInterrupt for instance, ends them all.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first worker takes all GPU memory
+    }
+    folder = opened.folder / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    trial_log = _TrialLog(opened, n_trials)
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        for log in [folder / f"{number}.txt" for number in range(1, workers + 1)]:
+            with open(log, "wb") as file:
+                # In a session of its own, so that Ctrl-C reaches this process only, which then ends the worker once.
+                running[log] = subprocess.Popen(
+                    list(command), stdout=file, stderr=file, env=environment, start_new_session=True
+                )
+        print(f"{workers} workers; logs: {', '.join(str(log) for log in running)}")
+        while running:
+            time.sleep(POLL_SECONDS)
+            trial_log.update()
+            for log, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[log]
+                    if process.returncode:
+                        last_line = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+                        print(f"worker {log.stem} exited with code {process.returncode}: {last_line or 'no output'}")
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def keep_best_only(opened: OpenStudy, save_best: Callable[[FrozenTrial], None]) -> None:
@@ -91,37 +134,10 @@ def keep_best_only(opened: OpenStudy, save_best: Callable[[FrozenTrial], None]) 
         if best is not None:
             save_best(best)
         for trial in opened.trials(*FINISHED, TrialState.FAIL):
-            folder = opened.trial_folder(trial.number)
-            if (best is None or trial.number != best.number) and folder.is_dir():
-                for path in folder.iterdir():
+            if best is None or trial.number != best.number:
+                for path in opened.trial_folder(trial.number).glob("*"):
                     if path.suffix not in SMALL_FILES or path.name.startswith(".writing-"):
                         path.unlink()
-
-
-class TrialLog:
-    """Logs a line for each trial, of any worker, that ends after this object was made."""
-
-    def __init__(self, opened: OpenStudy, n_trials: int, log: Callable[[str], None]) -> None:
-        self._opened, self._n_trials, self._log = opened, n_trials, log
-        self._logged = {trial.number for trial in opened.trials() if trial.state.is_finished()}
-        self._finished, self._start = len(opened.trials(*FINISHED)), time.monotonic()
-
-    def update(self) -> None:
-        trials = self._opened.trials(*FINISHED, TrialState.FAIL)
-        new = [trial for trial in trials if trial.number not in self._logged]
-        if not new:
-            return
-        new.sort(key=lambda trial: (str(trial.datetime_complete), trial.number))
-        finished = len(self._opened.trials(*FINISHED))
-        per_trial = (time.monotonic() - self._start) / max(finished - self._finished, 1)
-        left = max(self._n_trials - finished, 0)
-        best = self._opened.best_trial()
-        status = f"best {best.values[0]:.4f} (trial {best.number})" if best else "none complete yet"
-        status += f"; {finished}/{self._n_trials} finished"
-        status += f", about {tqdm.format_interval(left * per_trial)} left" if left else ""
-        for trial in new:
-            self._logged.add(trial.number)
-            self._log(f"trial {trial.number}: {outcome(trial)}" + (f"; {status}" if trial is new[-1] else ""))
 
 
 def outcome(trial: FrozenTrial) -> str:
@@ -132,6 +148,30 @@ def outcome(trial: FrozenTrial) -> str:
         step = trial.last_step
         return f"pruned after epoch {step} at {trial.intermediate_values[step] if step else math.nan:.4f}"
     return f"failed, {trial.user_attrs.get('reason', 'no reason given')}"
+
+
+class _TrialLog:
+    """Prints a line for each trial, of any worker, that ends after this object was made."""
+
+    def __init__(self, opened: OpenStudy, n_trials: int) -> None:
+        self._opened, self._n_trials, self._start = opened, n_trials, time.monotonic()
+        self._logged = {trial.number for trial in opened.trials(*FINISHED, TrialState.FAIL)}
+        self._finished = len(opened.trials(*FINISHED))
+
+    def update(self) -> None:
+        trials = self._opened.trials(*FINISHED, TrialState.FAIL)
+        new = [trial for trial in trials if trial.number not in self._logged]
+        new.sort(key=lambda trial: (str(trial.datetime_complete), trial.number))
+        finished = len(self._opened.trials(*FINISHED))
+        per_trial = (time.monotonic() - self._start) / max(finished - self._finished, 1)
+        left = max(self._n_trials - finished, 0)
+        best = self._opened.best_trial()
+        status = f"best {best.values[0]:.4f} (trial {best.number})" if best else "none complete yet"
+        status += f"; {finished}/{self._n_trials} finished"
+        status += f", about {tqdm.format_interval(left * per_trial)} left" if left else ""
+        for trial in new:
+            self._logged.add(trial.number)
+            print(f"trial {trial.number}: {outcome(trial)}" + (f"; {status}" if trial is new[-1] else ""))
 
 
 def _run_trial(opened: OpenStudy, trial: optuna.Trial, objective: Objective, deadline: float) -> str | None:
@@ -161,7 +201,6 @@ def _run_trial(opened: OpenStudy, trial: optuna.Trial, objective: Objective, dea
         raise
     except optuna.TrialPruned:
         opened.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        return None
     except Exception as error:  # whatever the sampled config breaks
         first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         reason = first_line if isinstance(error, SkyfoldError) else f"{type(error).__name__}: {first_line}"
@@ -169,7 +208,8 @@ def _run_trial(opened: OpenStudy, trial: optuna.Trial, objective: Objective, dea
         trial.set_user_attr("reason", reason)
         opened.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         return reason
-    opened.study.tell(trial, value, skip_if_finished=True)
+    else:
+        opened.study.tell(trial, value, skip_if_finished=True)
     return None
 
 
