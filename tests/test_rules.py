@@ -1,21 +1,17 @@
-"""Each rule and the gate do to masks what their files say; a rule is added as one file."""
+"""Each rule and the gate do to masks what their files say."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import skyfold.postprocess.rules
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError
-from skyfold.metrics.segmentation import METRICS, MeanDice
-from skyfold.postprocess.evaluate import evaluate
+from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.rules import above_thresholds, component, load_rule, total
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps
-from skyfold.store.folds import Folds
-from skyfold.types import Predictions, Samples
+from skyfold.postprocess.threshold_sweep import Maps, sweep_maps
 
 MASK = np.array([[200, 200, 0, 0], [0, 200, 0, 0], [0, 0, 0, 200]], dtype=np.uint8)[None, :, :, None]
 THRESHOLDS, MIN_COUNTS = np.array([0, 60, 127, 200, 254]), np.array([0, 1, 4, 30])
@@ -35,13 +31,6 @@ def test_small_components_go_and_large_ones_stay():
 def test_total_area_keeps_or_empties_the_mask_as_a_whole():
     np.testing.assert_array_equal(total.apply(MASK, (127,), (4,)), MASK > 127)
     assert not total.apply(MASK, (127,), (5,)).any()
-
-
-@pytest.mark.parametrize(("count", "kept"), [(2, True), (3, False)])
-def test_a_triplet_needs_its_count_above_the_top_threshold(count, kept):
-    prob = np.array([220, 220, 90, 0], dtype=np.uint8).reshape(1, 1, 4, 1)
-    selection = Selection((60,), (count,), None, (200,), "triplet")
-    assert selection.apply(prob).sum() == 3 * kept
 
 
 def test_a_map_without_confident_pixels_is_emptied_and_any_other_gets_its_whole_outline():
@@ -81,68 +70,6 @@ def test_counts_of_every_triplet_are_those_of_its_masks(case):
         np.testing.assert_array_equal(selection.apply(case.prob, valid=case.valid), masks)
         expected = MeanDice().stats(target=case.targets, pred=masks, valid=case.valid)
         np.testing.assert_array_equal(sweep.evaluate(selection)[0], expected)
-
-
-FILL = '''
-"""Fill holes of fewer pixels than the minimum area."""
-
-import cv2
-import numpy as np
-
-from skyfold.postprocess.rules import above_thresholds
-
-
-def apply(prob, thresholds, min_areas, valid=None):
-    masks = above_thresholds(prob, thresholds, valid)
-    for k, min_area in enumerate(min_areas):
-        for mask in masks[..., k]:
-            _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-            small = stats[:, cv2.CC_STAT_AREA] < min_area
-            small[0] = False
-            mask |= small[labels]
-    return masks
-'''
-
-
-@pytest.fixture
-def fill(tmp_path, monkeypatch):
-    (tmp_path / "fill.py").write_text(FILL)
-    package = skyfold.postprocess.rules
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    yield load_rule("fill")
-    load_rule.cache_clear()
-
-
-@pytest.mark.parametrize("name", ["mean_dice", "global_iou", "pixel_accuracy"])
-def test_a_rule_is_one_file(name, fill, tmp_path):
-    """Its settings are chosen as brute force chooses them, also cross-fitted."""
-    rng = np.random.default_rng(0)
-    truth = np.zeros((12, 20, 20, 1), dtype=bool)
-    truth[:, 4:16, 4:16] = True
-    prob = np.where(truth ^ (rng.random(truth.shape) < 0.1), 200, 20).astype(np.uint8)
-    ids, metric = np.arange(12).astype(str), METRICS[name]()
-    folds = Folds(ids, np.arange(12) % 3, np.arange(12))
-    post = PostprocessConfig(rule="fill", thresholds=3, min_areas=(0, 2, 300))
-    sweep = measure(
-        Predictions(ids, prob, np.ones(12, bool), "probability"), Samples(ids, truth, truth), folds, metric, post
-    )
-    found = evaluate(sweep, folds, post)
-
-    def score(rows, threshold, area):
-        masks = fill.apply(prob[rows], (threshold,), (area,))
-        return metric.score(metric.stats(target=truth[rows], pred=masks))
-
-    def best(rows):
-        return max((score(rows, t, a), -a, t) for t in sweep.thresholds for a in sweep.min_areas)
-
-    assert found.in_sample == pytest.approx(best(np.arange(12))[0])
-    assert found.selection.min_areas == (2,)
-    for fold, chosen in found.by_fold.items():
-        others = np.flatnonzero(folds.fold != fold)
-        assert score(others, chosen.thresholds[0], chosen.min_areas[0]) == pytest.approx(best(others)[0])
-    np.testing.assert_array_equal(
-        found.selection.apply(prob), fill.apply(prob, *[(v,) for v in (found.selection.thresholds[0], 2)])
-    )
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest():

@@ -11,12 +11,11 @@ from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import METRICS, MeanDice, MeanIoU, PixelAccuracy
 from skyfold.postprocess import threshold_sweep
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.gate_stack import features_of, gate_features
 from skyfold.postprocess.rules import component
 from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps, threshold_grid
 from skyfold.store.folds import Folds
 from skyfold.store.runs import open_rows, read_run
-from skyfold.types import Predictions, Samples
+from skyfold.types import Samples
 
 COUNT, SHAPE = 7, (9, 11, 2)
 IDS = np.array([f"s{i}" for i in range(COUNT)])
@@ -62,18 +61,14 @@ def counted(monkeypatch):
     return seen
 
 
-def samples_of(target, valid=None):
-    return Samples(ids=IDS, inputs=target, targets=target, valid=valid)
+@pytest.fixture
+def swept(run, maps):
+    """Sweep the predictions of the run, or others, as `blend` does."""
 
+    def swept(metric=MeanDice(), post=POST, target=maps[1], valid=None, oof=run.oof, folder=run.folder):  # noqa: B008
+        return measure(oof, Samples(IDS, target, target, valid), FOLDS, metric, post, folder=folder)
 
-def test_the_sweep_is_that_of_the_validated_maps(run, maps):
-    prob, target, valid = maps
-    measured = measure(run.oof, samples_of(target, valid), FOLDS, MeanDice(), POST, folder=run.folder)
-    rows = np.array([0, 1, 3, 4, 5, 6])
-    assert measured.rows.tolist() == rows.tolist()
-    require_same(measured, in_memory(prob[rows], target[rows], valid[rows]))
-    at_half = MeanDice().stats(target=target[rows], pred=prob[rows] > 127, valid=valid[rows])
-    np.testing.assert_array_equal(measured.at_half()[0], at_half)
+    return swept
 
 
 def in_memory(prob, target, valid=None, min_areas=(0, 3, 8)):
@@ -86,28 +81,30 @@ def require_same(one, other):
     np.testing.assert_array_equal(one.swept, other.swept)
 
 
-def test_a_stored_sweep_is_not_made_again(run, maps, counted):
-    first = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert counted == {"histogram": 6, "sweep": 6}
-    again = measure(run.oof, samples_of(maps[1]), FOLDS, MeanIoU(), POST, folder=run.folder)
-    triplets = PostprocessConfig(rule="triplet")
-    without = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), triplets, folder=run.folder)
+def test_the_sweep_is_that_of_the_validated_maps(swept, maps):
+    prob, target, valid = maps
+    measured = swept(valid=valid)
+    rows = np.array([0, 1, 3, 4, 5, 6])
+    assert measured.rows.tolist() == rows.tolist()
+    require_same(measured, in_memory(prob[rows], target[rows], valid[rows]))
+    at_half = MeanDice().stats(target=target[rows], pred=prob[rows] > 127, valid=valid[rows])
+    np.testing.assert_array_equal(measured.at_half()[0], at_half)
+
+
+def test_a_stored_sweep_is_made_again_for_other_areas_only(swept, maps, counted):
+    first = swept()
+    again, without = swept(MeanIoU()), swept(post=PostprocessConfig(rule="triplet"))
     assert counted == {"histogram": 6, "sweep": 6}
     require_same(again, first)
     assert without.swept is None
-    require_same(measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST), first)
-
-
-def test_other_areas_sweep_components_again_and_histograms_not(run, maps, counted):
-    measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    other = PostprocessConfig(thresholds=5, min_areas=(0, 4, 8))
-    measured = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), other, folder=run.folder)
+    other = swept(post=PostprocessConfig(thresholds=5, min_areas=(0, 4, 8)))
     assert counted == {"histogram": 6, "sweep": 12}
+    require_same(swept(folder=None), first)
     rows = FOLDS.fold >= 0
-    require_same(measured, in_memory(maps[0][rows], maps[1][rows], min_areas=(0, 4, 8)))
+    require_same(other, in_memory(maps[0][rows], maps[1][rows], min_areas=(0, 4, 8)))
 
 
-def test_statistics_of_another_metric_are_made_again(run, maps):
+def test_statistics_of_another_metric_are_made_again(swept):
     passes = []
 
     class Watched(PixelAccuracy):
@@ -116,33 +113,30 @@ def test_statistics_of_another_metric_are_made_again(run, maps):
             return super().stats(**arrays)
 
     for one in (Watched(), Watched(), Watched("another")):
-        measured = measure(run.oof, samples_of(maps[1]), FOLDS, one, POST, folder=run.folder)
+        measured = swept(one)
         assert measured.swept is None
-        in_memory = measure(run.oof, samples_of(maps[1]), FOLDS, PixelAccuracy(), POST)
-        np.testing.assert_array_equal(measured.statistics, in_memory.statistics)
+        np.testing.assert_array_equal(measured.statistics, swept(PixelAccuracy(), folder=None).statistics)
     settings = 2 * (3 * 5 + 1)  # classes x (areas x thresholds, and the emptied mask)
     assert sum(passes) == 3 + 2 * settings * 6  # each time one map is tried; twice all maps are measured
 
 
-def test_other_predictions_or_truth_are_measured_again(run, maps, counted):
+def test_other_predictions_or_truth_are_measured_again(swept, run, maps, counted):
     prob, target, valid = maps
-    measure(run.oof, samples_of(target), FOLDS, MeanDice(), POST, folder=run.folder)
+    swept()
     changed = target.copy()
     changed[3] = ~changed[3]
-    measured = measure(run.oof, samples_of(changed), FOLDS, MeanDice(), POST, folder=run.folder)
-    assert measured.histogram[2, :, 0, 0].tolist() == changed[3].sum(axis=(0, 1)).tolist()
-    measure(run.oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
+    assert swept(target=changed).histogram[2, :, 0, 0].tolist() == changed[3].sum(axis=(0, 1)).tolist()
+    swept(target=changed, valid=valid)
     assert counted["histogram"] == 18
     rows = open_rows(run.folder, "oof", run.info, ids=IDS, shape=SHAPE, dtype="uint8")
     rows.write(np.array([5]), 255 - prob[5:6])
-    oof = read_run(run.folder, FOLDS).oof
-    measured = measure(oof, samples_of(changed, valid), FOLDS, MeanDice(), POST, folder=run.folder)
+    measured = swept(target=changed, valid=valid, oof=read_run(run.folder, FOLDS).oof)
     assert counted["histogram"] == 24
     above = ((255 - prob[5] > 127) & valid[5][..., None]).sum(axis=(0, 1))
     assert measured.histogram[4, :, 1, 128].tolist() == above.tolist()
 
 
-def test_an_interrupted_sweep_is_resumed(run, maps, counted, monkeypatch):
+def test_an_interrupted_sweep_is_resumed(swept, counted, monkeypatch):
     monkeypatch.setattr(threshold_sweep, "CHUNK_PIXELS", 2 * int(np.prod(SHAPE)))
     watched = component.sweep
 
@@ -153,60 +147,39 @@ def test_an_interrupted_sweep_is_resumed(run, maps, counted, monkeypatch):
 
     monkeypatch.setattr(component, "sweep", stops_after_four)
     with pytest.raises(KeyboardInterrupt):
-        measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
+        swept()
     monkeypatch.setattr(component, "sweep", watched)
-    measured = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
+    measured = swept()
     assert counted == {"histogram": 6, "sweep": 6}
-    require_same(measured, measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST))
+    require_same(measured, swept(folder=None))
 
 
-def test_a_damaged_row_is_measured_again(run, maps, counted):
-    first = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    expected = np.array(first.histogram)
+def test_a_damaged_row_is_measured_again(swept, run, counted):
+    expected = np.array(swept().histogram)
     path = run.folder / "threshold_sweep" / "histogram" / "values.npy"
     stored = np.load(path, mmap_mode="r+", allow_pickle=False)
     stored[1, 0, 0, 3] += 1
     stored.flush()
-    again = measure(run.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    np.testing.assert_array_equal(again.histogram, expected)
+    np.testing.assert_array_equal(swept().histogram, expected)
     assert counted == {"histogram": 7, "sweep": 6}
 
 
-def test_the_sweep_of_one_run_is_not_taken_for_that_of_another(run, maps, tmp_path):
-    other = store_run(tmp_path / "other", 255 - maps[0])
-    with pytest.raises(OofMismatch, match="not those that are measured"):
-        measure(other.oof, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-    in_memory = replace(run.oof, values=np.array(run.oof.values))
-    with pytest.raises(OofMismatch, match="not those that are measured"):
-        measure(in_memory, samples_of(maps[1]), FOLDS, MeanDice(), POST, folder=run.folder)
-
-
-def test_samples_without_truth_are_refused(run, maps):
+def test_predictions_of_another_run_and_samples_without_truth_are_refused(swept, run, maps, tmp_path):
+    for oof in (store_run(tmp_path / "other", 255 - maps[0]).oof, replace(run.oof, values=np.array(run.oof.values))):
+        with pytest.raises(OofMismatch, match="not those that are measured"):
+            swept(oof=oof)
     with pytest.raises(ConfigError, match="no targets"):
-        measure(run.oof, replace(samples_of(maps[1]), targets=None), FOLDS, MeanDice(), POST)
+        swept(target=None)
 
 
 @pytest.mark.parametrize("rule", ["component", "total", "triplet"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_scores_are_those_of_the_metric(run, maps, rule, metric):
+def test_scores_are_those_of_the_metric(swept, maps, rule, metric):
     post = PostprocessConfig(thresholds=5, min_areas=(0, 3, 8), rule=rule)
-    measured = measure(run.oof, samples_of(maps[1]), FOLDS, METRICS[metric](), post, folder=run.folder)
-    scores = evaluate(measured, FOLDS, post).scores(draws=50, seed=0)
+    scores = evaluate(swept(METRICS[metric](), post), FOLDS, post).scores(draws=50, seed=0)
     rows = FOLDS.fold >= 0
     half = METRICS[metric]().stats(target=maps[1][rows], pred=maps[0][rows] > 127)
     assert scores["cv_at_0.5"] == METRICS[metric]().score(half)
-    assert (
-        scores["cv_in_sample"]
-        >= scores["cv_cross_fitted"]
-        == pytest.approx(scores["cv_in_sample"] - scores["optimism"])
-    )
+    assert scores["cv_in_sample"] >= scores["cv_cross_fitted"]
+    assert scores["cv_cross_fitted"] == pytest.approx(scores["cv_in_sample"] - scores["optimism"])
     assert scores["low"] <= scores["cv_cross_fitted"] <= scores["high"]
-
-
-def test_gate_features_of_the_histogram_are_those_of_pixels(run, maps):
-    _, target, valid = maps
-    gate = Predictions(IDS, np.random.default_rng(0).random((COUNT, 2)), np.ones(COUNT, bool), "probability")
-    samples = samples_of(target, valid)
-    measured = measure(run.oof, samples, FOLDS, MeanDice(), POST, folder=run.folder)
-    expected = features_of(run.oof, gate, samples)[measured.rows]
-    np.testing.assert_array_equal(gate_features(measured.histogram[:, :, 1], gate.values[measured.rows]), expected)

@@ -13,14 +13,12 @@ from skyfold.compiled import compiled, in_threads
 STORED_VALUES = 256
 
 
-def threshold_counts(
-    prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None, *, workers: int | None = None
-) -> np.ndarray:
+def threshold_counts(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """int32 (n, K, 2, 256): [..., 0, v] true pixels whose stored value is v or more, [..., 1, v] all such.
 
     The mask of threshold t is at v = t + 1; at v = 0 are all true pixels, and all that count.
     prob: uint8 (n, H, W, K), memory-mapped or strided as it may be; target: bool (n, H, W, K); valid: bool (n, H, W),
-    pixels that count, None: all. workers: threads, None: one per core.
+    pixels that count, None: all.
 
     >>> prob = np.array([9, 200, 0], dtype=np.uint8).reshape(1, 1, 3, 1)
     >>> threshold_counts(prob, prob > 100)[0, 0][:, [0, 1, 10, 201]].tolist()
@@ -35,7 +33,7 @@ def threshold_counts(
             defined = everywhere if valid is None else valid[i].copy()
             _histograms(prob[i].copy(), target[i].copy(), defined, counts[i])
 
-    in_threads(fill, len(prob), workers)
+    in_threads(fill, len(prob))
     return counts
 
 
