@@ -1,19 +1,18 @@
 """A submission scored on its segments has the score of its pixels, to the last bit."""
 
-import csv
-import gzip
 import os
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.competition import Truth, build
 from skyfold.errors import InvalidSubmission
-from skyfold.metrics.score_submission import prediction_stats, score_submission
-from skyfold.metrics.segment_overlap import overlap_counts
+from skyfold.metrics.score_submission import overlap_counts, prediction_stats, score_submission
 from skyfold.metrics.segmentation import METRICS, MeanDice
 from skyfold.rle.codec import parse
 from skyfold.rle.segments import SegmentMasks, Segments
@@ -53,10 +52,6 @@ def test_statistics_of_segments_are_those_of_pixels(metric, order, masks, some_u
     assert metric.score(by_segments) == metric.score(by_pixels)
 
 
-def test_four_metrics_can_be_had_from_segments():
-    assert [metric.name for metric in ON_SEGMENTS] == ["mean_dice", "mean_iou", "global_dice", "global_iou"]
-
-
 def test_counts_worked_by_hand():
     # Truth has the pixels 0 1 2 and 6 7, the prediction 2 3 and 5 to 8: they share 2, 6 and 7.
     target, pred = parse(["1 3 7 2"], (3, 3)), parse(["3 2 6 4"], (3, 3))
@@ -80,16 +75,15 @@ def test_all_empty_prediction_scores_what_is_empty_and_no_more():
 @pytest.mark.parametrize(
     ("pred", "valid", "message"),
     [
-        (parse(["", ""], (3, 4)), None, "prediction: expected 2 masks of (3, 3)"),
-        (parse([""], (3, 3)), None, "got 1 of (3, 3)"),
+        (parse(["", ""], (3, 4)), None, "expected 2 masks of (3, 3) by column, got 2 masks of (3, 4)"),
+        (parse([""], (3, 3)), None, "got 1 masks of (3, 3)"),
         (Segments.from_masks(np.zeros((2, 3, 3), bool), "row"), None, "by row"),
-        (parse(["", ""], (3, 3)), parse(["", ""], (3, 3)), "pixels that count: expected 1 masks"),
+        (parse(["", ""], (3, 3)), parse(["", ""], (3, 3)), "got 4 masks"),
     ],
 )
 def test_segments_that_do_not_fit_together_are_refused(pred, valid, message):
-    with pytest.raises(InvalidSubmission) as refusal:
+    with pytest.raises(ValueError, match=re.escape(message)):
         overlap_counts(parse(["1 1", ""], (3, 3)), pred, valid, 2)
-    assert message in str(refusal.value)
 
 
 @pytest.fixture
@@ -123,9 +117,8 @@ def test_decoded_prediction_and_undefined_pixels_count_the_same(competition, fil
     read = competition.read_pred(submission, known.ids)
     assert isinstance(known.targets, SegmentMasks)
     assert isinstance(read, SegmentMasks)
-    decoded = [read[i] for i in range(len(read))]
     np.testing.assert_array_equal(
-        prediction_stats(competition, known, read), prediction_stats(competition, truth, decoded)
+        prediction_stats(competition, known, read), prediction_stats(competition, truth, list(read))
     )
     valid = np.random.default_rng(1).random((5, 20, 30)) < 0.7
     stats = prediction_stats(competition, Truth(known.ids, known.targets, valid), read)
@@ -146,17 +139,13 @@ def test_real_rows_score_alike_on_segments_and_on_pixels(tmp_path):
     path = Path(folder or "") / "clouds_labels" / "train_all_525x350.csv.gz"
     if not folder or not path.is_file():
         pytest.skip("$SKYFOLD_DATA names no folder with clouds_labels/train_all_525x350.csv.gz")
-    with gzip.open(path, "rt", newline="") as file:
-        rows = [row for row, _ in zip(csv.reader(file), range(401), strict=False)]
     competition = build("understanding_clouds")
     truth, pred = tmp_path / "truth.csv", tmp_path / "pred.csv"
-    truth.write_text("".join(f"{key},{text}\n" for key, text in rows))
-    texts = [text for _, text in rows[1:]]
-    moved = [rows[0], *([key, text] for (key, _), text in zip(rows[1:], texts[4:] + texts[:4], strict=True))]
-    pred.write_text("".join(f"{key},{text}\n" for key, text in moved))
+    rows = pd.read_csv(path, nrows=400, keep_default_na=False)
+    rows.to_csv(truth, index=False)
+    rows.assign(EncodedPixels=np.roll(rows["EncodedPixels"], -4)).to_csv(pred, index=False)
     known = competition.read_truth(truth)
     read = competition.read_pred(pred, known.ids)
-    decoded = [read[i] for i in range(len(read))]
     on_segments = prediction_stats(competition, known, read)
-    np.testing.assert_array_equal(on_segments, prediction_stats(competition, known, decoded))
+    np.testing.assert_array_equal(on_segments, prediction_stats(competition, known, list(read)))
     assert 0.1 < competition.metric.score(on_segments) < 0.9

@@ -3,7 +3,7 @@
 Masks are uint8 or bool (350, 525) in row order, as models and thresholds give them, one for each row of the labels,
 most rows empty as there. Ours checks every number that it reads, the others check nothing. The libraries know no
 Kaggle text: their counts are turned into text and back by the fastest NumPy found, and pycocotools, which gives
-nothing but compressed counts, is helped by our compiled reader of those. Masks are used and dropped, by ours in the
+nothing but compressed counts, is helped by our vectorized reader of those. Masks are used and dropped, by ours in the
 same memory again.
 """
 

@@ -58,17 +58,6 @@ def read_tiff(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
 
 
-def as_bytes(image: np.ndarray, values: tuple[float, float]) -> np.ndarray:
-    """`image` with `values` (low, high) stretched to 0 .. 255, cut off beyond, rounded; what is no number becomes 0.
-
-    >>> as_bytes(np.array([-30.0, -12.5, 5.0, np.nan]), (-25.0, 0.0)).tolist()
-    [0, 128, 255, 0]
-    """
-    low, high = values
-    share = (image.astype(np.float64) - low) / (high - low)
-    return np.rint(255 * np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0)).astype(np.uint8)
-
-
 def _bytes_of(path: Path) -> bytes:
     try:
         data = path.read_bytes()

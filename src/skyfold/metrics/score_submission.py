@@ -1,4 +1,4 @@
-"""The contest's own figure for a submission file against a truth file."""
+"""Score a submission file against a truth file by the metric of the competition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from skyfold.competition import Competition, Truth
 from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
-from skyfold.metrics.segment_overlap import overlap_counts
 from skyfold.rle.segments import SegmentMasks, Segments
 from skyfold.types import ArraySequence, CountMetric
 
@@ -62,21 +61,40 @@ def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArrayS
 
     Where truth and prediction are segments they are counted as such, to the same numbers as pixel by pixel.
     """
-    known = _read(competition, truth)
+    known, classes = _read(competition, truth), len(competition.classes)
     if len(pred) != len(known.ids):
         raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
-    counted = isinstance(competition.metric, CountMetric)
-    if counted and isinstance(known.targets, SegmentMasks) and isinstance(pred, SegmentMasks):
-        target = known.targets.segments
-        valid = None if known.valid is None else _segments_of(known.valid, competition, target.order)
-        return overlap_counts(target, pred.segments, valid, len(competition.classes))
+    target, metric = known.targets, competition.metric
+    height, width = competition.grid
+    size = max(1, CHUNK_PIXELS // (height * width * classes))
     parts = []
-    for rows in _chunks(len(known.ids), competition):
-        valid_masks = None if known.valid is None else np.stack([known.valid[i] for i in rows])
-        target_masks = np.stack([known.targets[i] for i in rows])
-        pred_masks = np.stack([pred[i] for i in rows])
-        parts.append(competition.metric.stats(target=target_masks, pred=pred_masks, valid=valid_masks))
+    for start in range(0, len(pred), size):
+        rows = range(start, min(start + size, len(pred)))
+        valid = None if known.valid is None else _stacked(known.valid, rows)
+        if isinstance(metric, CountMetric) and isinstance(target, SegmentMasks) and isinstance(pred, SegmentMasks):
+            defined = None if valid is None else Segments.from_masks(valid.astype(bool), target.segments.order)
+            parts.append(overlap_counts(target.of_images(rows), pred.of_images(rows), defined, classes))
+        else:
+            parts.append(metric.stats(target=_stacked(target, rows), pred=_stacked(pred, rows), valid=valid))
     return np.concatenate(parts)
+
+
+def overlap_counts(target: Segments, pred: Segments, valid: Segments | None, classes: int) -> np.ndarray:
+    """Pixels in both masks, in the predicted and in the true one, K columns each: float64 (n, 3K).
+
+    target, pred: n * K masks, those of one image together; valid: one mask of counting pixels for each image, or None
+    where all count. The same numbers, to the last bit, as from the decoded masks. ValueError where shapes, order or
+    numbers of masks differ.
+    """
+    if valid is not None:
+        valid = valid.take(np.repeat(np.arange(len(valid)), classes))
+        target, pred = target.intersection(valid), pred.intersection(valid)
+    counts = [part.areas().reshape(-1, classes) for part in (target.intersection(pred), pred, target)]
+    return np.concatenate(counts, axis=1).astype(np.float64)
+
+
+def _stacked(arrays: ArraySequence, rows: range) -> np.ndarray:
+    return np.stack([arrays[row] for row in rows])
 
 
 def _named(truth: Path | Truth) -> str:
@@ -85,15 +103,3 @@ def _named(truth: Path | Truth) -> str:
 
 def _read(competition: Competition, truth: Path | Truth) -> Truth:
     return truth if isinstance(truth, Truth) else competition.read_truth(truth)
-
-
-def _segments_of(masks: ArraySequence, competition: Competition, order: str) -> Segments:
-    chunks = _chunks(len(masks), competition)
-    parts = [Segments.from_masks(np.stack([masks[i] for i in rows]).astype(bool), order) for rows in chunks]
-    return Segments.concatenate(parts)
-
-
-def _chunks(n: int, competition: Competition) -> list[range]:
-    height, width = competition.grid
-    size = max(1, CHUNK_PIXELS // (height * width * len(competition.classes)))
-    return [range(start, min(start + size, n)) for start in range(0, n, size)]

@@ -17,6 +17,10 @@ from skyfold.errors import InvalidSubmission
 from skyfold.rle.segments import Segments, position_dtype, require_masks
 from skyfold.types import JsonDict
 
+FIRST_CHARACTER = 48
+LONGEST_COUNT = 12  # characters of five bits each: a larger number would leave int64
+GROUP_SHIFTS = 5 * np.arange(LONGEST_COUNT)
+
 
 def encode_coco(mask: np.ndarray, *, compressed: bool = True) -> JsonDict:
     """Mask, bool (H, W), as {"size": [H, W], "counts": text or list of numbers}; TypeError for other arrays.
@@ -33,11 +37,13 @@ def encode_coco(mask: np.ndarray, *, compressed: bool = True) -> JsonDict:
         counts = counts[:-1]
     if not compressed:
         return {"size": list(mask.shape), "counts": counts.tolist()}
-    from skyfold.rle import _kernels
-
-    text = np.empty(len(counts) * _kernels.LONGEST_COUNT, dtype=np.uint8)
-    length = _kernels.write_counts(counts, text)
-    return {"size": list(mask.shape), "counts": text[:length].tobytes().decode("ascii")}
+    counts[3:] -= counts[1:-2]
+    rest = counts[:, np.newaxis] >> GROUP_SHIFTS
+    groups = rest & 31
+    more = rest >> 5 != np.where(groups & 16, -1, 0)
+    written = np.column_stack([np.ones(len(counts), bool), more[:, :-1]])
+    text = (FIRST_CHARACTER + groups + 32 * more)[written].astype(np.uint8).tobytes().decode("ascii")
+    return {"size": list(mask.shape), "counts": text}
 
 
 def decode_coco(coded: Mapping[str, Any], *, row: str = "") -> np.ndarray:
@@ -82,17 +88,25 @@ def counts_of(counts: Any, row: str = "") -> np.ndarray:
         ):
             raise InvalidSubmission(f"row '{row}': expected counts as text or whole numbers, got {counts!r:.60}.")
         return np.array(counts, dtype=np.int64)
-    from skyfold.rle import _kernels
-
-    text = np.frombuffer(counts, dtype=np.uint8)
-    numbers = np.empty(len(text), dtype=np.int64)
-    found, place = _kernels.read_counts(text, numbers)
-    if found == _kernels.CUT_OFF:
-        raise InvalidSubmission(f"row '{row}': the counts end within a number. Were they cut off? Write them again.")
-    if found == _kernels.TOO_LONG:
+    bits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - FIRST_CHARACTER
+    if not len(bits):
+        return bits
+    wrong = np.flatnonzero((bits < 0) | (bits > 63))
+    if len(wrong):
+        place = wrong[0]
+        raise InvalidSubmission(f"row '{row}': character {place + 1} is {chr(counts[place])!r}, not one of '0' to 'o'.")
+    more = bits & 32 != 0
+    begins = np.flatnonzero(np.append(True, ~more[:-1]))
+    lengths = np.diff(begins, append=len(bits))
+    if lengths.max() > LONGEST_COUNT:
+        place = begins[lengths > LONGEST_COUNT][0]
         raise InvalidSubmission(f"row '{row}': the number at character {place + 1} is too large for any mask.")
-    if found == _kernels.NO_CHARACTER:
-        raise InvalidSubmission(
-            f"row '{row}': character {place + 1} is {chr(text[place])!r}, which no compressed count has ('0' to 'o')."
-        )
-    return numbers[:found]
+    if more[-1]:
+        raise InvalidSubmission(f"row '{row}': the counts end within a number. Were they cut off? Write them again.")
+    places = np.arange(len(bits)) - np.repeat(begins, lengths)
+    numbers = np.add.reduceat((bits & 31) << 5 * places, begins)
+    negative = bits[begins + lengths - 1] & 16 != 0
+    numbers[negative] |= -1 << 5 * lengths[negative]  # ones above the bits that were written
+    for parity in (numbers[1::2], numbers[2::2]):
+        np.cumsum(parity, out=parity)
+    return numbers

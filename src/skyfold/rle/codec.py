@@ -77,7 +77,16 @@ def encode(mask: np.ndarray, dialect: Dialect = KAGGLE) -> str:
 
 def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE) -> list[str]:
     """Texts of masks, bool (n, H, W), or (n, H, W, K) for n * K texts, those of one image together."""
-    return to_text(Segments.from_masks(masks, dialect.order), dialect)
+    from skyfold.rle import _kernels
+
+    segments = Segments.from_masks(masks, dialect.order)
+    digits = len(str(segments.shape[0] * segments.shape[1]))
+    text = np.empty(len(segments.starts) * 2 * (digits + 1) + len(segments), dtype=np.uint8)
+    size = _kernels.write_lines(
+        segments.starts, segments.ends, segments.offsets, dialect.first_index, dialect.starts == "relative", text
+    )
+    texts = text[:size].tobytes().decode("ascii").split("\n")[:-1]
+    return [each or dialect.empty for each in texts]
 
 
 def decode(text: object, shape: IntPair, dialect: Dialect = KAGGLE, *, row: str = "") -> np.ndarray:
@@ -104,19 +113,6 @@ def decode_many(
     """
     segments = parse(texts, shape, dialect, rows=rows)
     return segments.to_masks(out=None if out is None else out[..., np.newaxis])[..., 0]
-
-
-def to_text(segments: Segments, dialect: Dialect = KAGGLE) -> list[str]:
-    """Text of every mask; `segments` must be counted in the order of `dialect`."""
-    from skyfold.rle import _kernels
-
-    digits = len(str(segments.shape[0] * segments.shape[1]))
-    text = np.empty(len(segments.starts) * 2 * (digits + 1) + len(segments), dtype=np.uint8)
-    size = _kernels.write_lines(
-        segments.starts, segments.ends, segments.offsets, dialect.first_index, dialect.starts == "relative", text
-    )
-    texts = text[:size].tobytes().decode("ascii").split("\n")[:-1]
-    return [each or dialect.empty for each in texts] if dialect.empty else texts
 
 
 def parse(

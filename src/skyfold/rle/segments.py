@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from skyfold.types import IntPair
@@ -42,16 +42,22 @@ class Segments:
 
         TypeError for other arrays.
         """
-        from skyfold.rle import _kernels
-
         require_masks(masks, "(n, H, W)", "(n, H, W, K)")
-        planes = masks if masks.ndim == 4 else masks[..., np.newaxis]
-        shape, dtype = (planes.shape[1], planes.shape[2]), position_dtype(planes.shape[1:3])
-        if not masks.size:
-            nothing = np.empty(0, dtype)
-            return cls(nothing, nothing, np.zeros(planes.shape[0] * planes.shape[3] + 1, np.int64), shape, order)
-        borders, offsets = _kernels.find_borders(np.ascontiguousarray(planes).view(np.uint8), order == "column")
-        return cls(borders[0::2].astype(dtype), borders[1::2].astype(dtype), offsets // 2, shape, order)
+        images = masks if masks.ndim == 4 else masks[..., np.newaxis]
+        n, height, width, classes = images.shape
+        padded = np.zeros(height * width + 2, np.bool_)  # pixels of one mask in order, background around them
+        lines = padded[1:-1].reshape((width, height) if order == "column" else (height, width))
+        borders = [np.empty(0, np.int64)]
+        for plane in np.moveaxis(images, -1, 1).reshape(n * classes, height, width) if masks.size else ():
+            if order == "column":
+                cv2.transpose(plane.view(np.uint8), dst=lines.view(np.uint8))
+            else:
+                lines[...] = plane
+            borders.append(np.flatnonzero(padded[1:] != padded[:-1]))
+        counts = [len(found) // 2 for found in borders[1:]] or [0] * (n * classes)
+        offsets = np.cumsum([0, *counts], dtype=np.int64)
+        found = np.concatenate(borders).astype(position_dtype((height, width)))
+        return cls(found[0::2].copy(), found[1::2].copy(), offsets, (height, width), order)
 
     def to_masks(self, planes: int = 1, *, out: np.ndarray | None = None) -> np.ndarray:
         """Masks, bool (n / planes, H, W, planes).
@@ -67,31 +73,18 @@ class Segments:
         if out.shape != shape or out.dtype != np.bool_ or not out.flags.c_contiguous:
             raise ValueError(f"out: expected C-ordered bool {shape}, got {out.dtype} {out.shape}")
         out.fill(False)
-        draw = _kernels.draw_columns if self.order == "column" else _kernels.draw_rows
-        draw(self.starts, self.ends, self.offsets, out.view(np.uint8))
+        # along the rows, pixels follow each other like columns of one pixel
+        columns = shape if self.order == "column" else (shape[0], 1, shape[1] * shape[2], planes)
+        _kernels.draw(self.starts, self.ends, self.offsets, out.view(np.uint8).reshape(columns))
         return out
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Segments]) -> Segments:
-        """Masks of all parts, which have the shape and order of the first."""
-        counts = [np.diff(part.offsets) for part in parts]
-        return cls(
-            np.concatenate([part.starts for part in parts]),
-            np.concatenate([part.ends for part in parts]),
-            np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64),
-            parts[0].shape,
-            parts[0].order,
-        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def areas(self) -> np.ndarray:
         """Pixels of each mask, int64 (n,)."""
-        from skyfold.rle import _kernels
-
-        areas: np.ndarray = _kernels.areas(self.starts, self.ends, self.offsets)
-        return areas
+        before = np.concatenate([[0], np.cumsum(self.ends - self.starts, dtype=np.int64)])
+        return np.diff(before[self.offsets])
 
     def take(self, masks: np.ndarray) -> Segments:
         """Masks with these numbers, in this order."""
@@ -104,8 +97,9 @@ class Segments:
         """Pixels in mask i of both, for each i. ValueError for another number of masks, another shape or order."""
         from skyfold.rle import _kernels
 
-        if (len(self), self.shape, self.order) != (len(other), other.shape, other.order):
-            raise ValueError(f"expected {len(self)} masks of {self.shape}, got {len(other)} of {other.shape}")
+        ours, theirs = (f"{len(masks)} masks of {masks.shape} by {masks.order}" for masks in (self, other))
+        if ours != theirs:
+            raise ValueError(f"expected {ours}, got {theirs}")
         starts, ends, offsets = _kernels.intersect(
             self.starts, self.ends, self.offsets, other.starts, other.ends, other.offsets
         )
@@ -127,8 +121,11 @@ class SegmentMasks:
 
     def __getitem__(self, index: int) -> np.ndarray:
         image = range(len(self))[index]
-        masks = np.arange(image * self.classes, (image + 1) * self.classes)
-        return self.segments.take(masks).to_masks(self.classes)[0]
+        return self.of_images(range(image, image + 1)).to_masks(self.classes)[0]
+
+    def of_images(self, images: range) -> Segments:
+        """Segments of consecutive images, `classes` masks each."""
+        return self.segments.take(np.arange(images.start * self.classes, images.stop * self.classes))
 
 
 def require_masks(masks: np.ndarray, *shapes: str) -> None:

@@ -145,7 +145,7 @@ class CloudFiles(SegmentationFiles):
             file, place = next(iter(renamed.items()))
             others = f", and {len(renamed) - 1} more" if len(renamed) > 1 else ""
             problems.append(
-                f"{path}, {place}, the file is '{file}'{others}: only capitals differ. Rename the files as in the table."
+                f"{path}, {place}, the file is '{file}'{others}: only capitals differ. Rename the files as the table."
             )
         known = table[labelled & table["id"].isin(ids)]
         doubled, rows_of = known["key"].duplicated(), known["key"].value_counts()
