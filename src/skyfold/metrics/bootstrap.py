@@ -7,8 +7,8 @@ draw. Samples that resemble each other (one radar event, one scene) belong in on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,63 +69,38 @@ def _draw_scores(
     labels = np.arange(count) if groups is None else _numbered(groups)
     if not count or len(labels) != count or draws < 1:
         raise ValueError(f"expected rows to draw from and a group for each; got {count} rows, {len(labels)} groups")
+    sizes = np.bincount(labels)
     if not isinstance(metric, RowMetric):
-        return _scores_of_draws(metric, tables, labels, draws, rng)
-    if metric.pooled == "samples":
-        return _pools_of_draws(metric, tables, labels, draws, rng)
-    return _means_of_draws([metric.per_row(table) for table in tables], labels, draws, rng)
+        members = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+
+        def scores_of(drawn: np.ndarray) -> list[Any]:
+            rows = [np.concatenate([members[group] for group in draw]) for draw in drawn]
+            return [[metric.score(table[chosen]) for chosen in rows] for table in tables]
+
+    elif metric.pooled == "samples":  # a draw needs only the sums over rows of each group drawn
+        pools = np.zeros((len(tables), len(sizes), tables[0].shape[1]))
+        for pool, table in zip(pools, tables, strict=True):
+            np.add.at(pool, labels, table)
+
+        def scores_of(drawn: np.ndarray) -> list[Any]:
+            times = np.stack([np.bincount(draw, minlength=len(sizes)) for draw in drawn]).astype(np.float64)
+            return [metric.per_row(times @ pool) for pool in pools]
+
+    else:  # the score is a mean of rows: a draw needs only the sum and the size of each group drawn
+        sums = [np.bincount(labels, weights=metric.per_row(table)) for table in tables]
+
+        def scores_of(drawn: np.ndarray) -> list[Any]:
+            return [group_sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for group_sums in sums]
+
+    chunk = max(1, CHUNK_NUMBERS // len(sizes))
+    shapes = [(min(chunk, draws - start), len(sizes)) for start in range(0, draws, chunk)]
+    return np.concatenate([scores_of(rng.integers(0, len(sizes), size=shape)) for shape in shapes], axis=1)
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
     """Groups numbered as they first come, so that the draws are the same for 2 < 10 and for '10' < '2'."""
     _, first, labels = np.unique(groups, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[labels])
-
-
-def _means_of_draws(values: list[np.ndarray], labels: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Where the score is a mean of rows, a draw needs only the sum and the size of each group drawn."""
-    sizes = np.bincount(labels)
-    sums = [np.bincount(labels, weights=rows) for rows in values]
-    chunks = [
-        [group_sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for group_sums in sums]
-        for drawn in _drawn_groups(len(sizes), draws, rng)
-    ]
-    return np.concatenate(chunks, axis=1)
-
-
-def _pools_of_draws(
-    metric: RowMetric, tables: list[np.ndarray], labels: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Where the score is that of the sums over rows, a draw needs only the sums of each group drawn."""
-    groups = int(labels.max()) + 1
-    sums = np.zeros((len(tables), groups, tables[0].shape[1]))
-    for own, table in zip(sums, tables, strict=True):
-        np.add.at(own, labels, table)
-    scores = []
-    for chunk in _drawn_groups(groups, draws, rng):
-        times = np.stack([np.bincount(drawn, minlength=groups) for drawn in chunk]).astype(np.float64)
-        scores.append([metric.per_row(times @ own) for own in sums])
-    return np.concatenate(scores, axis=1)
-
-
-def _scores_of_draws(
-    metric: Metric, tables: list[np.ndarray], labels: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    by_group = np.argsort(labels, kind="stable")
-    members = np.split(by_group, np.cumsum(np.bincount(labels))[:-1])
-    scores = []
-    for chunk in _drawn_groups(len(members), draws, rng):
-        for drawn in chunk:
-            rows = np.concatenate([members[group] for group in drawn])
-            scores.append([metric.score(table[rows]) for table in tables])
-    return np.array(scores, dtype=np.float64).T
-
-
-def _drawn_groups(groups: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Groups drawn with replacement, int64 (draws in this chunk, groups)."""
-    size = max(1, CHUNK_NUMBERS // groups)
-    for start in range(0, draws, size):
-        yield rng.integers(0, groups, size=(min(size, draws - start), groups))
 
 
 def _interval(value: float, scores: np.ndarray, confidence: float) -> Interval:

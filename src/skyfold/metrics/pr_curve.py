@@ -1,6 +1,7 @@
 """Thresholds at which a classifier reaches a precision or recall, read off its precision-recall curve.
 
-A sample counts as positive where its score is at or above the threshold.
+A sample is predicted positive where its score is at or above the threshold. Curves are those of scikit-learn. Scores
+are float (n,), labels bool (n,), n > 0; ValueError for NaN scores.
 """
 
 from __future__ import annotations
@@ -8,18 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """The curve: one point for each distinct score, thresholds ascending.
-
-    thresholds, precision, recall: float64 (m,). Without any positive label precision is 0 and recall 1 throughout.
-    """
-
-    thresholds: np.ndarray
-    precision: np.ndarray
-    recall: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -32,34 +21,11 @@ class OperatingPoint:
     reached: bool
 
 
-def precision_recall(scores: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """The exact curve of scores (n,) against labels bool (n,); equal scores are one point.
-
-    ValueError for no samples, shapes that differ, labels that are not bool (a swap shows so), or NaN scores.
-    """
-    if scores.ndim != 1 or scores.shape != labels.shape or not len(scores) or labels.dtype != np.bool_:
-        raise ValueError(
-            f"expected scores (n,) and bool labels (n,), n > 0; got {scores.shape} and {labels.dtype} {labels.shape}"
-        )
-    if np.isnan(scores).any():
-        raise ValueError(f"score of sample {int(np.flatnonzero(np.isnan(scores))[0])} is NaN; predict it again")
-    descending = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-descending, kind="stable")
-    descending = descending[order]
-    last_of_ties = np.append(descending[1:] != descending[:-1], True)
-    predicted = np.arange(1, len(scores) + 1)[last_of_ties]
-    found = np.cumsum(labels[order])[last_of_ties]
-    recall = found / found[-1] if found[-1] else np.ones(len(found))
-    return PrecisionRecall(descending[last_of_ties][::-1], (found / predicted)[::-1], recall[::-1])
-
-
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the step curve, the sum of precision x gain in recall; 0 without any positive label."""
-    if not np.any(labels):
-        return 0.0
-    curve = precision_recall(scores, labels)
-    gains = curve.recall - np.append(curve.recall[1:], 0.0)
-    return float((gains * curve.precision).sum())
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(labels, scores)) if labels.any() else 0.0
 
 
 def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, target: float) -> OperatingPoint:
@@ -68,12 +34,12 @@ def threshold_for_precision(scores: np.ndarray, labels: np.ndarray, target: floa
     Where no threshold reaches it: the one of the highest precision (the lowest such), `reached` False. Without any
     positive label: a threshold just above all scores, since nothing should pass, `reached` False.
     """
-    if not np.any(labels):
+    if not labels.any():
         return _nothing_passes(scores, reached=False)
-    curve = precision_recall(scores, labels)
-    reaching = np.flatnonzero(curve.precision >= target)
-    point = int(reaching[0]) if len(reaching) else int(np.argmax(curve.precision))
-    return _point(curve, point, reached=len(reaching) > 0)
+    curve = _curve(scores, labels)
+    reaching = np.flatnonzero(curve[1] >= target)
+    point = reaching[0] if len(reaching) else np.argmax(curve[1])
+    return _point(curve, int(point), reached=len(reaching) > 0)
 
 
 def threshold_for_recall(scores: np.ndarray, labels: np.ndarray, target: float) -> OperatingPoint:
@@ -81,17 +47,24 @@ def threshold_for_recall(scores: np.ndarray, labels: np.ndarray, target: float) 
 
     The lowest score reaches every recall. Without any positive label: a threshold just above all scores.
     """
-    if not np.any(labels):
+    if not labels.any():
         return _nothing_passes(scores, reached=True)
-    curve = precision_recall(scores, labels)
-    return _point(curve, int(np.flatnonzero(curve.recall >= target)[-1]), reached=True)
+    curve = _curve(scores, labels)
+    return _point(curve, int(np.flatnonzero(curve[2] >= target)[-1]), reached=True)
 
 
-def _point(curve: PrecisionRecall, index: int, *, reached: bool) -> OperatingPoint:
-    threshold, precision, recall = (float(x[index]) for x in (curve.thresholds, curve.precision, curve.recall))
+def _curve(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Thresholds, ascending, their precision and recall: float64 (3, m), one column for each distinct score."""
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, thresholds = precision_recall_curve(labels, scores.astype(np.float64))
+    return np.stack([thresholds, precision[:-1], recall[:-1]])
+
+
+def _point(curve: np.ndarray, index: int, *, reached: bool) -> OperatingPoint:
+    threshold, precision, recall = curve[:, index].tolist()
     return OperatingPoint(threshold, precision, recall, reached)
 
 
 def _nothing_passes(scores: np.ndarray, *, reached: bool) -> OperatingPoint:
-    highest = precision_recall(scores, np.zeros(len(scores), dtype=bool)).thresholds[-1]
-    return OperatingPoint(float(np.nextafter(highest, np.inf)), precision=0.0, recall=1.0, reached=reached)
+    return OperatingPoint(float(np.nextafter(float(scores.max()), np.inf)), precision=0.0, recall=1.0, reached=reached)

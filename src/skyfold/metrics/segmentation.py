@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -142,13 +142,8 @@ class PixelAccuracy(_RowMetric):
         return np.where(defined == 0, 1.0, right / np.maximum(defined, 1.0))
 
 
-METRICS: dict[str, Callable[[], Metric]] = {
-    "mean_dice": MeanDice,
-    "mean_iou": MeanIoU,
-    "global_dice": GlobalDice,
-    "global_iou": GlobalIoU,
-    "pixel_accuracy": PixelAccuracy,
-}
+_KINDS: tuple[type[Any], ...] = (MeanDice, MeanIoU, GlobalDice, GlobalIoU, PixelAccuracy)
+METRICS: dict[str, Callable[[], Metric]] = {kind().name: kind for kind in _KINDS}
 
 
 def named_metric(name: object) -> Metric:
