@@ -74,7 +74,7 @@ def test_counts_of_every_triplet_are_those_of_its_masks(case):
 
 def test_an_unknown_rule_is_refused_with_the_nearest():
     with pytest.raises(
-        ValueError, match=r"no such rule \(did you mean 'component'\?\)\. Rules: component, total, triplet"
+        ValueError, match=r"unknown \(did you mean 'component'\?\)\. There are: component, total, triplet"
     ):
         PostprocessConfig(rule="componnet")
     with pytest.raises(ConfigError, match="rules: there is no 'fill'"):

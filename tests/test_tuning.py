@@ -91,7 +91,7 @@ def test_a_study_is_read(folder):
         ({"sampler": {"sed": 1}}, "unknown key 'sampler.sed' (did you mean 'seed'?)"),
         ({"trial": {"training.epoch": 2}}, "unknown key 'training.epoch' (did you mean 'epochs'?)"),
         ({"trial": {"name": "x"}}, "it is given to each trial"),
-        ({"folds": [0, 0]}, "duplicate fold"),
+        ({"folds": [0, 0]}, "'folds': give each once"),
     ],
 )
 def test_mistakes_of_a_study_are_refused(folder, changes, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_serializer, field_validator, model_validator
@@ -9,7 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError, field_serializer, fiel
 from skyfold import plugins
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
-from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict
+from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict, refuse
+from skyfold.config.options import one_of
 from skyfold.config.run import RunConfig
 
 FixedWeights = tuple[Annotated[float, Field(ge=0)], ...]
@@ -27,18 +29,10 @@ class PostprocessConfig(Strict):
 
     thresholds: Annotated[int, Field(ge=1, le=255)] = 51
     min_areas: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=255)] = (0,)
-    rule: str = "component"
+    rule: Annotated[str, one_of(partial(plugins.names, "postprocess.rules"))] = "component"
     gate_criterion: Literal["dice", "precision", "recall"] = "dice"
     gate_target: Fraction | None = None
     gate_input: Literal["classifier", "stacked"] = "stacked"
-
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, rule: str) -> str:
-        known = plugins.names("postprocess.rules")
-        if rule not in known:
-            raise ValueError(f"no such rule{plugins.nearest(rule, known)}. Rules: {', '.join(known)}")
-        return rule
 
     @model_validator(mode="after")
     def _has_target(self) -> PostprocessConfig:
@@ -137,27 +131,32 @@ class BlendConfig(Strict):
         return weights
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> BlendConfig:
-        if isinstance(self.weights, tuple) and (len(self.weights) != len(self.runs) or not sum(self.weights)):
-            raise ValueError(f"weights: give one for each of the {len(self.runs)} runs, not all of them 0")
-        if isinstance(self.weights, WeightsConfig) and self.combine != "mean":
-            raise ValueError(f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones")
-        if self.merge and (self.classifier_gate or self.combine != "mean" or isinstance(self.weights, WeightsConfig)):
-            raise ValueError("merge: it goes with the mean of runs, equal or of fixed weights, and without a gate")
-        if self.weights is not None and self.combine == "stack":
-            raise ValueError("weights: combine: stack fits its own; leave them off")
-        return self
-
-    @model_validator(mode="after")
-    def _members_fit(self) -> BlendConfig:
-        for run in self.members:
-            if run.data.folder != self.data.folder:
-                raise ValueError(
-                    f"run '{run.name}' is of data set '{run.data.folder}', the blend of '{self.data.folder}'"
-                )
+    def _keys_fit(self) -> BlendConfig:
+        fixed, searched = isinstance(self.weights, tuple), isinstance(self.weights, WeightsConfig)
         names = [*(run.name for run in self.members), self.name]
-        if len(set(names)) < len(names):
-            raise ValueError(f"runs, gate and blend need different names, got {', '.join(names)}")
+        refuse(
+            (
+                isinstance(self.weights, tuple) and (len(self.weights) != len(self.runs) or not sum(self.weights)),
+                f"weights: give one for each of the {len(self.runs)} runs, not all of them 0",
+            ),
+            (
+                searched and self.combine != "mean",
+                f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones",
+            ),
+            (
+                self.merge and (self.classifier_gate or self.combine != "mean" or searched),
+                "merge: it goes with the mean of runs, equal or of fixed weights, and without a gate",
+            ),
+            (fixed and self.combine == "stack", "weights: combine: stack fits its own; leave them off"),
+            *(
+                (
+                    run.data.folder != self.data.folder,
+                    f"run '{run.name}' is of data set '{run.data.folder}', the blend of '{self.data.folder}'",
+                )
+                for run in self.members
+            ),
+            (len(set(names)) < len(names), f"runs, gate and blend need different names, got {', '.join(names)}"),
+        )
         return self
 
     @property
@@ -165,11 +164,7 @@ class BlendConfig(Strict):
         """The runs, and the gate behind them."""
         return (*self.runs, *([self.classifier_gate] if self.classifier_gate else []))
 
-    @field_serializer("runs")
-    def _names(self, runs: tuple[RunConfig, ...]) -> list[str]:
+    @field_serializer("runs", "classifier_gate")
+    def _names(self, value: tuple[RunConfig, ...] | RunConfig | None) -> list[str] | str | None:
         """The folder of each run has its config."""
-        return [run.name for run in runs]
-
-    @field_serializer("classifier_gate")
-    def _name(self, gate: RunConfig | None) -> str | None:
-        return gate.name if gate else None
+        return [run.name for run in value] if isinstance(value, tuple) else value.name if value else None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from skyfold.config.fields import Name, Positive, Seed, Strict
-from skyfold.types import IntPair
+from skyfold.config.fields import Name, Positive, Seed, Strict, Years
 
 
 class FoldsConfig(Strict):
@@ -22,15 +21,8 @@ class FoldsConfig(Strict):
     k: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
     phash_max_distance: Annotated[int, Field(ge=-1, le=32)] = 3
-    years: IntPair | None = None
+    years: Years | None = None
     years_per_fold: Positive = 1
-
-    @field_validator("years")
-    @classmethod
-    def _in_order(cls, years: IntPair | None) -> IntPair | None:
-        if years is not None and not years[0] <= years[1]:
-            raise ValueError("the first year and the last")
-        return years
 
     @model_validator(mode="after")
     def _of_years(self) -> FoldsConfig:

@@ -1,8 +1,8 @@
-"""What the parts of a config have in common: kinds of values, and that an unknown key is refused."""
+"""Types of values that several tables of a config share, and the base class of the tables."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -26,8 +26,33 @@ def _not_taken(name: str) -> str:
     return name
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("give each once")
+    return values
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("expected [first, last], the first not above the last")
+    return ends
+
+
+def refuse(*problems: tuple[object, str]) -> None:
+    """ValueError with the message of the first problem whose condition holds."""
+    for wrong, message in problems:
+        if wrong:
+            raise ValueError(message)
+
+
 RunName = Annotated[Name, AfterValidator(_not_taken)]
+Distinct = AfterValidator(_distinct)
+Ascending = AfterValidator(_ascending)
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), Distinct]
+Years = Annotated[tuple[int, int], Ascending]  # first and last
 
 
 class Strict(BaseModel):
+    """Base of all tables of a config: immutable, without unknown keys and numbers that are not finite."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from skyfold.config.fields import Fraction, Positive, Strict
-from skyfold.types import IntPair
+from skyfold.config.fields import Above0, Ascending, Fraction, Positive, Strict
 
 
 class GuidedFilterConfig(Strict):
@@ -23,6 +21,9 @@ class GuidedFilterConfig(Strict):
     eps: Annotated[float, Field(gt=0)] = 1e-5
 
 
+Side = Annotated[int, Field(ge=8)]  # pixels
+
+
 class CropConfig(Strict):
     """Crops: train on random crops of large scenes, predict by overlapping tiles at the scene's own scale.
 
@@ -33,16 +34,9 @@ class CropConfig(Strict):
     """
 
     crops_per_image: Positive = 4
-    scales: tuple[float, float] = (1.0, 1.0)
+    scales: Annotated[tuple[Above0, Above0], Ascending] = (1.0, 1.0)
     class_balanced_fraction: Fraction = 0.5
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.25
-
-    @field_validator("scales")
-    @classmethod
-    def _ascending(cls, scales: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < scales[0] <= scales[1] < math.inf:
-            raise ValueError("the least and the greatest, both above 0")
-        return scales
 
 
 class ImageConfig(Strict):
@@ -53,17 +47,10 @@ class ImageConfig(Strict):
     maps with the edges of the image on the competition's grid; None: maps are resized bilinearly.
     """
 
-    size: IntPair
+    size: tuple[Side, Side]
     normalization: Literal["unit", "none", "tf", "torch", "caffe", "reflectance", "per_image", "encoder"] = "unit"
     guided_filter: GuidedFilterConfig | None = None
     crop: CropConfig | None = None
-
-    @field_validator("size")
-    @classmethod
-    def _positive(cls, size: IntPair) -> IntPair:
-        if min(size) < 8:
-            raise ValueError("both sides must be at least 8 pixels")
-        return size
 
     @model_validator(mode="after")
     def _cut_or_reduced(self) -> ImageConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import AfterValidator, ValidationError, ValidationInfo, field_validator
@@ -48,11 +48,17 @@ def checked(kind: type[Plugin], options: Mapping[str, Any], *, where: str) -> Pl
         raise ConfigError("\n".join(explain(kind, error, where=where))) from None
 
 
-def one_of(known: Iterable[str], *, refused: Mapping[str, str] | None = None) -> AfterValidator:
-    """Restricts text to the names of a table. refused: names that one might expect, and why they are not there."""
-    names = list(known)
+def one_of(
+    known: Iterable[str] | Callable[[], Iterable[str]], *, refused: Mapping[str, str] | None = None
+) -> AfterValidator:
+    """Restricts text to the names of a table, or to those that `known()` returns when a config is read.
+
+    refused: names that one might expect, and why they are not there. As a part of a pydantic annotation:
+    `Annotated[str, one_of(["mean", "median"])]`.
+    """
 
     def check(name: str) -> str:
+        names = list(known() if callable(known) else known)
         if refused and name in refused:
             raise ValueError(f"cannot be used here: {refused[name]}")
         if name not in names:

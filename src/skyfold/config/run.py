@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from skyfold import plugins
 from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
-from skyfold.config.fields import RunName, Strict
+from skyfold.config.fields import Distinct, RunName, Strict, refuse
 from skyfold.config.inputs import FrameAdapterConfig, ImageConfig
 from skyfold.config.merging import nested
+from skyfold.config.options import one_of
 from skyfold.config.training import (
     AuxLossesConfig,
     LossConfig,
@@ -22,7 +24,6 @@ from skyfold.config.training import (
     ScheduleConfig,
     TrainingConfig,
 )
-from skyfold.errors import ConfigError
 from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
@@ -33,14 +34,14 @@ class RunConfig(Strict):
     """One training run: one model, its folds and its seeds.
 
     task: a module of `tasks`: "segmentation", "classification" of whole images, or "forecasting" of frames, whose
-    network reads past frames through a `frame_adapter` instead of an `image`. classes: the subset of the
-    competition's classes that the run
-    learns; empty: all. activation: "softmax" where classes exclude each other, "sigmoid" where they may overlap.
+    network reads past frames through a `frame_adapter` instead of an `image`. classes: the subset of the competition's
+    classes that the run learns; empty: all. activation: "softmax" where classes exclude each other, "sigmoid" where
+    they may overlap.
     """
 
     name: RunName
     data: DataConfig
-    task: str = "segmentation"
+    task: Annotated[str, one_of(partial(plugins.names, "tasks"))] = "segmentation"
     classes: tuple[str, ...] = ()
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     image: ImageConfig | None = None
@@ -54,7 +55,7 @@ class RunConfig(Strict):
     mix: tuple[MixConfig, ...] = ()
     aux_losses: AuxLossesConfig | None = None
     pseudo_labels: PseudoLabelsConfig | None = None
-    tta: tuple[Literal["hflip", "vflip", "rot90", "d4"], ...] = ()
+    tta: Annotated[tuple[Literal["hflip", "vflip", "rot90", "d4"], ...], Distinct] = ()
 
     @property
     def images(self) -> ImageConfig:
@@ -62,52 +63,37 @@ class RunConfig(Strict):
         assert self.image is not None
         return self.image
 
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, task: str) -> str:
-        try:
-            plugins.load("tasks", task)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return task
-
     @model_validator(mode="after")
-    def _supported_by_task(self) -> RunConfig:
+    def _keys_fit(self) -> RunConfig:
         plugins.load("tasks", self.task).TASK.check(self)
-        return self
-
-    @model_validator(mode="after")
-    def _views_fit(self) -> RunConfig:
-        if len(set(self.tta)) != len(self.tta) or ("d4" in self.tta and len(self.tta) > 1):
-            raise ValueError(f"tta: give each name once, and d4 (all 8 flips and quarter turns) alone; got {self.tta}")
         height, width = self.image.size if self.image else (1, 1)
         turning = [name for name in self.tta if name in ("rot90", "d4")]
-        if turning and height != width:
-            raise ValueError(
-                f"tta: {turning[0]} turns images of {height}x{width} pixels into {width}x{height}, which the network "
-                "does not take. Make image.size square, or use hflip and vflip alone"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _loss_fits_activation(self) -> RunConfig:
-        if self.loss.name in ("cce", "cce_dice") and self.activation != "softmax":
-            raise ValueError(f"loss.name: {self.loss.name} is for activation: softmax; set it, or use bce or bce_dice")
-        return self
-
-    @model_validator(mode="after")
-    def _start_fits(self) -> RunConfig:
-        init = self.model.init_from
-        if not self.training.epochs and not init:
-            raise ValueError("training.epochs: 0 leaves a network as it began; name a trained run in model.init_from")
-        if init and init.run == self.name and (init.data or self.data.folder) == self.data.folder:
-            raise ValueError(f"model.init_from: {self.name} cannot start from itself; name a run trained before")
-        return self
-
-    @model_validator(mode="after")
-    def _other_teacher(self) -> RunConfig:
-        if self.pseudo_labels and self.pseudo_labels.run == self.name:
-            raise ValueError(f"pseudo_labels.run: {self.name} cannot be its own teacher; name another trained run")
+        loss, init, teacher = self.loss.name, self.model.init_from, self.pseudo_labels
+        own = (self.data.folder, self.name)
+        refuse(
+            ("d4" in self.tta and len(self.tta) > 1, "tta: d4 is all 8 flips and quarter turns; give it alone"),
+            (
+                turning and height != width,
+                f"tta: {', '.join(turning)} turns images of {height}x{width} pixels into {width}x{height}, which the "
+                "network does not take. Make image.size square, or use hflip and vflip only",
+            ),
+            (
+                loss in ("cce", "cce_dice") and self.activation != "softmax",
+                f"loss.name: {loss} is for activation: softmax; set it, or use bce or bce_dice",
+            ),
+            (
+                not self.training.epochs and not init,
+                "training.epochs: 0 leaves a network as it began; name a trained run in model.init_from",
+            ),
+            (
+                init and (init.data or self.data.folder, init.run) == own,
+                f"model.init_from: {self.name} cannot start from itself; name a run trained before",
+            ),
+            (
+                teacher and teacher.run == self.name,
+                f"pseudo_labels.run: {self.name} cannot be its own teacher; name another trained run",
+            ),
+        )
         return self
 
     def hash(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from skyfold.config.fields import Fraction, Name, Positive, Seed, Strict
+from skyfold.config.fields import Fraction, Name, Positive, Seeds, Strict
 
 
 class InitConfig(Strict):
@@ -70,19 +70,12 @@ class TrainingConfig(Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
     validation_freq: Positive = 1
-    seeds: tuple[Seed, ...] = (0,)
+    seeds: Seeds = (0,)
     bagging: bool = False
     checkpoint: Literal["best", "last", "swa"] = "best"
     swa_epochs: Positive = 5
     devices: Positive | Literal["all"] = 1
     deterministic: bool = True
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds or len(set(seeds)) != len(seeds):
-            raise ValueError("give at least one seed, each once")
-        return seeds
 
 
 class PseudoLabelsConfig(Strict):

@@ -26,7 +26,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from skyfold.config.errors import explain
-from skyfold.config.fields import Above0, Name, Positive, Seed, Strict
+from skyfold.config.fields import Above0, Name, Positive, Seed, Seeds, Strict
 from skyfold.config.files import read_yaml
 from skyfold.config.merging import override, parse_override
 from skyfold.config.run import PREDICTION_KEYS
@@ -183,17 +183,10 @@ class StudyConfig(Strict):
     base: str
     search: Annotated[dict[str, Parameter], Field(min_length=1)]
     trial: dict[str, Any] = Field(default_factory=dict)
-    folds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    folds: Seeds = (0,)
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
     timeout_minutes: Above0 | None = None
-
-    @field_validator("folds")
-    @classmethod
-    def _distinct(cls, folds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(folds)) != len(folds):
-            raise ValueError("duplicate fold")
-        return folds
 
 
 # Keys that may not be set for trials, and those that may not differ between trials: values would not be comparable, or
@@ -286,17 +279,14 @@ def _allowed(parameter: Parameter, condition: Any) -> list[Any]:
 def _condition_problems(search: Mapping[str, Parameter]) -> list[str]:
     problems = []
     for key, other, condition in [(key, *item) for key, own in search.items() for item in own.when.items()]:
-        governing = search.get(other)
+        governing, where = search.get(other), f"search.{key}.when"
         if governing is None:
-            problems.append(f"search.{key}.when: '{other}' is not searched{nearest(other, list(search))}.")
+            problems.append(f"{where}: '{other}' is not searched{nearest(other, list(search))}.")
         elif isinstance(governing, FloatRange):
-            problems.append(f"search.{key}.when: {other} is a float; conditions need an int or a categorical.")
+            problems.append(f"{where}: {other} is a float; conditions need an int or a categorical.")
         elif isinstance(governing, Categorical):
             names = governing.ends
-            problems += [
-                f"search.{key}.when: '{value}' is not a choice of {other}{nearest(value, names)}. "
-                f"Available: {', '.join(names)}."
-                for value in _allowed(governing, condition)
-                if value not in names
-            ]
+            for value in set(_allowed(governing, condition)) - set(names):
+                hint = f"{nearest(value, names)}. Available: {', '.join(names)}."
+                problems.append(f"{where}: '{value}' is not a choice of {other}{hint}")
     return problems
