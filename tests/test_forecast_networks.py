@@ -28,9 +28,9 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.pipeline.train import train
 from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.fits import read_history
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.training_history import read_history
 from skyfold.tasks import build_task
 from skyfold.tasks.open_run import check
 from skyfold.training.fold_trainer import FoldTrainer

@@ -9,7 +9,7 @@ import pytest
 
 from skyfold.config.run import RunConfig
 from skyfold.config.training import TrainingConfig
-from skyfold.store.training_history import draw_history, read_history, write_history
+from skyfold.store.fits import draw_history, read_history, write_history
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
 from skyfold.training.schedules import learning_rate
 from skyfold.training.weight_averaging import keep, mean_weights

@@ -115,7 +115,7 @@ def trials(folder, study="search"):
     ("arguments", "message"),
     [
         (["search.yaml", "--trials", "0"], "give at least 1"),
-        (["nowhere.yaml", "--trials", "1"], "nowhere.yaml: no such study file"),
+        (["nowhere.yaml", "--trials", "1"], "nowhere.yaml: no such config file"),
         (["unet.yaml", "--trials", "1"], "unet.yaml: not a study file (no 'search')"),
         (["search_unet.yaml", "--trials", "1", "--set", "folds=[2]"], "no fold 2; the data set has folds 0 to 1"),
         (["search_unet.yaml", "--trials", "1", "--set", "loss.name=dyce"], "did you mean 'dice'?"),

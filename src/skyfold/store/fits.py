@@ -1,16 +1,21 @@
-"""The files of one fit, and how it is told whether the fit is finished."""
+"""The files of one fit: its result, which marks it as finished, and its training history as CSV and loss curves."""
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyfold.files import read_json, write_atomic, write_json
+from skyfold.files import read_json, write_atomic, write_csv, write_json
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
-from skyfold.store.training_history import read_history
+
+COLUMNS = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
+
+HistoryRow = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,3 +88,35 @@ class FitFiles:
             return None
         self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it removed it
         return FitResult(self.weights, **about)
+
+
+def write_history(path: Path, history: list[HistoryRow]) -> None:
+    """A row an epoch; what was not measured in it (NaN) is left empty."""
+    rows = [["" if math.isnan(row[name]) else f"{row[name]:.6g}" for name in COLUMNS] for row in history]
+    write_csv(path, [COLUMNS, *rows])
+
+
+def read_history(path: Path) -> list[HistoryRow]:
+    """What `write_history` wrote; NaN where a cell is empty."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def draw_history(path: Path, history: list[HistoryRow], *, title: str, score: str) -> None:
+    """Losses on the left, validation score on the right, over epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    epochs = [row["epoch"] for row in history]
+    measured = [row for row in history if not math.isnan(row["val_loss"])]
+    validated = [row["epoch"] for row in measured]
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, [row["loss"] for row in history], marker=".", label="training")
+    left.plot(validated, [row["val_loss"] for row in measured], marker=".", label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    left.legend()
+    right.plot(validated, [row["val_score"] for row in measured], marker=".", color="tab:green")
+    right.set(xlabel="epoch", ylabel=score)
+    figure.suptitle(title)
+    write_atomic(path, FigureCanvasAgg(figure).print_png)

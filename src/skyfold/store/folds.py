@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, listing
-from skyfold.files import digest, read_json, write_json, write_text
+from skyfold.files import digest, read_json, write_csv, write_json
 from skyfold.types import Split
 from skyfold.workspace import Workspace
 
@@ -157,11 +156,7 @@ def write_folds(path: Path, folds: Folds) -> None:
     if folds.times is not None and folds.trained_before is not None:
         trained_before = folds.trained_before.astype(str)[folds.fold]
         columns += [folds.times, np.where(folds.fold >= 0, trained_before, "")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((COLUMNS + TIME_COLUMNS)[: len(columns)])
-    writer.writerows(zip(*columns, strict=True))
-    write_text(path, text.getvalue())
+    write_csv(path, [(COLUMNS + TIME_COLUMNS)[: len(columns)], *zip(*columns, strict=True)])
 
 
 def read_folds(path: Path) -> Folds:

@@ -13,7 +13,7 @@ import numpy as np
 
 from skyfold.files import write_atomic
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.training_history import HistoryRow
+from skyfold.store.fits import HistoryRow
 
 SECONDS = 10.0  # between two checkpoints at least; 0: write one after every epoch
 FRACTION = 0.05  # of the time that may go into writing checkpoints

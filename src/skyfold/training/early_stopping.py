@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from skyfold.config.training import TrainingConfig
-from skyfold.store.training_history import HistoryRow
+from skyfold.store.fits import HistoryRow
 
 
 def is_validated(epoch: int, training: TrainingConfig) -> bool:

@@ -15,8 +15,7 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles, FitResult
-from skyfold.store.training_history import HistoryRow, draw_history, write_history
+from skyfold.store.fits import FitFiles, FitResult, HistoryRow, draw_history, write_history
 from skyfold.training import weight_averaging
 from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated

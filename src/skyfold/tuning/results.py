@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
 
-from skyfold.files import write_atomic, write_text
+from skyfold.files import write_atomic, write_csv, write_text
 from skyfold.tuning.study import OpenStudy
 from skyfold.tuning.trial_config import TrialConfigs
 from skyfold.tuning.worker import outcome
@@ -39,18 +37,15 @@ def write_best(configs: TrialConfigs, folder: Path, trial: FrozenTrial, *, score
 
 def write_table(opened: OpenStudy) -> Path:
     """Write `trials.csv`: a row per trial; a cell is empty where a key was not searched or nothing is known yet."""
-    keys = list(opened.config.search)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "state", "value", "epochs", "seconds", *keys, "reason"])
+    keys, path = list(opened.config.search), opened.folder / "trials.csv"
+    rows = [["trial", "state", "value", "epochs", "seconds", *keys, "reason"]]
     for trial in opened.trials():
         value = f"{trial.values[0]:.6g}" if trial.values else ""
         seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
         params = [_cell(trial.params[key]) if key in trial.params else "" for key in keys]
-        reason = trial.user_attrs.get("reason", "")
-        table.writerow([trial.number, trial.state.name.lower(), value, trial.last_step or 0, seconds, *params, reason])
-    path = opened.folder / "trials.csv"
-    write_text(path, text.getvalue())
+        state = [str(trial.number), trial.state.name.lower(), value, str(trial.last_step or 0), seconds]
+        rows.append([*state, *params, trial.user_attrs.get("reason", "")])
+    write_csv(path, rows)
     return path
 
 
