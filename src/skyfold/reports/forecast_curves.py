@@ -1,4 +1,4 @@
-"""Curves of a forecast: how often the event came where so much was forecast, and how the error grows with lead time."""
+"""Curves of forecasts: reliability diagram of the event, error and skill by lead time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from skyfold.files import write_atomic
-from skyfold.metrics.forecast import ErrorBySkill, mean_error_of, skill_of
+from skyfold.metrics.forecast import SUMS, ErrorBySkill, mean_error_of, skill_of
 from skyfold.metrics.forecast_sums import ForecastSums
 
 OWN, OTHER = "#00798c", "#b9b9b4"
@@ -22,10 +24,6 @@ def draw_reliability(
     counts: int64 (2, B + 1) of `event_counts` for the B edges. The first bin, which holds what is forecast to be
     nothing, is told in words.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
-
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     cells, came = counts[:, 1:]  # the last bin has no upper edge
@@ -50,55 +48,45 @@ def draw_reliability(
     above.set_title(
         f"{title}\nwhere less than {edges[0]:g} was forecast it came in {nothing:.2%} of the cells", fontsize=9
     )
-    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=100))
+    write_atomic(path, lambda beside: figure.savefig(beside, dpi=100))
 
 
 def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) -> None:
-    """Write a PNG: error, skill and the contest's figure by lead time; with one lead time alone, by event or date.
+    """Write a PNG: error, skill and score by lead time; where there is one lead time only, by event or date.
 
     forecasts: by name, of the same cases; the first is drawn in front.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     first = next(iter(forecasts.values()))
-    metric = first.metric
-    labels = list(first.leads) if len(first.leads) > 1 else first.cases.tolist()
+    metric, several = first.metric, len(first.leads) > 1
+    labels = [name.removesuffix(" months").removesuffix(" weeks") for name in first.leads if several]
+    labels = labels or first.cases.tolist()
+    turned = {"rotation": 20, "ha": "right"} if max(map(len, labels)) >= 6 else {}
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
     for name, sums in reversed(list(forecasts.items())):
         own = sums is first
         for panel, values in zip(panels, _by_lead(sums), strict=True):
             style = {"color": OWN if own else "#d1495b", "ms": 4, "lw": 1.8 if own else 1.2, "label": name}
-            panel.plot(values, "o-" if len(first.leads) > 1 else "o", **style)
+            panel.plot(values, "o-" if several else "o", **style)
     names = (f"mean absolute error, {metric.unit.name}", metric.skill.upper(), f"MAE / {metric.skill.upper()}")
     for panel, label in zip(panels, names, strict=True):
         panel.set_title(label, fontsize=9)
-        short = [name.removesuffix(" months").removesuffix(" weeks") for name in labels]
-        wide = max(map(len, short)) >= 6
-        panel.set_xticks(
-            range(len(labels)), short, fontsize=8, rotation=20 if wide else 0, ha="right" if wide else "center"
-        )
+        panel.set_xticks(range(len(labels)), labels, fontsize=8, **turned)
         panel.grid(axis="y", color="#e6e6e3", lw=0.7)
         panel.set_axisbelow(True)
-        if len(first.leads) > 1:
+        if several:
             panel.set_xlabel(f"lead time, {first.leads[0].rpartition(' ')[2]}", fontsize=8)
     panels[0].set_ylim(bottom=0)
     panels[2].set_ylim(bottom=0)
     panels[0].legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
-    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=100))
+    write_atomic(path, lambda beside: figure.savefig(beside, dpi=100))
 
 
 def _by_lead(sums: ForecastSums) -> tuple[list[float], list[float], list[float]]:
-    """Error, skill and figure: of each lead time, or where there is but one, of each case."""
-    stats = sums.contest
-    if len(sums.leads) > 1:
-        parts = stats.reshape(len(stats), 5, -1).sum(axis=0)
-        rows = [parts[:, lead][None] for lead in range(len(sums.leads))]
-        figure = sums.metric.per_lead(stats)
-    else:
-        rows = list(stats[:, None])
-        figure = sums.metric.per_row(stats)
-    errors = [mean_error_of(row) for row in rows]
-    return errors, [skill_of(row, sums.metric.skill) for row in rows], figure.tolist()
+    """Error, skill and score: of each lead time, or where there is one only, of each case."""
+    stats, metric = sums.contest, sums.metric
+    several = len(sums.leads) > 1
+    rows = stats.reshape(len(stats), SUMS, -1).sum(axis=0).T if several else stats
+    scores = metric.per_lead(stats) if several else metric.per_row(stats)
+    return [mean_error_of(row[None]) for row in rows], [skill_of(row[None], metric.skill) for row in rows], list(scores)

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm
+from matplotlib.figure import Figure
+from PIL import Image
 
 from skyfold.files import write_atomic
-from skyfold.metrics.forecast import CONCENTRATION, RAIN_RATE, ErrorBySkill
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
+from skyfold.metrics.forecast import CONCENTRATION, RAIN_RATE, SUMS, ErrorBySkill, mean_error_of, skill_of
 
 GREY = "#b9b9b4"
 EDGE, EDGE_ON_ERROR = "#e4572e", "#3c3c3c"
@@ -41,13 +42,9 @@ class Scale:
     linear_error: float | None = None
 
     def norm(self) -> Normalize:
-        from matplotlib.colors import LogNorm, Normalize
-
         return LogNorm(self.least, self.greatest) if self.least else Normalize(0, self.greatest)
 
     def error_norm(self) -> Normalize:
-        from matplotlib.colors import Normalize, SymLogNorm
-
         most = self.greatest_error
         if self.linear_error is None:
             return Normalize(-most, most)
@@ -82,9 +79,6 @@ def draw_sheet(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: st
 
     The line in the maps is the edge of the event in the truth. Above each column stand its error and its skill.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     scale = SCALES[metric.unit.name]
     grid: Any  # matplotlib types a part of it as a list
     height, width, leads = drawn.forecast.shape
@@ -121,15 +115,11 @@ def draw_sheet(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: st
         bar = figure.colorbar(shown[label], cax=figure.add_subplot(place), orientation="horizontal", extend=extend)
         _finish(bar, what, ticks)
     figure.suptitle(title, fontsize=10)
-    write_atomic(path, lambda file: FigureCanvasAgg(figure).print_figure(file, dpi=100))
+    write_atomic(path, lambda file: figure.savefig(file, dpi=100))
 
 
 def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: str) -> None:
     """Write a GIF: the known frames, then what came beside what was forecast, frame by frame."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-
     scale = SCALES[metric.unit.name]
     height, width = drawn.forecast.shape[:2]
     figure = Figure(figsize=(6.4, 3.0 * height / width + 1.0), layout="constrained")
@@ -168,7 +158,7 @@ def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title
 def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_error: bool = False) -> Any:
     hidden = ~valid if of_error else ~valid | (values < scale.least)
     axis.set_facecolor("white")
-    axis.imshow(np.where(valid, np.nan, 1.0), cmap=_one_colour(GREY), vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(np.where(valid, np.nan, 1.0), cmap=ListedColormap([GREY]), vmin=0, vmax=1, interpolation="nearest")
     shown = axis.imshow(
         np.ma.masked_array(values, hidden),
         cmap=scale.error_colours if of_error else scale.colours,
@@ -178,12 +168,6 @@ def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_
     axis.set_xticks([])
     axis.set_yticks([])
     return shown
-
-
-def _one_colour(colour: str) -> Any:
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap([colour])
 
 
 def _edge(axis: Axes, truth: np.ndarray, valid: np.ndarray, threshold: float, colour: str) -> None:
@@ -201,8 +185,6 @@ def _finish(bar: Any, label: str, ticks: Sequence[float]) -> None:
 
 
 def _figures(sums: np.ndarray, lead: int, metric: ErrorBySkill) -> str:
-    error, cells, hits, misses, alarms = sums.reshape(5, -1)[:, lead]
-    factor = 2 if metric.skill == "f1" else 1
-    whole = factor * hits + misses + alarms
-    skill = 1.0 if whole == 0 else factor * hits / whole
-    return f"MAE {error / max(cells, 1):.2f}, {metric.skill.upper()} {skill:.2f}"
+    """Error and skill of one lead time. sums: (1, 5 L)."""
+    own = sums.reshape(1, SUMS, -1)[..., lead]
+    return f"MAE {mean_error_of(own):.2f}, {metric.skill.upper()} {skill_of(own, metric.skill):.2f}"
