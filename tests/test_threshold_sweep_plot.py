@@ -1,4 +1,7 @@
-"""The plot shows the score of every setting."""
+"""Scores of every setting of the threshold sweep, and their plot."""
+
+import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +12,17 @@ from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.select import score_grid
 from skyfold.postprocess.selection import Selection
 from skyfold.postprocess.threshold_sweep import measure
-from skyfold.reports.threshold_sweep_plot import draw_threshold_sweep
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 
 IDS = np.array([f"s{i}" for i in range(8)])
 FOLDS = Folds(ids=IDS, fold=np.arange(8) % 3, groups=np.arange(8))
+
+
+@pytest.fixture
+def draw_threshold_sweep(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("plot_threshold_sweep").draw_threshold_sweep
 
 
 def measured(metric, rule="component"):
@@ -37,7 +45,7 @@ def test_grid_is_the_score_of_every_setting(metric):
         assert scores[m, t] == pytest.approx(sweep.metric.score(stats))
 
 
-def test_picture_is_written(tmp_path):
+def test_picture_is_written(draw_threshold_sweep, tmp_path):
     from matplotlib.image import imread
 
     _, _, sweep, post = measured("mean_dice")
@@ -47,7 +55,7 @@ def test_picture_is_written(tmp_path):
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
 
 
-def test_a_rule_with_top_thresholds_is_not_drawn(tmp_path):
+def test_a_rule_with_top_thresholds_is_not_drawn(draw_threshold_sweep, tmp_path):
     _, _, sweep, post = measured("mean_dice", rule="triplet")
     with pytest.raises(ValueError, match="'triplet' has top thresholds"):
         draw_threshold_sweep(tmp_path / "sweep.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")

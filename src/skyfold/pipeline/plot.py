@@ -73,7 +73,8 @@ def draw_pictures(
     for row in rows.tolist():
         truth, valid = _truth(data.train, row)
         counts += event_counts(target=truth, pred=stored[row], valid=valid, edges=edges, threshold=metric.threshold)
-    draw_reliability(reliability, counts, edges, metric, title, logarithmic=SCALES[metric.unit.name].least > 0)
+    logarithmic = SCALES[metric.unit.name].limits[0] > 0
+    draw_reliability(reliability, counts, edges, metric, title, logarithmic=logarithmic)
     draw_by_lead(by_lead, sums, title)
     return [*files, reliability, by_lead]
 
@@ -105,11 +106,11 @@ def _refuse_changed(model: ForecastModel, folder: Path) -> None:
 
 
 def _edges(metric: ErrorBySkill) -> np.ndarray:
-    """Edges of the bins of the reliability diagram, on the scale of the maps."""
-    scale = SCALES[metric.unit.name]
-    if scale.least:
-        return np.geomspace(scale.least / 10, scale.greatest, BINS)
-    return np.linspace(scale.greatest / BINS, scale.greatest, BINS)[:-1]
+    """Edges of the bins of the reliability diagram, spaced as the scale of the maps."""
+    least, greatest = SCALES[metric.unit.name].limits
+    if least > 0:
+        return np.geomspace(least / 10, greatest, BINS)
+    return np.linspace(greatest / BINS, greatest, BINS)[:-1]
 
 
 def _rows_of(ids: Sequence[str], samples: Samples, stored: RowStore) -> np.ndarray:

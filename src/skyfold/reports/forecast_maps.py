@@ -29,36 +29,36 @@ FRAME_MILLISECONDS, LAST_MILLISECONDS = 450, 1800
 
 @dataclass(frozen=True)
 class Scale:
-    """How values of a unit are drawn. least: nothing is drawn below it; greatest: of the scale, more looks alike;
-    linear_error: errors up to it are on a linear scale, larger ones on a logarithmic one (None: all linear)."""
+    """How values of a unit, and errors of forecasts, are drawn: colour map, norm and ticks of each.
+
+    Values below the norm's lower end are not drawn.
+    """
 
     colours: str
-    error_colours: str
-    least: float
-    greatest: float
+    norm: Normalize
     ticks: tuple[float, ...]
-    greatest_error: float
+    error_colours: str
+    error_norm: Normalize
     error_ticks: tuple[float, ...]
-    linear_error: float | None = None
 
-    def norm(self) -> Normalize:
-        return LogNorm(self.least, self.greatest) if self.least else Normalize(0, self.greatest)
-
-    def error_norm(self) -> Normalize:
-        most = self.greatest_error
-        if self.linear_error is None:
-            return Normalize(-most, most)
-        return SymLogNorm(self.linear_error, vmin=-most, vmax=most)
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and greatest value of the scale, in the unit; the least is 0 where the scale is linear."""
+        assert self.norm.vmin is not None
+        assert self.norm.vmax is not None
+        return self.norm.vmin, self.norm.vmax
 
 
 SCALES = {
     CONCENTRATION.name: Scale(
-        "Blues_r", "RdBu", 0.0, 250.0, (0, 50, 100, 150, 200, 250), 125.0, (-125, -62.5, 0, 62.5, 125)
+        "Blues_r", Normalize(0, 250), (0, 50, 100, 150, 200, 250),
+        "RdBu", Normalize(-125, 125), (-125, -62.5, 0, 62.5, 125),
     ),
     RAIN_RATE.name: Scale(
-        "viridis", "BrBG", 0.1, 50.0, (0.1, 0.3, 1, 3, 10, 30), 20.0, (-10, -1, 0, 1, 10), linear_error=0.3
+        "viridis", LogNorm(0.1, 50), (0.1, 0.3, 1, 3, 10, 30),
+        "BrBG", SymLogNorm(0.3, vmin=-20, vmax=20), (-10, -1, 0, 1, 10),
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title
 
 
 def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_error: bool = False) -> Any:
-    hidden = ~valid if of_error else ~valid | (values < scale.least)
+    hidden = ~valid if of_error else ~valid | (values < scale.limits[0])
     axis.set_facecolor("white")
     axis.imshow(np.where(valid, np.nan, 1.0), cmap=ListedColormap([GREY]), vmin=0, vmax=1, interpolation="nearest")
     shown = axis.imshow(
         np.ma.masked_array(values, hidden),
         cmap=scale.error_colours if of_error else scale.colours,
-        norm=scale.error_norm() if of_error else scale.norm(),
+        norm=scale.error_norm if of_error else scale.norm,
         interpolation="nearest",
     )
     axis.set_xticks([])
