@@ -13,59 +13,28 @@ import skyfold
 from skyfold.cli import commands
 from skyfold.errors import SkyfoldError
 
+CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
+MANY: dict[str, Any] = {"action": "append", "default": []}
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "config": {
-        "type": Path,
-        "metavar": "CONFIG",
-        "help": "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file",
-    },
+    "config": {"type": Path, "metavar": "CONFIG", "help": CONFIG},
     "competition": {"metavar": "COMPETITION", "help": "name of a competition or data set, or a config file"},
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
-    "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "truth, in the same format"},
+    "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
     "--sample": {"action": "store_true", "help": "write a small procedural sample of the same layout"},
     "--fold": {"type": int, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
-    "--trials": {
-        "type": int,
-        "required": True,
-        "metavar": "N",
-        "help": "end when N trials are complete or pruned in all",
-    },
+    "--trials": {"type": int, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
     "--workers": {"type": int, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
-    "--products": {
-        "action": "store_true",
-        "help": "also write a map of each test scene, the fraction of each class and a quality grade",
-    },
+    "--products": {"action": "store_true", "help": "also write a map of each test scene, class fractions and a grade"},
     "--html": {"type": Path, "metavar": "FILE", "help": "also write the table as a page"},
     "--diff": {"nargs": 2, "metavar": ("A", "B"), "help": "names of two entries, or folders that hold them"},
     "--forecast": {"metavar": "NAME", "help": "a forecast of the config (default: the last one)"},
-    "--id": {
-        "action": "append",
-        "default": [],
-        "metavar": "ID",
-        "dest": "ids",
-        "help": "a sample to draw, for instance 2011-12; may be repeated (default: a good, a median and a bad one)",
-    },
-    "--set": {
-        "action": "append",
-        "default": [],
-        "metavar": "KEY=VALUE",
-        "dest": "overrides",
-        "help": "override a config value, for instance training.epochs=5; may be repeated",
-    },
-    "--data": {
-        "type": Path,
-        "metavar": "DIR",
-        "help": "folder of the competition's files (default: $SKYFOLD_DATA/<name>, else data/<name>)",
-    },
-    "--root": {  # accepted before and after the subcommand; without it the namespace has no such attribute
-        "type": Path,
-        "metavar": "DIR",
-        "default": argparse.SUPPRESS,
-        "help": "project folder, which holds data/, oof/ and submissions/ "
-        "(default: the nearest parent of the current folder that holds configs/)",
-    },
+    "--id": {**MANY, "metavar": "ID", "dest": "ids", "help": "a sample to draw, for instance 2011-12; may be repeated"},
+    "--set": {**MANY, "metavar": "KEY=VALUE", "dest": "overrides", "help": "override a config value; may be repeated"},
+    "--data": {"type": Path, "metavar": "DIR", "help": "folder of the files (default: below $SKYFOLD_DATA, or data/)"},
+    # Accepted before and after the subcommand; without it the namespace has no such attribute.
+    "--root": {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": "project folder, with configs/"},
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample"),

@@ -1,4 +1,4 @@
-"""Check a contest's files, and decide once which sample belongs to which fold."""
+"""Check a competition's files, and assign every sample to a fold."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ from skyfold.workspace import Workspace
 
 
 def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> list[str]:
-    """Check the files of `data`, writing a procedural sample first where `sample` asks for one; write folds.csv.
+    """Check the files of `data` and write folds.csv; an existing folds.csv is kept, so that runs stay comparable.
 
-    Returns lines that say what was found. DataLayoutError lists everything that is wrong with the files. A folds.csv
-    that is there is kept, so that runs made with it stay comparable.
+    sample: write a procedural sample first. Returns lines on what was found. DataLayoutError lists everything that is
+    wrong with the files, ConfigError what the folds ask for and the samples lack.
     """
-    folder = workspace.data(data.folder)
+    folder, path = workspace.data(data.folder), workspace.folds(data.folder)
     if sample:
         _write_sample(data, folder)
     if not folder.is_dir():
         raise DataLayoutError(
-            f"{folder}: no such folder. Put the contest's files there, name their folder with --data, "
+            f"{folder}: no such folder. Put the competition's files there, name their folder with --data, "
             "or write a small procedural sample: skyfold prepare CONFIG --sample."
         )
     competition = build(data.competition, data.options, folder)
-    lines = [competition.check(folder)]
-    folds, note = _folds(data, competition, competition.load(folder, "train"), workspace)
-    lines.append(note)
-    lines.append("samples per fold: " + ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k)))
-    return lines
+    found, samples = competition.check(folder), competition.load(folder, "train")
+    if path.is_file():
+        folds, note = load_folds(data, samples.ids, workspace), "kept"
+    else:
+        folds, note = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
+        save_folds(data, folds, workspace)
+    sizes = ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k))
+    return [found, f"{path}: {note}", f"samples per fold: {sizes}"]
 
 
 def _write_sample(data: DataConfig, folder: Path) -> None:
@@ -50,12 +53,8 @@ def _write_sample(data: DataConfig, folder: Path) -> None:
     competition.write_sample(folder, **(data.sample or {}))
 
 
-def _folds(data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace) -> tuple[Folds, str]:
-    path = workspace.folds(data.folder)
-    if path.is_file():
-        return load_folds(data, samples.ids, workspace), f"{path}: kept"
-    if data.folds.years is not None:
-        return _folds_of_years(data, competition, samples, workspace)
+def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
+    """Stratified folds and a note on them; near-identical images share a fold."""
     if competition.horizon is not None:
         raise ConfigError(
             f"data.folds.years: say which years of '{data.competition}' are validated, as years: [2005, 2014]; its "
@@ -68,41 +67,27 @@ def _folds(data: DataConfig, competition: Competition, samples: Samples, workspa
         groups = duplicate_groups(samples.inputs, bits=data.folds.phash_max_distance, groups=groups)
         merged = before - len(np.unique(groups))
         note = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
-    folds = make_folds(
-        ids=samples.ids,
-        labels=presence_labels(samples, len(competition.classes)),
-        groups=groups,
-        k=data.folds.k,
-        seed=data.folds.seed,
-    )
-    save_folds(data, folds, workspace)
-    return folds, f"{path}: {folds.k} folds of {len(folds.ids)} samples{note}"
+    labels = _presence_labels(samples, len(competition.classes))
+    folds = make_folds(ids=samples.ids, labels=labels, groups=groups, k=data.folds.k, seed=data.folds.seed)
+    return folds, f"{folds.k} folds of {len(folds.ids)} samples{note}"
 
 
-def _folds_of_years(
-    data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace
-) -> tuple[Folds, str]:
-    assert data.folds.years is not None
+def _folds_of_years(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
+    """Folds forward in time and a note on them."""
+    years = data.folds.years
+    assert years is not None
     if samples.times is None or competition.horizon is None:
         raise ConfigError(f"data.folds.years: the samples of '{data.competition}' have no time. Give k instead.")
-    folds = folds_of_years(
-        ids=samples.ids,
-        times=samples.times,
-        years=data.folds.years,
-        gap=competition.horizon,
-        years_per_fold=data.folds.years_per_fold,
-    )
-    save_folds(data, folds, workspace)
-    first, last = data.folds.years
-    never = int((folds.fold < 0).sum())
+    gap, width = competition.horizon, data.folds.years_per_fold
+    folds = folds_of_years(ids=samples.ids, times=samples.times, years=years, gap=gap, years_per_fold=width)
     return folds, (
-        f"{workspace.folds(data.folder)}: {folds.k} folds, the years {first} to {last}, each fitted on what was known "
-        f"before it; {never} of {len(folds.ids)} samples are of other years and never validated"
+        f"{folds.k} folds, the years {years[0]} to {years[1]}, each fitted on what was known before it; "
+        f"{(folds.fold < 0).sum()} of {len(folds.ids)} samples are of other years and never validated"
     )
 
 
-def presence_labels(samples: Samples, classes: int) -> np.ndarray:
-    """Whether class k stands in sample i at all: bool (n, K), read from the targets."""
+def _presence_labels(samples: Samples, classes: int) -> np.ndarray:
+    """bool (n, K): whether class k occurs in sample i, read from the targets."""
     labels = np.zeros((len(samples), classes), dtype=bool)
     if samples.targets is None:
         return labels

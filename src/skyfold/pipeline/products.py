@@ -1,14 +1,13 @@
-"""What predictions of a scene are used for: a map of its classes, the share of each, and a grade of its quality."""
+"""Products of predicted scenes: a map of the classes, the fraction of each, and a quality grade."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from skyfold.competition import Colour, build
@@ -24,7 +23,7 @@ from skyfold.workspace import Workspace
 
 TABLE = "shares.csv"
 CLEAR = "background"  # the class that hides nothing
-# The grade of a scene of which at most this share is anything but clear. Assumed: no contest says what is good enough.
+# Grade of a scene of which at most this fraction is anything but clear. Assumed: no competition defines one.
 GRADES = (("A", 0.1), ("B", 0.3), ("C", 0.6), ("D", 1.0))
 
 
@@ -62,20 +61,16 @@ def write_products(
     count: how many there are. The table has a row for each: its id, the share of each class, the share covered (all
     but CLEAR), and the grade.
     """
-    classes = list(colours)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", *classes, "covered", "grade"])
+    classes, table = list(colours), []
     with Progress("writing products", count, "scenes") as progress:
         for name, places in maps:
             _write_indexed(folder / f"{name}.png", places, colours)
-            shares = class_shares(places, len(classes))
-            cloud_fraction = 1.0 - sum(share for label, share in zip(classes, shares, strict=True) if label == CLEAR)
-            writer.writerow(
-                [name, *(f"{share:.4f}" for share in shares), f"{cloud_fraction:.4f}", quality_grade(cloud_fraction)]
-            )
+            fractions = dict(zip(classes, class_shares(places, len(classes)), strict=True))
+            covered = 1.0 - fractions.get(CLEAR, 0.0)
+            table.append({"id": name, **fractions, "covered": covered, "grade": quality_grade(covered)})
             progress.advance()
-    write_text(folder / TABLE, table.getvalue())
+    columns = ["id", *classes, "covered", "grade"]
+    write_text(folder / TABLE, pd.DataFrame(table, columns=columns).to_csv(index=False, float_format="%.4f"))
 
 
 def class_map(values: np.ndarray, size: IntPair) -> np.ndarray:
