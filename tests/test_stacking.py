@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from skyfold.blending import combine as combining
 from skyfold.blending import stack as stacking_module
 from skyfold.blending.recipe import BlendedRows, Combination
 from skyfold.blending.stack import LOGIT_OF_STORED, LogisticStack, fit_stack, sample_pixels
@@ -48,12 +49,13 @@ def test_one_member_with_coefficient_one_is_unchanged():
     assert np.isfinite(LOGIT_OF_STORED).all()
 
 
-def test_a_sample_stands_for_all_defined_pixels_and_for_no_other():
+def test_a_sample_stands_for_all_defined_pixels_and_for_no_other(monkeypatch):
     arrays, truth = models()
     valid = np.ones(truth.shape[:3], dtype=bool)
     valid[:, :6] = False
     marked = [np.where(valid[..., None], array, 7) for array in arrays]
-    for sample in sample_pixels(marked, truth, valid, rows=np.arange(8), sampled=400):
+    monkeypatch.setattr(stacking_module, "SAMPLED", 400)
+    for sample in sample_pixels(marked, truth, valid, rows=np.arange(8)):
         assert sample.weight.sum() == pytest.approx(8 * 6 * 10)
         assert (sample.values != 7).all()
         assert set(sample.row.tolist()) == set(range(8))
@@ -80,7 +82,7 @@ def test_chunks_give_what_whole_arrays_give(monkeypatch):
     arrays, truth = models()
     stack = fit_stack(sample_pixels(arrays, truth, rows=np.arange(8)), np.arange(8))
     (_, whole), *_ = stack.combine(arrays, np.arange(8))
-    monkeypatch.setattr(stacking_module, "CHUNK_BYTES", 3 * arrays[0][0].nbytes)
+    monkeypatch.setattr(combining, "CHUNK_BYTES", 3 * arrays[0][0].nbytes)
     chunks = list(stack.combine(arrays, np.arange(8)))
     assert [len(rows) for rows, _ in chunks] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate([values for _, values in chunks]), whole)

@@ -202,7 +202,7 @@ def test_predictions_other_than_bytes_of_one_shape_are_refused():
     truth = np.ones((1, 2, 2, 1), dtype=bool)
     with pytest.raises(OofMismatch, match="predictions 0 are float64"):
         screened([np.full(truth.shape, np.nan)], truth)
-    with pytest.raises(OofMismatch, match=r"predictions 1 are uint8 \(1, 2, 1, 1\)"):
+    with pytest.raises(OofMismatch, match=r"predictions 1 are uint8 \(1, 2, 1, 1\), predictions 0"):
         screened([np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 1, 1), np.uint8)], truth)
 
 

@@ -47,29 +47,51 @@ def combine(
     NaN.
     """
     weight = _weights(weights, len(arrays))
-    _check_arrays(arrays)
+    check_arrays(arrays)
     chosen = np.arange(len(arrays[0])) if rows is None else np.asarray(rows)
+    stored = arrays[0].dtype == np.uint8
+    full = 255.0 if stored else 1.0
     if how == "mean":
-        if arrays[0].dtype == np.uint8 and (weight % 1 == 0).all() and weight.sum() <= MAX_PARTS:
+        if stored and (weight % 1 == 0).all() and weight.sum() <= MAX_PARTS:
             return _mean_of_bytes(arrays, weight.astype(np.uint16), chosen)
-        return _averaged(arrays, weight, chosen, [_same] * len(arrays), _same)
+        return _averaged(arrays, weight, chosen, [np.asarray] * len(arrays), np.asarray)
     if how == "geometric":
         return _averaged(arrays, weight, chosen, [_log] * len(arrays), np.exp)
     if how == "rank":
-        return _rank_averaged(arrays, weight, chosen)
+        # Ranks stay whole numbers until the end, so that the order of the members cannot change how a tie is rounded.
+        ranks = [(_rank_of_bytes if stored else _rank_of_floats)(array, chosen, i) for i, array in enumerate(arrays)]
+        per_class = max(1, len(chosen) * int(np.prod(arrays[0].shape[1:-1])))
+        return _averaged(arrays, weight, chosen, ranks, lambda twice: full * twice / (2 * per_class))
     if how == "vote":
-        return _averaged(arrays, weight, chosen, _votes(thresholds, arrays), _same)
+        return _averaged(arrays, weight, chosen, _votes(thresholds, arrays, full), np.asarray)
     raise ConfigError(f"combine: '{how}' is not known. There are: mean, geometric, rank, vote.")
 
 
-def chunks(arrays: Sequence[np.ndarray], rows: np.ndarray, max_bytes: int) -> Iterator[np.ndarray]:
-    """`rows` in pieces of at most `max_bytes` of all arrays (at least one row); memory maps are released after each."""
-    row_bytes = max(1, sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays))
-    size = max(1, max_bytes // row_bytes)
+def chunks(arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Split `rows` into pieces of at most `CHUNK_BYTES` of any array, at least one row; release memory maps after each.
+
+    arrays: (N, ...) each.
+    """
+    row_bytes = max(1, *(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays))
+    size = max(1, CHUNK_BYTES // row_bytes)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
         for array in arrays:
             release_pages(array)
+
+
+def check_arrays(arrays: Sequence[np.ndarray], *, stored: bool = False) -> None:
+    """OofMismatch unless all arrays are uint8, or (not with `stored`) float, and of one dtype and shape."""
+    first = arrays[0]
+    for i, array in enumerate(arrays):
+        if array.dtype != np.uint8 and (stored or array.dtype.kind != "f"):
+            expected = "uint8, 255 times a probability" if stored else "uint8 or float"
+            raise OofMismatch(f"predictions {i} are {array.dtype}; expected {expected}.")
+        if array.shape != first.shape or array.dtype != first.dtype:
+            raise OofMismatch(
+                f"predictions {i} are {array.dtype} {array.shape}, predictions 0 {first.dtype} {first.shape}. Predict "
+                "both on the same samples and grid."
+            )
 
 
 @compiled
@@ -88,18 +110,6 @@ def _weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     return weight
 
 
-def _check_arrays(arrays: Sequence[np.ndarray]) -> None:
-    first = arrays[0]
-    for i, array in enumerate(arrays):
-        if array.dtype != np.uint8 and array.dtype.kind != "f":
-            raise OofMismatch(f"predictions {i} are {array.dtype}; expected uint8 or float.")
-        if array.shape != first.shape or array.dtype != first.dtype:
-            raise OofMismatch(
-                f"predictions {i} are {array.dtype} {array.shape}, predictions 0 {first.dtype} {first.shape}. Predict "
-                "both on the same samples and grid."
-            )
-
-
 def _mean_of_bytes(
     arrays: Sequence[np.ndarray], parts: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -107,7 +117,7 @@ def _mean_of_bytes(
 
     Float32 is enough to round the quotient right: it holds every half exactly, and no other quotient lies too near one.
     """
-    for chunk in _chunks(arrays, rows):
+    for chunk in chunks(arrays, rows):
         contiguous = bool((np.diff(chunk) == 1).all())
         index = slice(int(chunk[0]), int(chunk[-1]) + 1) if contiguous else chunk  # a slice is read without a copy
         sums = np.zeros((len(chunk), *arrays[0].shape[1:]), dtype=np.uint16)
@@ -122,7 +132,7 @@ def _averaged(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """back(weighted mean of into[i](values of array i)), in float64."""
     dtype = arrays[0].dtype
-    for chunk in _chunks(arrays, rows):
+    for chunk in chunks(arrays, rows):
         total = np.zeros((len(chunk), *arrays[0].shape[1:]))
         for i, array in enumerate(arrays):
             values = array[chunk]
@@ -133,10 +143,6 @@ def _averaged(
         yield chunk, np.rint(mean).astype(np.uint8) if dtype == np.uint8 else mean.astype(dtype)
 
 
-def _same(values: np.ndarray) -> np.ndarray:
-    return values
-
-
 def _log(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8:
         return np.asarray(LOG_OF_STORED[values])
@@ -144,12 +150,11 @@ def _log(values: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(values.astype(np.float64)))
 
 
-def _votes(thresholds: Sequence[Sequence[float]] | None, arrays: Sequence[np.ndarray]) -> list[Scale]:
+def _votes(thresholds: Sequence[Sequence[float]] | None, arrays: Sequence[np.ndarray], full: float) -> list[Scale]:
     expected = (len(arrays), arrays[0].shape[-1])
     own = np.asarray([] if thresholds is None else thresholds, dtype=np.float64)
     if own.shape != expected or not np.isfinite(own).all():
         raise ConfigError(f"combine: vote needs finite thresholds {expected}, one a run and class; got {own.shape}.")
-    full = 255.0 if arrays[0].dtype == np.uint8 else 1.0
 
     def vote_at(threshold: np.ndarray) -> Scale:
         return lambda values: np.where(values > threshold, full, 0.0)
@@ -157,23 +162,11 @@ def _votes(thresholds: Sequence[Sequence[float]] | None, arrays: Sequence[np.nda
     return [vote_at(threshold) for threshold in own]
 
 
-def _rank_averaged(
-    arrays: Sequence[np.ndarray], weight: np.ndarray, rows: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ranks stay whole numbers until the end, so that the order of the members cannot change how a tie is rounded."""
-    per_class = max(1, len(rows) * int(np.prod(arrays[0].shape[1:-1])))
-    if arrays[0].dtype == np.uint8:
-        stored = [_rank_of_bytes(array, rows) for array in arrays]
-        return _averaged(arrays, weight, rows, stored, lambda twice: 255.0 * twice / (2 * per_class))
-    sorted_ = [_rank_of_floats(array, rows, i) for i, array in enumerate(arrays)]
-    return _averaged(arrays, weight, rows, sorted_, lambda twice: twice / (2 * per_class))
-
-
-def _rank_of_bytes(array: np.ndarray, rows: np.ndarray) -> Scale:
+def _rank_of_bytes(array: np.ndarray, rows: np.ndarray, _index: int) -> Scale:
     """Twice the rank of a value within its class: the number of values below, plus the number at or below."""
     classes = np.arange(array.shape[-1])
     counts = np.zeros((len(classes), 256), dtype=np.int64)
-    for chunk in _chunks([array], rows):
+    for chunk in chunks([array], rows):
         for k in classes:
             counts[k] += np.bincount(array[chunk][..., k].reshape(-1), minlength=256)
     twice_rank = (2 * np.cumsum(counts, axis=1) - counts).astype(np.float64)
@@ -194,10 +187,6 @@ def _rank_of_floats(array: np.ndarray, rows: np.ndarray, index: int) -> Scale:
         return np.stack(below, axis=-1) + np.stack(up_to, axis=-1)
 
     return twice_rank
-
-
-def _chunks(arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
-    return chunks(arrays, rows, CHUNK_BYTES * len(arrays))
 
 
 def _refuse_nan(values: np.ndarray, index: int, rows: np.ndarray) -> None:

@@ -17,7 +17,6 @@ from skyfold.blending.combine import chunks
 from skyfold.errors import ConfigError
 
 Rule = Literal["largest", "normalised", "priority"]
-CHUNK_BYTES = 4 << 20  # of all members
 FULL, HALF = 255.0, 127.5
 
 
@@ -52,7 +51,7 @@ class Merge:
 
     def probabilities(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As `rows`, before merging: float32 (n, H, W, K) in 0..255; 0 for a class that no member learned."""
-        for chunk in chunks(arrays, rows, CHUNK_BYTES):
+        for chunk in chunks(arrays, rows):
             values = [np.asarray(array[chunk]) for array in arrays]
             yield chunk, np.stack([self._mean(values, k) for k in range(len(self.sources))], axis=-1)
 

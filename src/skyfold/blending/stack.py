@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.blending.combine import chunks
+from skyfold.blending.combine import check_arrays, chunks
 from skyfold.compiled import compiled
-from skyfold.errors import OofMismatch
 from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
 
 SAMPLED = 40_000  # uncertain pixels of each class; of the others a quarter of that
 UNCERTAIN = (25, 229)  # some member above the first value, some at or below the last
-CHUNK_BYTES = 4 << 20  # of one member
 # The logit of a stored value; 0 and 255 stand for the middle of the half steps that round to them.
 LOGIT_OF_STORED = np.log(np.clip(np.arange(256.0), 0.25, 254.75)) - np.log(
     255 - np.clip(np.arange(256.0), 0.25, 254.75)
@@ -50,7 +48,7 @@ class LogisticStack:
         arrays: uint8 (N, H, W, K) of each member, in the order of the fit; memory maps are read a chunk at a time.
         """
         tables = (np.array(self.coef_).T[..., None] * LOGIT_OF_STORED).astype(np.float32)
-        for chunk in chunks(arrays, rows, CHUNK_BYTES * len(arrays)):
+        for chunk in chunks(arrays, rows):
             logits = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.float32)
             logits[:] = np.array(self.intercept_, dtype=np.float32)
             flat = logits.reshape(-1, logits.shape[-1])
@@ -76,22 +74,17 @@ def sample_pixels(
     *,
     rows: np.ndarray,
     seed: int = 0,
-    sampled: int = SAMPLED,
 ) -> list[PixelSample]:
     """Draw the pixels that stacks are fitted on, one sample a class, evenly from all `rows`.
 
     arrays: uint8 (N, H, W, K) of each member; targets[i] 0/1 (H, W, K); valid[i] bool (H, W), undefined pixels are not
     drawn. Raises OofMismatch for arrays that are not uint8 of one shape.
     """
-    for i, array in enumerate(arrays):
-        if array.dtype != np.uint8 or array.shape != arrays[0].shape:
-            raise OofMismatch(
-                f"predictions {i} are {array.dtype} {array.shape}; a stack is fitted on uint8 of one shape."
-            )
+    check_arrays(arrays, stored=True)
     rng = np.random.default_rng(seed)
     classes = arrays[0].shape[-1]
     drawn: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(classes)]
-    from_each = max(1, sampled // max(1, len(rows)))
+    from_each = max(1, SAMPLED // max(1, len(rows)))
     for row in rows:
         maps = np.stack([array[row].reshape(-1, classes) for array in arrays])
         truth = np.asarray(targets[int(row)], dtype=bool).reshape(-1, classes)

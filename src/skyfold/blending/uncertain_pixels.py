@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skyfold.blending.combine import check_arrays
 from skyfold.compiled import compiled
-from skyfold.errors import OofMismatch
 from skyfold.progress import Progress
 from skyfold.store.rows import release_pages
 from skyfold.types import ArraySequence
@@ -70,12 +70,7 @@ def screen(
     Raises OofMismatch for predictions that are not uint8 of one shape.
     """
     shape = arrays[0].shape
-    for i, array in enumerate(arrays):
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape != shape:
-            raise OofMismatch(
-                f"predictions {i} are {array.dtype} {array.shape}; blend weights are searched on probabilities stored "
-                f"as uint8 (N, H, W, K), all of one shape. Predict all runs on the same samples and grid."
-            )
+    check_arrays(arrays, stored=True)
     thresholds = np.asarray(thresholds, dtype=np.int64)
     pixels, classes = shape[1] * shape[2], shape[3]
     room = MAX_BYTES // (len(arrays) + 3)
