@@ -15,6 +15,7 @@ from functools import cache
 
 import numpy as np
 from numba import uint8, uint64
+from scipy.sparse.csgraph import connected_components
 
 from skyfold.compiled import compiled, in_threads
 from skyfold.postprocess.threshold_counts import check_grid, check_maps
@@ -56,7 +57,10 @@ def component_counts(
     counts = np.empty((count, classes, 2, len(min_areas), len(thresholds)), dtype=np.int32)
 
     def fill(rows: range) -> None:
-        scratch = _scratch(height, width)
+        # On the image with a border of one pixel, whose rank stays 0, so that no pixel asks whether it is at the edge.
+        rank, joined = np.zeros((2, (height + 2) * (width + 2)), np.uint8)
+        parent, overlap = np.zeros((2, (height + 2) * (width + 2)), np.int32)
+        scratch = rank, joined, parent, overlap, np.empty(height * width, np.int32)
         values, truth = np.empty(prob.shape[1:], np.uint8), np.empty(prob.shape[1:], np.bool_)
         for i in rows:
             values[:], truth[:] = prob[i], target[i]
@@ -77,33 +81,14 @@ def _arc_steps(row_step: int) -> np.ndarray:
     arcs fit in the ring, at its four corners. Returns int32 (256, 4), steps in the bordered image, 0: no more arcs.
     """
     steps = np.zeros((256, MOST_ARCS), dtype=np.int32)
-    for bits in range(256):
-        remaining = {i for i in range(8) if bits >> i & 1}
-        for arc in range(MOST_ARCS):
-            if not remaining:
-                break
-            reached = {min(remaining)}
-            rows, columns = RING[min(remaining)]
-            steps[bits, arc] = rows * row_step + columns
-            while touching := {i for i in remaining - reached if any(_touch(RING[i], RING[j]) for j in reached)}:
-                reached |= touching
-            remaining -= reached
+    ring = np.array(RING)
+    touch = np.abs(ring[:, None] - ring).max(axis=2) <= 1
+    for bits in range(1, 256):
+        neighbours = np.flatnonzero(bits >> np.arange(8) & 1)
+        arc_of = connected_components(touch[np.ix_(neighbours, neighbours)])[1]
+        first_of_arc = neighbours[np.unique(arc_of, return_index=True)[1]]
+        steps[bits, : len(first_of_arc)] = ring[first_of_arc] @ [row_step, 1]
     return steps
-
-
-def _touch(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= 1
-
-
-def _scratch(height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Working memory of one sweep: rank, joined, parent, overlap on the image with a border of one pixel; the order.
-
-    The border keeps rank 0 for ever, so that no pixel needs to ask whether it lies at the edge.
-    """
-    bordered = (height + 2) * (width + 2)
-    rank, joined = np.zeros(bordered, np.uint8), np.zeros(bordered, np.uint8)
-    parent, overlap = np.zeros(bordered, np.int32), np.zeros(bordered, np.int32)
-    return rank, joined, parent, overlap, np.empty(height * width, np.int32)
 
 
 @compiled

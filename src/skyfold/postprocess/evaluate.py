@@ -6,7 +6,6 @@ scored on the k-th. Their difference is the optimism.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,13 +94,12 @@ class Evaluation:
         columns: dict[str, np.ndarray] = {}
         for name, values in scores.items():
             columns |= map_columns(name, values, classes)
-        if not _is_mean_of_maps(self.sweep.metric):
-            stats = self.stats.T
-            names = [f"stats {i}" for i in range(len(stats))]
-            if isinstance(self.sweep.metric, CountMetric):
-                names = [f"{count} {label}" for count in ("both", "pred", "truth") for label in classes]
-            columns |= {f"cv_cross_fitted_{name}": values for name, values in zip(names, stats, strict=True)}
-        return columns
+        if _is_mean_of_maps(self.sweep.metric):
+            return columns
+        names = [f"stats {i}" for i in range(self.stats.shape[1])]
+        if isinstance(self.sweep.metric, CountMetric):
+            names = [f"{count} {label}" for count in ("both", "pred", "truth") for label in classes]
+        return columns | {f"cv_cross_fitted_{name}": own for name, own in zip(names, self.stats.T, strict=True)}
 
 
 def evaluate(
@@ -136,20 +134,12 @@ def evaluate(
     return Evaluation(sweep, fold, groups, selection, by_fold, in_sample_stats, stats, in_sample_map_scores, map_scores)
 
 
-def difference(
-    ours: Path,
-    theirs: Path,
-    *,
-    metric: Metric,
-    column: str = "cv_cross_fitted",
-    draws: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Score of one run or blend minus that of another, from their `rows.csv`, with its interval by group.
+def difference(ours: Path, theirs: Path, *, metric: Metric, draws: int = 1000, seed: int = 0) -> Interval:
+    """Cross-fitted score of one run or blend minus that of another, from their `rows.csv`, with its interval by group.
 
-    Every draw takes the same images (or groups of images) from both. column: which of the stored scores is compared.
-    OofMismatch where the two are not of the same images, folds and groups, or lack a column.
+    Paired bootstrap: every draw takes the same images (or groups of images) from both. OofMismatch where the two are
+    not of the same images, folds, groups and classes, or a file or its scores are missing; DamagedFile where a file is
+    no table.
     """
     a, b = (_read_rows(path) for path in (ours, theirs))
     for name in ("id", "fold", "group"):
@@ -159,19 +149,18 @@ def difference(
                 f"{ours} and {theirs}: not the same {name}s{where}. Compare blends of one folds.csv, made again with "
                 "`skyfold blend`."
             )
-    prefix = f"{column} " if _is_mean_of_maps(metric) else f"{column}_"
-    names = [[name for name in table.columns if name.startswith(prefix)] for table in (a, b)]
-    for path, own in zip((ours, theirs), names, strict=True):
-        if not own:
+    prefix = "cv_cross_fitted " if _is_mean_of_maps(metric) else "cv_cross_fitted_"
+    scores = [table.filter(regex=f"^{prefix}") for table in (a, b)]
+    for path, table in zip((ours, theirs), scores, strict=True):
+        if table.empty:
             raise OofMismatch(f"{path}: no column '{prefix}<class>'. Write it again with `skyfold blend`.")
-    if names[0] != names[1]:
+    if not scores[0].columns.equals(scores[1].columns):
         raise OofMismatch(f"{ours} and {theirs}: not of the same classes.")
     return paired_difference(
         MeanOfMaps() if _is_mean_of_maps(metric) else metric,
-        *(table[names[0]].to_numpy(dtype=np.float64) for table in (a, b)),
+        *(table.to_numpy(dtype=np.float64) for table in scores),
         groups=a["group"].to_numpy(dtype=str),
         draws=draws,
-        confidence=confidence,
         seed=seed,
     )
 
@@ -182,12 +171,13 @@ def map_columns(name: str, scores: np.ndarray, classes: Names) -> dict[str, np.n
 
 
 def write_rows(path: Path, ids: np.ndarray, folds: Folds, columns: dict[str, np.ndarray]) -> None:
-    """A CSV with a row for each sample that a fold validates: id, fold, group, and `columns` (n,)."""
+    """Write a CSV with a row for each sample that a fold validates: id, fold, group, and `columns` (n,) of these rows.
+
+    ids: (N,) str of all samples of `folds`.
+    """
     rows = np.flatnonzero(folds.fold >= 0)
     table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows], **columns})
-    text = io.StringIO()
-    table.to_csv(text, index=False)
-    write_text(path, text.getvalue())
+    write_text(path, table.to_csv(index=False))
 
 
 def _is_mean_of_maps(metric: Metric) -> bool:

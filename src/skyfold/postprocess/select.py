@@ -86,7 +86,12 @@ def _with_gate(
     order = np.argsort(-prob, kind="stable")
     descending, ordered = prob[order].astype(np.float64), rows[order]
     if criterion != "dice":
-        threshold = _threshold_for(prob, ~sweep.empty[rows, k], criterion, target)
+        if target is None:
+            raise ConfigError(
+                f"the gate criterion '{criterion}' needs the {criterion} to reach; set postprocess.gate_target."
+            )
+        read_off = threshold_for_precision if criterion == "precision" else threshold_for_recall
+        threshold = read_off(prob, ~sweep.empty[rows, k], target).threshold
         kept_rows = np.array([passes(prob[:, None], [threshold]).sum()])
         return _best_place(_best(sweep, k, ordered, kept_rows), sweep), threshold
     # How many first rows a threshold can keep: no threshold separates rows of equal probability.
@@ -167,15 +172,6 @@ def _sums_at_cuts(values, emptied, kept, cuts, running, sums):  # type: ignore[n
             for s in range(values.shape[1]):
                 for t in range(sums.shape[2]):
                     running[s, t] += values[i, s, t] - emptied[i, s]
-
-
-def _threshold_for(prob: np.ndarray, there: np.ndarray, criterion: GateCriterion, target: float | None) -> float:
-    if target is None:
-        raise ConfigError(
-            f"the gate criterion '{criterion}' needs the {criterion} to reach; set postprocess.gate_target."
-        )
-    read_off = threshold_for_precision if criterion == "precision" else threshold_for_recall
-    return read_off(prob, there, target).threshold
 
 
 def _best_place(scores: np.ndarray, sweep: ThresholdSweep) -> tuple[int, int, int]:
