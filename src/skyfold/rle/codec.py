@@ -193,7 +193,7 @@ def _normalized(text: object, shape: IntPair, dialect: Dialect, row: str) -> str
     """`text` without unusual blanks and leading zeros, for the compiled loop; InvalidSubmission as `parse_all`."""
     if not isinstance(text, str):
         raise InvalidSubmission(f"row '{row}': expected run-length text, got {text!r}. Read the column as text.")
-    tokens, size = text.split(), shape[0] * shape[1]
+    tokens, size, first = text.split(), shape[0] * shape[1], dialect.first_index
     for position, token in enumerate(tokens, start=1):
         if not WHOLE_NUMBER.fullmatch(token):
             raise InvalidSubmission(
@@ -205,32 +205,26 @@ def _normalized(text: object, shape: IntPair, dialect: Dialect, row: str) -> str
             f"row '{row}': {len(tokens)} number{'s' if len(tokens) > 1 else ''}, but segments are pairs 'start "
             f"length'; the last start, {tokens[-1]}, has no length. Was the line cut off? Encode the mask again."
         )
-    numbers = np.fromstring(" ".join(tokens), np.int64, sep=" ").tolist()  # beyond int64: the largest it holds
-    before = reach = 0
-    for place in range(0, len(numbers), 2):
-        written, length = numbers[place : place + 2]
-        start = written - dialect.first_index + (reach if dialect.starts == "relative" else 0)
-        here = f"the segment '{tokens[place]} {tokens[place + 1]}' at token {place + 1}"
-        if written < dialect.first_index:
-            raise InvalidSubmission(
-                f"row '{row}': token {place + 1} is a {'negative' if written < 0 else '0'} start; the first pixel has "
-                f"the number {dialect.first_index}. Shift the starts."
-            )
-        if length < 1:
-            raise InvalidSubmission(
-                f"row '{row}': token {place + 2} is a {'negative' if length < 0 else '0'} length; every segment has at "
-                "least 1 pixel. Leave the segment out."
-            )
-        if start + length > size:
-            raise InvalidSubmission(
-                f"row '{row}': {here} ends past the last of {size} pixels. Was the mask encoded at another size? "
-                "Resize it to the submission's size first."
-            )
-        if start < reach:
-            raise InvalidSubmission(
-                f"row '{row}': {here} {'starts before' if start < before else 'overlaps'} the segment "
-                f"'{tokens[place - 2]} {tokens[place - 1]}' ahead of it. Sort the segments by start and join those "
-                "that overlap."
-            )
-        before, reach = start, start + length
-    return " ".join(map(str, numbers))
+    numbers = np.array(tokens, dtype=np.float64)  # of any number of digits
+    written, lengths = numbers.reshape(-1, 2).T
+    steps = written - first + lengths
+    ends = np.cumsum(steps) if dialect.starts == "relative" else steps
+    starts, reach = ends - lengths, np.append(0, ends[:-1])
+    wrong = np.stack([written < first, lengths < 1, ends > size, starts < reach])
+    if wrong.any():
+        place = int(wrong.any(axis=0).argmax())
+        pairs = [f"'{start} {length}'" for start, length in zip(tokens[0::2], tokens[1::2], strict=True)]
+        here = f"the segment {pairs[place]} at token {2 * place + 1}"
+        order = "starts before" if place and starts[place] < starts[place - 1] else "overlaps"
+        problems = (
+            f"token {2 * place + 1} is a {'negative' if written[place] < 0 else '0'} start; the first pixel has the "
+            f"number {first}. Shift the starts.",
+            f"token {2 * place + 2} is a {'negative' if lengths[place] < 0 else '0'} length; every segment has at "
+            "least 1 pixel. Leave the segment out.",
+            f"{here} ends past the last of {size} pixels. Was the mask encoded at another size? Resize it to the "
+            "submission's size first.",
+            f"{here} {order} the segment {pairs[place - 1]} ahead of it. Sort the segments by start and join those "
+            "that overlap.",
+        )
+        raise InvalidSubmission(f"row '{row}': {problems[wrong[:, place].argmax()]}")
+    return " ".join(f"{number:.0f}" for number in numbers)
