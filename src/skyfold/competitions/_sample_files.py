@@ -12,7 +12,10 @@ from skyfold.types import IntPair
 
 
 def sample_names(seed: int, train: int, test: int, most: int, pattern: str) -> list[str]:
-    """Names of train + test samples by distinct random numbers below `most`, ascending within each part."""
+    """Names of `train` + `test` samples: distinct random numbers below `most`, formatted by `pattern`.
+
+    Names ascend within each part, training samples first.
+    """
     numbers = np.random.default_rng(seed).choice(most, size=train + test, replace=False)
     return [pattern.format(number) for number in (*sorted(numbers[:train]), *sorted(numbers[train:]))]
 
@@ -29,6 +32,9 @@ def as_image(values: np.ndarray) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray, *options: int) -> None:
-    """Write uint8 RGB (H, W, 3) or grey (H, W); options: of `cv2.imwrite`. DataLayoutError where it fails."""
+    """Write uint8 RGB (H, W, 3) or grey (H, W) in the format of the suffix.
+
+    options: flags and values of `cv2.imwrite`. DataLayoutError where it fails.
+    """
     if not cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image, options):
         raise DataLayoutError(f"{path}: cannot be written. Is the disk full?")

@@ -32,7 +32,10 @@ class SegmentationFiles(ABC):
     submission: RleTable
 
     def competition(self, name: str, metric: Metric, **offers: Any) -> Competition:
-        """The competition `name`, scored by `metric`; offers: further fields of `Competition`."""
+        """The competition `name`, scored by `metric`, with the classes and grid of the submission table.
+
+        offers: further fields of `Competition`, such as `write_sample`.
+        """
         return Competition(
             name=name,
             task="segmentation",
@@ -58,24 +61,39 @@ class SegmentationFiles(ABC):
 
     @abstractmethod
     def check(self, folder: Path) -> str:
-        """Read every file; returns a summary. DataLayoutError lists all problems found."""
+        """Read every file of `folder`; returns a summary in words.
+
+        DataLayoutError lists the problems of `load`, and files that are broken or of another size.
+        """
 
     def sample_table(self, folder: Path) -> Path | None:
-        """Path of the sample submission in `folder`; None where the competition has none."""
+        """Path of the sample submission in `folder`, whose rows and order a submission must have.
+
+        None where the competition has none.
+        """
         return None
 
     def read_truth(self, path: Path) -> Truth:
-        """Ids and masks of the table at `path`; InvalidSubmission where it is not one."""
+        """Ids (n,) and masks, bool (H, W, K) each, of the table at `path`.
+
+        InvalidSubmission lists what is wrong with its rows.
+        """
         ids, masks = self.submission.read_masks(path)
         return Truth(ids=ids, targets=masks)
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
-        """Masks of `ids` (n,), bool (H, W, K) each, from the table at `path`; InvalidSubmission where it lacks one."""
+        """Masks of `ids` (n,), bool (H, W, K) each, from the table at `path`, in the order of `ids`.
+
+        Rows of other ids are ignored. InvalidSubmission where a row is missing or wrong.
+        """
         return self.submission.read_masks(path, ids)[1]
 
 
 def in_threads(label: str, function: Callable[[Item], Result], items: Sequence[Item], unit: str) -> Iterator[Result]:
-    """`function` of each item, in order, computed in threads; progress is shown as `label`, counted in `unit`."""
+    """Yield `function` of each item, in order, computed in threads.
+
+    Progress is shown as `label`, counted in `unit`. An exception of `function` is raised at its item.
+    """
     with Progress(label, len(items), unit) as progress, ThreadPoolExecutor(THREADS) as pool:
         for result in pool.map(function, items):
             progress.advance()
@@ -85,7 +103,10 @@ def in_threads(label: str, function: Callable[[Item], Result], items: Sequence[I
 def read_each(
     label: str, read: Callable[[Path], Result], paths: Sequence[Path]
 ) -> tuple[dict[Path, Result], list[str]]:
-    """`read` of each file, in order; and the message of every DataLayoutError that it raised instead."""
+    """Results of `read` by file, in order; and the messages of the files for which it raised DataLayoutError.
+
+    Files are read in threads; progress is shown as `label`. Other exceptions are raised.
+    """
 
     def attempt(path: Path) -> Result | DataLayoutError:
         try:
@@ -111,7 +132,8 @@ def refuse(folder: Path, problems: list[str]) -> None:
 
 
 def spelled(size: IntPair) -> str:
-    """
+    """Size (H, W) in words.
+
     >>> spelled((350, 525))
     '350x525'
     """

@@ -56,9 +56,14 @@ class MaskFolder(Contest):
     _table: ClassTable
 
     def model_post_init(self, context: Any) -> None:
+        """ConfigError where a value is of no known kind, or belongs to two of classes, background, ignore_value."""
         self._table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)
 
     def build(self, folder: Path | None) -> Competition:
+        """The competition on `grid`, or on the common size (H, W) of the images in `folder`.
+
+        ConfigError where neither is known, or where the images differ in size and no grid is set.
+        """
         if self.grid is None and folder is None:
             raise ConfigError("data.options.grid: set it, or name the folder of the images, whose size is taken then.")
         size = self.grid or _common_size(Path(str(folder)) / "images")
@@ -101,6 +106,11 @@ class ImagesAndMasks(SegmentationFiles):
     resampling: int = TRUTH_RESAMPLING
 
     def load(self, folder: Path, part: str) -> Samples:
+        """Samples by file name: inputs uint8 (H, W, 3) of any size, targets uint8 0/1 (H, W, K) on the grid.
+
+        The id is the file name without suffix. DataLayoutError lists images and masks without each other, of unequal
+        sizes, or of one id; and images without a group, where a table of groups is set.
+        """
         if part == "test":
             paths = self._test_paths(folder)
             return Samples(ids=_stems(paths), inputs=ImageFiles(paths))
@@ -138,6 +148,10 @@ class ImagesAndMasks(SegmentationFiles):
         return {"targets": targets, "valid": DefinedPixels(targets) if self.table.ignore_value else None}
 
     def check(self, folder: Path) -> str:
+        """Read every image and mask; returns counts, and fractions of the classes over all defined pixels.
+
+        DataLayoutError lists, besides the problems of `load`, broken images and mask values of no class.
+        """
         images, masks, problems = self._train_paths(folder)
         tests: list[Path] = []
         if self.test_images is not None:

@@ -36,7 +36,12 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int | np.random.Generator = 0,
 ) -> Interval:
-    """Interval of `metric.score`. stats: (n, S) as `metric.stats`; groups: (n,) labels, None: every row its own."""
+    """Percentile interval of `metric.score` over bootstrap draws.
+
+    stats: (n, S) as `metric.stats`; groups: (n,) labels of rows that are drawn together, None: every row by itself.
+    The same seed gives the same draws. Infinite scores widen the interval to infinity; with NaN scores it is NaN.
+    ValueError for no rows, no draws, or another number of groups than rows.
+    """
     scores = _draw_scores(metric, [stats], groups, draws, np.random.default_rng(seed))[0]
     return _interval(metric.score(stats), scores, confidence)
 
@@ -53,7 +58,8 @@ def paired_difference(
 ) -> Interval:
     """Interval of the score of `stats` minus that of `baseline`, (n, S) each, of the same rows in the same order.
 
-    Every draw takes the same rows from both, so that what is hard for both cancels.
+    Every draw takes the same rows from both, so that what is hard for both cancels. groups, seed and errors as for
+    `bootstrap_interval`; ValueError, too, for tables of unequal shape.
     """
     if stats.shape != baseline.shape:
         raise ValueError(f"stats {stats.shape} and baseline {baseline.shape} are not of the same samples")

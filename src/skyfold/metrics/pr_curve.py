@@ -22,7 +22,10 @@ class OperatingPoint:
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the step curve, the sum of precision x gain in recall; 0 without any positive label."""
+    """Area under the step curve, the sum of precision x gain in recall, as scikit-learn's `average_precision_score`.
+
+    0 without any positive label.
+    """
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(labels, scores)) if labels.any() else 0.0

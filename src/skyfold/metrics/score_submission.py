@@ -28,7 +28,7 @@ class Scored:
 
 
 def score_note(score: float) -> str | None:
-    """What a figure that is not finite means."""
+    """Explanation of a score that is not finite; None for a finite one."""
     if math.isfinite(score):
         return None
     return "not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?"

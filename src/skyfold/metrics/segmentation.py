@@ -23,7 +23,8 @@ LONGEST_UINT8_SUM = 255
 def dice_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Dice per image and class, 2 |both| / (|target| + |pred|); 1.0 where both masks are empty (the contest's rule).
 
-    target, pred: bool (N, H, W, K); valid: bool (N, H, W). Returns float64 (N, K).
+    target, pred: bool (N, H, W, K), or 0 and 1; valid: bool (N, H, W), pixels that count, None: all. Returns float64
+    (N, K). InvalidSubmission for unequal shapes, NaN, or other values than 0 and 1.
 
     >>> mask = np.array([1, 1, 0, 0], dtype=bool).reshape(1, 2, 2, 1)
     >>> dice_score(target=mask, pred=~mask | mask).round(3).tolist()
@@ -33,7 +34,10 @@ def dice_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None
 
 
 def iou_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Intersection over union per image and class; 1.0 where both masks are empty. Arrays as for `dice_score`."""
+    """Intersection over union per image and class, |both| / |either|; 1.0 where both masks are empty.
+
+    Arrays and errors as for `dice_score`. Returns float64 (N, K).
+    """
     return MeanIoU().per_class(_pixel_counts(target, pred, valid))
 
 
@@ -61,14 +65,18 @@ class OverlapMetric(_RowMetric):
     """A metric of pixel counts: a subclass gives `of_counts`. stats: (n, 3K), see `skyfold.types.CountMetric`."""
 
     def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Score of single maps, float64, elementwise."""
+        """Score of single maps from pixels in both masks, in the prediction and in the target.
+
+        float64, elementwise, of the shape of the arguments.
+        """
         raise NotImplementedError
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Pixel counts, float64 (n, 3K): in both masks, in the prediction, in the target. Arrays as `dice_score`."""
         return _pixel_counts(target, pred, valid)
 
     def per_class(self, stats: np.ndarray) -> np.ndarray:
-        """Score of each map by itself, float64 (n, K)."""
+        """Score of each map by itself, float64 (n, K), from stats (n, 3K)."""
         return self.of_counts(*np.split(stats, 3, axis=1))
 
     def per_row(self, stats: np.ndarray) -> np.ndarray:
@@ -132,12 +140,14 @@ class PixelAccuracy(_RowMetric):
     pooled: Literal["each", "samples"] = "samples"
 
     def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """float64 (n, 2), see the class. Arrays and errors as for `dice_score`."""
         target, pred = _masks(target, pred, valid)
         right = (target == pred).all(axis=-1)
         defined = np.ones_like(right) if valid is None else valid
         return np.stack([(right & defined).sum(axis=(1, 2)), defined.sum(axis=(1, 2))], axis=1).astype(np.float64)
 
     def per_row(self, stats: np.ndarray) -> np.ndarray:
+        """Accuracy of each row by itself, float64 (n,)."""
         right, defined = stats.T
         return np.where(defined == 0, 1.0, right / np.maximum(defined, 1.0))
 
@@ -147,7 +157,10 @@ METRICS: dict[str, Callable[[], Metric]] = {kind().name: kind for kind in _KINDS
 
 
 def named_metric(name: object) -> Metric:
-    """The metric `name` of METRICS; ConfigError, with the nearest name, where there is none."""
+    """The metric `name` of METRICS.
+
+    ConfigError, with the nearest name, where there is none.
+    """
     if not isinstance(name, str) or name not in METRICS:
         raise ConfigError(f"metric '{name}'{nearest(str(name), list(METRICS))}. There are: {', '.join(METRICS)}.")
     return METRICS[name]()

@@ -87,7 +87,7 @@ class Segments:
         return np.diff(before[self.offsets])
 
     def take(self, masks: np.ndarray) -> Segments:
-        """Masks with these numbers, in this order."""
+        """Segments of the masks with these numbers (m,), in this order; a mask may be taken more than once."""
         counts = self.offsets[masks + 1] - self.offsets[masks]
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[masks] - offsets[:-1], counts)

@@ -41,6 +41,7 @@ class CloudCover(Contest):
     _table: ClassTable
 
     def model_post_init(self, context: Any) -> None:
+        """ConfigError unless `colours` gives each class a colour of its own."""
         self._table = ClassTable.parse(self.colours, background=None, ignore_value=None)
         if set(self._table.classes) != set(CLASSES):
             found = ", ".join(self._table.classes)
@@ -49,9 +50,13 @@ class CloudCover(Contest):
             raise ConfigError("data.options.colours: give colours as '#rrggbb'.")
 
     def build(self, folder: Path | None) -> Competition:
+        """The competition on `grid`; folder: of the scenes, whose sizes label images of a submission must have.
+
+        Labels are resampled to the grid by nearest neighbour, at the centre of the area that a place covers.
+        """
         rgb = {name: _rgb(codes[0]) for name, codes in self._table.classes.items()}
         submission = RleTable(tuple(rgb), self.grid, key_column="id_class")
-        files = Scenes(submission, self._table, TRAIN_FOLDERS, TEST_IMAGES, resampling=CENTRED_RESAMPLING, root=folder)
+        files = _Scenes(submission, self._table, TRAIN_FOLDERS, TEST_IMAGES, resampling=CENTRED_RESAMPLING, root=folder)
         return files.competition(
             "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb)
         )
@@ -61,7 +66,7 @@ PLUGIN = CloudCover
 
 
 @dataclass(frozen=True)
-class Scenes(ImagesAndMasks):
+class _Scenes(ImagesAndMasks):
     """Scenes and labels of any size; root: the folder of the competition, None where it is not known."""
 
     root: Path | None = None

@@ -1,6 +1,6 @@
 """A procedural stand-in for big satellite scenes: thick and thin cloud, and its shadow, over land and water.
 
-Nothing is to be learned of the atmosphere from it. All lengths are shares of a scene's side, so that a small scene is a
+It is no model of the atmosphere. All lengths are fractions of a scene's side, so that a small scene is a
 large one seen from further away. Shadows are those of thick cloud, moved away from the sun.
 """
 
@@ -63,7 +63,10 @@ def _size(rng: np.random.Generator, side: int) -> IntPair:
 
 
 def scene(rng: np.random.Generator, size: IntPair) -> tuple[np.ndarray, np.ndarray]:
-    """One image, uint8 (H, W, 3) RGB, and the places in CLASSES of its pixels, uint8 (H, W)."""
+    """One image, uint8 (H, W, 3) RGB, and the index in CLASSES of each pixel, uint8 (H, W), for `size` (H, W).
+
+    Thick cloud covers thin cloud, which covers shadow. Some scenes have no thick cloud.
+    """
     image = _surface(rng, size)
     clear = rng.random() < CLEAR_SCENES
     thick = _cover(rng, size, share=0.0 if clear else rng.uniform(0.05, 0.4), cells=4, softness=0.12)

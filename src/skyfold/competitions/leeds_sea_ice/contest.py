@@ -42,9 +42,13 @@ class LeedsSeaIce(Contest):
     """The grid of predictions is that of the first mask; without any, the contest's own 240 x 240."""
 
     def build(self, folder: Path | None) -> Competition:
+        """The competition on the grid of the masks in `folder`/train; DataLayoutError where the first one is broken.
+
+        Inputs are uint8 (H, W, 4): red, green, blue, radar.
+        """
         masks = [] if folder is None else files_of_kind(folder / "train", "ref")
         grid = _size(read_plane(masks[0], colours=False)) if masks else GRID
-        files = LeedsFiles(submission_table(grid))
+        files = _LeedsFiles(submission_table(grid))
         return files.competition("leeds_sea_ice", MeanIoU(), write_sample=write_sample, provenance=_provenance)
 
 
@@ -58,7 +62,7 @@ def _provenance(folder: Path) -> str:
     return "official" if found == OFFICIAL else "other files"
 
 
-class LeedsFiles(SegmentationFiles):
+class _LeedsFiles(SegmentationFiles):
     """Pairs of visible and radar images, and masks of the training pairs."""
 
     def sample_table(self, folder: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """A procedural stand-in for the Leeds sea-ice files: floes, leads and open water, in light and in radar.
 
-Nothing is to be learned of the Arctic from it. Clouds hide the ice from light and are nearly as white; wind roughens
+It is no model of the Arctic. Clouds hide the ice from light and are nearly as white; wind roughens
 patches of water, which radar then sees as bright as ice. So neither image alone tells where the ice is.
 """
 
@@ -60,7 +60,10 @@ def _write_files(folder: Path, /, train: int, test: int, seed: int, side: int) -
 
 
 def scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One sample: visible uint8 (S, S, 3) RGB, radar uint8 (3S, 3S), and where there is ice, bool (S, S)."""
+    """One sample of `side` S: visible uint8 (S, S, 3) RGB, radar uint8 (3S, 3S), ice mask bool (S, S).
+
+    A pixel of the mask is ice where ice covers more than half of it.
+    """
     ice = _ice(rng, SAR_STEP * side)
     share = cv2.resize(ice, (side, side), interpolation=cv2.INTER_AREA)
     return _seen_by_light(rng, share), _seen_by_radar(rng, ice), share > 0.5

@@ -37,7 +37,7 @@ class VisAndSar:
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The files of radar: a night's visible images are all the same, its radar images are not."""
+        """Radar files, which tell samples apart: visible images of the dark season are all the same."""
         return self.sar
 
     def __len__(self) -> int:
@@ -58,7 +58,10 @@ class VisAndSar:
 
 
 def read_band_image(path: Path, kind: str) -> np.ndarray:
-    """uint8 (H, W, 3) of kind "vis", (H, W, 1) of kind "sar"; DataLayoutError for other bands or other than bytes."""
+    """uint8 (H, W, 3) of kind "vis", (H, W, 1) of kind "sar".
+
+    DataLayoutError for another number of bands, values that are not bytes, or a broken file.
+    """
     image = read_tiff(path)
     image = image[..., np.newaxis] if image.ndim == 2 else image
     bands = BANDS[kind]
@@ -71,7 +74,10 @@ def read_band_image(path: Path, kind: str) -> np.ndarray:
 
 
 def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict[str, Path]], list[str]]:
-    """The samples that have a file of all `kinds`, files by id and kind; and what is wrong with all other files."""
+    """Samples in `folder` that have a file of each of `kinds`: files by id and kind, in the order of names.
+
+    Also returned are the problems: a missing folder, incomplete samples, two files of one kind, other names.
+    """
     if not folder.is_dir():
         return {}, [f"{folder}: no such folder. Unpack the competition's files into it."]
     files: dict[str, dict[str, Path]] = {}
@@ -95,12 +101,13 @@ def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict
 
 
 def files_of_kind(folder: Path, kind: str) -> list[Path]:
-    """By name; none where there is no folder."""
+    """TIFF files of `kind` in `folder`, sorted by name; none where there is no folder."""
     return [path for path in _tiff_files(folder) if id_and_kind(path)[1] == kind] if folder.is_dir() else []
 
 
 def id_and_kind(path: Path) -> tuple[str, str]:
-    """
+    """Sample id and kind, in lower case, of a file name `<id>_<kind>.tiff`; both may be ''.
+
     >>> id_and_kind(Path("train/P0-2011_05_VIS.tiff"))
     ('P0-2011_05', 'vis')
     """

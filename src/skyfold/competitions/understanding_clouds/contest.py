@@ -38,7 +38,11 @@ class UnderstandingClouds(Contest):
     grid: Size | None = None
 
     def build(self, folder: Path | None) -> Competition:
-        files = CloudFiles(RleTable(CLASSES, self.grid or _grid_of(folder)))
+        """The competition on `grid`. DataLayoutError where the size of the first image gives none.
+
+        Masks are resampled from the images' size to the grid by nearest neighbour.
+        """
+        files = _CloudFiles(RleTable(CLASSES, self.grid or _grid_of(folder)))
         return files.competition("understanding_clouds", MeanDice(), write_sample=write_sample)
 
 
@@ -60,7 +64,7 @@ def _grid_of(folder: Path | None) -> IntPair:
     return height // GRID_STEP, width // GRID_STEP
 
 
-class CloudFiles(SegmentationFiles):
+class _CloudFiles(SegmentationFiles):
     """Images, whose ids are their file names, and tables of run-length text."""
 
     @property

@@ -1,6 +1,6 @@
 """A procedural stand-in for the Understanding-Clouds files: four cloud patterns over sea, in the contest's layout.
 
-Nothing is to be learned of the atmosphere from it. Fish are ribbed streaks, Flower round clouds with clear gaps,
+It is no model of the atmosphere. Fish are ribbed streaks, Flower round clouds with clear gaps,
 Gravel granular arcs, Sugar a dust of dots; masks are the coarse boxes that volunteers would draw around a pattern,
 about half of them empty. Haze, fronts, lone clouds and patches too small to be labelled belong to no class.
 """
@@ -69,7 +69,10 @@ def _write_files(folder: Path, /, train: int, test: int, seed: int, height: int)
 
 
 def scene(rng: np.random.Generator, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """One image, uint8 (H, 1.5 H, 3) RGB, and its masks, bool (4, H, 1.5 H) in the order of EMPTY_RATES."""
+    """One image, uint8 (H, 1.5 H, 3) RGB, and its masks, bool (4, H, 1.5 H) in the order of EMPTY_RATES.
+
+    Drawn at a height of 280 pixels, then resized to `height`. At least one class is present.
+    """
     size = (DESIGN_HEIGHT, DESIGN_HEIGHT * 3 // 2)
     cloud = _haze(rng, size)
     masks = np.zeros((len(EMPTY_RATES), *size), dtype=bool)
