@@ -1,4 +1,4 @@
-"""Blur, factor and decision threshold of an event: what they do to a map, and that no fold chooses its own."""
+"""Blur, factor and decision threshold of an event: what they do to a map, and which are chosen."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,7 @@ from skyfold.forecasting.baselines import rain_blend
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI
-from skyfold.postprocess.candidates import measure
-from skyfold.postprocess.event_threshold import DecisionThreshold, decision_grid
-from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
+from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, measure, smoothing_grid
 
 
 def showers(rng: np.random.Generator, count: int, side: int = 24) -> np.ndarray:
@@ -67,29 +65,15 @@ def test_leads_are_blurred_apart() -> None:
     assert blurred[0, 7, 8, 1] > 0
 
 
-def test_the_candidate_that_was_hidden_is_found_and_again_without_each_fold() -> None:
-    """The truth is the forecast times 0.8; in fold 1 alone, times 1. Without fold 1 the factor is 0.8; each fold gets
-    what the others taught, rows of fold -1 nothing."""
-    pred = showers(np.random.default_rng(0), 9)
-    fold = np.array([0, 0, 0, 1, 1, 1, 2, 2, -1])
-    target = pred * np.where(fold == 1, 1.0, 0.8).astype(np.float32)[:, None, None, None]
+def test_the_candidate_that_was_hidden_is_found() -> None:
+    """The truth is the forecast times 0.8, in the last rows times 1."""
+    pred = showers(np.random.default_rng(0), 8)
+    last = np.arange(8) >= 6
+    target = pred * np.where(last, 1.0, 0.8).astype(np.float32)[:, None, None, None]
     measured = measure(smoothing_grid(), pred, target, MAE_BY_CSI)
-    assert measured.best_without(fold)[1] == Smoothing(0.0, 0.8)
-    assert measured.best(np.flatnonzero(fold == 1)) == Smoothing(0.0, 1.0)
-    fitted = measured.cross_fitted(pred, fold)
-    np.testing.assert_allclose(fitted[fold == 1], 0.8 * pred[fold == 1])
-    np.testing.assert_array_equal(fitted[fold == -1], pred[fold == -1])
-    np.testing.assert_array_equal(pred, showers(np.random.default_rng(0), 9))
-
-
-def test_the_truth_of_a_fold_cannot_reach_what_is_said_of_it() -> None:
-    pred = showers(np.random.default_rng(0), 6)
-    fold, target = np.array([0, 0, 1, 1, 2, 2]), showers(np.random.default_rng(1), 6)
-    changed = target.copy()
-    changed[fold == 1] = showers(np.random.default_rng(2), 2)
-    for grid in (smoothing_grid(), decision_grid(0.1)):
-        one, other = (measure(grid, pred, truth, MAE_BY_CSI).cross_fitted(pred, fold) for truth in (target, changed))
-        np.testing.assert_array_equal(one[fold == 1], other[fold == 1])
+    assert measured.best(~last) == Smoothing(0.0, 0.8)
+    assert measured.best(np.flatnonzero(last)) == Smoothing(0.0, 1.0)
+    np.testing.assert_array_equal(pred, showers(np.random.default_rng(0), 8))
 
 
 def test_pixels_without_data_decide_nothing() -> None:

@@ -25,8 +25,7 @@ from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.forecasting.motion.pysteps_field import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import family_of
-from skyfold.postprocess.event_threshold import DecisionThreshold
-from skyfold.postprocess.smoothing import Smoothing
+from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing
 from skyfold.training import tta
 
 CONFIG = Path(__file__).parents[2] / "configs" / "radar" / "networks.yaml"

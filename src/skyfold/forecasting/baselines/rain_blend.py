@@ -19,9 +19,7 @@ from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS, Combi
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
-from skyfold.postprocess.candidates import measure
-from skyfold.postprocess.event_threshold import DecisionThreshold, decision_grid
-from skyfold.postprocess.smoothing import Smoothing, smoothing_grid
+from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, decision_grid, measure, smoothing_grid
 
 AS_IT_IS = Smoothing(0.0, 1.0)
 
