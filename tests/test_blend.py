@@ -19,12 +19,13 @@ from skyfold.errors import OofMismatch
 from skyfold.files import read_json, write_json
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
+from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.alignment import require_aligned
 from skyfold.store.runs import open_rows, read_run
-from skyfold.tasks import mask_blend as blending
-from skyfold.tasks.fit_mask_blend import fit_combination
-from skyfold.tasks.mask_blend import blend, blend_lines
+from skyfold.tasks._fit_combination import blended_oof, fit_combination
+from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
 NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}
@@ -93,7 +94,7 @@ def work(made, tmp_path, monkeypatch):
 
 
 def run_blend(folder, name):
-    return blend(load_blend(folder / f"{name}.yaml"), Workspace(folder))
+    return Segmentation.blend(load_blend(folder / f"{name}.yaml"), Workspace(folder))
 
 
 def test_a_run_whose_config_has_changed_since_is_not_blended(work):
@@ -119,9 +120,8 @@ def members(folder):
 
 
 def fitted_on(folder, kind, runs, context, targets):
-    samples = dataclasses.replace(context.train, targets=targets)
-    config = load_blend(folder / f"{kind}.yaml")
-    return fit_combination(config, runs, samples, context.folds, context.competition)
+    dataset = dataclasses.replace(context, samples={"train": dataclasses.replace(context.train, targets=targets)})
+    return fit_combination(load_blend(folder / f"{kind}.yaml"), runs, dataset)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,26 +137,18 @@ def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
 
 
 @pytest.mark.parametrize("kind", ["greedy", "vote", "stack"])
-def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, work, monkeypatch):
+def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, work):
     """Every fold again by hand: its own combination, thresholds of the other folds, masks, Dice."""
-    kept = {}
-    original = blending._summary
-
-    def spy(config, runs, gate, fitted, blended, scored, context):
-        kept.update(fitted=fitted, scored=scored)
-        return original(config, runs, gate, fitted, blended, scored, context)
-
-    monkeypatch.setattr(blending, "_summary", spy)
     result = run_blend(work, kind)
     runs, context = members(work)
+    config, metric = load_blend(work / f"{kind}.yaml"), context.competition.metric
     targets = np.stack([context.train.targets[i] for i in range(18)]).astype(bool)
     scores = np.empty(18)
-    for fold in range(3):
+    for fold, combination in fit_combination(config, runs, context).by_fold.items():
         rows = np.flatnonzero(context.folds.fold == fold)
-        combination = kept["fitted"].by_fold[fold]
-        values = np.concatenate([v for _, v in combination.rows([run.oof.values for run in runs], rows)])
-        masks = kept["scored"].final.by_fold[fold].apply(values)
-        metric = context.competition.metric
+        oof = blended_oof(combination, runs)
+        sweep = measure(oof, context.train, context.folds, metric, config.postprocess)
+        masks = evaluate(sweep, context.folds, config.postprocess).by_fold[fold].apply(oof.values[rows])
         scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
     assert result["scores"]["final"]["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
     assert result["scores"]["final"]["optimism"] == pytest.approx(
@@ -182,7 +174,7 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, wo
 
 
 def test_the_printed_lines_name_weights_and_paired_gains(work):
-    lines = blend_lines(run_blend(work, "greedy"))
+    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
     text = "\n".join(lines)
     assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", text)
     assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", text)
@@ -191,7 +183,7 @@ def test_the_printed_lines_name_weights_and_paired_gains(work):
 
 def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
     monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 60_000)
-    lines = blend_lines(run_blend(work, "greedy"))
+    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
     assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
 
 

@@ -77,9 +77,9 @@ def test_by_priority_the_first_class_above_its_threshold_wins_however_probable_t
 def test_several_runs_of_a_class_are_averaged_by_weight() -> None:
     """(3 x 200 + 1 x 80) / 4 = 170."""
     sources, rest = class_sources([("a", ("thick", "thin")), ("b", ("thick",))], CLASSES)
-    merge = Merge("largest", sources, rest, weights=(3.0, 1.0))
-    ((_, probabilities),) = merge.probabilities([pixels([200, 10]), pixels([80])], np.array([0]))
-    assert probabilities[0, 0].tolist() == [[0.0, 170.0, 10.0]]
+    merge = Merge("mean", sources, rest, weights=(3.0, 1.0))
+    ((_, probabilities),) = merge.rows([pixels([200, 10]), pixels([80])], np.array([0]))
+    assert probabilities[0, 0].tolist() == [[0, 170, 10]]
 
 
 @given(

@@ -18,7 +18,7 @@ from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.runs import open_rows, read_info, read_run
-from skyfold.tasks.mask_blend import blend
+from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
 CONFIGS = {
@@ -58,7 +58,7 @@ def work(tmp_path, monkeypatch):
 
 def run_blend(work):
     path = work / "both.yaml"
-    result = blend(load_blend(path), Workspace(work))
+    result = Segmentation.blend(load_blend(path), Workspace(work))
     context = open_masks(load_blend(path).data, Workspace(work))
     return result, context, read_run(Workspace(work).run("buildings", "both"), context.folds)
 

@@ -21,7 +21,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import open_rows
-from skyfold.tasks.mask_blend import blend
+from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}
@@ -122,7 +122,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = open_rows(folder, part, info, ids=ids, shape=(48, 48, 4), dtype="uint8")
         store.write(np.arange(len(ids)), np.stack([targets[row] for row in range(len(ids))]) * 200 + 20)
         store.flush()
-    blend(load_blend(root / "configs" / "blend.yaml"), workspace)
+    Segmentation.blend(load_blend(root / "configs" / "blend.yaml"), workspace)
     return root
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from skyfold.blending.combine import chunks
 from skyfold.errors import ConfigError
 
-Rule = Literal["largest", "normalised", "priority"]
+Rule = Literal["mean", "largest", "normalised", "priority"]
 FULL, HALF = 255.0, 127.5
 
 
@@ -24,6 +24,7 @@ FULL, HALF = 255.0, 127.5
 class Merge:
     """Rule that gives each pixel one of K classes, from M members that learned some of them each.
 
+    "mean"         none: the mean probabilities are kept as they are, 0 for a class that no member learned
     "largest"      the class with the largest probability
     "normalised"   the same, each class's probabilities first stretched so that its own threshold lies at one half
     "priority"     the first class of `order` whose probability is above its own threshold
@@ -46,14 +47,10 @@ class Merge:
 
         arrays: uint8 (N, H, W, classes of the member), one a member, memory-mapped or not.
         """
-        for chunk, probabilities in self.probabilities(arrays, rows):
-            yield chunk, _as_stored(self._claims(probabilities))
-
-    def probabilities(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As `rows`, before merging: float32 (n, H, W, K) in 0..255; 0 for a class that no member learned."""
         for chunk in chunks(arrays, rows):
             values = [np.asarray(array[chunk]) for array in arrays]
-            yield chunk, np.stack([self._mean(values, k) for k in range(len(self.sources))], axis=-1)
+            means = np.stack([self._mean(values, k) for k in range(len(self.sources))], axis=-1)
+            yield chunk, np.rint(means).astype(np.uint8) if self.rule == "mean" else _as_stored(self._claims(means))
 
     def _mean(self, values: Sequence[np.ndarray], k: int) -> np.ndarray:
         """Of the class at index `k`, float32 (n, H, W)."""

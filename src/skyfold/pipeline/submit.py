@@ -23,7 +23,7 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     competition = build(config.data.competition, config.data.options, folder)
     sample = competition.sample_table(folder)
     paths = []
-    for stage, name in task.submissions(config, workspace).items():
+    for stage, name in task.submissions(config).items():
         ids, values = task.submitted(config, stage, workspace)
         path = workspace.submissions(config.data.folder) / f"{name}.csv"
         sidecar = {

@@ -7,26 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.competition import Competition
-from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
-from skyfold.data.dataset import open_masks
 from skyfold.data.scene_arrays import scene_arrays
 from skyfold.tasks._image_task import ImageTask
-from skyfold.tasks.fit_mask_blend import check_blend
-from skyfold.tasks.mask_blend import blend, blend_lines, score_run
-from skyfold.tasks.mask_submission import draw_oof_examples, score_on_test, submission_names, test_masks
+from skyfold.tasks._mask_blend import MaskBlending
 from skyfold.training.losses.segmentation import MASK_LOSSES
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import on_grid
-from skyfold.types import ArraySequence, JsonDict, Metric, Samples
-from skyfold.workspace import Workspace
+from skyfold.types import Metric, Samples
 
 
-class Segmentation(ImageTask):
+class Segmentation(MaskBlending, ImageTask):
     """Masks; rows are uint8 (H, W, K), 255 times the probability.
 
     With `image.crop` a run learns from crops of scenes of any size and predicts by tiles.
@@ -43,43 +37,6 @@ class Segmentation(ImageTask):
             raise ValueError("activation: softmax needs two classes or more that exclude each other; use sigmoid")
         if config.pseudo_labels and config.images.crop:
             raise ValueError("image.crop: pseudo-labels are made for whole images; remove pseudo_labels or image.crop")
-
-    @classmethod
-    def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
-        scores = score_run(workspace.run(config.data.folder, config.name), open_masks(config.data, workspace))
-        return [
-            f"out-of-fold on the competition's grid: {scores['cv_at_0.5']:.4f} at 0.5, thresholds cross-fitted "
-            f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
-        ]
-
-    @classmethod
-    def check_blend(cls, config: BlendConfig, competition: Competition) -> None:
-        members = [(run.name, run.classes or competition.classes) for run in config.runs]
-        check_blend(config, members, competition)
-
-    @classmethod
-    def blend(cls, config: BlendConfig, workspace: Workspace) -> JsonDict:
-        return blend(config, workspace)
-
-    @classmethod
-    def blend_lines(cls, result: JsonDict) -> list[str]:
-        return blend_lines(result)
-
-    @classmethod
-    def submissions(cls, config: BlendConfig, workspace: Workspace) -> dict[str, str]:
-        return submission_names(config)
-
-    @classmethod
-    def submitted(cls, config: BlendConfig, stage: str, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
-        return test_masks(config, stage, workspace)
-
-    @classmethod
-    def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:
-        return [f"examples: {draw_oof_examples(config, workspace)}"]
-
-    @classmethod
-    def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
-        return score_on_test(config, truth, workspace)
 
     @property
     def validation(self) -> MaskScore:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold.blending.recipe import Combination
 from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
@@ -17,6 +17,7 @@ from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
 from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_run
+from skyfold.tasks._fit_combination import FittedCombination
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
@@ -53,16 +54,22 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     return result
 
 
+@dataclass(frozen=True)
+class Blend:
+    """A stored blend, its members, and what was fitted to combine them; gate: the classifier, if any."""
+
+    config: BlendConfig
+    dataset: Dataset
+    runs: Sequence[StoredRun]
+    gate: StoredRun | None
+    fitted: FittedCombination
+    stored: StoredRun
+
+
 def store_blend(
-    config: BlendConfig,
-    combination: Combination,
-    runs: Sequence[StoredRun],
-    dataset: Dataset,
-    workspace: Workspace,
-    *,
-    fitted: Sequence[str] = (),
+    config: BlendConfig, fitted: FittedCombination, runs: Sequence[StoredRun], dataset: Dataset, workspace: Workspace
 ) -> StoredRun:
-    """Store the rows of a blend like those of a run, of both parts. fitted: digests of what the combination fitted.
+    """Store the rows of a blend like those of a run, of both parts.
 
     ConfigError where the folder holds something other than a blend.
     """
@@ -70,7 +77,9 @@ def store_blend(
     if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.fingerprint.digest()}" for run in runs]
-    what = [config.combine, str(config.weights), *fitted]
+    combination, what = fitted.whole, [config.combine, str(config.weights)]
+    if fitted.by_fold or config.merge:
+        what.append(combination.hash())
     begun = RunInfo(
         name=config.name,
         kind="blend",
@@ -101,9 +110,11 @@ def store_blend(
 
 
 def made_of(run: StoredRun) -> JsonDict:
+    """Name and fingerprint of a member, for `blend.json`."""
     return {"name": run.info.name, "fingerprint": run.info.fingerprint.to_json()}
 
 
 def config_json(config: BlendConfig) -> JsonDict:
+    """The config as `blend.json` and `run.json` hold it."""
     values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample"}})
     return values

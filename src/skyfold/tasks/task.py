@@ -10,16 +10,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from skyfold.competition import Competition, build
-from skyfold.config.blend import BlendConfig
+from skyfold.config.blend import BlendConfig, PostprocessConfig, WeightsConfig
+from skyfold.config.data import DataConfig
 from skyfold.config.run import RunConfig
-from skyfold.data.dataset import open_dataset
+from skyfold.data.dataset import Dataset, open_dataset
+from skyfold.errors import ConfigError
+from skyfold.files import write_json
+from skyfold.metrics.bootstrap import bootstrap_interval
+from skyfold.metrics.sample_stats import sample_stats
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.reports.submission_score import score_lines
-from skyfold.store.runs import RunInfo
-from skyfold.tasks.plain_blend import blend_rows, blended_test_rows, check_plain, score_rows
+from skyfold.store.alignment import require_aligned
+from skyfold.store.folds import read_folds
+from skyfold.store.runs import RunInfo, read_info, read_run, record_scores
+from skyfold.tasks._fit_combination import fit_combination
+from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, store_blend
 from skyfold.training.objective import Objective, RunArrays
-from skyfold.types import ArraySequence, JsonDict, Samples
+from skyfold.types import ArraySequence, JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
 
 
@@ -41,22 +49,91 @@ class Task(Objective):
         """The samples of one part as a network reads them; what is decoded is stored below `cache`."""
 
     @classmethod
+    def open_targets(cls, data: DataConfig, workspace: Workspace) -> Dataset:
+        """The training samples and folds, to score runs of this task on."""
+        return open_dataset(data, workspace, parts=("train",))
+
+    @classmethod
+    def score_run(cls, folder: Path, dataset: Dataset, *, draws: int = 1000, seed: int = 0) -> JsonDict:
+        """Out-of-fold score of the run in `folder` with its bootstrap interval, recorded in its `run.json`.
+
+        Nothing is chosen on the rows, so the score is the cross-fitted one.
+        """
+        run, metric = read_run(folder, dataset.folds), dataset.competition.metric
+        rows = np.flatnonzero(dataset.folds.fold >= 0)
+        stats = sample_stats({metric.name: metric}, dataset.train, rows, lambda chunk: run.oof.values[chunk])
+        groups = dataset.folds.groups[rows]
+        found = bootstrap_interval(metric, stats[metric.name], groups=groups, draws=draws, seed=seed)
+        scores: JsonDict = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+        record_scores(folder, {**scores, "metric": metric.name})
+        return scores
+
+    @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
         """Score a complete run out of fold, record it in `run.json`, and describe it in lines for people."""
-        dataset = open_dataset(config.data, workspace, parts=("train",))
-        scores = score_rows(workspace.run(config.data.folder, config.name), dataset)
+        dataset = cls.open_targets(config.data, workspace)
+        scores = cls.score_run(workspace.run(config.data.folder, config.name), dataset)
         interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
-        return [f"out of fold: {scores['metric']} {scores['cv_cross_fitted']:.4f} {interval}"]
+        at_half = f"{scores['cv_at_0.5']:.4f} at 0.5, cross-fitted " if "cv_at_0.5" in scores else ""
+        return [f"out of fold: {dataset.competition.metric.name} {at_half}{scores['cv_cross_fitted']:.4f} {interval}"]
 
     @classmethod
     def check_blend(cls, config: BlendConfig, competition: Competition) -> None:
         """ConfigError, before anything is trained, on what a blend of this task cannot do."""
-        check_plain(config)
+        for_masks = {
+            "merge": config.merge,
+            "classifier_gate": config.classifier_gate,
+            "combine": config.combine in ("vote", "stack"),
+            "weights.search": isinstance(config.weights, WeightsConfig),
+            "postprocess": config.postprocess != PostprocessConfig(),
+        }
+        for key, given in for_masks.items():
+            if given:
+                raise ConfigError(f"{key}: not supported by a blend of task: {config.task}; remove it.")
 
     @classmethod
     def blend(cls, config: BlendConfig, workspace: Workspace) -> JsonDict:
-        """Combine the runs of `config`, score and store the blend. Returns what `blend.json` holds."""
-        return blend_rows(config, workspace)
+        """Combine the runs of `config`, choose what the task chooses on out-of-fold rows, score and store the blend.
+
+        Returns what `blend.json` holds. OofMismatch where a run is missing, unfinished, of another config than its file
+        has now, or not of these folds; ConfigError as `check_blend`.
+        """
+        dataset = cls.open_targets(config.data, workspace)
+        competition = dataset.competition
+        cls.check_blend(config, competition)
+        runs = [read_member(run, dataset.folds, workspace) for run in config.runs]
+        gate = read_member(config.classifier_gate, dataset.folds, workspace) if config.classifier_gate else None
+        require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
+        for run in runs:
+            if run.info.scores.get("metric") != competition.metric.name:
+                cls.score_run(run.folder, dataset)
+        fitted = fit_combination(config, runs, dataset)
+        stored = store_blend(config, fitted, runs, dataset, workspace)
+        weights: Sequence[float] = fitted.whole.weights or (1.0,) * len(runs)
+        if not isinstance(config.weights, tuple):
+            weights = [weight / sum(weights) for weight in weights]
+        result = {
+            "name": config.name,
+            "config": config_json(config),
+            "runs": [made_of(run) for run in runs],
+            "gate": made_of(gate) if gate else None,
+            "weights": list(weights),
+            "combination": fitted.to_dict(),
+            "fingerprint": stored.info.fingerprint.to_json(),
+            "metric": competition.metric.name,
+            **cls.evaluate_blend(Blend(config, dataset, runs, gate, fitted, stored)),
+        }
+        result["scores"]["runs"] = {run.info.name: read_info(run.folder).scores for run in runs}
+        write_json(stored.folder / "blend.json", result)
+        record_scores(stored.folder, {**result["scores"]["final"], "metric": result["metric"]})
+        return result
+
+    @classmethod
+    def evaluate_blend(cls, blend: Blend) -> JsonDict:
+        """Selection and scores of a blend, for `blend.json`."""
+        draws, seed = max(blend.config.bootstrap, 1), blend.config.seed
+        scores = cls.score_run(blend.stored.folder, blend.dataset, draws=draws, seed=seed)
+        return {"selection": {"final": None}, "scores": {"final": scores, "baselines": {}}}
 
     @classmethod
     def blend_lines(cls, result: JsonDict) -> list[str]:
@@ -66,19 +143,32 @@ class Task(Objective):
         return [f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}"]
 
     @classmethod
-    def submissions(cls, config: BlendConfig, workspace: Workspace) -> dict[str, str]:
-        """Submissions of a blend: stage -> file name without suffix."""
-        return {"final": config.name}
-
-    @classmethod
-    def submitted(cls, config: BlendConfig, stage: str, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
-        """Ids of the test part, and the values that are submitted for them at `stage`."""
-        return blended_test_rows(config, workspace)
-
-    @classmethod
     def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:
         """Draw what a blend predicts out of fold; lines that name the files."""
         return []
+
+    @classmethod
+    def submissions(cls, config: BlendConfig) -> dict[str, str]:
+        """Submissions of a blend: stage -> file name without suffix."""
+        before = {"before_gate": f"{config.name}_before_gate"} if config.classifier_gate else {}
+        return {**before, "final": config.name}
+
+    @classmethod
+    def submitted(cls, config: BlendConfig, stage: str, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
+        """Ids of the test part, and the values that are submitted for them at `stage`.
+
+        ConfigError where the data set has no test part.
+        """
+        folds = read_folds(workspace.folds(config.data.folder))
+        test = read_run(workspace.run(config.data.folder, config.name), folds).test
+        if test is None:
+            raise ConfigError(f"data set '{config.data.folder}' has no test part; there is nothing to submit.")
+        return test.ids, cls.postprocessed(config, stage, test, workspace)
+
+    @classmethod
+    def postprocessed(cls, config: BlendConfig, stage: str, test: Predictions, workspace: Workspace) -> ArraySequence:
+        """The values that are submitted at `stage` for the test rows of a blend."""
+        return test.values
 
     @classmethod
     def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:
