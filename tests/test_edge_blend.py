@@ -13,8 +13,16 @@ from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
-from skyfold.forecasting.baselines._edge_decision import BELOW_EDGE, Worth, on_the_right_side, says_ice, worth_of
-from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation, predict
+from skyfold.forecasting.baselines._edge_decision import (
+    BELOW_EDGE,
+    FORECAST_STEPS,
+    KINDS,
+    Worth,
+    on_the_right_side,
+    says_ice,
+    worth_of,
+)
+from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
@@ -45,7 +53,7 @@ def score(forecast: np.ndarray, year: int) -> float:
 def test_the_intercept_of_least_absolute_deviation_is_the_median():
     target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
     weights = least_absolute_deviation(np.zeros((5, 1), dtype=np.float32), target)
-    assert predict(weights, np.zeros((1, 1), dtype=np.float32))[0] == pytest.approx(3, abs=1)
+    assert weights[-1] == pytest.approx(3, abs=1)
 
 
 def test_least_absolute_deviation_is_not_moved_by_a_few_wild_values():
@@ -77,8 +85,6 @@ def test_worth_is_what_one_more_hit_or_false_alarm_changes():
 
 
 def groups(*chances: dict[int, float]) -> np.ndarray:
-    from skyfold.forecasting.baselines._edge_decision import FORECAST_STEPS, KINDS
-
     counts = np.zeros(((len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)), 251))
     for group, chance in enumerate(chances):
         for value, share in chance.items():
@@ -156,7 +162,7 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
     other = fitted([np.zeros_like(truth) if date == 3 else truth for date, truth in enumerate(truths)])
     same = fitted(truths)
     for date, (features, forecast) in enumerate(zip(described, blended, strict=True)):
-        unseen = [model.corrected_unseen(date, features, forecast) for model in (same, other)]
+        unseen = [model.corrected(features, forecast, seen=date) for model in (same, other)]
         assert (unseen[0].tobytes() == unseen[1].tobytes()) == (date == 3)
         assert not np.array_equal(unseen[0], same.corrected(features, forecast))
 

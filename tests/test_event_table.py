@@ -32,7 +32,7 @@ CONFIG = ForecastConfig.model_validate(
             {"name": "persistence", "family": "persistence"},
             {"name": "dis", "family": "rain_extrapolation"},
             {"name": "farneback", "family": "rain_extrapolation", "options": {"motions": ["farneback"]}},
-            {"name": "blend", "family": "rain_blend", "options": {"every": 1}, "members": ["dis", "farneback"]},
+            {"name": "blend", "family": "rain_blend", "options": {"stride": 1}, "members": ["dis", "farneback"]},
         ],
     }
 )

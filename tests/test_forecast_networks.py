@@ -75,7 +75,7 @@ def test_a_network_is_a_row_of_the_table_a_member_and_a_submission(workspace: Wo
     forecasts = [
         {"name": "dis", "family": "rain_extrapolation"},
         {"name": "network", "run": "network.yaml"},
-        {"name": "blend", "family": "rain_blend", "options": {"every": 1}, "members": ["dis", "network"]},
+        {"name": "blend", "family": "rain_blend", "options": {"stride": 1}, "members": ["dis", "network"]},
     ]
     table = {"name": "table", "data": DATA, "baseline": "dis", "forecasts": forecasts}
     for name, values in (("network", NETWORK), ("table", table)):

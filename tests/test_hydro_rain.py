@@ -93,7 +93,7 @@ def test_frames_come_first_and_in_mm_per_h(tmp_path: Path) -> None:
     assert test.targets is None
     assert train.targets[0].shape == (120, 120, 1)
     assert train.targets[0].sum() == train.targets[0][1, 2, 0] == pytest.approx(1.0, rel=1e-3)
-    assert np.argwhere(~train.valid[0]).tolist() == [[3, 4]]
+    assert np.argwhere(~train.valid[0]).tolist() == [[3, 4, 0]]
 
 
 def test_windows_that_share_frames_share_a_fold(sample: Path, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_means_of_cells_and_back() -> None:
 
 
 def test_frames_without_seasons_or_a_whole_year_are_refused() -> None:
-    with pytest.raises(DataLayoutError, match="whole years, but these frames have no season"):
+    with pytest.raises(DataLayoutError, match="these frames have no season"):
         recent_frames.RecentFrames().inputs(PastFrames(season((8, 8)), AHEAD, None))
     with pytest.raises(DataLayoutError, match="whole years of 12 frames, and 11 are known"):
         recent_frames.RecentFrames().inputs(PastFrames(season((8, 8))[:11], AHEAD, 12))

@@ -1,14 +1,17 @@
-"""Fields of motion find how rain was moved, and extrapolation carries it on, backwards in time and with the field."""
+"""Motion fields find how rain moved, extrapolation advects it further, and radar numbers become mm/h and back."""
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from skyfold.errors import ConfigError
-from skyfold.forecasting.baselines import persistence, rain_extrapolation
-from skyfold.forecasting.motion import pysteps_field
+from skyfold.forecasting.baselines.persistence import Persistence
+from skyfold.forecasting.baselines.rain_extrapolation import RainExtrapolation
+from skyfold.forecasting.motion import fields
 from skyfold.forecasting.motion.fields import METHODS
 from skyfold.forecasting.motion.semi_lagrangian import extrapolate, origin
 from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.rain_units import log_rain, rain_of_codes, rain_of_log, rain_of_raw, raw_of_rain
 
 OPENCV = ["phase_correlation", "dis", "dis_fast", "dis_fine", "farneback"]
 
@@ -29,39 +32,22 @@ def frames() -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", OPENCV)
-def test_a_steady_wind_is_found(frames: np.ndarray, method: str) -> None:
+def test_a_steady_wind_is_found_and_rain_advected_by_it_is_nearer_than_persistence(frames: np.ndarray, method: str):
     before = frames.copy()
     motion = METHODS[method](frames)
-    assert motion.shape == (64, 64, 2)
-    assert motion.dtype == np.float32
-    in_rain = motion[frames[-1] > 1]
-    np.testing.assert_allclose(np.median(in_rain, axis=0), [2.0, -1.0], atol=0.25)
+    assert (motion.shape, motion.dtype) == ((64, 64, 2), np.float32)
+    np.testing.assert_allclose(np.median(motion[frames[-1] > 1], axis=0), [2.0, -1.0], atol=0.25)
     np.testing.assert_array_equal(frames, before)
-
-
-@pytest.mark.parametrize("method", OPENCV)
-def test_carried_rain_is_nearer_than_rain_left_in_its_place(frames: np.ndarray, method: str) -> None:
     history, truth = PastFrames(frames, np.array([1, 2])), np.stack([showers(2, -1), showers(4, -2)], axis=-1)
-    forecast = rain_extrapolation.RainExtrapolation(motions=[method]).forecast(history)
-    assert forecast.shape == (64, 64, 2)
-    error = np.abs(forecast - truth).mean(axis=(0, 1))
-    assert (error < 0.3 * np.abs(persistence.Persistence().forecast(history) - truth).mean(axis=(0, 1))).all()
-
-
-def test_no_motion_is_persistence(frames: np.ndarray) -> None:
-    history = PastFrames(frames, np.array([1]))
-    np.testing.assert_array_equal(
-        rain_extrapolation.RainExtrapolation(motions=["none"]).forecast(history),
-        persistence.Persistence().forecast(history),
-    )
+    forecasts = [RainExtrapolation(motions=[method]).forecast(history), Persistence().forecast(history)]
+    moved, still = (np.abs(forecast - truth).mean(axis=(0, 1)) for forecast in forecasts)
+    assert (moved < 0.3 * still).all()
 
 
 @pytest.mark.parametrize("method", OPENCV)
 def test_dry_frames_stay_dry(method: str) -> None:
-    forecast = rain_extrapolation.RainExtrapolation(motions=[method]).forecast(
-        PastFrames(np.zeros((4, 48, 48), np.float32), np.array([1]))
-    )
-    assert not forecast.any()
+    dry = PastFrames(np.zeros((4, 48, 48), np.float32), np.array([1]))
+    assert not RainExtrapolation(motions=[method]).forecast(dry).any()
 
 
 def test_a_whole_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
@@ -87,45 +73,30 @@ def test_rain_turns_with_a_turning_field() -> None:
 
 
 def test_fast_path_equals_the_slow_one() -> None:
-    """Bilinear reading written out, pixel by pixel."""
+    """Bilinear reading by scipy, beyond the edge as at the edge."""
     rng = np.random.default_rng(0)
     frame, motion = rng.random((9, 11), np.float32), rng.normal(0, 2, (9, 11, 2)).astype(np.float32)
-    places = origin(motion)
-    slow = np.empty_like(frame)
-    for row in range(9):
-        for column in range(11):
-            x, y = places[row, column]
-            x0, y0 = int(np.floor(x)), int(np.floor(y))
-            value = 0.0
-            for corner_y, corner_x in ((y0, x0), (y0, x0 + 1), (y0 + 1, x0), (y0 + 1, x0 + 1)):
-                weight = (1 - abs(x - corner_x)) * (1 - abs(y - corner_y))
-                value += weight * frame[min(max(corner_y, 0), 8), min(max(corner_x, 0), 10)]
-            slow[row, column] = value
+    columns, rows = np.moveaxis(origin(motion), -1, 0)
+    slow = ndimage.map_coordinates(frame, [rows, columns], order=1, mode="nearest")
     np.testing.assert_allclose(extrapolate(frame, motion), slow, atol=2e-5)
 
 
 def test_several_motions_are_averaged_or_their_median_taken(frames: np.ndarray) -> None:
-    history = PastFrames(frames, np.array([1]))
-    single = [
-        rain_extrapolation.RainExtrapolation(motions=[name]).forecast(history) for name in ("none", "dis", "farneback")
-    ]
-    together = {
-        combine: rain_extrapolation.RainExtrapolation(motions=["none", "dis", "farneback"], combine=combine).forecast(
-            history
-        )
-        for combine in ("mean", "median")
-    }
-    np.testing.assert_allclose(together["mean"], np.mean(single, axis=0), rtol=1e-5)
-    np.testing.assert_array_equal(together["median"], np.median(single, axis=0).astype(np.float32))
+    def forecast(motions: tuple[str, ...], **options: str) -> np.ndarray:
+        return RainExtrapolation(motions=motions, **options).forecast(PastFrames(frames, np.array([1])))
+
+    names = ("dis_fast", "dis", "farneback")
+    single = [forecast((name,)) for name in names]
+    np.testing.assert_allclose(forecast(names, combine="mean"), np.mean(single, axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(forecast(names, combine="median"), np.median(single, axis=0).astype(np.float32))
 
 
 def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pysteps_field, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
-        METHODS["pysteps"](frames)
-    with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
-        rain_extrapolation.RainExtrapolation(motions=("dis", "pysteps")).require()
-    rain_extrapolation.RainExtrapolation().require()
+    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    for call in (lambda: METHODS["pysteps"](frames), RainExtrapolation(motions=("dis", "pysteps")).require):
+        with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
+            call()
+    RainExtrapolation().require()
 
 
 def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:
@@ -133,3 +104,45 @@ def test_the_wind_is_found_by_pysteps_too(frames: np.ndarray) -> None:
     motion = METHODS["pysteps"](frames)
     assert motion.shape == (64, 64, 2)
     np.testing.assert_allclose(np.median(motion[frames[-1] > 1], axis=0), [2.0, -1.0], atol=0.5)
+
+
+def test_reflectivity_worked_by_hand():
+    """2301 is 23.01 dBZ: Z = 10 ** 2.301 = 200, R = (200 / 200) ** (1 / 1.6) = 1. 16 dB more is ten times the rain."""
+    np.testing.assert_allclose(rain_of_raw(np.array([2301, 3901, 701])), [1.0, 10.0, 0.1], rtol=1e-3)
+
+
+def test_no_echo_and_no_data_are_no_rain():
+    assert rain_of_raw(np.array([0, -1, -9999], dtype=np.int16)).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_rain_survives_the_way_to_the_file_and_back():
+    rain = np.concatenate([[0.0], np.geomspace(0.04, 300, 500)]).astype(np.float32)
+    back = rain_of_raw(raw_of_rain(rain))
+    np.testing.assert_allclose(back, rain, rtol=3e-4)
+    assert back[0] == 0.0
+
+
+@pytest.mark.parametrize("threshold", [0.1, 1.0, 5.0])
+def test_rain_at_a_threshold_still_reaches_it_in_the_file(threshold):
+    assert rain_of_raw(raw_of_rain(np.array([threshold], dtype=np.float32)))[0] >= threshold
+
+
+def test_codes_worked_by_hand():
+    """Code 1 is 0.05; half-way to 254, code 127.5, would be 0.05 * sqrt(4000) = 3.16: 127 and 128 lie around it."""
+    rain = rain_of_codes(np.array([[0, 1], [127, 128]], dtype=np.uint8))
+    assert rain.shape == (2, 2)
+    np.testing.assert_allclose(rain[0], [0.0, 0.05])
+    assert rain[1, 0] < 0.05 * np.sqrt(4000) < rain[1, 1]
+
+
+def test_the_logarithmic_scale_has_its_zero_at_no_rain_and_is_undone():
+    """log(1 + 0.1 / 0.1) = log 2. The scale log(x + 0.01) would give -4.6 for no rain, and a model with outputs below 0
+    would say exp(-4.6) - 0.01 = 0 everywhere."""
+    rain = np.array([0.0, 0.1, 200.0], dtype=np.float32)
+    logs = log_rain(rain)
+    assert logs[0] == 0.0
+    assert logs[1] == pytest.approx(np.log(2))
+    assert logs.dtype == np.float32
+    np.testing.assert_allclose(rain_of_log(logs), rain, rtol=1e-5)
+    assert rain_of_log(np.array([-3.0])).tolist() == [0.0]
+    assert (np.diff(log_rain(np.geomspace(1e-6, 500, 99))) > 0).all()

@@ -126,7 +126,7 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
     ],
     "forecasting.baselines": [
         ("damped_anomaly", {"years": 2}, "'options.years': Input should be greater than or equal to 3; got 2"),
-        ("edge_blend", {"n_repeats": 2}, "options.n_repeats: nothing is boosted that could be averaged"),
+        ("edge_blend", {"n_repeats": 2}, "options.n_repeats: only boostings are repeated"),
         ("edge_blend", {"seed": -1}, "'options.seed': Input should be greater than or equal to 0; got -1"),
         ("edge_blend", {"year": 1}, "did you mean 'years'"),
         ("linear_trend", {"years": 2.5}, "'options.years': Input should be a valid integer.*; got 2.5"),
@@ -135,7 +135,7 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("persistence", {"years": 1}, "unknown key 'options.years'. Known: none"),
         ("rain_blend", {"combine": "max"}, "'options.combine': unknown. There are: mean, median; got 'max'"),
         ("rain_blend", {"combine": ["mean"]}, "'options.combine': Input should be a valid string"),
-        ("rain_blend", {"every": 0}, "'options.every': Input should be greater than 0; got 0"),
+        ("rain_blend", {"stride": 0}, "'options.stride': Input should be greater than 0; got 0"),
         ("rain_extrapolation", {"motions": ["farnebeck"]}, r"motions.0': unknown \(did you mean 'farneback'\?\)"),
         ("rain_extrapolation", {"motions": "dis"}, "'options.motions': Input should be a list; got 'dis'"),
         ("rain_extrapolation", {"motions": []}, "'options.motions': List should have at least 1 item"),

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import rain_blend
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
@@ -96,7 +95,7 @@ def test_a_blend_of_rain_is_as_good_as_it_can_be_on_what_it_was_fitted_on() -> N
     truth = showers(np.random.default_rng(0), 8)
     near = np.maximum(1.25 * truth, 0.09)
     members = np.stack([near, near, np.zeros_like(near)])
-    fitted = rain_blend.RainBlend(every=1).fit(outcomes(members, truth))
+    fitted = rain_blend.RainBlend(stride=1).fit(outcomes(members, truth))
     assert fitted.smoothing == Smoothing(0.0, 0.8)
     assert fitted.edge is not None
     assert fitted.edge.decision > 0.8 * 0.09
@@ -106,9 +105,3 @@ def test_a_blend_of_rain_is_as_good_as_it_can_be_on_what_it_was_fitted_on() -> N
     np.testing.assert_array_equal(unfitted, near)
     ours, theirs = (MAE_BY_CSI.score(MAE_BY_CSI.stats(target=truth, pred=pred)) for pred in (said, unfitted))
     assert ours < 0.5 * theirs
-
-
-def test_missing_members_are_refused() -> None:
-    truth = showers(np.random.default_rng(0), 2)
-    with pytest.raises(ConfigError, match="name some in members"):
-        rain_blend.RainBlend().fit(outcomes(np.zeros((0, *truth.shape), np.float32), truth))

@@ -6,7 +6,7 @@ sample, by task:
                   inputs[i]          targets[i]    valid[i]                stored row
   segmentation    uint8 (H, W, C)    (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
   classification  uint8 (H, W, C)    (H, W, K)     bool (H, W)             float32 (K,), probability
-  forecasting     (T, H, W)          (H, W, L)     bool (H, W, L), (H, W)  float32 (H, W, L), in the unit
+  forecasting     (T, H, W)          (H, W, L)     bool (H, W, L)          float32 (H, W, L), in the unit
 
 Targets and rows lie on the competition's grid, whatever size a network reads. Metrics read N of them, stacked in front.
 """

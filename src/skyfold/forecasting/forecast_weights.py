@@ -9,87 +9,53 @@ half-way between the best and the lowest point).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from itertools import permutations
 
 import numpy as np
 
 from skyfold.errors import ConfigError, OofMismatch
+from skyfold.metrics.forecast import ErrorBySkill, error_by_skill
 
-Skill = Literal["csi", "f1"]
+GAP = 1e-4  # between the error and the lower bound, relative to the error
+MAX_PASSES = 60
 CHUNK_BYTES = 32 << 20  # of members and truth that are copied to float64 at a time
 STEPS = tuple(0.5**k for k in range(1, 7))  # fractions of weight that are moved for a better ratio
 MIN_GAIN = 1e-12
 
 
-@dataclass(frozen=True)
-class ForecastWeights:
-    """weights: (L, R, M) per lead time and region; error: (L, R) mean absolute error under them, NaN where a region
-    has no truth; bound: (L, R), no weights have a lower error; ratio: (L, R) error by skill, if it was minimised."""
-
-    weights: np.ndarray
-    error: np.ndarray
-    bound: np.ndarray
-    ratio: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """Values above `threshold`, which the skill score is about. skill: "csi" hits / (hits + misses + false alarms), or
-    "f1" with hits counted twice. counted: open range of the truth within which cells count for it."""
-
-    threshold: float
-    skill: Skill = "csi"
-    counted: tuple[float, float] = (-np.inf, np.inf)
-
-
 def fit_forecast_weights(
-    members: np.ndarray,
-    truth: np.ndarray,
-    regions: np.ndarray,
-    *,
-    event: Event | None = None,
-    gap: float = 1e-6,
-    max_passes: int = 200,
-) -> ForecastWeights:
-    """Weights >= 0 that add up to 1, for each lead time and region independently.
+    members: np.ndarray, truth: np.ndarray, regions: np.ndarray, metric: ErrorBySkill | None = None
+) -> np.ndarray:
+    """Weights >= 0 that add up to 1, for each lead time and region independently: float64 (L, R, M).
 
     members: float32 (M, N, H, W, L); truth: float32 (N, H, W, L), NaN where it is unknown, which counts nowhere;
-    regions: int (H, W) in 0..R-1. The error is within `gap` of the least possible, relative to it, unless the search
-    ends after `max_passes`. event: minimise error / skill instead, pooled over samples. That is not convex: starting
-    from the weights of least error, equal weights and single members, weight is moved between two members as long as
-    that helps.
+    regions: int (H, W) in 0..R-1. The mean absolute error is within `GAP` of the least possible, unless the search ends
+    after `MAX_PASSES`. Members have equal weights in a region without truth.
+    metric: minimise its error / skill instead, pooled over samples, cells of unknown truth left out. That is not
+    convex: starting from the weights of least error, equal weights and single members, weight is moved between two
+    members as long as that helps.
     Raises ConfigError without members, OofMismatch for shapes that differ or members that are NaN where the truth is
     known.
     """
+    if not len(members):
+        raise ConfigError("no forecasts to weigh; name at least one member.")
+    if members.shape[1:] != truth.shape or regions.shape != truth.shape[1:3] or regions.dtype.kind not in "iu":
+        raise OofMismatch(
+            f"expected forecasts (M, N, H, W, L), truth (N, H, W, L) and whole numbers (H, W) as regions; got "
+            f"{members.shape}, {truth.shape} and {regions.dtype} {regions.shape}."
+        )
     data = _Data(members, truth, regions)
-    problems = [_CuttingPlanes(len(members), gap) for _ in range(data.leads * len(data.cells))]
-    shape = (data.leads, len(data.cells))
-    for _ in range(max_passes):
+    shape = (truth.shape[3], len(data.cells))
+    problems = [_CuttingPlanes(len(members)) for _ in range(shape[0] * shape[1])]
+    for _ in range(MAX_PASSES):
         query = np.array([problem.query for problem in problems])
         error, slope = data.errors_and_slopes(query.reshape(*shape, -1))
         for problem, value, direction in zip(problems, error.ravel(), slope.reshape(query.shape), strict=True):
             problem.add(value, direction)
         if all(problem.converged for problem in problems):
             break
-    fitted = ForecastWeights(
-        np.array([problem.best for problem in problems]).reshape(*shape, -1),
-        np.array([problem.lowest for problem in problems]).reshape(shape),
-        np.array([problem.bound for problem in problems]).reshape(shape),
-    )
-    return fitted if event is None else _least_ratio(data, fitted, event)
-
-
-def error_by_skill(
-    error: np.ndarray, hits: np.ndarray, misses: np.ndarray, alarms: np.ndarray, skill: Skill
-) -> np.ndarray:
-    """Mean absolute error divided by skill; infinite without hits. Skill is 1 where there is nothing to hit or miss."""
-    factor = 2.0 if skill == "f1" else 1.0
-    whole = factor * hits + misses + alarms
-    score = np.where(whole == 0, 1.0, factor * hits / np.maximum(whole, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: np.ndarray = np.where(score > 0, error / score, np.inf)
-    return ratio
+    weights = np.array([problem.best for problem in problems]).reshape(*shape, -1)
+    return weights if metric is None else _least_ratio(data, weights, metric)
 
 
 class _CuttingPlanes:
@@ -98,9 +64,9 @@ class _CuttingPlanes:
     query: the next point to evaluate; best, lowest: the best point so far and its value; bound: no value is lower.
     """
 
-    def __init__(self, members: int, gap: float) -> None:
+    def __init__(self, members: int) -> None:
         self.query = self.best = np.full(members, 1.0 / members)
-        self.lowest, self.bound, self.gap = np.inf, -np.inf, gap
+        self.lowest, self.bound = np.inf, -np.inf
         self.slopes: list[np.ndarray] = []
         self.offsets: list[float] = []
 
@@ -109,12 +75,12 @@ class _CuttingPlanes:
         """Near enough to the bound, or without any truth to fit on."""
         if not np.isfinite(self.lowest):
             return bool(np.isnan(self.lowest))
-        return self.lowest - self.bound <= self.gap * max(self.lowest, 1e-12)
+        return self.lowest - self.bound <= GAP * max(self.lowest, 1e-12)
 
     def add(self, value: float, slope: np.ndarray) -> None:
         """Value (NaN: no truth) and slope at `query`, which is then moved."""
         if np.isnan(value):
-            self.lowest = self.bound = np.nan
+            self.lowest = np.nan
         if self.converged:
             return
         if value < self.lowest:
@@ -129,10 +95,9 @@ class _CuttingPlanes:
         from scipy.optimize import linprog
 
         members = len(self.best)
-        planes = np.column_stack([np.array(self.slopes), -np.ones(len(self.slopes))])
         found = linprog(
             np.append(np.zeros(members), 1.0),
-            A_ub=planes,
+            A_ub=np.column_stack([np.array(self.slopes), -np.ones(len(self.slopes))]),
             b_ub=-np.array(self.offsets),
             A_eq=np.append(np.ones(members), 0.0)[None],
             b_eq=[1.0],
@@ -146,16 +111,8 @@ class _Data:
     """Members and truth; everything is summed per lead time and region, a chunk of samples at a time."""
 
     def __init__(self, members: np.ndarray, truth: np.ndarray, regions: np.ndarray) -> None:
-        if not len(members):
-            raise ConfigError("no forecasts to weigh; name at least one member.")
-        if members.shape[1:] != truth.shape or regions.shape != truth.shape[1:3] or regions.dtype.kind not in "iu":
-            raise OofMismatch(
-                f"expected forecasts (M, N, H, W, L), truth (N, H, W, L) and whole numbers (H, W) as regions; got "
-                f"{members.shape}, {truth.shape} and {regions.dtype} {regions.shape}."
-            )
         # (M, N, L, H, W) and (N, L, H, W): the cells of a lead time are read together.
         self.members, self.truth = (np.ascontiguousarray(np.moveaxis(a, -1, -3)) for a in (members, truth))
-        self.leads = truth.shape[3]
         self.cells = [np.flatnonzero(regions.ravel() == r) for r in range(int(regions.max()) + 1)]
 
     def errors_and_slopes(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,29 +127,30 @@ class _Data:
         with np.errstate(invalid="ignore"):
             return error / count, slope / count[..., None]
 
-    def ratios(self, weights: np.ndarray, event: Event) -> np.ndarray:
-        """Error by skill of `weights` (C, L, R, M): float64 (C, L, R)."""
-        sums = np.zeros((5, *weights.shape[:3]))  # error, cells, hits, misses, false alarms
+    def ratios(self, weights: np.ndarray, metric: ErrorBySkill) -> np.ndarray:
+        """Error by skill of `weights` (C, L, R, M): float64 (C, L, R); inf where it is unknown."""
+        below = np.nextafter(np.float32(metric.threshold), np.float32(-np.inf))  # an event is above this float32
+        low, high = metric.counted or (-np.inf, np.inf)
+        sums = np.zeros((*weights.shape[:3], 5))  # as the metric's `stats`
         for lead, region, values, truth in self._parts():
-            counted = (truth > event.counted[0]) & (truth < event.counted[1])
-            observed = (truth > event.threshold) & counted
-            sums[1, :, lead, region] += len(truth)
+            counted = (truth > low) & (truth < high)
+            observed = (truth > below) & counted
             for c, own in enumerate(weights[:, lead, region]):  # one by one, since they may be many
                 blend = own @ values
-                forecast = (blend > event.threshold) & counted
+                forecast = (blend > below) & counted
                 hits = np.count_nonzero(forecast & observed)
-                sums[0, c, lead, region] += np.abs(blend - truth).sum()
-                sums[2:, c, lead, region] += hits, observed.sum() - hits, forecast.sum() - hits
-        with np.errstate(invalid="ignore"):
-            return error_by_skill(sums[0] / sums[1], sums[2], sums[3], sums[4], event.skill)
+                error = np.abs(blend - truth).sum()
+                sums[c, lead, region] += error, len(truth), hits, observed.sum() - hits, forecast.sum() - hits
+        ratios = error_by_skill(sums, metric.skill)
+        return np.where(np.isnan(ratios), np.inf, ratios)
 
     def _parts(self) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
         """(lead, region, values (M, cells), truth (cells,)), float64, of each chunk: only cells of known truth."""
-        count, samples = self.members.shape[:2]
+        count, samples, leads = self.members.shape[:3]
         at_once = max(1, CHUNK_BYTES // ((count + 1) * self.truth[0].nbytes))
         for start in range(0, samples, at_once):
             chunk = slice(start, min(start + at_once, samples))
-            for lead in range(self.leads):
+            for lead in range(leads):
                 truth = np.asarray(self.truth[chunk, lead], dtype=np.float64).reshape(chunk.stop - start, -1)
                 values = self.members[:, chunk, lead].reshape(count, chunk.stop - start, -1)
                 for region, cells in enumerate(self.cells):
@@ -206,33 +164,30 @@ class _Data:
                     yield lead, region, own, truth[:, cells][known]
 
 
-def _least_ratio(data: _Data, fitted: ForecastWeights, event: Event) -> ForecastWeights:
+def _least_ratio(data: _Data, weights: np.ndarray, metric: ErrorBySkill) -> np.ndarray:
     """Move weight between two members of each lead time and region as long as error by skill falls.
 
     All STEPS are tried at once: counts of hits jump, and the nearest improvement need not be the best.
     """
-    members = fitted.weights.shape[2]
-    singles = [np.broadcast_to(row, fitted.weights.shape) for row in np.eye(members)]
-    starts = np.stack([fitted.weights, np.full_like(fitted.weights, 1.0 / members), *singles])
-    weights, ratio = _best_of(starts, data.ratios(starts, event))
-    pairs = [(to, source) for to in range(members) for source in range(members) if to != source]
-    gaining = bool(pairs)
-    while gaining:
-        moved = np.stack([_moved(weights, to, source, step) for to, source in pairs for step in STEPS])
-        better, new = _best_of(moved, data.ratios(moved, event))
-        gained = new < ratio - MIN_GAIN
-        weights, ratio = np.where(gained[..., None], better, weights), np.where(gained, new, ratio)
-        gaining = bool(gained.any())
-    return ForecastWeights(weights, data.errors_and_slopes(weights)[0], fitted.bound, ratio)
-
-
-def _best_of(candidates: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The candidate of least ratio for each lead time and region; candidates (C, L, R, M), ratios (C, L, R)."""
-    place = np.argmin(np.where(np.isnan(ratios), np.inf, ratios), axis=0)[None]
-    return np.take_along_axis(candidates, place[..., None], axis=0)[0], np.take_along_axis(ratios, place, axis=0)[0]
+    members = weights.shape[2]
+    singles = [np.broadcast_to(row, weights.shape) for row in np.eye(members)]
+    candidates = np.stack([weights, np.full_like(weights, 1.0 / members), *singles])
+    moves = [(to, source, step) for to, source in permutations(range(members), 2) for step in STEPS]
+    least = np.full(weights.shape[:2], np.inf)
+    while True:
+        ratios = data.ratios(candidates, metric)
+        best = np.argmin(ratios, axis=0)[None]
+        better = np.take_along_axis(candidates, best[..., None], axis=0)[0]
+        found = np.take_along_axis(ratios, best, axis=0)[0]
+        gained = found < least - MIN_GAIN
+        weights, least = np.where(gained[..., None], better, weights), np.where(gained, found, least)
+        if not moves or not gained.any():
+            return weights
+        candidates = np.stack([_moved(weights, *move) for move in moves])
 
 
 def _moved(weights: np.ndarray, to: int, source: int, step: float) -> np.ndarray:
+    """`weights` (L, R, M) with up to `step` of weight moved from one member to another."""
     given = np.minimum(weights[..., source], step)
     moved = weights.copy()
     moved[..., source] -= given

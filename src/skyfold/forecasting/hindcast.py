@@ -1,4 +1,4 @@
-"""What a forecast may be fitted on: earlier dates, what was known and forecast on them, and what then came."""
+"""Hindcasts: earlier dates with what was known and forecast then and what was observed, to fit a forecast on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from skyfold.forecasting.past_frames import PastFrames
 
 
-@dataclass(frozen=True, eq=False)  # the same date is the same object, so that what is made of it can be kept
+@dataclass(frozen=True, eq=False)  # the same date is the same object, so that what is computed from it can be cached
 class Hindcast:
     """One earlier date.
 
     history  what was known on it
-    members  float32 (M, H, W, L), what other forecasts said on it, none of them fitted on anything later
-    truth    float32 (H, W, L), what came, 0 where flagged; all of it before the date the fit is made for
+    members  float32 (M, H, W, L), other forecasts of it, none of them fitted on anything later
+    truth    float32 (H, W, L), what was observed, 0 where flagged; all of it before the date that is fitted for
     valid    bool (H, W, L), False where flagged
     """
 
@@ -27,8 +27,8 @@ class Hindcast:
 
 
 class FittedForecast(Protocol):
-    """What `fit(outcomes, **options)` of a family that learns gives."""
+    """A fitted `FittedBaseline`."""
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
-        """float32 (H, W, L) from what is known and what the M members say of it, (M, H, W, L)."""
+        """float32 (H, W, L) from what is known and the M forecasts of its members, (M, H, W, L)."""
         ...

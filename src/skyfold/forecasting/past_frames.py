@@ -37,32 +37,37 @@ class PastFrames:
         """(H, W)."""
         return self.frames.shape[1], self.frames.shape[2]
 
-    def same_season(self, lead: int, years: int) -> np.ndarray:
+    @property
+    def frames_per_year(self) -> int:
+        """`period`; DataLayoutError where the frames have no season."""
+        if self.period is None:
+            raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
+        return self.period
+
+    def same_season(self, lead: int, years: int, at_least: int | None = None) -> np.ndarray:
         """The frames one, two, ... `years` years before the target of lead time `lead`, oldest first: (years, H, W).
 
-        DataLayoutError where the frames do not reach so far back.
+        at_least: take fewer where fewer are known, down to this many; None: exactly `years`. DataLayoutError where the
+        frames do not reach so far back.
         """
         known = self.years_known(lead)
-        if known < years:
+        count = years if at_least is None else max(at_least, min(years, known))
+        if known < count:
             raise DataLayoutError(
-                f"a forecast from {years} earlier years was asked for, the history holds {known} ({len(self.frames)} "
+                f"a forecast from {count} earlier years was asked for, the history holds {known} ({len(self.frames)} "
                 "frames). Validate later years, or use fewer earlier ones."
             )
-        target = len(self.frames) - 1 + int(self.lead_times[lead])
-        assert self.period is not None
-        newest = target - self.period
-        return self.frames[newest - (years - 1) * self.period : newest + 1 : self.period]
+        newest = len(self.frames) - 1 + int(self.lead_times[lead]) - self.frames_per_year
+        return self.frames[newest - (count - 1) * self.frames_per_year : newest + 1 : self.frames_per_year]
 
     def years_known(self, lead: int) -> int:
         """The number of frames of the same season as the target of lead time `lead`.
 
         DataLayoutError where the frames have no season, or the target is more than a year ahead.
         """
-        if self.period is None:
-            raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
-        if self.lead_times[lead] > self.period:
+        if self.lead_times[lead] > self.frames_per_year:
             raise DataLayoutError("a forecast of more than a year cannot use the frame a year before it.")
-        return (len(self.frames) - 1 + int(self.lead_times[lead])) // self.period
+        return (len(self.frames) - 1 + int(self.lead_times[lead])) // self.frames_per_year
 
     def until(self, last: int) -> PastFrames:
         """The same as it was known when frame `last` was the newest."""
@@ -106,8 +111,3 @@ class PastFramesSource:
     def checksum(self) -> str:
         """Digest of everything that forecasts are made from."""
         return self.digest()
-
-
-def per_lead(history: PastFrames) -> np.ndarray:
-    """Room for a forecast, float32 (H, W, L)."""
-    return np.empty((*history.shape, history.leads), dtype=np.float32)

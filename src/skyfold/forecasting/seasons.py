@@ -5,6 +5,8 @@ Values are concentration x 250. Years of a season are arrays (n, H, W), newest f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,20 +14,24 @@ from skyfold.forecasting.past_frames import PastFrames
 
 YEARS = 10  # for means, spreads, anomalies and open cells
 LONG = 30  # at most, for the long mean and trend
-MIN_YEARS = 3  # for a trend, and for the slope of an anomaly
+MIN_YEARS = 3  # of a trend and of the slope of an anomaly
+FULL = 250.0
 ICE_EDGE = 37.5
+COUNTED = (12.5, 125.0)  # truth within counts for F1
 NEARLY_FULL = 238.0  # ice of this value or more counts as full
 WINDOW = 5  # cells around an open one
 SHRINKAGE = 2500.0  # added to the sum of squared anomalies: that of four years with 25 each, a tenth of full ice
 
 
-def same_season(history: PastFrames, lead: int, at_most: int, at_least: int = 1) -> np.ndarray:
-    """The frames one, two, ... years before the forecast one, as far as known, float32 (n, H, W).
+def recent_years(history: PastFrames, lead: int, at_most: int, at_least: int = 1) -> np.ndarray:
+    """As `PastFrames.same_season`, newest first, float32 (n, H, W)."""
+    return history.same_season(lead, at_most, at_least)[::-1].astype(np.float32)
 
-    Raises DataLayoutError where there are fewer than `at_least`.
-    """
-    count = max(at_least, min(at_most, history.years_known(lead)))
-    return history.same_season(lead, count)[::-1].astype(np.float32)
+
+def over_leads(history: PastFrames, at_most: int, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`statistic` (H, W) of the `recent_years` of each lead time: (H, W, L)."""
+    leads = range(history.leads)
+    return np.stack([statistic(recent_years(history, lead, at_most)) for lead in leads], axis=-1)
 
 
 def season_statistics(years: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,34 +67,34 @@ def extrapolation_weights(years: int) -> np.ndarray:
 
 def anomaly(history: PastFrames, frame: int) -> np.ndarray:
     """A frame minus the mean of the same season in up to `YEARS` years before, float32 (H, W); 0 without such years."""
-    before = np.arange(frame - period_of(history), -1, -period_of(history))[:YEARS]
+    before = np.arange(frame - history.frames_per_year, -1, -history.frames_per_year)[:YEARS]
     if not len(before):
         return np.zeros(history.shape, dtype=np.float32)
     mean = history.frames[before].mean(axis=0, dtype=np.float32)
     return np.asarray(history.frames[frame].astype(np.float32) - mean)
 
 
-def damped_anomaly(history: PastFrames, years: np.ndarray) -> np.ndarray:
-    """`damped_mean` of `years` and the frames as long before them as the last frame is before the forecast one."""
-    last, period = len(history.frames) - 1, period_of(history)
-    earlier = history.frames[last - period * np.arange(1, min(len(years), last // period) + 1)].astype(np.float32)
-    return damped_mean(years[: len(earlier)], earlier, history.frames[last])
+def damped_anomaly(history: PastFrames, years: np.ndarray, ago: np.ndarray | None = None) -> np.ndarray:
+    """The mean of `years`, plus the part of the last frame's anomaly that remains by their season, float32 (H, W).
 
+    That part is the slope of the anomalies of `years` on those of the season of the last frame, year by year, shrunk
+    towards 0 where years are few or anomalies small.
 
-def damped_mean(later: np.ndarray, earlier: np.ndarray, newest: np.ndarray) -> np.ndarray:
-    """The mean of `later`, plus the part of the anomaly of `newest` that remains by then, float32 (H, W).
-
-    That part is the slope of the anomalies of `later` on those of `earlier`, year by year, shrunk towards 0 where years
-    are few or anomalies small. later, earlier: float32 (n, H, W); newest: (H, W), of the season of `earlier`.
+    years: float32 (n, H, W), of the season that is forecast; ago: (n,) how many years before it, None: 1, 2, ..., n.
+    Years whose season of the last frame is before the first frame are left out.
     """
+    last, period = len(history.frames) - 1, history.frames_per_year
+    ago = np.arange(1, len(years) + 1) if ago is None else ago
+    known = period * ago <= last
+    later, earlier = years[known], history.frames[last - period * ago[known]].astype(np.float32)
     mean_later, mean_earlier = later.mean(axis=0), earlier.mean(axis=0)
     anomalies = earlier - mean_earlier
     slope = (anomalies * (later - mean_later)).sum(axis=0) / ((anomalies**2).sum(axis=0) + SHRINKAGE)
-    return np.asarray(mean_later + np.clip(slope, 0, 1) * (newest - mean_earlier))
+    return np.asarray(mean_later + np.clip(slope, 0, 1) * (history.frames[last] - mean_earlier))
 
 
 def open_cells(years: np.ndarray) -> np.ndarray:
-    """bool (H, W): cells near which the last `YEARS` years had both some ice and less than full ice."""
+    """Cells near which the last `YEARS` years had both some ice and less than full ice, bool (H, W)."""
     ten = years[:YEARS]
     some = ndimage.maximum_filter(ten.max(axis=0), WINDOW) > 0
     not_full = ndimage.minimum_filter(ten.min(axis=0), WINDOW) < NEARLY_FULL
@@ -97,11 +103,4 @@ def open_cells(years: np.ndarray) -> np.ndarray:
 
 def settled_forecast(history: PastFrames) -> np.ndarray:
     """Forecast of the cells that are not open: the median of the last five years, float32 (H, W, L)."""
-    leads = [np.median(same_season(history, lead, 5), axis=0) for lead in range(history.leads)]
-    return np.stack(leads, axis=-1)
-
-
-def period_of(history: PastFrames) -> int:
-    """Frames in a year, of a history that has a season."""
-    assert history.period is not None  # `PastFrames.same_season` refuses others
-    return history.period
+    return over_leads(history, 5, lambda years: np.median(years, axis=0))

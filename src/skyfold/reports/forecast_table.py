@@ -19,8 +19,6 @@ from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import (
     RAIN_RATE,
     ErrorBySkill,
-    EventSkill,
-    MeanAbsoluteError,
     mean_error_of,
     skill_of,
 )
@@ -176,8 +174,8 @@ def _figures(metric: ErrorBySkill, points: Sequence[IntPair], are_events: bool) 
         return {metric.name: metric}
     return {
         metric.name: metric,
-        "mae_where_wet": MeanAbsoluteError(RAIN_RATE, threshold=WET, error_from=WET),
-        **{f"csi_at_{rate:g}": EventSkill(RAIN_RATE, threshold=rate) for rate in HEAVIER},
+        "mae_where_wet": ErrorBySkill(RAIN_RATE, threshold=WET, error_from=WET, part="error"),
+        **{f"csi_at_{rate:g}": ErrorBySkill(RAIN_RATE, threshold=rate, skill="csi", part="skill") for rate in HEAVIER},
         f"{metric.name}_at_points": AtPoints(metric, points),
     }
 

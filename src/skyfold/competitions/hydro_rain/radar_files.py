@@ -48,10 +48,10 @@ def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: in
 
 
 def targets_of_files(paths: Sequence[Path], grid: IntPair, frames: int) -> tuple[LazyArrays, LazyArrays]:
-    """The last frame of each file: rain in mm/h, float32 (H, W, 1), and where it has data, bool (H, W)."""
+    """The last frame of each file: rain in mm/h, float32 (H, W, 1), and where it has data, bool (H, W, 1)."""
     last = LazyArrays(len(paths), lambda index: read_raw(paths[index], grid, frames)[..., -1:])
     rain = LazyArrays(len(paths), lambda index: rain_of_raw(last[index]))
-    return rain, LazyArrays(len(paths), lambda index: last[index][..., 0] >= 0)
+    return rain, LazyArrays(len(paths), lambda index: last[index] >= 0)
 
 
 def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource, LazyArrays]:

@@ -50,7 +50,7 @@ class ReflectivityTable(PixelTable):
         return read
 
     def read_truth(self, path: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        """Ids, rain (H, W, 1) in mm/h and where it is known, bool (H, W), of a table that marks missing data below 0.
+        """Ids, rain (H, W, 1) in mm/h and where it is known, bool (H, W, 1), of a table with missing data below 0.
 
         InvalidSubmission names the file, and an id that has two rows.
         """
@@ -63,4 +63,4 @@ class ReflectivityTable(PixelTable):
         if len(twice := keys[keys.duplicated()]):
             raise InvalidSubmission(f"{path}: '{twice.iloc[0]}' has two rows. Remove one.")
         ids = keys.to_numpy(dtype=str)
-        return ids, self.decode(table, ids), list((values >= 0).reshape(len(ids), *self.grid))
+        return ids, self.decode(table, ids), list((values >= 0).reshape(len(ids), *self.grid, 1))

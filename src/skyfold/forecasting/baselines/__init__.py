@@ -1,4 +1,4 @@
-"""Forecasts that need no network, one file each: the file name is the name, its `PLUGIN` a `Baseline`."""
+"""Forecasts without a network, one file each: the file name is the name, its `PLUGIN` a `Baseline`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skyfold.forecasting.past_frames import PastFrames
 
 
 class Baseline(Options):
-    """What every baseline offers; its fields are the `options` of a forecast.
+    """Base of all baselines; fields are the `options` of a forecast.
 
     needs_members, needs_seasons: it forecasts from other forecasts, from the same season of earlier years; a config
     without them is refused before anything is forecast.
@@ -26,11 +26,11 @@ class Baseline(Options):
 
     @property
     def unit(self) -> str | None:
-        """Of the frames it is for; None: of any."""
+        """Unit of the frames that it forecasts; None: any."""
         return None
 
     def require(self) -> None:
-        """ConfigError where a package is missing."""
+        """Raise ConfigError where a package is missing."""
 
 
 class DirectBaseline(Baseline):
@@ -41,12 +41,26 @@ class DirectBaseline(Baseline):
         """float32 (H, W, L)."""
 
 
+class SeasonalBaseline(DirectBaseline):
+    """A baseline that forecasts each lead time from the same season of earlier years."""
+
+    needs_seasons: ClassVar[bool] = True
+
+    @abstractmethod
+    def forecast_lead(self, history: PastFrames, lead: int) -> np.ndarray:
+        """Forecast of one lead time, (H, W). DataLayoutError where too few earlier years are known."""
+
+    def forecast(self, history: PastFrames) -> np.ndarray:
+        leads = [self.forecast_lead(history, lead) for lead in range(history.leads)]
+        return np.stack(leads, axis=-1).astype(np.float32)
+
+
 class FittedBaseline(Baseline):
-    """A baseline that is fitted on earlier dates, their outcomes and what other forecasts, its members, were."""
+    """A baseline that is fitted on earlier dates: what was known, what its members forecast, what was observed."""
 
     @abstractmethod
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedForecast:
-        """outcomes: in the order of time, one at least."""
+        """Fit on `outcomes`, at least one, in the order of time."""
 
 
 def baseline_of(model: ForecastModel) -> Baseline:

@@ -1,4 +1,4 @@
-"""Features of a cell and a forecast frame: its earlier years, the last frames, and the cells around.
+"""Features of a cell and a target frame: its earlier years, the last frames, and the cells around.
 
 Only open cells are described: those near which the same season of the last years had both some ice and less than full
 ice.
@@ -6,6 +6,7 @@ ice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,7 @@ from skyfold.forecasting.seasons import (
     anomaly,
     damped_anomaly,
     open_cells,
-    period_of,
-    same_season,
+    recent_years,
     season_statistics,
 )
 
@@ -38,21 +38,24 @@ class CellFeatures:
     members: np.ndarray
 
     def of(self, cells: np.ndarray) -> CellFeatures:
-        """Those of some cells only; cells: indices, or bool (A,)."""
+        """Features of some cells only; cells: indices, or bool (A,)."""
         return CellFeatures(self.cells[cells], self.leads[cells], self.values[cells], self.members[cells])
 
     def column(self, name: str) -> np.ndarray:
-        column: np.ndarray = self.values[:, NAMES.index(name)].astype(np.float32)
-        return column
+        """One feature, float32 (A,)."""
+        return self.columns((name,))[:, 0]
 
-    def columns(self, names: tuple[str, ...]) -> np.ndarray:
-        """float32 (A, len(names))."""
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """Several features, float32 (A, len(names))."""
         columns: np.ndarray = self.values[:, [NAMES.index(name) for name in names]].astype(np.float32)
         return columns
 
 
 def cell_features(history: PastFrames, members: np.ndarray) -> CellFeatures:
-    """members: float32 (M, H, W, L). Raises DataLayoutError where a forecast frame has fewer than 3 earlier years."""
+    """Features of all open cells and lead times; members: float32 (M, H, W, L).
+
+    DataLayoutError where a target frame has fewer than 3 earlier years.
+    """
     parts = []
     for lead in range(history.leads):
         features, is_open = _describe(history, lead)
@@ -75,7 +78,7 @@ NAMES = (
 def _describe(history: PastFrames, lead: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each of `NAMES` as (H, W), and which cells are open, bool (H, W)."""
     last = len(history.frames) - 1
-    years = same_season(history, lead, LONG, at_least=MIN_YEARS)
+    years = recent_years(history, lead, LONG, MIN_YEARS)
     features = season_statistics(years)
     features |= {"mean_3": years[:3].mean(axis=0), "median_9": np.median(years[:9], axis=0)}
     features["ice_fraction"] = 100 * features["ice_fraction"]
@@ -90,13 +93,13 @@ def _describe(history: PastFrames, lead: int) -> tuple[dict[str, np.ndarray], np
     features["wide_change"] = ndimage.uniform_filter(features["year_1"] - features["mean_5"], 15)
     row, column = np.indices(history.shape, dtype=np.float32)
     features |= {"lead": np.full(history.shape, lead, dtype=np.float32), "row": row, "column": column}
-    ever_ice = history.frames[-LONG * period_of(history) :].max(axis=0) > 0  # land never has any
+    ever_ice = history.frames[-LONG * history.frames_per_year :].max(axis=0) > 0  # land never has any
     return features, open_cells(years) & ever_ice
 
 
 def _season_anomaly(history: PastFrames, lead: int) -> np.ndarray:
     """Mean of the frames before, in and after the season a year ago, minus that of the years before."""
-    last, period = len(history.frames) - 1, period_of(history)
+    last, period = len(history.frames) - 1, history.frames_per_year
     target = last + int(history.lead_times[lead]) - period
     near = np.array([target - 1, target, min(target + 1, last)])
     back = period * np.arange(min(YEARS, (target - 1) // period + 1))

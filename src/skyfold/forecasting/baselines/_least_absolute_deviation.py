@@ -1,6 +1,6 @@
-"""Linear regression of least absolute deviation: its forecast is a conditional median instead of a mean.
+"""Linear regression of least absolute deviation: it predicts the conditional median instead of the mean.
 
-Unlike the weights of `forecast_weights` its coefficients are free, and drawn towards 0.
+Unlike the weights of `forecast_weights` its coefficients are unconstrained, and shrunk towards 0.
 """
 
 from __future__ import annotations
@@ -29,9 +29,3 @@ def least_absolute_deviation(features: np.ndarray, target: np.ndarray, ridge: fl
         ).astype(np.float32)
         weight = 1 / np.maximum(np.abs(design @ solved - target), MIN_DEVIATION)
     return solved
-
-
-def predict(coefficients: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """float32 (n,)."""
-    value: np.ndarray = features @ coefficients[:-1] + coefficients[-1]
-    return value

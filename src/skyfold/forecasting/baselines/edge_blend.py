@@ -1,8 +1,8 @@
-"""Simple forecasts blended by least absolute deviation, boosted if wanted, moved to the right side of the 15 % edge.
+"""Blend of simple forecasts by least absolute deviation, optionally boosted, moved to the best side of the ice edge.
 
-For each lead time the weights of last years, means, trends, departures and members that had the least absolute error
-on earlier dates; then, with `boosted`, gradient boosting per cell of what is left; then the decision on which side of
-the edge the forecast should lie. All of it is learned from earlier dates and what came after them.
+For each lead time, the weights of last years, means, trends, anomalies and members that had the least absolute error on
+earlier dates; then, with `boosted`, gradient boosting per cell of the residual; then the decision on which side of the
+15 % edge the forecast should lie. All of it is fitted on earlier dates and what was observed after them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from pydantic import model_validator
@@ -18,35 +18,28 @@ from pydantic import model_validator
 from skyfold.config.fields import Positive, Seed
 from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import FittedBaseline
-from skyfold.forecasting.baselines._cell_boosting import LeftOver, fit_left_over, fit_side
+from skyfold.forecasting.baselines._cell_boosting import LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
-from skyfold.forecasting.baselines._edge_decision import group_side, on_the_right_side, worth_of
-from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation, predict
+from skyfold.forecasting.baselines._edge_decision import GroupSide, group_side, on_the_right_side, worth_of
+from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
-from skyfold.forecasting.seasons import MIN_YEARS, settled_forecast
+from skyfold.forecasting.seasons import FULL, MIN_YEARS, settled_forecast
 from skyfold.metrics.forecast import CONCENTRATION
 
-BASE = "mean_5"  # what the others are blended into, as departures from it
+BASE = "mean_5"  # the others are blended into it as anomalies from it
 VALUES = (
     *("year_1", "year_2", "year_3", "mean_10", "mean_long", "trend_10", "trend_long", "median_5", "median_9", "damped"),
     *("around_mean_5", "around_year_1", "around_trend_10"),
 )
 ANOMALIES = ("last_anomaly", "year_1_anomaly", "around_year_1_anomaly")
-RIDGE = 1.0  # years are few: draws the blend towards its base
+RIDGE = 1.0  # years are few: shrinks the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
-FULL = 250.0
-
-
-class Side(Protocol):
-    """Which cells should be forecast at or above the edge."""
-
-    def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray: ...
 
 
 class EdgeBlend(FittedBaseline):
-    """years: at most so many of the newest dates are learned from; boosted: whether what is left is boosted; n_repeats:
-    how many boostings are fitted and averaged, as many times the work; seed: of the cells that are drawn."""
+    """years: fit on at most so many of the newest dates; boosted: whether the residual is boosted; n_repeats: number of
+    boostings that are fitted and averaged; seed: of the cells that are drawn."""
 
     years: Positive = 14
     boosted: bool = False
@@ -56,7 +49,7 @@ class EdgeBlend(FittedBaseline):
     @model_validator(mode="after")
     def _repeats_are_of_boosting(self) -> Self:
         if self.n_repeats > 1 and not self.boosted:
-            raise ValueError("n_repeats: nothing is boosted that could be averaged; add boosted: true")
+            raise ValueError("n_repeats: only boostings are repeated; add boosted: true")
         return self
 
     @property
@@ -64,7 +57,7 @@ class EdgeBlend(FittedBaseline):
         return CONCENTRATION.name
 
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedEdgeBlend:
-        """Needs whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
+        """Fit on whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
         DataLayoutError where no other is known."""
         described = [outcome for outcome in outcomes[-self.years :] if outcome.history.years_known(0) >= MIN_YEARS]
         if not described:
@@ -75,16 +68,19 @@ class EdgeBlend(FittedBaseline):
         known, leads = [_known_cells(outcome) for outcome in described], described[0].history.leads
         weights = np.stack([_weights(known, lead) for lead in range(leads)])
         dates = [(features, _blended(weights, features), truth) for features, truth in known]
-        left_over, rng, ages = None, np.random.default_rng(self.seed), _ages(described)
+        counts = np.array([len(outcome.history.frames) for outcome in described])
+        ages = (counts[-1] - counts) / described[-1].history.frames_per_year
+        left_over, rng = None, np.random.default_rng(self.seed)
         if self.boosted:
             left_over = fit_left_over(dates, ages, self.n_repeats, rng)
             dates = [
-                (features, left_over.corrected_unseen(date, features, own), truth)
+                (features, left_over.corrected(features, own, seen=date), truth)
                 for date, (features, own, truth) in enumerate(dates)
             ]
         worth = worth_of(np.concatenate([own for _, own, _ in dates]), np.concatenate([truth for *_, truth in dates]))
-        side: Side = fit_side(dates, ages, self.n_repeats, worth, rng) if self.boosted else group_side(dates, worth)
-        return FittedEdgeBlend(weights, left_over, side)
+        if self.boosted:
+            return FittedEdgeBlend(weights, left_over, fit_side(dates, ages, self.n_repeats, worth, rng))
+        return FittedEdgeBlend(weights, left_over, group_side(dates, worth))
 
 
 PLUGIN = EdgeBlend
@@ -92,11 +88,14 @@ PLUGIN = EdgeBlend
 
 @dataclass(frozen=True)
 class FittedEdgeBlend:
-    """weights: (L, F + M + 1) of `_departures` and a constant; left_over: what boosting adds; side: of the edge."""
+    """A fitted `EdgeBlend`.
+
+    weights: (L, F + M + 1) of `_anomalies` and a constant; left_over: the boosted residual; side: of the edge.
+    """
 
     weights: np.ndarray
     left_over: LeftOver | None
-    side: Side
+    side: GroupSide | LikelySide
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """float32 (H, W, L)."""
@@ -111,44 +110,35 @@ class FittedEdgeBlend:
 
 @lru_cache(maxsize=32)
 def _known_cells(outcome: Hindcast) -> tuple[CellFeatures, np.ndarray]:
-    """Features and truth (A,) of the open cells whose truth is known; kept, since later fits learn from them again."""
+    """Features and truth (A,) of the open cells whose truth is known; cached, since later fits use them again."""
     features = cell_features(outcome.history, outcome.members)
     row, column = np.unravel_index(features.cells, outcome.history.shape)
     known = outcome.valid[row, column, features.leads]
     return features.of(known), outcome.truth[row, column, features.leads][known]
 
 
-def _ages(outcomes: Sequence[Hindcast]) -> np.ndarray:
-    """(D,) years by which each was issued before the last."""
-    period = outcomes[-1].history.period
-    assert period is not None
-    known = np.array([len(outcome.history.frames) for outcome in outcomes])
-    ages: np.ndarray = (known[-1] - known) / period
-    return ages
-
-
 def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.ndarray:
-    """Of `_departures` and a constant, from an even share of the cells of each date."""
+    """Of `_anomalies` and a constant, from the same fraction of the cells of each date."""
     columns, truths = [], []
     for features, truth in known:
         cells = np.flatnonzero(features.leads == lead)
         cells = cells[:: max(1, len(cells) * len(known) // CELLS_A_LEAD)]
         chosen = features.of(cells)
-        columns.append(_departures(chosen))
+        columns.append(_anomalies(chosen))
         truths.append(truth[cells] - chosen.column(BASE))
     return least_absolute_deviation(np.concatenate(columns), np.concatenate(truths), RIDGE)
 
 
 def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
     """float32 (A,), the blend at every open cell."""
-    blended, columns = features.column(BASE), _departures(features)
+    blended, columns = features.column(BASE), _anomalies(features)
     for lead, own in enumerate(weights):
         cells = features.leads == lead
-        blended[cells] += predict(own, columns[cells])
+        blended[cells] += columns[cells] @ own[:-1] + own[-1]
     return np.clip(blended, 0.0, FULL)
 
 
-def _departures(features: CellFeatures) -> np.ndarray:
-    """float32 (A, F + M), what the simple forecasts and the members say beyond the base."""
-    said = np.concatenate([features.columns(VALUES), features.members], axis=1)
-    return np.concatenate([said - features.column(BASE)[:, None], features.columns(ANOMALIES)], axis=1)
+def _anomalies(features: CellFeatures) -> np.ndarray:
+    """float32 (A, F + M), simple forecasts and members minus the base."""
+    values = np.concatenate([features.columns(VALUES), features.members], axis=1)
+    return np.concatenate([values - features.column(BASE)[:, None], features.columns(ANOMALIES)], axis=1)

@@ -1,52 +1,43 @@
-"""What came at the cells whose last years were most alike: exact k nearest neighbours, per calendar month.
+"""Exact k nearest neighbours per calendar month: the outcome of the cells whose last years were most similar.
 
-A cell is the list of its values in the same season of `lags` earlier years. The distance of two is the sum of absolute
-differences. Cells of the year before are the examples: what they were in the years up to then, and what they became.
-The forecast is the mean of what became of the `k` nearest, weighted by 1 / distance; where some are exactly alike, the
-mean of those alone. Where several are equally far at the edge of the k, they share the places that are left.
+A cell is the vector of its values in the same season of `lags` earlier years; the distance is the sum of absolute
+differences. The examples are the cells of the year before and their outcome. The forecast is the mean outcome of the
+`k` nearest, weighted by 1 / distance, or the mean of those at distance 0 if there are any. Where several are equally
+far at the edge of the k, they share the places that are left.
 
-Fast and exact: equal lists are counted once; examples lie in the order of the sum of their list, and since sums differ
-by no more than the distance, only those with a sum near the cell's own are looked at, and of these only those whose
-sums of both halves are near; distances are whole numbers, so that the k nearest are read off a histogram.
+Fast and exact: equal vectors are counted once. Examples are sorted by the sum of their vector; since sums differ by no
+more than the distance, only those with a sum near the cell's own are compared, and of these only those whose sums of
+both halves are near. Distances are integers, so that the k nearest are read off a histogram.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from skyfold.config.fields import Positive
-from skyfold.forecasting.baselines import DirectBaseline
-from skyfold.forecasting.past_frames import PastFrames, per_lead
-
-GREATEST = 255  # of a stored value
+from skyfold.forecasting.baselines import SeasonalBaseline
+from skyfold.forecasting.past_frames import PastFrames
 
 
-class NearestNeighbours(DirectBaseline):
-    """k: cells most alike; lags: earlier years that a cell is described by."""
+class NearestNeighbours(SeasonalBaseline):
+    """k: number of most similar cells; lags: number of earlier years that describe a cell; frames must be uint8."""
 
-    needs_seasons: ClassVar[bool] = True
     k: Positive = 601
     lags: Positive = 12
 
-    def forecast(self, history: PastFrames) -> np.ndarray:
-        """float32 (H, W, L) of uint8 frames. DataLayoutError where there are not lags + 1 earlier years."""
-        forecast = per_lead(history)
-        for lead in range(history.leads):
-            seasons = history.same_season(lead, self.lags + 1).reshape(self.lags + 1, -1)
-            means = neighbour_means(seasons[:-1].T, seasons[-1], seasons[1:].T, self.k)
-            forecast[..., lead] = means.reshape(history.shape)
-        return forecast
+    def forecast_lead(self, history: PastFrames, lead: int) -> np.ndarray:
+        years = history.same_season(lead, self.lags + 1).reshape(self.lags + 1, -1)
+        return neighbour_means(years[:-1].T, years[-1], years[1:].T, self.k).reshape(history.shape)
 
 
 PLUGIN = NearestNeighbours
 
 
 def neighbour_means(examples: np.ndarray, became: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:
-    """examples: uint8 (n, F), became: uint8 (n,), asked: uint8 (q, F). Returns float64 (q,).
+    """Mean outcome of the nearest examples of each query, float64 (q,).
 
-    With fewer than k examples all of them count.
+    examples: uint8 (n, F), became: their outcome, uint8 (n,), asked: queries, uint8 (q, F). With fewer than k examples
+    all of them count.
     """
     from skyfold.compiled import in_threads
     from skyfold.forecasting.baselines._neighbour_kernel import mean_of_nearest

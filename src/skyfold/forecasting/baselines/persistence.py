@@ -1,4 +1,4 @@
-"""Every wanted frame is the last one known."""
+"""Persistence: the last known frame at every lead time."""
 
 from __future__ import annotations
 

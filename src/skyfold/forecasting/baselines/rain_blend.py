@@ -1,7 +1,7 @@
-"""What several forecasts of rain say, averaged, blurred, multiplied and cut as did best on other events.
+"""Mean or median of several forecasts of rain, with a blur, a factor and a decision threshold fitted on other events.
 
-Fitted are the width of the blur and the factor, together, and then the edge of rain: from which forecast on the event
-(0.1 mm/h) is announced. All minimise MAE / CSI.
+The width of the blur and the factor are fitted together, then the decision threshold of rain: the forecast from which
+on the event (0.1 mm/h) is announced. All minimise MAE / CSI.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import ClassVar
 import numpy as np
 
 from skyfold.config.fields import Positive
-from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS, Combination
 from skyfold.forecasting.hindcast import Hindcast
@@ -21,40 +20,33 @@ from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
 from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, decision_grid, measure, smoothing_grid
 
-AS_IT_IS = Smoothing(0.0, 1.0)
-
 
 class RainBlend(FittedBaseline):
-    """combine: "mean" or "median" of the members; smooth, edge: whether each is fitted at all; every: one in so many
-    outcomes is chosen on, neighbours being much alike."""
+    """combine: "mean" or "median" of the members; smooth, edge: whether blur and factor, and the decision threshold of
+    rain, are fitted; stride: fit on every stride-th sample, since neighbouring samples are alike."""
 
     needs_members: ClassVar[bool] = True
     combine: Combination = "median"
     smooth: bool = True
     edge: bool = True
-    every: Positive = 3
+    stride: Positive = 3
 
     @property
     def unit(self) -> str:
         return RAIN_RATE.name
 
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedBlend:
-        """ConfigError where there are no members."""
-        chosen = outcomes[:: self.every]
-        if not len(chosen[0].members):
-            raise ConfigError("forecasts: rain_blend blends its members; name some in members.")
-        truth = np.stack([outcome.truth for outcome in chosen])
-        valid = np.stack([_with_leads(outcome.valid, outcome.truth) for outcome in chosen])
-        blended = np.stack([COMBINATIONS[self.combine](outcome.members, axis=0) for outcome in chosen])
-        every_row = np.arange(len(chosen))
-        smoothing = AS_IT_IS
+        chosen = outcomes[:: self.stride]
+        rows = np.arange(len(chosen))
+        truth, valid = (np.stack(arrays) for arrays in zip(*((one.truth, one.valid) for one in chosen), strict=True))
+        blended = np.stack([COMBINATIONS[self.combine](one.members, axis=0) for one in chosen])
+        smoothing, edge = Smoothing(0.0, 1.0), None
         if self.smooth:
-            smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(every_row)
-        moved = None
+            smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(rows)
         if self.edge:
-            candidates = decision_grid(MAE_BY_CSI.threshold)
-            moved = measure(candidates, smoothing.apply(blended), truth, MAE_BY_CSI, valid=valid).best(every_row)
-        return FittedBlend(self.combine, smoothing, moved)
+            thresholds, smooth = decision_grid(MAE_BY_CSI.threshold), smoothing.apply(blended)
+            edge = measure(thresholds, smooth, truth, MAE_BY_CSI, valid=valid).best(rows)
+        return FittedBlend(self.combine, smoothing, edge)
 
 
 PLUGIN = RainBlend
@@ -62,7 +54,7 @@ PLUGIN = RainBlend
 
 @dataclass(frozen=True)
 class FittedBlend:
-    """combine: "mean" or "median" of the members; edge: None where it stays at the threshold."""
+    """A fitted `RainBlend`; edge: None where rain is announced from the event's threshold on."""
 
     combine: str
     smoothing: Smoothing
@@ -73,7 +65,3 @@ class FittedBlend:
         smooth = self.smoothing.apply(COMBINATIONS[self.combine](members, axis=0)[None])
         final: np.ndarray = (smooth if self.edge is None else self.edge.apply(smooth))[0]
         return final
-
-
-def _with_leads(valid: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(valid if valid.ndim == truth.ndim else valid[..., None], truth.shape)

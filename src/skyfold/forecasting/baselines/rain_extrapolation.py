@@ -1,7 +1,4 @@
-"""The last frame of rain carried along a field of motion, or along several whose results are then averaged.
-
-A frame left in its place is `persistence`; shifted as a whole, the motion "phase_correlation".
-"""
+"""The last frame of rain advected along a motion field, or along several whose results are averaged."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import numpy as np
 
 from skyfold.config.options import one_of
 from skyfold.forecasting.baselines import DirectBaseline
-from skyfold.forecasting.motion.fields import METHODS, Motions
-from skyfold.forecasting.motion.pysteps_field import require_pysteps
+from skyfold.forecasting.motion.fields import METHODS, Motions, require_pysteps
 from skyfold.forecasting.motion.semi_lagrangian import extrapolate
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import RAIN_RATE
@@ -23,8 +19,8 @@ Combination = Annotated[str, one_of(COMBINATIONS)]
 
 
 class RainExtrapolation(DirectBaseline):
-    """motions: names in `motion.fields.METHODS`, each carries the last frame by itself; combine: "mean" or "median" of
-    them, pixel by pixel."""
+    """motions: names in `motion.fields.METHODS`, each advects the last frame; combine: "mean" or "median" of the
+    results, per pixel."""
 
     motions: Motions = ("dis",)
     combine: Combination = "mean"
@@ -38,13 +34,12 @@ class RainExtrapolation(DirectBaseline):
             require_pysteps()
 
     def forecast(self, history: PastFrames) -> np.ndarray:
-        """float32 (H, W, L) of frames in mm/h, at least two."""
         frames = np.asarray(history.frames, dtype=np.float32)
         fields = [METHODS[name](frames) for name in self.motions]
         combine = COMBINATIONS[self.combine]
         leads = [
-            combine([extrapolate(frames[-1], field, steps=float(lead_times)) for field in fields], axis=0)
-            for lead_times in history.lead_times
+            combine([extrapolate(frames[-1], field, steps=float(lead_time)) for field in fields], axis=0)
+            for lead_time in history.lead_times
         ]
         return np.stack(leads, axis=-1).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""How a network sees past frames, and what its output means: one file each, its `PLUGIN` a `FrameAdapter`."""
+"""Arrays of a network from past frames, and forecasts from its output: one file each, its `PLUGIN` a `FrameAdapter`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 class FrameAdapter(Options):
     """Between the frames of a competition and the arrays of a network; its fields are `frame_adapter.options`.
 
-    Nothing but past frames and their outcome counts. (h, w) is what the network sees, (H, W) the competition's grid.
-    needs_seasons: it reads the same season of earlier years; frames without dates are refused.
+    (h, w) is the size that the network sees, (H, W) the competition's grid. needs_seasons: it reads the same season of
+    earlier years; frames without dates are refused.
     """
 
     needs_seasons: ClassVar[bool] = False
 
     @abstractmethod
     def inputs(self, history: PastFrames) -> np.ndarray:
-        """float32 (h, w, C)."""
+        """Input of the network, float32 (h, w, C)."""
 
     @abstractmethod
     def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """truth float32, valid bool, both (H, W, L). Returns float32 (h, w, 2 L): the L values that the network should
-        give, then L weights, 0 where a cell does not count."""
+        """Training target, float32 (h, w, 2 L): the L values that the network should give, then L weights, 0 where a
+        cell does not count. truth float32, valid bool, both (H, W, L)."""
 
     @abstractmethod
     def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
-        """output float32 (h, w, L). Returns float32 (H, W, L) in the competition's unit."""
+        """Forecast, float32 (H, W, L) in the competition's unit, of the network's output, float32 (h, w, L)."""
 
     def trainable_rows(self, source: PastFramesSource, rows: np.ndarray) -> np.ndarray:
-        """Those of `rows` whose outcome teaches a network anything."""
+        """Those of `rows` (m,) that a network can be trained on."""
         return rows
 
 

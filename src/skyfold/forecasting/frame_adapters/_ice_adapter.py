@@ -1,4 +1,4 @@
-"""A coarser look at maps of sea ice, so that a network of them trains on a laptop: means of n x n cells, and back."""
+"""Coarser maps of sea ice, so that a network trains on a laptop: means of n x n cells, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skyfold.types import IntPair
 
 
 def reduced_size(size: IntPair, cells: int) -> IntPair:
-    """How many means of `cells` x `cells` cells there are down and across; those at the far edges may lack cells.
+    """Size of a map of means over `cells` x `cells` cells; those at the far edges may lack cells.
 
     >>> reduced_size((448, 305), 2)
     (224, 153)
@@ -29,5 +29,5 @@ def averaged(maps: np.ndarray, cells: int) -> np.ndarray:
 
 
 def enlarged(maps: np.ndarray, cells: int, size: IntPair) -> np.ndarray:
-    """(h, w, K) -> (H, W, K) of `size`: each mean at all its cells."""
+    """(h, w, K) -> (H, W, K) of `size` (H, W): each mean at all of its cells."""
     return maps.repeat(cells, axis=0).repeat(cells, axis=1)[: size[0], : size[1]]

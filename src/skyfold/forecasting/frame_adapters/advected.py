@@ -1,7 +1,7 @@
-"""Frames of rain carried to the time of the forecast, on a logarithmic scale: the network corrects an extrapolation.
+"""Frames of rain advected to the time of the forecast, on a logarithmic scale: the network corrects an extrapolation.
 
-All frames are carried along one field of motion, or along each of several. Where rain neither grows nor decays and the
-motion is right they are alike; where motions differ they say how sure they are.
+All frames are advected along one motion field, or along each of several. Where rain neither grows nor decays and the
+motion is right they are alike; the spread between motion fields shows how uncertain they are.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.forecasting.frame_adapters._rain_adapter import RainFrameAdapter
+from skyfold.forecasting.frame_adapters.frames import Frames
 from skyfold.forecasting.motion.fields import METHODS, Motions
-from skyfold.forecasting.motion.semi_lagrangian import carried
+from skyfold.forecasting.motion.semi_lagrangian import advected
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
 
 
-class Advected(RainFrameAdapter):
-    """Inputs float32 (H, W, M x T), one lead time ahead: the T frames along the first motion, oldest first, then on.
+class Advected(Frames):
+    """Inputs float32 (H, W, M x T), for one lead time: the T frames along the first motion, oldest first, and so on.
 
-    motions: names in `motion.fields.METHODS`; what a network corrects is the last frame carried along the last.
+    motions: names in `motion.fields.METHODS`; a network corrects the last frame advected along the last of them.
     """
 
     motions: Motions = ("dis",)
@@ -28,8 +28,8 @@ class Advected(RainFrameAdapter):
         if history.leads != 1:
             raise ConfigError(f"frame_adapter: advected brings frames to one time, not to {history.leads}. Use frames.")
         frames = np.asarray(history.frames, dtype=np.float32)
-        logs, lead_times = log_rain(frames), float(history.lead_times[0])
-        moved = [carried(logs, METHODS[name](frames), lead_times=lead_times) for name in self.motions]
+        logs, lead_time = log_rain(frames), float(history.lead_times[0])
+        moved = [advected(logs, METHODS[name](frames), lead_time=lead_time) for name in self.motions]
         return np.ascontiguousarray(np.moveaxis(np.concatenate(moved), 0, -1))
 
 

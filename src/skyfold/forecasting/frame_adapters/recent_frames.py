@@ -1,4 +1,4 @@
-"""The frames of the last years as they were, as shares of full ice: the network has to find the season out itself."""
+"""The frames of the last years as fractions of full ice, without anything computed from them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from skyfold.errors import DataLayoutError
 from skyfold.forecasting.frame_adapters import FrameAdapter
 from skyfold.forecasting.frame_adapters._ice_adapter import averaged, enlarged
 from skyfold.forecasting.past_frames import PastFrames
-
-FULL = 250.0
+from skyfold.forecasting.seasons import FULL
 
 
 class RecentFrames(FrameAdapter):
@@ -30,38 +29,31 @@ class RecentFrames(FrameAdapter):
     decodes: bool = False
 
     def inputs(self, history: PastFrames) -> np.ndarray:
-        return self._shares(history, self.years * _period(history))
+        return self._fractions(history, self.years * history.frames_per_year)
 
     def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """The mean of the cells that count; a cell's weight is the share of them."""
+        """The mean of the cells that count; a cell's weight is the fraction of them."""
         if self.decodes:
-            wanted = self._shares(history, history.leads)
-            return np.concatenate([wanted, np.ones_like(wanted)], axis=-1)
-        share = averaged(valid.astype(np.float32), self.reduce)
-        wanted = averaged(np.where(valid, truth, 0).astype(np.float32) / FULL, self.reduce)
-        return np.concatenate([wanted / np.where(share > 0, share, 1), share], axis=-1).astype(np.float32)
+            target = self._fractions(history, history.leads)
+            return np.concatenate([target, np.ones_like(target)], axis=-1)
+        fraction = averaged(valid.astype(np.float32), self.reduce)
+        target = averaged(np.where(valid, truth, 0).astype(np.float32) / FULL, self.reduce)
+        return np.concatenate([target / np.where(fraction > 0, fraction, 1), fraction], axis=-1).astype(np.float32)
 
     def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
         return np.clip(enlarged(output, self.reduce, history.shape) * FULL, 0, FULL).astype(np.float32)
 
-    def _shares(self, history: PastFrames, count: int) -> np.ndarray:
+    def _fractions(self, history: PastFrames, count: int) -> np.ndarray:
         """The last `count` frames, (h, w, count)."""
-        wanted = np.arange(len(history.frames) - count, len(history.frames))
-        frames = history.frames[np.where(wanted < 0, wanted % _period(history), wanted)]
+        period = history.frames_per_year
+        if len(history.frames) < period:
+            raise DataLayoutError(
+                f"frame_adapter: recent_frames sees whole years of {period} frames, and {len(history.frames)} are "
+                "known. Forecast later dates."
+            )
+        rows = np.arange(len(history.frames) - count, len(history.frames))
+        frames = history.frames[np.where(rows < 0, rows % period, rows)]
         return averaged(np.moveaxis(frames, 0, -1).astype(np.float32) / np.float32(FULL), self.reduce)
 
 
 PLUGIN = RecentFrames
-
-
-def _period(history: PastFrames) -> int:
-    if history.period is None:
-        raise DataLayoutError(
-            "frame_adapter: recent_frames sees whole years, but these frames have no season. Use frames."
-        )
-    if len(history.frames) < history.period:
-        raise DataLayoutError(
-            f"frame_adapter: recent_frames sees whole years of {history.period} frames, and {len(history.frames)} are "
-            "known. Forecast later dates."
-        )
-    return history.period

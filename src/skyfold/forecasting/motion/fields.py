@@ -1,13 +1,16 @@
-"""How the rain moves between the last frames: a field of motion by one of several methods.
+"""Motion fields of rain, estimated from the last frames by one of several methods.
 
 All methods see rain on a logarithmic scale, so that drizzle counts beside a downpour, and look backwards from the last
-frame, where the rain is now, to those before it.
+frame to those before it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Annotated
 
@@ -16,21 +19,18 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.config.options import one_of
-from skyfold.forecasting.motion.pysteps_field import lucas_kanade
+from skyfold.errors import ConfigError
 from skyfold.forecasting.rain_units import log_rain
 
 BRIGHTEST = 100.0  # mm/h: what is heavier looks the same to the methods, which see bytes
 FARNEBACK_WINDOW, FARNEBACK_LEVELS, FARNEBACK_PASSES = 31, 3, 3
 POLYNOMIAL_PIXELS, POLYNOMIAL_SIGMA = 7, 1.5
-
-
-def no_motion(frames: np.ndarray) -> np.ndarray:
-    """All stays where it is: persistence. frames, result: as `dense_flow`."""
-    return np.zeros((*frames.shape[1:], 2), dtype=np.float32)
+PADDING = 16  # pixels: features near the edge of a small patch are lost without
+DRY_DB, LEAST_RAIN = -15.0, 0.1  # usual in pysteps for rain below 0.1 mm/h
 
 
 def phase_correlation(frames: np.ndarray) -> np.ndarray:
-    """All moves alike: the median, over pairs of neighbouring frames, of the shift that lays one onto the other.
+    """One displacement for all pixels: the median, over pairs of successive frames, of the shift from one to the other.
 
     The shift is the peak of the phase correlation of the frames under a Hann window. frames, result: as `dense_flow`.
     """
@@ -44,11 +44,11 @@ def phase_correlation(frames: np.ndarray) -> np.ndarray:
 def dense_flow(
     frames: np.ndarray, *, preset: int = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, finest_scale: int | None = None
 ) -> np.ndarray:
-    """Each pixel its own motion, by DIS (dense inverse search; Kroeger et al. 2016), between the last two frames.
+    """Dense inverse search (DIS; Kroeger et al. 2016) between the last two frames.
 
-    frames: float32 (T, H, W) mm/h, the last one newest; T at least 2. Returns float32 (H, W, 2), x first: what is at a
-    pixel of the last frame has moved by it in the last interval, in pixels. finest_scale: 0 goes down to single pixels,
-    k stops at squares of 2 ** k; None: as the preset has it.
+    frames: float32 (T, H, W) mm/h, newest last; T at least 2. Returns float32 (H, W, 2), x first: the displacement in
+    the last interval, in pixels, of what is at each pixel of the last frame. finest_scale: 0 goes down to single
+    pixels, k stops at squares of 2 ** k; None: as the preset has it.
     """
     search = cv2.DISOpticalFlow.create(preset)
     if finest_scale is not None:
@@ -58,9 +58,9 @@ def dense_flow(
 
 
 def polynomial_flow(frames: np.ndarray) -> np.ndarray:
-    """Each pixel its own motion, smooth over its surroundings, by Farneback's polynomials (2003); as `dense_flow`.
+    """Farneback's polynomial expansion (2003), smooth over its window. frames, result: as `dense_flow`.
 
-    Begun with the one vector, since alone it loses rain that moves by more than its window sees.
+    It starts from the phase correlation, since otherwise it loses rain that moves by more than its window.
     """
     before, now = _as_bytes(frames[-2:])
     backwards = cv2.calcOpticalFlowFarneback(
@@ -78,8 +78,31 @@ def polynomial_flow(frames: np.ndarray) -> np.ndarray:
     return -np.asarray(backwards, dtype=np.float32)
 
 
+def lucas_kanade(frames: np.ndarray) -> np.ndarray:
+    """Dense Lucas-Kanade on tracked features, by pysteps, of rain in dB padded at the edge. frames, result: as
+    `dense_flow`. ConfigError where pysteps is not installed."""
+    require_pysteps()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the path of its settings on import
+        from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    wide = np.pad(frames.astype(np.float64), ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
+    motion = np.moveaxis(dense_lucaskanade(in_decibels(wide)), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
+    return np.ascontiguousarray(motion, dtype=np.float32)
+
+
+def require_pysteps() -> None:
+    """Raise ConfigError where pysteps is not installed."""
+    if find_spec("pysteps") is None:
+        raise ConfigError("the motion 'pysteps' needs a package that is not installed: pip install -e .[pysteps].")
+
+
+def in_decibels(rain: np.ndarray) -> np.ndarray:
+    """mm/h to dB, float64; below 0.1 mm/h -15."""
+    with np.errstate(divide="ignore"):
+        decibels: np.ndarray = np.where(rain < LEAST_RAIN, DRY_DB, 10.0 * np.log10(rain))
+    return decibels
+
+
 METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "none": no_motion,
     "phase_correlation": phase_correlation,
     "dis": dense_flow,
     "dis_fast": partial(dense_flow, preset=cv2.DISOPTICAL_FLOW_PRESET_FAST),
