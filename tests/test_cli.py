@@ -48,33 +48,30 @@ def raises(error):
     return call
 
 
-def test_the_project_is_the_nearest_parent_with_configs(tmp_path, monkeypatch, capsys):
-    (tmp_path / "outer" / "configs").mkdir(parents=True)
-    inner = tmp_path / "outer" / "inner" / "deep"
-    inner.mkdir(parents=True)
+OUTSIDE = (
+    "error: {tmp} and its parents hold no folder configs/, so this is no skyfold project. "
+    "Change to the project's folder, or name it: --root DIR.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("folder", "before", "after", "message"),
+    [
+        ("outer/inner", [], [], "{tmp}/outer/data/understanding_clouds: "),  # below the nearest parent with configs/
+        (".", [], [], OUTSIDE),
+        (".", ["--root", "{tmp}"], [], "{tmp}/data/understanding_clouds: "),
+        (".", [], ["--root", "{tmp}"], "{tmp}/data/understanding_clouds: "),
+        (".", [], ["--root", "{tmp}/nowhere"], "error: --root {tmp}/nowhere: no such folder.\n"),
+    ],
+)
+def test_the_project_folder(tmp_path, monkeypatch, capsys, folder, before, after, message):
+    for path in ("outer/configs", "outer/inner"):
+        (tmp_path / path).mkdir(parents=True)
     monkeypatch.delenv("SKYFOLD_DATA", raising=False)
-    monkeypatch.chdir(inner)
-    assert main(["prepare", "understanding_clouds"]) == 2
-    assert f"{tmp_path / 'outer' / 'data' / 'understanding_clouds'}" in capsys.readouterr().err
-
-
-def test_outside_a_project_the_message_names_the_remedy(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["prepare", "understanding_clouds"]) == 2
-    assert capsys.readouterr().err == (
-        f"error: {tmp_path} and its parents hold no folder configs/, so this is no skyfold project. "
-        "Change to the project's folder, or name it: --root DIR.\n"
-    )
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_root_may_stand_before_or_after_the_subcommand(tmp_path, monkeypatch, capsys, before):
-    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
-    root, command = ["--root", str(tmp_path)], ["prepare", "understanding_clouds"]
-    assert main([*root, *command] if before else [*command, *root]) == 2
-    assert f"{tmp_path / 'data' / 'understanding_clouds'}" in capsys.readouterr().err
-    assert main([*command, "--root", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err == f"error: --root {tmp_path / 'nowhere'}: no such folder.\n"
+    monkeypatch.chdir(tmp_path / folder)
+    arguments = [*before, "prepare", "understanding_clouds", *after]
+    assert main([text.format(tmp=tmp_path) for text in arguments]) == 2
+    assert message.format(tmp=tmp_path) in capsys.readouterr().err
 
 
 def test_score_needs_no_project(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """Pictures of forecasts: what is drawn, which samples, and the counts behind the reliability."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ forecasts:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     for name, text in (("ice.yaml", ICE), ("rain.yaml", RAIN)):
         (folder / name).write_text(text)
@@ -87,39 +86,38 @@ def test_a_year_is_drawn_as_a_sheet_and_as_an_animation(work, monkeypatch, capsy
     assert (pixels == land).all(axis=1).mean() > 0.02
 
 
-def test_nobody_says_which_and_a_good_one_and_a_bad_one_are_drawn(work):
+def test_a_good_a_median_and_a_bad_one_are_drawn_by_default(work):
     files = draw_pictures(load_forecasts(work / "rain.yaml"), Workspace(work))
-    names = [path.name for path in files]
-    assert len(names) == 2 * 3 + 2
-    assert names[-2:] == ["reliability.png", "by_lead.png"]
-    with Image.open(next(path for path in files if path.suffix == ".gif")) as movie:
+    assert len(files) == 2 * 3 + 2
+    assert [path.name for path in files[-2:]] == ["reliability.png", "by_lead.png"]
+    with Image.open(files[1]) as movie:
         assert movie.n_frames == 5
 
 
-def test_what_is_not_there_is_named(work, tmp_path):
-    config, workspace = load_forecasts(work / "ice.yaml"), Workspace(work)
-    with pytest.raises(ConfigError, match=r"no forecast 'persistance'.*did you mean 'persistence'"):
-        draw_pictures(config, workspace, "persistance")
-    with pytest.raises(ConfigError, match="no sample '2099-12'"):
-        draw_pictures(config, workspace, ids=["2099-12"])
-    with pytest.raises(OofMismatch, match="'1996-12' was not forecast"):
-        draw_pictures(config, workspace, ids=["1996-12"])
-    shutil.copytree(work / "data", tmp_path / "data")
-    shutil.copytree(work / "oof", tmp_path / "oof")
+@pytest.mark.parametrize(
+    ("text", "arguments", "error", "message"),
+    [
+        (ICE, {"forecast": "persistance"}, ConfigError, r"no forecast 'persistance'.*did you mean 'persistence'"),
+        (ICE, {"ids": ["2099-12"]}, ConfigError, "no sample '2099-12'"),
+        (ICE, {"ids": ["1996-12"]}, OofMismatch, "'1996-12' was not forecast"),
+        (f"{ICE}\neval_years: [2001, 2001]\n", {}, OofMismatch, r"scored last on \d other dates or events than this"),
+        (
+            ICE.replace("{years: 1}", "{years: 2}"),
+            {"forecast": "last_year"},
+            OofMismatch,
+            r"last_year: this forecast was made .*\(changed: options\)",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(work, tmp_path, text, arguments, error, message):
+    (tmp_path / "ice.yaml").write_text(text)
+    with pytest.raises(error, match=message):
+        draw_pictures(load_forecasts(tmp_path / "ice.yaml"), Workspace(work), **arguments)
+
+
+def test_a_forecast_that_was_not_scored_is_not_drawn(work, tmp_path):
+    for folder in ("data", "oof"):
+        shutil.copytree(work / folder, tmp_path / folder)
     (tmp_path / "oof" / "ice" / "persistence" / "sums.csv").unlink()
     with pytest.raises(OofMismatch, match="not scored yet"):
-        draw_pictures(config, Workspace(tmp_path))
-
-
-def test_a_forecast_that_another_config_scored_last_is_not_drawn_with_its_years(work, tmp_path):
-    fewer = tmp_path / "ice.yaml"
-    fewer.write_text(f"{ICE}\neval_years: [2001, 2001]\n")
-    with pytest.raises(OofMismatch, match=r"scored last on \d other dates or events than this config's"):
-        draw_pictures(load_forecasts(fewer), Workspace(work))
-
-
-def test_a_forecast_that_was_made_with_another_config_is_not_drawn(work, tmp_path):
-    changed = tmp_path / "ice.yaml"
-    changed.write_text(ICE.replace("{years: 1}", "{years: 2}"))
-    with pytest.raises(OofMismatch, match=r"last_year: this forecast was made .*\(changed: options\)"):
-        draw_pictures(load_forecasts(changed), Workspace(work), "last_year")
+        draw_pictures(load_forecasts(work / "ice.yaml"), Workspace(tmp_path))

@@ -1,6 +1,7 @@
 """Progress on a terminal, and in a log."""
 
 import io
+import re
 import time
 
 import pytest
@@ -28,27 +29,18 @@ def test_a_log_gets_one_line_at_the_end_of_short_work():
     with Progress("predicting", 3, stream=log) as work:
         for _ in range(3):
             work.advance(note="loss 0.5")
-    assert log.getvalue().startswith("predicting: 3/3 images, ")
-    assert log.getvalue().endswith("/s, 00:00, loss 0.5\n")
-    assert log.getvalue().count("\n") == 1
+    assert re.fullmatch(r"predicting: 3/3 images, .*/s, 00:00, loss 0\.5\n", log.getvalue())
 
 
-def test_the_first_line_comes_within_ten_seconds_though_nothing_is_done_yet(monkeypatch):
+def test_the_first_line_comes_within_ten_seconds_and_later_ones_give_the_time_left(monkeypatch):
     assert progress.FIRST_LINE < 10
     monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
-    log = io.StringIO()
+    monkeypatch.setattr(progress, "NEXT_LINES", 0.01)
+    now, log = [0.0], io.StringIO()
+    monkeypatch.setattr("skyfold.progress.time.monotonic", lambda: now[0])
     with Progress("fitting", 4, unit="steps", stream=log) as work:
         work.advance(0, note="epoch 1/2")
         assert lines_of(log, "left")[0].startswith("fitting: 0/4 steps, 0/s, ? left")
-
-
-def test_later_lines_give_the_time_left(monkeypatch):
-    monkeypatch.setattr(progress, "FIRST_LINE", 0.01)
-    monkeypatch.setattr(progress, "NEXT_LINES", 0.01)
-    now = [0.0]
-    monkeypatch.setattr("skyfold.progress.time.monotonic", lambda: now[0])
-    log = io.StringIO()
-    with Progress("fitting", 4, unit="steps", stream=log) as work:
         now[0] = 80.0
         work.advance(2, note="epoch 1/2, loss 0.5")
         assert lines_of(log, "loss")[-1] == "fitting: 2/4 steps, 0.025/s, 01:20 left, epoch 1/2, loss 0.5"
@@ -65,17 +57,11 @@ def test_a_terminal_gets_a_bar():
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["log", "terminal"])
-def test_no_work_shows_nothing(stream):
+def test_no_work_shows_nothing_and_an_error_reports_no_end(stream):
     with Progress("fitting", 0, stream=stream):
         pass
     assert stream.getvalue() == ""
-
-
-def test_an_error_leaves_the_terminal_on_a_new_line_and_reports_no_end():
-    screen, log = Terminal(), io.StringIO()
-    for stream in (screen, log):
-        with pytest.raises(KeyError), Progress("fitting", 2, stream=stream):
-            raise KeyError
-    assert screen.getvalue().endswith("\n")
-    assert "0/2" in screen.getvalue().splitlines()[-1]
-    assert log.getvalue() == ""
+    with pytest.raises(KeyError), Progress("fitting", 2, stream=stream):
+        raise KeyError
+    *_, last = stream.getvalue().splitlines() or [""]
+    assert ("0/2" in last, stream.getvalue()[-1:]) == ((True, "\n") if stream.isatty() else (False, ""))

@@ -31,7 +31,7 @@ def test_config_is_sound(path: Path) -> None:
     config = load_config(path)
     assert config.data.competition in plugins.names("competitions")
     assert isinstance(config, DatasetConfig) or path.stem in (config.name, f"demo_{config.name}")
-    runs: tuple[RunConfig, ...] = ()
+    runs = ()
     if isinstance(config, RunConfig):
         runs = (config,)
     if isinstance(config, BlendConfig):
@@ -43,7 +43,7 @@ def test_config_is_sound(path: Path) -> None:
         assert all((path.parent / row.study).is_file() for row in config.models if row.study)
     if isinstance(config, ForecastConfig):
         check_forecasts.check(config)
-        runs = tuple(config.networks.values())
+        runs = config.networks.values()
     weights = find_spec("ukis_csmask") is not None
     checked = [run for run in runs if weights or run.model.options.get("encoder_weights") != "ukis_csmask"]
     for run in checked:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import METRICS
@@ -46,16 +47,11 @@ def test_grid_is_the_score_of_every_setting(metric):
 
 
 def test_picture_is_written(draw_threshold_sweep, tmp_path):
-    from matplotlib.image import imread
-
     _, _, sweep, post = measured("mean_dice")
     draw_threshold_sweep(tmp_path / "sweep.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")
     picture = imread(tmp_path / "sweep.png")
     assert picture.shape[0] > 300
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
-
-
-def test_a_rule_with_top_thresholds_is_not_drawn(draw_threshold_sweep, tmp_path):
     _, _, sweep, post = measured("mean_dice", rule="triplet")
     with pytest.raises(ValueError, match="'triplet' has top thresholds"):
         draw_threshold_sweep(tmp_path / "sweep.png", evaluate(sweep, FOLDS, post), FOLDS.fold, k=0, name="cloud")
