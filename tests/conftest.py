@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import skyfold.models
 from skyfold.competition import Competition
@@ -19,6 +20,9 @@ from skyfold.store.runs import RunInfo, begin_run
 from skyfold.tasks import build_task
 from skyfold.tasks.task import Task
 from skyfold.types import IntPair, Metric
+
+settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
+settings.load_profile("compiles")
 
 
 def competition_of(classes=("a", "b"), grid: IntPair = (16, 24), metric: Metric | None = None, unit="probability"):

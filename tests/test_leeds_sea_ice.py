@@ -11,6 +11,7 @@ from skyfold import competition
 from skyfold.competitions.leeds_sea_ice import contest as leeds_sea_ice
 from skyfold.config.data import DataConfig
 from skyfold.errors import DataLayoutError
+from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
 from skyfold.workspace import Workspace
 
@@ -41,17 +42,19 @@ def problems(folder):
     return str(error.value)
 
 
-def triplet(folder, vis, sar, ref, name="a"):
+def triplet(folder, vis, sar, ref):
     """A data set of one sample, RGB written in the order that OpenCV wants; the test part is the same without mask."""
     for part in ("train", "test"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / part / f"{name}_vis.tiff"), vis[..., ::-1])
-        cv2.imwrite(str(folder / part / f"{name}_sar.tiff"), sar)
-    cv2.imwrite(str(folder / "train" / f"{name}_ref.tiff"), ref)
+        cv2.imwrite(str(folder / part / "a_vis.tiff"), vis[..., ::-1])
+        cv2.imwrite(str(folder / part / "a_sar.tiff"), sar)
+    cv2.imwrite(str(folder / "train" / "a_ref.tiff"), ref)
     return folder
 
 
 def test_the_sample_has_the_contests_layout(sample):
+    assert built(sample).grid == (48, 48)
+    assert built().grid == built(sample / "absent").grid == (240, 240)
     names = {part: sorted(path.name for path in (sample / part).iterdir()) for part in ("train", "test")}
     assert names["train"] == [f"{name}_{kind}.tiff" for name in ids(sample) for kind in ("ref", "sar", "vis")]
     assert names["test"] == [f"{name}_{kind}.tiff" for name in ids(sample, "test") for kind in ("sar", "vis")]
@@ -104,9 +107,7 @@ def test_the_truth_is_a_table_of_bare_ids_or_a_folder_of_masks(sample):
     contest = built(sample)
     truth = contest.read_truth(sample / "test_truth.csv")
     assert truth.ids.tolist() == ids(sample, "test")
-    pred = contest.read_pred(sample / "test_truth.csv", truth.ids)
-    stats = contest.metric.stats(target=np.stack(list(truth.targets)), pred=np.stack(list(pred)))
-    assert contest.metric.score(stats) == 1.0
+    assert score_submission(contest, sample / "test_truth.csv", truth, draws=1).score == 1.0
     nothing = contest.read_pred(sample / "sample_submission.csv", truth.ids)
     assert not np.stack(list(nothing)).any()
     masks = contest.read_truth(sample / "train")
@@ -125,11 +126,6 @@ def test_only_as_many_samples_as_the_contest_has_are_the_official_files(sample, 
     assert provenance(folder) == "official"
     (folder / "test" / f"{ids(folder, 'test')[0]}_vis.tiff").unlink()
     assert provenance(folder) == "other files"
-
-
-def test_the_grid_is_that_of_the_masks_or_the_contests_own(sample):
-    assert built(sample).grid == (48, 48)
-    assert built().grid == built(sample / "absent").grid == (240, 240)
 
 
 def test_single_and_missing_files_are_named_with_the_remedy(folder):

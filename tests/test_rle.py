@@ -1,11 +1,10 @@
 """Run-length text and masks of any size, layout and dialect give each other; what could not be a mask is refused."""
 
-import csv
-import gzip
 import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +14,6 @@ from skyfold.metrics.segmentation import MeanDice
 from skyfold.rle.codec import DIALECTS, KAGGLE, Dialect, decode, decode_many, encode, encode_many, parse, parse_all
 from skyfold.rle.segments import Segments
 
-settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
-settings.load_profile("compiles")
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 
 # 64 pixels are compared at once, 1024 are given room at once: sizes around these, and below
@@ -94,27 +91,14 @@ def test_planes_of_images_equal_one_mask_after_the_other(masks, order, planes):
     np.testing.assert_array_equal(segments.to_masks(planes), images)
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        lambda masks: np.ascontiguousarray(masks.swapaxes(1, 2)).swapaxes(1, 2),
-        lambda masks: np.ascontiguousarray(masks[:, ::-1])[:, ::-1],
-        lambda masks: np.repeat(masks, 2, axis=2)[:, :, ::2],
-        lambda masks: np.frombuffer(masks.tobytes(), dtype=bool).reshape(masks.shape),
-    ],
-    ids=["columns first", "upside down", "every second", "read-only"],
-)
-def test_layout_in_memory_makes_no_difference(layout):
+def test_layout_in_memory_makes_no_difference():
     masks = np.random.default_rng(0).random((3, 40, 70)) < 0.4
-    assert encode_many(layout(masks)) == [slowly(mask) for mask in masks]
-
-
-def test_segments_at_borders_of_columns_and_at_the_last_pixel():
-    mask = np.zeros((3, 4), dtype=bool)
-    mask[2, 1] = mask[0, 2] = mask[2, 3] = True
-    assert encode(mask) == "6 2 12 1"
-    assert encode(np.ones((3, 4), dtype=bool)) == "1 12"
-    assert decode("1 12", (3, 4)).all()
+    columns_first = np.ascontiguousarray(masks.swapaxes(1, 2)).swapaxes(1, 2)
+    upside_down = np.ascontiguousarray(masks[:, ::-1])[:, ::-1]
+    every_second = np.repeat(masks, 2, axis=2)[:, :, ::2]
+    read_only = np.frombuffer(masks.tobytes(), dtype=bool).reshape(masks.shape)
+    for same in (columns_first, upside_down, every_second, read_only):
+        assert encode_many(same) == [slowly(mask) for mask in masks]
 
 
 def test_a_bool_array_with_bytes_other_than_one_is_still_a_mask():
@@ -128,10 +112,9 @@ def test_no_masks_and_masks_of_no_pixels():
     assert decode("", (0, 5)).shape == (0, 5)
 
 
-@pytest.mark.parametrize("text", [None, float("nan"), "", "  "])
 @every_dialect
-def test_missing_text_is_an_empty_mask(dialect, text):
-    assert not decode(text, (2, 3), dialect).any()
+def test_missing_text_is_an_empty_mask(dialect):
+    assert not decode_many([None, float("nan"), "", "  "], (2, 3), dialect).any()
 
 
 def test_marker_of_an_empty_mask_is_known_only_where_the_dialect_has_it():
@@ -201,20 +184,19 @@ REFUSALS = [
     ("9223372036854775807 9223372036854775807", "ends past the last of 12 pixels"),
     (1.5, "expected run-length text, got 1.5"),
 ]
+# From 0: the second segment begins 5 pixels after the end (3) of the first, at 8, where 4 pixels are left.
+RELATIVE = [("1 2 5 5", "the segment '5 5' at token 3 ends past the last of 12 pixels"), ("1 2 -1 1", "negative start")]
 
 
-@pytest.mark.parametrize(("text", "message"), REFUSALS)
-def test_text_that_is_no_mask_is_refused_by_row_and_token(text, message):
+@pytest.mark.parametrize(
+    ("text", "message", "dialect"),
+    [(*case, KAGGLE) for case in REFUSALS] + [(*case, DIALECTS["siim"]) for case in RELATIVE],
+)
+def test_text_that_is_no_mask_is_refused_by_row_and_token(text, message, dialect):
     with pytest.raises(InvalidSubmission) as refusal:
-        decode_many(["1 1", text], (3, 4), rows=["a.jpg_Fish", "b.jpg_Fish"])
+        decode_many(["1 1", text], (3, 4), dialect, rows=["a.jpg_Fish", "b.jpg_Fish"])
     assert "row 'b.jpg_Fish'" in str(refusal.value)
     assert message in str(refusal.value)
-
-
-def test_relative_segment_past_the_end_is_refused():
-    # 0-based: the second segment begins 5 pixels after the end (3) of the first, at 8, where 4 pixels are left.
-    with pytest.raises(InvalidSubmission, match="the segment '5 5' at token 3 ends past the last of 12 pixels"):
-        decode("1 2 5 5", (3, 4), DIALECTS["siim"])
 
 
 def test_each_refusal_is_told_and_the_rest_is_read():
@@ -274,18 +256,14 @@ def test_what_is_no_mask_cannot_be_encoded(mask):
 
 
 @pytest.mark.real_data
+@pytest.mark.skipif("SKYFOLD_DATA" not in os.environ, reason="SKYFOLD_DATA names no folder of real data")
 def test_every_real_row_comes_back_and_scores_one_against_itself():
-    folder = os.environ.get("SKYFOLD_DATA")
-    path = Path(folder or "") / "clouds_labels" / "train_all_525x350.csv.gz"
-    if not folder or not path.is_file():
-        pytest.skip("$SKYFOLD_DATA names no folder with clouds_labels/train_all_525x350.csv.gz")
-    with gzip.open(path, "rt", newline="") as file:
-        texts = [row["EncodedPixels"] for row in csv.DictReader(file)]
+    path = Path(os.environ["SKYFOLD_DATA"]) / "clouds_labels" / "train_all_525x350.csv.gz"
+    texts = pd.read_csv(path, keep_default_na=False)["EncodedPixels"].tolist()
     assert len(texts) == 34_744
     metric, stats = MeanDice(), []
     for start in range(0, len(texts), 16):
-        chunk = texts[start : start + 16]
-        decoded = decode_many(chunk, (350, 525))
-        assert encode_many(decoded) == chunk
+        decoded = decode_many(texts[start : start + 16], (350, 525))
+        assert encode_many(decoded) == texts[start : start + 16]
         stats.append(metric.stats(target=decoded[..., None], pred=decoded[..., None]))
     assert metric.score(np.concatenate(stats)) == 1.0

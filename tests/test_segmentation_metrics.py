@@ -41,19 +41,11 @@ def test_undefined_pixels_count_nowhere(name):
     assert metric.score(metric.stats(target=TARGET, pred=PRED, valid=valid)) == 1.0
 
 
-def test_empty_mask_scores_one_when_target_is_empty():
-    assert dice_score(target=mask([0, 0]), pred=mask([0, 0])).tolist() == [[1.0]]
-    assert iou_score(target=mask([0, 0]), pred=mask([0, 0])).tolist() == [[1.0]]
-
-
-def test_mask_over_empty_target_scores_zero():
-    assert dice_score(target=mask([0, 0]), pred=mask([0, 1])).tolist() == [[0.0]]
-
-
-def test_all_empty_prediction_scores_the_share_of_empty_targets():
-    target = mask([0, 0], [1, 0], [1, 1], [0, 0], [0, 1])
-    stats = MeanDice().stats(target=target, pred=np.zeros_like(target))
-    assert MeanDice().score(stats) == pytest.approx(2 / 5)
+def test_empty_maps_score_one_where_the_prediction_is_empty_too():
+    target, pred = mask([0, 0], [0, 0]), mask([0, 0], [0, 1])
+    assert (
+        dice_score(target=target, pred=pred).tolist() == iou_score(target=target, pred=pred).tolist() == [[1.0], [0.0]]
+    )
 
 
 def test_global_metrics_pool_pixels_before_dividing():
@@ -106,38 +98,33 @@ def test_columns_taller_than_a_byte_are_counted_in_full():
     assert MeanDice().stats(target=full, pred=full).tolist() == [[2100.0] * 6]
 
 
-def test_strided_masks_count_the_same():
-    rng = np.random.default_rng(0)
-    target, pred = (rng.random((3, 8, 10, 4)) < 0.5 for _ in range(2))
-    views = [m[::2, ::-1, 1::3, ::2] for m in (target, pred)]
-    copies = [view.copy() for view in views]
-    np.testing.assert_array_equal(
-        dice_score(target=views[0], pred=views[1]), dice_score(target=copies[0], pred=copies[1])
-    )
-
-
-def test_nan_is_refused_with_its_sample():
-    pred = np.zeros((2, 1, 4, 1), dtype=np.float32)
-    pred[1, 0, 2, 0] = np.nan
-    with pytest.raises(InvalidSubmission, match="prediction, sample 1 of this chunk: NaN"):
-        dice_score(target=mask([0, 0, 0, 0], [0, 0, 0, 0]), pred=pred)
-
-
-def test_probabilities_are_refused():
-    with pytest.raises(InvalidSubmission, match="Compare with a threshold first"):
-        dice_score(target=TARGET, pred=np.full(TARGET.shape, 0.5, dtype=np.float32))
-
-
-def test_zeros_and_ones_of_another_dtype_are_masks():
-    assert dice_score(target=TARGET.astype(np.uint8), pred=PRED.astype(np.float32)).tolist() == [[0.8]]
-
-
-def test_shapes_that_differ_are_refused():
-    with pytest.raises(InvalidSubmission, match="one shape"):
-        dice_score(target=TARGET, pred=PRED[:, :, :3])
-
-
 def test_no_samples_have_no_score():
     for metric in (kind() for kind in METRICS.values()):
         with pytest.raises(ValueError, match="no samples"):
             metric.score(metric.stats(target=TARGET, pred=PRED)[:0])
+
+
+NAN = np.array([[0, 0, 0, 0], [0, 0, np.nan, 0]], dtype=np.float32)[:, None, :, None]
+
+
+@pytest.mark.parametrize(
+    ("pred", "valid", "message"),
+    [
+        (NAN, None, "prediction, sample 1 of this chunk: NaN"),
+        (np.full((2, 1, 4, 1), 0.5, dtype=np.float32), None, "Compare with a threshold first"),
+        (np.zeros((2, 1, 3, 1), dtype=bool), None, "one shape"),
+        (np.zeros((2, 1, 4, 1), dtype=bool), np.ones((2, 1, 4, 1), dtype=bool), "Leave the class axis off"),
+    ],
+)
+def test_what_is_no_mask_is_refused(pred, valid, message):
+    with pytest.raises(InvalidSubmission, match=message):
+        dice_score(target=mask([0, 0, 0, 0], [0, 0, 0, 0]), pred=pred, valid=valid)
+
+
+def test_strided_masks_and_zeros_and_ones_of_another_dtype_count_the_same():
+    rng = np.random.default_rng(0)
+    target, pred = (rng.random((3, 8, 10, 4)) < 0.5 for _ in range(2))
+    target, pred = (part[::2, ::-1, 1::3, ::2] for part in (target, pred))
+    strided = dice_score(target=target, pred=pred)
+    np.testing.assert_array_equal(strided, dice_score(target=target.copy(), pred=pred.copy()))
+    np.testing.assert_array_equal(strided, dice_score(target=target.astype(np.uint8), pred=pred.astype(np.float32)))
