@@ -1,7 +1,7 @@
-"""Further outputs that a network has while it is trained, and that its stored weights and predictions know nothing of.
+"""Auxiliary losses and deep supervision: more outputs of a network while it is trained, each with a loss of its own.
 
-Each is a linear layer on maps inside the network, with a loss of its own: whether the image shows a class, said by the
-deepest maps; and the masks, said by coarser maps of the decoder (Lee et al. 2015, "Deeply-supervised nets").
+Image labels are predicted from the deepest maps, masks from coarser maps of the decoder, each by one linear layer (Lee
+et al. 2015, "Deeply-supervised nets"). Stored weights and predictions are those of the network without them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
 from skyfold.models._softmax import log_odds
+from skyfold.training.losses.named import Loss
+from skyfold.training.losses.segmentation import image_label_bce
 
 
 def with_aux_losses(model: Any, aux_losses: AuxLossesConfig, *, softmax: bool = False) -> Any:
@@ -38,11 +40,23 @@ def with_aux_losses(model: Any, aux_losses: AuxLossesConfig, *, softmax: bool = 
     classes = logits.shape[-1]
     outputs = [logits]
     if aux_losses.classification:
-        outputs.append(_presence(found.pop(), classes))
+        pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="head_presence_pooled")(found.pop())
+        outputs.append(keras.layers.Dense(classes, dtype="float32", name="head_presence")(pooled))
     for number, (factor, coarse) in enumerate(zip(factors, found, strict=True), start=1):
         masks = _masks(coarse, image, classes, factor, f"deep{number}")
         outputs.append(log_odds(masks, classes) if softmax else masks)
     return keras.Model(image, outputs, name=f"{model.name}_with_heads")
+
+
+def losses_of_outputs(aux_losses: AuxLossesConfig, loss: Loss, outputs: int) -> tuple[list[Loss], list[float]]:
+    """Losses of the `outputs` of `with_aux_losses`, and their weights; `loss` is that of the masks.
+
+    The weight of deep supervision is divided evenly among its maps.
+    """
+    labels = [image_label_bce] if aux_losses.classification else []
+    deep = outputs - 1 - len(labels)
+    weights = [1.0, *[aux_losses.classification] * len(labels), *[aux_losses.deep_supervision / max(deep, 1)] * deep]
+    return [loss, *labels, *[loss] * deep], weights
 
 
 def _coarser_maps(network: Any) -> dict[int, Any]:
@@ -90,13 +104,6 @@ def _tapped(model: Any, holder: Any, taps: list[Any]) -> tuple[Any, Any, list[An
 
     again = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return again.input, again.output, maps
-
-
-def _presence(maps: Any, classes: int) -> Any:
-    import keras
-
-    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="head_presence_pooled")(maps)
-    return keras.layers.Dense(classes, dtype="float32", name="head_presence")(pooled)
 
 
 def _masks(maps: Any, image: Any, classes: int, factor: int, name: str) -> Any:

@@ -1,7 +1,7 @@
-"""What has to be set before a network computes: threads, determinism, precision, seeds.
+"""Settings of the backend that a network computes with: threads, determinism, mixed precision, devices, seeds.
 
-Besides the adapters in `models`, the only place that may import TensorFlow; on other backends it does what Keras
-offers (JAX computes reproducibly on the CPU without being told to).
+Besides the adapters in `models`, the only place that imports TensorFlow; with other backends it sets what Keras offers
+(JAX computes reproducibly on the CPU without being told to).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from skyfold.errors import ConfigError
-
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def start(*, deterministic: bool) -> None:
@@ -51,25 +49,20 @@ def start(*, deterministic: bool) -> None:
 
 @contextmanager
 def _start_up_lines_hidden() -> Iterator[None]:
-    """Keep off the terminal what TensorFlow says while it loads, whatever its log level; an error shows it."""
-    try:
-        terminal = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):  # a notebook's stream has no file behind it
-        yield
-        return
+    """Hide what TensorFlow writes to the terminal while it loads, whatever its log level, unless it fails."""
     sys.stderr.flush()
-    kept = os.dup(terminal)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), terminal)
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
+            hidden.seek(0)
+            os.write(terminal, hidden.read())
             raise
         finally:
-            os.dup2(kept, terminal)
-            os.close(kept)
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: int = 1) -> None:
@@ -80,8 +73,8 @@ def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: in
     """
     import keras
 
-    keras.utils.clear_session()
-    keras.config.set_dtype_policy(_POLICIES[precision])  # clear_session has set it back
+    keras.utils.clear_session()  # sets the policy back to float32
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(_divided(keras.distribution.list_devices(), devices, batch_size))
     elif devices != 1:

@@ -1,7 +1,7 @@
-"""Steps of training that TensorFlow does in one pass over memory, where Keras puts them together of many small ones.
+"""Fused TensorFlow kernels for BatchNorm and Adam, each one pass over memory where Keras takes many small steps.
 
-Formulas and stored weights are those of Keras, results differ in the last bits of float32. On other backends, which
-compile such steps into one themselves, everything is left to Keras.
+Formulas and stored weights are those of Keras; results differ in the last bits of float32. Other backends, which
+compile such steps into one themselves, use Keras as it is.
 """
 
 from __future__ import annotations
@@ -26,10 +26,40 @@ def fuse_batchnorm(model: Any) -> None:
 
 
 def fused_adam(kind: Any) -> Any:
-    """`kind`, Adam or AdamW of Keras, with the change of the weights and of their moving average each in one pass."""
+    """`kind`, Adam or AdamW of Keras, with the update of the weights and of their moving average each in one pass."""
     import keras
 
-    return _fused_adam(kind) if keras.backend.backend() == "tensorflow" else kind
+    if keras.backend.backend() != "tensorflow":
+        return kind
+    import tensorflow as tf
+
+    class FusedAdam(kind):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            index = self._get_variable_index(variable)
+            step = tf.cast(self.iterations + 1, variable.dtype)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=self._momentums[index].value.handle,
+                v=self._velocities[index].value.handle,
+                beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
+                beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
+                lr=tf.cast(learning_rate, variable.dtype),
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=tf.cast(gradient, variable.dtype),
+            )
+
+        def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+            if not self.use_ema:
+                return
+            begun = tf.cast(tf.not_equal(self.iterations, 0), tf.float32)
+            share = 1.0 - begun * self.ema_momentum  # of the new weights; at first the average is these alone
+            for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+                behind = average.value - variable.value
+                tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=share, delta=behind)
+
+    return FusedAdam
 
 
 def _fused_batchnorm() -> Any:
@@ -61,35 +91,3 @@ def _fused_batchnorm() -> Any:
             return outputs
 
     return BatchNormalization
-
-
-def _fused_adam(kind: Any) -> Any:
-    import tensorflow as tf
-
-    class FusedAdam(kind):
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            index = self._get_variable_index(variable)
-            step = tf.cast(self.iterations + 1, variable.dtype)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self._momentums[index].value.handle,
-                v=self._velocities[index].value.handle,
-                beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
-                beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
-                lr=tf.cast(learning_rate, variable.dtype),
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=tf.cast(gradient, variable.dtype),
-            )
-
-        def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
-            if not self.use_ema:
-                return
-            begun = tf.cast(tf.not_equal(self.iterations, 0), tf.float32)
-            share = 1.0 - begun * self.ema_momentum  # of the new weights; at first the average is these alone
-            for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
-                behind = average.value - variable.value
-                tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=share, delta=behind)
-
-    return FusedAdam

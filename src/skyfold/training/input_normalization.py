@@ -15,15 +15,15 @@ def normalization_of(config: RunConfig) -> str | None:
     """
     if config.image is None:
         return None
-    own = family_of(config.model).input_normalization
+    own, asked = family_of(config.model).input_normalization, config.image.normalization
     if own is None:
-        if config.image.normalization == "encoder":
+        if asked == "encoder":
             raise ConfigError(
                 f"image.normalization: family '{config.model.family}' has no pretrained weights. Set it to one of "
                 f"{', '.join(NORMALIZATIONS)}."
             )
-        return config.image.normalization
-    chosen = own if config.image.normalization == "encoder" else config.image.normalization
+        return asked
+    chosen = own if asked == "encoder" else asked
     weights = config.model.options.get("encoder_weights", "imagenet")
     if weights in ("imagenet", "ukis_csmask") and chosen != own:
         raise ConfigError(

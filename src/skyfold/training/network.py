@@ -15,10 +15,8 @@ from skyfold.errors import ConfigError
 from skyfold.models import NetworkFamily, family_of
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
-from skyfold.training.aux_losses import with_aux_losses
+from skyfold.training.aux_losses import losses_of_outputs, with_aux_losses
 from skyfold.training.fused import fuse_batchnorm
-from skyfold.training.losses.named import Loss
-from skyfold.training.losses.segmentation import image_label_bce
 from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
 
@@ -55,7 +53,10 @@ class Network:
             ema=config.training.ema,
             gradient_accumulation_steps=config.training.gradient_accumulation_steps,
         )
-        losses, weights = self._losses()
+        losses: Any = self._loss
+        weights = None
+        if config.aux_losses is not None:
+            losses, weights = losses_of_outputs(config.aux_losses, self._loss, len(self._trained.outputs))
         self.model.jit_compile = backend.compiles_whole_steps()
         self._trained.compile(
             optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile
@@ -127,18 +128,6 @@ class Network:
         if self.config.aux_losses is None:
             return keras.Model(model.input, model.output, name=model.name)
         return with_aux_losses(model, self.config.aux_losses, softmax=self.config.activation == "softmax")
-
-    def _losses(self) -> tuple[Loss | list[Loss], list[float] | None]:
-        """Of each output of the network that is trained, and their weights."""
-        aux_losses = self.config.aux_losses
-        if aux_losses is None:
-            return self._loss, None
-        found = [(self._loss, 1.0)]
-        if aux_losses.classification:
-            found.append((image_label_bce, aux_losses.classification))
-        deep = len(self._trained.outputs) - len(found)
-        found += [(self._loss, aux_losses.deep_supervision / deep)] * deep
-        return [loss for loss, _ in found], [weight for _, weight in found]
 
     def _fresh_model(self, *, seed: int) -> Any:
         backend.seed(seed)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from skyfold.data.class_subset import with_classes
 from skyfold.store.folds import Folds
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss, make_loss
-from skyfold.types import IntPair
 
 
 class FitArrays(Protocol):
@@ -81,10 +79,6 @@ class Objective(ABC):
     def __init__(self, config: RunConfig, competition: Competition) -> None:
         self.config, self.competition = config, with_classes(competition, config.classes)
         self.normalization = normalization_of(config)
-
-    def with_config(self, config: RunConfig, *, grid: IntPair) -> Self:
-        """The same for another config, rows stored on `grid` (H, W)."""
-        return type(self)(config, replace(self.competition, grid=grid))
 
     @property
     def classes(self) -> tuple[str, ...]:

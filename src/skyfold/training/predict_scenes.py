@@ -35,7 +35,8 @@ def write_scenes(
     """
     image = network.config.images
     assert image.crop is not None
-    tiling = Tiling(image.size, round(image.crop.overlap * min(image.size)))
+    least = min(image.size)
+    tiling = Tiling(image.size, min(round(image.crop.overlap * least), least // 2))
     grid = (store.values.shape[1], store.values.shape[2])
     missing = [int(row) for row in rows if not store.complete[row]]
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)

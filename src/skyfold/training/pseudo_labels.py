@@ -8,7 +8,7 @@ refused, as is a teacher that was trained on pseudo-labels itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ class Teacher:
         assert student.config.pseudo_labels is not None
         config = self.run.config
         plain = config.model_copy(update={"image": config.images.model_copy(update={"guided_filter": None})})
-        task = student.with_config(plain, grid=config.images.size)
+        task = type(student)(plain, replace(student.competition, grid=config.images.size))
         trainer = fold_trainer.FoldTrainer(task, self.images, self.run.folder / "models", self.run.info.fingerprint)
         rows = np.arange(len(self.images.ids))
         probabilities = {}

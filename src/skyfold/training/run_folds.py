@@ -28,8 +28,8 @@ FIT_PARTS = ("folds", "fit", "init_weights", "pseudo_labels")
 
 @dataclass(frozen=True)
 class RunResult:
-    """folder: of the run; scores: validation score at the training size by fold, mean over seeds; complete: whether
-    all folds have been trained and predicted."""
+    """folder: of the run; scores: by fold, the mean validation score of its fits; complete: whether all folds are
+    trained and predicted."""
 
     folder: Path
     scores: dict[int, float]
@@ -100,31 +100,24 @@ def run_folds(
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)
 
 
-def fit_scores(
-    objective: Objective,
-    arrays: RunArrays,
-    folds: Folds,
-    folder: Path,
-    *,
-    only_folds: Sequence[int],
-    on_epoch: OnEpoch,
-) -> dict[int, float]:
+def fit_score(
+    objective: Objective, arrays: RunArrays, folds: Folds, folder: Path, only_folds: Sequence[int], on_epoch: OnEpoch
+) -> float:
     """Fit these folds with every seed, their files in `folder`, and predict no row: one trial of a search.
 
-    Returns validation scores by fold, means over seeds. Finished fits are not repeated, nor is `on_epoch` called for
-    them; an exception raised by it ends the fit, and the same call resumes it.
+    Returns the mean validation score. Finished fits are not repeated, nor is `on_epoch` called for them; an exception
+    that it raises ends the fit, and the same call resumes it. ConfigError on keys that a search does not support.
     """
     config = objective.config
-    if config.pseudo_labels is not None:
-        raise ConfigError("pseudo_labels: not supported in a search. Remove it, and set it for the best trial.")
-    if config.model.init_from is not None:
-        raise ConfigError("model.init_from: not supported in a search. Remove it, and set it for the best trial.")
+    for key, given in (("pseudo_labels", config.pseudo_labels), ("model.init_from", config.model.init_from)):
+        if given is not None:
+            raise ConfigError(f"{key}: not supported in a search. Remove it, and set it for the best trial.")
     fingerprint = fingerprint_of_run(config, folds, arrays.checksum)
     trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
-    return {
-        fold: float(np.mean([fit.score for fit in trainer.fits(folds, fold)]))
-        for fold in _chosen_folds(folds, only_folds)
-    }
+    scores = [
+        float(np.mean([fit.score for fit in trainer.fits(folds, fold)])) for fold in _chosen_folds(folds, only_folds)
+    ]
+    return sum(scores) / len(scores)
 
 
 def fingerprint_of_run(

@@ -23,7 +23,7 @@ from skyfold.errors import ConfigError
 from skyfold.files import file_digest, write_text
 from skyfold.tasks import build_task
 from skyfold.tasks.open_run import open_run
-from skyfold.training.run_folds import fit_scores
+from skyfold.training.run_folds import fit_score
 from skyfold.tuning.results import summary, write_best, write_plots, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study
 from skyfold.tuning.study import FINISHED, open_study
@@ -122,15 +122,7 @@ def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -
     def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
         job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
 
-    scores = fit_scores(
-        run.task,
-        run.arrays["train"],
-        run.folds,
-        job.folder,
-        only_folds=configs.study.folds,
-        on_epoch=on_epoch,
-    )
-    return sum(scores.values()) / len(scores)
+    return fit_score(run.task, run.arrays["train"], run.folds, job.folder, configs.study.folds, on_epoch)
 
 
 def _settings(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
