@@ -48,23 +48,7 @@ search:
   optimizer.learning_rate: {kind: float, low: 1.0e-3, high: 1.0e-1, log: true}
   model.options.filters: {kind: int, low: 4, high: 8, step: 4}
 """,
-    "unet.yaml": """
-base: data.yaml
-name: unet
-image: {size: [32, 32], normalization: per_image}
-model: {family: segmentation_models, options: {encoder: resnet18, encoder_weights: none}}
-""",
-    "search_unet.yaml": """
-name: search_unet
-base: unet.yaml
-search:
-  optimizer.learning_rate: {kind: float, low: 1.0e-3, high: 1.0e-1, log: true}
-""",
 }
-
-
-def script(name):
-    return lambda arguments: main([name, *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +60,13 @@ def prepared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SKYFOLD_DATA", raising=False)
         patch.chdir(folder)
-        assert script("prepare")(["data.yaml", "--sample"]) == 0
+        assert main(["prepare", "data.yaml", "--sample"]) == 0
     return folder
 
 
 @pytest.fixture
 def folder(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(CHILD.parent / "families")])
     shutil.copytree(prepared, tmp_path / "work")
     monkeypatch.delenv("SKYFOLD_DATA", raising=False)
     monkeypatch.chdir(tmp_path / "work")
@@ -106,8 +91,8 @@ def end(process):
     return process.returncode, output
 
 
-def trials(folder, study="search"):
-    with open(folder / "oof/tiny/tuning" / study / "trials.csv") as file:
+def trials(folder):
+    with open(folder / "oof/tiny/tuning/search/trials.csv") as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
@@ -116,19 +101,19 @@ def trials(folder, study="search"):
     [
         (["search.yaml", "--trials", "0"], "give at least 1"),
         (["nowhere.yaml", "--trials", "1"], "nowhere.yaml: no such config file"),
-        (["unet.yaml", "--trials", "1"], "unet.yaml: not a study file (no 'search')"),
-        (["search_unet.yaml", "--trials", "1", "--set", "folds=[2]"], "no fold 2; the data set has folds 0 to 1"),
-        (["search_unet.yaml", "--trials", "1", "--set", "loss.name=dyce"], "did you mean 'dice'?"),
+        (["tiny.yaml", "--trials", "1"], "tiny.yaml: not a study file (no 'search')"),
+        (["search.yaml", "--trials", "1", "--set", "folds=[2]"], "no fold 2; the data set has folds 0 to 1"),
+        (["search.yaml", "--trials", "1", "--set", "loss.name=dyce"], "did you mean 'dice'?"),
     ],
 )
 def test_mistakes_are_reported_before_anything_is_fitted(folder, capsys, arguments, message):
-    assert script("tune")(arguments) == 2
+    assert main(["tune", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (folder / "oof/tiny/tuning").exists()
 
 
 @pytest.mark.slow
-def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path, monkeypatch):
+def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path):
     """Two folds of three epochs a trial: the eighth epoch is the second of trial 1's first fold."""
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(folder, undisturbed)
@@ -146,7 +131,6 @@ def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path,
     steps = [Counter((where / "steps.txt").read_text().splitlines()) for where in (folder, undisturbed)]
     assert steps[0] == steps[1]  # no step was done twice
     best = [where / "oof/tiny/tuning/search/best.yaml" for where in (folder, undisturbed)]
-    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(CHILD.parent / "families")])
     assert load_run(best[0]).training.epochs == 5
     assert best[0].read_text().splitlines()[2:] == best[1].read_text().splitlines()[2:]
     models = sorted(path.parent.name for path in folder.glob("oof/tiny/tuning/search/trials/*/*.h5"))
@@ -155,8 +139,7 @@ def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path,
 
 
 @pytest.mark.slow
-def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys, monkeypatch):
-    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(CHILD.parent / "families")])
+def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys):
     study = folder / "oof/tiny/tuning/search"
     killer = threading.Thread(target=kill_a_worker, args=(study,))
     killer.start()
@@ -169,7 +152,7 @@ def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys, 
     rows = trials(folder)
     assert [row["state"] for row in rows] == ["complete"] * 3, output
     assert len({row["optimizer.learning_rate"] for row in rows}) == 3
-    assert script("train")([str(best), "--fold", "0", "--set", "training.epochs=1"]) == 0
+    assert main(["train", str(best), "--fold", "0", "--set", "training.epochs=1"]) == 0
     assert (folder / "oof/tiny/search_best/run.json").is_file()
 
 

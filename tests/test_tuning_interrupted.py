@@ -22,8 +22,7 @@ from sqlalchemy import update
 
 from skyfold.errors import ConfigError
 from skyfold.tuning import worker
-from skyfold.tuning.study import FINISHED
-from skyfold.tuning.trial_queue import requeue, reserve_trial, worker_lock
+from skyfold.tuning.study import FINISHED, requeue, reserve_trial, worker_lock
 from skyfold.tuning.worker import MAX_FAILURES, TrialJob, keep_best_only, run_worker
 
 sys.path.insert(0, str(Path(__file__).parent))

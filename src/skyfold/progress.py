@@ -23,25 +23,20 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.stream = stream or sys.stderr
         self.count, self.note = 0, ""
-        self._bar: tqdm | None = None
-        self._writer: threading.Thread | None = None
         self._ended = threading.Event()
+        self._writer = threading.Thread(target=self._print_lines, daemon=True)
 
     def __enter__(self) -> Progress:
-        self._start = time.monotonic()
-        if self.total and self.stream.isatty():
-            self._bar = tqdm(
-                desc=self.label, total=self.total, unit=f" {self.unit}", file=self.stream, dynamic_ncols=True
-            )
-        elif self.total:
-            self._writer = threading.Thread(target=self._print_lines, daemon=True)
+        self._start, shown = time.monotonic(), self.total > 0 and self.stream.isatty()
+        options = {"desc": self.label, "total": self.total, "unit": f" {self.unit}", "dynamic_ncols": True}
+        self._bar = tqdm(**options, file=self.stream, disable=not shown)
+        if self.total and not shown:
             self._writer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if self._writer is not None:
+        self._bar.close()
+        if self._writer.is_alive():
             self._ended.set()
             self._writer.join()
             if kind is None:
@@ -51,9 +46,8 @@ class Progress:
         """Report `count` more items done; `note` (for instance a loss) is shown until the next one."""
         self.count += count
         self.note = note or self.note
-        if self._bar is not None:
-            self._bar.set_postfix_str(self.note, refresh=False)
-            self._bar.update(count)
+        self._bar.set_postfix_str(self.note, refresh=False)
+        self._bar.update(count)
 
     def _print_lines(self) -> None:
         pause = FIRST_LINE

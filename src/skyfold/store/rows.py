@@ -130,11 +130,8 @@ class RowStore:
 
     def _identity(self) -> tuple[object, ...]:
         """Changes with any write to the files that does not come by way of this store."""
-        found: list[object] = [self.folder]
-        for name in ("values.npy", "crc32.npy", "complete.npy"):
-            state = (self.folder / name).stat()
-            found += [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        return tuple(found)
+        states = [(self.folder / name).stat() for name in ("values.npy", "crc32.npy", "complete.npy")]
+        return (self.folder, *((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states))
 
     def _damaged(self) -> Iterator[int]:
         """The done rows whose values have another checksum than when they were written."""
@@ -167,21 +164,18 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+"
 def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     def write(beside: Path) -> None:
         np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):
-            _reserve(beside, path)
+        size = beside.stat().st_size
+        if not hasattr(os, "posix_fallocate"):
+            return
+        with open(beside, "rb+") as file:
+            try:
+                # Reserve the space: a disk that is full when a mapped page is written kills the process silently.
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise OSError(error.errno, f"{error.strerror}; it takes {size >> 20} MB", path) from None
 
     write_atomic(path, write)
-
-
-def _reserve(beside: Path, path: Path) -> None:
-    """Take the space now: a disk that is full when a mapped page is written kills the process without a word."""
-    size = beside.stat().st_size
-    with open(beside, "rb+") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise OSError(error.errno, f"{error.strerror}; it takes {size >> 20} MB", path) from None
 
 
 def release_pages(array: np.ndarray) -> None:

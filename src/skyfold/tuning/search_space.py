@@ -40,8 +40,10 @@ MIDDLE = {"plus_minus": 0.0, "around_one": 1.0}  # of the range that a form of F
 
 
 class _Range(Strict):
-    """A number from low to high, both included. when: {other key: value or list of values}, the condition under which
-    this key is searched."""
+    """A number from low to high, both included.
+
+    when: {other key: value or list of values}, the condition under which this key is searched.
+    """
 
     low: float
     high: float
@@ -64,10 +66,6 @@ class _Range(Strict):
         """Sampled values that stand for all: both ends of the range."""
         return [self.low, self.high]
 
-    def sampled(self, values: Sequence[Any]) -> list[Any]:
-        """`values` of the config as the sampler draws them."""
-        return list(values)
-
     def config_value(self, value: Any) -> Any:
         """What is written into the config for a sampled value."""
         return value
@@ -88,12 +86,19 @@ class FloatRange(_Range):
     form: Literal["value", "plus_minus", "around_one"] = "value"
 
     def suggest(self, trial: optuna.Trial, key: str) -> float:
+        """Draw the value of `key` in a trial; one that was interrupted keeps the value it had."""
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
 
     def config_value(self, value: Any) -> Any:
+        """The number, or the range around 0 or 1 that `form` asks for.
+
+        >>> FloatRange(kind="float", low=0, high=45, form="plus_minus").config_value(30.0)
+        [-30.0, 30.0]
+        """
         return value if self.form == "value" else [MIDDLE[self.form] - value, MIDDLE[self.form] + value]
 
     def sampled_value(self, value: Any) -> Any:
+        """The inverse of `config_value`; None if `value` lies outside the search space or is no such range."""
         if self.form != "value":
             middle = MIDDLE[self.form]
             if not (isinstance(value, list) and len(value) == 2 and np.isclose(sum(value), 2 * middle)):
@@ -117,6 +122,7 @@ class IntRange(_Range):
         return self
 
     def suggest(self, trial: optuna.Trial, key: str) -> int:
+        """As for `FloatRange`."""
         return trial.suggest_int(key, self.low, self.high, log=self.log, step=self.step)
 
 
@@ -139,18 +145,19 @@ class Categorical(Strict):
 
     @property
     def ends(self) -> list[str]:
+        """The names of all choices."""
         return list(self.choices)
 
-    def sampled(self, values: Sequence[Any]) -> list[str]:
-        return [choice_name(value) for value in values]
-
     def suggest(self, trial: optuna.Trial, key: str) -> str:
+        """As for `FloatRange`; the name of a choice, since databases store no lists."""
         return trial.suggest_categorical(key, self.ends)
 
     def config_value(self, value: str) -> Any:
+        """The value of the choice of this name."""
         return copy.deepcopy(self.choices[value])
 
     def sampled_value(self, value: Any) -> str | None:
+        """The name of the choice of this value; None if there is none."""
         return next((name for name, choice in self.choices.items() if choice == value), None)
 
 
@@ -241,7 +248,10 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[StudyConfig, 
 
 
 def active_params(search: Mapping[str, Parameter], value_of: Callable[[str], Any]) -> dict[str, Any]:
-    """Params with `value_of(key)` (a choice by its name) of each key whose condition holds."""
+    """Params of the keys whose conditions hold.
+
+    value_of: called with each of these keys, in `dependency_order`; returns its sampled value (a choice by its name).
+    """
     params: dict[str, Any] = {}
     for key in dependency_order(search):
         if all(
@@ -273,7 +283,8 @@ def choice_name(value: object) -> str:
 
 def _allowed(parameter: Parameter, condition: Any) -> list[Any]:
     """The sampled values of `parameter` that fulfil a condition, a value or a list of values."""
-    return parameter.sampled(condition if isinstance(condition, list) else [condition])
+    values = condition if isinstance(condition, list) else [condition]
+    return [choice_name(value) for value in values] if isinstance(parameter, Categorical) else values
 
 
 def _condition_problems(search: Mapping[str, Parameter]) -> list[str]:

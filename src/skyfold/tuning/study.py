@@ -1,16 +1,26 @@
-"""The Optuna study of a study file: its database, sampler and pruner, and whether it is still the same study."""
+"""The Optuna study of a study file: its database, sampler and pruner, and the queue of its trials.
+
+A worker holds a lock on a file of its own. The operating system releases it when the process ends, so that a killed
+worker on this host is noticed at once; one on another host is dead when its trial has had no heartbeat for a while. Its
+trial keeps its number, its params and the scores it has reported, so it is neither lost nor counted twice.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
@@ -23,10 +33,11 @@ from sqlalchemy.exc import ArgumentError
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.files import write_text
-from skyfold.tuning.search_space import PrunerConfig, SamplerConfig, StudyConfig
+from skyfold.tuning.search_space import PrunerConfig, SamplerConfig, StudyConfig, active_params
 
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 120  # without a heartbeat: a worker that swaps, or a slow database, may miss some
+MAX_DEATHS = 3  # of workers at the same epoch of a trial: then the trial is the cause
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # failed trials do not count towards the number asked for
 
 
@@ -54,6 +65,7 @@ class OpenStudy:
         return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
 
     def trial_folder(self, number: int) -> Path:
+        """Folder of a trial's config, history and checkpoint."""
         return self.folder / "trials" / f"{number:04d}"
 
 
@@ -76,7 +88,7 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage")  # `worker.py` records it outside Study.optimize
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "workers").mkdir(parents=True, exist_ok=True)
     spaces = {f"search.{key}": parameter.model_dump(mode="json") for key, parameter in config.search.items()}
     current = json.dumps({**settings, **spaces}, sort_keys=True)
     direction = StudyDirection.MAXIMIZE if greater_is_better else StudyDirection.MINIMIZE
@@ -108,11 +120,49 @@ def open_study(
         if before is None:
             study.set_user_attr("settings", current)
         elif before != current:
-            raise ConfigError(_settings_changed(json.loads(before), json.loads(current), config.name, folder))
+            then, now = json.loads(before), json.loads(current)
+            key = next(key for key in sorted({*then, *now}) if then.get(key) != now.get(key))
+            raise ConfigError(
+                f"study '{config.name}' was created with {key} = {then.get(key, 'nothing')}; now it is "
+                f"{now.get(key, 'nothing')}. Its trials would not be comparable. Rename the study, or delete {folder} "
+                "(and the study in its database)."
+            )
         if first is not None and not has_trials:
             study.enqueue_trial(dict(first))
         write_text(folder / "storage.txt", _location(url, folder))
     return OpenStudy(folder, study, database, config)
+
+
+def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int) -> optuna.Trial | None:
+    """The next trial for `worker` (see `worker_lock`), a requeued one first, with all params drawn; None if finished
+    and running trials make up `n_trials`. Prints a line for each trial whose worker died."""
+    with opened.lock():
+        _requeue_orphans(opened)
+        if len(opened.trials(*FINISHED, TrialState.RUNNING)) >= n_trials:
+            return None
+        trial = opened.study.ask()
+        opened.storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("worker", worker)
+        search = opened.config.search
+        active_params(search, lambda key: search[key].suggest(trial, key))
+        return trial
+
+
+def requeue(opened: OpenStudy, trial: optuna.Trial) -> None:
+    """Put an interrupted trial back into the queue."""
+    with opened.lock():
+        if opened.storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+            opened.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+@contextmanager
+def worker_lock(folder: Path) -> Iterator[str]:
+    """Hold the lock of a new worker of the study in `folder`; yields the worker's name."""
+    name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    path = _lock_path(folder, name)
+    with FileLock(path):
+        yield name
+    path.unlink(missing_ok=True)
 
 
 class SeededByTrial(TPESampler):
@@ -129,6 +179,7 @@ class SeededByTrial(TPESampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw one value as TPE does, each key by itself."""
         seed = derived_seed("tuning", self._config.seed, trial.number, param_name)
         sampler = TPESampler(n_startup_trials=self._config.startup_trials, seed=seed)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
@@ -179,9 +230,45 @@ def _pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
     return pruners[config.name]
 
 
-def _settings_changed(before: dict[str, Any], now: dict[str, Any], name: str, folder: Path) -> str:
-    key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
-    return (
-        f"study '{name}' was created with {key} = {before.get(key, 'nothing')}; now it is {now.get(key, 'nothing')}. "
-        f"Its trials would not be comparable. Rename the study, or delete {folder} (and the study in its database)."
-    )
+def _requeue_orphans(opened: OpenStudy) -> None:
+    """Put the running trials of dead workers back, or fail those that killed several; needs the study's lock."""
+    storage = opened.storage
+    stale = storage._get_stale_trial_ids(opened.study._study_id)
+    for trial in opened.trials(TrialState.RUNNING):
+        if _has_living_worker(opened.folder, trial, stale):
+            continue
+        epoch = len(trial.intermediate_values)
+        deaths = [*trial.user_attrs.get("deaths", []), epoch]
+        storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+        if deaths.count(epoch) < MAX_DEATHS:
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            print(f"trial {trial.number}: its worker died; requeued after epoch {epoch}")
+        else:
+            reason = f"its worker died {MAX_DEATHS} times after epoch {epoch} (out of memory?)"
+            storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            print(f"trial {trial.number}: failed, {reason}")
+
+
+def _has_living_worker(folder: Path, trial: FrozenTrial, stale: list[int]) -> bool:
+    worker = trial.user_attrs.get("worker")
+    if worker is None:  # the study's lock is ours, so its worker died before it could write its name
+        return False
+    if not worker.startswith(f"{_host()}-"):
+        return trial._trial_id not in stale
+    path = _lock_path(folder, worker)
+    try:
+        with FileLock(path, blocking=False):
+            pass
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _lock_path(folder: Path, worker: str) -> Path:
+    return folder / "workers" / f"{worker}.lock"
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())

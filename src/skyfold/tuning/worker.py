@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_text
-from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy
-from skyfold.tuning.trial_queue import requeue, reserve_trial, worker_lock
+from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy, requeue, reserve_trial, worker_lock
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 60.0  # for an interrupted worker process to requeue its trial
@@ -65,18 +64,15 @@ def run_worker(
     log = _TrialLog(opened, n_trials)
     failures = 0
     with worker_lock(opened.folder) as worker, suppress(TimeIsUp):
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and len(opened.trials(*FINISHED)) < n_trials:
             trial = reserve_trial(opened, worker, n_trials=n_trials)
             if trial is None:
-                log.update()
-                if len(opened.trials(*FINISHED)) >= n_trials:
-                    break
                 time.sleep(POLL_SECONDS)  # other workers run the last trials, and may die
-                continue
-            failure = _run_trial(opened, trial, objective, deadline)
-            keep_best_only(opened, save_best)
+            else:
+                failure = _run_trial(opened, trial, objective, deadline)
+                failures = failures + 1 if failure else 0
+                keep_best_only(opened, save_best)
             log.update()
-            failures = failures + 1 if failure else 0
             if failures == MAX_FAILURES:
                 raise ConfigError(f"{failures} trials in a row failed, the last one with: {failure}")
     keep_best_only(opened, save_best)
@@ -96,12 +92,10 @@ def run_worker_processes(opened: OpenStudy, command: Sequence[str], workers: int
         "OMP_NUM_THREADS": threads,
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first worker takes all GPU memory
     }
-    folder = opened.folder / "workers"
-    folder.mkdir(parents=True, exist_ok=True)
     trial_log = _TrialLog(opened, n_trials)
     running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
-        for log in [folder / f"{number}.txt" for number in range(1, workers + 1)]:
+        for log in [opened.folder / "workers" / f"{number}.txt" for number in range(1, workers + 1)]:
             with open(log, "wb") as file:
                 # In a session of its own, so that Ctrl-C reaches this process only, which then ends the worker once.
                 running[log] = subprocess.Popen(
@@ -159,6 +153,7 @@ class _TrialLog:
         self._finished = len(opened.trials(*FINISHED))
 
     def update(self) -> None:
+        """Print the trials that have ended since the last call, the last one with progress and time left."""
         trials = self._opened.trials(*FINISHED, TrialState.FAIL)
         new = [trial for trial in trials if trial.number not in self._logged]
         new.sort(key=lambda trial: (str(trial.datetime_complete), trial.number))
