@@ -1,6 +1,7 @@
 """What a config may say, and how it is told what it may not."""
 
 import textwrap
+from operator import attrgetter
 
 import pytest
 
@@ -210,21 +211,21 @@ def test_keys_of_a_run_beside_members_that_are_all_files_are_refused(tmp_path):
         load_blend(path)
 
 
-def test_a_blend_that_is_based_on_an_inline_one_has_its_runs(blend_file, tmp_path):
-    (tmp_path / "far").mkdir()
-    table = (
-        BLEND.replace("name: blend\n", "name: table\n").partition("runs:")[0]
-        + """
+MODELS = """
 models:
   - {model: A, run: {name: a, model: {options: {encoder: resnet50}}}}
   - {model: B, blend: {name: both, runs: [a, other.yaml, {name: b}]}}
   - {model: C, blend: {base: both, name: voted, combine: vote}}
 """
-    )
-    own = load_blend(write(tmp_path / "far", "own.yaml", f"base: {write(tmp_path, 't.yaml', table)}#both\nseed: 1"))
-    assert own.runs == load_blend(tmp_path / "t.yaml#voted").runs
+
+
+def test_a_blend_that_is_based_on_an_inline_one_has_its_runs(blend_file, tmp_path):
+    (tmp_path / "far").mkdir()
+    path = write(tmp_path, "table.yaml", BLEND.partition("runs:")[0] + MODELS)
+    own = load_blend(write(tmp_path / "far", "own.yaml", f"base: {path}#both\nseed: 1"))
+    assert own.runs == load_blend(tmp_path / "table.yaml#voted").runs
     assert [(run.name, run.training.epochs) for run in own.runs] == [("a", 7), ("other", 20), ("b", 7)]
-    assert [run.name for run in load_config(tmp_path / "t.yaml").runs] == ["a", "other", "b"]
+    assert [run.name for run in load_config(path).runs] == ["a", "other", "b"]
 
 
 @pytest.mark.parametrize(
@@ -238,80 +239,66 @@ models:
     ],
 )
 def test_a_table_that_names_something_else_replaces_that_of_the_base(tmp_path, own, kept, dropped):
-    base = (
-        RUN
-        + """
-loss: {options: {dice_weight: 0.3}}
-optimizer: {learning_rate: 0.3}
-schedule: {name: cosine, warmup_epochs: 3}
-"""
+    base = RUN.replace("understanding_clouds", "understanding_clouds, folds: {k: 3}") + (
+        "loss: {options: {dice_weight: 0.3}}\noptimizer: {learning_rate: 0.3}\nschedule: {warmup_epochs: 3}"
     )
-    write(tmp_path, "base.yaml", base.replace("understanding_clouds", "understanding_clouds, folds: {k: 3}"))
-
-    def value(config, key):
-        table, name = key.split(".")
-        return getattr(getattr(config, table), name)
-
-    base = load_run(tmp_path / "base.yaml")
+    base = load_run(write(tmp_path, "base.yaml", base))
     same = load_run(write(tmp_path, "same.yaml", f"base: base.yaml\n{own.split(':')[0]}: {{}}"))
     other = load_run(write(tmp_path, "own.yaml", f"base: base.yaml\n{own}"))
-    replaced = load_run(tmp_path / "base.yaml", [f"{kept}={value(other, kept)}"])
+    value = attrgetter(kept)
     assert same == base
-    assert replaced == other
-    assert value(other, kept) != value(base, kept)
-    assert value(other, dropped) != value(base, dropped)
+    assert load_run(tmp_path / "base.yaml", [f"{kept}={value(other)}"]) == other
+    assert value(other) != value(base)
+    assert attrgetter(dropped)(other) != attrgetter(dropped)(base)
 
 
 def test_a_sweep_stands_for_a_member_of_each_value(blend_file, tmp_path):
     sweep = "sweep: {model.options.encoder: [vgg16, vgg19], training.seeds: [[0], [0, 1]]}"
-    text = BLEND.replace("name: fpn, model: {family: fpn}", f'name: "unet_{{encoder}}_{{seeds}}", {sweep}')
-    blend_file.write_text(text)
-    blend = load_blend(blend_file)
-    assert [run.name for run in blend.runs[2:6]] == ["unet_vgg16_0", "unet_vgg16_0_1", "unet_vgg19_0", "unet_vgg19_0_1"]
-    assert (blend.runs[5].model.options, blend.runs[5].training.seeds) == ({"encoder": "vgg19"}, (0, 1))
-    forecasts = """
-data: {competition: hydro_rain}
-name: table
-forecasts:
-  - {name: "mean_of_{years}", family: mean_of_years, sweep: {options.years: [5, 10]}}
-"""
-    config = load_config(write(tmp_path, "table.yaml", forecasts))
-    assert [(model.name, model.options) for model in config.forecasts] == [
-        ("mean_of_5", {"years": 5}),
-        ("mean_of_10", {"years": 10}),
-    ]
+    swept = f'name: "unet_{{encoder}}_{{seeds}}", {sweep}'
+    blend_file.write_text(BLEND.replace("name: fpn, model: {family: fpn}", swept))
+    runs = load_blend(blend_file).runs[2:6]
+    assert [run.name for run in runs] == ["unet_vgg16_0", "unet_vgg16_0_1", "unet_vgg19_0", "unet_vgg19_0_1"]
+    assert (runs[3].model.options, runs[3].training.seeds) == ({"encoder": "vgg19"}, (0, 1))
+    table = (
+        "data: {competition: hydro_rain}\nname: table\nforecasts:\n"
+        '  - {name: "mean_of_{years}", family: mean_of_years, sweep: {options.years: [5, 10]}}'
+    )
+    forecasts = load_config(write(tmp_path, "table.yaml", table)).forecasts
+    assert [(one.name, one.options["years"]) for one in forecasts] == [("mean_of_5", 5), ("mean_of_10", 10)]
     with pytest.raises(ConfigError, match=r"table\.yaml: sweep: write it as"):
-        load_config(write(tmp_path, "table.yaml", forecasts.replace("[5, 10]", "5")))
+        load_config(write(tmp_path, "table.yaml", table.replace("[5, 10]", "5")))
     with pytest.raises(ConfigError, match=r"table\.yaml: sweep\.name\.years: 'name' is a value"):
-        load_config(write(tmp_path, "table.yaml", forecasts.replace("options.years", "name.years")))
+        load_config(write(tmp_path, "table.yaml", table.replace("options.years", "name.years")))
 
 
 def test_wrong_options_of_every_plug_in_are_listed_when_a_config_is_read(tmp_path):
     run = """
     name: unet
-    data: {competition: hydro_rain, options: {unit: mm/h}}
+    data: {competition: hydro_rain, options: {submission_unt: mm/h}}
     task: forecasting
     frame_adapter: {name: advected, options: {motion: [dis]}}
     model: {family: rain_unt}
     loss: {name: mae, options: {scale: 1}}
     training: {checkpoint: last}
     """
-    with pytest.raises(ConfigError) as error:
-        load_run(write(tmp_path, "run.yaml", run))
-    for problem in (
-        f"{tmp_path / 'run.yaml'}:",
-        "unknown key 'data.options.unit'",
-        "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
-        "unknown key 'loss.options.scale'",
-    ):
-        assert problem in str(error.value)
-    run = run.replace("options: {scale: 1}", "")
-    with pytest.raises(ConfigError, match=r"unknown key 'frame_adapter.options.motion' \(did you mean 'motions'"):
-        load_run(write(tmp_path, "run.yaml", run))
     table = """
     name: a
     data: {competition: hydro_rain}
     forecasts: [{name: a, family: persistence}, {name: b, family: rain_extrapolation, options: {combine: max}}]
     """
-    with pytest.raises(ConfigError, match=r"'forecasts.1.options.combine': unknown. There are: mean, median"):
-        load_config(write(tmp_path, "table.yaml", table))
+    for text, problems in (
+        (
+            run,
+            [
+                "unknown key 'data.options.submission_unt'. Known: none.",
+                "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
+                "unknown key 'loss.options.scale'",
+                "unknown key 'frame_adapter.options.motion' (did you mean 'motions'",
+            ],
+        ),
+        (table, ["'forecasts.1.options.combine': unknown. There are: mean, median"]),
+    ):
+        with pytest.raises(ConfigError) as error:
+            load_config(write(tmp_path, "config.yaml", text))
+        assert f"{tmp_path / 'config.yaml'}:" in str(error.value)
+        assert all(problem in str(error.value) for problem in problems)

@@ -52,10 +52,7 @@ class Example(Options):
         ({"rate": "fast"}, "'options.rate': Input should be a valid number.*; got 'fast'"),
         ({"flag": 1}, "'options.flag': expected true or false; got 1"),
         ({"flag": "yes"}, "'options.flag': expected true or false; got 'yes'"),
-        (
-            {"cuont": 1, "flag": 0},
-            r"unknown key 'options.cuont' \(did you mean 'count'\?\). Known: count, counts, flag",
-        ),
+        ({"cuont": 1}, r"unknown key 'options.cuont' \(did you mean 'count'\?\). Known: count, counts, flag"),
     ],
 )
 def test_values_of_another_type_are_refused(options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in words: each fault with its key, and an unknown key with the nearest known one."""
+"""Validation errors of configs in words: each with its key, and an unknown key with the nearest known one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from skyfold.plugins import nearest
 
 
 def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] = (), *, where: str = "") -> list[str]:
-    """What is wrong with the values of a config of this kind, a line a fault.
+    """What is wrong with the values of a config of this kind, one line per problem.
 
-    also: further keys that it may have; where: the key that they stand under.
+    error: of pydantic; also: further keys that the config may have; where: the key that its values stand under.
     """
     above = [where] if where else []
     messages = []
+    # Entries of a list that are wrong are not counted, which does not make the list too short.
+    above_others = {problem["loc"][:depth] for problem in error.errors() for depth in range(len(problem["loc"]))}
     problems = [
-        # Entries of a list that are wrong are not counted, which is no fault of its length.
-        problem
-        for problem in error.errors()
-        if problem["type"] != "too_short" or not any(_lies_in(other["loc"], problem["loc"]) for other in error.errors())
+        problem for problem in error.errors() if problem["type"] != "too_short" or problem["loc"] not in above_others
     ]
     unknown = {problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"}
     for problem in problems:
@@ -32,7 +31,7 @@ def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] =
             hint = nearest(keys[-1], [*known, *also])
             messages.append(f"unknown key '{key}'{hint}. Known: {', '.join(known) or 'none'}.")
         elif problem["type"] == "missing":
-            # A key that is misspelt is missing, too, which needs no saying.
+            # A key that is misspelt is missing, too; one message is enough.
             beside = [str(loc[-1]) for loc in unknown if loc[:-1] == problem["loc"][:-1]]
             if not nearest(str(problem["loc"][-1]), beside):
                 messages.append(f"'{key}' is missing.")
@@ -42,19 +41,12 @@ def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] =
             message = re.sub("^Input should be a valid dictionary.*", "expected a table of keys and values", message)
             if problem["type"] == "literal_error":
                 message += nearest(str(problem["input"]), re.findall(r"'([^']*)'", message))
-            # A fault of several keys names them itself, and the whole config would be no help.
-            at_key = f"'{key}': {message}; got {_shown(problem['input'])}."
+            given = repr(problem["input"])
+            given = given if len(given) <= 80 else f"{given[:77]}..."
+            # A message about several keys names them itself, and the whole config would be no help.
+            at_key = f"'{key}': {message}; got {given}."
             messages.append(at_key if problem["loc"] else ".".join([*above, f"{message}."]))
     return messages
-
-
-def _lies_in(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(inner) > len(outer) and inner[: len(outer)] == outer
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _locate(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
