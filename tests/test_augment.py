@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skyfold.config.augmentation import AugmentConfig
+from skyfold.config.training import AugmentConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.errors import ConfigError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyfold.config.augmentation import AugmentConfig, MixConfig
+from skyfold.config.training import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import image_labels, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.normalization import NORMALIZATIONS, normalized

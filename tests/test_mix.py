@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyfold.config.augmentation import MixConfig
+from skyfold.config.training import MixConfig
 from skyfold.data.mix import mixed
 
 SIZE = (12, 20)

@@ -1,8 +1,8 @@
-"""What can go wrong for a user, one exception a kind; each message says what, where and the remedy."""
+"""Exceptions for users, one class per kind; each message names what is wrong, where, and the remedy."""
 
 
 class SkyfoldError(Exception):
-    """Base of every error a user can mend; commands print its message without a traceback."""
+    """Base of every error that a user can fix; commands print its message without a traceback."""
 
 
 class ConfigError(SkyfoldError):

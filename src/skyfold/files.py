@@ -1,4 +1,4 @@
-"""How files are written so that a killed process leaves the old file or the new one, never half of either."""
+"""Write files atomically: a killed process leaves the old file or the new one, never half of either."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
     write_atomic(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
@@ -67,5 +68,6 @@ def digest(*parts: bytes | str) -> str:
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

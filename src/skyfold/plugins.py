@@ -1,4 +1,4 @@
-"""Which plug-ins there are: the modules of a package, found by file name, so that adding one is adding a file."""
+"""Plug-ins: the modules of a package, found by file name, so that adding one is adding a file."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ class Workspace:
     data_from: Path | None = None
 
     def data(self, name: str) -> Path:
+        """Folder of the files of data set `name`."""
         if self.data_from is not None:
             return self.data_from
         shared = os.environ.get("SKYFOLD_DATA")
@@ -32,16 +33,21 @@ class Workspace:
         return self.root / "data" / name
 
     def cache(self, name: str) -> Path:
+        """Folder of decoded images and masks; may be deleted at any time."""
         return self.root / "data" / ".cache" / name
 
     def oof(self, name: str) -> Path:
+        """Folder of all results of data set `name`: folds, runs, blends, studies."""
         return self.root / "oof" / name
 
     def run(self, name: str, run: str) -> Path:
+        """Folder of a run, blend or forecast of data set `name`."""
         return self.oof(name) / run
 
     def folds(self, name: str) -> Path:
+        """The file of the folds of data set `name`."""
         return self.oof(name) / "folds.csv"
 
     def submissions(self, name: str) -> Path:
+        """Folder of the submissions of data set `name`."""
         return self.root / "submissions" / name

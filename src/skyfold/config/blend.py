@@ -1,4 +1,4 @@
-"""A blend of runs: how they are combined, post-processed and handed in."""
+"""Config of a blend of runs: how they are combined, post-processed and written as a submission."""
 
 from __future__ import annotations
 

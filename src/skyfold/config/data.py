@@ -1,4 +1,4 @@
-"""What a config says of a data set: its files, its options, and how its samples are divided."""
+"""Data set of a config: competition, files, options, and its cross-validation folds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from skyfold.config.fields import Name, Positive, Seed, Strict, Years
 
 
 class FoldsConfig(Strict):
-    """How the training samples are divided; written once to `oof/<data name>/folds.csv` and shared by all runs.
+    """How training samples are divided into folds; written once to `oof/<data name>/folds.csv`, shared by all runs.
 
-    phash_max_distance: images whose 256-bit difference hashes differ in at most this many bits share a fold; -1: off.
-    years: the first and last of the years that forecasts are validated on, one fold each, fitted on the past alone; k
-    and seed then say nothing. years_per_fold: so many years share a fold, and are forecast by what was fitted before
-    the first of them.
+    k: number of folds; seed: of their assignment. phash_max_distance: images whose 256-bit difference hashes differ in
+    at most this many bits share a fold; -1: off. years: first and last year that forecasts are validated on, one fold
+    each, fitted on earlier samples only; k and seed are ignored. years_per_fold: number of years in a fold; all of them
+    are forecast with what was fitted before the first one.
     """
 
     k: Annotated[int, Field(ge=2)] = 5
@@ -32,9 +32,10 @@ class FoldsConfig(Strict):
 
 
 class DataConfig(Strict):
-    """`competition` says what the files mean; `name` is the folder they lie in and under which results are kept.
+    """A data set: the competition that defines its files, and the name of its folder.
 
-    options: for the competition (a class table, say); sample: settings of its procedural sample, where one is wanted.
+    name: folder of the files and of the results; None: the competition's name. options: of the competition (a class
+    table, for instance). sample: settings of the competition's procedural sample, for those that have one.
     """
 
     competition: str
@@ -45,6 +46,7 @@ class DataConfig(Strict):
 
     @property
     def folder(self) -> str:
+        """Name of the folder of its files and results."""
         return self.name or self.competition
 
 

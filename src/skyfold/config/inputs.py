@@ -1,4 +1,4 @@
-"""What a network sees: images brought to a size, cut or scaled, or a view of past frames."""
+"""Inputs of a network: resized or cropped images, or past frames through a frame adapter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from skyfold.config.fields import Above0, Ascending, Fraction, Positive, Strict
 
 
 class GuidedFilterConfig(Strict):
-    """How maps follow the edges of the image when they are enlarged (see postprocess/guided_filter.py).
+    """Guided filter that aligns enlarged probability maps with edges of the image (see postprocess/guided_filter.py).
 
-    guide: the plane of the image whose edges count, a feature of data/colour.py; radius: of the window, in pixels of
-    the competition's grid; eps: in squares of the guide, which lies in 0 .. 1.
+    guide: the image feature whose edges count (see data/colour.py), in 0..1; radius: of the window, in pixels of the
+    competition's grid; eps: regularisation, in squared units of the guide.
     """
 
     guide: Literal["red_blue_ratio", "brightness", "lowest_band", "whiteness", "local_contrast"]

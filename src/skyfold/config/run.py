@@ -1,4 +1,4 @@
-"""A training run: one model, its folds and its seeds."""
+"""Config of a training run: one model, its folds and its seeds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from skyfold import plugins
-from skyfold.config.augmentation import AugmentConfig, MixConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import Distinct, RunName, Strict, refuse
 from skyfold.config.inputs import FrameAdapterConfig, ImageConfig
 from skyfold.config.merging import nested
 from skyfold.config.options import one_of
 from skyfold.config.training import (
+    AugmentConfig,
     AuxLossesConfig,
     LossConfig,
+    MixConfig,
     ModelConfig,
     OptimizerConfig,
     PseudoLabelsConfig,

@@ -1,18 +1,18 @@
-"""How a network learns: its family and start, loss, optimizer, schedule, and what it is taught besides."""
+"""Training settings of a run: model, loss, optimizer, learning rate schedule, augmentation, pseudo-labels."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from skyfold.config.fields import Fraction, Name, Positive, Seeds, Strict
 
 
 class InitConfig(Strict):
-    """A run whose weights another one starts from (see training/init_weights.py).
+    """Initial weights from another trained run (transfer learning, fine-tuning; see training/init_weights.py).
 
-    data: the data set that it was trained on, where it is another one.
+    run: its name; data: the name of its data set, where that is another one.
     """
 
     run: Name
@@ -79,9 +79,10 @@ class TrainingConfig(Strict):
 
 
 class PseudoLabelsConfig(Strict):
-    """The test images are learned from too, as the run of this name labels them (see training/pseudo_labels.py).
+    """Pseudo-labels: test images, labelled by a trained run, join the training set (see training/pseudo_labels.py).
 
-    A pixel counts where the probability of each class is at most `low` (the class is absent) or at least `high`.
+    run: name of the run that labels them. A pixel counts where the probability of each class is at most `low` (the
+    class is absent) or at least `high`.
     """
 
     run: Name
@@ -96,10 +97,10 @@ class PseudoLabelsConfig(Strict):
 
 
 class AuxLossesConfig(Strict):
-    """Further losses while a network is trained (training/aux_losses.py), each weighed against the one of its masks.
+    """Auxiliary losses during training (see training/aux_losses.py), as multiples of the loss of the masks.
 
-    classification: of whether the image shows a class, said by the deepest maps; deep_supervision: of the masks, said
-    by the `levels` finest maps below the output's size, together.
+    classification: whether the image shows a class, predicted from the deepest feature maps; deep_supervision: the
+    masks, predicted from the `levels` finest feature maps below the output's size, all together.
     """
 
     classification: Annotated[float, Field(ge=0)] = 0.0
@@ -111,3 +112,22 @@ class AuxLossesConfig(Strict):
         if not self.classification and not self.deep_supervision:
             raise ValueError("give classification or deep_supervision, above 0")
         return self
+
+
+class AugmentConfig(BaseModel):
+    """One albumentations transform: its class name, and its arguments beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the transform, as they stand in the config."""
+        return dict(self.model_extra or {})
+
+
+class MixConfig(Strict):
+    """CutMix (see data/mix.py), applied to an image with probability `p`."""
+
+    name: Literal["cutmix"]
+    p: Fraction = 0.5

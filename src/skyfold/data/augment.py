@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.config.augmentation import AugmentConfig
+from skyfold.config.training import AugmentConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.plugins import nearest

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from skyfold.config.augmentation import MixConfig
+from skyfold.config.training import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.data.mix import mixed
 from skyfold.data.normalization import normalized

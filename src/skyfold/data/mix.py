@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from skyfold.config.augmentation import MixConfig
+from skyfold.config.training import MixConfig
 from skyfold.data.seeding import derived_seed
 
 Sample = tuple[np.ndarray, np.ndarray]

@@ -40,6 +40,7 @@ class Folds:
 
     @property
     def k(self) -> int:
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
     def split(self, fold: int) -> Split:

@@ -1,7 +1,7 @@
-"""An array on disk, one row a sample, that knows which rows were written and whether they still hold what was written.
+"""Memory-mapped arrays, one row per sample, with a completeness flag and a CRC-32 per row.
 
-A memory map reads a part that was never written as zeros, without a word. Here each row has a done flag and a CRC-32,
-written after the row, so that a process killed at any moment leaves only rows that are whole or not done.
+Parts of a memory map that were never written read as zeros. Here the checksum is written after the row and the flag
+after the checksum, so that a process killed at any moment leaves rows that are whole or not complete.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _verified: set[tuple[object, ...]] = set()
 class RowStore:
     """Rows `values[i]` of one shape and dtype for `ids[i]`, in a folder of `.npy` files.
 
-    Open with `RowStore.open_or_create` to write (rows done before stay done) or `RowStore.open` to read.
+    Open with `RowStore.open_or_create` to write (complete rows are kept) or `RowStore.open` to read.
 
-    Attributes: ids (n,) str; values (n, *shape) memory map; done (n,) bool; stamp: what the rows were made from.
+    Attributes: ids (n,) str; values (n, *shape) memory map; complete (n,) bool; fingerprint: what the rows were made
+    from.
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
@@ -62,8 +63,8 @@ class RowStore:
     def open_or_create(
         cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, fingerprint: str
     ) -> RowStore:
-        """Open to write. A store of other ids, shape, dtype or `stamp` is begun afresh, and so is one cut off; else its
-        done rows are kept, but for those that no longer hold what was written: these are not done."""
+        """Open to write. A store of other ids, shape, dtype or `fingerprint` is created anew, and so is one that is
+        truncated; else its complete rows are kept, except those that no longer hold what was written."""
         names = [str(i) for i in ids]
         wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "fingerprint": fingerprint}
         if len(set(names)) != len(names):
@@ -87,6 +88,7 @@ class RowStore:
 
     @property
     def complete(self) -> np.ndarray:
+        """Whether each row was written: bool (n,)."""
         return np.asarray(self._complete, dtype=bool)
 
     def __len__(self) -> int:
@@ -134,7 +136,7 @@ class RowStore:
         return (self.folder, *((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states))
 
     def _damaged(self) -> Iterator[int]:
-        """The done rows whose values have another checksum than when they were written."""
+        """The complete rows whose values have another checksum than when they were written."""
         for rows in self.chunks(np.flatnonzero(self.complete)):
             for row in rows.tolist():
                 if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
@@ -179,7 +181,7 @@ def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def release_pages(array: np.ndarray) -> None:
-    """Hand the pages of a memory map that were read back to the system; anything else stays as it is.
+    """Return the pages of a memory map that were read to the system; any other array stays as it is.
 
     They stay in the system's file cache and are read again on demand, but no longer count as memory of this process,
     which otherwise grows to the size of every file it has passed through.

@@ -79,9 +79,9 @@ def check_search_space(configs: TrialConfigs) -> None:
     for params in combinations(configs.study.search):
         try:
             config = configs.config(params)
-            check(config)
             if isinstance(family_of(config.model), RuleFamily):
                 raise ConfigError(f"model.family: {config.model.family} is not trained; there is nothing to tune.")
+            check(config)
             if repr(config.augment) not in augments:
                 Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
                 augments.add(repr(config.augment))
