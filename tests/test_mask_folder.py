@@ -96,7 +96,7 @@ def turn(folder):
     ("change", "message"),
     [
         (rename_mask, r"2 problems .*a\.jpg: no mask 'a\.png'.*z\.png: no image for this mask"),
-        (use_capitals, r"1 problem .*a\.jpg and .*A\.png: names that differ in capitals alone"),
+        (use_capitals, r"1 problem .*a\.jpg and .*A\.png: names that differ only in capitals"),
         (turn, r"1 problem .*b\.jpg: 12x8 pixels, its mask 8x12 \(an EXIF tag turns it"),
         (lambda folder: shutil.rmtree(folder / "masks"), "1 problem .*masks: no such folder"),
     ],

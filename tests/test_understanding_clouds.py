@@ -158,7 +158,7 @@ def test_a_folder_or_foreign_ids_in_the_place_of_a_table_are_refused(folder):
 def test_a_table_of_a_header_and_names_in_other_capitals_are_one_problem_each(folder):
     lines = rows(folder / "train.csv")
     rewrite(folder / "train.csv", [])
-    assert re.search(r"1 problem with .*\n.*train.csv: it holds no rows, the header alone", problems(folder))
+    assert re.search(r"1 problem with .*\n.*train.csv: only a header, no rows", problems(folder))
     rewrite(folder / "train.csv", lines)
     for path in (folder / "train_images").iterdir():
         path.rename(path.with_suffix(".JPG"))

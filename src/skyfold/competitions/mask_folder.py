@@ -223,7 +223,7 @@ def _unpaired(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
     if {name.casefold() for name in have_image} == {name.casefold() for name in have_mask} and have_image != have_mask:
         image = next(path for path in images if path.stem not in have_mask)
         mask = next(path for path in masks if path.stem.casefold() == image.stem.casefold())
-        return [f"{image} and {mask}: names that differ in capitals alone. Name masks exactly as their images."]
+        return [f"{image} and {mask}: names that differ only in capitals. Name masks exactly as their images."]
     problems = [f"{path}: no mask '{path.stem}.png' for this image" for path in images if path.stem not in have_mask]
     return problems + [f"{path}: no image for this mask" for path in masks if path.stem not in have_image]
 

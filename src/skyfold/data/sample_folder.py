@@ -10,7 +10,7 @@ from typing import Any
 
 from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.files import read_json, write_json
-from skyfold.types import JsonDict
+from skyfold.types import IntPair, JsonDict
 
 ABOUT = "sample.json"
 
@@ -35,12 +35,17 @@ def write_whole(folder: Path, settings: JsonDict, write: Callable[[Path], None])
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def whole_numbers(given: Mapping[str, Any], least: Mapping[str, int]) -> dict[str, int]:
-    """`given` settings, each a whole number; ConfigError for one that `least` does not name, or below what it says."""
-    unknown = sorted(set(given) - set(least))
+def sample_settings(given: Mapping[str, Any], known: Mapping[str, IntPair]) -> dict[str, int]:
+    """Settings of a sample: those `given`, and the defaults of all others.
+
+    known: default and least value by name. ConfigError for an unknown name, or a value that is no whole number from the
+    least one on.
+    """
+    unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ConfigError(f"unknown sample setting '{unknown[0]}'. Known: {', '.join(least)}.")
+        raise ConfigError(f"unknown sample setting '{unknown[0]}'. Known: {', '.join(known)}.")
     for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least[name]:
-            raise ConfigError(f"data.sample.{name}: expected a whole number from {least[name]} on, got {value!r}.")
-    return dict(given)
+        least = known[name][1]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"data.sample.{name}: expected a whole number from {least} on, got {value!r}.")
+    return {name: default for name, (default, _) in known.items()} | dict(given)

@@ -52,34 +52,33 @@ def decode_coco(coded: Mapping[str, Any], *, row: str = "") -> np.ndarray:
     InvalidSubmission names `row` and what is wrong: no size, a character of no count, text that was cut off, counts
     that are negative or do not add up to H x W.
     """
-    height, width = _size_of(coded, row)
-    counts = counts_of(coded.get("counts"), row)
-    if len(counts) and counts.min() < 0:
-        place = int(np.flatnonzero(counts < 0)[0])
-        raise InvalidSubmission(f"row '{row}': count {place + 1} is {counts[place]}, below 0. Encode the mask again.")
-    if sum(counts.tolist()) != height * width:
-        raise InvalidSubmission(
-            f"row '{row}': the counts add up to {sum(counts.tolist())} pixels, a mask of {height}x{width} has "
-            f"{height * width}. Was it encoded at another size, or cut off?"
-        )
-    borders = np.cumsum(counts)
-    ends = borders[1::2]
-    starts = borders[0::2][: len(ends)]
-    some = ends > starts
-    starts, ends = (part[some].astype(position_dtype((height, width))) for part in (starts, ends))
-    mask: np.ndarray = Segments(starts, ends, np.array([0, some.sum()]), (height, width)).to_masks()[0, ..., 0]
-    return mask
-
-
-def _size_of(coded: Mapping[str, Any], row: str) -> tuple[int, int]:
     size = coded.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(s, int) and s >= 0 for s in size):
         raise InvalidSubmission(f"row '{row}': expected \"size\": [rows, columns], got {size!r}.")
-    return size[0], size[1]
+    shape, pixels = (size[0], size[1]), size[0] * size[1]
+    counts = counts_of(coded.get("counts"), row)
+    if (counts < 0).any():
+        place = int(np.argmax(counts < 0))
+        raise InvalidSubmission(f"row '{row}': count {place + 1} is {counts[place]}, below 0. Encode the mask again.")
+    if (total := sum(counts.tolist())) != pixels:
+        raise InvalidSubmission(
+            f"row '{row}': the counts add up to {total} pixels, a mask of {shape[0]}x{shape[1]} has {pixels}. Was it "
+            "encoded at another size, or cut off?"
+        )
+    ends = np.cumsum(counts).astype(position_dtype(shape))[1::2]
+    lengths = counts[1::2].astype(ends.dtype)
+    some = lengths > 0
+    mask: np.ndarray = Segments((ends - lengths)[some], ends[some], np.array([0, some.sum()]), shape).to_masks()[
+        0, ..., 0
+    ]
+    return mask
 
 
 def counts_of(counts: Any, row: str = "") -> np.ndarray:
-    """Counts as numbers, int64, from text, bytes or numbers; InvalidSubmission for what has no such form."""
+    """Counts as numbers, int64 (n,), from compressed text or bytes, or from numbers.
+
+    InvalidSubmission names `row` for text that was cut off or has other characters, numbers too large, other types.
+    """
     if isinstance(counts, str):
         counts = counts.encode("utf-8", errors="replace")
     if not isinstance(counts, bytes):

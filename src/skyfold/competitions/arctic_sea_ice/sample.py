@@ -1,4 +1,4 @@
-"""A procedural stand-in for the Arctic sea-ice files: an ice cap that breathes with the seasons and slowly shrinks.
+"""Procedural sample of the Arctic sea-ice files: an ice cap that breathes with the seasons and slowly shrinks.
 
 Not realistic ice. The edge lies at a distance from the pole that depends on season, year and direction; anomalies of it
 last some months, so that there is something to forecast.
@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from skyfold.competitions.arctic_sea_ice.ice_files import Cadence
 from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, FLAGS, FULL_ICE, LAND, POLE_HOLE
-from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.submission.pixel_table import PixelTable
 from skyfold.types import IntPair
 
@@ -21,19 +21,18 @@ FIRST_YEAR = 1995
 MEMORY = 0.8  # of a departure, from one month to the next
 DIRECTIONS = 24
 
-
-DEFAULTS = {"years": 18, "seed": 0}
-LEAST = {"years": 3, "seed": 0}
+# Default and least value of each setting
+SETTINGS = {"years": (18, 3), "seed": (0, 0)}
 
 
 def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, **settings: int) -> None:
     """Write <cadence>_train.csv and its files, sample_submission.csv (no ice anywhere), and test_truth.csv.
 
-    settings: those that differ from `DEFAULTS`. years: with known frames, the first one 1995; seed: of the random
+    settings: those that differ from `SETTINGS`. years: with known frames, the first one 1995; seed: of the random
     weather. A folder that holds the same sample is left as it is; DataLayoutError where it holds anything else. If the
     process is killed, nothing is left at `folder`.
     """
-    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    chosen = sample_settings(settings, SETTINGS)
     about = {"cadence": cadence.name, "grid": list(grid), **chosen}
     write_whole(folder, about, lambda beside: _write_files(beside, cadence, grid, **chosen))
 

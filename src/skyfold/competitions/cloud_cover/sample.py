@@ -1,4 +1,4 @@
-"""A procedural stand-in for big satellite scenes: thick and thin cloud, and its shadow, over land and water.
+"""Procedural sample of big satellite scenes: thick and thin cloud, and its shadow, over land and water.
 
 It is no model of the atmosphere. All lengths are fractions of a scene's side, so that a small scene is a
 large one seen from further away. Shadows are those of thick cloud, moved away from the sun.
@@ -15,7 +15,7 @@ import numpy as np
 
 from skyfold.competitions._sample_files import as_image, write_image
 from skyfold.competitions._segmentation_files import in_threads
-from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.types import IntPair
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
@@ -24,18 +24,17 @@ WATER, SOIL, WOOD = (22.0, 48.0, 74.0), (142.0, 122.0, 92.0), (58.0, 82.0, 46.0)
 CLOUD = (238.0, 241.0, 246.0)
 CLEAR_SCENES = 0.15
 
-
-DEFAULTS = {"train": 24, "validation": 4, "test": 4, "side": 384, "seed": 0}
-LEAST = {"train": 1, "validation": 1, "test": 1, "side": 32, "seed": 0}
+# Default and least value of each setting
+SETTINGS = {"train": (24, 1), "validation": (4, 1), "test": (4, 1), "side": (384, 32), "seed": (0, 0)}
 
 
 def write_sample(folder: Path, *, colours: Mapping[str, tuple[int, int, int]], **settings: int) -> None:
     """Write `images/<split>/*.png` and, in the `colours` (RGB) of CLASSES, `labels/<split>/*.png`.
 
-    settings, see DEFAULTS: numbers of scenes by split; side, the fixed one, in pixels, 6015 in the official data; seed.
+    settings, see SETTINGS: numbers of scenes by split; side, the fixed one, in pixels, 6015 in the official data; seed.
     Errors and interruptions as `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    chosen = sample_settings(settings, SETTINGS)
     palette = np.array([colours[name] for name in CLASSES], dtype=np.uint8)
     write_whole(folder, chosen, partial(_write_files, palette=palette, **chosen))
 
@@ -69,8 +68,8 @@ def scene(rng: np.random.Generator, size: IntPair) -> tuple[np.ndarray, np.ndarr
     """
     image = _surface(rng, size)
     clear = rng.random() < CLEAR_SCENES
-    thick = _cover(rng, size, share=0.0 if clear else rng.uniform(0.05, 0.4), cells=4, softness=0.12)
-    thin = _cover(rng, size, share=rng.uniform(0.0, 0.1) if clear else rng.uniform(0.05, 0.3), cells=3, softness=0.5)
+    thick = _cover(rng, size, fraction=0.0 if clear else rng.uniform(0.05, 0.4), cells=4, softness=0.12)
+    thin = _cover(rng, size, fraction=rng.uniform(0.0, 0.1) if clear else rng.uniform(0.05, 0.3), cells=3, softness=0.5)
     shadow = _moved(thick, rng, size)
     image *= (1 - 0.6 * shadow)[..., np.newaxis]
     for cover, opacity in ((thin, rng.uniform(0.3, 0.55)), (thick, rng.uniform(0.85, 0.97))):
@@ -92,13 +91,13 @@ def _surface(rng: np.random.Generator, size: IntPair) -> np.ndarray:
     return np.asarray(np.array(WATER, np.float32) * (1 - land) + ground * land, dtype=np.float32)
 
 
-def _cover(rng: np.random.Generator, size: IntPair, *, share: float, cells: int, softness: float) -> np.ndarray:
-    """Cloud from 0 to 1, float32 (H, W), above a half on about `share` of the scene."""
+def _cover(rng: np.random.Generator, size: IntPair, *, fraction: float, cells: int, softness: float) -> np.ndarray:
+    """Cloud from 0 to 1, float32 (H, W), above a half on about `fraction` of the scene."""
     noise = _noise(rng, size, cells)
-    if share == 0:
+    if fraction == 0:
         return np.zeros(size, dtype=np.float32)
     step = max(1, min(size) // 256)
-    return _soft_step(noise, float(np.quantile(noise[::step, ::step], 1 - share)), softness)
+    return _soft_step(noise, float(np.quantile(noise[::step, ::step], 1 - fraction)), softness)
 
 
 def _moved(cover: np.ndarray, rng: np.random.Generator, size: IntPair) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A procedural stand-in for the files of the hydro-dam rain contest: showers that move, turn, grow and decay.
+"""Procedural sample of the files of the hydro-dam rain contest: showers that move, turn, grow and decay.
 
 Not realistic weather. Each event has its own wind and a slow rotation; showers are born, live and die on the way, and
 one event in three has a corner without data. The windows of an event overlap.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
-from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.forecasting.rain_units import raw_of_rain
 from skyfold.progress import Progress
 
@@ -22,19 +22,18 @@ NO_DATA = -9999
 STRIDE = 2  # frames from one window of an event to the next
 SHOWERS = 40  # born in an event, each 20 frames
 
-
-DEFAULTS = {"train": 72, "test": 16, "train_events": 6, "test_events": 2, "seed": 0}
-LEAST = {"train": 1, "test": 1, "train_events": 1, "test_events": 1, "seed": 0}
+# Default and least value of each setting
+SETTINGS = {"train": (72, 1), "test": (16, 1), "train_events": (6, 1), "test_events": (2, 1), "seed": (0, 0)}
 
 
 def write_sample(folder: Path, *, table: ReflectivityTable, **settings: int) -> None:
     """Write train, test, sample_submission.csv (no rain anywhere), and test_truth.csv, the fifth frames of test.
 
-    table: format of those two; settings: those that differ from `DEFAULTS`. train, test: numbers of windows, cut from
+    table: format of those two; settings: those that differ from `SETTINGS`. train, test: numbers of windows, cut from
     train_events, test_events rain events; seed: of the random rain. A folder that holds the same sample is left as it
     is; DataLayoutError where it holds anything else.
     """
-    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    chosen = sample_settings(settings, SETTINGS)
     write_whole(folder, chosen, lambda beside: _write_files(beside, table, **chosen))
 
 

@@ -100,8 +100,8 @@ class _LeedsFiles(SegmentationFiles):
         problems: list[str] = []
         found: list[str] = []
         for part, kinds in KINDS.items():
-            samples, faults = complete_samples(folder / part, kinds)
-            problems += faults
+            samples, incomplete = complete_samples(folder / part, kinds)
+            problems += incomplete
             summary = []
             usual: dict[str, IntPair] = {}  # size by kind
             for kind in kinds:

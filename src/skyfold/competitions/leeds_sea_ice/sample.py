@@ -1,4 +1,4 @@
-"""A procedural stand-in for the Leeds sea-ice files: floes, leads and open water, in light and in radar.
+"""Procedural sample of the Leeds sea-ice files: floes, leads and open water, in light and in radar.
 
 It is no model of the Arctic. Clouds hide the ice from light and are nearly as white; wind roughens
 patches of water, which radar then sees as bright as ice. So neither image alone tells where the ice is.
@@ -15,7 +15,7 @@ import numpy as np
 from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
 from skyfold.competitions._segmentation_files import in_threads
 from skyfold.competitions.leeds_sea_ice.vis_sar import submission_table
-from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.data.sample_folder import sample_settings, write_whole
 
 SAR_STEP = 3  # sides of the radar image over those of the visible one
 LOOKS = 4  # of the radar: more looks, less speckle
@@ -23,18 +23,17 @@ WATER = np.array([14.0, 34.0, 52.0])
 ICE = np.array([206.0, 214.0, 222.0])
 CLOUD = np.array([212.0, 214.0, 218.0])
 
-
-DEFAULTS = {"train": 96, "test": 32, "seed": 0, "side": 96}
-LEAST = {"train": 1, "test": 1, "seed": 0, "side": 32}
+# Default and least value of each setting
+SETTINGS = {"train": (96, 1), "test": (32, 1), "seed": (0, 0), "side": (96, 32)}
 
 
 def write_sample(folder: Path, **settings: int) -> None:
     """Write train, test, sample_submission.csv (no ice anywhere), and test_truth.csv, the masks of test.
 
-    settings, see DEFAULTS: numbers of samples; side of visible images in pixels; seed. Errors and interruptions as
+    settings, see SETTINGS: numbers of samples; side of visible images in pixels; seed. Errors and interruptions as
     `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    chosen = sample_settings(settings, SETTINGS)
     write_whole(folder, chosen, partial(_write_files, **chosen))
 
 
@@ -65,8 +64,8 @@ def scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray, 
     A pixel of the mask is ice where ice covers more than half of it.
     """
     ice = _ice(rng, SAR_STEP * side)
-    share = cv2.resize(ice, (side, side), interpolation=cv2.INTER_AREA)
-    return _seen_by_light(rng, share), _seen_by_radar(rng, ice), share > 0.5
+    cover = cv2.resize(ice, (side, side), interpolation=cv2.INTER_AREA)
+    return _seen_by_light(rng, cover), _seen_by_radar(rng, ice), cover > 0.5
 
 
 def _ice(rng: np.random.Generator, side: int) -> np.ndarray:

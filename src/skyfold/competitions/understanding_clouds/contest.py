@@ -128,7 +128,7 @@ class _CloudFiles(SegmentationFiles):
         except InvalidSubmission as error:
             return pd.DataFrame(columns=CLASSES), [str(error)]
         if table.empty:
-            return pd.DataFrame(columns=CLASSES), [f"{path}: it holds no rows, the header alone. Download it again."]
+            return pd.DataFrame(columns=CLASSES), [f"{path}: only a header, no rows. Download it again."]
         table.columns = pd.Index(["key", "text"])
         table.index += 2  # line 1 is the header
         table[["id", "label"]] = table["key"].str.rpartition("_")[[0, 2]]

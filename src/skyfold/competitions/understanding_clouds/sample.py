@@ -1,4 +1,4 @@
-"""A procedural stand-in for the Understanding-Clouds files: four cloud patterns over sea, in the contest's layout.
+"""Procedural sample of the Understanding-Clouds files: four cloud patterns over sea, in the contest's layout.
 
 It is no model of the atmosphere. Fish are ribbed streaks, Flower round clouds with clear gaps,
 Gravel granular arcs, Sugar a dust of dots; masks are the coarse boxes that volunteers would draw around a pattern,
@@ -17,7 +17,7 @@ import numpy as np
 from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
 from skyfold.competitions._segmentation_files import in_threads
 from skyfold.data.masks import resample
-from skyfold.data.sample_folder import whole_numbers, write_whole
+from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.errors import ConfigError
 from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair
@@ -30,18 +30,17 @@ DESIGN_HEIGHT = 280  # the height at which lengths below are meant, in pixels
 SEA = np.array([30.0, 62.0, 92.0])
 CLOUD = np.array([236.0, 240.0, 244.0])
 
-
-DEFAULTS = {"train": 240, "test": 200, "seed": 0, "height": DESIGN_HEIGHT}
-LEAST = {"train": 1, "test": 1, "seed": 0, "height": 64}
+# Default and least value of each setting
+SETTINGS = {"train": (240, 1), "test": (200, 1), "seed": (0, 0), "height": (DESIGN_HEIGHT, 64)}
 
 
 def write_sample(folder: Path, **settings: int) -> None:
     """Write train_images, test_images, train.csv, sample_submission.csv, and test_truth.csv on the grid.
 
-    settings, see DEFAULTS: numbers of images; seed; height of the images, which are 3:2. Errors and interruptions as
+    settings, see SETTINGS: numbers of images; seed; height of the images, which are 3:2. Errors and interruptions as
     `sample_folder.write_whole`; ConfigError for a wrong setting.
     """
-    chosen = DEFAULTS | whole_numbers(settings, LEAST)
+    chosen = sample_settings(settings, SETTINGS)
     if chosen["height"] % (2 * GRID_STEP):
         raise ConfigError(f"data.sample.height: expected a multiple of {2 * GRID_STEP}, got {chosen['height']}.")
     write_whole(folder, chosen, partial(_write_files, **chosen))
