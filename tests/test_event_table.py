@@ -11,11 +11,11 @@ from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines.rain_extrapolation import RainExtrapolation
 from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
 from skyfold.pipeline.prepare import prepare
 from skyfold.reports.forecast_table import ForecastTable, as_text
-from skyfold.reports.submission_score import score_lines
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 

@@ -139,12 +139,12 @@ def test_the_sample_is_called_what_it_is_and_no_published_figure_stands_beside_i
 
 
 def test_published_figures_stand_beside_the_official_files(finished):
-    lines = as_text(replace(table_in(finished[0]), provenance="official")).splitlines()
+    lines = as_text(replace(table_in(finished[0]), official=True)).splitlines()
     header = "model IoU Dice pixel accuracy validation loss minutes fits published IoU Dice pixel accuracy minutes"
     assert " ".join(lines[1].split()) == header
     assert lines[3].split()[-4:] == ["0.733", "0.807", "0.808", "22"]
     assert lines[4].split()[-4:] == ["-"] * 4
-    assert "synthetic" not in "\n".join(lines)
+    assert lines[-1].startswith("published: one split of the authors' own")
 
 
 def test_an_interrupted_table_resumes_and_the_leaderboard_shows_it(broken_off, finished, monkeypatch, capsys):

@@ -14,12 +14,11 @@ from skyfold.competition import build
 from skyfold.config.data import FoldsConfig
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSubmission, OofMismatch
-from skyfold.metrics.score_submission import score_submission
+from skyfold.metrics.score_submission import score_lines, score_submission
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
 from skyfold.pipeline.prepare import prepare
 from skyfold.reports.forecast_table import as_text
-from skyfold.reports.submission_score import score_lines
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 

@@ -72,7 +72,7 @@ def test_an_anomaly_is_damped_by_what_was_left_of_it_in_earlier_years():
 
 def test_a_damped_anomaly_of_three_years_has_two_pairs_of_seasons():
     """The last frame is 100, of a season with 0 and 100 before 100 and 200: slope 5000 / (5000 + 2500)."""
-    forecast = damped_anomaly.DampedAnomaly().forecast(history(7, 0, 100, 100, 200, 100, period=2))
+    forecast = DampedAnomaly().forecast(history(7, 0, 100, 100, 200, 100, period=2))
     assert forecast[0, 0, 0] == pytest.approx(150 + 2 / 3 * (100 - 50), rel=1e-5)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from skyfold.competition import Competition, Truth
 from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
+from skyfold.metrics.points import AtPoints
 from skyfold.rle.segments import SegmentMasks, Segments
 from skyfold.types import ArraySequence, CountMetric
 
@@ -54,6 +55,26 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
         per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
         samples=len(stats),
     )
+
+
+def score_lines(competition: Competition, submission: Path, truth: Path) -> list[str]:
+    """Score the file `submission` on the file `truth` by the competition's metric, with a 95 % interval over samples.
+
+    Where the competition names points, a further line gives the score at these only. InvalidSubmission names the row of
+    a file that the competition would refuse.
+    """
+    known = competition.read_truth(truth)
+    scored = score_submission(competition, submission, known)
+    interval = f" ({scored.interval.low:.4f} to {scored.interval.high:.4f}) over {scored.samples} samples"
+    lines = [f"test: {competition.metric.name} {scored.score:.4f}{interval if scored.samples > 1 else ', one sample'}"]
+    if note := score_note(scored.score):
+        lines.append(note)
+    if competition.points:
+        metric = AtPoints(competition.metric, competition.points)
+        pred = competition.read_pred(submission, known.ids)
+        stats = prediction_stats(replace(competition, metric=metric), known, pred)
+        lines.append(f"test, {len(competition.points)} points: {metric.score(stats):.4f}")
+    return lines
 
 
 def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArraySequence) -> np.ndarray:

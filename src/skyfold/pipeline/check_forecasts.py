@@ -53,10 +53,17 @@ def check_data(config: ForecastConfig, data: Dataset, workspace: Workspace) -> N
         made[rows if model.name in fitted else validated] = True
         known[model.name] = made
     for model in config.forecasts:
-        if model.name in fitted:
+        for fold in np.unique(data.folds.fold[rows]).tolist() if model.name in fitted else ():
+            train = data.folds.split(fold).train
             with named(model):
-                for fold in np.unique(data.folds.fold[rows]).tolist():
-                    _check_fold(model, fold, config, data, known, fitted)
+                if not len(train):
+                    raise ConfigError(
+                        f"fold {fold} has nothing to learn from. Begin `eval_years` later, or see data.folds."
+                    )
+                for member in model.members:
+                    train = train[known[member][train]]
+                    if not len(train):
+                        raise ConfigError(_nothing_known(member, member in fitted, fold, data.folds.k, config))
 
 
 @contextmanager
@@ -90,36 +97,20 @@ def _check_plugin(model: ForecastModel, data: Dataset, *, complete: bool) -> Non
         )
 
 
-def _check_fold(
-    model: ForecastModel,
-    fold: int,
-    config: ForecastConfig,
-    data: Dataset,
-    known: dict[str, np.ndarray],
-    fitted: set[str],
-) -> None:
-    """ConfigError where no training sample of `fold` is covered by all members."""
-    train = data.folds.split(fold).train
-    if not len(train):
-        raise ConfigError(f"fold {fold} has nothing to learn from. Begin `eval_years` later, or see data.folds.")
-    for member in model.members:
-        train = train[known[member][train]]
-        if len(train):
-            continue
-        why, remedy = "", "Begin `eval_years` later, or data.folds.years earlier"
-        if member in fitted:
-            why = " learns itself, and so"
-            remedy = (
-                "Forecast its earlier dates first, with a config whose `eval_years` begins earlier, or use members "
-                "that are not fitted"
-            )
-        elif data.folds.k == 1:
-            remedy = "There is one fold alone, and nothing before it: set data.folds.years_per_fold lower"
-        elif config.eval_years is None:
-            remedy = "Name as `eval_years` the years behind the first fold"
-        raise ConfigError(
-            f"its member {member}{why} covers none of the dates that fold {fold} may learn from. {remedy}."
+def _nothing_known(member: str, is_fitted: bool, fold: int, folds: int, config: ForecastConfig) -> str:
+    """Message for a member that has no forecast of the dates a fold is fitted on, with its remedy."""
+    why, remedy = "", "Begin `eval_years` later, or data.folds.years earlier"
+    if is_fitted:
+        why = " learns itself, and so"
+        remedy = (
+            "Forecast its earlier dates first, with a config whose `eval_years` begins earlier, or use members that "
+            "are not fitted"
         )
+    elif folds == 1:
+        remedy = "There is one fold alone, and nothing before it: set data.folds.years_per_fold lower"
+    elif config.eval_years is None:
+        remedy = "Name as `eval_years` the years behind the first fold"
+    return f"its member {member}{why} covers none of the dates that fold {fold} may learn from. {remedy}."
 
 
 def _is_fitted(model: ForecastModel) -> bool:

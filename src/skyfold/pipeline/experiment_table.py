@@ -75,8 +75,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Line:
-    """One model. figures: None for the reason in `note`; gain: over the first model of the table, cross-fitted and
-    paired, None for that one and where the two cannot be paired."""
+    """One model of an experiment.
+
+    figures  None for the reason in `note`
+    gain     cross-fitted score minus that of the first model, paired; None for the first one and where there is none
+    """
 
     model: str
     figures: Figures | None
@@ -87,13 +90,16 @@ class Line:
 
 @dataclass(frozen=True)
 class ExperimentTable:
-    """provenance: of the files, "official", "synthetic sample" or "other files"."""
+    """The models of one experiment.
 
-    data: str
-    provenance: str
+    title     data set, its origin, and folds, in words
+    official  whether the files are the competition's own, which published figures are of
+    metric    name of the competition's metric
+    """
+
+    title: str
+    official: bool
     metric: str
-    folds: int
-    samples: int
     lines: tuple[Line, ...]
 
 
@@ -149,35 +155,28 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
         except (OofMismatch, ConfigError) as error:
             note = str(error)
         lines.append(Line(row.model, figures, note, row.published, gain))
-    folder = workspace.data(config.data.folder)
-    if dataset.competition.provenance is not None:
-        provenance = dataset.competition.provenance(folder)
-    else:
-        provenance = "synthetic sample" if (folder / ABOUT).is_file() else "other files"
-    return ExperimentTable(
-        data=config.data.folder,
-        provenance=provenance,
-        metric=dataset.competition.metric.name,
-        folds=dataset.folds.k,
-        samples=len(dataset.train),
-        lines=tuple(lines),
-    )
+    folder, competition = workspace.data(config.data.folder), dataset.competition
+    origin = "synthetic sample" if (folder / ABOUT).is_file() else "other files"
+    if competition.provenance is not None:
+        origin = competition.provenance(folder)
+    title = f"{config.data.folder}: {origin}, {len(dataset.train)} samples, out-of-fold over {dataset.folds.k} folds"
+    return ExperimentTable(title, origin == "official", competition.metric.name, tuple(lines))
 
 
 def as_text(table: ExperimentTable) -> str:
     """The table in aligned columns; published figures stand beside ours on the official files only."""
-    official, lines = table.provenance == "official", table.lines
+    lines = table.lines
     columns = [["model", *(line.model for line in lines)], *_columns(COLUMNS, [line.figures for line in lines])]
-    if official:
+    if table.official:
         columns += _columns(PUBLISHED, [line.published for line in lines])
     text = [
-        f"{table.data}: {table.provenance}, {table.samples} samples, out-of-fold over {table.folds} folds, cut at 0.5",
+        f"{table.title}, cut at 0.5",
         aligned(zip(*columns, strict=True)),
         *(f"{line.model}: {line.note}" for line in lines if line.note),
     ]
     if any(line.figures and line.figures.cross_fitted is not None for line in lines):
         text += ["", f"{table.metric}, cross-fitted", aligned([CROSS_FITTED, *map(_cross_fitted, lines)]), ""]
-    if official:
+    if table.official:
         text.append("published: one split of the authors' own, one fit a model; minutes on their machine")
     elif any(line.published for line in lines):
         text.append("published figures stand beside these on the contest's own files alone")

@@ -9,9 +9,9 @@ import numpy as np
 
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.dataset import Dataset
+from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
-from skyfold.reports.submission_score import score_lines
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
 from skyfold.submission.write import write_submission

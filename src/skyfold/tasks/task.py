@@ -18,9 +18,9 @@ from skyfold.errors import ConfigError
 from skyfold.files import write_json
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
+from skyfold.metrics.score_submission import score_lines
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
-from skyfold.reports.submission_score import score_lines
 from skyfold.store.alignment import require_aligned
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores
