@@ -6,6 +6,8 @@ bits, and the count equals that of the blend as it is stored, rounding included.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from skyfold.blending.uncertain_pixels import UncertainPixels
@@ -30,37 +32,37 @@ def cuts_of(thresholds: np.ndarray, total: int) -> np.ndarray:
 
 
 def count_masks(
-    pixels: UncertainPixels, sums: np.ndarray, added: np.ndarray, cuts: np.ndarray, rows: np.ndarray
+    pixels: UncertainPixels, sums: Sequence[np.ndarray], members: slice, cuts: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count the pixels in the predicted mask and the ground truth, and in the predicted mask, of each candidate sum.
+    """Count the pixels in the predicted mask and the ground truth, and in the predicted mask, after one more part.
 
-    sums: uint16 (P,), of the uncertain pixels; added: uint8 (C, P) or longer, candidate c is sums + added[c]; cuts:
-    (T,), see `cuts_of`; rows: int (n,), rows of `pixels`. Returns two int32 (n, C, T), counts of the whole maps.
+    sums: uint16 (p,) for each map, of its uncertain pixels; members: the C members of which each in turn gets the part;
+    cuts: (T,), see `cuts_of`; rows: int (n,), which of the maps. Returns two int32 (n, C, T), counts of whole maps.
     """
-    both, pred = np.zeros((2, len(rows), len(added), len(cuts)), dtype=np.int32)
+    candidates = len(range(*members.indices(len(pixels.values[0]))))
+    both, pred = np.zeros((2, len(rows), candidates, len(cuts)), dtype=np.int32)
 
     def count(part: range) -> None:
-        own = slice(part.start, part.stop)
-        _count_rows(added, pixels.truth, pixels.start, sums, cuts, rows[own], both[own], pred[own])
+        for place in part:
+            i = rows[place]
+            _count(pixels.values[i][members], pixels.truth[i], sums[i], cuts, both[place], pred[place])
 
-    in_threads(count, len(rows), None if len(sums) * len(added) * len(cuts) > MIN_WORK else 1)
+    in_threads(count, len(rows), None if pixels.count * candidates * len(cuts) > MIN_WORK else 1)
     both += pixels.sure_both[rows, None, None].astype(np.int32)
     pred += pixels.sure_pred[rows, None, None].astype(np.int32)
     return both, pred
 
 
 @compiled
-def _count_rows(added, truth, start, sums, cuts, rows, both, pred):  # type: ignore[no-untyped-def]
-    """Add to both, pred (n, C, T), block by block, so that a block is read from memory once for all candidates."""
-    for position in range(len(rows)):
-        i = rows[position]
-        for begin in range(start[i], start[i + 1], BLOCK):
-            end = min(begin + BLOCK, start[i + 1])
-            for c in range(len(added)):
-                for t in range(len(cuts)):
-                    counted = _count_above(sums[begin:end], added[c, begin:end], truth[begin:end], np.uint16(cuts[t]))
-                    both[position, c, t] += counted[0]
-                    pred[position, c, t] += counted[1]
+def _count(values, truth, sums, cuts, both, pred):  # type: ignore[no-untyped-def]
+    """Add to both, pred (C, T), block by block, so that a block is read from memory once for all members and cuts."""
+    for begin in range(0, len(sums), BLOCK):
+        end = min(begin + BLOCK, len(sums))
+        for c in range(len(values)):
+            for t in range(len(cuts)):
+                counted = _count_above(sums[begin:end], values[c, begin:end], truth[begin:end], np.uint16(cuts[t]))
+                both[c, t] += counted[0]
+                pred[c, t] += counted[1]
 
 
 @compiled

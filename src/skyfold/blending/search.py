@@ -76,8 +76,8 @@ def greedy(maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, steps: int)
     rows = np.flatnonzero(use)
     if not len(rows):
         raise OofMismatch("no rows to search blend weights on; train at least two folds.")
-    parts = np.zeros(len(maps.classes[0].values), dtype=np.int64)
-    sums = [np.zeros(pixels.start[-1], dtype=np.uint16) for pixels in maps.classes]
+    parts = np.zeros(len(maps.classes[0].values[0]), dtype=np.int64)
+    sums = [[np.zeros(len(truth), dtype=np.uint16) for truth in pixels.truth] for pixels in maps.classes]
     best = SearchedWeights((), (), -np.inf)
     for step in range(1, min(steps, MAX_PARTS) + 1):
         by_threshold = _scores_of_next(maps, metric, sums, cuts_of(maps.thresholds, step), rows)
@@ -85,7 +85,8 @@ def greedy(maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, steps: int)
         member = int(np.argmax(scores >= scores.max() - MIN_GAIN))
         parts[member] += 1
         for pixels, own in zip(maps.classes, sums, strict=True):
-            add_bytes(own, pixels.values[member], np.uint16(1))
+            for i in rows:
+                add_bytes(own[i], pixels.values[i][member], np.uint16(1))
         if scores[member] > best.score + MIN_GAIN:
             thresholds = maps.thresholds[[_middle_of_best(own) for own in by_threshold[:, member]]]
             best = SearchedWeights(tuple(parts.tolist()), tuple(thresholds.tolist()), float(scores[member]))
@@ -93,30 +94,29 @@ def greedy(maps: ScreenedMaps, metric: CountMetric, use: np.ndarray, steps: int)
 
 
 def _scores_of_next(
-    maps: ScreenedMaps, metric: CountMetric, sums: list[np.ndarray], cuts: np.ndarray, rows: np.ndarray
+    maps: ScreenedMaps, metric: CountMetric, sums: list[list[np.ndarray]], cuts: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Score of every class with one more part of every member at every threshold, float64 (K, M, T)."""
-    members = len(maps.classes[0].values)
+    members = len(maps.classes[0].values[0])
     at_once = max(1, COUNTS_AT_ONCE // (len(rows) * len(cuts)))
     scores = np.empty((len(maps.classes), members, len(cuts)))
     for pixels, own, of_class in zip(maps.classes, sums, scores, strict=True):
         target = pixels.target[rows, None, None]
         for first in range(0, members, at_once):
             part = slice(first, first + at_once)
-            of_class[part] = _scores(*count_masks(pixels, own, pixels.values[part], cuts, rows), target, metric)
+            of_class[part] = _scores(*count_masks(pixels, own, part, cuts, rows), target, metric)
     return scores
 
 
 def _counts_at(maps: ScreenedMaps, searched: SearchedWeights, rows: np.ndarray) -> np.ndarray:
     """Pixels in both masks, in the predicted and in the true one, int64 (3, len(rows), K), with these weights."""
-    columns = []
+    parts, columns = np.array(searched.parts, dtype=np.float32), []  # float32 holds sums of 16 bits exactly
     for pixels, threshold in zip(maps.classes, searched.thresholds, strict=True):
-        sums = np.zeros(pixels.start[-1], dtype=np.uint16)
-        for values, part in zip(pixels.values, searched.parts, strict=True):
-            add_bytes(sums, values, np.uint16(part))
-        cuts, nothing = cuts_of(np.array([threshold]), sum(searched.parts)), np.zeros((1, len(sums)), dtype=np.uint8)
-        both, pred = count_masks(pixels, sums, nothing, cuts, rows)
-        columns.append((both[:, 0, 0], pred[:, 0, 0], pixels.target[rows]))
+        cut = cuts_of(np.array([threshold]), sum(searched.parts))
+        masks = [parts @ pixels.values[i] > cut for i in rows]
+        both = [np.count_nonzero(mask & (pixels.truth[i] == 1)) for mask, i in zip(masks, rows, strict=True)]
+        pred = [np.count_nonzero(mask) for mask in masks]
+        columns.append((both + pixels.sure_both[rows], pred + pixels.sure_pred[rows], pixels.target[rows]))
     return np.array(columns, dtype=np.int64).transpose(1, 2, 0)
 
 

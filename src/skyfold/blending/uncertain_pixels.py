@@ -27,20 +27,24 @@ ROWS_AT_ONCE = 4  # rows that are screened in parallel before their memory maps 
 
 @dataclass(frozen=True)
 class UncertainPixels:
-    """Uncertain pixels of one class, row after row: row i has the pixels start[i] to start[i + 1].
+    """Uncertain pixels of one class in n maps, and counts of the other pixels.
 
-    values      uint8 (M, P), truth: uint8 (P,), 1 in the ground truth; what lies behind start[n] is unused
-    start       int64 (n + 1,)
+    values      n arrays uint8 (M, p), whose number of pixels p differs by map
+    truth       n arrays uint8 (p,), 1 in the ground truth
     sure_pred   int64 (n,), other pixels that are in every mask; sure_both: those of them in the ground truth
     target      int64 (n,), all pixels of the ground truth
     """
 
-    values: np.ndarray
-    truth: np.ndarray
-    start: np.ndarray
+    values: list[np.ndarray]
+    truth: list[np.ndarray]
     sure_pred: np.ndarray
     sure_both: np.ndarray
     target: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of uncertain pixels in all maps."""
+        return sum(map(len, self.truth))
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,8 @@ def screen(
     pixels, classes = shape[1] * shape[2], shape[3]
     room = MAX_BYTES // (len(arrays) + 3)
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
-    capacity = min(room, pixels * len(order)) + ROWS_AT_ONCE * pixels
-    kept = [np.empty((len(arrays) + 1, capacity), dtype=np.uint8) for _ in range(classes)]  # no memory until written
-    counts: list[list[tuple[int, ...]]] = [[(0, 0, 0, 0)] for _ in range(classes)]  # end of each row, and its counts
+    kept: list[list[np.ndarray]] = [[] for _ in range(classes)]
+    counts: list[list[tuple[int, ...]]] = [[] for _ in range(classes)]
 
     def screened(row: int) -> list[tuple[np.ndarray, tuple[int, ...]]]:
         maps = [np.ascontiguousarray(array[row]).reshape(pixels, classes) for array in arrays]
@@ -85,24 +88,23 @@ def screen(
         known = None if valid is None else np.asarray(valid[row], dtype=bool).reshape(-1)
         return _screen_row(maps, truth, known, int(thresholds[0]), int(thresholds[-1]))
 
-    done = 0
+    done = used = 0
     with Progress("screening pixels", len(order), "rows") as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        while done < len(order) and sum(own[-1][0] for own in counts) <= room:
+        while done < len(order) and used <= room:
             chunk = order[done : done + ROWS_AT_ONCE].tolist()
             for by_class in pool.map(screened, chunk):
                 for k, (values, counted) in enumerate(by_class):
-                    used = counts[k][-1][0]
-                    end = used + values.shape[1]
-                    kept[k][:, used:end] = values
-                    counts[k].append((end, *counted))
+                    kept[k].append(values)
+                    counts[k].append(counted)
+                    used += values.shape[1]
             done += len(chunk)
             progress.advance(len(chunk))
             for array in arrays:
                 release_pages(array)
     found = []
-    for values, own in zip(kept, counts, strict=True):
-        start, *sums = np.array(own, dtype=np.int64).T
-        found.append(UncertainPixels(values[:-1], values[-1], start, *(count[1:] for count in sums)))
+    for own, counts_of_rows in zip(kept, counts, strict=True):
+        sums = np.array(counts_of_rows, dtype=np.int64).reshape(-1, 3).T
+        found.append(UncertainPixels([values[:-1] for values in own], [values[-1] for values in own], *sums))
     return ScreenedMaps(tuple(found), order[:done], thresholds)
 
 

@@ -158,7 +158,7 @@ def _searched(
         "optimism": searched.score - cross_fitted,
         "rows": len(maps.rows),
         "of_rows": len(rows),
-        "uncertain_pixels": [int(pixels.start[-1]) for pixels in maps.classes],
+        "uncertain_pixels": [pixels.count for pixels in maps.classes],
         "weights_by_fold": {str(fold): list(one.blend_weights) for fold, one in without.items()},
     }
     return FittedCombination(
