@@ -143,9 +143,9 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
     ("change", "named"),
     [
         (lambda rows: rows[:-1], r"bad\.csv: rows of forecasts:\n  - no row for '2003-12'"),
-        (lambda rows: [*rows, rows[3]], r"bad\.csv: (.|\n)*'2003-03' stands in 2 rows, first in row 3, expected 1"),
-        (lambda rows: [*rows, f"2004{rows[1][4:]}"], "row 13: '2004-01' is not asked for"),
-        (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "row 1: '2003-02' where '2003-01' was expected"),
+        (lambda rows: [*rows, rows[3]], r"bad\.csv: (.|\n)*'2003-03' stands in 2 rows, first in line 4, expected 1"),
+        (lambda rows: [*rows, f"2004{rows[1][4:]}"], "line 14: '2004-01' is not asked for"),
+        (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "line 2: '2003-02' where '2003-01' was expected"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",nan", 1), *rows[2:]], r"row 1 \('2003-01'\): pixel 0 is NaN"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",-1", 1), *rows[2:]], "pixel 0 is -1, expected 0 to 250"),
         (lambda rows: [rows[0], rows[1].replace(",0", ",251", 1), *rows[2:]], "pixel 0 is 251, expected 0 to 250"),

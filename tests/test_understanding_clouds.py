@@ -147,7 +147,7 @@ def test_a_folder_or_foreign_ids_in_the_place_of_a_table_are_refused(folder):
         contest.read_truth(folder)
     with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
         contest.read_pred(folder, np.array(["a.jpg"]))
-    with pytest.raises(InvalidSubmission, match=r"test_truth\.csv: row 'a\.jpg_Fish' and 3 more are missing"):
+    with pytest.raises(InvalidSubmission, match=r"test_truth\.csv: rows of masks:\n  - no row for 'a\.jpg_Fish'"):
         contest.read_pred(folder / "test_truth.csv", np.array(["a.jpg"]))
     (folder / "train.csv").unlink()
     (folder / "train.csv").mkdir()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -136,8 +136,7 @@ class SubmissionFormat(Protocol):
     exact: whether `decode` gives back the values that were encoded.
     """
 
-    @property
-    def exact(self) -> bool: ...
+    exact: ClassVar[bool]
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame: ...
 
@@ -150,11 +149,11 @@ class SubmissionFormat(Protocol):
     def check_sample(self, path: Path, ids: np.ndarray) -> None:
         """InvalidSubmission where the sample submission at `path` is not one for `ids`, before anything is
         predicted."""
-        ...
+        return
 
     def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
         """`table` with the column names of the sample submission, where they are free."""
-        ...
+        return table
 
     def read(self, path: Path) -> pd.DataFrame: ...
 

@@ -1,29 +1,27 @@
-"""A table of forecasts as the contests want them: a row a frame, first what it is of, then one column a pixel."""
+"""Submission tables of forecasts: one row per frame, a key column and one column per pixel."""
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, OtherRows, listing
 from skyfold.files import write_atomic
-from skyfold.types import ArraySequence, IntPair
+from skyfold.submission.formats import key_problems, open_csv
+from skyfold.types import ArraySequence, IntPair, SubmissionFormat
 
 DECIMALS = 3
 
 
 @dataclass(frozen=True)
-class PixelTable:
+class PixelTable(SubmissionFormat):
     """key_column: of what a row is; labels: the rows of a sample, by its id, one a lead time; grid: (H, W), pixels row
     by row; greatest: no value is above it; too_great: what to do where one is; share_suspected: nothing above 1 in the
     whole table is refused.
@@ -46,7 +44,7 @@ class PixelTable:
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """values[i]: (H, W, L) of sample ids[i]. Its L rows follow each other."""
-        keys = [label for name in ids.tolist() for label in self.labels(name)]
+        keys = self._keys(ids)
         table = np.empty((len(keys), self.pixels))
         row = 0
         for i in range(len(ids)):
@@ -55,11 +53,11 @@ class PixelTable:
             row += len(frames)
         if row != len(keys):
             raise InvalidSubmission(f"{row} frames for {len(keys)} rows; predict every lead time before submitting.")
-        return _frame(self.key_column, keys, table)
+        return _frame([self.key_column, *map(str, range(self.pixels))], keys, table)
 
     def decode(self, table: pd.DataFrame, ids: np.ndarray) -> list[np.ndarray]:
         """float32 (H, W, L) a sample. InvalidSubmission where the rows are not those of `ids`, in their order."""
-        if problems := self._key_problems(table, [label for name in ids.tolist() for label in self.labels(name)]):
+        if problems := key_problems(table.iloc[:, 0].astype(str).tolist(), self._keys(ids)):
             raise OtherRows(f"rows of forecasts:\n{listing(problems)}")
         values = table.iloc[:, 1:].to_numpy(dtype=np.float32)
         decoded, row = [], 0
@@ -77,7 +75,7 @@ class PixelTable:
         header = [str(column) for column in table.columns]
         problems: list[str] = []
         if sample is not None:
-            problems = self._key_problems(table, sample.iloc[:, 0].astype(str).tolist())
+            problems = key_problems(*(own.iloc[:, 0].astype(str).tolist() for own in (table, sample)))
             differing = [(own, wanted) for own, wanted in zip(header, sample.columns, strict=False) if own != wanted]
             if len(sample.columns) != len(header) or differing:
                 problems.append("header: other columns than the sample submission. Take its header as it is")
@@ -119,7 +117,7 @@ class PixelTable:
 
         InvalidSubmission names the line that is cut off or holds something other than numbers.
         """
-        with _opened(path) as file:
+        with open_csv(path) as file:
             header = _header(path, file)
             read = [
                 self._line(path, number, text.rstrip("\r\n"), len(header))
@@ -128,9 +126,7 @@ class PixelTable:
             ]
         if not read:
             raise InvalidSubmission(f"{path}: no rows under the header. Write it again.")
-        table = _frame(header[0], [key for key, _ in read], np.stack([values for _, values in read]))
-        table.columns = pd.Index(header)
-        return table
+        return _frame(header, [key for key, _ in read], np.stack([values for _, values in read]))
 
     def with_header_of(self, table: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
         return table.set_axis(sample.columns, axis=1) if len(sample.columns) == len(table.columns) else table
@@ -139,14 +135,8 @@ class PixelTable:
         """Whether the sample submission at `path` has the columns and the rows that will be written for `ids`; numbers
         are not read. InvalidSubmission names the file."""
         header, keys = read_keys(path)
-        problems = self.header_problems(pd.DataFrame(columns=header))
-        wanted = [label for name in ids.tolist() for label in self.labels(name)]
-        if not problems and keys != wanted:
-            place = next((i for i, pair in enumerate(zip(keys, wanted, strict=False)) if pair[0] != pair[1]), None)
-            what = f"row {place + 1} is '{keys[place]}', not '{wanted[place]}'" if place is not None else "not as many"
-            problems = [f"{len(keys)} rows, the data ask for {len(wanted)}: {what}. Take the sample of these data"]
-        if problems:
-            raise InvalidSubmission(f"{path}: {problems[0]}.")
+        if problems := self.header_problems(pd.DataFrame(columns=header)) or key_problems(keys, self._keys(ids)):
+            raise InvalidSubmission(f"{path}: {len(keys)} rows, not those of the samples\n{listing(problems)}")
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
         """As `decode`, of the table at `path`. InvalidSubmission names the file and lists what is wrong with it."""
@@ -189,24 +179,8 @@ class PixelTable:
         except ValueError as error:
             raise InvalidSubmission(f"{path}: line {number} ('{key[:40]}'): not a number: {error}.") from None
 
-    def _key_problems(self, table: pd.DataFrame, wanted: list[str]) -> list[str]:
-        keys = table.iloc[:, 0].astype(str).tolist()
-        asked, there = Counter(wanted), Counter(keys)
-        problems = [
-            f"'{key}' stands in {count} rows, first in row {keys.index(key) + 1}, expected {asked[key]}. Leave one out"
-            if asked[key]
-            else f"row {keys.index(key) + 1}: '{key}' is not asked for. Leave it out"
-            for key, count in there.items()
-            if count > asked[key]
-        ]
-        problems += [f"no row for '{key}'. Write one" for key, count in asked.items() if there[key] < count]
-        if problems:
-            return problems
-        misplaced = (row for row, (own, expected) in enumerate(zip(keys, wanted, strict=True)) if own != expected)
-        return [
-            f"row {row + 1}: '{keys[row]}' where '{wanted[row]}' was expected. Keep the order of the sample submission"
-            for row in list(misplaced)[:1]
-        ]
+    def _keys(self, ids: np.ndarray) -> list[str]:
+        return [label for name in ids.tolist() for label in self.labels(name)]
 
 
 def read_keys(path: Path) -> tuple[list[str], list[str]]:
@@ -214,24 +188,9 @@ def read_keys(path: Path) -> tuple[list[str], list[str]]:
 
     InvalidSubmission names the file that is no text, or not parted by commas.
     """
-    with _opened(path) as file:
+    with open_csv(path) as file:
         header = _header(path, file)
         return header, [line.partition(",")[0].strip('"') for line in file if line.strip()]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    """The text of a table, plain or .gz; faults name the file."""
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    except FileNotFoundError:
-        raise InvalidSubmission(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise InvalidSubmission(f"{path}: a folder, expected a CSV file.") from None
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
 
 
 def _header(path: Path, file: IO[str]) -> list[str]:
@@ -242,9 +201,9 @@ def _header(path: Path, file: IO[str]) -> list[str]:
     return [name.strip('"') for name in line.split(",")]
 
 
-def _frame(key_column: str, keys: list[str], values: np.ndarray) -> pd.DataFrame:
-    table = pd.DataFrame(values, columns=[str(pixel) for pixel in range(values.shape[1])])
-    table.insert(0, key_column, np.array(keys, dtype=object))
+def _frame(columns: list[str], keys: list[str], values: np.ndarray) -> pd.DataFrame:
+    table = pd.DataFrame(values, columns=columns[1:])
+    table.insert(0, columns[0], np.array(keys, dtype=object), allow_duplicates=True)
     return table
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission
+from skyfold.errors import InvalidSubmission, listing
 from skyfold.files import file_digest, write_json
-from skyfold.submission.validate import check_round_trip, check_table
 from skyfold.types import ArraySequence, SubmissionFormat
 
 
@@ -31,26 +30,37 @@ def write_submission(
     then nothing on disk has changed.
     """
     ids = np.asarray(ids, dtype=str)
-    table = _encode(ids, values if isinstance(values, Iterator) else iter([values]), format)
-    sample = None
+    tables, complete = [], 0
+    for chunk in values if isinstance(values, Iterator) else [values]:
+        rows = ids[complete : complete + len(chunk)]
+        tables.append(format.encode(rows, chunk))
+        if format.exact:
+            _check_round_trip(tables[-1], rows, chunk, format)
+        complete += len(chunk)
+    if complete != len(ids) or not tables:
+        raise InvalidSubmission(f"{len(ids)} ids but {complete} predictions; predict every test sample first.")
+    table, sample = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True), None
     if sample_path is not None:
         sample = format.read(sample_path)
+        if problems := format.problems(sample, None):
+            raise InvalidSubmission(
+                f"{sample_path}: not as the contest gave it, with one row for each test image and class. Download it "
+                f"again.\n{listing(problems)}"
+            )
         table = format.with_header_of(table, sample)
-    check_table(table, format, sample, str(sample_path))
+    if problems := format.problems(table, sample):
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise InvalidSubmission(f"the submission has {count}:\n{listing(problems)}")
     format.write(path, table)
     about = {"file": path.name, "rows": len(table), "sha256": file_digest(path)}
     write_json(path.with_suffix(".json"), {**sidecar, **about})
 
 
-def _encode(ids: np.ndarray, chunks: Iterable[ArraySequence], format: SubmissionFormat) -> pd.DataFrame:
-    tables, complete = [], 0
-    for chunk in chunks:
-        rows = ids[complete : complete + len(chunk)]
-        table = format.encode(rows, chunk)
-        if format.exact:
-            check_round_trip(table, rows, chunk, format)
-        tables.append(table)
-        complete += len(chunk)
-    if complete != len(ids) or not tables:
-        raise InvalidSubmission(f"{len(ids)} ids but {complete} predictions; predict every test sample first.")
-    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+def _check_round_trip(table: pd.DataFrame, ids: np.ndarray, masks: ArraySequence, format: SubmissionFormat) -> None:
+    """InvalidSubmission where decoding `table` does not give `masks` again, pixel for pixel."""
+    decoded = format.decode(table, ids)
+    differing = [f"'{ids[i]}'" for i in range(len(ids)) if not np.array_equal(decoded[i], masks[i])]
+    if differing:
+        raise InvalidSubmission(
+            f"masks that do not come back from the table they were written to:\n{listing(differing)}"
+        )
