@@ -56,9 +56,7 @@ def test_unknown_values_are_named_with_their_number(tmp_path: Path) -> None:
         ({"a": 1}, "#000000", None, "mask value '#000000' of background: expected a grey value"),
     ],
 )
-def test_a_class_table_that_contradicts_itself_is_refused(
-    classes: dict[str, object], background: object, undefined: object, message: str
-) -> None:
+def test_a_class_table_that_contradicts_itself_is_refused(classes, background, undefined, message):
     with pytest.raises(ConfigError, match=message):
         ClassTable.parse(classes, background=background, ignore_value=undefined)
 

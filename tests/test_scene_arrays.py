@@ -33,7 +33,6 @@ PLAN = CropPlan((16, 16), crops_per_image=4, scales=(0.5, 2.0), balanced=1.0)
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes") / "files"
     write_sample = build("cloud_cover").write_sample
-    assert write_sample is not None
     write_sample(folder, train=3, validation=1, test=2, side=64)
     return folder
 
@@ -44,7 +43,6 @@ def opened(folder: Path, cache: Path, part: str = "train", **options: Any) -> Sc
 
 def crops(arrays: SceneArrays, rows: list[int], epoch: int) -> EpochCrops:
     found, numbers = arrays.epoch_rows(np.array(rows), seed=0, epoch=epoch)
-    assert isinstance(found, EpochCrops)
     assert numbers.tolist() == list(range(4 * len(rows)))
     return found
 
@@ -52,7 +50,6 @@ def crops(arrays: SceneArrays, rows: list[int], epoch: int) -> EpochCrops:
 def test_an_epoch_sees_all_crops_of_its_scenes_and_the_next_one_others(files: Path, tmp_path: Path) -> None:
     arrays = opened(files, tmp_path)
     assert arrays.input_shape == (16, 16, 3)
-    assert arrays.scenes is not None
     first = crops(arrays, [3, 1], epoch=0)
     assert list(first.scenes) == [arrays.scenes[3], arrays.scenes[1]]
     again, other = crops(arrays, [3, 1], epoch=0), crops(arrays, [3, 1], epoch=1)
@@ -68,8 +65,6 @@ def test_a_scene_that_is_drawn_twice_is_cropped_in_other_places(files: Path, tmp
 def test_every_epoch_is_validated_on_the_same_crops_at_the_scale_of_the_scene(files: Path, tmp_path: Path) -> None:
     arrays = opened(files, tmp_path)
     (one, numbers), (other, _) = (arrays.validation_rows(np.array([0, 2])) for _ in range(2))
-    assert isinstance(one, EpochCrops)
-    assert isinstance(other, EpochCrops)
     drawn = [one.crop(int(row)) for row in numbers]
     assert [other.crop(int(row)) for row in numbers] == drawn
     assert {(crop.height, crop.width) for crop in drawn} == {(16, 16)}
@@ -118,9 +113,7 @@ def test_data_that_are_no_image_files_are_refused(tmp_path: Path) -> None:
     grid=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     step=st.integers(1, 20),
 )
-def test_strips_are_brought_to_the_grid_as_the_whole_would_be(
-    size: tuple[int, int], grid: tuple[int, int], step: int
-) -> None:
+def test_strips_are_brought_to_the_grid_as_the_whole_would_be(size, grid, step):
     values = np.random.default_rng(0).random((*size, 4), dtype=np.float32)
     strips = (values[top : top + step] for top in range(0, size[0], step))
     shrinks_or_grows = (np.less_equal(grid, size).all(), np.greater_equal(grid, size).all())

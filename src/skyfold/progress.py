@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TextIO
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
+THREADS = 2
+Result = TypeVar("Result")
 FIRST_LINE, NEXT_LINES = 5.0, 60.0  # seconds: of the first plain line, and between later ones
 
 
@@ -66,3 +70,16 @@ class Progress:
             bar_format=f"{{desc}}: {{n}}/{{total}} {self.unit}, {{rate_noinv:.3g}}/s, {clock}{{postfix}}",
         )
         print(line, file=self.stream, flush=True)
+
+
+def map_in_threads(
+    label: str, function: Callable[..., Result], items: Sequence[Any], unit: str, *more: Sequence[Any]
+) -> Iterator[Result]:
+    """`function` of each item (and of the items of `more` beside it), in order, computed in two threads.
+
+    Progress is shown as `label`, counted in `unit`.
+    """
+    with Progress(label, len(items), unit) as progress, ThreadPoolExecutor(THREADS) as pool:
+        for result in pool.map(function, items, *more):
+            progress.advance()
+            yield result

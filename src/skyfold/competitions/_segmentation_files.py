@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from skyfold.competition import Competition, Truth
-from skyfold.data.images import THREADS
 from skyfold.errors import DataLayoutError, listing
-from skyfold.progress import Progress
+from skyfold.progress import map_in_threads
 from skyfold.submission.formats import RleTable
 from skyfold.types import ArraySequence, IntPair, Metric, Samples
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -89,17 +86,6 @@ class SegmentationFiles(ABC):
         return self.submission.read_masks(path, ids)[1]
 
 
-def in_threads(label: str, function: Callable[[Item], Result], items: Sequence[Item], unit: str) -> Iterator[Result]:
-    """Yield `function` of each item, in order, computed in threads.
-
-    Progress is shown as `label`, counted in `unit`. An exception of `function` is raised at its item.
-    """
-    with Progress(label, len(items), unit) as progress, ThreadPoolExecutor(THREADS) as pool:
-        for result in pool.map(function, items):
-            progress.advance()
-            yield result
-
-
 def read_each(
     label: str, read: Callable[[Path], Result], paths: Sequence[Path]
 ) -> tuple[dict[Path, Result], list[str]]:
@@ -116,7 +102,7 @@ def read_each(
 
     found: dict[Path, Result] = {}
     problems = []
-    for path, result in zip(paths, in_threads(label, attempt, paths, "images"), strict=True):
+    for path, result in zip(paths, map_in_threads(label, attempt, paths, "images"), strict=True):
         if isinstance(result, DataLayoutError):
             problems.append(str(result))
         else:

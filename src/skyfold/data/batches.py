@@ -81,8 +81,11 @@ def training_batches(
     steps = steps_per_epoch(len(rows), batch_size, gradient_accumulation_steps)
     order = np.resize(order, steps * batch_size)
 
+    assert arrays.targets is not None, "training needs targets"
+    images, masks = arrays.inputs, arrays.targets
+
     def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmenter(arrays.inputs[row], _target(arrays, row), seed=own_seed)
+        return augmenter(images[row], masks[row], seed=own_seed)
 
     def another(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return augmented(int(rng.choice(rows)), int(rng.integers(2**31)))
@@ -118,7 +121,7 @@ def prediction_batches(
         inputs = np.stack([arrays.inputs[row] for row in filled])
         if arrays.targets is None:
             return Batch(normalized(inputs, normalization), None, chosen)
-        targets = np.stack([_target(arrays, row) for row in filled])
+        targets = np.stack([arrays.targets[row] for row in filled])
         return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
@@ -134,13 +137,6 @@ def image_labels(targets: np.ndarray) -> np.ndarray:
 def steps_per_epoch(count: int, batch_size: int, gradient_accumulation_steps: int = 1) -> int:
     """Batches that hold `count` rows at least once; a multiple of `accumulate`."""
     return -(-count // (batch_size * gradient_accumulation_steps)) * gradient_accumulation_steps
-
-
-def _target(arrays: Rows, row: int) -> np.ndarray:
-    if arrays.targets is None:
-        raise ValueError("these samples have no targets")
-    target: np.ndarray = arrays.targets[row]
-    return target
 
 
 def _ahead(prepare: Callable[[int], Batch], steps: int) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
-"""What is decoded once and kept on disk: images and masks at the size a network sees, and truth packed into bits.
+"""Cache on disk of what is decoded once: images and masks at the size a network reads, and masks packed into bits.
 
-Every store can be begun, killed and gone on with: rows that are done stay done. A store made from other files, sizes
-or masks is begun afresh.
+Every store can be interrupted and resumed: complete rows are kept. A store made from other files, sizes or masks is
+discarded and made again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.batches import WholeRows
-from skyfold.data.images import THREADS, Resizable, resize
+from skyfold.data.images import Resizable, resize
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
-from skyfold.progress import Progress
+from skyfold.progress import THREADS, Progress
 from skyfold.store.rows import RowStore
 from skyfold.types import ArraySequence, IntPair, Samples
 
@@ -26,13 +26,13 @@ ROWS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TrainingArrays(WholeRows):
-    """Samples at the size a network sees, memory-mapped.
+    """Samples at the size a network reads, memory-mapped.
 
-    ids      (n,) str
-    inputs   (n, h, w, C) uint8
-    targets  (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last is 1 where the pixel counts
-    content  a digest of what the arrays hold, the same wherever and whenever the files were decoded
-    on_grid  (n, H, W, C) uint8, the images on the competition's grid, where maps follow their edges; else None
+    ids       (n,) str
+    inputs    (n, h, w, C) uint8
+    targets   (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last one is 1 at valid pixels
+    checksum  a digest of what the arrays hold, the same wherever and whenever the files were decoded
+    on_grid   (n, H, W, C) uint8, the images on the competition's grid, for the guided filter; else None
     """
 
     ids: np.ndarray
@@ -51,27 +51,34 @@ class TrainingArrays(WholeRows):
 def training_arrays(
     samples: Samples, *, size: IntPair, folder: Path, fingerprint: str, classes: Sequence[str] = ()
 ) -> TrainingArrays:
-    """Decode and reduce every sample to `size` (h, w), or take over what `folder` holds of it already.
+    """Decode and reduce every sample to `size` (h, w), or read what `folder` holds of it already.
 
-    Images are averaged over areas. A pixel counts where more than half of the area it covers counts; a mask is 1
-    where it fills more than half of that counting area. `stamp`: whatever else the arrays depend on; names, sizes and
-    times of the files, run-length text and class tables are looked after here. `classes`: where targets are of some
-    classes alone; they are kept beside those of all. DataLayoutError names a broken file.
+    Images are averaged over areas. A pixel is valid where more than half of the area it covers is; a mask is 1 where it
+    fills more than half of that valid area.
+
+    fingerprint  what else the arrays depend on; names, sizes and times of the files, run-length text and class tables
+                 are included by themselves
+    classes      where targets are of some classes only, these; they are stored beside those of all classes
+
+    DataLayoutError names a broken file.
     """
-    own = f"targets {digest(*classes)}" if classes else "targets"
-    inputs = _input_store(samples, size, folder / "inputs", fingerprint)
-    targets = None if samples.targets is None else _target_store(samples, size, folder / own, fingerprint)
-    return TrainingArrays(
-        ids=samples.ids,
-        inputs=inputs.values,
-        targets=None if targets is None else targets.values,
-        checksum=digest(inputs.checksum(), "" if targets is None else targets.checksum()),
+    inputs = _input_store(samples, size, folder, fingerprint)
+    targets, valid = samples.targets, samples.valid
+    if targets is None:
+        return TrainingArrays(samples.ids, inputs.values, None, digest(inputs.checksum(), ""))
+    masks = filled_store(
+        folder / (f"targets {digest(*classes)}" if classes else "targets"),
+        samples.ids,
+        lambda row: reduce_masks(targets[row], None if valid is None else valid[row], size),
+        fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
+        label="decoding masks",
     )
+    return TrainingArrays(samples.ids, inputs.values, masks.values, digest(inputs.checksum(), masks.checksum()))
 
 
 def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
-    """uint8 (n, h, w, C), memory-mapped: the images alone, as `training_arrays` has them."""
-    return _input_store(samples, size, folder / "inputs", fingerprint).values
+    """uint8 (n, h, w, C), memory-mapped: the images only, as `training_arrays` stores them."""
+    return _input_store(samples, size, folder, fingerprint).values
 
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
@@ -83,46 +90,21 @@ def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str
             raise DataLayoutError(f"'{samples.ids[row]}': expected uint8 (H, W, C), got {image.dtype} {image.shape}.")
         return resize(image, size)
 
-    store = RowStore.open_or_create(
-        folder,
-        ids=samples.ids,
-        shape=resized(0).shape,
-        dtype="uint8",
-        fingerprint=digest(fingerprint, repr(size), fingerprint_of(samples.inputs)),
-    )
-    fill(store, resized, label="decoding images")
-    return store
-
-
-def _target_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
-    targets, valid = samples.targets, samples.valid
-    assert targets is not None
-
-    def resized(row: int) -> np.ndarray:
-        return reduce_masks(targets[row], None if valid is None else valid[row], size)
-
-    store = RowStore.open_or_create(
-        folder,
-        ids=samples.ids,
-        shape=(*size, targets[0].shape[-1] + 1),
-        dtype="uint8",
-        fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
-    )
-    fill(store, resized, label="decoding masks")
-    return store
+    own = digest(fingerprint, repr(size), fingerprint_of(samples.inputs))
+    return filled_store(folder / "inputs", samples.ids, resized, fingerprint=own, label="decoding images")
 
 
 def reduce_masks(target: np.ndarray, valid: np.ndarray | None, size: IntPair) -> np.ndarray:
     """target 0/1 (H, W, K), valid bool (H, W) or None for all. Returns uint8 (*size, K + 1) as in `TrainingArrays`."""
     counting = np.ones(target.shape[:2], np.float32) if valid is None else valid.astype(np.float32)
-    share = resize(counting[..., np.newaxis], size)
+    fraction = resize(counting[..., np.newaxis], size)
     filled = resize(target.astype(np.float32) * counting[..., np.newaxis], size)
-    return np.concatenate([filled > 0.5 * share, share > 0.5], axis=-1).astype(np.uint8)
+    return np.concatenate([filled > 0.5 * fraction, fraction > 0.5], axis=-1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class PackedPlanes:
-    """Some planes of 0/1 arrays (H, W, P), kept as bits in a RowStore: uint8 (H, W, k), or bool (H, W) of one plane."""
+    """Some planes of 0/1 arrays (H, W, P), stored as bits: uint8 (H, W, k) for a slice, bool (H, W) for one plane."""
 
     store: RowStore
     shape: tuple[int, int, int]
@@ -137,54 +119,56 @@ class PackedPlanes:
         return np.ascontiguousarray(chosen) if isinstance(self.planes, slice) else chosen.astype(bool)
 
     def fingerprint(self) -> str:
+        """Changes with the stored masks and the planes."""
         return digest(self.store.fingerprint, repr((self.shape, self.planes)))
 
 
-def with_packed_masks(samples: Samples, folder: Path, fingerprint: str = "") -> Samples:
+def with_packed_masks(samples: Samples, folder: Path) -> Samples:
     """The same samples, targets and valid decoded once into bits in `folder`: 92 kB for four masks of 350 x 525.
 
-    A cache made from the same masks (and `stamp`) is used as far as it goes; samples without targets stay as they are.
+    A cache made from the same masks is resumed; samples without targets are returned as they are.
     """
-    if samples.targets is None or not len(samples):
+    targets, valid = samples.targets, samples.valid
+    if targets is None or not len(samples):
         return samples
-    height, width, classes = samples.targets[0].shape
-    shape = (height, width, classes + 1)
-    store = RowStore.open_or_create(
-        folder,
-        ids=samples.ids,
-        shape=((int(np.prod(shape)) + 7) // 8,),
-        dtype="uint8",
-        fingerprint=digest(fingerprint, fingerprint_of(samples.targets), fingerprint_of(samples.valid)),
-    )
+    height, width, classes = targets[0].shape
 
     def packed(row: int) -> np.ndarray:
-        assert samples.targets is not None
-        valid = samples.valid[row] if samples.valid is not None else np.ones((height, width), bool)
-        return np.packbits(np.dstack([samples.targets[row], valid]).astype(bool))
+        counting = np.ones((height, width), bool) if valid is None else valid[row]
+        return np.packbits(np.dstack([targets[row], counting]).astype(bool))
 
-    fill(store, packed, label="decoding masks")
+    own = digest("", fingerprint_of(targets), fingerprint_of(valid))
+    store = filled_store(folder, samples.ids, packed, fingerprint=own, label="decoding masks")
+    shape = (height, width, classes + 1)
     return replace(
         samples,
         targets=PackedPlanes(store, shape, slice(0, classes)),
-        valid=None if samples.valid is None else PackedPlanes(store, shape, classes),
+        valid=None if valid is None else PackedPlanes(store, shape, classes),
     )
 
 
-def fill(store: RowStore, make: Callable[[int], np.ndarray], label: str) -> None:
-    """Write `make(row)` into every row not done yet, on two threads, with progress."""
+def filled_store(
+    folder: Path, ids: np.ndarray, make: Callable[[int], np.ndarray], *, fingerprint: str, label: str
+) -> RowStore:
+    """A store in `folder` of `make(row)`, uint8 of one shape, for every row of `ids` (n,).
+
+    Rows that are complete under the same fingerprint are kept; the others are made in two threads, with progress.
+    """
+    store = RowStore.open_or_create(folder, ids=ids, shape=make(0).shape, dtype="uint8", fingerprint=fingerprint)
     missing = np.flatnonzero(~store.complete)
     if not len(missing):
-        return
+        return store
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(missing), ROWS_AT_ONCE):
             rows = missing[start : start + ROWS_AT_ONCE]
             store.write(rows, np.stack(list(pool.map(make, rows.tolist()))))
             progress.advance(len(rows))
     store.flush()
+    return store
 
 
 def fingerprint_of(arrays: ArraySequence | None) -> str:
-    """A digest that changes with the arrays: their own `stamp()` where they are read from files, else their bytes."""
+    """A digest that changes with the arrays: their own `fingerprint` where they have one, else their bytes."""
     if arrays is None:
         return "none"
     own = getattr(arrays, "fingerprint", None)

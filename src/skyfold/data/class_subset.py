@@ -1,6 +1,6 @@
-"""A competition seen with some of its classes alone, for a run that learns no others; and whether one excludes others.
+"""A competition restricted to some of its classes, and the check that classes exclude each other.
 
-Where each pixel has one class of K, a network may learn all of them at once, or one network each of them.
+Where each pixel has one class of K, a network may learn all of them, or one network each class.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LOOKED_AT = 16  # samples, evenly over all
 
 
 def with_classes(competition: Competition, names: Sequence[str]) -> Competition:
-    """`competition` with the classes `names` alone, in this order; none named: as it is.
+    """`competition` with the classes `names` only, in this order; unchanged where none is named.
 
-    Its samples have targets of these classes; how a submission is written stays as it was. ConfigError where a class is
-    not there or named twice.
+    Its samples have targets of these classes; the format of submissions is unchanged. ConfigError where a class is
+    unknown or named twice.
     """
     chosen = tuple(names)
     if not chosen or chosen == competition.classes:
@@ -39,25 +39,20 @@ def with_classes(competition: Competition, names: Sequence[str]) -> Competition:
             )
     if len(set(chosen)) != len(chosen):
         raise ConfigError(f"classes: name each class once, not {', '.join(chosen)}.")
-    places = tuple(competition.classes.index(name) for name in chosen)
 
     def load(folder: Path, part: str) -> Samples:
-        return with_planes(competition.load(folder, part), places)
+        return of_classes(competition.load(folder, part), competition.classes, chosen)
 
     return replace(competition, classes=chosen, load=load, colours=None)
 
 
 def of_classes(samples: Samples, known: Sequence[str], chosen: Sequence[str]) -> Samples:
-    """`samples` of a competition with the classes `known`, with the targets of those `chosen` only."""
-    if tuple(chosen) == tuple(known):
-        return samples
-    return with_planes(samples, tuple(known.index(name) for name in chosen))
+    """`samples` of a competition with the classes `known`, with the targets of those `chosen` only, in this order.
 
-
-def with_planes(samples: Samples, places: tuple[int, ...]) -> Samples:
-    """`samples` with these planes of their targets alone. Mask files stay mask files, of fewer classes."""
-    targets = samples.targets
-    if targets is None:
+    Mask files stay mask files, of fewer classes.
+    """
+    targets, places = samples.targets, tuple(known.index(name) for name in chosen)
+    if targets is None or tuple(chosen) == tuple(known):
         return samples
     if isinstance(targets, MaskFiles):
         return replace(samples, targets=replace(targets, table=_of_places(targets.table, places)))
@@ -66,7 +61,7 @@ def with_planes(samples: Samples, places: tuple[int, ...]) -> Samples:
 
 @dataclass(frozen=True)
 class Planes:
-    """Some planes of targets as an ArraySequence, decoded when they are asked for: `planes[i]` is (H, W, K)."""
+    """Some planes of targets as an ArraySequence, decoded on access: `planes[i]` is (H, W, K)."""
 
     targets: ArraySequence
     places: tuple[int, ...]
@@ -78,13 +73,14 @@ class Planes:
         return np.ascontiguousarray(self.targets[index][..., list(self.places)])
 
     def fingerprint(self) -> str:
+        """Changes with the targets and the planes."""
         return digest(fingerprint_of(self.targets), repr(self.places))
 
 
 def require_one_class(samples: Samples, classes: Sequence[str], *, why: str) -> None:
-    """Pass where each pixel that counts has one of `classes`, as far as a few samples show; else ConfigError.
+    """Check in a few samples that each valid pixel has exactly one of `classes`; else ConfigError.
 
-    why: what of the config wants it so, for the message.
+    why: the key of the config that requires it, for the message.
     """
     assert samples.targets is not None
     for row in np.unique(np.linspace(0, len(samples) - 1, min(LOOKED_AT, len(samples))).astype(int)):

@@ -1,7 +1,7 @@
-"""How cloud-like the colour of a pixel is: one plane of an image, for baselines and for guiding a mask along edges.
+"""Colour features of clouds, one plane per image, for thresholding and as the guide of a guided filter.
 
 Clouds scatter all colours alike, clear sky and water mostly blue (Long et al. 2006, all-sky imagers), so that the ratio
-of red to blue, the whiteness, or the brightness alone parts them.
+of red to blue, the whiteness, or the brightness separates them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,16 @@ from collections.abc import Callable
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.plugins import nearest
 
 CONTRAST_RADIUS = 8  # pixels; the window is 17 wide
 LEAST_DEVIATION = 0.003  # of whiteness, about one step of 255: a flat window has no contrast, only noise
 
 
 def colour_plane(images: np.ndarray, feature: str) -> np.ndarray:
-    """images: uint8 (..., H, W, C), red first and blue third. Returns float32 (..., H, W) in 0 .. 1, higher: cloudier.
+    """A name in `FEATURES` of images uint8 (..., H, W, C), red first and blue third: float32 (..., H, W) in 0 .. 1.
 
-    ConfigError for an unknown feature, or with fewer than three bands where it needs red and blue.
+    Higher values are cloudier. ConfigError with fewer than three bands where it needs red and blue.
     """
-    if feature not in FEATURES:
-        known = sorted(FEATURES)
-        raise ConfigError(
-            f"unknown colour feature '{feature}'{nearest(feature, known)}. There are: {', '.join(known)}."
-        )
     if feature == "red_blue_ratio" and images.shape[-1] < 3:
         raise ConfigError(f"colour feature red_blue_ratio needs three bands, the images have {images.shape[-1]}.")
     return FEATURES[feature](images)

@@ -1,15 +1,16 @@
-"""Which parts of big scenes an epoch learns from: random crops, of a size of the epoch's own, balanced over classes.
+"""Random crops of large scenes for training: one size per epoch, balanced over classes.
 
-Everything is drawn from (seed, epoch, row) alone, so that an epoch is the same in whatever order its crops are made,
-and after a stop. Only the windows that are asked for are read.
+Every draw depends on (seed, epoch, row) only, so that an epoch is the same in whatever order its crops are made, and
+after an interruption. Only the cropped windows are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from skyfold.data.cache import reduce_masks
 from skyfold.data.images import resize
 from skyfold.data.masks import UNDEFINED, ClassTable
 from skyfold.data.seeding import derived_seed
-from skyfold.data.windows import Windows, for_each, kept_array, open_labels, open_windows
+from skyfold.data.windows import Windows, kept_array, open_labels, open_windows
 from skyfold.errors import DataLayoutError
+from skyfold.progress import map_in_threads
 from skyfold.types import ArraySequence, IntPair
 
 CELL = 64  # pixels; the side of the squares in which the pixels of a class are counted
@@ -28,12 +30,11 @@ CELL = 64  # pixels; the side of the squares in which the pixels of a class are 
 class CropPlan:
     """How crops are drawn.
 
-    size       (h, w) the network sees; every crop is brought to it
+    size             (h, w) that the network reads; every crop is resized to it
     crops_per_image  crops of each scene in an epoch
-    scales     (low, high): the sides of an epoch's crops over `size`, between them evenly by ratio; (1, 1): always as
-               the network sees them
-    balanced   share of crops that are laid around a pixel of a class, each class that the scene has being equally
-               likely, however rare it is; the other crops lie anywhere
+    scales           (low, high): the sides of an epoch's crops over `size`, log-uniform between them
+    balanced         fraction of crops drawn around a pixel of a class, each class that the scene has being equally
+                     likely, however rare it is; the other crops lie anywhere
     """
 
     size: IntPair
@@ -48,9 +49,8 @@ class CropPlan:
         return max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
 
 
-@dataclass(frozen=True)
-class Crop:
-    """A window of a scene."""
+class Crop(NamedTuple):
+    """A window of a scene, in its pixels."""
 
     top: int
     left: int
@@ -98,14 +98,23 @@ class EpochCrops:
     @property
     def inputs(self) -> ArraySequence:
         """uint8 (h, w, C) each, of `plan.size`."""
-        return _Images(self)
+        return _Lazy(len(self), self._image)
 
     @property
     def targets(self) -> ArraySequence:
         """uint8 (h, w, K + 1) each: masks, 0 or 1, and last where pixels count."""
-        return _Targets(self)
+        return _Lazy(len(self), self._target)
+
+    def _image(self, row: int) -> np.ndarray:
+        scene = self.scenes[row // self.plan.crops_per_image]
+        return resize(scene.image.read(*self.crop(row)), self.plan.size)
+
+    def _target(self, row: int) -> np.ndarray:
+        places = self.scenes[row // self.plan.crops_per_image].labels.read(*self.crop(row))
+        return reduce_masks(places == np.arange(self.classes), places[..., 0] != UNDEFINED, self.plan.size)
 
     def crop(self, row: int) -> Crop:
+        """The window of crop `row`, the same whenever it is drawn."""
         scene = self.scenes[row // self.plan.crops_per_image]
         rng = np.random.default_rng(derived_seed("crop", self.seed, self.epoch, row))
         return draw_crop(scene, self.plan.side(seed=self.seed, epoch=self.epoch), balanced=self.plan.balanced, rng=rng)
@@ -116,18 +125,18 @@ def open_scenes(
 ) -> list[Scene]:
     """Scenes to draw crops from; what must be decoded as a whole is, two scenes at a time, and stays in `cache`.
 
-    DataLayoutError names a file that is broken, or a label of another size than its image.
+    DataLayoutError names a file that is damaged, or a label of another size than its image.
     """
 
     def opened(path: Path, label: Path) -> Scene:
-        image, meaning = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
-        if image.shape[:2] != meaning.shape[:2]:
-            (height, width), own = image.shape[:2], meaning.shape
+        image, places = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
+        (height, width, _), own = image.shape, places.shape
+        if (height, width) != own[:2]:
             raise DataLayoutError(f"{path}: {height}x{width} pixels, its label {own[0]}x{own[1]}.")
-        count = partial(count_classes, meaning, len(table.classes))
-        return Scene(image, meaning, kept_array(label, cache, f"counts {CELL} {table!r}", count))
+        count = partial(count_classes, places, len(table.classes))
+        return Scene(image, places, kept_array(label, cache, f"counts {CELL} {table!r}", count))
 
-    return for_each("opening scenes", "scenes", opened, images, labels)
+    return list(map_in_threads("opening scenes", opened, images, "scenes", labels))
 
 
 def count_classes(labels: Windows, classes: int) -> np.ndarray:
@@ -158,27 +167,14 @@ def draw_crop(scene: Scene, side: IntPair, *, balanced: float, rng: np.random.Ge
 
 
 @dataclass(frozen=True)
-class _Images:
-    crops: EpochCrops
+class _Lazy:
+    """An ArraySequence of `count` arrays that `make` makes when they are indexed."""
+
+    count: int
+    make: Callable[[int], np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.crops)
+        return self.count
 
     def __getitem__(self, index: int) -> np.ndarray:
-        crop, plan = self.crops.crop(index), self.crops.plan
-        scene = self.crops.scenes[index // plan.crops_per_image]
-        return resize(scene.image.read(crop.top, crop.left, crop.height, crop.width), plan.size)
-
-
-@dataclass(frozen=True)
-class _Targets:
-    crops: EpochCrops
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        crop, plan = self.crops.crop(index), self.crops.plan
-        scene = self.crops.scenes[index // plan.crops_per_image]
-        meaning = scene.labels.read(crop.top, crop.left, crop.height, crop.width)
-        return reduce_masks(meaning == np.arange(self.crops.classes), meaning[..., 0] != UNDEFINED, plan.size)
+        return self.make(index)

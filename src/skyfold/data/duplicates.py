@@ -1,15 +1,14 @@
-"""Which images are copies of each other, or nearly: they must share a fold, or validation sees what was trained on."""
+"""Groups of identical and near-identical images, which must share a fold: validation must not see training images."""
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from skyfold.data.images import THREADS, Resizable
-from skyfold.progress import Progress
+from skyfold.data.images import Resizable
+from skyfold.files import file_digest
+from skyfold.progress import map_in_threads
 
 HASH_SIDE = 16  # 16 x 16 comparisons: 256 bits
 STEP = 1.0  # grey levels between two cells; a smaller one is noise, or none
@@ -18,38 +17,39 @@ BLOCK = 256  # rows compared with all others at a time: 256 x 5,546 x 32 bytes =
 
 
 def duplicate_groups(files: Resizable, *, bits: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Group of each image, int64 (n,) in 0.., numbered by first occurrence.
+    """Group of each image, int64 (n,), numbered from 0 by first occurrence.
 
     Images share a group where their files are equal byte for byte; where their 256-bit difference hashes differ in at
-    most `bits` bits (-1: hashes are left aside); where `groups` puts them together; or by a chain of these. Images that
-    are mostly of one colour (all sea, no data) hash alike whatever they show; they are compared byte for byte alone.
+    most `bits` bits (-1: hashes are not compared); where `groups` (n,) puts them together; or by a chain of these.
+    Images mostly of one colour (all sea, no data) have similar hashes whatever they show; they are compared byte for
+    byte only.
     """
-    parent = np.arange(len(files))
-    _join_equal(parent, np.array(_digests(files)))
-    if groups is not None:
-        _join_equal(parent, groups)
-    if bits >= 0 and len(files):
+    rows = np.arange(len(files))
+    digests = list(map_in_threads("reading files", file_digest, files.paths, "files"))
+    edges = []
+    for names in (digests, digests if groups is None else groups):
+        _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+        edges.append(np.stack([rows, first[inverse]], axis=1))
+    if bits >= 0:
         hashes, comparable = difference_hashes(files)
-        rows = np.flatnonzero(comparable)
-        for first, second in near_pairs(hashes[rows], bits):
-            _join(parent, int(rows[first]), int(rows[second]))
-    roots = np.array([_root(parent, row) for row in range(len(parent))], dtype=np.int64)
-    _, first, group = np.unique(roots, return_index=True, return_inverse=True)
+        kept = np.flatnonzero(comparable)
+        edges.append(kept[near_pairs(hashes[kept], bits)])
+    one, other = np.concatenate(edges).T
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(rows), len(rows)))
+    component = connected_components(graph, directed=False)[1]
+    _, first, group = np.unique(component, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[group].astype(np.int64)
 
 
 def difference_hashes(files: Resizable) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes uint64 (n, 4), is each of 16 x 16 cells brighter than its left neighbour; which tell images apart (n,)."""
+    """Hashes uint64 (n, 4) of whether each of 16 x 16 cells is brighter than its left neighbour; bool (n,) of those
+    that tell images apart."""
 
     def thumbnail(row: int) -> np.ndarray:
         grey: np.ndarray = files.resized(row, (HASH_SIDE, HASH_SIDE + 1)).mean(axis=-1)
         return grey
 
-    cells = np.empty((len(files), HASH_SIDE, HASH_SIDE + 1))
-    with Progress("comparing images", len(files)) as progress, ThreadPoolExecutor(THREADS) as pool:
-        for row, grey in enumerate(pool.map(thumbnail, range(len(files)))):
-            cells[row] = grey
-            progress.advance()
+    cells = np.array(list(map_in_threads("comparing images", thumbnail, range(len(files)), "images")))
     steps = np.diff(cells, axis=2).reshape(len(files), -1)
     hashes = np.packbits(steps > 0, axis=1).view(np.uint64)
     return hashes, (np.abs(steps) >= STEP).sum(axis=1) >= FEWEST_STEPS
@@ -62,33 +62,6 @@ def near_pairs(hashes: np.ndarray, bits: int) -> np.ndarray:
         block = hashes[start : start + BLOCK]
         later = hashes[start:]
         distance = np.bitwise_count(block[:, np.newaxis] ^ later[np.newaxis]).sum(axis=2, dtype=np.uint16)
-        first, second = np.nonzero(distance <= bits)
-        keep = first < second
-        found.append(np.stack([first[keep], second[keep]], axis=1) + start)
+        pairs = np.argwhere(distance <= bits)
+        found.append(pairs[pairs[:, 0] < pairs[:, 1]] + start)
     return np.concatenate(found)
-
-
-def _digests(files: Resizable) -> list[str]:
-    def digest(path: Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(digest, files.paths))
-
-
-def _join_equal(parent: np.ndarray, names: np.ndarray) -> None:
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    for row, other in enumerate(first[inverse]):
-        _join(parent, row, int(other))
-
-
-def _join(parent: np.ndarray, first: int, second: int) -> None:
-    one, other = sorted((_root(parent, first), _root(parent, second)))
-    parent[other] = one
-
-
-def _root(parent: np.ndarray, row: int) -> int:
-    while parent[row] != row:
-        parent[row] = parent[parent[row]]  # halves the path for the next time
-        row = int(parent[row])
-    return row

@@ -1,7 +1,7 @@
-"""How image files become arrays, and how broken ones are noticed.
+"""Reading of JPEG and PNG files, and detection of damaged ones.
 
-OpenCV decodes; it may fill what is missing of a truncated file with grey, without a word. So the bytes of every file
-are looked at first: a JPEG must reach its end marker, each chunk of a PNG must match its checksum.
+OpenCV decodes; it may fill the missing part of a truncated file with grey, silently. So the bytes of every file are
+checked first: a JPEG must reach its end marker, each chunk of a PNG must match its checksum.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,17 +19,16 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from skyfold.data.tiff import read_tiff
+from skyfold.data.tiff import read_bytes, read_tiff
 from skyfold.errors import DataLayoutError, listing
 from skyfold.files import digest
-from skyfold.progress import Progress
+from skyfold.progress import map_in_threads
 from skyfold.types import IntPair
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TIFF_SUFFIXES = (".tif", ".tiff")
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
-THREADS = 2
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR_TYPE, PNG_PALETTE = 25, 3
@@ -44,7 +42,7 @@ TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself. size: (H, W) as decoded; turned: its EXIF tag swaps height and width."""
+    """Header of an image file. size: (H, W) as decoded; turned: its EXIF tag swaps height and width."""
 
     size: IntPair
     turned: bool
@@ -52,7 +50,7 @@ class Header:
 
 @runtime_checkable
 class Resizable(Protocol):
-    """Images in files, which are best decoded straight to the size that is wanted."""
+    """Images in files that can be decoded at a reduced size."""
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -70,9 +68,9 @@ class Resizable(Protocol):
 class ImageFiles:
     """Image files as an ArraySequence: `files[i]` decodes one to uint8 (H, W, bands).
 
-    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is left out. bands 1: grey, colours are
-    refused. bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG alone.
-    Reading raises DataLayoutError naming a file that is broken or of another kind.
+    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is dropped. bands 1: grey, colours are
+    refused. bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG only.
+    DataLayoutError names a file that is damaged or of another kind.
     """
 
     paths: Sequence[Path]
@@ -95,25 +93,24 @@ class ImageFiles:
             wanted = read_header(path).size
             for step, flag in REDUCED.items():
                 if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(wanted, size, strict=True)):
-                    return resize(_decode(path, _read_bytes(path), flag)[..., ::-1], size)
+                    return resize(_decode(path, flag)[..., ::-1], size)
         return resize(self[index], size)
 
     def fingerprint(self) -> str:
-        """Changes when a file is replaced, added or renamed: made of names, sizes and times of change."""
+        """Changes when a file is replaced, added or renamed; see `files_stamp`."""
         return files_stamp(self.paths)
 
 
 def read_image(path: Path, bands: int = 3) -> np.ndarray:
-    """One file as uint8 (H, W, bands), as `ImageFiles` says."""
-    data = _read_bytes(path)
+    """Read one file as uint8 (H, W, bands); `ImageFiles` documents the bands and the errors."""
     if bands == 3:
-        return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
-    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
+        return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
     found = 1 if image.ndim == 2 else image.shape[2]
     if found != bands:
         raise DataLayoutError(f"{path}: expected {bands} bands, the file has {found}.")
     if read_header(path).turned:
-        raise DataLayoutError(f"{path}: EXIF rotation is applied to images of three bands alone. Write it unrotated.")
+        raise DataLayoutError(f"{path}: EXIF rotation is applied to images of three bands only. Write it unrotated.")
     return image[..., np.newaxis] if bands == 1 else np.ascontiguousarray(image[..., [2, 1, 0, 3]])
 
 
@@ -125,13 +122,12 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         return _tiff_plane(path, colours=colours)
-    data = _read_bytes(path)
     if colours:
-        flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        return np.ascontiguousarray(_decode(path, data, flag)[..., ::-1])
-    if _is_palette(data):
+        return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1])
+    data = _read_bytes(path)
+    if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE:
         return np.array(Image.open(io.BytesIO(data)))
-    return _single_plane(path, _decode(path, data, cv2.IMREAD_UNCHANGED))
+    return _single_plane(path, _decode(path, cv2.IMREAD_UNCHANGED))
 
 
 def _tiff_plane(path: Path, *, colours: bool) -> np.ndarray:
@@ -166,7 +162,7 @@ def read_header(path: Path) -> Header:
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Get the file again.") from None
+        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
     return Header(size=(width, height) if turned else (height, width), turned=turned)
 
 
@@ -193,20 +189,15 @@ def check_images(paths: Sequence[Path], label: str = "checking images") -> dict[
         except DataLayoutError as error:
             return str(error)
         if (image[-1] == GREY_FILL).all() and "Corrupt JPEG" in _decoder_warnings(path):
-            return f"{path}: the JPEG is damaged; its end is grey. Get the file again."
+            return f"{path}: the JPEG is damaged; its end is grey. Download it again."
         return ""
 
-    problems = {}
-    with Progress(label, len(paths)) as progress, ThreadPoolExecutor(THREADS) as pool:
-        for path, message in zip(paths, pool.map(problem, paths), strict=True):
-            progress.advance()
-            if message:
-                problems[path] = message
-    return problems
+    messages = zip(paths, map_in_threads(label, problem, paths, "images"), strict=True)
+    return {path: message for path, message in messages if message}
 
 
 def _decoder_warnings(path: Path) -> str:
-    """What the decoder says of a file; it says so on the standard error stream alone, hence a process of its own."""
+    """Warnings of the decoder for a file; it prints them on the standard error stream only, hence the subprocess."""
     command = [sys.executable, "-c", "import cv2, sys; cv2.imread(sys.argv[1])", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
@@ -229,26 +220,19 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def files_stamp(paths: Sequence[Path]) -> str:
-    """A digest of names, sizes in bytes and times of change."""
+    """A digest of names, sizes in bytes and modification times."""
     stats = [(path, path.stat()) for path in paths]
     return digest("\n".join(f"{path.name}\t{stat.st_size}\t{stat.st_mtime_ns}" for path, stat in stats))
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise DataLayoutError(f"{path}: a folder, expected an image. Rename or remove it.") from None
-    if not data:
-        raise DataLayoutError(f"{path}: the file is empty. Get it again.")
+    data = read_bytes(path, "an image")
     if data.startswith(JPEG_SIGNATURE):
         _refuse_cut_jpeg(path, data)
     elif data.startswith(PNG_SIGNATURE):
         _refuse_damaged_png(path, data)
     else:
-        raise DataLayoutError(f"{path}: neither JPEG nor PNG. Convert it, or get the file again.")
+        raise DataLayoutError(f"{path}: neither JPEG nor PNG. Convert it, or download it again.")
     return data
 
 
@@ -261,7 +245,7 @@ def _refuse_cut_jpeg(path: Path, data: bytes) -> None:
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     if data.find(JPEG_END, position) < 0:
-        raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Get the file again.")
+        raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Download it again.")
 
 
 def _refuse_damaged_png(path: Path, data: bytes) -> None:
@@ -273,26 +257,22 @@ def _refuse_damaged_png(path: Path, data: bytes) -> None:
             break
         if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             name = kind.decode("latin-1")
-            raise DataLayoutError(f"{path}: the PNG is damaged (checksum of chunk {name}). Get the file again.")
+            raise DataLayoutError(f"{path}: the PNG is damaged (checksum of chunk {name}). Download it again.")
         if kind == b"IHDR" and data[position + 16] > 8:
             raise DataLayoutError(f"{path}: a PNG of {data[position + 16]} bits a band. Write it with 8 bits.")
         if kind == b"IEND":
             return
         position = end
-    raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Get the file again.")
+    raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Download it again.")
 
 
-def _is_palette(data: bytes) -> bool:
-    """Looked up in the header chunk, which comes first in every PNG; no JPEG has a palette."""
-    return data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE
-
-
-def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:
-    """BGR as OpenCV gives it; data were looked at before."""
+def _decode(path: Path, flag: int) -> np.ndarray:
+    """The image in OpenCV's order of bands, BGR; DataLayoutError as `_read_bytes`, or where it cannot be decoded."""
+    data = _read_bytes(path)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
-        raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Get the file again.") from None
+        raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Download it again.") from None
     if image is None:
-        raise DataLayoutError(f"{path}: cannot be decoded. Get the file again.")
+        raise DataLayoutError(f"{path}: cannot be decoded. Download it again.")
     return np.asarray(image)

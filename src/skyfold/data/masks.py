@@ -1,4 +1,4 @@
-"""How truth becomes masks on a competition's grid, decoded on access from run-length text or from mask images."""
+"""Ground truth as masks on a competition's grid, decoded on access from run-length text or from mask images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from skyfold.files import digest
 from skyfold.rle.codec import decode_many
 from skyfold.types import IntPair
 
-# How truth drawn at the size of the image becomes truth on the competition's grid. Assumed: the contests do not say.
-# Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale), its exact kind the one in
-# the middle of the area that the place covers.
+# Resampling of ground truth from the size of the image to the competition's grid. Assumed: the competitions do not
+# specify it. Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale), its exact kind
+# the one in the middle of the area that the place covers.
 TRUTH_RESAMPLING = cv2.INTER_NEAREST
 CENTRED_RESAMPLING = cv2.INTER_NEAREST_EXACT
 
@@ -48,6 +48,7 @@ class RleMasks:
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
     def fingerprint(self) -> str:
+        """Changes with the texts, their rows and the grid."""
         text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
         return digest(text, repr((self.drawn_at, self.grid, TRUTH_RESAMPLING)))
 
@@ -88,7 +89,7 @@ class ClassTable:
         named["background"] = "#000000" if colours and background == 0 else background
         codes = {name: tuple(_code(name, code, colours) for code in _listed(value)) for name, value in named.items()}
         if without := [name for name in classes if not codes[f"class '{name}'"]]:
-            raise ConfigError(f"data.options.classes: give '{without[0]}' a mask value; nothing would ever be of it.")
+            raise ConfigError(f"data.options.classes: give '{without[0]}' a mask value; no pixel would be of it.")
         owner: dict[int, str] = {}
         for name, values in codes.items():
             for code in values:
@@ -159,6 +160,7 @@ class MaskFiles:
         return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
 
     def fingerprint(self) -> str:
+        """Changes with the files, the class table and the grid."""
         return digest(files_stamp(self.paths), repr((self.table, self.grid, self.resampling)))
 
 
@@ -176,6 +178,7 @@ class DefinedPixels:
         return np.asarray(resample(meaning, self.masks.grid, self.masks.resampling) != UNDEFINED)
 
     def fingerprint(self) -> str:
+        """That of the masks."""
         return self.masks.fingerprint()
 
 

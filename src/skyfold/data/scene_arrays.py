@@ -1,4 +1,4 @@
-"""What a run on big scenes learns from and predicts: scenes of any size, of which every epoch sees crops."""
+"""Scenes of any size as training and prediction data; every epoch reads crops of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from skyfold.data.batches import Rows
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, open_scenes
 from skyfold.data.images import ImageFiles
 from skyfold.data.masks import MaskFiles
-from skyfold.data.windows import Windows, for_each, kept_array, open_windows
+from skyfold.data.windows import Windows, kept_array, open_windows
 from skyfold.errors import ConfigError
 from skyfold.files import digest
+from skyfold.progress import map_in_threads
 from skyfold.types import Samples
 
 VALIDATION_SEED = 0
@@ -25,14 +26,14 @@ READ_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class SceneArrays:
-    """Scenes in the place of `TrainingArrays`; nothing of them is in memory but the windows that are asked for.
+    """Scenes in the place of `TrainingArrays`; only the windows that are read are in memory.
 
-    ids      (n,) str
-    images   n of them, to be predicted
-    scenes   n of them, with labels, to be learned from; None where there are no labels
-    plan     how crops are drawn
-    classes  K
-    content  a digest of what the files hold and of what the labels mean, the same wherever and whenever they lie
+    ids       (n,) str
+    images    n of them, to predict
+    scenes    n of them, with labels, to train on; None where there are no labels
+    plan      how crops are drawn
+    classes   K
+    checksum  a digest of the contents of the files and of the class table, whatever their names and times
     """
 
     ids: np.ndarray
@@ -49,18 +50,16 @@ class SceneArrays:
 
     def epoch_rows(self, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:
         """All crops of the scenes `rows`; a scene that is listed twice is cropped twice, in different places."""
-        crops = self.crops(rows, self.plan, seed=seed, epoch=epoch)
-        return crops, np.arange(len(crops))
+        return self._crops(rows, self.plan, seed=seed, epoch=epoch)
 
     def validation_rows(self, rows: np.ndarray) -> tuple[Rows, np.ndarray]:
         """The same crops in every epoch, anywhere in their scenes, at the scale of the scenes."""
-        plan = replace(self.plan, scales=(1.0, 1.0), balanced=0.0)
-        crops = self.crops(rows, plan, seed=VALIDATION_SEED, epoch=0)
-        return crops, np.arange(len(crops))
+        return self._crops(rows, replace(self.plan, scales=(1.0, 1.0), balanced=0.0), seed=VALIDATION_SEED, epoch=0)
 
-    def crops(self, rows: np.ndarray, plan: CropPlan, *, seed: int, epoch: int) -> EpochCrops:
+    def _crops(self, rows: np.ndarray, plan: CropPlan, *, seed: int, epoch: int) -> tuple[Rows, np.ndarray]:
         assert self.scenes is not None, "nothing is learned from scenes without labels"
-        return EpochCrops([self.scenes[row] for row in rows], plan, self.classes, seed, epoch)
+        crops = EpochCrops([self.scenes[row] for row in rows], plan, self.classes, seed, epoch)
+        return crops, np.arange(len(crops))
 
 
 def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArrays:
@@ -76,16 +75,16 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
             "Leave image.crop off."
         )
     paths = [*images.paths, *(labels.paths if labels else [])]
-    checksums = for_each("reading scenes", "files", partial(_checksum, cache=cache), paths)
+    checksums = map_in_threads("reading scenes", partial(_checksum, cache=cache), paths, "files")
     if labels is None:
+        content = digest(*checksums)
         opened = partial(open_windows, cache=cache, bands=images.bands)
-        windows = for_each("opening scenes", "scenes", opened, paths)
-        return SceneArrays(samples.ids, windows, None, plan, 0, digest(*checksums))
+        windows = list(map_in_threads("opening scenes", opened, paths, "scenes"))
+        return SceneArrays(samples.ids, windows, None, plan, 0, content)
+    content = digest(*checksums, repr(labels.table))
     scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands)
-    checksum = digest(*checksums, repr(labels.table))
-    return SceneArrays(
-        samples.ids, [scene.image for scene in scenes], scenes, plan, len(labels.table.classes), checksum
-    )
+    windows = [scene.image for scene in scenes]
+    return SceneArrays(samples.ids, windows, scenes, plan, len(labels.table.classes), content)
 
 
 def _checksum(path: Path, cache: Path) -> str:

@@ -1,9 +1,8 @@
-"""How TIFF files become arrays, and how broken ones are noticed.
+"""Reading of TIFF files, and detection of damaged ones.
 
-tifffile reads what a file says of itself, and decodes it where it can do so alone. OpenCV decodes the other
-compressions; of some kinds of file it would drop bands or mix them up without a word, so that its result is taken only
-where it is what the file says. TIFF has no checksum: bytes changed inside a file are noticed only where they break its
-structure.
+tifffile reads the header, and decodes the compressions that it knows. OpenCV decodes the others; of some kinds of file
+it drops bands or mixes them up silently, so its result is accepted only where it agrees with the header. TIFF has no
+checksum: changed bytes inside a file are detected only where they break its structure.
 """
 
 from __future__ import annotations
@@ -37,7 +36,9 @@ def read_tiff(path: Path) -> np.ndarray:
     Bits become 0 and 1. DataLayoutError names a file that is missing, empty, no TIFF, cut short, or of a kind that
     could be read wrongly: turned by a tag, white stored as 0, a palette, or what OpenCV alone decodes, and not rightly.
     """
-    data = _bytes_of(path)
+    data = read_bytes(path, "a TIFF file")
+    if not data.startswith(SIGNATURES):
+        raise DataLayoutError(f"{path}: not a TIFF file despite its extension. Download it again.")
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
@@ -47,10 +48,10 @@ def read_tiff(path: Path) -> np.ndarray:
             planes, depth, height, width, samples = page.shaped
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, zlib.error, EOFError) as error:
         raise DataLayoutError(
-            f"{path}: the TIFF is cut short or damaged ({len(data)} bytes: {error}). Get the file again."
+            f"{path}: the TIFF is cut short or damaged ({len(data)} bytes: {error}). Download it again."
         ) from None
     if depth != 1:
-        raise DataLayoutError(f"{path}: a volume of {depth} layers, expected an image. Get the file again.")
+        raise DataLayoutError(f"{path}: a volume of {depth} layers, expected an image. Download it again.")
     image = image.astype(np.uint8) if image.dtype == np.bool_ else image
     if planes > 1:
         image = np.moveaxis(image.reshape(planes, height, width), 0, -1)
@@ -58,17 +59,16 @@ def read_tiff(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
 
 
-def _bytes_of(path: Path) -> bytes:
+def read_bytes(path: Path, expected: str) -> bytes:
+    """All bytes of a file; DataLayoutError where it is missing, a folder or empty. expected: for the message."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataLayoutError(f"{path}: no such file.") from None
     except IsADirectoryError:
-        raise DataLayoutError(f"{path}: a folder, expected a TIFF file. Rename or remove it.") from None
+        raise DataLayoutError(f"{path}: a folder, expected {expected}. Rename or remove it.") from None
     if not data:
-        raise DataLayoutError(f"{path}: the file is empty. Get it again.")
-    if not data.startswith(SIGNATURES):
-        raise DataLayoutError(f"{path}: not a TIFF file, whatever its name says. Get it again.")
+        raise DataLayoutError(f"{path}: the file is empty. Download it again.")
     return data
 
 
@@ -85,23 +85,23 @@ def _refuse_odd(path: Path, page: tifffile.TiffPage) -> None:
 
 def _by_opencv(path: Path, data: bytes, page: tifffile.TiffPage) -> np.ndarray:
     """(H, W) or (H, W, bands); DataLayoutError where the result is not what the file says of itself."""
-    said = f"{page.dtype} {page.shape}, compressed by {getattr(page.compression, 'name', page.compression)}"
+    header = f"{page.dtype} {page.shape}, compressed by {getattr(page.compression, 'name', page.compression)}"
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise DataLayoutError(f"{path}: cannot be decoded ({said}; {error.err}). Get the file again.") from None
+        raise DataLayoutError(f"{path}: cannot be decoded ({header}; {error.err}). Download it again.") from None
     if image is None:
         raise DataLayoutError(
-            f"{path}: the TIFF is cut short or damaged, or of a compression that is not known ({said}). Get the file "
+            f"{path}: the TIFF is cut short or damaged, or of a compression that is not known ({header}). Download it "
             "again, or write it without compression."
         )
     planes, _, height, width, samples = page.shaped
     expected = (height, width) if samples == 1 else (height, width, samples)
     colours = {1: (GREY,), 3: (RGB, YCBCR), 4: (RGB,)}
     if planes > 1 or page.photometric not in colours.get(samples, ()) or page.bitspersample < 8:
-        raise DataLayoutError(f"{path}: {said}, in a way that is not read. Write it without compression.")
+        raise DataLayoutError(f"{path}: {header}, in a way that is not read. Write it without compression.")
     if image.shape != expected or image.dtype != page.dtype:
         raise DataLayoutError(
-            f"{path}: says {said}, but is decoded as {image.dtype} {image.shape}. Write it without compression."
+            f"{path}: says {header}, but is decoded as {image.dtype} {image.shape}. Write it without compression."
         )
     return image[..., [2, 1, 0, *range(3, samples)]] if samples >= 3 else image  # OpenCV has blue first

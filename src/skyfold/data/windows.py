@@ -7,25 +7,22 @@ middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import tifffile
 
-from skyfold.data.images import SUFFIXES, THREADS, files_stamp, read_image
+from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
 from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, write_atomic
-from skyfold.progress import Progress
 from skyfold.store.rows import release_pages
 from skyfold.types import IntPair
 
-T = TypeVar("T")
 TIFF_SUFFIXES = (".tif", ".tiff")
 LARGEST_SEGMENT = 32 << 20  # bytes of a decoded strip or tile; beyond it a window would cost as much as the scene
 
@@ -181,16 +178,6 @@ def _decode_tiff(path: Path, bands: int) -> np.ndarray:
     image = image.reshape(*image.shape[:2], -1)
     _refuse_other_bands(path, image.shape[2], bands)
     return image
-
-
-def for_each(label: str, unit: str, make: Callable[..., T], *given: Sequence[Any]) -> list[T]:
-    """What `make` gives of each, in order, with progress; on two threads, since most of it is decoding."""
-    made = []
-    with Progress(label, len(given[0]), unit) as progress, ThreadPoolExecutor(THREADS) as pool:
-        for one in pool.map(make, *given):
-            made.append(one)
-            progress.advance()
-    return made
 
 
 def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -18,7 +18,7 @@ from skyfold.blending.search import cross_fitted_weights, search_thresholds
 from skyfold.blending.stack import fit_stack, sample_pixels
 from skyfold.blending.uncertain_pixels import screen
 from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, WeightsConfig
-from skyfold.data.class_subset import require_one_class, with_planes
+from skyfold.data.class_subset import of_classes, require_one_class
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
 from skyfold.postprocess.select import select
@@ -125,8 +125,8 @@ def _merging(merge: Merge, runs: Sequence[StoredRun], dataset: Dataset) -> Fitte
     known = tuple(k for k in range(len(classes)) if k != merge.rest)
     single = replace(merge, rule="mean", sources=tuple(merge.sources[k] for k in known), rest=None)
     oof = blended_oof(Combination("mean", merge=single), runs)
-    metric = dataset.competition.metric
-    sweep = measure(oof, with_planes(dataset.train, known), dataset.folds, metric, PostprocessConfig())
+    samples = of_classes(dataset.train, classes, [classes[k] for k in known])
+    sweep = measure(oof, samples, dataset.folds, dataset.competition.metric, PostprocessConfig())
 
     def merging(use: np.ndarray) -> Combination:
         chosen = dict(zip(known, select(sweep, rows=use).thresholds, strict=True))

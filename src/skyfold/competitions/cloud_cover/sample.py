@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from skyfold.competitions._sample_files import as_image, write_image
-from skyfold.competitions._segmentation_files import in_threads
 from skyfold.data.sample_folder import sample_settings, write_whole
+from skyfold.progress import map_in_threads
 from skyfold.types import IntPair
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
@@ -52,7 +52,7 @@ def _write_files(folder: Path, /, palette: np.ndarray, side: int, seed: int, **c
         write_image(folder / "images" / name, image)
         write_image(folder / "labels" / name, palette[classes])
 
-    list(in_threads("writing the sample", write_scene, range(len(splits)), "scenes"))
+    list(map_in_threads("writing the sample", write_scene, range(len(splits)), "scenes"))
 
 
 def _size(rng: np.random.Generator, side: int) -> IntPair:

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.array_files import read_array, read_arrays
-from skyfold.data.images import THREADS
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, file_digest
 from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
-from skyfold.progress import Progress
+from skyfold.progress import THREADS, Progress
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself

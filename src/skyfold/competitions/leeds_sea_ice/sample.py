@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
-from skyfold.competitions._segmentation_files import in_threads
 from skyfold.competitions.leeds_sea_ice.vis_sar import submission_table
 from skyfold.data.sample_folder import sample_settings, write_whole
+from skyfold.progress import map_in_threads
 
 SAR_STEP = 3  # sides of the radar image over those of the visible one
 LOOKS = 4  # of the radar: more looks, less speckle
@@ -51,7 +51,7 @@ def _write_files(folder: Path, /, train: int, test: int, seed: int, side: int) -
             write_image(folder / ("train" if index < train else "test") / f"{names[index]}_{kind}.tiff", image)
         return mask[..., np.newaxis]
 
-    masks = list(in_threads("writing the sample", write_scene, range(train + test), "samples"))
+    masks = list(map_in_threads("writing the sample", write_scene, range(train + test), "samples"))
     table = submission_table((side, side))
     truth = table.encode(np.array(names[train:]), masks[train:])
     table.write(folder / "test_truth.csv", truth)

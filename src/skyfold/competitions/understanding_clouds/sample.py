@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 
 from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
-from skyfold.competitions._segmentation_files import in_threads
 from skyfold.data.masks import resample
 from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.errors import ConfigError
+from skyfold.progress import map_in_threads
 from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair
 
@@ -57,7 +57,7 @@ def _write_files(folder: Path, /, train: int, test: int, seed: int, height: int)
         write_image(path, image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
         return np.moveaxis(masks, 0, -1)
 
-    masks = list(in_threads("writing the sample", write_scene, range(train + test), "images"))
+    masks = list(map_in_threads("writing the sample", write_scene, range(train + test), "images"))
     full = RleTable(tuple(EMPTY_RATES), (height, height * 3 // 2))
     full.write(folder / "train.csv", full.encode(np.array(names[:train]), masks[:train]))
     table = RleTable(full.classes, (height // GRID_STEP, full.shape[1] // GRID_STEP))
