@@ -30,9 +30,8 @@ from skyfold.config.files import load_config
 from skyfold.config.run import RunConfig
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
-from skyfold.metrics.mean_of_maps import MeanOfMaps
 from skyfold.metrics.score_submission import score_submission
-from skyfold.metrics.segmentation import named_metric
+from skyfold.metrics.segmentation import MeanOfMaps, named_metric
 from skyfold.postprocess.evaluate import difference
 from skyfold.workspace import Workspace
 

@@ -41,11 +41,12 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     truth: a file, or what `competition.read_truth` gave, to score several submissions against. InvalidSubmission names
     the row and the remedy where a file is not what the contest takes.
     """
-    known = _read(competition, truth)
+    known = truth if isinstance(truth, Truth) else competition.read_truth(truth)
     try:
         pred = competition.read_pred(submission, known.ids)
     except OtherRows as error:
-        raise OtherRows(f"{error}\nThe rows wanted are those of {_named(truth)}.") from None
+        name = "the truth" if isinstance(truth, Truth) else truth
+        raise OtherRows(f"{error}\nThe rows wanted are those of {name}.") from None
     stats = prediction_stats(competition, known, pred)
     metric, classes = competition.metric, competition.classes
     counted = isinstance(metric, CountMetric)
@@ -77,21 +78,20 @@ def score_lines(competition: Competition, submission: Path, truth: Path) -> list
     return lines
 
 
-def prediction_stats(competition: Competition, truth: Path | Truth, pred: ArraySequence) -> np.ndarray:
-    """Sufficient statistics (n, S) of `pred`, rows in the order of the truth's ids.
+def prediction_stats(competition: Competition, truth: Truth, pred: ArraySequence) -> np.ndarray:
+    """Sufficient statistics, float64 (n, S), of predictions `pred` of the truth's ids, in their order.
 
     Where truth and prediction are segments they are counted as such, to the same numbers as pixel by pixel.
     """
-    known, classes = _read(competition, truth), len(competition.classes)
-    if len(pred) != len(known.ids):
-        raise InvalidSubmission(f"{_named(truth)}: holds {len(known.ids)} images, the prediction {len(pred)}.")
-    target, metric = known.targets, competition.metric
+    if len(pred) != len(truth.ids):
+        raise InvalidSubmission(f"the truth holds {len(truth.ids)} images, the prediction {len(pred)}.")
+    target, metric, classes = truth.targets, competition.metric, len(competition.classes)
     height, width = competition.grid
     size = max(1, CHUNK_PIXELS // (height * width * classes))
     parts = []
     for start in range(0, len(pred), size):
         rows = range(start, min(start + size, len(pred)))
-        valid = None if known.valid is None else _stacked(known.valid, rows)
+        valid = None if truth.valid is None else _stacked(truth.valid, rows)
         if isinstance(metric, CountMetric) and isinstance(target, SegmentMasks) and isinstance(pred, SegmentMasks):
             defined = None if valid is None else Segments.from_masks(valid.astype(bool), target.segments.order)
             parts.append(overlap_counts(target.of_images(rows), pred.of_images(rows), defined, classes))
@@ -116,11 +116,3 @@ def overlap_counts(target: Segments, pred: Segments, valid: Segments | None, cla
 
 def _stacked(arrays: ArraySequence, rows: range) -> np.ndarray:
     return np.stack([arrays[row] for row in rows])
-
-
-def _named(truth: Path | Truth) -> str:
-    return "the truth" if isinstance(truth, Truth) else str(truth)
-
-
-def _read(competition: Competition, truth: Path | Truth) -> Truth:
-    return truth if isinstance(truth, Truth) else competition.read_truth(truth)

@@ -49,6 +49,10 @@ class _RowMetric:
     pooled: Literal["each", "samples"] = "each"
     greater_is_better: bool = True
 
+    def stats(self, *, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """Of masks as `skyfold.types.Metric.stats`; TypeError where a metric has statistics of its own."""
+        raise TypeError(f"{self.name}: the statistics are computed beforehand, not from masks")
+
     def per_row(self, stats: np.ndarray) -> np.ndarray:
         """float64 (n,)."""
         raise NotImplementedError
@@ -59,6 +63,17 @@ class _RowMetric:
             raise ValueError("no samples to score")
         rows = stats.sum(axis=0, keepdims=True) if self.pooled == "samples" else stats
         return float(self.per_row(rows).mean())
+
+
+@dataclass(frozen=True)
+class MeanOfMaps(_RowMetric):
+    """Mean of scores that were computed map by map, for their bootstrap. stats: the scores, (n, K)."""
+
+    name: str = "mean_of_maps"
+
+    def per_row(self, stats: np.ndarray) -> np.ndarray:
+        """Mean over the classes, float64 (n,)."""
+        return np.asarray(stats.astype(np.float64).mean(axis=1))
 
 
 class OverlapMetric(_RowMetric):
@@ -81,8 +96,7 @@ class OverlapMetric(_RowMetric):
 
     def per_row(self, stats: np.ndarray) -> np.ndarray:
         """Mean over the classes, float64 (n,)."""
-        rows: np.ndarray = self.per_class(stats).mean(axis=1)
-        return rows
+        return np.asarray(self.per_class(stats).mean(axis=1))
 
 
 @dataclass(frozen=True)

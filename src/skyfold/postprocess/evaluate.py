@@ -18,7 +18,7 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import write_text
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
-from skyfold.metrics.mean_of_maps import MeanOfMaps
+from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
 from skyfold.postprocess.threshold_sweep import ThresholdSweep
