@@ -1,4 +1,4 @@
-"""Models compared on the folds of one data set, a row each."""
+"""Configs of experiments: models compared on the folds of one data set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from skyfold import plugins
 from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import Fraction, Name, Positive, Strict
@@ -13,7 +14,7 @@ from skyfold.config.run import RunConfig
 
 
 class PublishedFigures(Strict):
-    """What somebody reached with a model on the contest's own files; minutes: of training."""
+    """Published scores of a model on the competition's own files; minutes: of training."""
 
     iou: Fraction
     dice: Fraction
@@ -44,7 +45,7 @@ class TableRow(Strict):
 
     @property
     def runs(self) -> tuple[RunConfig, ...]:
-        """What is trained for the row; of a study it is not known yet."""
+        """The runs to train; empty for a study, whose best trial is not known yet."""
         return self.blend.runs if self.blend else (self.run,) if self.run else ()
 
 
@@ -59,7 +60,7 @@ class TableConfig(Strict):
     def _runs_fit(self) -> TableConfig:
         by_name: dict[str, RunConfig] = {}
         for run in [run for row in self.models for run in row.runs]:
-            if run.data.folder != self.data.folder or run.task != "segmentation":
+            if run.data.folder != self.data.folder or not plugins.load("tasks", run.task).TASK.MASKS:
                 raise ValueError(
                     f"run '{run.name}' predicts {run.task} of data set '{run.data.folder}', the table compares "
                     f"masks of '{self.data.folder}'"

@@ -15,14 +15,14 @@ import numpy as np
 
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
-from skyfold.metrics.bootstrap import Interval, paired_difference
+from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.forecast import (
     RAIN_RATE,
     ErrorBySkill,
     mean_error_of,
     skill_of,
 )
-from skyfold.metrics.forecast_sums import ForecastSums, by_case, write_sums
+from skyfold.metrics.forecast_sums import ForecastSums, better_in, by_case, paired_by_case, write_sums
 from skyfold.metrics.points import AtPoints
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.reports.text_table import aligned
@@ -88,38 +88,37 @@ def forecast_table(
             f"forecasts are compared by an error over a skill; '{dataset.competition.name}' has the metric "
             f"{metric.name}."
         )
-    case_of = dataset.train.ids[rows] if dataset.train.groups is None else dataset.train.groups[rows].astype(str)
     are_events = dataset.train.groups is not None
+    case_of = dataset.train.ids[rows] if dataset.train.groups is None else dataset.train.groups[rows].astype(str)
     cases = sorted(set(case_of.tolist())) if are_events else case_of.tolist()
     figures = _figures(metric, dataset.competition.points, are_events)
-    stats = {
-        name: sample_stats(figures, dataset.train, rows, RowStore.open(folder / "oof").values.__getitem__)
-        for name, folder in folders.items()
-    }
+    sums = {}
+    for name, folder in folders.items():
+        stats = sample_stats(figures, dataset.train, rows, RowStore.open(folder / "oof").values.__getitem__)
+        pooled = {key: by_case(values, case_of, cases) if are_events else values for key, values in stats.items()}
+        sums[name] = ForecastSums(np.array(cases), dataset.competition.classes, pooled)
     other = baseline or next(iter(folders))
-    groups = case_of if are_events else None
-    base = _per_case(metric, stats[other][metric.name], case_of, cases)
+    base = metric.per_row(sums[other].contest)
+    comparable = np.isfinite(base) & (base > 0)
     table = []
-    for name, own in stats.items():
-        folder, contest = folders[name], own[metric.name]
-        per_case = _per_case(metric, contest, case_of, cases)
+    for name, own in sums.items():
+        folder, per_case = folders[name], metric.per_row(own.contest)
         row = ForecastRow(
             name=name,
-            score=metric.score(contest),
-            error=mean_error_of(contest),
-            skill=skill_of(contest, metric.skill),
+            score=metric.score(own.contest),
+            error=mean_error_of(own.contest),
+            skill=skill_of(own.contest, metric.skill),
             per_case=per_case,
-            difference=paired_difference(metric, contest, stats[other][metric.name], groups=groups),
-            better=int((per_case < base).sum()),
-            ratio=_mean_ratio(per_case, base),
-            beside={key: figures[key].score(values) for key, values in own.items() if key != metric.name},
+            difference=paired_by_case(own, sums[other]),
+            better=better_in(own, sums[other]),
+            ratio=float((per_case[comparable] / base[comparable]).mean()) if comparable.any() else float("nan"),
+            beside={key: figures[key].score(values) for key, values in own.figures.items() if key != metric.name},
             seconds=read_info(folder).scores.get("seconds_a_date"),
             training=summary_of_fits(folder / "models", folds=dataset.folds),
         )
         table.append(row)
         record_scores(folder, _scores(row, metric, are_events))
-        sums = {key: by_case(values, case_of, cases) if are_events else values for key, values in own.items()}
-        write_sums(folder, ForecastSums(np.array(cases), dataset.competition.classes, sums))
+        write_sums(folder, own)
     return ForecastTable(tuple(cases), are_events, metric, other, tuple(table))
 
 
@@ -178,15 +177,6 @@ def _figures(metric: ErrorBySkill, points: Sequence[IntPair], are_events: bool) 
         **{f"csi_at_{rate:g}": ErrorBySkill(RAIN_RATE, threshold=rate, skill="csi", part="skill") for rate in HEAVIER},
         f"{metric.name}_at_points": AtPoints(metric, points),
     }
-
-
-def _per_case(metric: ErrorBySkill, stats: np.ndarray, case_of: np.ndarray, cases: Sequence[str]) -> np.ndarray:
-    return np.array([metric.score(stats[case_of == case]) for case in cases])
-
-
-def _mean_ratio(per_case: np.ndarray, base: np.ndarray) -> float:
-    comparable = np.isfinite(base) & (base > 0)
-    return float((per_case[comparable] / base[comparable]).mean()) if comparable.any() else float("nan")
 
 
 def _scores(row: ForecastRow, metric: ErrorBySkill, are_events: bool) -> JsonDict:

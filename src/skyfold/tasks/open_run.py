@@ -43,7 +43,7 @@ def check(config: RunConfig) -> None:
     normalization_of(config)
     if not isinstance(family, RuleFamily):
         return
-    if not task.RULE_FAMILY:
+    if not task.MASKS:
         raise ConfigError(
             f"model.family: {config.model.family} predicts masks, task: {config.task} does not. Use another family, or "
             "task: segmentation."

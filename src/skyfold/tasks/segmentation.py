@@ -27,7 +27,7 @@ class Segmentation(MaskBlending, ImageTask):
     """
 
     LOSSES = MASK_LOSSES
-    RULE_FAMILY = True
+    MASKS = True
     dtype = "uint8"
 
     @classmethod

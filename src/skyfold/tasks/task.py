@@ -34,10 +34,10 @@ from skyfold.workspace import Workspace
 class Task(Objective):
     """What one run reads, learns and stores; built once from its config, and asked by everything else.
 
-    RULE_FAMILY: whether a model family without training can predict it.
+    MASKS: whether it predicts masks, which model families without training do and experiments of `models` compare.
     """
 
-    RULE_FAMILY: ClassVar[bool] = False
+    MASKS: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
