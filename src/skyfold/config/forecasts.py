@@ -1,4 +1,4 @@
-"""Forecasts of families and networks, compared on the same dates."""
+"""Configs of forecasts: baselines and networks, compared on the same dates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ForecastModel(Strict):
 
 
 class ForecastConfig(Strict):
-    """Forecasts of families and networks, compared on the same dates; the last one is handed in.
+    """Forecasts of families and networks, compared on the same dates; the last one is submitted.
 
     eval_years: the first and last year of the table; None: all that the folds validate. baseline: the forecast that the
     others are compared with year by year; None: the first.
@@ -60,7 +60,7 @@ class ForecastConfig(Strict):
                 raise ValueError(f"forecasts: {model.name}: a member is named twice, {', '.join(model.members)}")
             unknown = [member for member in model.members if member not in names[:place]]
             if unknown:
-                raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which does not stand above it")
+                raise ValueError(f"forecasts: {model.name} learns from '{unknown[0]}', which is not listed above it")
         for name, run in self.networks.items():
             for key in ("folder", "folds", "options"):
                 own, ours = getattr(run.data, key), getattr(self.data, key)

@@ -1,1 +1,1 @@
-"""The stages from contest files to a submission; each reads what the one before wrote, and can start again."""
+"""Stages from competition files to a submission; each reads the files of the one before and resumes from its own."""

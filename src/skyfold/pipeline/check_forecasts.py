@@ -28,7 +28,7 @@ def check(config: ForecastConfig) -> None:
         with named(model):
             family = baseline_of(model)
             if model.members and not isinstance(family, FittedBaseline):
-                raise ConfigError(f"the family {model.family} learns from no members.")
+                raise ConfigError(f"the family {model.family} is not fitted and takes no members. Remove them.")
             if family.needs_members and not model.members:
                 raise ConfigError(f"{model.family} blends its members; name some in members.")
 
@@ -37,7 +37,7 @@ def check_data(config: ForecastConfig, data: Dataset, workspace: Workspace) -> N
     """Check that every forecast of `config` can be made from `data`.
 
     ConfigError on a family of another unit, a plug-in that needs seasons where frames have no dates, a missing package
-    where forecasts are left to make, and a fold that leaves a fitted family nothing to learn from. InvalidSubmission
+    where forecasts are left to make, and a fold without a date to fit a family on. InvalidSubmission
     where the competition's sample submission has other columns or rows than the test part.
     """
     sample = data.competition.sample_table(workspace.data(config.data.folder))
@@ -57,9 +57,7 @@ def check_data(config: ForecastConfig, data: Dataset, workspace: Workspace) -> N
             train = data.folds.split(fold).train
             with named(model):
                 if not len(train):
-                    raise ConfigError(
-                        f"fold {fold} has nothing to learn from. Begin `eval_years` later, or see data.folds."
-                    )
+                    raise ConfigError(f"fold {fold} has no training date. Begin `eval_years` later, or see data.folds.")
                 for member in model.members:
                     train = train[known[member][train]]
                     if not len(train):
@@ -76,23 +74,23 @@ def named(model: ForecastModel) -> Iterator[None]:
 
 
 def _check_plugin(model: ForecastModel, data: Dataset, *, complete: bool) -> None:
-    contest = data.competition
+    competition = data.competition
     plugin: Baseline | FrameAdapter
     if model.run is not None:
         assert model.run.frame_adapter is not None
         what, plugin = f"frame_adapter {model.run.frame_adapter.name}", adapter_of(model.run.frame_adapter)
     else:
         what, plugin = str(model.family), baseline_of(model)
-        if plugin.unit not in (None, contest.unit):
+        if plugin.unit not in (None, competition.unit):
             raise ConfigError(
-                f"{what}{f' with {model.options}' if model.options else ''} is for {plugin.unit}; '{contest.name}' is "
-                f"in {contest.unit}. Take another family or option."
+                f"{what}{f' with {model.options}' if model.options else ''} is for {plugin.unit}; '{competition.name}' is "
+                f"in {competition.unit}. Take another family or option."
             )
         if not complete:
             plugin.require()
     if plugin.needs_seasons and data.train.times is None:
         raise ConfigError(
-            f"{what} asks for the same season of earlier years; the frames of '{contest.name}' have no dates. Take "
+            f"{what} asks for the same season of earlier years; the frames of '{competition.name}' have no dates. Take "
             "another one."
         )
 

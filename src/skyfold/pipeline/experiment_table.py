@@ -1,6 +1,6 @@
 """Experiments: train the models of one config on the same folds, and compare them.
 
-The table gives IoU, Dice, pixel accuracy, validation loss and minutes of each model. Below it stands the metric of the
+The table gives IoU, Dice, pixel accuracy, validation loss and minutes of each model. Below it is the metric of the
 competition, cross-fitted, with the paired difference to the first model.
 """
 
@@ -106,7 +106,7 @@ class ExperimentTable:
 def run_table(config: TableConfig, path: Path, workspace: Workspace, log: Callable[[str], None]) -> None:
     """Search, train, score and blend the models in the order of the table's rows, and log the table.
 
-    path: the file `config` was read from; log: called with each line. The folds must be there. An interrupted call
+    path: the file `config` was read from; log: called with each line. folds.csv must exist. An interrupted call
     resumes. ConfigError where no trial of a study is complete.
     """
     from skyfold.tuning.tune import tune  # loads Optuna
@@ -164,7 +164,7 @@ def experiment_table(config: TableConfig, path: Path, workspace: Workspace) -> E
 
 
 def as_text(table: ExperimentTable) -> str:
-    """The table in aligned columns; published figures stand beside ours on the official files only."""
+    """The table in aligned columns; published figures are shown on the official files only."""
     lines = table.lines
     columns = [["model", *(line.model for line in lines)], *_columns(COLUMNS, [line.figures for line in lines])]
     if table.official:
@@ -184,7 +184,7 @@ def as_text(table: ExperimentTable) -> str:
 
 
 def _best_of_study(study: Path, config: TableConfig, workspace: Workspace) -> Path:
-    """The config of the best trial of a study; the file is there once a trial is complete."""
+    """The config of the best trial of a study; it exists once a trial is complete."""
     return workspace.oof(config.data.folder) / "tuning" / load_study(study)[0].name / "best.yaml"
 
 

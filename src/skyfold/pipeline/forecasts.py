@@ -19,9 +19,9 @@ from skyfold.workspace import Workspace
 
 
 def run_forecasts(config: ForecastConfig, truth: Path, workspace: Workspace, log: Callable[[str], None]) -> None:
-    """Make the forecasts of `config`, log their table, submit the last one and score it where `truth` is there.
+    """Make the forecasts of `config`, log their table, submit the last one and score it where the file `truth` exists.
 
-    The folds must be there. Forecasts that are stored are not made again.
+    folds.csv must exist. Forecasts that are stored are not made again. log: called with every line of output.
     """
     data = make_forecasts(config, workspace, log)
     log(as_text(score_forecasts(config, data, workspace)))

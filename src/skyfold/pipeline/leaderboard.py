@@ -14,7 +14,8 @@ from skyfold.workspace import Workspace
 def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     """Entries of data set `name`, best first, then the baselines.
 
-    DataLayoutError where nothing was trained yet. An entry that cannot be read says so; the others are shown.
+    name: of the data set. DataLayoutError where nothing was trained yet. An entry that cannot be read is listed last,
+    with the error as its kind.
     """
     folder = workspace.oof(name)
     runs = sorted(path.parent for path in folder.glob("*/run.json"))

@@ -86,7 +86,7 @@ def _sums_of(folder: Path, data: Dataset, rows: np.ndarray) -> ForecastSums:
     if set(sums.cases.tolist()) != set(cases.tolist()):
         raise OofMismatch(
             f"{folder}: scored last on {len(sums.cases)} other dates or events than this config's. Run `skyfold run` "
-            "with this config again; what is forecast already is not made anew."
+            "with this config again; stored forecasts are not made again."
         )
     return sums
 

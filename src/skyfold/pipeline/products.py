@@ -37,7 +37,9 @@ def write_blend_products(config: BlendConfig, workspace: Workspace) -> Path:
     folder = workspace.data(name)
     competition = build(config.data.competition, config.data.options, folder)
     if competition.colours is None:
-        raise ConfigError(f"competition '{competition.name}': its classes may overlap; there is no one map of them.")
+        raise ConfigError(
+            f"competition '{competition.name}': its classes may overlap, so that one map cannot show them."
+        )
     run = read_run(workspace.run(name, config.name), read_folds(workspace.folds(name)))
     if run.test is None:
         raise ConfigError(f"data set '{name}' has no test part; there is nothing to make products of.")
@@ -55,10 +57,10 @@ def write_blend_products(config: BlendConfig, workspace: Workspace) -> Path:
 def write_products(
     folder: Path, maps: Iterable[tuple[str, np.ndarray]], colours: Mapping[str, Colour], *, count: int
 ) -> None:
-    """Write `<id>.png` of each scene, indexed, in the colours of the classes; and `shares.csv`, when all are there.
+    """Write `<id>.png` of each scene, indexed, in the colours of the classes; then `shares.csv`.
 
     maps: the id of a scene and, uint8 (H, W), the place of each pixel's class in `colours`; one is held at a time.
-    count: how many there are. The table has a row for each: its id, the share of each class, the share covered (all
+    count: number of scenes. The table has a row for each: its id, the fraction of each class, the covered fraction (all
     but CLEAR), and the grade.
     """
     classes, table = list(colours), []
@@ -88,7 +90,7 @@ def class_map(values: np.ndarray, size: IntPair) -> np.ndarray:
 
 
 def class_shares(places: np.ndarray, classes: int) -> list[float]:
-    """The share of each class in a map; they sum to 1.
+    """Fraction of each class in a map (H, W) of class indices; fractions sum to 1.
 
     >>> class_shares(np.array([[0, 0], [0, 2]], dtype=np.uint8), 3)
     [0.75, 0.0, 0.25]
@@ -98,9 +100,9 @@ def class_shares(places: np.ndarray, classes: int) -> list[float]:
 
 
 def quality_grade(cloud_fraction: float) -> str:
-    """The grade of a scene of which the share `covered`, 0 to 1, is hidden.
+    """Grade of a scene, A to D, by its covered fraction, 0 to 1.
 
-    >>> [quality_grade(share) for share in (0.0, 0.1, 0.11, 1.0)]
+    >>> [quality_grade(covered) for covered in (0.0, 0.1, 0.11, 1.0)]
     ['A', 'A', 'B', 'D']
     """
     return next(grade for grade, most in GRADES if cloud_fraction <= most + 1e-9)

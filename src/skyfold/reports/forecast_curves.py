@@ -19,22 +19,22 @@ OWN, OTHER = "#00798c", "#b9b9b4"
 def draw_reliability(
     path: Path, counts: np.ndarray, edges: np.ndarray, metric: ErrorBySkill, title: str, *, logarithmic: bool
 ) -> None:
-    """Write a PNG: above, how often the event came at forecasts of each bin; below, how many cells there are.
+    """Write a PNG: above, the observed frequency of the event in each bin of the forecast; below, the number of cells.
 
-    counts: int64 (2, B + 1) of `event_counts` for the B edges. The first bin, which holds what is forecast to be
-    nothing, is told in words.
+    counts: int64 (2, B + 1) of `event_counts` for the B edges. The first bin, of forecasts of almost
+    nothing, is given in the title. logarithmic: axis of the forecast.
     """
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    cells, came = counts[:, 1:]  # the last bin has no upper edge
+    cells, observed = counts[:, 1:]  # the last bin has no upper edge
     step = edges[-1] / edges[-2] if logarithmic else edges[-1] - edges[-2]
     upper = np.append(edges[1:], edges[-1] * step if logarithmic else edges[-1] + step)
     centre = np.sqrt(edges * upper) if logarithmic else (edges + upper) / 2
     with np.errstate(invalid="ignore"):
-        share = came / cells
+        frequency = observed / cells
     above.axvline(metric.threshold, color="black", lw=1, ls=":")
     above.axhline(0.5, color="black", lw=0.6, ls=":")
-    above.plot(centre, share, "o-", color=OWN, ms=4)
+    above.plot(centre, frequency, "o-", color=OWN, ms=4)
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(f"observed frequency of {metric.threshold:g} or more")
     below.bar(edges, cells, width=upper - edges, align="edge", color=OTHER, edgecolor="white", linewidth=0.5)
@@ -45,9 +45,7 @@ def draw_reliability(
     if logarithmic:
         below.set_xscale("log")
     nothing = counts[1, 0] / max(counts[0, 0], 1)
-    above.set_title(
-        f"{title}\nwhere less than {edges[0]:g} was forecast it came in {nothing:.2%} of the cells", fontsize=9
-    )
+    above.set_title(f"{title}\nobserved in {nothing:.2%} of the cells with a forecast below {edges[0]:g}", fontsize=9)
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=100))
 
 

@@ -64,7 +64,7 @@ SCALES = {
 @dataclass(frozen=True)
 class DrawnForecast:
     """One forecast to draw. forecast, truth: (H, W, L); valid: bool, the same; known: (T, H, W), the last frames that
-    were known; leads, frames: what the L wanted frames and the T known ones are called."""
+    were known; leads, frames: names of the L lead times and of the T known frames."""
 
     forecast: np.ndarray
     truth: np.ndarray
@@ -119,7 +119,7 @@ def draw_sheet(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: st
 
 
 def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: str) -> None:
-    """Write a GIF: the known frames, then what came beside what was forecast, frame by frame."""
+    """Write a GIF: the known frames, then the observed beside the forecast ones, frame by frame."""
     scale = SCALES[metric.unit.name]
     height, width = drawn.forecast.shape[:2]
     figure = Figure(figsize=(6.4, 3.0 * height / width + 1.0), layout="constrained")
@@ -131,11 +131,11 @@ def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title
         steps.append((name, drawn.truth[..., lead], drawn.forecast[..., lead], drawn.valid[..., lead]))
     heading = figure.suptitle("", fontsize=9)
     images: list[Image.Image] = []
-    for name, came, forecast, valid in steps:
-        for axis, values, what in ((left, came, "what came"), (right, forecast, "forecast")):
+    for name, observed, forecast, valid in steps:
+        for axis, values, what in ((left, observed, "observed"), (right, forecast, "forecast")):
             axis.clear()
             shown = _map(axis, values, valid, scale)
-            _edge(axis, came, valid, metric.threshold, EDGE)
+            _edge(axis, observed, valid, metric.threshold, EDGE)
             axis.set_title(what if not name.startswith("known") else "known", fontsize=9)
         if not images:
             bar = figure.colorbar(shown, ax=[left, right], location="bottom", shrink=0.6, aspect=45, extend="max")
@@ -172,8 +172,8 @@ def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_
 
 def _edge(axis: Axes, truth: np.ndarray, valid: np.ndarray, threshold: float, colour: str) -> None:
     """Not along coasts, behind which nothing is known."""
-    came = (truth >= threshold)[valid]
-    if came.any() and not came.all():
+    event = (truth >= threshold)[valid]
+    if event.any() and not event.all():
         axis.contour(np.ma.masked_array(truth, ~valid), levels=[threshold], colors=colour, linewidths=0.6)
 
 

@@ -104,7 +104,7 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
     """
     result = read_json(folder / "blend.json")
     if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
-        raise DamagedFile(f"{folder / 'blend.json'}: not what was written there. Run skyfold blend again.")
+        raise DamagedFile(f"{folder}: blend.json is corrupt or was edited. Run `skyfold blend` again.")
     blend, scores, gate = result["name"], result["scores"], result["gate"]
     tested_file = submissions / f"{blend}.test_scores.json"
     tested = read_json(tested_file)["scores"] if tested_file.is_file() else {}
