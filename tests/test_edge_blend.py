@@ -22,7 +22,6 @@ from skyfold.forecasting.baselines._edge_decision import (
     says_ice,
     worth_of,
 )
-from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
@@ -52,7 +51,7 @@ def score(forecast: np.ndarray, year: int) -> float:
 
 def test_the_intercept_of_least_absolute_deviation_is_the_median():
     target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
-    weights = least_absolute_deviation(np.zeros((5, 1), dtype=np.float32), target)
+    weights = edge_blend.least_absolute_deviation(np.zeros((5, 1), dtype=np.float32), target, 1e-6)
     assert weights[-1] == pytest.approx(3, abs=1)
 
 
@@ -61,7 +60,7 @@ def test_least_absolute_deviation_is_not_moved_by_a_few_wild_values():
     features = rng.uniform(0, 250, (4000, 2)).astype(np.float32)
     target = features @ np.array([0.7, 0.2], dtype=np.float32) + 5
     target[::10] = 250  # least squares would say 31 in place of 5
-    np.testing.assert_allclose(least_absolute_deviation(features, target), [0.7, 0.2, 5], atol=0.2)
+    np.testing.assert_allclose(edge_blend.least_absolute_deviation(features, target, 1e-6), [0.7, 0.2, 5], atol=0.2)
 
 
 def test_worth_is_what_one_more_hit_or_false_alarm_changes():

@@ -185,16 +185,6 @@ def test_the_truth_of_the_sample_leaves_missing_data_out(folder: Path) -> None:
     assert score_submission(built(folder), folder / "mine.csv", path, draws=2).score == pytest.approx(0, abs=1e-4)
 
 
-def test_files_of_five_frames_and_patches_are_truth_too(sample: Path, tmp_path: Path) -> None:
-    truth = built(sample).read_truth(sample / "train")
-    assert truth.ids[0] == "train_00000.npy"
-    assert truth.targets[0].shape == (120, 120, 1)
-    coded = patches(tmp_path / "coded")
-    assert built(coded).read_truth(coded / "patches.npz").ids.tolist()[:2] == ["a_00000", "b_00001"]
-    with pytest.raises(InvalidSubmission, match=r"other\.npz: expected patches\.npz, a \.csv, or a folder"):
-        built(coded).read_truth(coded / "other.npz")
-
-
 def test_patches_are_grouped_by_event(tmp_path: Path) -> None:
     codes = np.zeros((6, 120, 120, 5), np.uint8)
     codes[2, 3, 4] = [1, 254, 0, 0, 127]

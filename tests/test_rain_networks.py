@@ -12,7 +12,7 @@ import pytest
 
 from skyfold import plugins
 from skyfold.errors import ConfigError
-from skyfold.forecasting.motion.semi_lagrangian import carried
+from skyfold.forecasting.motion.semi_lagrangian import advected
 from skyfold.models import _frames, _trajgru
 from skyfold.models._convlstm import ConvLSTM
 from skyfold.training import backend
@@ -297,7 +297,7 @@ def test_frames_are_carried_to_one_time() -> None:
         [np.exp(-((columns - 14 - 2 * t) ** 2 + (rows - 18 + t) ** 2) / 18) for t in range(-3, 2)]
     ).astype(np.float32)
     motion = np.tile(np.array([2.0, -1.0], np.float32), (32, 32, 1))
-    moved = carried(frames[:-1], motion)
+    moved = advected(frames[:-1], motion)
     assert moved.shape == (4, 32, 32)
     for frame in moved:
         np.testing.assert_allclose(frame[8:24, 8:24], frames[-1, 8:24, 8:24], atol=1e-6)

@@ -48,8 +48,7 @@ def rain_of_codes(codes: np.ndarray) -> np.ndarray:
     >>> rain_of_codes(np.array([0, 1, 254], dtype=np.uint8)).tolist()
     [0.0, 0.05000000074505806, 200.0]
     """
-    rain: np.ndarray = _CODE_TABLE[codes]
-    return rain
+    return np.asarray(_CODE_TABLE[codes])
 
 
 def log_rain(rain: np.ndarray) -> np.ndarray:

@@ -133,8 +133,6 @@ class ErrorBySkill:
         return np.stack([error.sum(axis=(1, 2), dtype=np.float64, where=in_error), *counts], axis=1)
 
     def _refuse(self, values: np.ndarray, valid: np.ndarray, which: str, first: int) -> None:
-        if self.unit.problem(values, valid) is None:
-            return
         for row, (own, counts) in enumerate(zip(values, valid, strict=True), start=first):
             if problem := self.unit.problem(own, counts):
                 raise InvalidSubmission(f"{which}, sample {row}, in {self.unit.name}: {problem}.")

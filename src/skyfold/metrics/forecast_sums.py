@@ -6,7 +6,6 @@ these sums only.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +59,7 @@ def write_sums(folder: Path, sums: ForecastSums) -> Path:
         table.insert(1, "figure", name)
         table.insert(2, "lead", list(sums.leads) * len(stats))
         tables.append(table)
-    text = io.StringIO()
-    pd.concat(tables).to_csv(text, index=False, float_format="%.12g")
-    write_text(folder / FILE, text.getvalue())
+    write_text(folder / FILE, pd.concat(tables).to_csv(index=False, float_format="%.12g"))
     return folder / FILE
 
 

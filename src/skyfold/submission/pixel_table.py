@@ -183,6 +183,12 @@ class PixelTable(SubmissionFormat):
         return [label for name in ids.tolist() for label in self.labels(name)]
 
 
+def sample_table(folder: Path) -> Path | None:
+    """Path of the sample submission in `folder`; None where there is none."""
+    path = folder / "sample_submission.csv"
+    return path if path.is_file() else None
+
+
 def read_keys(path: Path) -> tuple[list[str], list[str]]:
     """Header and first column of a table, plain or .gz; the numbers, which take long, are not read.
 

@@ -24,7 +24,7 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
-from skyfold.submission.pixel_table import PixelTable
+from skyfold.submission.pixel_table import PixelTable, sample_table
 from skyfold.types import Samples
 
 GRID = (448, 304)  # NSIDC's north polar grid of 25 km
@@ -63,7 +63,7 @@ class ArcticSeaIce(Contest):
             check=self._check,
             read_truth=self._read_truth,
             read_pred=table.read_values,
-            sample_table=_sample_table,
+            sample_table=sample_table,
             write_sample=partial(write_sample, cadence=cadence, grid=self.grid),
             provenance=_provenance,
             horizon=int(cadence.lead_times[-1]) * cadence.step,
@@ -163,11 +163,6 @@ PLUGIN = ArcticSeaIce
 def _concentration(codes: np.ndarray) -> np.ndarray:
     """Flags as 0."""
     return np.where(known_ice(codes), codes, 0)
-
-
-def _sample_table(folder: Path) -> Path | None:
-    path = folder / "sample_submission.csv"
-    return path if path.is_file() else None
 
 
 def _provenance(folder: Path) -> str:

@@ -29,7 +29,7 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.forecasting.rain_units import GREATEST_RAW, rain_of_raw
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.progress import Progress
-from skyfold.submission.pixel_table import read_keys
+from skyfold.submission.pixel_table import read_keys, sample_table
 from skyfold.types import Samples
 
 GRID = (120, 120)
@@ -59,9 +59,9 @@ class HydroRain(Contest):
             submission=TABLE,
             load=_load_patches if coded else _load_files,
             check=_check_patches if coded else _check_files,
-            read_truth=_read_truth,
+            read_truth=lambda path: Truth(*TABLE.read_truth(path)),
             read_pred=TABLE.read_values,
-            sample_table=_sample_table,
+            sample_table=sample_table,
             write_sample=partial(write_sample, table=TABLE),
             parts=("train",) if coded else ("train", "test"),
             provenance=_provenance,
@@ -70,11 +70,6 @@ class HydroRain(Contest):
 
 
 PLUGIN = HydroRain
-
-
-def _sample_table(folder: Path) -> Path | None:
-    path = folder / "sample_submission.csv"
-    return path if path.is_file() else None
 
 
 def _provenance(folder: Path) -> str:
@@ -136,8 +131,12 @@ def _check_files(folder: Path) -> str:
 def _paths(folder: Path, part: str) -> list[Path]:
     if part not in FRAMES:
         raise ConfigError(f"part '{part}': there are train and test.")
-    paths = _npy_files(folder / part)
-    sample = _sample_table(folder)
+    if not (folder / part).is_dir():
+        raise DataLayoutError(f"{folder / part}: no such folder. The contest's .npy files are expected in it.")
+    paths = sorted(path for path in (folder / part).glob("*.npy") if not path.name.startswith("."))
+    if not paths:
+        raise DataLayoutError(f"{folder / part}: no .npy file in this folder.")
+    sample = sample_table(folder)
     if part == "train" or sample is None:
         return paths
     try:
@@ -170,25 +169,3 @@ def _check_patches(folder: Path) -> str:
     names, counts = np.unique(events, return_counts=True)
     by_event = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
     return f"other files: {len(events)} patches of {len(names)} rain events ({by_event})"
-
-
-def _read_truth(path: Path) -> Truth:
-    """A table like a submission, below 0 being no data; a folder of files of five frames; or patches."""
-    if path.suffix == ".npz":
-        samples = _load_patches(path.parent, "train") if path.name == PATCHES else None
-        if samples is None or samples.targets is None:
-            raise InvalidSubmission(f"{path}: expected {PATCHES}, a .csv, or a folder of .npy files.")
-        return Truth(samples.ids, samples.targets)
-    if path.is_dir():
-        paths = _npy_files(path)
-        return Truth(np.array([file.name for file in paths]), *targets_of_files(paths, GRID, FRAMES["train"]))
-    return Truth(*TABLE.read_truth(path))
-
-
-def _npy_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataLayoutError(f"{folder}: no such folder. The contest's .npy files are expected in it.")
-    paths = sorted(path for path in folder.glob("*.npy") if not path.name.startswith("."))
-    if not paths:
-        raise DataLayoutError(f"{folder}: no .npy file in this folder.")
-    return paths

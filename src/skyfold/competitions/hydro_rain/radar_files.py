@@ -6,7 +6,6 @@ Frames are the last axis in the files and the first one in the inputs of forecas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from skyfold.errors import DataLayoutError
 from skyfold.files import digest, file_digest
 from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
-from skyfold.progress import THREADS, Progress
+from skyfold.progress import map_in_threads
 from skyfold.types import IntPair
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
@@ -30,15 +29,8 @@ def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: in
     """
 
     def files_digest() -> str:
-        with (
-            Progress("looking whether files are as before", len(paths), "files") as progress,
-            ThreadPoolExecutor(THREADS) as pool,
-        ):
-            named = []
-            for path, found in zip(paths, pool.map(file_digest, paths), strict=True):
-                named.append(f"{path.name}\t{found}")
-                progress.advance()
-        return digest("\n".join(named))
+        named = map_in_threads("looking whether files are as before", file_digest, paths, "files")
+        return digest("\n".join(f"{path.name}\t{found}" for path, found in zip(paths, named, strict=True)))
 
     def rain(index: int) -> np.ndarray:
         return rain_of_raw(read_raw(paths[index], grid, frames)[..., :known])

@@ -139,8 +139,7 @@ class LikelySide:
         is_ice = forecast >= ICE_EDGE
         gain = self.worth.hit * chance[:, 2] - self.worth.alarm * chance[:, 1]
         costs = _expected_error(chance, np.where(is_ice, BELOW_EDGE, ICE_EDGE)) - _expected_error(chance, forecast)
-        crosses: np.ndarray = costs < np.where(is_ice, -gain, gain)
-        return crosses
+        return np.asarray(costs < np.where(is_ice, -gain, gain))
 
 
 def cells_of_dates(ages: np.ndarray, half_life: float) -> list[int]:
@@ -166,13 +165,11 @@ def kinds_of(truth: np.ndarray) -> np.ndarray:
 
 
 def _changing(features: CellFeatures) -> np.ndarray:
-    changing: np.ndarray = features.column("spread") > LEAST_SPREAD
-    return changing
+    return np.asarray(features.column("spread") > LEAST_SPREAD)
 
 
 def _near_edge(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
-    near: np.ndarray = (forecast > NEAR_EDGE[0]) & (forecast < NEAR_EDGE[1]) & (features.column("max_5") > 5)
-    return near
+    return np.asarray((forecast > NEAR_EDGE[0]) & (forecast < NEAR_EDGE[1]) & (features.column("max_5") > 5))
 
 
 def _drawn(date: Cells, wanted: np.ndarray, most: int, rng: np.random.Generator) -> Cells:
@@ -189,5 +186,4 @@ def _columns(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
 
 
 def _expected_error(chance: np.ndarray, forecast: np.ndarray) -> np.ndarray:
-    error: np.ndarray = (chance * np.abs(forecast[:, None] - TYPICAL)).sum(axis=1)
-    return error
+    return np.asarray((chance * np.abs(forecast[:, None] - TYPICAL)).sum(axis=1))

@@ -47,8 +47,7 @@ class CellFeatures:
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """Several features, float32 (A, len(names))."""
-        columns: np.ndarray = self.values[:, [NAMES.index(name) for name in names]].astype(np.float32)
-        return columns
+        return np.asarray(self.values[:, [NAMES.index(name) for name in names]].astype(np.float32))
 
 
 def cell_features(history: PastFrames, members: np.ndarray) -> CellFeatures:

@@ -69,8 +69,7 @@ class GroupSide:
 
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
         """bool (A,); forecast: (A,)."""
-        ice: np.ndarray = self.ice[groups_of(features, forecast)]
-        return ice
+        return np.asarray(self.ice[groups_of(features, forecast)])
 
 
 def groups_of(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
@@ -97,8 +96,7 @@ def says_ice(outcomes: np.ndarray, worth: Worth) -> np.ndarray:
     hit = chance[:, counts & (values >= ICE_EDGE)].sum(axis=1)
     alarm = chance[:, counts & (values < ICE_EDGE)].sum(axis=1)
     error[:, values >= ICE_EDGE] -= (worth.hit * hit - worth.alarm * alarm)[:, None]
-    ice: np.ndarray = values[error.argmin(axis=1)] >= ICE_EDGE
-    return ice
+    return np.asarray(values[error.argmin(axis=1)] >= ICE_EDGE)
 
 
 def on_the_right_side(forecast: np.ndarray, ice: np.ndarray) -> np.ndarray:
@@ -116,5 +114,4 @@ def _chances(outcomes: np.ndarray) -> np.ndarray:
 
 
 def _fractions(counts: np.ndarray) -> np.ndarray:
-    fractions: np.ndarray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
-    return fractions
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9))

@@ -6,12 +6,12 @@ from skyfold.compiled import compiled
 
 
 @compiled
-def mean_of_nearest(lists, halves, sums, count, total, queries, starts, k, answers):  # type: ignore[no-untyped-def]
+def mean_of_nearest(lists, halves, sums, count, total, queries, own_halves, own_sums, k, answers):  # type: ignore[no-untyped-def]
     """Fill answers (q,) with the weighted mean of the k nearest of `lists` to each of `queries`.
 
     lists: uint8 (n, F) in the order of sums (n,), halves (n,) the sums of their first F // 2 values; each stands for
     count (n,) examples with values of total (n,);
-    queries: uint8 (q, F); starts: (q,) where each one's own sum would stand in `sums`.
+    queries: uint8 (q, F), with own_halves and own_sums (q,).
     """
     n, features = lists.shape
     farthest = features * 255
@@ -19,13 +19,7 @@ def mean_of_nearest(lists, halves, sums, count, total, queries, starts, k, answe
     values = np.zeros(farthest + 1)
     edge = farthest
     for q in range(len(queries)):
-        query = queries[q]
-        own_sum = 0
-        first_half = 0
-        for f in range(features):
-            own_sum += query[f]
-            if f < features // 2:
-                first_half += query[f]
+        query, own_sum, first_half = queries[q], own_sums[q], own_halves[q]
         many[:] = 0
         values[:] = 0.0
         # No example beyond the edge is among the k nearest. Those of the query before are no farther away than that.
@@ -34,7 +28,8 @@ def mean_of_nearest(lists, halves, sums, count, total, queries, starts, k, answe
                 edge += abs(np.int32(queries[q - 1, f]) - np.int32(query[f]))
         edge = min(edge, farthest)
         within = 0  # examples up to the edge
-        below, above = starts[q] - 1, starts[q]
+        above = np.searchsorted(sums, own_sum)
+        below = above - 1
         while below >= 0 or above < n:
             gap_below = own_sum - sums[below] if below >= 0 else farthest + 1
             gap_above = sums[above] - own_sum if above < n else farthest + 1

@@ -21,7 +21,6 @@ from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import GroupSide, group_side, on_the_right_side, worth_of
-from skyfold.forecasting.baselines._least_absolute_deviation import least_absolute_deviation
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.seasons import FULL, MIN_YEARS, settled_forecast
@@ -33,6 +32,8 @@ VALUES = (
     *("around_mean_5", "around_year_1", "around_trend_10"),
 )
 ANOMALIES = ("last_anomaly", "year_1_anomaly", "around_year_1_anomaly")
+ITERATIONS = 14  # of least absolute deviation
+MIN_DEVIATION = 1.0  # smaller deviations weigh the same; a 250th of full ice
 RIDGE = 1.0  # years are few: shrinks the blend towards its base
 CELLS_A_LEAD = 90_000  # fitted on, over all dates
 
@@ -126,7 +127,7 @@ def _weights(known: Sequence[tuple[CellFeatures, np.ndarray]], lead: int) -> np.
         chosen = features.of(cells)
         columns.append(_anomalies(chosen))
         truths.append(truth[cells] - chosen.column(BASE))
-    return least_absolute_deviation(np.concatenate(columns), np.concatenate(truths), RIDGE)
+    return least_absolute_deviation(np.concatenate(columns), np.concatenate(truths))
 
 
 def _blended(weights: np.ndarray, features: CellFeatures) -> np.ndarray:
@@ -142,3 +143,22 @@ def _anomalies(features: CellFeatures) -> np.ndarray:
     """float32 (A, F + M), simple forecasts and members minus the base."""
     values = np.concatenate([features.columns(VALUES), features.members], axis=1)
     return np.concatenate([values - features.column(BASE)[:, None], features.columns(ANOMALIES)], axis=1)
+
+
+def least_absolute_deviation(features: np.ndarray, target: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
+    """Fit float32 (n, F) features to a float32 (n,) target. Returns coefficients float32 (F + 1,), last the intercept.
+
+    ridge: penalty of a squared coefficient, in squared deviations of one row. Iteratively reweighted least squares:
+    rows are weighted by 1 / deviation of the iteration before (Schlossmacher 1973).
+    """
+    design = np.column_stack([features, np.ones(len(features), dtype=np.float32)])
+    penalty = ridge * max(1, len(target)) * np.eye(design.shape[1])
+    weight = np.ones(len(target), dtype=np.float32)
+    solved = np.zeros(design.shape[1], dtype=np.float32)
+    for _ in range(ITERATIONS):
+        weighted = (design * weight[:, None]).T
+        solved = np.linalg.solve(
+            (weighted @ design).astype(np.float64) + penalty, (weighted @ target).astype(np.float64)
+        ).astype(np.float32)
+        weight = 1 / np.maximum(np.abs(design @ solved - target), MIN_DEVIATION)
+    return solved

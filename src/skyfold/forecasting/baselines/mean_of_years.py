@@ -16,8 +16,7 @@ class MeanOfYears(SeasonalBaseline):
 
     def forecast_lead(self, history: PastFrames, lead: int) -> np.ndarray:
         count = self.years or max(1, history.years_known(lead))
-        mean: np.ndarray = history.same_season(lead, count).mean(axis=0, dtype=np.float32)
-        return mean
+        return np.asarray(history.same_season(lead, count).mean(axis=0, dtype=np.float32))
 
 
 PLUGIN = MeanOfYears

@@ -44,20 +44,24 @@ def neighbour_means(examples: np.ndarray, became: np.ndarray, asked: np.ndarray,
 
     known, example_of = np.unique(_as_one(examples), return_inverse=True)
     lists = known.view(np.uint8).reshape(len(known), -1)
-    sums = lists.sum(axis=1, dtype=np.int64)
-    order = np.argsort(sums, kind="stable")
-    lists, sums = np.ascontiguousarray(lists[order]), sums[order]
-    halves = lists[:, : lists.shape[1] // 2].sum(axis=1, dtype=np.int64)
+    order = np.argsort(lists.sum(axis=1, dtype=np.int64), kind="stable")
+    lists = np.ascontiguousarray(lists[order])
     count = np.bincount(example_of.ravel(), minlength=len(known))[order]
     total = np.bincount(example_of.ravel(), became, minlength=len(known))[order]
     questions, question_of = np.unique(_as_one(asked), return_inverse=True)
     queries = questions.view(np.uint8).reshape(len(questions), -1)
     answers = np.empty(len(queries))
-    starts = np.searchsorted(sums, queries.sum(axis=1, dtype=np.int64))
+
+    def sums(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the first half of each vector, and of all of it."""
+        half = vectors[:, : vectors.shape[1] // 2]
+        return half.sum(axis=1, dtype=np.int64), vectors.sum(axis=1, dtype=np.int64)
+
+    own = sums(lists)
 
     def answer(rows: range) -> None:
-        part = slice(rows.start, rows.stop)
-        mean_of_nearest(lists, halves, sums, count, total, queries[part], starts[part], k, answers[part])
+        part = queries[rows.start : rows.stop]
+        mean_of_nearest(lists, *own, count, total, part, *sums(part), k, answers[rows.start : rows.stop])
 
     in_threads(answer, len(queries))
     return answers[question_of.ravel()]

@@ -63,5 +63,4 @@ class FittedBlend:
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
         """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
         smooth = self.smoothing.apply(COMBINATIONS[self.combine](members, axis=0)[None])
-        final: np.ndarray = (smooth if self.edge is None else self.edge.apply(smooth))[0]
-        return final
+        return np.asarray((smooth if self.edge is None else self.edge.apply(smooth))[0])

@@ -65,8 +65,7 @@ class FittedWeights:
         of_cell = self.weights[:, self.regions].astype(np.float32)  # (L, H, W, M)
         blended = np.einsum("lhwm,mhwl->hwl", of_cell, members)
         # Weights add up to 1 but for rounding; a mean must not leave the range of its members.
-        within: np.ndarray = np.clip(blended, members.min(axis=0), members.max(axis=0))
-        return within
+        return np.asarray(np.clip(blended, members.min(axis=0), members.max(axis=0)))
 
 
 def block_map(shape: IntPair, blocks: IntPair) -> np.ndarray:

@@ -24,8 +24,7 @@ def averaged(maps: np.ndarray, cells: int) -> np.ndarray:
     height, width = reduced_size(maps.shape[:2], cells)
     lacking = (height * cells - maps.shape[0], width * cells - maps.shape[1])
     whole = np.pad(maps, [(0, lacking[0]), (0, lacking[1]), (0, 0)], mode="edge") if any(lacking) else maps
-    mean: np.ndarray = whole.reshape(height, cells, width, cells, -1).mean(axis=(1, 3))
-    return mean
+    return np.asarray(whole.reshape(height, cells, width, cells, -1).mean(axis=(1, 3)))
 
 
 def enlarged(maps: np.ndarray, cells: int, size: IntPair) -> np.ndarray:

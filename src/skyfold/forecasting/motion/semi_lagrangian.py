@@ -37,8 +37,7 @@ def origin(motion: np.ndarray) -> np.ndarray:
     half_way = motion
     for _ in range(MIDPOINT_PASSES):
         half_way = _sampled(motion, place - 0.5 * half_way)
-    back: np.ndarray = place - half_way
-    return back
+    return np.asarray(place - half_way)
 
 
 def _sampled(image: np.ndarray, places: np.ndarray) -> np.ndarray:
