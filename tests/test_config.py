@@ -194,6 +194,11 @@ def test_an_inline_run_is_addressed_by_file_and_name(blend_file, tmp_path):
         ("base: unet", "base: deeper", r"blend\.yaml#deeper: 'base' leads back to this config"),
         ("name: fpn", "name: unet", r"two runs or blends have the name 'unet'\. Rename one"),
         ("name: fpn", "nmae: fpn", r"blend\.yaml: 'runs\.2': what is written inline needs a name; got .*nmae"),
+        (
+            "fpn, model",
+            "fpn, data: {name: far}, model",
+            r"the data set of the blend, understanding_clouds; got fpn \(far\)",
+        ),
         ("name: gate", "name: blend", r"need different names, got unet, deeper, fpn, other, blend, blend"),
         ("name: blend\n", "name: blend\ntrainig: {}\n", r"unknown key 'trainig' \(did you mean 'training'\?\)"),
     ],

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_serializer, fiel
 from skyfold import plugins
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
-from skyfold.config.fields import Fraction, Positive, RunName, Seed, Strict, refuse
+from skyfold.config.fields import Ascending, Fraction, Positive, RunName, Seed, Strict, refuse
 from skyfold.config.options import one_of
 from skyfold.config.run import RunConfig
 
@@ -53,14 +53,7 @@ class WeightsConfig(Strict):
     search: Literal["greedy"] = "greedy"
     steps: Annotated[int, Field(ge=1, le=250)] = 25
     thresholds: Annotated[int, Field(ge=1, le=255)] = 15
-    threshold_range: tuple[Fraction, Fraction] = (0.2, 0.8)
-
-    @field_validator("threshold_range")
-    @classmethod
-    def _ascending(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        if not ends[0] < ends[1]:
-            raise ValueError("the first threshold must be below the last")
-        return ends
+    threshold_range: Annotated[tuple[Fraction, Fraction], Ascending] = (0.2, 0.8)
 
 
 class MergeConfig(Strict):
@@ -134,6 +127,7 @@ class BlendConfig(Strict):
     def _keys_fit(self) -> BlendConfig:
         fixed, searched = isinstance(self.weights, tuple), isinstance(self.weights, WeightsConfig)
         names = [*(run.name for run in self.members), self.name]
+        other = [f"{run.name} ({run.data.folder})" for run in self.members if run.data.folder != self.data.folder]
         refuse(
             (
                 isinstance(self.weights, tuple) and (len(self.weights) != len(self.runs) or not sum(self.weights)),
@@ -148,13 +142,7 @@ class BlendConfig(Strict):
                 "merge: it goes with the mean of runs, equal or of fixed weights, and without a gate",
             ),
             (fixed and self.combine == "stack", "weights: combine: stack fits its own; leave them off"),
-            *(
-                (
-                    run.data.folder != self.data.folder,
-                    f"run '{run.name}' is of data set '{run.data.folder}', the blend of '{self.data.folder}'",
-                )
-                for run in self.members
-            ),
+            (other, f"runs: all must be of the data set of the blend, {self.data.folder}; got {', '.join(other)}"),
             (len(set(names)) < len(names), f"runs, gate and blend need different names, got {', '.join(names)}"),
         )
         return self

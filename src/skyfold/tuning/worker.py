@@ -153,20 +153,18 @@ class _TrialLog:
         self._finished = len(opened.trials(*FINISHED))
 
     def update(self) -> None:
-        """Print the trials that have ended since the last call, the last one with progress and time left."""
-        trials = self._opened.trials(*FINISHED, TrialState.FAIL)
-        new = [trial for trial in trials if trial.number not in self._logged]
-        new.sort(key=lambda trial: (str(trial.datetime_complete), trial.number))
-        finished = len(self._opened.trials(*FINISHED))
+        """Print the trials that have ended since the last call, with progress and time left."""
+        best, finished = self._opened.best_trial(), len(self._opened.trials(*FINISHED))
         per_trial = (time.monotonic() - self._start) / max(finished - self._finished, 1)
         left = max(self._n_trials - finished, 0)
-        best = self._opened.best_trial()
         status = f"best {best.values[0]:.4f} (trial {best.number})" if best else "none complete yet"
         status += f"; {finished}/{self._n_trials} finished"
         status += f", about {tqdm.format_interval(left * per_trial)} left" if left else ""
-        for trial in new:
-            self._logged.add(trial.number)
-            print(f"trial {trial.number}: {outcome(trial)}" + (f"; {status}" if trial is new[-1] else ""))
+        ended = self._opened.trials(*FINISHED, TrialState.FAIL)
+        for trial in sorted(ended, key=lambda trial: (str(trial.datetime_complete), trial.number)):
+            if trial.number not in self._logged:
+                self._logged.add(trial.number)
+                print(f"trial {trial.number}: {outcome(trial)}; {status}")
 
 
 def _run_trial(opened: OpenStudy, trial: optuna.Trial, objective: Objective, deadline: float) -> str | None:
