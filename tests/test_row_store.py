@@ -44,7 +44,7 @@ def test_opening_again_keeps_complete_rows(tmp_path):
 @pytest.mark.parametrize(
     "other", [{"fingerprint": "two"}, {"ids": ("a", "c", "b")}, {"shape": (2, 3)}, {"dtype": "float32"}], ids=str
 )
-def test_rows_made_from_something_else_are_begun_afresh(tmp_path, other):
+def test_rows_made_from_something_else_are_discarded(tmp_path, other):
     make(tmp_path).write(np.array([0]), np.ones((1, 2, 2)))
     assert not make(tmp_path, **other).complete.any()
 
@@ -65,15 +65,12 @@ def test_a_file_cut_off_is_never_filled_with_zeros(full, name):
     assert not make(full.folder).complete.any()  # begun anew
 
 
-def test_nan_is_refused_by_id_and_nothing_is_written(tmp_path):
+def test_nan_is_refused_by_id_and_an_id_listed_twice_and_nothing_is_written(tmp_path):
     store = make(tmp_path, shape=(2,), dtype="float32")
     with pytest.raises(OofMismatch, match="'b' are NaN"):
         store.write(np.array([0, 1]), np.array([[1, 2], [np.nan, 0]]))
     assert not store.complete.any()
     assert not store.values.any()
-
-
-def test_an_id_listed_twice_is_refused(tmp_path):
     with pytest.raises(OofMismatch, match="twice"):
         make(tmp_path, ids=("a", "a"))
 
@@ -104,23 +101,20 @@ def test_pages_that_are_handed_back_keep_what_was_written(tmp_path):
     assert array.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_full_disk_is_told_before_a_row_is_made(tmp_path, monkeypatch):
-    """Else the process would be killed by a signal when a page finds no room."""
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
+def test_the_space_of_all_rows_is_reserved_before_a_row_is_written(tmp_path, monkeypatch):
+    """Else the process would be killed by a signal when a page finds no room on a full disk."""
 
     def full(descriptor, offset, size):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(OSError, match="No space left on device; it takes 8 MB") as error:
-        RowStore.open_or_create(tmp_path / "store", ids=["a"], shape=(1 << 20,), dtype="float64", fingerprint="s")
+    make(tmp_path / "reserved", shape=(1 << 17,), dtype="float64")
+    assert (tmp_path / "reserved" / "values.npy").stat().st_blocks * 512 >= 3 << 20
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device; it takes 24 MB") as error:
+        make(tmp_path / "store", shape=(1 << 20,), dtype="float64")
     assert error.value.filename == tmp_path / "store" / "values.npy"
     assert not list((tmp_path / "store").iterdir())
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
-def test_the_space_of_all_rows_is_taken_at_once(tmp_path):
-    RowStore.open_or_create(tmp_path / "store", ids=["a", "b"], shape=(1 << 17,), dtype="float64", fingerprint="s")
-    assert (tmp_path / "store" / "values.npy").stat().st_blocks * 512 >= 2 << 20
 
 
 def test_checksums_are_verified_once_per_process_and_again_after_a_foreign_edit(full, monkeypatch):

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy
@@ -23,20 +24,14 @@ from skyfold.tuning.study import OpenStudy, open_study
 from skyfold.tuning.worker import TrialJob, run_worker
 
 STEPS = 4
-STUDY = StudyConfig.model_validate(
-    {
-        "name": "cheap",
-        "base": "none.yaml",
-        "search": {
-            "optimizer.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True},
-            "loss.name": {"kind": "categorical", "choices": ["bce", "bce_dice"]},
-            "loss.options.dice_weight": {"kind": "float", "low": 0, "high": 1, "when": {"loss.name": "bce_dice"}},
-            "training.batch_size": {"kind": "int", "low": 4, "high": 16, "step": 4},
-        },
-        "sampler": {"startup_trials": 3},
-        "pruner": {"startup_trials": 2, "warmup_epochs": 1},
-    }
-)
+SEARCH = {
+    "optimizer.learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True},
+    "loss.name": {"kind": "categorical", "choices": ["bce", "bce_dice"]},
+    "loss.options.dice_weight": {"kind": "float", "low": 0, "high": 1, "when": {"loss.name": "bce_dice"}},
+    "training.batch_size": {"kind": "int", "low": 4, "high": 16, "step": 4},
+}
+SETTINGS = {"sampler": {"startup_trials": 3}, "pruner": {"startup_trials": 2, "warmup_epochs": 1}}
+FIRST = {"optimizer.learning_rate": 0.01, "loss.name": "bce", "training.batch_size": 8}
 
 
 def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", number: int = 0) -> None:
@@ -66,28 +61,20 @@ def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", numbe
         if not statement.startswith(("SELECT", "PRAGMA")):
             connection.info["wrote"] = True
 
-    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "commit")
-    def count_write(connection) -> None:
-        if connection.info.pop("wrote", False):
+    def end_transaction(connection, event) -> None:
+        if connection.info.pop("wrote", False) and event == "commit":
             count("write")
 
-    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "rollback")
-    def forget_write(connection) -> None:
-        connection.info.pop("wrote", None)
+    for event in ("commit", "rollback"):
+        sqlalchemy.event.listen(sqlalchemy.Engine, event, partial(end_transaction, event=event))
 
     run_worker(open_cheap(folder, storage), objective, n_trials=n_trials, save_best=lambda trial: None)
 
 
 def open_cheap(folder: Path, storage: str | None = None) -> OpenStudy:
-    return open_study(
-        STUDY,
-        folder,
-        storage=storage,
-        greater_is_better=True,
-        max_epochs=STEPS,
-        settings={"folds": [0]},
-        first={"optimizer.learning_rate": 0.01, "loss.name": "bce", "training.batch_size": 8},
-    )
+    study = StudyConfig.model_validate({"name": "cheap", "base": "none.yaml", "search": SEARCH, **SETTINGS})
+    options = {"greater_is_better": True, "max_epochs": STEPS, "settings": {"folds": [0]}, "first": FIRST}
+    return open_study(study, folder, storage=storage, **options)
 
 
 def score(job: TrialJob, step: int) -> float:
