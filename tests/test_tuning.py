@@ -6,6 +6,7 @@ import contextlib
 import csv
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -181,14 +182,11 @@ def test_the_config_of_a_trial(folder):
         assert flip.arguments == {"p": 0.5}
         assert affine.arguments == {"rotate": [-30.0, 30.0], "scale": [0.75, 1.25], "p": 0.5}
         assert not for_trial or configs.config(params) == config.model_copy(update={"name": "small"})
-
-
-def test_a_choice_may_be_a_whole_list_of_transforms(folder):
-    flips = "[{name: HorizontalFlip, p: 0.5}]"
-    configs = configs_of(study_file(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}"))
-    check_search_space(configs)
-    assert configs.overlay({"augment": "flips"}, for_trial=False) == {"augment": yaml.safe_load(flips)}
-    assert configs.overlay({"augment": "none"}, for_trial=False) == {"augment": []}
+    flips = [{"name": "HorizontalFlip", "p": 0.5}]  # a choice may be a whole list of transforms
+    path = study_file(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}")
+    check_search_space(configs_of(path))
+    assert configs_of(path).overlay({"augment": "flips"}, for_trial=False) == {"augment": flips}
+    assert configs_of(path).overlay({"augment": "none"}, for_trial=False) == {"augment": []}
 
 
 def test_set_changes_the_study_the_trials_or_the_run(folder):
@@ -244,10 +242,7 @@ def by_rate(job):
 
 def test_the_best_trial_becomes_a_config_that_training_accepts(folder):
     configs, study = configs_of(study_file(folder)), opened(folder)
-
-    def save_best(trial):
-        write_best(configs, study.folder, trial, score="mean_dice")
-
+    save_best = partial(write_best, configs, study.folder, score="mean_dice")
     run_worker(study, by_rate, n_trials=1, save_best=save_best)
     first = (study.folder / "best.yaml").read_text()
     run_worker(study, by_rate, n_trials=8, save_best=save_best)
@@ -258,8 +253,8 @@ def test_the_best_trial_becomes_a_config_that_training_accepts(folder):
     assert (config.name, config.training.epochs) == ("search_best", 9)
     assert config.optimizer.learning_rate == best.params["optimizer.learning_rate"]
     (folder / "moved").mkdir()
-    shutil.move(study.folder, folder / "moved" / "search")
-    shutil.move(folder / "small.yaml", folder / "moved" / "small.yaml")
+    for name in ("search", "small.yaml"):
+        shutil.move(folder / name, folder / "moved" / name)
     assert load_run(folder / "moved" / "search" / "best.yaml") == config
 
 
@@ -295,18 +290,14 @@ def test_table_plots_and_summary(folder):
     assert "the run's own values (trial 0): 0." in text
 
 
-def test_a_study_with_another_search_space_or_other_settings_is_not_resumed(folder):
+def test_a_study_with_other_settings_or_in_another_database_is_not_resumed(folder):
+    """The default database moves with its folder; another one would begin a second study."""
     opened(folder)
     with pytest.raises(ConfigError, match=r"created with folds = \[0\]; now it is \[1\]"):
         opened(folder, settings={"folds": [1]})
     with pytest.raises(ConfigError, match="Rename the study"):
         opened(folder, study_file(folder, RATE))
     opened(folder, study_file(folder, pruner={"name": "hyperband"}))  # the pruner may change
-
-
-def test_a_study_stays_in_its_database(folder):
-    """The default database moves with its folder; another one would begin a second study."""
-    opened(folder)
     opened(folder, storage=f"sqlite:///{folder}/search/study.db")
     for storage in (f"sqlite:///{folder}/other.db", "postgresql://user:secret@host/db"):
         with pytest.raises(ConfigError, match=r"is stored in study\.db, not in .*Pass the same --storage") as error:
@@ -315,11 +306,6 @@ def test_a_study_stays_in_its_database(folder):
     assert not (folder / "other.db").exists()
     shutil.move(folder / "search", folder / "{search}?#")
     opened(folder, to="{search}?#")
-
-
-def write_database(path, script):
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript(script)
 
 
 @pytest.mark.parametrize(
@@ -337,10 +323,14 @@ def write_database(path, script):
 )
 def test_databases_that_are_not_of_this_study_are_refused(folder, storage, message):
     (folder / "text.db").write_text("not a database" * 100)
-    write_database(folder / "foreign.db", "CREATE TABLE studies (id INTEGER)")
     for name in ("old", "optuna"):
         optuna.create_study(study_name="search", storage=f"sqlite:///{folder}/{name}.db", direction="minimize")
-    write_database(folder / "old.db", "UPDATE alembic_version SET version_num = 'v2.6.0.a'")
+    for name, script in (
+        ("foreign", "CREATE TABLE studies (id INTEGER)"),
+        ("old", "UPDATE alembic_version SET version_num = 'v2.6.0.a'"),
+    ):
+        with contextlib.closing(sqlite3.connect(folder / f"{name}.db")) as database:
+            database.executescript(script)
     with pytest.raises(ConfigError, match=message) as error:
         opened(folder, storage=storage.format(folder))
     assert "\n" not in str(error.value)

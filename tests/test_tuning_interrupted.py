@@ -253,7 +253,7 @@ def test_the_deadline_stops_a_trial_at_an_epoch_and_the_next_call_resumes_it(tmp
     assert len(run_here(tmp_path, 5).trials(*FINISHED)) == 5
 
 
-def test_a_failed_trial_has_a_reason_and_is_replaced(tmp_path, capsys):
+def test_a_failed_trial_has_a_reason_and_is_replaced_and_three_in_a_row_end_the_worker(tmp_path, capsys):
     def sometimes(job):
         if job.number == 1:
             raise RuntimeError("the network does not fit\nand more")
@@ -267,14 +267,12 @@ def test_a_failed_trial_has_a_reason_and_is_replaced(tmp_path, capsys):
     assert "trial 3: failed, the validation score is nan" in lines[3]
     assert "Traceback" in (opened.trial_folder(1) / "error.txt").read_text()
 
-
-def test_three_failures_in_a_row_end_the_worker(tmp_path):
     def never(job):
         raise ConfigError("no weights")
 
     with pytest.raises(ConfigError, match="3 trials in a row failed, the last one with: no weights"):
-        run_here(tmp_path, 4, never)
-    assert len(open_cheap(tmp_path).trials()) == MAX_FAILURES
+        run_here(tmp_path / "never", 4, never)
+    assert len(open_cheap(tmp_path / "never").trials()) == MAX_FAILURES
 
 
 def test_the_weights_of_all_but_the_best_trial_are_removed(tmp_path):
