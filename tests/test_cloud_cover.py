@@ -7,12 +7,9 @@ import pytest
 from PIL import Image
 
 from skyfold import competition
-from skyfold.config.data import DataConfig
 from skyfold.data.images import read_header
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.metrics.score_submission import score_submission
-from skyfold.pipeline.prepare import prepare
-from skyfold.workspace import Workspace
 
 SETTINGS = {"train": 5, "validation": 2, "test": 2, "side": 64}
 RGB = {"background": (0, 0, 0), "thick_cloud": (255, 0, 0), "thin_cloud": (0, 255, 0), "shadow": (0, 0, 255)}
@@ -122,14 +119,6 @@ def test_label_images_that_are_missing_or_of_another_size_are_listed(sample, tmp
     message = r"(?s)no mask for 'scene_0007'.*0008\.png: 20x30 pixels, expected (\d+x64|64x)"
     with pytest.raises(InvalidSubmission, match=message):
         built(sample).read_pred(tmp_path, np.array(["scene_0007", "scene_0008"]))
-
-
-def test_sample_and_folds_are_written_by_prepare(tmp_path):
-    data = DataConfig(competition="cloud_cover", options={"grid": [24, 20]}, sample=SETTINGS)
-    data = data.model_copy(update={"folds": data.folds.model_copy(update={"k": 2})})
-    lines = prepare(data, Workspace(root=tmp_path, data_from=tmp_path / "data"), sample=True)
-    assert lines[-1].startswith("samples per fold: 0: ")
-    assert (tmp_path / "oof" / "cloud_cover" / "folds.csv").is_file()
 
 
 def test_a_place_of_the_grid_is_the_middle_of_what_it_covers(tmp_path):

@@ -43,10 +43,6 @@ def built(folder, **options):
     return competition.build("mask_folder", {**CLOUD, **options}, folder)
 
 
-def stacked(arrays):
-    return np.stack(list(arrays))
-
-
 def test_images_and_masks_become_samples(folder):
     contest = built(folder)
     samples = contest.load(folder, "train")
@@ -72,13 +68,9 @@ def test_images_of_different_sizes_need_a_grid(folder):
     folder_of(folder, {"c": halves(255, 100, (16, 16))}, (16, 16))
     with pytest.raises(ConfigError, match=r"a\.jpg has 8x12 pixels, .*c\.jpg 16x16. Set grid"):
         built(folder)
-    assert stacked(built(folder, grid=[8, 12]).load(folder, "train").targets).shape == (3, 8, 12, 1)
+    assert np.stack(list(built(folder, grid=[8, 12]).load(folder, "train").targets)).shape == (3, 8, 12, 1)
     with pytest.raises(ConfigError, match="grid: set it, or name the folder"):
         built(None)
-
-
-def rename_mask(folder):
-    (folder / "masks" / "a.png").rename(folder / "masks" / "z.png")
 
 
 def use_capitals(folder):
@@ -95,10 +87,13 @@ def turn(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename_mask, r"2 problems .*a\.jpg: no mask 'a\.png'.*z\.png: no image for this mask"),
+        (
+            lambda f: (f / "masks" / "a.png").rename(f / "masks" / "z.png"),
+            r"2 problems .*a\.jpg: no mask 'a\.png'.*z\.png: no image for this mask",
+        ),
         (use_capitals, r"1 problem .*a\.jpg and .*A\.png: names that differ only in capitals"),
         (turn, r"1 problem .*b\.jpg: 12x8 pixels, its mask 8x12 \(an EXIF tag turns it"),
-        (lambda folder: shutil.rmtree(folder / "masks"), "1 problem .*masks: no such folder"),
+        (lambda f: shutil.rmtree(f / "masks"), "1 problem .*masks: no such folder"),
     ],
 )
 def test_images_and_masks_that_do_not_fit_together_are_refused(change, message, folder):
@@ -149,12 +144,12 @@ def test_groups_come_from_a_table(folder):
 def test_masks_and_tables_are_read_as_truth_and_as_predictions(folder):
     contest = built(folder)
     truth = contest.read_truth(folder / "masks")
-    masks = stacked(truth.targets).astype(bool)
+    masks = np.stack(list(truth.targets)).astype(bool)
     contest.submission.encode(truth.ids, masks).to_csv(folder / "pred.csv", index=False)
     from_table = contest.read_pred(folder / "pred.csv", truth.ids)
-    assert np.array_equal(stacked(from_table), masks)
-    assert np.array_equal(stacked(contest.read_truth(folder / "pred.csv").targets), masks)
-    assert np.array_equal(stacked(contest.read_pred(folder / "masks", truth.ids)), masks)
+    assert np.array_equal(np.stack(list(from_table)), masks)
+    assert np.array_equal(np.stack(list(contest.read_truth(folder / "pred.csv").targets)), masks)
+    assert np.array_equal(np.stack(list(contest.read_pred(folder / "masks", truth.ids))), masks)
     other = folder_of(folder / "pred", {"a": halves(255, 100, (4, 6))}, (4, 6)) / "masks"
     with pytest.raises(InvalidSubmission, match=r"(?s)no mask for 'b'.*a\.png: 4x6 pixels, expected 8x12"):
         contest.read_pred(other, truth.ids)
@@ -195,7 +190,7 @@ def test_masks_of_a_published_model_score_what_was_published():
     contest, folder = real("l8biome_rgb")
     truth = contest.read_truth(folder / "masks")
     pred = contest.read_pred(folder / "pred_cdmamba", truth.ids)
-    stats = contest.metric.stats(target=stacked(truth.targets), pred=stacked(pred))
+    stats = contest.metric.stats(target=np.stack(list(truth.targets)), pred=np.stack(list(pred)))
     published = pd.read_csv(folder / "index.csv", index_col="id", dtype={"id": str})["dice_pred"]
     assert contest.metric.per_row(stats) == pytest.approx(published[truth.ids].to_numpy(), abs=6e-4)
     assert contest.metric.score(stats) == pytest.approx(0.843, abs=5e-4)

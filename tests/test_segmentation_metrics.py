@@ -77,20 +77,12 @@ def test_stats_of_chunks_are_stats_of_the_whole(name, pair):
     target, pred, valid = pair
     metric = METRICS[name]()
     whole = metric.stats(target=target, pred=pred, valid=valid)
-    parts = [
-        metric.stats(target=target[i : i + 1], pred=pred[i : i + 1], valid=valid[i : i + 1]) for i in range(len(target))
-    ]
+    chunks = [slice(i, i + 1) for i in range(len(target))]
+    parts = [metric.stats(target=target[i], pred=pred[i], valid=valid[i]) for i in chunks]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
-@pytest.mark.parametrize("name", ["mean_dice", "mean_iou"])
-@given(pair=pairs())
-def test_score_is_the_mean_of_rows(name, pair):
-    target, pred, _ = pair
-    metric = METRICS[name]()
-    stats = metric.stats(target=target, pred=pred)
-    assert metric.per_row(stats).shape == (len(target),)
-    assert metric.score(stats) == metric.per_row(stats).mean()
+    assert metric.per_row(whole).shape == (len(target),)
+    if name.startswith("mean"):
+        assert metric.score(whole) == metric.per_row(whole).mean()
 
 
 def test_columns_taller_than_a_byte_are_counted_in_full():

@@ -129,11 +129,6 @@ def test_missing_files_are_listed_together(folder, tmp_path):
     assert "no such folder" in problems(tmp_path / "absent")
 
 
-def test_a_submission_of_another_size_is_refused(sample):
-    with pytest.raises(InvalidSubmission, match=r"train\.csv: not a table of masks of 16x24 pixels"):
-        built(sample).read_truth(sample / "train.csv")
-
-
 def test_a_missing_sample_submission_is_refused_rather_than_left_out(folder):
     assert built(folder).sample_table(folder) == folder / "sample_submission.csv"
     (folder / "sample_submission.csv").unlink()
@@ -141,8 +136,10 @@ def test_a_missing_sample_submission_is_refused_rather_than_left_out(folder):
         built(folder).sample_table(folder)
 
 
-def test_a_folder_or_foreign_ids_in_the_place_of_a_table_are_refused(folder):
+def test_masks_of_another_size_foreign_ids_and_a_folder_in_the_place_of_a_table_are_refused(folder):
     contest = built(folder)
+    with pytest.raises(InvalidSubmission, match=r"train\.csv: not a table of masks of 16x24 pixels"):
+        contest.read_truth(folder / "train.csv")
     with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
         contest.read_truth(folder)
     with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
