@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from skyfold import plugins
-from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DatasetConfig
 from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_config, load_run
 from skyfold.config.forecasts import ForecastConfig
-from skyfold.config.run import RunConfig
 from skyfold.pipeline import check_forecasts
+from skyfold.pipeline.run import parts
 from skyfold.tasks.open_run import check
 from skyfold.tuning.search_space import load_study
 
@@ -22,28 +21,23 @@ STUDIES = [path for path in PATHS if path.stem.startswith("tune")]
 SHARED = [path for path in PATHS if path.stem == "training"]  # keys that others take over
 
 
-def named(path: Path) -> str:
+def named(path):
     return f"{path.parent.name}/{path.name}"
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path not in STUDIES + SHARED], ids=named)
-def test_config_is_sound(path: Path) -> None:
+def test_config_is_sound(path):
     config = load_config(path)
     assert config.data.competition in plugins.names("competitions")
     assert isinstance(config, DatasetConfig) or path.stem in (config.name, f"demo_{config.name}")
-    runs = ()
-    if isinstance(config, RunConfig):
-        runs = (config,)
-    if isinstance(config, BlendConfig):
-        runs = config.members
-        assert {run.task for run in config.runs} == {"segmentation"}
-        assert config.classifier_gate is None or config.classifier_gate.task == "classification"
+    runs, blends = parts(config) if not isinstance(config, DatasetConfig) else ((), ())
+    for blend in blends:
+        assert {run.task for run in blend.runs} == {"segmentation"}
+        assert blend.classifier_gate is None or blend.classifier_gate.task == "classification"
     if isinstance(config, TableConfig):
-        runs = config.runs
         assert all((path.parent / row.study).is_file() for row in config.models if row.study)
     if isinstance(config, ForecastConfig):
         check_forecasts.check(config)
-        runs = config.networks.values()
     weights = find_spec("ukis_csmask") is not None
     checked = [run for run in runs if weights or run.model.options.get("encoder_weights") != "ukis_csmask"]
     for run in checked:
@@ -53,7 +47,7 @@ def test_config_is_sound(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=named)
-def test_study_is_sound(path: Path) -> None:
+def test_study_is_sound(path):
     study, _ = load_study(path)
     check(load_run(path.parent / study.base))
     assert path.stem == study.name

@@ -83,8 +83,8 @@ def _check_plugin(model: ForecastModel, data: Dataset, *, complete: bool) -> Non
         what, plugin = str(model.family), baseline_of(model)
         if plugin.unit not in (None, competition.unit):
             raise ConfigError(
-                f"{what}{f' with {model.options}' if model.options else ''} is for {plugin.unit}; '{competition.name}' is "
-                f"in {competition.unit}. Take another family or option."
+                f"{what}{f' with {model.options}' if model.options else ''} is for {plugin.unit}; "
+                f"'{competition.name}' is in {competition.unit}. Take another family or option."
             )
         if not complete:
             plugin.require()

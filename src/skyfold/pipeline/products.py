@@ -95,8 +95,8 @@ def class_shares(places: np.ndarray, classes: int) -> list[float]:
     >>> class_shares(np.array([[0, 0], [0, 2]], dtype=np.uint8), 3)
     [0.75, 0.0, 0.25]
     """
-    counts = np.bincount(places.ravel(), minlength=classes)
-    return [float(count) / places.size for count in counts]
+    fractions: list[float] = (np.bincount(places.ravel(), minlength=classes) / places.size).tolist()
+    return fractions
 
 
 def quality_grade(cloud_fraction: float) -> str:

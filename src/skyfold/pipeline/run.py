@@ -39,7 +39,7 @@ def run_job(
     config = load_config(path, overrides)
     if isinstance(config, DatasetConfig):
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
-    runs, blends = _parts(config)
+    runs, blends = parts(config)
     for run in runs:
         check(run)
     if isinstance(config, ForecastConfig):
@@ -82,10 +82,10 @@ def _results(config: RunConfig | BlendConfig, competition: Competition, workspac
             yield from task.score_on_test(config, truth, workspace)
 
 
-def _parts(
+def parts(
     config: RunConfig | BlendConfig | TableConfig | ForecastConfig,
 ) -> tuple[tuple[RunConfig, ...], tuple[BlendConfig, ...]]:
-    """The runs and blends that a config names."""
+    """The runs and the blends that a config names; of a study the run is not known yet."""
     if isinstance(config, RunConfig):
         return (config,), ()
     if isinstance(config, BlendConfig):

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from skyfold.errors import DamagedFile
 from skyfold.files import read_json
 from skyfold.metrics.bootstrap import bootstrap_interval
@@ -29,7 +31,7 @@ FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill",
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
     "table{border-collapse:collapse;width:100%}"
-    "th,td{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #dde3e9}"
+    "th,td{padding:.4rem .8rem;text-align:left!important;border-bottom:1px solid #dde3e9}"
     "td:nth-child(n+3):nth-child(-n+7){font-variant-numeric:tabular-nums}th{background:#f3f6f9}"
 )
 
@@ -57,12 +59,11 @@ def as_text(entries: Sequence[Entry]) -> str:
 
 def as_html(name: str, entries: Sequence[Entry]) -> str:
     """The tables of data set `name` as one self-contained page; texts are escaped."""
-    tables = []
-    for (head, *body), note in _tables(entries):
-        rows = "\n".join(_html_row("td", row) for row in body)
-        tables.append(
-            f"<table><thead>{_html_row('th', head)}</thead>\n<tbody>{rows}</tbody></table><p>{html.escape(note)}</p>\n"
-        )
+    with pd.option_context("display.max_colwidth", None):
+        tables = [
+            f"{pd.DataFrame(body, columns=head).to_html(index=False, border=0)}<p>{html.escape(note)}</p>"
+            for (head, *body), note in _tables(entries)
+        ]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
         f"<style>{STYLE}</style><h1>{html.escape(name)}</h1>{''.join(tables)}</html>\n"
@@ -174,10 +175,6 @@ def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:
         rows, _ = tables.setdefault(tuple(entry.cells), ([["name", "kind", *entry.cells]], entry.note))
         rows.append([entry.name, entry.kind, *entry.cells.values()])
     return list(tables.values())
-
-
-def _html_row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _figure(value: float | None) -> str:
