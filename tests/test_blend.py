@@ -1,4 +1,4 @@
-"""A blend's honest score: weights, votes and stacks chosen without the fold that is scored, on a small made-up contest.
+"""A blend's honest score: weights and stacks chosen without the fold that is scored, on a small made-up contest.
 
 Runs are written as training would write them: the truth, blurred by errors of their own.
 """
@@ -46,7 +46,6 @@ bootstrap: 50
 """
 KINDS = {
     "greedy": "weights: {search: greedy, steps: 8, thresholds: 5}",
-    "vote": "combine: vote",
     "stack": "combine: stack",
 }
 
@@ -136,7 +135,7 @@ def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
     assert set(one.by_fold) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("kind", ["greedy", "vote", "stack"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, work):
     """Every fold again by hand: its own combination, thresholds of the other folds, masks, Dice."""
     result = run_blend(work, kind)

@@ -220,7 +220,7 @@ MODELS = """
 models:
   - {model: A, run: {name: a, model: {options: {encoder: resnet50}}}}
   - {model: B, blend: {name: both, runs: [a, other.yaml, {name: b}]}}
-  - {model: C, blend: {base: both, name: voted, combine: vote}}
+  - {model: C, blend: {base: both, name: stacked, combine: stack}}
 """
 
 
@@ -228,7 +228,7 @@ def test_a_blend_that_is_based_on_an_inline_one_has_its_runs(blend_file, tmp_pat
     (tmp_path / "far").mkdir()
     path = write(tmp_path, "table.yaml", BLEND.partition("runs:")[0] + MODELS)
     own = load_blend(write(tmp_path / "far", "own.yaml", f"base: {path}#both\nseed: 1"))
-    assert own.runs == load_blend(tmp_path / "table.yaml#voted").runs
+    assert own.runs == load_blend(tmp_path / "table.yaml#stacked").runs
     assert [(run.name, run.training.epochs) for run in own.runs] == [("a", 7), ("other", 20), ("b", 7)]
     assert [run.name for run in load_config(path).runs] == ["a", "other", "b"]
 

@@ -43,7 +43,7 @@ def screened(arrays, truth, valid=None):
 
 
 def blended(arrays, parts):
-    return np.concatenate([values for _, values in combine(arrays, how="mean", weights=parts)])
+    return np.concatenate([values for _, values in combine(arrays, parts)])
 
 
 def score_of_whole_maps(arrays, parts, thresholds, truth, valid, metric, rows=None):

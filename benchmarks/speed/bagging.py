@@ -27,7 +27,7 @@ import numpy as np
 from skyfold.blending.combine import combine
 
 arrays = [np.load(sys.argv[1], mmap_mode="r", allow_pickle=False) for _ in range(int(sys.argv[2]))]
-total = sum(int(values[:, ::50, ::50].sum()) for _, values in combine(arrays, how="mean"))
+total = sum(int(values[:, ::50, ::50].sum()) for _, values in combine(arrays))
 assert total == 0, total
 """
 
@@ -59,7 +59,7 @@ def lines(*, quick: bool) -> list[Line]:
 
 
 def _mean(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([values for _, values in combine(arrays, how="mean")])
+    return np.concatenate([values for _, values in combine(arrays)])
 
 
 def _models(count: int) -> list[np.ndarray]:

@@ -17,45 +17,44 @@ from skyfold.types import JsonDict
 
 @dataclass(frozen=True)
 class Combination:
-    """weights: one a member, None: equal; thresholds: (M, K) for how="vote", in 0..254; stack: for how="stack".
+    """weights: of a mean, one a member, None: equal; stack: the regression of how="stack".
 
     merge: merges members that learned different classes into one map; `how` is "mean" then.
     """
 
-    how: Literal["mean", "geometric", "rank", "vote", "stack"]
+    how: Literal["mean", "stack"]
     weights: tuple[float, ...] | None = None
-    thresholds: tuple[tuple[int, ...], ...] | None = None
     stack: LogisticStack | None = None
     merge: Merge | None = None
 
     def rows(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows of the chunk, their blend), chunk by chunk, for all of `rows`; arrays: one a member."""
-        if self.how == "stack":
-            assert self.stack is not None
+        if self.stack is not None:
             return self.stack.combine(arrays, rows)
         if self.merge is not None:
             return self.merge.rows(arrays, rows)
-        return combine(arrays, how=self.how, weights=self.weights, rows=rows, thresholds=self.thresholds)
+        return combine(arrays, self.weights, rows=rows)
 
     def classes(self, arrays: Sequence[np.ndarray]) -> int:
         """Number of classes of its rows."""
         return len(self.merge.sources) if self.merge is not None else int(arrays[0].shape[-1])
 
     def to_dict(self) -> JsonDict:
+        """What `blend.json` holds of it."""
         return asdict(self)
 
     def hash(self) -> str:
+        """Digest of all fitted values."""
         return digest(repr(self))
 
 
 class BlendedRows:
     """The rows of a blend that is not stored, computed from its members' rows on access.
 
-    Read like an array (N, ...) by row, slice or list of rows. Not for ranks, which depend on all rows.
+    Read like an array (N, ...) by row, slice or list of rows.
     """
 
     def __init__(self, combination: Combination, arrays: Sequence[np.ndarray]) -> None:
-        assert combination.how != "rank"
         self.combination, self.arrays = combination, arrays
         self.shape = (*arrays[0].shape[:-1], combination.classes(arrays))
         self.dtype, self.ndim = arrays[0].dtype, arrays[0].ndim

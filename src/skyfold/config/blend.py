@@ -80,17 +80,17 @@ class BlendConfig(Strict):
 
     runs: the members; classifier_gate: a classification run, with which two submissions are written,
     `<name>_before_gate` and `<name>`. In a file each is written inline, or is the file or the name of a config.
-    combine: "vote" is the fraction of runs above a threshold of their own per class, "stack" a logistic regression per
-    class on the runs' probabilities; both are fitted on the out-of-fold rows. weights: one a run, or `{search: greedy}`
-    to have those of a mean searched (see WeightsConfig); none: equal. merge: give each pixel one class; the runs may
-    then know different classes, and nothing is cut or dropped after it.
+    combine: "mean" of the runs' probabilities, or "stack", a logistic regression per class on them, fitted on the
+    out-of-fold rows. weights: of the mean, one a run, or `{search: greedy}` to have them searched (see WeightsConfig);
+    none: equal. merge: give each pixel one class; the runs may then know different classes, and nothing is cut or
+    dropped after it.
     """
 
     name: RunName
     data: DataConfig
     runs: Annotated[tuple[RunConfig, ...], Field(min_length=1)]
     classifier_gate: RunConfig | None = None
-    combine: Literal["mean", "geometric", "rank", "vote", "stack"] = "mean"
+    combine: Literal["mean", "stack"] = "mean"
     weights: tuple[float, ...] | WeightsConfig | None = None
     merge: MergeConfig | None = None
     postprocess: PostprocessConfig = PostprocessConfig()
@@ -125,7 +125,7 @@ class BlendConfig(Strict):
 
     @model_validator(mode="after")
     def _keys_fit(self) -> BlendConfig:
-        fixed, searched = isinstance(self.weights, tuple), isinstance(self.weights, WeightsConfig)
+        searched = isinstance(self.weights, WeightsConfig)
         names = [*(run.name for run in self.members), self.name]
         other = [f"{run.name} ({run.data.folder})" for run in self.members if run.data.folder != self.data.folder]
         refuse(
@@ -134,14 +134,13 @@ class BlendConfig(Strict):
                 f"weights: give one for each of the {len(self.runs)} runs, not all of them 0",
             ),
             (
-                searched and self.combine != "mean",
-                f"weights: they are searched for combine: mean, not {self.combine}; give fixed ones",
-            ),
-            (
                 self.merge and (self.classifier_gate or self.combine != "mean" or searched),
                 "merge: it goes with the mean of runs, equal or of fixed weights, and without a gate",
             ),
-            (fixed and self.combine == "stack", "weights: combine: stack fits its own; leave them off"),
+            (
+                self.weights is not None and self.combine == "stack",
+                "weights: combine: stack fits its own; leave them off",
+            ),
             (other, f"runs: all must be of the data set of the blend, {self.data.folder}; got {', '.join(other)}"),
             (len(set(names)) < len(names), f"runs, gate and blend need different names, got {', '.join(names)}"),
         )

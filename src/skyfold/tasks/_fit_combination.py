@@ -1,6 +1,6 @@
 """Combinations of runs: what of a blend is fitted, on all out-of-fold rows and again without each fold.
 
-Weights, the thresholds of votes and merges and the coefficients of a stack are chosen on rows that are scored later. A
+Weights, the thresholds of merges and the coefficients of a stack are chosen on rows that are scored later. A
 fold's cross-fitted score needs a combination that was chosen without the fold.
 """
 
@@ -53,7 +53,7 @@ def fit_combination(config: BlendConfig, runs: Sequence[StoredRun], dataset: Dat
 
     ConfigError where a merge finds pixels that have no class, or several.
     """
-    folds, samples, metric = dataset.folds, dataset.train, dataset.competition.metric
+    folds, samples = dataset.folds, dataset.train
     rows = np.flatnonzero(folds.fold >= 0)
     if config.merge is not None:
         members = [(run.info.name, run.info.classes) for run in runs]
@@ -61,21 +61,12 @@ def fit_combination(config: BlendConfig, runs: Sequence[StoredRun], dataset: Dat
         return _merging(merge, runs, dataset)
     if isinstance(config.weights, WeightsConfig):
         return _searched(config, config.weights, runs, dataset)
-    weights = config.weights
-    if config.combine == "vote":
-        sweeps = [measure(run.oof, samples, folds, metric, PostprocessConfig(), folder=run.folder) for run in runs]
-
-        def voting(use: np.ndarray) -> Combination:
-            """Every run votes at the threshold per class at which it scores best by itself."""
-            return Combination("vote", weights, tuple(select(sweep, rows=use).thresholds for sweep in sweeps))
-
-        return _with_and_without(voting, folds)
     if config.combine == "stack":
         assert samples.targets is not None
         arrays = [run.oof.values for run in runs]
         pixels = sample_pixels(arrays, samples.targets, samples.valid, rows=rows, seed=config.seed)
         return _with_and_without(lambda use: Combination("stack", stack=fit_stack(pixels, rows[use])), folds)
-    return FittedCombination(Combination(config.combine, weights), {})
+    return FittedCombination(Combination("mean", config.weights), {})
 
 
 def blended_oof(combination: Combination, runs: Sequence[StoredRun]) -> Predictions:

@@ -83,7 +83,7 @@ class Task(Objective):
         for_masks = {
             "merge": config.merge,
             "classifier_gate": config.classifier_gate,
-            "combine": config.combine in ("vote", "stack"),
+            "combine": config.combine == "stack",
             "weights.search": isinstance(config.weights, WeightsConfig),
             "postprocess": config.postprocess != PostprocessConfig(),
         }
