@@ -6,17 +6,20 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+import skyfold.competitions
 import skyfold.models
+import skyfold.tasks
 from skyfold.competition import Competition
 from skyfold.config.run import RunConfig
 from skyfold.files import digest
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
-from skyfold.store.runs import RunInfo, begin_run
+from skyfold.store.runs import RunInfo, begin_run, open_rows
 from skyfold.tasks import build_task
 from skyfold.tasks.task import Task
 from skyfold.types import IntPair, Metric
@@ -76,11 +79,35 @@ def begin_stored(
     return begin_run(folder, begun)
 
 
+def store_rows(folder: Path, info: RunInfo, part: str, ids, values: np.ndarray) -> None:
+    """Rows of `part` ("oof" or "test") of the run in `folder`, as training writes them."""
+    rows = open_rows(folder, part, info, ids=np.array(ids), shape=values.shape[1:], dtype=str(values.dtype))
+    rows.write(np.arange(len(values)), values)
+    rows.flush()
+
+
+@pytest.fixture(scope="module")
+def own_data():
+    """Data sets lie below the working folder, whatever $SKYFOLD_DATA says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SKYFOLD_DATA", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny_families():
     """Lets configs name the model families of `tests/families`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
+        yield
+
+
+@pytest.fixture(scope="module")
+def made_up_plugins(tiny_families):
+    """Lets configs name the competitions and tasks of `tests/contests` and `tests/tasks`, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for package, folder in ((skyfold.competitions, "contests"), (skyfold.tasks, "tasks")):
+            patch.setattr(package, "__path__", [*package.__path__, str(Path(__file__).parent / folder)])
         yield
 
 

@@ -3,15 +3,15 @@
 Runs are written as training would write them: the truth, blurred by errors of their own.
 """
 
-import dataclasses
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from conftest import begin_stored
+from conftest import begin_stored, store_rows
 from skyfold.blending import uncertain_pixels
 from skyfold.config.files import load_blend, load_run
 from skyfold.data.dataset import open_masks
@@ -23,7 +23,7 @@ from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.selection import Selection
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.alignment import require_aligned
-from skyfold.store.runs import open_rows, read_run
+from skyfold.store.runs import read_run
 from skyfold.tasks._fit_combination import blended_oof, fit_combination
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
@@ -51,7 +51,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, own_data):
     """A working folder with a contest, its folds, and three runs."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "data.yaml").write_text(DATA)
@@ -60,34 +60,22 @@ def made(tmp_path_factory):
         (folder / f"{name}.yaml").write_text(RUN.format(name=name))
     for name, text in KINDS.items():
         (folder / f"{name}.yaml").write_text(f"base: both.yaml\nname: {name}\n{text}\n")
-    config = load_blend(folder / "both.yaml")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("SKYFOLD_DATA", raising=False)
-        workspace = Workspace(folder)
-        prepare(config.data, workspace, sample=True)
-        context = open_masks(config.data, workspace)
+    config, workspace = load_blend(folder / "both.yaml"), Workspace(folder)
+    prepare(config.data, workspace, sample=True)
+    context = open_masks(config.data, workspace)
     truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(np.float64)
     rng = np.random.default_rng(0)
     for name, noise in NOISE.items():
-        run = load_run(folder / f"{name}.yaml")
-        info = begin_stored(workspace.run("tiny", name), context.folds, context.competition.classes, config=run)
-        for part, target in (("oof", truth), ("test", truth[:4])):
+        run, config = workspace.run("tiny", name), load_run(folder / f"{name}.yaml")
+        info = begin_stored(run, context.folds, context.competition.classes, config=config)
+        for part, ids, target in (("oof", context.train.ids, truth), ("test", list("abcd"), truth[:4])):
             logits = 2 * target - 1 + noise * rng.standard_normal(target.shape)
-            rows = open_rows(
-                workspace.run("tiny", name),
-                part,
-                info,
-                ids=context.train.ids if part == "oof" else np.array(list("abcd")),
-                shape=target.shape[1:],
-                dtype="uint8",
-            )
-            rows.write(np.arange(len(target)), np.rint(255 / (1 + np.exp(-logits))))
+            store_rows(run, info, part, ids, np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8))
     return folder
 
 
 @pytest.fixture
-def work(made, tmp_path, monkeypatch):
-    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
+def work(made, tmp_path):
     shutil.copytree(made, tmp_path / "work")
     return tmp_path / "work"
 
@@ -118,18 +106,15 @@ def members(folder):
     return [read_run(workspace.run("tiny", name), context.folds) for name in NOISE], context
 
 
-def fitted_on(folder, kind, runs, context, targets):
-    dataset = dataclasses.replace(context, samples={"train": dataclasses.replace(context.train, targets=targets)})
-    return fit_combination(load_blend(folder / f"{kind}.yaml"), runs, dataset)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
     runs, context = members(work)
+    config, fold = load_blend(work / f"{kind}.yaml"), context.folds.fold[:, None, None, None]
     targets = np.stack([context.train.targets[i] for i in range(18)])
-    turned = targets.copy()
-    turned[context.folds.fold == 1] = 1 - turned[context.folds.fold == 1]
-    one, other = (fitted_on(work, kind, runs, context, truth) for truth in (targets, turned))
+    one, other = (
+        fit_combination(config, runs, replace(context, samples={"train": replace(context.train, targets=truth)}))
+        for truth in (targets, np.where(fold == 1, 1 - targets, targets))
+    )
     assert one.by_fold[1] == other.by_fold[1]
     assert one.by_fold[0] != other.by_fold[0]
     assert set(one.by_fold) == {0, 1, 2}
@@ -149,10 +134,9 @@ def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, wor
         sweep = measure(oof, context.train, context.folds, metric, config.postprocess)
         masks = evaluate(sweep, context.folds, config.postprocess).by_fold[fold].apply(oof.values[rows])
         scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
-    assert result["scores"]["final"]["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
-    assert result["scores"]["final"]["optimism"] == pytest.approx(
-        result["scores"]["final"]["cv_in_sample"] - scores.mean()
-    )
+    final = result["scores"]["final"]
+    assert final["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
+    assert final["optimism"] == pytest.approx(final["cv_in_sample"] - scores.mean())
 
 
 @pytest.mark.parametrize("kind", ["greedy", "stack"])
@@ -163,31 +147,18 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, wo
     assert gains["over_best_single"]["value"] > 0
     for gain in gains.values():
         assert gain["low"] <= gain["value"] <= gain["high"]
-    if kind != "stack":
-        assert result["weights"][2] < 0.15
-        assert sum(result["weights"]) == pytest.approx(1)
-        search = result["combination"]["search"]
-        assert search["rows"] == search["of_rows"] == 18
-        assert search["optimism"] == pytest.approx(search["cv_in_sample"] - search["cv_cross_fitted"])
-        assert set(search["weights_by_fold"]) == {"0", "1", "2"}
-
-
-def test_the_printed_lines_name_weights_and_paired_gains(work):
-    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
-    text = "\n".join(lines)
-    assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", text)
-    assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", text)
-    assert "gain over the best single run, post-processed alike: " in text
-
-
-def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
-    monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 60_000)
-    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
-    assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
-
-
-def test_rows_are_those_of_the_chosen_weights_and_the_test_part_too(work):
-    result = run_blend(work, "greedy")
+    lines = "\n".join(Segmentation.blend_lines(result))
+    assert "gain over the best single run, post-processed alike: " in lines
+    assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", lines)
+    if kind == "stack":
+        return
+    assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", lines)
+    assert result["weights"][2] < 0.15
+    assert sum(result["weights"]) == pytest.approx(1)
+    search = result["combination"]["search"]
+    assert search["rows"] == search["of_rows"] == 18
+    assert search["optimism"] == pytest.approx(search["cv_in_sample"] - search["cv_cross_fitted"])
+    assert set(search["weights_by_fold"]) == {"0", "1", "2"}
     runs, context = members(work)
     stored = read_run(Workspace(work).run("tiny", "greedy"), context.folds)
     for part in ("oof", "test"):
@@ -195,6 +166,12 @@ def test_rows_are_those_of_the_chosen_weights_and_the_test_part_too(work):
         mean = sum(w * a for w, a in zip(result["weights"], arrays, strict=True))
         assert np.abs(getattr(stored, part).values - mean).max() <= 0.5 + 1e-9
     assert Selection.from_dict(result["selection"]["final"]).thresholds
+
+
+def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
+    monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 60_000)
+    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
+    assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
 
 
 def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):

@@ -1,18 +1,10 @@
 """One network for all classes or one for each, merged in several ways: trained, scored and compared by one command."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
 
-import skyfold.models
 from skyfold.competition import build
-from skyfold.config.experiment import TableConfig
 from skyfold.config.files import load_config
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import require_one_class, with_classes
@@ -26,8 +18,10 @@ from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.products import class_map
 from skyfold.pipeline.run import run_job
 from skyfold.store.folds import read_folds
-from skyfold.store.runs import StoredRun, read_run
+from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("tiny_families")
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
 CONFIGS = {
@@ -65,86 +59,77 @@ models:
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_family() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(Path(__file__).parent / "families")])
-        yield
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory, own_data, tiny_families):
+    """A working folder in which `skyfold run` has done the whole table, and what it printed."""
+    folder, lines = tmp_path_factory.mktemp("work"), []
+    for name, text in CONFIGS.items():
+        (folder / name).write_text(text)
+    run_job(folder / "table.yaml", Workspace(folder), log=lines.append)
+    return folder, lines
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A working folder in which `skyfold run` has done the whole table, and what it said."""
-    folder = tmp_path_factory.mktemp("work")
-    for name, text in CONFIGS.items():
-        (folder / name).write_text(text)
-    said: list[str] = []
-    run_job(folder / "table.yaml", Workspace(folder), log=said.append)
-    return folder, said
+def finished(printed):
+    return printed[0]
 
 
-def stored(folder: Path, name: str) -> StoredRun:
+def stored(folder, name):
     workspace = Workspace(folder)
     return read_run(workspace.run("tiny_cover", name), read_folds(workspace.folds("tiny_cover")))
 
 
-def truth(folder: Path) -> np.ndarray:
-    config = load_config(folder / "data.yaml")
-    samples = open_masks(config.data, Workspace(folder)).train
-    assert samples.targets is not None
+def probabilities(folder, name, part="oof"):
+    return np.asarray(getattr(stored(folder, name), part).values).astype(int)
+
+
+def truth(folder):
+    samples = open_masks(load_config(folder / "data.yaml").data, Workspace(folder)).train
     return np.stack([samples.targets[i] for i in range(len(samples))]).astype(bool)
 
 
-def test_one_command_compares_them_by_miou(finished: tuple[Path, list[str]]) -> None:
+def global_iou(target, pred):
+    return GlobalIoU().score(GlobalIoU().stats(target=target, pred=pred))
+
+
+def test_one_command_compares_them_by_miou(printed):
     """The figures of merges that fit nothing are those of the largest probability, counted here by hand."""
-    folder, said = finished
-    config = load_config(folder / "table.yaml")
-    assert isinstance(config, TableConfig)
-    table = experiment_table(config, folder / "table.yaml", Workspace(folder))
+    folder, lines = printed
+    table = experiment_table(load_config(folder / "table.yaml"), folder / "table.yaml", Workspace(folder))
     softmax, apart, normalised, priority, _ = table.lines
-    probabilities = np.asarray(stored(folder, "softmax").oof.values).astype(int)
-    one_hot = probabilities.argmax(axis=-1)[..., np.newaxis] == np.arange(4)
+    one_hot = probabilities(folder, "softmax").argmax(axis=-1)[..., np.newaxis] == np.arange(4)
     target = truth(folder)
-    expected = GlobalIoU().score(GlobalIoU().stats(target=target, pred=one_hot))
-    assert softmax.figures is not None
+    expected = global_iou(target, one_hot)
     assert softmax.figures.cross_fitted == pytest.approx(expected)
     assert softmax.figures.pixel_accuracy == pytest.approx((one_hot == target).all(axis=-1).mean())
     assert softmax.gain is None
-    assert apart.gain is not None
-    assert apart.figures is not None
     assert apart.figures.cross_fitted == pytest.approx(expected + apart.gain.value)
     assert apart.gain.low < apart.gain.value < apart.gain.high
     assert (softmax.figures.fits, apart.figures.fits) == (2, 4)
-    for line in (normalised, priority):
-        assert line.figures is not None
-        assert line.figures.cross_fitted is not None
-    assert said[-1] == as_text(table)
-    assert said[-1].startswith("tiny_cover: synthetic sample, 12 samples")
-    assert "published" not in said[-1]
-    assert "\nglobal_iou, cross-fitted\nmodel        cross-fitted  95 % interval" in said[-1]
+    assert all(line.figures.cross_fitted is not None for line in (normalised, priority))
+    assert lines[-1] == as_text(table)
+    assert lines[-1].startswith("tiny_cover: synthetic sample, 12 samples")
+    assert "published" not in lines[-1]
+    assert "\nglobal_iou, cross-fitted\nmodel        cross-fitted  95 % interval" in lines[-1]
 
 
-def test_what_is_merged_gives_each_pixel_one_class_and_is_what_products_draw(finished: tuple[Path, list[str]]) -> None:
-    folder, _ = finished
-    for name in ("one_softmax", "apart", "normalised", "priority"):
-        run = stored(folder, name)
-        assert run.info.classes == CLASSES
-        assert run.test is not None
-        for values in (run.oof.values, run.test.values):
-            above = np.asarray(values) > 127
-            assert (above.sum(axis=-1) == 1).all()
-            places = class_map(np.asarray(values[0]), (24, 24))
-            assert (places == above[0].argmax(axis=-1)).all()
+@pytest.mark.parametrize("name", ["one_softmax", "apart", "normalised", "priority"])
+@pytest.mark.parametrize("part", ["oof", "test"])
+def test_what_is_merged_gives_each_pixel_one_class_and_is_what_products_draw(finished, name, part):
+    assert stored(finished, name).info.classes == CLASSES
+    values = getattr(stored(finished, name), part).values
+    above = np.asarray(values) > 127
+    assert (above.sum(axis=-1) == 1).all()
+    assert (class_map(np.asarray(values[0]), (24, 24)) == above[0].argmax(axis=-1)).all()
 
 
-def test_a_fold_is_merged_with_thresholds_that_were_chosen_without_it(finished: tuple[Path, list[str]]) -> None:
+def test_a_fold_is_merged_with_thresholds_that_were_chosen_without_it(finished):
     """Of a fold's rows, by the levels in `blend.json`, the first of thick, shadow and thin that is above its own."""
-    folder, _ = finished
-    made = read_json(folder / "oof" / "tiny_cover" / "priority" / "blend.json")
-    thick, others = (np.asarray(stored(folder, name).oof.values) for name in ("thick", "others"))
-    planes = {1: thick[..., 0], 3: others[..., 0], 2: others[..., 1]}
-    fold = read_folds(Workspace(folder).folds("tiny_cover")).fold
-    target, stats = truth(folder), []
+    made = read_json(finished / "oof" / "tiny_cover" / "priority" / "blend.json")
+    others = probabilities(finished, "others")
+    planes = {1: probabilities(finished, "thick")[..., 0], 3: others[..., 0], 2: others[..., 1]}
+    fold = read_folds(Workspace(finished).folds("tiny_cover")).fold
+    target, stats = truth(finished), []
     for number in (0, 1):
         thresholds = made["combination"]["by_fold"][str(number)]["merge"]["thresholds"]
         rows = np.flatnonzero(fold == number)
@@ -156,62 +141,58 @@ def test_a_fold_is_merged_with_thresholds_that_were_chosen_without_it(finished: 
     assert "over_best_single" not in made["scores"]["gains"]
 
 
-def test_a_run_of_one_class_is_scored_on_it_and_named_so(finished: tuple[Path, list[str]]) -> None:
-    folder, _ = finished
-    thick = stored(folder, "thick")
+def test_a_run_of_one_class_is_scored_on_it_and_named_so(finished):
+    thick, pred = stored(finished, "thick"), probabilities(finished, "thick") > 127
     assert thick.info.classes == ("thick_cloud",)
-    assert thick.oof.values.shape == (12, 24, 24, 1)
-    pred = np.asarray(thick.oof.values) > 127
-    expected = GlobalIoU().score(GlobalIoU().stats(target=truth(folder)[..., 1:2], pred=pred))
-    assert thick.info.scores["cv_at_0.5"] == pytest.approx(expected)
-    entries = {entry.name: entry for entry in leaderboard("tiny_cover", Workspace(folder))}
+    assert pred.shape == (12, 24, 24, 1)
+    assert thick.info.scores["cv_at_0.5"] == pytest.approx(global_iou(truth(finished)[..., 1:2], pred))
+    entries = {entry.name: entry for entry in leaderboard("tiny_cover", Workspace(finished))}
     assert entries["thick"].kind == "run, thick_cloud alone"
     assert entries["sigmoid"].kind == "run"
 
 
-def test_softmax_is_stored_as_shares_that_sum_to_one(finished: tuple[Path, list[str]]) -> None:
-    folder, _ = finished
-    sums = np.asarray(stored(folder, "softmax").oof.values).astype(int).sum(axis=-1)
-    assert abs(sums - 255).max() <= 2  # four roundings
-    assert (np.asarray(stored(folder, "sigmoid").oof.values).astype(int).sum(axis=-1) - 255).std() > 2
+def test_softmax_is_stored_as_fractions_that_sum_to_one(finished):
+    softmax, sigmoid = (probabilities(finished, name).sum(axis=-1) - 255 for name in ("softmax", "sigmoid"))
+    assert abs(softmax).max() <= 2  # four roundings
+    assert sigmoid.std() > 2
 
 
-def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(
-    finished: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    folder, _ = finished
-    path = folder / "mixed.yaml"
-    path.write_text("base: data.yaml\nname: mixed\nruns: [table.yaml#thick]\n")
-    with pytest.raises(ConfigError, match=r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"):
-        run_job(path, Workspace(folder), log=lambda line: None)
-    path.write_text(
-        "base: data.yaml\nname: mixed\nruns: [table.yaml#thick, table.yaml#others]\n"
-        "merge: {rule: priority, order: [thick_cloud, thin_cloud]}\n"
-    )
-    with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
-        run_job(path, Workspace(folder), log=lambda line: None)
-    path.write_text(
-        "base: data.yaml\nname: mixed\nruns: [table.yaml#thick, table.yaml#others]\n"
-        "weights: [0, 1]\nmerge: {rule: largest}\n"
-    )
-    with pytest.raises(ConfigError, match="all runs that learned thick_cloud have weight 0"):
-        run_job(path, Workspace(folder), log=lambda line: None)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: [table.yaml#thick]", r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"),
+        (
+            "runs: [table.yaml#thick, table.yaml#others]\nmerge: {rule: priority, order: [thick_cloud, thin_cloud]}",
+            r"merge\.order: name all but one of background",
+        ),
+        (
+            "runs: [table.yaml#thick, table.yaml#others]\nweights: [0, 1]\nmerge: {rule: largest}",
+            "all runs that learned thick_cloud have weight 0",
+        ),
+    ],
+)
+def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(finished, text, message):
+    (finished / "mixed.yaml").write_text(f"base: data.yaml\nname: mixed\n{text}\n")
+    with pytest.raises(ConfigError, match=message):
+        run_job(finished / "mixed.yaml", Workspace(finished), log=lambda line: None)
 
 
-def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("order: [thick_cloud, shadow, ", "order: [thick_cloud, ", r"merge\.order: name all but one of background"),
+        ("classes: [thick_cloud]", "classes: [thick_clouds]", r"no class 'thick_clouds' \(did you mean 'thick_cloud'"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, own_data, old, new, message):
     for name, text in CONFIGS.items():
-        (tmp_path / name).write_text(text)
-    table = CONFIGS["table.yaml"]
-    (tmp_path / "table.yaml").write_text(table.replace("order: [thick_cloud, shadow, ", "order: [thick_cloud, "))
-    with pytest.raises(ConfigError, match=r"merge\.order: name all but one of background"):
+        (tmp_path / name).write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
         run_job(tmp_path / "table.yaml", Workspace(tmp_path), log=lambda line: None)
-    (tmp_path / "table.yaml").write_text(table.replace("classes: [thick_cloud]", "classes: [thick_clouds]"))
-    with pytest.raises(ConfigError, match=r"no class 'thick_clouds' \(did you mean 'thick_cloud'"):
-        run_job(tmp_path / "table.yaml#apart", Workspace(tmp_path), log=lambda line: None)
     assert not list((tmp_path / "oof").rglob("run.json"))
 
 
-def test_log_odds_are_those_of_softmax() -> None:
+def test_log_odds_are_those_of_softmax():
     """Of exp(0), exp(ln 2), exp(ln 3): shares 1/6, 2/6, 3/6. Logits far apart stay numbers."""
     logits = np.log(np.array([[1.0, 2.0, 3.0]], np.float32)).reshape(1, 1, 1, 3)
     odds = keras.ops.convert_to_numpy(log_odds(keras.ops.convert_to_tensor(logits), 3))
@@ -221,7 +202,7 @@ def test_log_odds_are_those_of_softmax() -> None:
     np.testing.assert_allclose(odds.ravel(), [200.0, -350.0, -200.0])
 
 
-def test_classes_that_are_not_there_are_refused() -> None:
+def test_classes_that_are_not_there_are_refused():
     competition = build("cloud_cover")
     with pytest.raises(ConfigError, match=r"no class 'thick' \(did you mean 'thick_cloud'"):
         with_classes(competition, ["thick"])
@@ -238,7 +219,7 @@ def test_classes_that_are_not_there_are_refused() -> None:
         ({"loss": {"name": "cce"}}, "cce is for activation: softmax"),
     ],
 )
-def test_configs_that_make_no_sense_are_refused(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+def test_configs_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.model_validate(
             {
@@ -261,7 +242,7 @@ def test_configs_that_make_no_sense_are_refused(tmp_path: Path, values: dict[str
         ("merge: {rule: largets}", "'merge.rule': Input should be 'largest'"),
     ],
 )
-def test_merges_that_make_no_sense_are_refused(tmp_path: Path, keys: str, message: str) -> None:
+def test_merges_that_make_no_sense_are_refused(tmp_path, keys, message):
     path = tmp_path / "blend.yaml"
     merge = "" if "merge" in keys else "merge: {rule: largest}\n"
     run = "data: {competition: cloud_cover}\nimage: {size: [32, 32]}\nmodel: {family: tiny_net}\n"
@@ -271,11 +252,10 @@ def test_merges_that_make_no_sense_are_refused(tmp_path: Path, keys: str, messag
         load_config(path)
 
 
-def test_softmax_and_merges_want_one_class_for_each_pixel(finished: tuple[Path, list[str]]) -> None:
-    folder, _ = finished
-    contest = build("cloud_cover", {"grid": [24, 24]}, folder / "data" / "tiny_cover")
-    samples = contest.load(folder / "data" / "tiny_cover", "train")
-    require_one_class(samples, contest.classes, why="merge")
-    some = with_classes(contest, ["thick_cloud", "shadow"]).load(folder / "data" / "tiny_cover", "train")
+def test_softmax_and_merges_want_one_class_for_each_pixel(finished):
+    data = finished / "data" / "tiny_cover"
+    contest = build("cloud_cover", {"grid": [24, 24]}, data)
+    require_one_class(contest.load(data, "train"), contest.classes, why="merge")
+    some = with_classes(contest, ["thick_cloud", "shadow"]).load(data, "train")
     with pytest.raises(ConfigError, match=r"merge is for data .* thick_cloud, shadow.*pixels of no class.*Name the"):
         require_one_class(some, ("thick_cloud", "shadow"), why="merge")

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-import skyfold.competitions
-import skyfold.models
-import skyfold.tasks
-from skyfold.config.files import load_blend
 from skyfold.errors import ConfigError
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.run import run_job
@@ -36,11 +30,7 @@ weights: [1, 3]
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
-    tests = Path(__file__).parent
-    for package, folder in ((skyfold.models, "families"), (skyfold.competitions, "contests"), (skyfold.tasks, "tasks")):
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tests / folder)])
+def work(tmp_path, own_data, made_up_plugins):
     data = "data: {competition: cover, folds: {k: 2, phash_max_distance: -1}}\n"
     for name, seed in (("one", 0), ("two", 1)):
         text = RUN.replace("batch_size: 8", f"batch_size: 8, seeds: [{seed}]")
@@ -65,9 +55,21 @@ def test_it_prepares_trains_blends_submits_and_is_listed(work):
     assert any(line.startswith("both: mae") for line in lines)
 
 
-def test_what_is_for_masks_only_is_refused_before_anything_is_trained(work):
-    (work / "both.yaml").write_text(BLEND.replace("weights: [1, 3]", "combine: stack"))
-    assert load_blend(work / "both.yaml").task == "mean_cover"
-    with pytest.raises(ConfigError, match="combine: not supported by a blend of task: mean_cover"):
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("both", "weights: [1, 3]", "combine: stack", "combine: not supported by a blend of task: mean_cover"),
+        (
+            "one",
+            "tiny_net, options: {pooled: true, dropout: 0}",
+            "colour_threshold",
+            "predicts masks, task: mean_cover",
+        ),
+    ],
+)
+def test_what_is_for_masks_only_is_refused_before_anything_is_trained(work, name, old, new, message):
+    path = work / f"{name}.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=message):
         run_job(work / "both.yaml", Workspace(work))
     assert not (work / "oof" / "cover" / "one").exists()

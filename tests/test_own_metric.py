@@ -1,13 +1,12 @@
 """A contest with its own metric is blended, searched, cross-fitted and compared like any other, only slower."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-import skyfold.competitions
-from conftest import begin_stored
+from conftest import begin_stored, store_rows
 from skyfold.config.files import load_blend, load_run
 from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError
@@ -17,7 +16,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
 from skyfold.postprocess.threshold_sweep import measure
-from skyfold.store.runs import open_rows, read_info, read_run
+from skyfold.store.runs import read_info, read_run
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
@@ -31,12 +30,8 @@ CONFIGS = {
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
+def work(tmp_path, own_data, made_up_plugins):
     """A working folder with the contest, its folds, and two runs: the truth and noise."""
-    monkeypatch.delenv("SKYFOLD_DATA", raising=False)
-    contests = str(Path(__file__).parent / "contests")
-    package = skyfold.competitions
-    monkeypatch.setattr(package, "__path__", [*package.__path__, contests])
     for name, text in CONFIGS.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     workspace, data = Workspace(tmp_path), load_blend(tmp_path / "both.yaml").data
@@ -46,13 +41,10 @@ def work(tmp_path, monkeypatch):
     truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(np.float64)
     rng = np.random.default_rng(1)
     for name, noise in (("good", 1.2), ("poor", 2.5)):
-        config = load_run(tmp_path / f"{name}.yaml")
-        info = begin_stored(workspace.run("buildings", name), context.folds, context.competition.classes, config=config)
+        run, config = workspace.run("buildings", name), load_run(tmp_path / f"{name}.yaml")
+        info = begin_stored(run, context.folds, context.competition.classes, config=config)
         logits = 3 * truth - 2 + noise * rng.standard_normal(truth.shape)
-        rows = open_rows(
-            workspace.run("buildings", name), "oof", info, ids=context.train.ids, shape=truth.shape[1:], dtype="uint8"
-        )
-        rows.write(np.arange(len(truth)), np.rint(255 / (1 + np.exp(-logits))))
+        store_rows(run, info, "oof", context.train.ids, np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8))
     return tmp_path
 
 
@@ -95,20 +87,9 @@ def test_blend_thresholds_areas_and_scores_are_those_of_brute_force(work):
 
 
 def large_components(masks, area):
-    """bool (n, H, W), 8-connected components grown pixel by pixel."""
-    kept = np.zeros_like(masks)
-    for i, mask in enumerate(masks):
-        left = set(zip(*np.nonzero(mask), strict=True))
-        while left:
-            part, fresh = set(), {left.pop()}
-            while fresh:
-                part |= fresh
-                around = {(r + a, c + b) for r, c in fresh for a in (-1, 0, 1) for b in (-1, 0, 1)}
-                fresh = around & left
-                left -= fresh
-            if len(part) >= area:
-                kept[i][tuple(zip(*part, strict=True))] = True
-    return kept
+    """bool (n, H, W), 8-connected components of `area` pixels or more."""
+    labels = [ndimage.label(mask, structure=np.ones((3, 3)))[0] for mask in masks]
+    return masks & np.stack([np.bincount(own.ravel())[own] >= area for own in labels])
 
 
 def test_runs_are_compared_by_the_statistics_in_their_rows(work):

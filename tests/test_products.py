@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import begin_stored
+from conftest import begin_stored, store_rows
 from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.data import DataConfig
@@ -20,7 +20,6 @@ from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
 from skyfold.store.folds import read_folds
-from skyfold.store.runs import open_rows
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
@@ -117,11 +116,9 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = workspace.run("cloud_cover", "truth")
     info = begin_stored(folder, folds, competition.classes, config=config)
     train, truth = competition.load(data, "train"), competition.read_truth(data / "labels" / "test")
-    for part, ids, targets in (("oof", train.ids, train.targets), ("test", truth.ids, truth.targets)):
-        assert targets is not None
-        store = open_rows(folder, part, info, ids=ids, shape=(48, 48, 4), dtype="uint8")
-        store.write(np.arange(len(ids)), np.stack([targets[row] for row in range(len(ids))]) * 200 + 20)
-        store.flush()
+    for part, of in (("oof", train), ("test", truth)):
+        values = np.stack([of.targets[row] for row in range(len(of.ids))]).astype(np.uint8) * 200 + 20
+        store_rows(folder, info, part, of.ids, values)
     Segmentation.blend(load_blend(root / "configs" / "blend.yaml"), workspace)
     return root
 
