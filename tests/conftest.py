@@ -118,3 +118,13 @@ def reproducible_tensorflow():
         from skyfold.training import backend
 
         backend.start(deterministic=True)
+
+
+@pytest.fixture
+def float32_backend():
+    """Keras as training starts it: deterministic, in float32, seed 0."""
+    from skyfold.training import backend
+
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+    backend.seed(0)

@@ -11,8 +11,9 @@ from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.models import _csmask, unet
 from skyfold.models._encoders import encoder_maps
-from skyfold.training import backend
 from skyfold.training.input_normalization import normalization_of
+
+pytestmark = pytest.mark.usefixtures("float32_backend")
 
 SIZE = 256  # the one that the package's network takes
 OPTIONS = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
@@ -30,12 +31,6 @@ ENDS = {
     "block5f_add": "/model/encoder/_blocks.21/Add",
     "block7b_add": "/model/encoder/_blocks.31/Add",
 }
-
-
-@pytest.fixture(autouse=True)
-def _started() -> None:
-    backend.start(deterministic=True)
-    backend.prepare(precision="float32")
 
 
 def scene(bands: int) -> np.ndarray:

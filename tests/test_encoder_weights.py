@@ -30,11 +30,9 @@ FOLDS = Folds(ids=IDS, fold=np.array([0, 1, 0, 1]), groups=np.arange(4))
 
 
 @pytest.fixture(autouse=True)
-def _started(monkeypatch: pytest.MonkeyPatch) -> None:
+def _families(monkeypatch: pytest.MonkeyPatch, float32_backend: None) -> None:
     folder = Path(__file__).parent / "families"
     monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__, str(folder)])
-    backend.start(deterministic=True)
-    backend.prepare(precision="float32")
 
 
 @pytest.fixture
@@ -162,9 +160,7 @@ def efficientnetb0() -> Any:
     ("family", "encoder", "layer"),
     [(segmentation_models, resnet18, "conv0"), (efficientnet_classifier, efficientnetb0, "stem_conv")],
 )
-def test_families_of_the_packages_say_which_layer_of_a_file_does_not_fit(
-    tmp_path: Path, family: Any, encoder: Any, layer: str
-) -> None:
+def test_families_of_the_packages_say_which_layer_of_a_file_does_not_fit(tmp_path, family, encoder, layer):
     file, wide = tmp_path / f"{encoder.__name__}_notop.h5", (9, 9, 3, 7)
     save_as_keras2(file, encoder())
     with h5py.File(file, "a") as opened:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,9 +180,7 @@ def test_a_table_refuses_a_run_of_another_name_or_data() -> None:
 
 
 @pytest.mark.parametrize("make", [frames.Frames, advected.Advected])
-def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(
-    make: Callable[[], frames.Frames | advected.Advected],
-) -> None:
+def test_a_view_of_rain_gives_back_the_rain_that_was_wanted(make):
     rng = np.random.default_rng(0)
     rain = np.where(rng.random((5, 24, 20)) < 0.4, rng.gamma(1.0, 3.0, (5, 24, 20)), 0).astype(np.float32)
     history, view = PastFrames(rain[:4], np.array([1])), make()

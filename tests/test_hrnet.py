@@ -8,13 +8,9 @@ import pytest
 from skyfold.models import _encoders, _hrnet, hrnet
 from skyfold.training import backend
 
+pytestmark = pytest.mark.usefixtures("float32_backend")
+
 TINY = "hrnet_w4_small"
-
-
-@pytest.fixture(autouse=True)
-def _started():
-    backend.start(deterministic=True)
-    backend.prepare(precision="float32")
 
 
 def trainable(model) -> int:

@@ -6,48 +6,43 @@ From `keras.applications`, from segmentation-models (ResNet18 and 34), and HRNet
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
 from skyfold.models import _csmask, _hrnet
-from skyfold.models._batchnorm import set_batchnorm_momentum
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
 MULTIPLE = 32  # of an image's sides, so that every map is a whole number of pixels
 _SOURCE_SIDE = 224  # at which a network is made whose layers are then applied to images of any size
-_ANY_STRIDE = (8, 16, 32)
 
 
 @dataclass(frozen=True)
 class Encoder:
     """constructor: in keras.applications, or the name in segmentation-models; normalization: of images, which its
-    ImageNet weights were made with (data/normalization.py); output_strides: those it can be built with, by dilation."""
+    ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation."""
 
     constructor: str
     normalization: str
-    output_strides: tuple[int, ...]
+    least_stride: int = 16
     package: str = "keras"
 
 
 ENCODERS = {
-    "resnet18": Encoder("resnet18", "none", _ANY_STRIDE, "segmentation_models"),
-    "resnet34": Encoder("resnet34", "none", _ANY_STRIDE, "segmentation_models"),
-    **{f"resnet{depth}": Encoder(f"ResNet{depth}", "caffe", _ANY_STRIDE) for depth in (50, 101, 152)},
-    **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "tf", _ANY_STRIDE) for depth in (50, 101, 152)},
-    "mobilenet": Encoder("MobileNet", "tf", _ANY_STRIDE),
-    "mobilenetv2": Encoder("MobileNetV2", "tf", _ANY_STRIDE),
-    **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch", _ANY_STRIDE) for size in range(8)},
-    **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch", _ANY_STRIDE) for size in range(4)},
-    **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "tf", _ANY_STRIDE) for size in "sml"},
-    **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "torch", (16, 32)) for depth in (121, 169, 201)},
-    "xception": Encoder("Xception", "tf", (16, 32)),
-    "vgg16": Encoder("VGG16", "caffe", (16, 32)),
-    "vgg19": Encoder("VGG19", "caffe", (16, 32)),
-    "inceptionv3": Encoder("InceptionV3", "tf", (32,)),
+    **{name: Encoder(name, "none", package="segmentation_models") for name in ("resnet18", "resnet34")},
+    **{f"resnet{depth}": Encoder(f"ResNet{depth}", "caffe") for depth in (50, 101, 152)},
+    **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "tf") for depth in (50, 101, 152)},
+    **{name.lower(): Encoder(name, "tf") for name in ("MobileNet", "MobileNetV2", "Xception")},
+    **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch") for size in range(8)},
+    **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch") for size in range(4)},
+    **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "tf") for size in "sml"},
+    **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "torch") for depth in (121, 169, 201)},
+    **{name.lower(): Encoder(name, "caffe") for name in ("VGG16", "VGG19")},
+    "inceptionv3": Encoder("InceptionV3", "tf", least_stride=32),
 }
 REFUSED = {
     **dict.fromkeys(
@@ -82,8 +77,8 @@ class Maps:
 class EncoderFamily(PretrainedFamily):
     """A decoder on any encoder: its name in `ENCODERS`, or hrnet_w<width> of any width, with `_small` the small form.
 
-    Its `build` takes images of any size and number of bands, mirrored up to sides that are multiples of 32; the output
-    is cropped back.
+    `build` takes images of any size and number of bands: they are padded by reflection to multiples of 32, and the
+    output is cropped back.
     """
 
     takes_csmask: ClassVar[bool] = True
@@ -115,33 +110,39 @@ class EncoderFamily(PretrainedFamily):
             return _csmask.SCALING
         return ENCODERS[self.encoder].normalization if self.encoder in ENCODERS else "torch"
 
-    def network(self, input_shape: tuple[int, int, int], logits_of: Callable[[Any], Any], *, name: str) -> Any:
-        """The keras.Model of `logits_of`, which takes images with sides that are multiples of 32."""
-        import keras
+    @abstractmethod
+    def logits(self, image: Any, classes: int) -> Any:
+        """Logits (B, h, w, classes), float32, of images (B, h, w, C) whose sides are multiples of 32."""
 
+    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
         from skyfold.models import _padding
 
-        image = keras.Input(input_shape, name="image")
-        size = _padding.padded_size(input_shape[:2], multiple=MULTIPLE)
-        network = keras.Model(image, _padding.in_padded_size(image, logits_of, size), name=name)
-        set_batchnorm_momentum(network, self.batchnorm_momentum)
-        return network
+        return _padding.padded_model(
+            input_shape,
+            partial(self.logits, classes=classes),
+            multiple=MULTIPLE,
+            name=f"{type(self).__module__.rpartition('.')[2]}_{self.encoder}",
+            batchnorm_momentum=self.batchnorm_momentum,
+        )
 
 
-def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int | None = None) -> Maps:
-    """Apply the encoder to `image` (B, H, W, C), sides multiples of 32, any number of bands.
+def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int = 32) -> Maps:
+    """Apply the encoder `name` to `image` (B, H, W, C), sides multiples of 32, any number of bands.
 
-    weights: imagenet, none, ukis_csmask, a file or a folder; adapted to the bands. output_stride: of the deepest maps;
-    None: 32 (of HRNet: always 4). ConfigError where weights cannot be had.
+    weights        imagenet, none, ukis_csmask, a file or a folder; adapted to the bands
+    output_stride  of the deepest maps, or the least that the encoder can be built with; of HRNet always 4
+
+    ConfigError where weights cannot be had.
     """
     plan = _hrnet.plan_of(name)
     if plan is not None:
         return _hrnet_maps(image, name, plan, weights)
     from skyfold.models._dilation import maps_by_stride
 
-    source = _with_weights(name, bands=image.shape[-1], weights=weights)
-    stride = output_stride or 32
-    by_stride = maps_by_stride(source, image, output_stride=stride, with_weights=weights != "none")
+    stride = max(output_stride, ENCODERS[name].least_stride)
+    by_stride = maps_by_stride(
+        _pretrained(name, image.shape[-1], weights), image, output_stride=stride, with_weights=weights != "none"
+    )
     return Maps(by_stride, by_stride[32], stride, by_stride[4])
 
 
@@ -156,15 +157,10 @@ def hrnet_body(name: str, *, bands: int) -> Any:
     return keras.Model(image, [*by_stride.values(), outlines], name=name)
 
 
-def _with_weights(name: str, *, bands: int, weights: str) -> Any:
+def _pretrained(name: str, bands: int, weights: str) -> Any:
     if weights == _csmask.SOURCE:
         return _csmask.encoder(bands)
-    return with_weights(
-        lambda count, given: _source(ENCODERS[name], count, given),
-        bands=bands,
-        source=weights,
-        what=name,
-    )
+    return with_weights(partial(_source, ENCODERS[name]), bands=bands, source=weights, what=name)
 
 
 def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:

@@ -1,7 +1,8 @@
-"""An autoencoder of maps: convolutions and pooling down to a code, and the same way back, with weights tied or not."""
+"""Autoencoder of maps: convolutions and pooling to a code, and the mirrored decoder, with tied weights or its own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ from keras import ops
 
 
 class Encoder(keras.layers.Layer):
-    """(B, H, W, C) -> (B, codes) in 0 to 1; each level halves H and W, which must be such that they can be halved."""
+    """(B, H, W, C) to (B, codes) in 0 .. 1; each level halves H and W, which are multiples of 2 ** levels.
+
+    map_shape: (h, w, c) of the maps that the code is read from, known after the first call.
+    """
 
     def __init__(self, filters: Sequence[int], codes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -22,31 +26,20 @@ class Encoder(keras.layers.Layer):
         self.code = keras.layers.Dense(codes, activation="sigmoid", name="code")
         self.map_shape: tuple[int, int, int] = (0, 0, 0)
 
-    def build(self, input_shape: tuple[Any, ...]) -> None:
-        height, width, channels = input_shape[1:]
-        for conv in self.levels:
-            conv.build((None, height, width, channels))
-            height, width, channels = height // 2, width // 2, conv.filters
-        self.map_shape = (height, width, channels)
-        self.code.build((None, height * width * channels))
-        self.built = True
-
     def call(self, x: Any) -> Any:
         for conv in self.levels:
             x = self.pool(conv(x))
-        flat = x.shape[1] * x.shape[2] * x.shape[3]
+        self.map_shape = tuple(x.shape[1:])
+        flat = math.prod(self.map_shape)
         # A step of Adam moves ten thousands of weights alike: unscaled, all codes are 0 or 1 after the first ones.
         return self.code(ops.reshape(x, (-1, flat)) / flat**0.5)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (input_shape[0], self.code.units)
-
 
 class Decoder(keras.layers.Layer):
-    """(B, codes) -> (B, H, W, 1) in 0 to 1, H and W those the encoder was built for.
+    """(B, codes) to (B, H, W, 1) in 0 .. 1, float32, H and W those of the encoder.
 
-    tied: its kernels are the encoder's, the Dense one transposed, the convolutions as their transposes; what is added
-    is its own. The finest kernel is never tied, since the encoder's may read several bands.
+    tied: its kernels are those of the encoder, the Dense one transposed, the convolutions as their transposes; biases
+    are its own. The finest kernel is never tied.
     """
 
     def __init__(self, encoder: Encoder, *, tied: bool, **kwargs: Any) -> None:
@@ -54,8 +47,7 @@ class Decoder(keras.layers.Layer):
         self.encoder, self.tied = encoder, tied
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        height, width, channels = self.encoder.map_shape
-        flat, codes = height * width * channels, self.encoder.code.units
+        flat, codes = math.prod(self.encoder.map_shape), self.encoder.code.units
         counts = [conv.filters for conv in self.encoder.levels]
         self.spread_bias = self.add_weight(shape=(flat,), initializer="zeros", name="spread_bias")
         if not self.tied:
@@ -83,8 +75,3 @@ class Decoder(keras.layers.Layer):
             x = ops.conv_transpose(x, kernel, strides=2, padding="same") + ops.cast(bias, x.dtype)
             x = keras.activations.selu(x) if place + 1 < len(convs) else x
         return ops.sigmoid(ops.cast(x, "float32"))
-
-    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        height, width, _ = self.encoder.map_shape
-        scale = 2 ** len(self.encoder.levels)
-        return (input_shape[0], height * scale, width * scale, 1)

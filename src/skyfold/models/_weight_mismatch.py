@@ -1,4 +1,4 @@
-"""Where a file of weights and a network differ: the layer, the shapes it expects and those that are there."""
+"""Comparison of a file of weights with a network: the first layer that differs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ Shapes = list[tuple[int, ...]]
 
 def misfit(file: Path, network: Any) -> str:
     """The first layer of `network` that the file has in other shapes, or not at all, or the first that only the file
-    has; '' where nothing can be said, since the two have no layer's name in common or differ in none.
+    has.
 
-    file: HDF5, as Keras 3 or Keras 2 writes weights. OSError where it is no HDF5.
+    file: HDF5, as Keras 3 or Keras 2 writes weights. Returns '' where it cannot be read, has no layer's name in common
+    with the network, or does not differ.
     """
-    saved = _saved(file)
+    try:
+        saved = _saved(file)
+    except OSError:
+        return ""
     own = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in network.layers if layer.weights}
     if not saved.keys() & own.keys():
         return ""
     for name, shapes in own.items():
-        if name in saved and saved[name] != shapes:
+        if saved.get(name, shapes) != shapes:
             return f"layer '{name}' expects {_listed(shapes)}, the file has {_listed(saved[name])}"
-    for name in own:
+    for name in [*own, *saved]:
         if name not in saved:
             return f"the file has no layer '{name}'"
-    for name in saved:
         if name not in own:
             return f"the file has a layer '{name}', which the encoder has not"
     return ""
@@ -36,24 +39,16 @@ def _saved(file: Path) -> dict[str, Shapes]:
 
     with h5py.File(file) as opened:
         root = opened.get("model_weights", opened)
-        layers = _of_keras2(root) if "layer_names" in root.attrs else _of_keras3(root)
-    return {name: shapes for name, shapes in layers.items() if shapes}
-
-
-def _of_keras2(root: Any) -> dict[str, Shapes]:
-    names = [_text(name) for name in root.attrs["layer_names"]]
-    return {name: [root[name][_text(weight)].shape for weight in root[name].attrs["weight_names"]] for name in names}
-
-
-def _of_keras3(root: Any) -> dict[str, Shapes]:
-    groups = [group["vars"] for group in root.get("layers", {}).values() if "vars" in group]
-    return {
-        _text(group.attrs.get("name", "")): [group[key].shape for key in sorted(group, key=int)] for group in groups
-    }
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+        if "layer_names" in root.attrs:  # Keras 2
+            layers = {
+                name: [root[name][key] for key in root[name].attrs["weight_names"]]
+                for name in root.attrs["layer_names"]
+            }
+        else:
+            groups = [group["vars"] for group in root.get("layers", {}).values() if "vars" in group]
+            layers = {group.attrs.get("name", ""): [group[key] for key in sorted(group, key=int)] for group in groups}
+        shapes = {name: [weight.shape for weight in weights] for name, weights in layers.items() if weights}
+    return {name.decode() if isinstance(name, bytes) else str(name): found for name, found in shapes.items()}
 
 
 def _listed(shapes: Shapes) -> str:

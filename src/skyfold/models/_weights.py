@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, and what is said where they cannot be had."""
+"""Pretrained weights: files and downloads, their adaptation to the bands, and the refusal of those that do not fit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
 from skyfold.models._weight_mismatch import misfit
 
-_AFTER_NAME = ("", "weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
+_AFTER_NAME = ("weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
 
 
 class PretrainedFamily(NetworkFamily):
-    """A network on an encoder whose weights may have been learned before.
+    """A network on an encoder that may be pretrained.
 
     encoder_weights     imagenet, none, a Keras weights file (.h5), or a folder that holds the one of the encoder;
                         they are adapted to the bands
-    batchnorm_momentum  how slowly BatchNorm's statistics follow (Keras' own is 0.99, too slow for a training of a few
-                        hundred steps); None: as the layers have it
+    batchnorm_momentum  of the moving statistics of BatchNorm (Keras' own is 0.99, too slow for a training of a few
+                        hundred steps); None: that of the layers
     """
 
     takes_csmask: ClassVar[bool] = False
@@ -122,10 +122,11 @@ def with_weights(
                 f"once where there is internet (Keras keeps them in ~/.keras/models), give the path of the file there "
                 f"as {WEIGHTS_KEY}, or set it to none."
             ) from error
-        found = _misfit(Path(given), encoder or (lambda count: build(count, None)))
+        found = misfit(Path(given), encoder(3) if encoder else build(3, None)) or _reason(error)
+        trained = "3 bands" if bands == 3 else f"3 bands or {bands}"
         raise ConfigError(
-            f"{WEIGHTS_KEY}: the weights in {given} do not fit {what} ({found or _reason(error)}). They must be those "
-            f"of this very encoder without its top layers ('notop', 'no_top'), learned on 3 bands{_or(bands)}."
+            f"{WEIGHTS_KEY}: the weights in {given} do not fit {what} ({found}). They must be those of this very "
+            f"encoder without its top layers ('notop', 'no_top'), learned on {trained}."
         ) from error
     if bands == 3:
         return pretrained
@@ -137,24 +138,12 @@ def with_weights(
     return network
 
 
-def _misfit(file: Path, encoder: Callable[[int], Any]) -> str:
-    """'' where the file cannot even be read."""
-    try:
-        return misfit(file, encoder(3))
-    except OSError:
-        return ""
-
-
 def _reason(error: Exception) -> str:
     """The first line of what Keras says, and the next where the first only announces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-
-
-def _or(bands: int) -> str:
-    return f" or {bands}" if bands != 3 else ""
 
 
 def _is_of(file: Path, what: str) -> bool:
@@ -166,4 +155,4 @@ def _is_of(file: Path, what: str) -> bool:
     stem = re.sub(r"[^a-z0-9]", "", file.name.lower().removesuffix(".h5").removesuffix(".weights"))
     own = re.sub(r"[^a-z0-9]", "", what.lower())
     rest = stem.removeprefix(own)
-    return stem.startswith(own) and (not rest or any(part and rest.startswith(part) for part in _AFTER_NAME))
+    return stem.startswith(own) and (not rest or rest.startswith(_AFTER_NAME))

@@ -41,7 +41,7 @@ class AnomalyUnet(NetworkFamily):
 
         from skyfold.models import _frames, _padding
 
-        height, width, channels = input_shape
+        channels = input_shape[-1]
         own, rest = divmod(channels - self.shared, classes)
         if own < 1 or rest:
             raise ConfigError(
@@ -79,15 +79,11 @@ class AnomalyUnet(NetworkFamily):
             x = convolved(x, self.cell_filters, 1, "cell_a")
             x = keras.layers.SpatialDropout2D(self.dropout / 2, name="cell_dropout")(x)
             x = convolved(x, self.cell_filters, 1, "cell_b")
-            x = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", dtype="float32", name="correction")(x)
-            return _frames.beside(_frames.unfolded(x, classes))
+            return _frames.beside(_frames.unfolded(_frames.correction(1, name="correction")(x), classes))
 
-        maps = keras.Input(input_shape, name="maps")
-        size = _padding.padded_size((height, width), multiple=2 ** len(self.filters))
-        correction = _padding.in_padded_size(maps, correction_of, size)
-        return keras.Model(
-            maps, ops.cast(maps[..., : classes * own : own], "float32") + correction, name="anomaly_unet"
-        )
+        base = slice(0, classes * own, own)
+        multiple = 2 ** len(self.filters)
+        return _padding.padded_model(input_shape, correction_of, multiple=multiple, corrects=base, name="anomaly_unet")
 
 
 PLUGIN = AnomalyUnet

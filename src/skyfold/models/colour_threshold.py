@@ -1,6 +1,6 @@
-"""A classical baseline without training: how cloud-like a pixel's colour is, to be thresholded after cross-fitting.
+"""Colour threshold, a classical baseline without training: the map is a colour feature of each pixel.
 
-The threshold is fitted like that of any network.
+Its threshold is cross-fitted like that of any network.
 """
 
 from __future__ import annotations
@@ -15,13 +15,9 @@ from skyfold.models import RuleFamily
 
 
 class ColourThreshold(RuleFamily):
-    """feature: of a pixel's colour, a name in `data.colour.FEATURES`."""
+    """feature: a name in `data.colour.FEATURES`."""
 
     feature: Annotated[str, one_of(sorted(FEATURES))] = "red_blue_ratio"
-
-    @property
-    def input_normalization(self) -> str:
-        return "unit"
 
     def predict(self, images: np.ndarray, *, classes: int) -> np.ndarray:
         """The same for all K classes. ConfigError as `colour_plane`."""

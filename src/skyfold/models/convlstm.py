@@ -1,23 +1,19 @@
-"""ConvLSTM encoder-forecaster (Shi et al. 2015): what was seen is kept in maps, from which the forecaster goes on."""
+"""ConvLSTM encoder-forecaster (Shi et al. 2015, arXiv:1506.04214)."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from skyfold.models._encoder_forecaster import EncoderForecaster
-from skyfold.models._frames import Odd
 
 
 class ConvLSTMForecaster(EncoderForecaster):
-    """kernel: the side of the recurrent layers' convolutions."""
-
-    name: ClassVar[str] = "convlstm"
-    kernel: Odd = 3
+    """See `EncoderForecaster` for the options."""
 
     def recurrent(self, level: int, name: str, steps: int | None) -> Any:
-        from skyfold.models._convlstm import ConvLSTM
+        from skyfold.models._recurrent import ConvLSTM
 
-        return ConvLSTM(self.filters[level], kernel=self.kernel, steps=steps, name=name)
+        return ConvLSTM(self.filters[level], steps=steps, name=name)
 
 
 PLUGIN = ConvLSTMForecaster

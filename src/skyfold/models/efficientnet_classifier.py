@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from skyfold.config.fields import BelowOne
 from skyfold.config.options import one_of
-from skyfold.models._batchnorm import set_batchnorm_momentum
 from skyfold.models._weights import PretrainedFamily, with_weights
 
 ENCODERS = [f"efficientnetb{size}" for size in range(8)]
@@ -37,9 +36,9 @@ class EfficientNetClassifier(PretrainedFamily):
             return constructor(include_top=False, weights=weights, input_shape=(*size, count))
 
         inner = with_weights(network, bands=bands, source=self.encoder_weights, what=self.encoder)
-        set_batchnorm_momentum(inner, self.batchnorm_momentum)
+        _padding.set_batchnorm_momentum(inner, self.batchnorm_momentum)
         image = keras.Input(input_shape, name="image")
-        features = inner(_padding.extended(image, size))
+        features = inner(_padding.padded(image, size))
         features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(features)
         features = keras.layers.Dropout(self.dropout, dtype="float32", name="dropout")(features)
         logits = keras.layers.Dense(classes, dtype="float32", name="logits")(features)

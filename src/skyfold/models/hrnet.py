@@ -26,16 +26,13 @@ class Hrnet(EncoderFamily):
             raise ValueError(f"{name} is no HRNet. There are: {known}, and hrnet_w<width> of any other width")
         return name
 
-    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+    def logits(self, image: Any, classes: int) -> Any:
         import keras
 
-        def logits_of(image: Any) -> Any:
-            x = encoder_maps(image, self.encoder, weights=self.encoder_weights).deep
-            x = _blocks.conv(x, x.shape[-1], 1, name="head")
-            x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
-            return _blocks.logits(x, classes, 4)
-
-        return self.network(input_shape, logits_of, name=self.encoder)
+        x = encoder_maps(image, self.encoder, weights=self.encoder_weights).deep
+        x = _blocks.conv(x, x.shape[-1], 1, name="head")
+        x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
+        return _blocks.logits(x, classes, 4)
 
 
 PLUGIN = Hrnet

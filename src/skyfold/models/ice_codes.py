@@ -7,13 +7,13 @@ Dense layers between maps and codes hold nearly all of its 140 million weights.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from skyfold.config.fields import Positive, Positives
-from skyfold.models import _frames
+from skyfold.models import NetworkFamily, _frames
 
 
-class IceCodes(_frames.FrameFamily):
+class IceCodes(NetworkFamily):
     """filters   of the encoder, each at half the size of the one before; the decoder has them the other way round
     codes     numbers that a frame becomes
     tied      the decoder's weights are the encoder's, the other way round; only what is added is its own
@@ -21,7 +21,6 @@ class IceCodes(_frames.FrameFamily):
               them; "none": the autoencoder alone, which gives the last L frames as it decodes them
     """
 
-    name: ClassVar[str] = "ice_codes"
     filters: Positives = (16, 32)
     codes: Positive = 256
     tied: bool = False
@@ -37,19 +36,17 @@ class IceCodes(_frames.FrameFamily):
 
         A core says at each of the last L frames what comes in its place, L = `classes`; there are at least so many.
         """
-        import keras
         from keras import ops
 
         from skyfold.models import _padding
         from skyfold.models._ice_autoencoder import Decoder, Encoder
 
-        height, width, channels = input_shape
-        self.count_frames(channels, at_least=classes)
+        _frames.require_frames("ice_codes", input_shape[-1], classes)
         encoder = Encoder(self.filters, self.codes, name="encoder")
         decoder = Decoder(encoder, tied=self.tied, name="decoder")
 
         def forecast(image: Any) -> Any:
-            frames = _frames.apart(image, self.bands)
+            frames = _frames.apart(image)
             if self.core == "none":
                 frames = frames[:, -classes:]
             x = _frames.unfolded(encoder(_frames.folded(frames)), frames.shape[1])
@@ -57,12 +54,10 @@ class IceCodes(_frames.FrameFamily):
                 x = _recurrent(x, self.units, self.layers, self.codes)
             elif self.core == "attention":
                 x = _attentive(x, self.blocks, self.heads, self.codes, self.skips)
-            return _frames.beside(_frames.unfolded(decoder(_frames.folded(x[:, -classes:])), classes))
+            frames = _frames.beside(_frames.unfolded(decoder(_frames.folded(x[:, -classes:])), classes))
+            return ops.cast(frames, "float32")
 
-        image = keras.Input(input_shape, name="frames")
-        size = _padding.padded_size((height, width), multiple=2 ** len(self.filters))
-        said = _padding.in_padded_size(image, forecast, size)
-        return keras.Model(image, ops.cast(said, "float32"), name=self.name)
+        return _padding.padded_model(input_shape, forecast, multiple=2 ** len(self.filters), name="ice_codes")
 
 
 PLUGIN = IceCodes

@@ -1,75 +1,61 @@
-"""Crops of 64 x 64 cells at a stride of 24 go through three ConvLSTM; where crops overlap their forecasts are averaged.
+"""ConvLSTM on crops of 64 x 64 cells at a stride of 24, for maps of sea ice; overlapping forecasts are averaged.
 
-The way of a team in the contest of Arctic sea ice. Crops are cut and put together within the network, so that whole
-maps go in and come out, at training as at forecasting.
+The method of a team in the Arctic sea ice competition. Crops are cut and joined within the network, so that it reads
+and predicts whole maps, in training too.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
-from pydantic import model_validator
 
 from skyfold.config.fields import Positive
-from skyfold.models import _frames
-from skyfold.types import IntPair
+from skyfold.models import NetworkFamily, _frames
+
+CROP, STRIDE = 64, 24
 
 
-class IceConvLSTM(_frames.FrameFamily):
-    """layers: of ConvLSTM, `units` maps each, with batch norm behind; kernel: their convolutions' side."""
+class IceConvLSTM(NetworkFamily):
+    """layers: number of ConvLSTM layers, each with 3 x 3 kernels and followed by BatchNorm; units: filters of each."""
 
-    name: ClassVar[str] = "ice_convlstm"
-    crop: Positive = 64
-    stride: Positive = 24
     units: Positive = 16
     layers: Positive = 3
-    kernel: Positive = 3
-
-    @model_validator(mode="after")
-    def _crops_cover(self) -> Self:
-        if self.stride > self.crop:
-            raise ValueError(f"stride: {self.stride} leaves cells between crops of {self.crop}. Set it to at most that")
-        return self
 
     def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
-        """A keras.Model from frames to (H, W, L) from 0 to 1, float32, of any size.
+        """A keras.Model from frames (H, W, T), oldest first, to (H, W, L) from 0 to 1, float32, any size.
 
-        The last layers' states at the last L frames say what comes in their place, L = `classes`; there are at least so
-        many frames.
+        The outputs at the last L frames are the forecasts, L = `classes`; ConfigError where T is less.
         """
         import keras
         from keras import ops
 
         from skyfold.models import _padding
 
-        height, width, channels = input_shape
-        self.count_frames(channels, at_least=classes)
+        height, width, frames = input_shape
+        _frames.require_frames("ice_convlstm", frames, classes)
 
         def forecast(image: Any) -> Any:
-            crops = cut(image, self.crop, self.stride)
+            crops = cut(image, CROP, STRIDE)
             rows, columns = crops.shape[1:3]
-            x = _frames.apart(ops.reshape(crops, (-1, self.crop, self.crop, channels)), self.bands)
+            x = _frames.apart(ops.reshape(crops, (-1, CROP, CROP, frames)))
             for layer in range(self.layers):
-                x = keras.layers.ConvLSTM2D(
-                    self.units, self.kernel, padding="same", return_sequences=True, name=f"lstm{layer}"
-                )(x)
+                x = keras.layers.ConvLSTM2D(self.units, 3, padding="same", return_sequences=True, name=f"lstm{layer}")(
+                    x
+                )
                 x = keras.layers.BatchNormalization(momentum=0.9, name=f"lstm{layer}_norm")(x)
             x = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="ice")(x[:, -classes:])
-            return joined(
-                ops.reshape(_frames.beside(x), (-1, rows, columns, self.crop, self.crop, classes)), self.stride
-            )
+            return joined(ops.reshape(_frames.beside(x), (-1, rows, columns, CROP, CROP, classes)), STRIDE)
 
-        image = keras.Input(input_shape, name="frames")
-        size: IntPair = (covered(height, self.crop, self.stride), covered(width, self.crop, self.stride))
-        return keras.Model(image, _padding.in_padded_size(image, forecast, size), name=self.name)
+        size = covered(height, CROP, STRIDE), covered(width, CROP, STRIDE)
+        return _padding.padded_model(input_shape, forecast, size=size, name="ice_convlstm")
 
 
 PLUGIN = IceConvLSTM
 
 
 def covered(side: int, crop: int, stride: int) -> int:
-    """The shortest side, not below `side`, that crops cover without a rest.
+    """The shortest side, not below `side`, that crops cover without a rest; all in cells.
 
     >>> covered(448, 64, 24), covered(305, 64, 24), covered(20, 64, 24)
     (448, 328, 64)
@@ -87,23 +73,23 @@ def cut(image: Any, crop: int, stride: int) -> Any:
 
 
 def joined(crops: Any, stride: int) -> Any:
-    """Undoes `cut`: (B, rows, columns, crop, crop, C) as (B, H, W, C), the mean where crops overlap."""
+    """Undo `cut`: (B, rows, columns, crop, crop, C) to (B, H, W, C), the mean where crops overlap."""
     from keras import ops
 
     rows, columns, crop = crops.shape[1:4]
-    crops = ops.einsum("wjq,bijpqc->bipwc", _shares(columns, crop, stride), crops)
-    return ops.einsum("hip,bipwc->bhwc", _shares(rows, crop, stride), crops)
+    crops = ops.einsum("wjq,bijpqc->bipwc", _fractions(columns, crop, stride), crops)
+    return ops.einsum("hip,bipwc->bhwc", _fractions(rows, crop, stride), crops)
 
 
 def _places(side: int, crop: int, stride: int) -> np.ndarray:
-    """int32 (crops, crop): the cells of each along one side."""
+    """int32 (crops, crop): the cells of each crop along one side."""
     places: np.ndarray = np.arange(0, side - crop + 1, stride)[:, None] + np.arange(crop)
     return places.astype(np.int32)
 
 
-def _shares(crops: int, crop: int, stride: int) -> np.ndarray:
-    """float32 (side, crops, crop): what each cell of each crop adds to a cell of the whole side."""
+def _fractions(crops: int, crop: int, stride: int) -> np.ndarray:
+    """float32 (side, crops, crop): the weight of each cell of each crop in a cell of the whole side; sums to 1."""
     side = crop + stride * (crops - 1)
     own = (_places(side, crop, stride)[None] == np.arange(side)[:, None, None]).astype(np.float32)
-    shares: np.ndarray = own / own.sum(axis=(1, 2), keepdims=True)
-    return shares
+    fractions: np.ndarray = own / own.sum(axis=(1, 2), keepdims=True)
+    return fractions

@@ -1,59 +1,47 @@
-"""The U-Net of 2015 with BatchNorm: an encoder of its own, trained from scratch."""
+"""The U-Net of 2015 with BatchNorm, trained from scratch."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from skyfold.config.fields import BelowOne
-from skyfold.models import NetworkFamily
-from skyfold.models._batchnorm import set_batchnorm_momentum
-from skyfold.models._blocks import Levels
+from skyfold.models import NetworkFamily, _blocks
 
 
 class PlainUnet(NetworkFamily):
-    """filters: of the maps at full size, half the size, and so on; dropout: of the smallest maps."""
+    """U-Net with its own encoder (see `_blocks.u_net`).
 
-    filters: Levels = (64, 128, 256, 512, 1024)
+    filters             of the maps at full size, half the size, and so on
+    dropout             rate, of the smallest maps
+    batchnorm_momentum  None: Keras' own, 0.99
+    """
+
+    filters: _blocks.Levels = (64, 128, 256, 512, 1024)
     dropout: BelowOne = 0.0
     batchnorm_momentum: BelowOne | None = None
 
     def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
-        """A keras.Model from (H, W, C), any size and number of bands, to logits (H, W, K), float32 under any precision.
-
-        Sides that cannot be halved so often are mirrored up to such a number, and the output cropped back.
-        """
         import keras
 
         from skyfold.models import _padding
 
-        size = _padding.padded_size(input_shape[:2], multiple=2 ** (len(self.filters) - 1))
-
-        def twice_convolved(x: Any, count: int, name: str) -> Any:
-            for part in ("a", "b"):
-                x = keras.layers.Conv2D(
-                    count, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_{part}"
-                )(x)
-                x = keras.layers.BatchNormalization(name=f"{name}_{part}_norm")(x)
-                x = keras.layers.ReLU(name=f"{name}_{part}_relu")(x)
-            return x
+        def convolved(x: Any, count: int, name: str) -> Any:
+            x = keras.layers.Conv2D(
+                count, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+            )(x)
+            x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+            return keras.layers.ReLU(name=f"{name}_relu")(x)
 
         def logits_of(x: Any) -> Any:
-            maps = []
-            for level, count in enumerate(self.filters[:-1]):
-                maps.append(twice_convolved(x, count, f"down{level}"))
-                x = keras.layers.MaxPooling2D(name=f"down{level}_pooled")(maps[-1])
-            x = twice_convolved(x, self.filters[-1], "bottom")
-            x = keras.layers.Dropout(self.dropout, name="bottom_dropout")(x)
-            for level, count in reversed(list(enumerate(self.filters[:-1]))):
-                x = keras.layers.Conv2DTranspose(count, 2, strides=2, name=f"up{level}")(x)
-                x = keras.layers.Concatenate(name=f"up{level}_joined")([maps[level], x])
-                x = twice_convolved(x, count, f"up{level}")
-            return keras.layers.Conv2D(classes, 1, dtype="float32", name="logits")(x)
+            return _blocks.logits(_blocks.u_net(x, self.filters, convolved, dropout=self.dropout), classes, 1)
 
-        image = keras.Input(input_shape, name="image")
-        network = keras.Model(image, _padding.in_padded_size(image, logits_of, size), name="plain_unet")
-        set_batchnorm_momentum(network, self.batchnorm_momentum)
-        return network
+        return _padding.padded_model(
+            input_shape,
+            logits_of,
+            multiple=2 ** (len(self.filters) - 1),
+            name="plain_unet",
+            batchnorm_momentum=self.batchnorm_momentum,
+        )
 
 
 PLUGIN = PlainUnet

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from skyfold.config.fields import BelowOne, Positive
 from skyfold.config.options import one_of
-from skyfold.models._batchnorm import set_batchnorm_momentum
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -79,8 +78,6 @@ class SegmentationModels(PretrainedFamily):
         Sides that are not multiples of 32 (PSPNet: six times its `downsample_factor`) are mirrored up to one, and the
         output cropped back. Pretrained weights are adapted to the bands.
         """
-        import keras
-
         from skyfold.models import _padding, _sm_compat
 
         multiple = 6 * self.downsample_factor if self.decoder == "pspnet" else 32
@@ -104,10 +101,9 @@ class SegmentationModels(PretrainedFamily):
             return _sm_compat.segmentation_models_encoder(self.encoder, input_shape=(*size, count), weights=None)
 
         inner = with_weights(network, bands=bands, source=self.encoder_weights, what=self.encoder, encoder=encoder)
-        set_batchnorm_momentum(inner, self.batchnorm_momentum)
-        image = keras.Input(input_shape, name="image")
-        output = _padding.in_padded_size(image, _float32_head(inner), size)
-        return keras.Model(image, output, name=f"{self.decoder}_{self.encoder}")
+        _padding.set_batchnorm_momentum(inner, self.batchnorm_momentum)
+        name = f"{self.decoder}_{self.encoder}"
+        return _padding.padded_model(input_shape, _float32_head(inner), size=size, name=name)
 
 
 PLUGIN = SegmentationModels

@@ -1,79 +1,53 @@
-"""SimVP (Gao et al. 2022): convolutions alone; frames are read one by one, translated together, written one by one."""
+"""SimVP (Gao et al. 2022, arXiv:2206.05099): convolutions only; frames are encoded and decoded one by one."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from skyfold.config.fields import Positive
-from skyfold.models import _frames
+from skyfold.models import NetworkFamily, _frames
 
+KERNELS = (3, 5, 7)
 _LEAKY_SLOPE = 0.2
+_Even = Annotated[Positive, Field(multiple_of=2)]
 
 
-class SimVP(_frames.RainFamily):
+class SimVP(NetworkFamily):
     """The encoder reads each frame with `spatial_layers` convolutions, every second of which halves it. The translator
-    sees the maps of all frames as one image: `temporal_blocks` Inception blocks inwards and as many outwards, with
-    skips; each has a convolution of every one of `kernels`, in `groups`. The decoder writes each lead time; to its last
-    layer go the maps of the last frame after the encoder's first. The paper's sizes for moving digits: 64, 4, 512, 8,
-    kernels 3, 5, 7, 11 in 4 groups.
+    sees the maps of all frames as one image: `temporal_blocks` Inception blocks down and as many up, with skip
+    connections; each has convolutions of 3, 5 and 7 pixels. The decoder writes each lead time; to its last layer go the
+    maps of the last frame after the encoder's first.
     """
 
-    name: ClassVar[str] = "simvp"
-    spatial_filters: Positive = 16
+    spatial_filters: _Even = 16
     spatial_layers: Positive = 4
-    temporal_filters: Positive = 64
+    temporal_filters: _Even = 64
     temporal_blocks: Positive = 3
-    kernels: Annotated[tuple[_frames.Odd, ...], Field(min_length=1)] = (3, 5, 7)
-    groups: Positive = 1
-
-    @model_validator(mode="after")
-    def _groups_fit(self) -> Self:
-        for name, parts in (("spatial_filters", math.lcm(2, self.groups)), ("temporal_filters", 2 * self.groups)):
-            if getattr(self, name) % parts:
-                raise ValueError(f"{name}: {getattr(self, name)} is no multiple of {parts}")
-        return self
 
     def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
         import keras
         from keras import ops
 
-        steps = self.count_frames(input_shape[-1])
+        steps = input_shape[-1]
         strides = [2 if layer % 2 else 1 for layer in range(self.spatial_layers)]
 
         def normed(x: Any, groups: int, name: str) -> Any:
             x = keras.layers.GroupNormalization(groups, name=f"{name}_norm")(x)
             return keras.layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, name=f"{name}_leaky")(x)
 
-        def encoded(frames: Any) -> tuple[Any, Any]:
-            first = x = None
-            for layer, stride in enumerate(strides):
-                conv = keras.layers.Conv2D(
-                    self.spatial_filters, 3, strides=stride, padding="same", name=f"encoder{layer}"
-                )
-                x = normed(conv(frames if x is None else x), 2, f"encoder{layer}")
-                first = x if first is None else first
-            return first, x
-
-        def grouped(x: Any, out: int, kernel: int, name: str) -> Any:
-            if self.groups == 1:
-                return keras.layers.Conv2D(out, kernel, padding="same", name=name)(x)
-            # Layers of their own: under TensorFlow Conv2D(groups=...) is compiled by XLA, which is many times slower.
-            own = [
-                keras.layers.Conv2D(out // self.groups, kernel, padding="same", name=f"{name}_{group}")(part)
-                for group, part in enumerate(ops.split(x, self.groups, axis=-1))
-            ]
-            return keras.layers.Concatenate(name=name)(own)
+        def spatial(kind: Any, x: Any, layer: int, name: str) -> Any:
+            conv = kind(self.spatial_filters, 3, strides=strides[layer], padding="same", name=name)
+            return normed(conv(x), 2, name)
 
         def inception(x: Any, out: int, name: str) -> Any:
             x = keras.layers.Conv2D(self.temporal_filters // 2, 1, name=f"{name}_reduced")(x)
             branches = []
-            for kernel in self.kernels:
+            for kernel in KERNELS:
                 own = f"{name}_{kernel}x{kernel}"
-                branches.append(normed(grouped(x, out, kernel, own), self.groups, own))
-            return branches[0] if len(branches) == 1 else keras.layers.Add(name=f"{name}_sum")(branches)
+                branches.append(normed(keras.layers.Conv2D(out, kernel, padding="same", name=own)(x), 1, own))
+            return keras.layers.Add(name=f"{name}_sum")(branches)
 
         def translated(x: Any) -> Any:
             skips: list[Any] = []
@@ -87,24 +61,22 @@ class SimVP(_frames.RainFamily):
                     x = keras.layers.Concatenate(name=f"outwards{block}_joined")([x, skips.pop()])
             return x
 
-        def decoded(x: Any, first: Any) -> Any:
-            for layer in reversed(range(self.spatial_layers)):
-                name = f"decoder{layer}"
-                if not layer:
-                    x = keras.layers.Concatenate(name=f"{name}_joined")([x, first])
-                kind = keras.layers.Conv2DTranspose if strides[layer] > 1 else keras.layers.Conv2D
-                x = normed(kind(self.spatial_filters, 3, strides=strides[layer], padding="same", name=name)(x), 2, name)
-            return _frames.last_layer(1, residual=self.residual)(x)
-
         def rain_of(image: Any) -> Any:
-            first, x = encoded(_frames.folded(_frames.apart(image, self.bands)))
+            x = first = spatial(keras.layers.Conv2D, _frames.folded(_frames.apart(image)), 0, "encoder0")
+            for layer in range(1, self.spatial_layers):
+                x = spatial(keras.layers.Conv2D, x, layer, f"encoder{layer}")
             x = translated(_frames.beside(_frames.unfolded(x, steps)))
-            by_lead = _frames.folded(_frames.apart(x, self.spatial_filters))
-            of_last_frame = _frames.unfolded(first, steps)[:, -1:]
-            skip = _frames.folded(ops.repeat(of_last_frame, classes, axis=1))
-            return _frames.beside(_frames.unfolded(decoded(by_lead, skip), classes))
+            x = _frames.folded(_frames.apart(x, self.spatial_filters))
+            for layer in reversed(range(1, self.spatial_layers)):
+                kind = keras.layers.Conv2DTranspose if strides[layer] > 1 else keras.layers.Conv2D
+                x = spatial(kind, x, layer, f"decoder{layer}")
+            of_last_frame = ops.repeat(_frames.unfolded(first, steps)[:, -1:], classes, axis=1)
+            x = keras.layers.Concatenate(name="decoder0_joined")([x, _frames.folded(of_last_frame)])
+            x = spatial(keras.layers.Conv2D, x, 0, "decoder0")
+            return _frames.beside(_frames.unfolded(_frames.correction(1)(x), classes))
 
-        return self.network(input_shape, rain_of, multiple=2 ** (self.spatial_layers // 2))
+        multiple = 2 ** (self.spatial_layers // 2)
+        return _frames.correcting_model(input_shape, rain_of, multiple=multiple, name="simvp")
 
 
 PLUGIN = SimVP

@@ -1,37 +1,24 @@
-"""TrajGRU (Shi et al. 2017): a recurrent network of maps whose state is read where learned motion says it came from.
+"""TrajGRU encoder-forecaster (Shi et al. 2017, arXiv:1706.03458).
 
-A ConvLSTM reads the state around each pixel in the same places everywhere. Here a small network looks at the frame and
-the state and says, for each pixel and link, where to read; so the links can follow rain that moves or turns.
+A ConvLSTM reads the state around each pixel in the same places everywhere. Here a small network predicts from frame and
+state, for each pixel and link, where to read, so that the links can follow rain that moves or turns.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any
 
-from pydantic import model_validator
-
-from skyfold.config.fields import Positive, Positives
 from skyfold.models._encoder_forecaster import EncoderForecaster
 
 
 class TrajGRUForecaster(EncoderForecaster):
-    """links: of each recurrent layer, as many as `filters`; motion_filters: of the network that says the motion."""
-
-    name: ClassVar[str] = "trajgru"
-    links: Positives = (9, 9, 5)
-    motion_filters: Positive = 32
-
-    @model_validator(mode="after")
-    def _one_for_each_level(self) -> Self:
-        if len(self.filters) != len(self.links):
-            raise ValueError(f"links: {len(self.links)} of them for {len(self.filters)} levels")
-        return self
+    """Nine links at each level, five at the coarsest; see `EncoderForecaster` for the options."""
 
     def recurrent(self, level: int, name: str, steps: int | None) -> Any:
-        from skyfold.models._trajgru import TrajGRU
+        from skyfold.models._recurrent import TrajGRU
 
-        filters, links = self.filters[level], self.links[level]
-        return TrajGRU(filters, links, steps=steps, motion_filters=self.motion_filters, name=name)
+        links = 5 if level == len(self.filters) - 1 else 9
+        return TrajGRU(self.filters[level], links, steps=steps, name=name)
 
 
 PLUGIN = TrajGRUForecaster

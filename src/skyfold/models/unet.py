@@ -1,4 +1,4 @@
-"""U-Net's decoder on any encoder: twice the size at each step, joined with the encoder's map of that size."""
+"""U-Net decoder on any encoder: upsampling by two, joined with the encoder's map of the same size."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ class Unet(EncoderFamily):
     decoder_filters: tuple[Positive, Positive, Positive, Positive, Positive] = (256, 128, 64, 32, 16)
     dropout: BelowOne = 0.0
 
-    def build(self, *, input_shape: tuple[int, int, int], classes: int) -> Any:
+    def logits(self, image: Any, classes: int) -> Any:
         import keras
 
-        def logits_of(image: Any) -> Any:
-            maps = encoder_maps(image, self.encoder, weights=self.encoder_weights).by_stride
-            x = keras.layers.Dropout(self.dropout, name="deepest_dropout")(maps[32])
-            for filters, stride in zip(self.decoder_filters, (16, 8, 4, 2, 1), strict=True):
-                x = keras.layers.UpSampling2D(2, name=f"decoder{stride}_up")(x)
-                if stride > 1:
-                    x = keras.layers.Concatenate(name=f"decoder{stride}_in")([x, maps[stride]])
-                x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_a")
-                x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_b")
-            return _blocks.logits(x, classes, 1, kernel=3)
-
-        return self.network(input_shape, logits_of, name=f"unet_{self.encoder}")
+        maps = encoder_maps(image, self.encoder, weights=self.encoder_weights).by_stride
+        x = keras.layers.Dropout(self.dropout, name="deepest_dropout")(maps[32])
+        for filters, stride in zip(self.decoder_filters, (16, 8, 4, 2, 1), strict=True):
+            x = keras.layers.UpSampling2D(2, name=f"decoder{stride}_up")(x)
+            if stride > 1:
+                x = keras.layers.Concatenate(name=f"decoder{stride}_in")([x, maps[stride]])
+            x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_a")
+            x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_b")
+        return _blocks.logits(x, classes, 1, kernel=3)
 
 
 PLUGIN = Unet
