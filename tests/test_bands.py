@@ -68,11 +68,19 @@ def test_the_first_kernel_is_adapted_and_all_other_weights_are_the_published_one
                 np.testing.assert_array_equal(wide, own)
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3, 4, 8])
-def test_a_kernel_answers_bands_alike_as_it_answered_three(bands: int) -> None:
-    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 5)).astype(np.float32)
-    adapted = _bands.adapted(kernel, (3, 3, bands, 5))
-    np.testing.assert_allclose(adapted.sum(axis=2), kernel.sum(axis=2), rtol=1e-5, atol=1e-6)
+def test_kernel_of_three_bands_serves_four():
+    kernel = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2)  # bands (0, 1), (2, 3), (4, 5); mean (2, 3)
+    four = _bands.adapted(kernel, (1, 1, 4, 2))
+    np.testing.assert_allclose(four[0, 0], 0.75 * np.array([[0, 1], [2, 3], [4, 5], [2, 3]]))
+    one = _bands.adapted(kernel, (1, 1, 1, 2))
+    np.testing.assert_allclose(one[0, 0], [[6, 9]])  # a grey image answers as three equal bands did
+    np.testing.assert_allclose(_bands.adapted(np.array([1.0, 2.0, 6.0]), (5,)), [1, 2, 6, 3, 3])
+    drawn = np.random.default_rng(1).normal(size=(3, 3, 3, 5)).astype(np.float32)
+    for bands in (1, 2, 3, 4, 8):  # bands alike are answered as three were
+        answer = _bands.adapted(drawn, (3, 3, bands, 5)).sum(axis=2)
+        np.testing.assert_allclose(answer, drawn.sum(axis=2), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="cannot serve"):
+        _bands.adapted(kernel, (1, 1, 3, 4))
 
 
 def test_the_plain_unet_is_as_large_as_the_one_of_2015() -> None:

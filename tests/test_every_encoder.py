@@ -8,13 +8,12 @@ writes the outcome to docs/encoders.md.
 from __future__ import annotations
 
 import gc
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skyfold.models.segmentation_models import DECODERS, ENCODERS, REFUSED, SegmentationModels
+from skyfold.models.segmentation_models import DECODERS, ENCODERS, SegmentationModels
 from skyfold.training import backend
 from skyfold.training.losses.named import make_loss
 from skyfold.training.losses.segmentation import MASK_LOSSES
@@ -69,38 +68,10 @@ def build_step_save_load(decoder: str, encoder: str, bands: int, folder: Path) -
 
 
 def record(encoder: str, decoder: str, outcome: str) -> None:
-    """Put one outcome into the table of the page, which is written anew after every case."""
-    found = read_table()
-    found[encoder, decoder] = outcome
-    lines = [
-        "# Encoders of segmentation_models",
-        "",
-        "Values of `model.options.encoder` and `decoder` of the family `segmentation_models` (U-Net, LinkNet, FPN,",
-        f"PSPNet). Each pair was built for 3 and 4 bands at {ODD[0]} x {ODD[1]} pixels and took one "
-        "training step; its weights were saved",
-        "and loaded into a newly built model. The cells are numbers of parameters.",
-        "`nice pytest -m by_hand tests/test_every_encoder.py` measures them again. The other families and their",
-        "encoders: [Model architectures](architectures.md).",
-        "",
-        f"| encoder | {' | '.join(DECODERS)} |",
-        f"|---|{'---|' * len(DECODERS)}",
-    ]
-    for name in ENCODERS:
-        cells = [found.get((name, kind), "not tried") for kind in DECODERS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "Encoders refused when the config is read:", ""]
-    lines += [f"- `{name}`: {reason}." for name, reason in REFUSED.items()]
-    PAGE.parent.mkdir(exist_ok=True)
+    """Write one outcome into the table of the page, which has a row for each encoder."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    row = next(place for place, line in enumerate(lines) if line.startswith(f"| {encoder} |"))
+    cells = lines[row].split("|")
+    cells[2 + list(DECODERS).index(decoder)] = f" {outcome} "
+    lines[row] = "|".join(cells)
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def read_table() -> dict[tuple[str, str], str]:
-    if not PAGE.is_file():
-        return {}
-    rows = [re.findall(r"[^|]+", line) for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
-    return {
-        (row[0].strip(), kind): cell.strip()
-        for row in rows
-        if row[0].strip() in ENCODERS
-        for kind, cell in zip(DECODERS, row[1:], strict=True)
-    }

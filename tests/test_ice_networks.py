@@ -25,6 +25,12 @@ SMALL_CROPS = {"units": 3, "layers": 2}
 GRID = 448 * 304
 
 
+@pytest.fixture(autouse=True)
+def _small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_convlstm, "CROP", 8)
+    monkeypatch.setattr(ice_convlstm, "STRIDE", 3)
+
+
 @pytest.mark.parametrize(("size", "own", "shared", "leads"), [((16, 24), 3, 2, 2), ((13, 22), 1, 0, 3)])
 def test_untrained_the_anomaly_network_is_the_first_map_of_each_lead(
     size: tuple[int, int], own: int, shared: int, leads: int
@@ -97,13 +103,23 @@ def test_the_teams_network_has_140_million_weights_on_the_contests_grid(
     assert small + (GRID - 64) * (larger - small) // 64 == parameters
 
 
-@pytest.mark.parametrize("options", [{}, {"tied": True}, {"core": "attention"}, {"core": "none", "filters": [3]}])
-def test_codes_become_as_many_frames_as_are_wanted(options: dict[str, object]) -> None:
-    model = ice_codes.IceCodes(**{**SMALL_CODES, **options}).build(input_shape=(13, 10, 8), classes=3)
-    frames = np.random.default_rng(0).random((2, 13, 10, 8), dtype=np.float32)
+@pytest.mark.parametrize(
+    ("family", "options", "size"),
+    [
+        (ice_codes, SMALL_CODES, (13, 10)),
+        (ice_codes, {**SMALL_CODES, "tied": True}, (13, 10)),
+        (ice_codes, {**SMALL_CODES, "core": "attention"}, (13, 10)),
+        (ice_codes, {**SMALL_CODES, "core": "none", "filters": [3]}, (13, 10)),
+        (ice_convlstm, SMALL_CROPS, (14, 11)),
+        (ice_convlstm, SMALL_CROPS, (9, 20)),
+        (ice_convlstm, SMALL_CROPS, (5, 6)),
+    ],
+)
+def test_maps_of_any_size_become_as_many_frames_as_are_wanted(family, options, size) -> None:
+    model = family.PLUGIN(**options).build(input_shape=(*size, 8), classes=3)
+    frames = np.random.default_rng(0).random((2, *size, 8), dtype=np.float32)
     said = np.asarray(model(frames))
-    assert said.shape == (2, 13, 10, 3)
-    assert said.dtype == np.float32
+    assert (said.shape, said.dtype) == ((2, *size, 3), np.float32)
     assert 0 < said.min() < said.max() < 1
     np.testing.assert_allclose(np.asarray(model(frames[1:]))[0], said[1], atol=1e-5)
 
@@ -167,23 +183,6 @@ def test_crops_are_cut_where_they_should_be_and_join_to_the_map() -> None:
     np.testing.assert_allclose(ice_convlstm.joined(weighed, 3), slow / count, atol=1e-5)
 
 
-@pytest.fixture(autouse=True)
-def _small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ice_convlstm, "CROP", 8)
-    monkeypatch.setattr(ice_convlstm, "STRIDE", 3)
-
-
-@pytest.mark.parametrize("size", [(14, 11), (9, 20), (5, 6)])
-def test_crops_forecast_maps_of_any_size(size: tuple[int, int]) -> None:
-    model = ice_convlstm.IceConvLSTM(**SMALL_CROPS).build(input_shape=(*size, 8), classes=3)
-    frames = np.random.default_rng(0).random((2, *size, 8), dtype=np.float32)
-    said = np.asarray(model(frames))
-    assert said.shape == (2, *size, 3)
-    assert said.dtype == np.float32
-    assert 0 < said.min() < said.max() < 1
-    np.testing.assert_allclose(np.asarray(model(frames[1:]))[0], said[1], atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("family", "options"),
     [
@@ -205,15 +204,15 @@ def test_they_learn_a_season(family: ModuleType, options: dict[str, object]) -> 
     assert losses[-1] < 0.4 * losses[0]
 
 
-@pytest.mark.parametrize(
-    ("family", "options"),
-    [
-        (anomaly_unet, SMALL),
-        (ice_codes, {**SMALL_CODES, "tied": True}),
-        (ice_codes, {**SMALL_CODES, "core": "attention"}),
-        (ice_convlstm, SMALL_CROPS),
-    ],
-)
+FAMILIES = [
+    (anomaly_unet, SMALL),
+    (ice_codes, {**SMALL_CODES, "tied": True}),
+    (ice_codes, {**SMALL_CODES, "core": "attention"}),
+    (ice_convlstm, SMALL_CROPS),
+]
+
+
+@pytest.mark.parametrize(("family", "options"), FAMILIES)
 def test_weights_bring_the_same_forecast_back(family: ModuleType, options: dict[str, object], tmp_path: Path) -> None:
     maps = np.random.default_rng(0).random((1, 12, 9, 8), dtype=np.float32)
     backend.seed(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError
-from skyfold.models import _bands, _padding, _sm_compat, efficientnet_classifier, segmentation_models
+from skyfold.models import _padding, _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.training import backend
 
 pytestmark = pytest.mark.usefixtures("float32_backend")
@@ -82,17 +82,6 @@ def test_batchnorm_momentum_is_set_everywhere():
     inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
     momenta = {layer.momentum for layer in inner.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert momenta == {0.9}
-
-
-def test_kernel_of_three_bands_serves_four():
-    kernel = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2)  # bands (0, 1), (2, 3), (4, 5); mean (2, 3)
-    four = _bands.adapted(kernel, (1, 1, 4, 2))
-    np.testing.assert_allclose(four[0, 0], 0.75 * np.array([[0, 1], [2, 3], [4, 5], [2, 3]]))
-    one = _bands.adapted(kernel, (1, 1, 1, 2))
-    np.testing.assert_allclose(one[0, 0], [[6, 9]])  # a grey image answers as three equal bands did
-    np.testing.assert_allclose(_bands.adapted(np.array([1.0, 2.0, 6.0]), (5,)), [1, 2, 6, 3, 3])
-    with pytest.raises(ValueError, match="cannot serve"):
-        _bands.adapted(kernel, (1, 1, 3, 4))
 
 
 def test_grey_image_answers_as_three_equal_bands(tmp_path):
