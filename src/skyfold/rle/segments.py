@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -83,8 +83,10 @@ class Segments:
 
     def areas(self) -> np.ndarray:
         """Pixels of each mask, int64 (n,)."""
-        before = np.concatenate([[0], np.cumsum(self.ends - self.starts, dtype=np.int64)])
-        return np.diff(before[self.offsets])
+        lengths = np.append(self.ends - self.starts, 0)
+        areas: np.ndarray = np.add.reduceat(lengths, self.offsets[:-1], dtype=np.int64)
+        areas[np.diff(self.offsets) == 0] = 0  # where reduceat gives the next mask's first length
+        return areas
 
     def take(self, masks: np.ndarray) -> Segments:
         """Segments of the masks with these numbers (m,), in this order; a mask may be taken more than once."""
@@ -124,8 +126,13 @@ class SegmentMasks:
         return self.of_images(range(image, image + 1)).to_masks(self.classes)[0]
 
     def of_images(self, images: range) -> Segments:
-        """Segments of consecutive images, `classes` masks each."""
-        return self.segments.take(np.arange(images.start * self.classes, images.stop * self.classes))
+        """Segments of the masks of consecutive images, without a copy."""
+        masks, all_masks = slice(images.start * self.classes, images.stop * self.classes + 1), self.segments
+        offsets = all_masks.offsets[masks]
+        some = slice(offsets[0], offsets[-1])
+        return replace(
+            all_masks, starts=all_masks.starts[some], ends=all_masks.ends[some], offsets=offsets - offsets[0]
+        )
 
 
 def require_masks(masks: np.ndarray, *shapes: str) -> None:
