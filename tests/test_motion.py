@@ -5,11 +5,10 @@ import pytest
 from scipy import ndimage
 
 from skyfold.errors import ConfigError
+from skyfold.forecasting import motion
 from skyfold.forecasting.baselines.persistence import Persistence
 from skyfold.forecasting.baselines.rain_extrapolation import RainExtrapolation
-from skyfold.forecasting.motion import fields
-from skyfold.forecasting.motion.fields import METHODS
-from skyfold.forecasting.motion.semi_lagrangian import extrapolate, origin
+from skyfold.forecasting.motion import METHODS, extrapolate, origin
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain, rain_of_codes, rain_of_log, rain_of_raw, raw_of_rain
 
@@ -92,7 +91,7 @@ def test_several_motions_are_averaged_or_their_median_taken(frames: np.ndarray) 
 
 
 def test_a_missing_pysteps_is_named(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    monkeypatch.setattr(motion, "find_spec", lambda name: None)
     for call in (lambda: METHODS["pysteps"](frames), RainExtrapolation(motions=("dis", "pysteps")).require):
         with pytest.raises(ConfigError, match=r"pip install -e \.\[pysteps\]"):
             call()

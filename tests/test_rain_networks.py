@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from skyfold import plugins
-from skyfold.forecasting.motion.semi_lagrangian import advected
+from skyfold.forecasting.motion import advected
 from skyfold.models import _frames
 from skyfold.models._recurrent import ConvLSTM, TrajGRU, warp
 from skyfold.training import backend

@@ -22,7 +22,7 @@ from skyfold.config.run import RunConfig
 from skyfold.forecasting.baselines import rain_extrapolation
 from skyfold.forecasting.baselines.rain_blend import FittedBlend
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.forecasting.motion.fields import PADDING, in_decibels
+from skyfold.forecasting.motion import PADDING, in_decibels
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.models import family_of
 from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing

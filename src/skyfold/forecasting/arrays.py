@@ -39,18 +39,27 @@ class ForecastArrays(WholeRows):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(h, w, C)."""
+        """(h, w, C), the shape of one input of the network.
+
+        The first sample is read for it.
+        """
         height, width, bands = self.inputs[0].shape
         return height, width, bands
 
     def trainable_rows(self, rows: np.ndarray, newest: int | None) -> np.ndarray:
-        """Those of `rows`, in the order of time, that can be trained on; newest: only so many of the last ones."""
+        """Those of `rows`, int (m,) in the order of time, that a network can be trained on.
+
+        newest: only so many of the last ones; None: all.
+        """
         rows = self.adapter.trainable_rows(self.source, rows)
         return rows if newest is None else rows[-newest:]
 
 
 def forecast_arrays(samples: Samples, adapter: FrameAdapter) -> ForecastArrays:
-    """Arrays of `samples`, computed when they are first read. ConfigError where the inputs are not past frames."""
+    """Arrays of `samples` as `adapter` makes them, computed when they are first read and kept up to `MAX_BYTES`.
+
+    ConfigError where the inputs of the samples are not a `PastFramesSource`.
+    """
     source = samples.inputs
     if not isinstance(source, PastFramesSource):
         raise ConfigError("task: forecasting: these data are no sequences of frames. Use task: segmentation.")

@@ -39,7 +39,10 @@ class PastFrames:
 
     @property
     def frames_per_year(self) -> int:
-        """`period`; DataLayoutError where the frames have no season."""
+        """The number of frames per year, `period`.
+
+        DataLayoutError where the frames have no season.
+        """
         if self.period is None:
             raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
         return self.period
@@ -70,7 +73,10 @@ class PastFrames:
         return (len(self.frames) - 1 + int(self.lead_times[lead])) // self.frames_per_year
 
     def until(self, last: int) -> PastFrames:
-        """The same as it was known when frame `last` was the newest."""
+        """What was known when frame `last` was the newest: the same lead times, frames up to `last`.
+
+        The frames are a view, not a copy.
+        """
         return PastFrames(self.frames[: last + 1], self.lead_times, self.period)
 
 

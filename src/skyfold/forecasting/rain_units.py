@@ -52,12 +52,18 @@ def rain_of_codes(codes: np.ndarray) -> np.ndarray:
 
 
 def log_rain(rain: np.ndarray) -> np.ndarray:
-    """log(1 + rain / 0.1), float32: 0 stays 0, and every value is at least 0; `rain_of_log` undoes it."""
+    """log(1 + rain / 0.1) of rain in mm/h, float32.
+
+    No rain stays 0, and every value is at least 0. `rain_of_log` is the inverse.
+    """
     return np.log1p(np.asarray(rain, dtype=np.float32) / np.float32(LOG_FLOOR))
 
 
 def rain_of_log(logs: np.ndarray) -> np.ndarray:
-    """The inverse of `log_rain`, float32; what is below 0, as a network may say, is no rain."""
+    """Rain in mm/h, float32: the inverse of `log_rain`.
+
+    Values below 0, which a network may give, are no rain.
+    """
     return np.float32(LOG_FLOOR) * np.expm1(np.maximum(np.asarray(logs, dtype=np.float32), 0))
 
 

@@ -24,7 +24,11 @@ SHRINKAGE = 2500.0  # added to the sum of squared anomalies: that of four years 
 
 
 def recent_years(history: PastFrames, lead: int, at_most: int, at_least: int = 1) -> np.ndarray:
-    """As `PastFrames.same_season`, newest first, float32 (n, H, W)."""
+    """Frames of the season of the target of lead time `lead` in earlier years, newest first, float32 (n, H, W).
+
+    at_most, at_least: number of years, as `PastFrames.same_season`. DataLayoutError where fewer than `at_least` are
+    known.
+    """
     return history.same_season(lead, at_most, at_least)[::-1].astype(np.float32)
 
 
@@ -48,7 +52,10 @@ def season_statistics(years: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def extrapolated(years: np.ndarray) -> np.ndarray:
-    """The least-squares line through `years`, one year on; their mean where they are fewer than `MIN_YEARS`."""
+    """The least-squares line through `years`, extrapolated by one year, (H, W).
+
+    years: (n, H, W), newest first; their mean is given where they are fewer than `MIN_YEARS`.
+    """
     if len(years) < MIN_YEARS:
         return np.asarray(years.mean(axis=0))
     return np.asarray(np.tensordot(extrapolation_weights(len(years))[::-1], years, axes=1))
@@ -66,7 +73,10 @@ def extrapolation_weights(years: int) -> np.ndarray:
 
 
 def anomaly(history: PastFrames, frame: int) -> np.ndarray:
-    """A frame minus the mean of the same season in up to `YEARS` years before, float32 (H, W); 0 without such years."""
+    """Frame number `frame` minus the mean of the same season in up to `YEARS` years before, float32 (H, W).
+
+    0 without such years.
+    """
     before = np.arange(frame - history.frames_per_year, -1, -history.frames_per_year)[:YEARS]
     if not len(before):
         return np.zeros(history.shape, dtype=np.float32)

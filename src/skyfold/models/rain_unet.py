@@ -1,6 +1,6 @@
 """A small U-Net that corrects extrapolated rain.
 
-It reads frames advected to the time of the forecast (`forecasting.motion.semi_lagrangian`), so that what is left to
+It reads frames advected to the time of the forecast (`forecasting.motion`), so that what is left to
 learn is growth and decay. All values are on the logarithmic scale of `forecasting.rain_units.log_rain`.
 """
 

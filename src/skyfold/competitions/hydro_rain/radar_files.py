@@ -65,7 +65,10 @@ def _inputs(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[]
 
 
 def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
-    """Raw reflectivity (H, W, frames) of a `.npy`; DataLayoutError names the file and what is wrong with it."""
+    """Raw reflectivity (H, W, frames) of a `.npy`, in hundredths of dBZ; below 0 is no data.
+
+    DataLayoutError names the file and what is wrong: another shape, no numbers, NaN, or values above 90 dBZ.
+    """
     raw = read_array(path)
     expected = (*grid, frames)
     if raw.shape != expected:

@@ -40,7 +40,10 @@ class ReflectivityTable(PixelTable):
         return [rain_of_raw(raw) for raw in super().decode(table, ids)]
 
     def read_values(self, path: Path, ids: np.ndarray) -> list[np.ndarray]:
-        """As `decode`, of the table at `path`. InvalidSubmission names the file, also where it seems to be in mm/h."""
+        """As `decode`, of the table at `path`.
+
+        InvalidSubmission names the file and what is wrong with it, also where its numbers seem to be mm/h.
+        """
         read = super().read_values(path, ids)
         if 0 < max((float(rain.max()) for rain in read), default=0.0) < MAE_BY_CSI.threshold:
             raise InvalidSubmission(

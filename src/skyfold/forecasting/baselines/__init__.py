@@ -23,14 +23,21 @@ class Baseline(Options):
 
     needs_members: ClassVar[bool] = False
     needs_seasons: ClassVar[bool] = False
+    UNIT: ClassVar[str | None] = None
 
     @property
     def unit(self) -> str | None:
-        """Unit of the frames that it forecasts; None: any."""
-        return None
+        """Unit of the frames that it forecasts, as `Competition.unit`; None: any.
+
+        A config that names the baseline for a competition of another unit is refused.
+        """
+        return self.UNIT
 
     def require(self) -> None:
-        """Raise ConfigError where a package is missing."""
+        """Check, before anything is forecast, that optional packages are installed.
+
+        ConfigError names a package that is missing.
+        """
 
 
 class DirectBaseline(Baseline):
@@ -38,7 +45,10 @@ class DirectBaseline(Baseline):
 
     @abstractmethod
     def forecast(self, history: PastFrames) -> np.ndarray:
-        """float32 (H, W, L)."""
+        """Forecast of every lead time, float32 (H, W, L) in the unit of the frames.
+
+        DataLayoutError where `history` is too short, or has no season though the baseline needs one.
+        """
 
 
 class SeasonalBaseline(DirectBaseline):
@@ -48,7 +58,10 @@ class SeasonalBaseline(DirectBaseline):
 
     @abstractmethod
     def forecast_lead(self, history: PastFrames, lead: int) -> np.ndarray:
-        """Forecast of one lead time, (H, W). DataLayoutError where too few earlier years are known."""
+        """Forecast of the lead time with index `lead`, (H, W) in the unit of the frames.
+
+        DataLayoutError where too few earlier years are known.
+        """
 
     def forecast(self, history: PastFrames) -> np.ndarray:
         leads = [self.forecast_lead(history, lead) for lead in range(history.leads)]
@@ -60,11 +73,18 @@ class FittedBaseline(Baseline):
 
     @abstractmethod
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedForecast:
-        """Fit on `outcomes`, at least one, in the order of time."""
+        """Fit on `outcomes`, at least one, in the order of time.
+
+        Their members are the forecasts that the config lists as `members`, in its order. ConfigError, or
+        DataLayoutError, where nothing can be fitted on them.
+        """
 
 
 def baseline_of(model: ForecastModel) -> Baseline:
-    """The baseline of a forecast with its options; ConfigError on an unknown name or option, or a wrong value."""
+    """The baseline `model.family` with `model.options`.
+
+    ConfigError names an unknown family or option, or a wrong value.
+    """
     assert model.family is not None
     baseline: Baseline = configured("forecasting.baselines", model.family, model.options, where="options")
     return baseline

@@ -68,7 +68,11 @@ def fit_left_over(dates: Sequence[Cells], ages: np.ndarray, times: int, rng: np.
 def fit_side(
     dates: Sequence[Cells], ages: np.ndarray, times: int, worth: Worth, rng: np.random.Generator
 ) -> LikelySide:
-    """As `fit_left_over`, of the forecasts whose side is to be decided; `times` models, of all dates."""
+    """Fit classifiers of the kind of outcome, at the forecasts whose side of the edge is to be decided.
+
+    dates, ages: as `fit_left_over`; times: number of models, each fitted on all dates, the second and the fourth and so
+    on with fewer cells of old ones. worth: of hits and false alarms.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     models = []
@@ -123,7 +127,10 @@ class LikelySide:
     worth: Worth
 
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
-        """bool (A,); forecast: (A,)."""
+        """Whether each cell should be forecast at or above the edge, bool (A,).
+
+        forecast: (A,). Cells far from the edge stay on the side of their forecast.
+        """
         near = _near_edge(features, forecast)
         ice: np.ndarray = forecast >= ICE_EDGE
         if near.any():

@@ -38,7 +38,10 @@ class CellFeatures:
     members: np.ndarray
 
     def of(self, cells: np.ndarray) -> CellFeatures:
-        """Features of some cells only; cells: indices, or bool (A,)."""
+        """The features and members of some cells only.
+
+        cells: indices, or bool (A,).
+        """
         return CellFeatures(self.cells[cells], self.leads[cells], self.values[cells], self.members[cells])
 
     def column(self, name: str) -> np.ndarray:
@@ -46,7 +49,10 @@ class CellFeatures:
         return self.columns((name,))[:, 0]
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
-        """Several features, float32 (A, len(names))."""
+        """Several features, float32 (A, len(names)).
+
+        names: of `NAMES`; ValueError for another one.
+        """
         return np.asarray(self.values[:, [NAMES.index(name) for name in names]].astype(np.float32))
 
 

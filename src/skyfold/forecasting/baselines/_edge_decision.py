@@ -43,7 +43,10 @@ class Worth:
 
 
 def worth_of(forecast: np.ndarray, truth: np.ndarray) -> Worth:
-    """At the error and F1 that `forecast` (n,) has: the derivatives of log(error) and log(F1) set equal."""
+    """What a hit and a false alarm are worth at the error and F1 of `forecast` (n,) against `truth` (n,).
+
+    The derivatives of log(error) and log(F1) are set equal. Both are 0 where nothing is hit.
+    """
     sums = MAE_BY_F1.stats(target=truth[None, :, None, None], pred=forecast[None, :, None, None])[0]
     error, _, hits, misses, alarms = sums.tolist()
     if not hits:
@@ -53,7 +56,10 @@ def worth_of(forecast: np.ndarray, truth: np.ndarray) -> Worth:
 
 
 def group_side(dates: Sequence[tuple[CellFeatures, np.ndarray, np.ndarray]], worth: Worth) -> GroupSide:
-    """dates: features, forecast (A,) and truth (A,), whole numbers of 0 to 250, of the open cells of earlier dates."""
+    """Decide the side of the edge for each group of cells, from the outcomes of earlier dates.
+
+    dates: features, forecast (A,) and truth (A,), whole numbers of 0 to 250, of their open cells.
+    """
     many = (len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)) * VALUES
     outcomes = np.zeros(many)
     for features, forecast, truth in dates:
@@ -68,12 +74,18 @@ class GroupSide:
     ice: np.ndarray
 
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
-        """bool (A,); forecast: (A,)."""
+        """Whether each cell should be forecast at or above the edge, bool (A,).
+
+        forecast: (A,).
+        """
         return np.asarray(self.ice[groups_of(features, forecast)])
 
 
 def groups_of(features: CellFeatures, forecast: np.ndarray) -> np.ndarray:
-    """int64 (A,): the group of each cell; forecast: (A,)."""
+    """Number of the group of each cell, int64 (A,).
+
+    forecast: (A,). Groups are bins of forecast, fraction of years with ice, last year and surroundings.
+    """
     group = np.digitize(forecast, FORECAST_STEPS)
     for name, steps, base in (
         ("ice_fraction", FRACTION_STEPS, 0.0),
@@ -100,7 +112,10 @@ def says_ice(outcomes: np.ndarray, worth: Worth) -> np.ndarray:
 
 
 def on_the_right_side(forecast: np.ndarray, ice: np.ndarray) -> np.ndarray:
-    """forecast (n,), moved to the edge where it is on the other side than `ice` (n,) says."""
+    """`forecast` (n,), moved to the edge where it is on the wrong side: float32 (n,).
+
+    ice: bool (n,), whether a cell belongs at or above the edge.
+    """
     return np.where(ice, np.maximum(forecast, ICE_EDGE), np.minimum(forecast, BELOW_EDGE)).astype(np.float32)
 
 

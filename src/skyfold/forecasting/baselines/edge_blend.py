@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -42,6 +42,7 @@ class EdgeBlend(FittedBaseline):
     """years: fit on at most so many of the newest dates; boosted: whether the residual is boosted; n_repeats: number of
     boostings that are fitted and averaged; seed: of the cells that are drawn."""
 
+    UNIT: ClassVar[str | None] = CONCENTRATION.name
     years: Positive = 14
     boosted: bool = False
     n_repeats: Positive = 1
@@ -52,10 +53,6 @@ class EdgeBlend(FittedBaseline):
         if self.n_repeats > 1 and not self.boosted:
             raise ValueError("n_repeats: only boostings are repeated; add boosted: true")
         return self
-
-    @property
-    def unit(self) -> str:
-        return CONCENTRATION.name
 
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedEdgeBlend:
         """Fit on whole numbers of concentration x 250 as truth. Dates with fewer than 3 years before them are left out;
@@ -99,7 +96,11 @@ class FittedEdgeBlend:
     side: GroupSide | LikelySide
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
-        """float32 (H, W, L)."""
+        """Forecast, float32 (H, W, L); members: float32 (M, H, W, L).
+
+        Cells that are not open have the median of the last five years. DataLayoutError where a target frame has fewer
+        than 3 earlier years.
+        """
         features = cell_features(history, members)
         own = _blended(self.weights, features)
         if self.left_over is not None:

@@ -25,15 +25,12 @@ class RainBlend(FittedBaseline):
     """combine: "mean" or "median" of the members; smooth, edge: whether blur and factor, and the decision threshold of
     rain, are fitted; stride: fit on every stride-th sample, since neighbouring samples are alike."""
 
+    UNIT: ClassVar[str | None] = RAIN_RATE.name
     needs_members: ClassVar[bool] = True
     combine: Combination = "median"
     smooth: bool = True
     edge: bool = True
     stride: Positive = 3
-
-    @property
-    def unit(self) -> str:
-        return RAIN_RATE.name
 
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedBlend:
         chosen = outcomes[:: self.stride]
@@ -61,6 +58,9 @@ class FittedBlend:
     edge: DecisionThreshold | None
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
-        """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
+        """Forecast, float32 (H, W, L) in mm/h; members: float32 (M, H, W, L).
+
+        `history` is not used.
+        """
         smooth = self.smoothing.apply(COMBINATIONS[self.combine](members, axis=0)[None])
         return np.asarray((smooth if self.edge is None else self.edge.apply(smooth))[0])

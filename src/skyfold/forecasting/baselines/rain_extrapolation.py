@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from skyfold.config.options import one_of
 from skyfold.forecasting.baselines import DirectBaseline
-from skyfold.forecasting.motion.fields import METHODS, Motions, require_pysteps
-from skyfold.forecasting.motion.semi_lagrangian import extrapolate
+from skyfold.forecasting.motion import METHODS, Motions, extrapolate, require_pysteps
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import RAIN_RATE
 
@@ -19,15 +18,12 @@ Combination = Annotated[str, one_of(COMBINATIONS)]
 
 
 class RainExtrapolation(DirectBaseline):
-    """motions: names in `motion.fields.METHODS`, each advects the last frame; combine: "mean" or "median" of the
+    """motions: names in `motion.METHODS`, each advects the last frame; combine: "mean" or "median" of the
     results, per pixel."""
 
+    UNIT: ClassVar[str | None] = RAIN_RATE.name
     motions: Motions = ("dis",)
     combine: Combination = "mean"
-
-    @property
-    def unit(self) -> str:
-        return RAIN_RATE.name
 
     def require(self) -> None:
         if "pysteps" in self.motions:

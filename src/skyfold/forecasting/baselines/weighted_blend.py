@@ -61,7 +61,10 @@ class FittedWeights:
     regions: np.ndarray
 
     def forecast(self, history: PastFrames, members: np.ndarray) -> np.ndarray:
-        """members: float32 (M, H, W, L). Returns float32 (H, W, L)."""
+        """Weighted mean of the members, float32 (H, W, L); members: float32 (M, H, W, L).
+
+        `history` is not used.
+        """
         of_cell = self.weights[:, self.regions].astype(np.float32)  # (L, H, W, M)
         blended = np.einsum("lhwm,mhwl->hwl", of_cell, members)
         # Weights add up to 1 but for rounding; a mean must not leave the range of its members.

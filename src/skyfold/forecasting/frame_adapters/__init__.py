@@ -23,7 +23,10 @@ class FrameAdapter(Options):
 
     @abstractmethod
     def inputs(self, history: PastFrames) -> np.ndarray:
-        """Input of the network, float32 (h, w, C)."""
+        """Input of the network, float32 (h, w, C).
+
+        The same C for every date. DataLayoutError where `history` is too short.
+        """
 
     @abstractmethod
     def target(self, history: PastFrames, truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -32,10 +35,16 @@ class FrameAdapter(Options):
 
     @abstractmethod
     def forecast(self, output: np.ndarray, history: PastFrames) -> np.ndarray:
-        """Forecast, float32 (H, W, L) in the competition's unit, of the network's output, float32 (h, w, L)."""
+        """Forecast, float32 (H, W, L) in the competition's unit, from the network's output.
+
+        output: float32 (h, w, L), in the unit of the first half of `target`.
+        """
 
     def trainable_rows(self, source: PastFramesSource, rows: np.ndarray) -> np.ndarray:
-        """Those of `rows` (m,) that a network can be trained on."""
+        """Those of `rows` (m,), samples of `source`, that a network can be trained on; all by default.
+
+        The others are forecast all the same.
+        """
         return rows
 
 

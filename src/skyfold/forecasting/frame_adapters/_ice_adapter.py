@@ -18,7 +18,10 @@ def reduced_size(size: IntPair, cells: int) -> IntPair:
 
 
 def averaged(maps: np.ndarray, cells: int) -> np.ndarray:
-    """float32 (H, W, K) -> (h, w, K), means of `cells` x `cells`; the last row and column stand in for lacking ones."""
+    """Means over `cells` x `cells` cells: float32 (H, W, K) -> (h, w, K), of `reduced_size`.
+
+    The last row and column are repeated where the far edges lack cells.
+    """
     if cells == 1:
         return maps
     height, width = reduced_size(maps.shape[:2], cells)

@@ -10,8 +10,7 @@ import numpy as np
 
 from skyfold.errors import ConfigError
 from skyfold.forecasting.frame_adapters.frames import Frames
-from skyfold.forecasting.motion.fields import METHODS, Motions
-from skyfold.forecasting.motion.semi_lagrangian import advected
+from skyfold.forecasting.motion import METHODS, Motions, advected
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.rain_units import log_rain
 
@@ -19,7 +18,7 @@ from skyfold.forecasting.rain_units import log_rain
 class Advected(Frames):
     """Inputs float32 (H, W, M x T), for one lead time: the T frames along the first motion, oldest first, and so on.
 
-    motions: names in `motion.fields.METHODS`; a network corrects the last frame advected along the last of them.
+    motions: names in `motion.METHODS`; a network corrects the last frame advected along the last of them.
     """
 
     motions: Motions = ("dis",)

@@ -1,1 +1,0 @@
-"""How rain moves between radar frames, and where that carries it next."""
