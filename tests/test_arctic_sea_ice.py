@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,8 @@ def test_a_sample_is_a_december_and_the_twelve_months_after_it(competition, samp
     np.testing.assert_array_equal(samples.targets[2], np.where(known, codes[36:48].transpose(1, 2, 0), 0))
     assert samples.valid is not None
     np.testing.assert_array_equal(samples.valid[2], known)
-
-
-def test_the_test_sample_is_the_newest_december(competition, sample):
     test = competition.load(sample, "test")
-    assert test.ids.tolist() == ["2002-12"]
-    assert test.targets is None
-    assert test.inputs[0].shape == (96, *GRID)
+    assert (test.ids.tolist(), test.targets, test.inputs[0].shape) == (["2002-12"], None, (96, *GRID))
 
 
 def test_weeks_begin_after_a_gap_of_two(tmp_path):
@@ -71,53 +67,49 @@ def test_weeks_begin_after_a_gap_of_two(tmp_path):
     ]
 
 
-def test_a_year_is_fitted_on_what_was_over_when_it_began():
-    times = np.datetime64("1996-01") + 12 * np.arange(8)
-    ids = (times - 1).astype(str)
-    folds = folds_of_years(ids=ids, times=times, years=(2000, 2002), gap=np.timedelta64(12, "M"))
-    assert folds.fold.tolist() == [-1, -1, -1, -1, 0, 1, 2, -1]
-    # The forecast for 2000 is issued in December 1999; the one for 1999 has just come to its end.
-    assert folds.split(0).train.tolist() == [0, 1, 2, 3]
-    assert folds.split(2).train.tolist() == [0, 1, 2, 3, 4, 5]
+YEARLY = np.datetime64("1996-01") + 12 * np.arange(8)
+YEAR = np.timedelta64(12, "M")
 
 
-def test_years_that_share_a_fold_are_fitted_before_the_first_of_them():
-    times = np.datetime64("1996-01") + 12 * np.arange(8)
-    gap = np.timedelta64(12, "M")
-    folds = folds_of_years(ids=times.astype(str), times=times, years=(1999, 2003), gap=gap, years_per_fold=3)
-    assert folds.fold.tolist() == [-1, -1, -1, 0, 0, 0, 1, 1]
-    assert folds.split(0).train.tolist() == [0, 1, 2]
-    assert folds.split(1).train.tolist() == [0, 1, 2, 3, 4, 5]
+@pytest.mark.parametrize(
+    ("times", "years", "gap", "years_per_fold", "fold", "train"),
+    [
+        # The forecast for 2000 is issued in December 1999; the one for 1999 has just come to its end.
+        (YEARLY, (2000, 2002), YEAR, 1, [-1, -1, -1, -1, 0, 1, 2, -1], {0: [0, 1, 2, 3], 2: [0, 1, 2, 3, 4, 5]}),
+        # Years that share a fold are fitted before the first of them.
+        (YEARLY, (1999, 2003), YEAR, 3, [-1, -1, -1, 0, 0, 0, 1, 1], {0: [0, 1, 2], 1: [0, 1, 2, 3, 4, 5]}),
+        # There may be nothing to fit on.
+        (
+            np.datetime64("2017-12-11") + 7 * np.arange(5),
+            (2017, 2018),
+            np.timedelta64(98, "D"),
+            1,
+            [0, 0, 0, 1, 1],
+            {0: [], 1: []},
+        ),
+    ],
+)
+def test_a_year_is_fitted_on_what_was_over_when_it_began(times, years, gap, years_per_fold, fold, train):
+    folds = folds_of_years(ids=times.astype(str), times=times, years=years, gap=gap, years_per_fold=years_per_fold)
+    assert folds.fold.tolist() == fold
+    assert {number: folds.split(number).train.tolist() for number in train} == train
 
 
 def test_forecasts_issued_every_month_keep_a_year_apart():
     times = np.datetime64("1996-01") + np.arange(72)
-    folds = folds_of_years(ids=times.astype(str), times=times, years=(2000, 2001), gap=np.timedelta64(12, "M"))
+    folds = folds_of_years(ids=times.astype(str), times=times, years=(2000, 2001), gap=YEAR)
     validated = times[folds.split(1).valid]
     assert (validated[0], validated[-1]) == (np.datetime64("2001-01"), np.datetime64("2001-12"))
     last_target = times[folds.split(1).train] + 11
     assert last_target.max() == np.datetime64("2000-12")
 
 
-def test_years_that_nobody_named_are_asked_for(tmp_path):
+def test_years_that_nobody_named_or_that_have_no_sample_are_refused(tmp_path, sample):
     data = DataConfig(competition="arctic_sea_ice", name="ice", options=OPTIONS)
-    build("arctic_sea_ice", OPTIONS).write_sample(tmp_path / "data/ice", years=5)
     with pytest.raises(ConfigError, match=r"data\.folds\.years: say which years"):
-        prepare(data, Workspace(root=tmp_path))
-
-
-def test_a_year_without_samples_is_refused():
-    times = np.datetime64("1996-01") + 12 * np.arange(3)
+        prepare(data, Workspace(root=tmp_path, data_from=sample))
     with pytest.raises(ConfigError, match="no sample is of 1999"):
-        folds_of_years(ids=times.astype(str), times=times, years=(1997, 1999), gap=np.timedelta64(12, "M"))
-
-
-def test_a_year_may_have_nothing_to_be_fitted_on():
-    times = np.datetime64("2017-12-11") + 7 * np.arange(5)
-    folds = folds_of_years(ids=times.astype(str), times=times, years=(2017, 2018), gap=np.timedelta64(98, "D"))
-    assert folds.fold.tolist() == [0, 0, 0, 1, 1]
-    assert not len(folds.split(0).train)
-    assert not len(folds.split(1).train)
+        folds_of_years(ids=YEARLY[:3].astype(str), times=YEARLY[:3], years=(1997, 1999), gap=YEAR)
 
 
 def test_files_to_a_scored_submission(competition, sample, tmp_path):
@@ -139,6 +131,10 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
     assert (scored.score, scored.interval.low, scored.interval.high) == (np.inf, np.inf, np.inf)
 
 
+def first_pixel(value: str) -> Callable[[list[str]], list[str]]:
+    return lambda rows: [rows[0], rows[1].replace(",0", f",{value}", 1), *rows[2:]]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -146,16 +142,16 @@ def test_no_ice_anywhere_is_a_valid_submission_without_skill(competition, sample
         (lambda rows: [*rows, rows[3]], r"bad\.csv: (.|\n)*'2003-03' stands in 2 rows, first in line 4, expected 1"),
         (lambda rows: [*rows, f"2004{rows[1][4:]}"], "line 14: '2004-01' is not asked for"),
         (lambda rows: [rows[0], rows[2], rows[1], *rows[3:]], "line 2: '2003-02' where '2003-01' was expected"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",nan", 1), *rows[2:]], r"row 1 \('2003-01'\): pixel 0 is NaN"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",-1", 1), *rows[2:]], "pixel 0 is -1, expected 0 to 250"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",251", 1), *rows[2:]], "pixel 0 is 251, expected 0 to 250"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",0.9", 1), *rows[2:]], "shares instead of 0 to 250"),
+        (first_pixel("nan"), r"row 1 \('2003-01'\): pixel 0 is NaN"),
+        (first_pixel("-1"), "pixel 0 is -1, expected 0 to 250"),
+        (first_pixel("251"), "pixel 0 is 251, expected 0 to 250"),
+        (first_pixel("0.9"), "shares instead of 0 to 250"),
         (lambda rows: [*rows[:-1], rows[-1][:-4]], r"line 13 \('2003-12'\).*cut off"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",x", 1), *rows[2:]], r"line 2 \('2003-01'\): not a number"),
+        (first_pixel("x"), r"line 2 \('2003-01'\): not a number"),
         (lambda rows: [row.rpartition(",")[0] for row in rows], "191 columns of pixels, expected 192"),
         (lambda rows: [row.replace(",", ";") for row in rows], r"bad\.csv: the header is parted by semicolons"),
         (lambda rows: [rows[0].replace(",20,", ",21,"), *rows[1:]], "two columns are called '21'"),
-        (lambda rows: [rows[0], rows[1].replace(",0", ",1_0", 1), *rows[2:]], r"line 2 .*: not a number: '1_0'"),
+        (first_pixel("1_0"), r"line 2 .*: not a number: '1_0'"),
         (lambda rows: [",".join(["month", *rows[0].split(",")[:0:-1]]), *rows[1:]], "pixels are not in order"),
     ],
 )

@@ -12,7 +12,7 @@ from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
-from skyfold.forecasting.baselines._cell_features import NAMES, cell_features
+from skyfold.forecasting.baselines._cell_features import NAMES, CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import (
     BELOW_EDGE,
     FORECAST_STEPS,
@@ -49,15 +49,12 @@ def score(forecast: np.ndarray, year: int) -> float:
     return MAE_BY_F1.score(MAE_BY_F1.stats(target=of.truth[None], pred=forecast[None], valid=of.valid[None]))
 
 
-def test_the_intercept_of_least_absolute_deviation_is_the_median():
+def test_least_absolute_deviation_predicts_the_median_and_is_not_moved_by_a_few_wild_values():
     target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
-    weights = edge_blend.least_absolute_deviation(np.zeros((5, 1), dtype=np.float32), target, 1e-6)
-    assert weights[-1] == pytest.approx(3, abs=1)
-
-
-def test_least_absolute_deviation_is_not_moved_by_a_few_wild_values():
-    rng = np.random.default_rng(0)
-    features = rng.uniform(0, 250, (4000, 2)).astype(np.float32)
+    assert edge_blend.least_absolute_deviation(np.zeros((5, 1), np.float32), target, 1e-6)[-1] == pytest.approx(
+        3, abs=1
+    )
+    features = np.random.default_rng(0).uniform(0, 250, (4000, 2)).astype(np.float32)
     target = features @ np.array([0.7, 0.2], dtype=np.float32) + 5
     target[::10] = 250  # least squares would say 31 in place of 5
     np.testing.assert_allclose(edge_blend.least_absolute_deviation(features, target, 1e-6), [0.7, 0.2, 5], atol=0.2)
@@ -67,42 +64,29 @@ def test_worth_is_what_one_more_hit_or_false_alarm_changes():
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 251, 4000).astype(np.float32)
     forecast = np.clip(truth + rng.normal(scale=30, size=4000), 0, 250).astype(np.float32)
-
-    def figure(hits: float, misses: float, alarms: float, error: float) -> float:
-        return error / (2 * hits / (2 * hits + misses + alarms))
-
-    counts = (truth > 12.5) & (truth < 125)
-    hits = float((counts & (truth >= 37.5) & (forecast >= 37.5)).sum())
-    misses = float((counts & (truth >= 37.5) & (forecast < 37.5)).sum())
-    alarms = float((counts & (truth < 37.5) & (forecast >= 37.5)).sum())
-    error = float(np.abs(truth - forecast).sum())
     worth = worth_of(forecast, truth)
-    same = figure(hits, misses, alarms, error)
+    stats = MAE_BY_F1.stats(target=truth[None, :, None, None], pred=forecast[None, :, None, None])
+    same = MAE_BY_F1.score(stats)
     # A hit that costs what it is worth changes nothing, to first order; so does a false alarm that gains so much.
-    assert figure(hits + 1, misses - 1, alarms, error + worth.hit) == pytest.approx(same, rel=1e-4)
-    assert figure(hits, misses, alarms + 1, error - worth.alarm) == pytest.approx(same, rel=1e-4)
+    for change in ([worth.hit, 0, 1, -1, 0], [-worth.alarm, 0, 0, 0, 1]):
+        assert MAE_BY_F1.score(stats + np.array(change)) == pytest.approx(same, rel=1e-4)
 
 
-def groups(*chances: dict[int, float]) -> np.ndarray:
+@pytest.mark.parametrize(
+    ("chances", "worth", "ice"),
+    [
+        # Median 0. At 38 the error is 0.7 x 38 + 0.3 x 22 = 33.2, at 0 it is 18: a hit gains 0.3 x its worth.
+        ({0: 0.7, 60: 0.3}, Worth(hit=45, alarm=30), False),
+        ({0: 0.7, 60: 0.3}, Worth(hit=75, alarm=30), True),
+        # Median 40, so that without regard to F1 it is ice; but 0.45 of the truth lies between 12.5 and 37.5.
+        ({36: 0.45, 40: 0.55}, Worth(hit=0, alarm=0), True),
+        ({36: 0.45, 40: 0.55}, Worth(hit=10, alarm=30), False),
+    ],
+)
+def test_a_cell_belongs_above_the_edge_where_hits_are_worth_the_error_and_the_false_alarms(chances, worth, ice):
     counts = np.zeros(((len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)), 251))
-    for group, chance in enumerate(chances):
-        for value, share in chance.items():
-            counts[group * int(np.prod(KINDS)), value] = 1e9 * share
-    return counts
-
-
-def test_a_cell_belongs_above_the_edge_where_a_hit_is_worth_the_error():
-    # Median 0. At 38 the error is 0.7 x 38 + 0.3 x 22 = 33.2, at 0 it is 18: a hit gains 0.3 x its worth.
-    counts = groups({0: 0.7, 60: 0.3})
-    assert not says_ice(counts, Worth(hit=45, alarm=30))[0]
-    assert says_ice(counts, Worth(hit=75, alarm=30))[0]
-
-
-def test_a_cell_belongs_below_the_edge_where_false_alarms_are_likely():
-    # Median 40, so that without regard to F1 it is ice; but 0.45 of the truth lies between 12.5 and 37.5.
-    counts = groups({36: 0.45, 40: 0.55})
-    assert says_ice(counts, Worth(hit=0, alarm=0))[0]
-    assert not says_ice(counts, Worth(hit=10, alarm=30))[0]
+    counts[0, list(chances)] = 1e9 * np.array(list(chances.values()))
+    assert says_ice(counts, worth)[0] == ice
 
 
 def test_forecasts_are_moved_to_the_edge_and_no_farther():
@@ -166,38 +150,35 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
         assert not np.array_equal(unseen[0], same.corrected(features, forecast))
 
 
-def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago():
-    """Ice departs by +40 in all dates but the last, where by -40: the older those are, the less is said of them."""
+def contradicting(forecast: float, usual: float, last: float) -> list[tuple[CellFeatures, np.ndarray, np.ndarray]]:
+    """Four dates: the same forecast everywhere, and the same truth, but another one on the last date."""
     described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
-    dates = [(f, np.full(len(f.cells), 100, np.float32), np.full(len(f.cells), 140, np.float32)) for f in described]
-    features, forecast, _ = dates[-1]
-    dates[-1] = (features, forecast, np.full(len(forecast), 60, np.float32))
-    changed = {}
-    for ages in ((3.0, 2.0, 1.0, 0.0), (90.0, 90.0, 90.0, 0.0)):
-        both = fit_left_over(dates, np.array(ages), 2, np.random.default_rng(0))
-        for time in (0, 1):
-            models = both.models[time * both.parts : (time + 1) * both.parts]
-            corrected = LeftOver(models, both.parts).corrected(features, forecast)
-            changed[ages[0], time] = corrected.mean() - 100
-    assert min(changed[3.0, 0], changed[3.0, 1], changed[90.0, 0]) > -10
-    assert changed[90.0, 1] < -10
+    truths = [usual, usual, usual, last]
+    return [
+        (cells, np.full(len(cells.cells), forecast, np.float32), np.full(len(cells.cells), truth, np.float32))
+        for cells, truth in zip(described, truths, strict=True)
+    ]
 
 
-def test_every_second_time_the_side_is_decided_by_the_last_years():
-    """Open water came in all dates but the last, ice that counts in that one."""
-    described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
-    dates = [(f, np.full(len(f.cells), 30, np.float32), np.zeros(len(f.cells), np.float32)) for f in described]
-    features, forecast, _ = dates[-1]
-    dates[-1] = (features, forecast, np.full(len(forecast), 75, np.float32))
-    worth, asked = Worth(hit=1.0, alarm=1.0), described[0].of(described[0].column("max_5") > 5)
-    said = {}
-    for old in (3.0, 90.0):
-        both = fit_side(dates, np.array([old, old, old, 0.0]), 2, worth, np.random.default_rng(0))
-        for time, model in enumerate(both.models):
-            ice = LikelySide((model,), worth).says_ice(asked, np.full(len(asked.cells), 30, np.float32))
-            said[old, time] = ice.mean()
-    assert said[90.0, 1] > 0.5
-    assert max(said[3.0, 0], said[3.0, 1], said[90.0, 0]) < 0.1
+@pytest.mark.parametrize("old", [3.0, 90.0])
+def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago(old):
+    """Residuals of +40 but for -40 on the last date; and open water but for ice on the last date."""
+    dates, ages = contradicting(100, 140, 60), np.array([old, old, old, 0.0])
+    both = fit_left_over(dates, ages, 2, np.random.default_rng(0))
+    first, second = (
+        LeftOver(both.models[time * both.parts :][: both.parts], both.parts).corrected(*dates[-1][:2]).mean() - 100
+        for time in (0, 1)
+    )
+    assert first > -10
+    assert (second < -10) == (old == 90.0)
+    dates, worth = contradicting(30, 0, 75), Worth(hit=1.0, alarm=1.0)
+    asked = dates[0][0].of(dates[0][0].column("max_5") > 5)
+    first, second = (
+        LikelySide((model,), worth).says_ice(asked, np.full(len(asked.cells), 30, np.float32)).mean()
+        for model in fit_side(dates, ages, 2, worth, np.random.default_rng(0)).models
+    )
+    assert first < 0.1
+    assert second > 0.5 if old == 90.0 else second < 0.1
 
 
 def test_boostings_are_averaged():
@@ -247,14 +228,10 @@ class _Sure:
         return np.ones((len(columns), 1))
 
 
-def test_a_single_date_is_enough():
-    fitted = edge_blend.EdgeBlend(boosted=True, n_repeats=2).fit([outcome(8)])
-    assert np.isfinite(fitted.forecast(history(12), NO_MEMBERS)).all()
-
-
-def test_fitting_twice_gives_the_same_bytes():
-    known = [outcome(year) for year in (9, 10)]
-    forecasts = [edge_blend.EdgeBlend(boosted=True).fit(known).forecast(history(11), NO_MEMBERS) for _ in range(2)]
+def test_a_single_date_is_enough_and_fitting_twice_gives_the_same_bytes():
+    blend = edge_blend.EdgeBlend(boosted=True, n_repeats=2)
+    forecasts = [blend.fit([outcome(8)]).forecast(history(12), NO_MEMBERS) for _ in range(2)]
+    assert np.isfinite(forecasts[0]).all()
     assert forecasts[0].tobytes() == forecasts[1].tobytes()
 
 

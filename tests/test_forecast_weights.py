@@ -12,7 +12,7 @@ from skyfold.forecasting.baselines.weighted_blend import FittedWeights, Weighted
 from skyfold.forecasting.forecast_weights import fit_forecast_weights
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
-from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill, error_by_skill
+from skyfold.metrics.forecast import RAIN_RATE, ErrorBySkill
 
 ONE_REGION = np.zeros((4, 4), dtype=int)
 AT_ONE = ErrorBySkill(RAIN_RATE, threshold=1.0, skill="csi")
@@ -76,13 +76,6 @@ def test_the_ratio_is_that_of_the_best_point_of_a_grid_or_lower(skill):
     arrays = np.maximum(arrays, 0)
     weights = fit_forecast_weights(arrays, truth, ONE_REGION, metric)
     assert ratio(weights[0, 0, 0]) <= min(ratio(weight) for weight in np.linspace(0, 1, 65)) * 1.005
-
-
-def test_ratio_by_hand():
-    """Error 0.6. 3 hits, 1 miss, 2 false alarms: CSI 3 / 6, F1 6 / 9. Nothing to hit, no false alarm: skill 1."""
-    sums = np.array([[0.6, 1, 3, 1, 2], [0.6, 1, 0, 0, 0], [0.6, 1, 0, 1, 0]])
-    np.testing.assert_allclose(error_by_skill(sums, "csi"), [1.2, 0.6, np.inf])
-    assert error_by_skill(sums, "f1")[0] == pytest.approx(0.9)
 
 
 def test_chunks_of_samples_change_nothing(monkeypatch):

@@ -99,27 +99,27 @@ def test_frames_after_the_date_change_nothing(view: FrameAdapter) -> None:
         assert first.tobytes() == second.tobytes()
 
 
-def test_a_network_that_says_the_target_forecasts_the_truth_where_cells_count() -> None:
-    history = PastFrames(season((14, 15)), AHEAD, 12)
-    view = anomalies.Anomalies()
-    truth = np.random.default_rng(1).integers(0, 251, (14, 15, 2)).astype(np.float32)
-    valid = np.random.default_rng(2).random((14, 15, 2)) < 0.7
-    target = view.target(history, truth, valid)
+TRUTH = np.random.default_rng(1).integers(0, 251, (14, 15, 2)).astype(np.float32)
+VALID = np.random.default_rng(2).random((14, 15, 2)) < 0.7
+
+
+def test_a_network_that_gives_the_target_forecasts_the_truth_where_cells_count() -> None:
+    history, adapter = PastFrames(season((14, 15)), AHEAD, 12), anomalies.Anomalies()
+    target = adapter.target(history, TRUTH, VALID)
     assert target.dtype == np.float32
     counts = target[..., 2:] == 1
     assert 0.2 < counts.mean() < 0.7
-    forecast = view.forecast(target[..., :2], history)
-    np.testing.assert_allclose(forecast[counts], truth[counts], atol=1e-3)
+    forecast = adapter.forecast(target[..., :2], history)
+    np.testing.assert_allclose(forecast[counts], TRUTH[counts], atol=1e-3)
     five = np.median(history.same_season(0, 5), axis=0)
-    np.testing.assert_array_equal(forecast[:3, :3, 0], five[:3, :3])  # settled: no ice
-    np.testing.assert_array_equal(forecast[-3:, -3:, 0], five[-3:, -3:])
-    np.testing.assert_array_equal(view.target(history, np.where(valid, truth, 7777), valid), target)
+    for settled in (np.s_[:3, :3], np.s_[-3:, -3:]):  # no ice, full ice
+        np.testing.assert_array_equal(forecast[..., 0][settled], five[settled])
+    np.testing.assert_array_equal(adapter.target(history, np.where(VALID, TRUTH, 7777), VALID), target)
 
 
-def test_dates_with_few_years_before_them_teach_nothing() -> None:
-    history = PastFrames(
-        season((14, 15), years=3)[:25], np.array([11, 12]), 12
-    )  # frames 35 and 36, the first of frame 0
+def test_dates_with_few_years_before_them_are_not_trained_on() -> None:
+    """The targets are frame 35, with two years before it, and frame 36, with three."""
+    history = PastFrames(season((14, 15), years=3)[:25], np.array([11, 12]), 12)
     truth = np.full((14, 15, 2), 80, np.float32)
     valid = np.ones(truth.shape, bool)
     two, three = (anomalies.Anomalies(least_years=years).target(history, truth, valid) for years in (2, 3))
@@ -144,7 +144,7 @@ def test_reduced_a_correction_goes_to_all_its_cells() -> None:
     np.testing.assert_allclose(forecast[whole], truth[whole], atol=1e-3)
 
 
-def test_recent_frames_are_shares_of_full_ice_oldest_first() -> None:
+def test_recent_frames_are_fractions_of_full_ice_oldest_first() -> None:
     """Three frames a year; the frame before the first is that of its season in the first year: 7 is frame -1."""
     frames = np.array([5, 6, 7, 8, 50, 250, 0], np.uint8).reshape(-1, 1, 1)
     seen = recent_frames.RecentFrames(years=3).inputs(PastFrames(frames, np.array([1]), 3))[0, 0]
@@ -152,21 +152,18 @@ def test_recent_frames_are_shares_of_full_ice_oldest_first() -> None:
     assert seen.dtype == np.float32
 
 
-def test_a_network_of_frames_that_says_the_target_forecasts_the_truth() -> None:
-    history = PastFrames(season((13, 14)), AHEAD, 12)
-    truth = np.random.default_rng(1).integers(0, 251, (13, 14, 2)).astype(np.float32)
-    valid = np.random.default_rng(2).random((13, 14, 2)) < 0.7
-    view = recent_frames.RecentFrames()
-    target = view.target(history, truth, valid)
-    np.testing.assert_array_equal(target[..., 2:], valid)
-    np.testing.assert_allclose(view.forecast(target[..., :2], history)[valid], truth[valid], atol=1e-4)
+def test_a_network_of_frames_that_gives_the_target_forecasts_the_truth() -> None:
+    history, adapter = PastFrames(season((14, 15)), AHEAD, 12), recent_frames.RecentFrames()
+    target = adapter.target(history, TRUTH, VALID)
+    np.testing.assert_array_equal(target[..., 2:], VALID)
+    np.testing.assert_allclose(adapter.forecast(target[..., :2], history)[VALID], TRUTH[VALID], atol=1e-4)
     coarse = recent_frames.RecentFrames(reduce=2)
-    target = coarse.target(history, truth, valid)
-    assert target.shape == (7, 7, 4)
-    first = truth[:2, :2, 0][valid[:2, :2, 0]]
+    target = coarse.target(history, TRUTH, VALID)
+    assert target.shape == (7, 8, 4)
+    first = TRUTH[:2, :2, 0][VALID[:2, :2, 0]]
     np.testing.assert_allclose(target[0, 0, [0, 2]], [first.mean() / 250, len(first) / 4], rtol=1e-6)
-    assert coarse.forecast(target[..., :2], history).shape == (13, 14, 2)
-    np.testing.assert_array_equal(coarse.target(history, np.where(valid, truth, 255), valid), target)
+    assert coarse.forecast(target[..., :2], history).shape == (14, 15, 2)
+    np.testing.assert_array_equal(coarse.target(history, np.where(VALID, TRUTH, 255), VALID), target)
 
 
 def test_decoded_frames_are_the_last_ones() -> None:
@@ -184,10 +181,16 @@ def test_means_of_cells_and_back() -> None:
     np.testing.assert_array_equal(enlarged(averaged(maps, 2), 2, (2, 3))[..., 0], [[2, 2, 3.5], [2, 2, 3.5]])
 
 
-def test_frames_without_seasons_or_a_whole_year_are_refused() -> None:
-    with pytest.raises(DataLayoutError, match="these frames have no season"):
-        recent_frames.RecentFrames().inputs(PastFrames(season((8, 8)), AHEAD, None))
-    with pytest.raises(DataLayoutError, match="whole years of 12 frames, and 11 are known"):
-        recent_frames.RecentFrames().inputs(PastFrames(season((8, 8))[:11], AHEAD, 12))
-    with pytest.raises(DataLayoutError, match="these frames have no season"):
-        anomalies.Anomalies().inputs(PastFrames(season((8, 8)), AHEAD, None))
+@pytest.mark.parametrize(
+    ("adapter", "known", "period", "named"),
+    [
+        (recent_frames.RecentFrames(), 96, None, "these frames have no season"),
+        (recent_frames.RecentFrames(), 11, 12, "whole years of 12 frames, and 11 are known"),
+        (anomalies.Anomalies(), 96, None, "these frames have no season"),
+    ],
+)
+def test_frames_without_seasons_or_a_whole_year_are_refused(
+    adapter, known: int, period: int | None, named: str
+) -> None:
+    with pytest.raises(DataLayoutError, match=named):
+        adapter.inputs(PastFrames(season((8, 8))[:known], AHEAD, period))

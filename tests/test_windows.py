@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +51,40 @@ def assert_windows_agree(opened: Windows, image: np.ndarray) -> None:
         assert np.array_equal(window, image[top : top + rows, left : left + columns])
 
 
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "strips": {"rowsperstrip": 16, "compression": "zlib"},
-    "strips with differences": {"rowsperstrip": 16, "compression": "zlib", "predictor": 2},
-    "one strip": {"rowsperstrip": HEIGHT, "compression": "zlib"},
-    "plain tiles": {"tile": (32, 16)},
-    "tiles": {"tile": (32, 48), "compression": "zlib"},
+def lzw_tiff(path: Path, image: np.ndarray) -> None:
+    cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])  # tifffile does not decode it
+
+
+def planar_tiff(path: Path, image: np.ndarray) -> None:
+    planes = np.moveaxis(image, -1, 0)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", rowsperstrip=16, compression="zlib")
+
+
+def png(path: Path, image: np.ndarray) -> None:
+    Image.fromarray(image).save(path)
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
+    "plain": (".tif", as_tiff),
+    "strips": (".tif", partial(as_tiff, rowsperstrip=16, compression="zlib")),
+    "strips with differences": (".tif", partial(as_tiff, rowsperstrip=16, compression="zlib", predictor=2)),
+    "one strip": (".tif", partial(as_tiff, rowsperstrip=HEIGHT, compression="zlib")),
+    "plain tiles": (".tif", partial(as_tiff, tile=(32, 16))),
+    "tiles": (".tif", partial(as_tiff, tile=(32, 48), compression="zlib")),
+    "planes": (".tif", planar_tiff),
+    "decoded once: LZW": (".tif", lzw_tiff),
+    "decoded once: PNG": (".png", png),
+    "array": (".npy", np.save),
 }
 
 
-@pytest.mark.parametrize("how", LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_windows_of_a_tiff_are_its_pixels(tmp_path: Path, how: dict[str, Any]) -> None:
-    image = scene()
-    opened = open_windows(as_tiff(tmp_path / "a.tif", image, **how), cache=tmp_path / "cache")
-    assert_windows_agree(opened, image)
-    assert not (tmp_path / "cache").exists()
+@pytest.mark.parametrize("name", WRITERS)
+def test_windows_of_a_file_are_its_pixels(tmp_path: Path, name: str) -> None:
+    suffix, write = WRITERS[name]
+    path, image = tmp_path / f"a{suffix}", scene()
+    write(path, image)
+    assert_windows_agree(open_windows(path, cache=tmp_path / "cache"), image)
+    assert len(list(tmp_path.glob("cache/*/*.npy"))) == name.startswith("decoded once")
 
 
 def test_only_what_a_window_touches_is_decoded(tmp_path: Path) -> None:
@@ -84,14 +104,6 @@ def test_only_what_a_window_touches_is_decoded(tmp_path: Path) -> None:
     assert decoded == [2, 3, 4, 5]
 
 
-def test_bands_in_planes_of_their_own_are_put_together(tmp_path: Path) -> None:
-    image = scene()
-    path = tmp_path / "planar.tif"
-    planes = np.moveaxis(image, -1, 0)
-    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", rowsperstrip=16, compression="zlib")
-    assert_windows_agree(open_windows(path, cache=tmp_path), image)
-
-
 @pytest.mark.parametrize(("bands", "wanted"), [(1, 1), (1, 3), (3, 3), (4, 4), (4, 3), (8, 8)])
 def test_bands_of_a_tiff(tmp_path: Path, bands: int, wanted: int) -> None:
     image = scene(bands=bands)
@@ -107,42 +119,23 @@ def test_other_numbers_of_bands_are_refused(tmp_path: Path) -> None:
         open_windows(as_tiff(tmp_path / "a.tif", scene(bands=8), compression="zlib"), cache=tmp_path)
 
 
-def test_a_tiff_that_tifffile_alone_cannot_decode_is_decoded_once(tmp_path: Path) -> None:
-    image = scene()
-    cv2.imwrite(str(tmp_path / "a.tif"), image[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])  # LZW
-    assert_windows_agree(open_windows(tmp_path / "a.tif", cache=tmp_path / "cache"), image)
-    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 1
-
-
-@pytest.mark.parametrize("suffix", [".png", ".npy"])
-def test_windows_of_other_files_are_their_pixels(tmp_path: Path, suffix: str) -> None:
-    image = scene()
-    path = tmp_path / f"a{suffix}"
-    np.save(path, image) if suffix == ".npy" else Image.fromarray(image).save(path)
-    assert_windows_agree(open_windows(path, cache=tmp_path / "cache"), image)
-
-
-def test_a_decoded_scene_is_kept_until_its_file_changes(tmp_path: Path) -> None:
-    path, cache = tmp_path / "a.png", tmp_path / "cache"
-    Image.fromarray(scene()).save(path)
+def test_a_decoded_scene_is_kept_until_its_file_changes_and_apart_from_others_of_its_name(tmp_path: Path) -> None:
+    path, cache = tmp_path / "one" / "a.png", tmp_path / "cache"
+    path.parent.mkdir()
+    png(path, scene())
     open_windows(path, cache=cache)
     (kept,) = cache.glob("*/*.npy")
     written = kept.stat().st_mtime_ns
     open_windows(path, cache=cache)
     assert kept.stat().st_mtime_ns == written
     other = scene(height=64, seed=1)
-    Image.fromarray(other).save(path)
+    png(path, other)
     assert_windows_agree(open_windows(path, cache=cache), other)
     assert len(list(cache.glob("*/*.npy"))) == 1
-
-
-def test_two_scenes_of_one_name_do_not_share_a_cache(tmp_path: Path) -> None:
-    for seed, folder in enumerate(("one", "two")):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(scene(seed=seed)).save(tmp_path / folder / "a.png")
-    one, two = (open_windows(tmp_path / name / "a.png", cache=tmp_path / "cache") for name in ("one", "two"))
-    assert_windows_agree(one, scene(seed=0))
-    assert_windows_agree(two, scene(seed=1))
+    (tmp_path / "two").mkdir()
+    png(tmp_path / "two" / "a.png", scene())
+    assert_windows_agree(open_windows(tmp_path / "two" / "a.png", cache=cache), scene())
+    assert_windows_agree(open_windows(path, cache=cache), other)
 
 
 def test_labels_are_places_of_classes(tmp_path: Path) -> None:
