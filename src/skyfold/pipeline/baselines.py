@@ -70,7 +70,7 @@ def _make(
         unit=data.competition.unit,
         config=own,
         fingerprint=Fingerprint(
-            data=_source(data.train).checksum,
+            data=past_frames(data.train).checksum,
             folds=data.folds.hash(),
             fit=key,
             source=plugins.source_digest("forecasting.baselines", str(model.family)),
@@ -87,7 +87,7 @@ def _make(
         is_test = name == "test"
         fold = np.full(len(samples), -1) if is_test else data.folds.fold
         rows = np.arange(len(samples)) if is_test else data.eval_rows(years)
-        part, checksum = ("test", _source(samples).checksum) if is_test else ("oof", "")
+        part, checksum = ("test", past_frames(samples).checksum) if is_test else ("oof", "")
         stored = runs.open_rows(folder, part, info, ids=samples.ids, shape=shape, dtype="float32", checksum=checksum)
         rows = rows[~stored.complete[rows]]
         if not len(rows):
@@ -98,7 +98,7 @@ def _make(
                 known = np.arange(len(data.train)) if is_test else data.folds.split(number).train
                 forecast = maker.fitted(known)
                 for row in rows[fold[rows] == number].tolist():
-                    values = forecast(_source(samples).history(row), _stacked(stores, row, shape))
+                    values = forecast(past_frames(samples).history(row), _stacked(stores, row, shape))
                     stored.write(np.array([row]), values[None])
                     progress.advance()
         stored.flush()
@@ -145,12 +145,8 @@ class _Maker:
     def _hindcast(self, row: int) -> Hindcast:
         """Kept, since later folds are fitted on the same dates."""
         if row not in self.hindcasts:
-            samples = self.samples
-            assert samples.targets is not None
-            valid = np.ones(self.shape, dtype=bool) if samples.valid is None else samples.valid[row]
-            truth = np.asarray(samples.targets[row], dtype=np.float32)
-            members = _stacked(self.members, row, self.shape)
-            self.hindcasts[row] = Hindcast(_source(samples).history(row), members, truth, valid)
+            members, history = _stacked(self.members, row, self.shape), past_frames(self.samples).history(row)
+            self.hindcasts[row] = Hindcast(history, members, *truth_of(self.samples, row))
         return self.hindcasts[row]
 
 
@@ -159,7 +155,16 @@ def _stacked(members: Sequence[RowStore], row: int, shape: tuple[int, ...]) -> n
     return np.array([member[row] for member in members], dtype=np.float32).reshape(-1, *shape)
 
 
-def _source(samples: Samples) -> PastFramesSource:
+def truth_of(samples: Samples, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth, float32, and the cells of it that count, bool: (H, W, L) each, of the sample `row`."""
+    assert samples.targets is not None
+    truth = np.asarray(samples.targets[row], dtype=np.float32)
+    valid = np.ones(truth.shape, dtype=bool) if samples.valid is None else samples.valid[row]
+    return truth, valid if valid.ndim == truth.ndim else np.broadcast_to(valid[..., None], truth.shape)
+
+
+def past_frames(samples: Samples) -> PastFramesSource:
+    """The inputs of forecasting samples; ConfigError where they are not past frames."""
     if not isinstance(samples.inputs, PastFramesSource):
         raise ConfigError("forecasts: the samples of this competition are not past frames. Use another competition.")
     return samples.inputs

@@ -10,11 +10,12 @@ import numpy as np
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
+from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.metrics.reliability import event_counts
 from skyfold.metrics.sample_stats import sample_stats
+from skyfold.pipeline.baselines import past_frames, truth_of
 from skyfold.plugins import nearest
 from skyfold.reports.forecast_curves import draw_by_lead, draw_reliability
 from skyfold.reports.forecast_maps import SCALES, DrawnForecast, draw_animation, draw_sheet
@@ -71,7 +72,7 @@ def draw_pictures(
     edges = _edges(metric)
     counts = np.zeros((2, len(edges) + 1), dtype=np.int64)
     for row in rows.tolist():
-        truth, valid = _truth(data.train, row)
+        truth, valid = truth_of(data.train, row)
         counts += event_counts(target=truth, pred=stored[row], valid=valid, edges=edges, threshold=metric.threshold)
     logarithmic = SCALES[metric.unit.name].limits[0] > 0
     draw_reliability(reliability, counts, edges, metric, title, logarithmic=logarithmic)
@@ -134,9 +135,8 @@ def _at_quantiles(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _drawn(data: Dataset, stored: RowStore, row: int) -> DrawnForecast:
-    assert isinstance(data.train.inputs, PastFramesSource)
-    history = data.train.inputs.history(row)
-    truth, valid = _truth(data.train, row)
+    history = past_frames(data.train).history(row)
+    truth, valid = truth_of(data.train, row)
     known = history.frames[-KNOWN_FRAMES:].astype(np.float32)
     back = {-frames: f"{frames} before the last" if frames else "the last frame" for frames in range(len(known))}
     ahead = dict(zip(history.lead_times.tolist(), data.competition.classes, strict=True))
@@ -148,14 +148,6 @@ def _drawn(data: Dataset, stored: RowStore, row: int) -> DrawnForecast:
         leads=tuple(_time(data, history, row, frames, name) for frames, name in ahead.items()),
         frames=tuple(_time(data, history, row, frames, name) for frames, name in reversed(back.items())),
     )
-
-
-def _truth(samples: Samples, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, L) each."""
-    assert samples.targets is not None
-    truth = np.asarray(samples.targets[row], dtype=np.float32)
-    valid = np.ones(truth.shape, dtype=bool) if samples.valid is None else samples.valid[row]
-    return truth, np.broadcast_to(valid if valid.ndim == truth.ndim else valid[..., None], truth.shape)
 
 
 def _time(data: Dataset, history: PastFrames, row: int, frames: int, otherwise: str) -> str:

@@ -35,15 +35,11 @@ def draw_reliability(
     above.axvline(metric.threshold, color="black", lw=1, ls=":")
     above.axhline(0.5, color="black", lw=0.6, ls=":")
     above.plot(centre, frequency, "o-", color=OWN, ms=4)
-    above.set_ylim(-0.03, 1.03)
-    above.set_ylabel(f"observed frequency of {metric.threshold:g} or more")
+    above.set(ylim=(-0.03, 1.03), ylabel=f"observed frequency of {metric.threshold:g} or more")
     below.bar(edges, cells, width=upper - edges, align="edge", color=OTHER, edgecolor="white", linewidth=0.5)
-    below.set_yscale("log")
+    label = f"forecast, {metric.unit.name} (dotted: the event, {metric.threshold:g})"
+    below.set(xlabel=label, ylabel="cells", xscale="log" if logarithmic else "linear", yscale="log")
     below.yaxis.set_minor_formatter(NullFormatter())
-    below.set_ylabel("cells")
-    below.set_xlabel(f"forecast, {metric.unit.name} (dotted: the event, {metric.threshold:g})")
-    if logarithmic:
-        below.set_xscale("log")
     nothing = counts[1, 0] / max(counts[0, 0], 1)
     above.set_title(f"{title}\nobserved in {nothing:.2%} of the cells with a forecast below {edges[0]:g}", fontsize=9)
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=100))

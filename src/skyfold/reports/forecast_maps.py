@@ -157,7 +157,6 @@ def draw_animation(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title
 
 def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_error: bool = False) -> Any:
     hidden = ~valid if of_error else ~valid | (values < scale.limits[0])
-    axis.set_facecolor("white")
     axis.imshow(np.where(valid, np.nan, 1.0), cmap=ListedColormap([GREY]), vmin=0, vmax=1, interpolation="nearest")
     shown = axis.imshow(
         np.ma.masked_array(values, hidden),
@@ -165,8 +164,7 @@ def _map(axis: Axes, values: np.ndarray, valid: np.ndarray, scale: Scale, *, of_
         norm=scale.error_norm if of_error else scale.norm,
         interpolation="nearest",
     )
-    axis.set_xticks([])
-    axis.set_yticks([])
+    axis.set(facecolor="white", xticks=[], yticks=[])
     return shown
 
 

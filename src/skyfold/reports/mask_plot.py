@@ -27,7 +27,6 @@ def draw_examples(
     images: uint8 (H, W, C), of whose bands the first three are shown, of less than three the first; truth, pred: bool
     (h, w, K) on any grid of the same view.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -37,18 +36,20 @@ def draw_examples(
     for column, image in enumerate(images):
         for row, masks in enumerate((truth[column], pred[column])):
             axis = axes[row, column]
-            shown = image[..., : 3 if image.shape[2] > 2 else 1]
-            axis.imshow(shown, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+            axis.imshow(
+                image[..., : 3 if image.shape[2] > 2 else 1],
+                extent=(0, 1, 1, 0),
+                aspect=image.shape[0] / image.shape[1],
+            )
             _outline(axis, masks)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
         axes[1, column].set_xlabel(captions[column])
     axes[0, 0].set_ylabel("truth")
     axes[1, 0].set_ylabel("prediction")
     handles = [Line2D([], [], color=COLOURS[k % len(COLOURS)], lw=2.5, label=name) for k, name in enumerate(classes)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(classes), frameon=False)
     figure.suptitle(title)
-    write_atomic(path, lambda beside: FigureCanvasAgg(figure).print_figure(beside, dpi=80))
+    write_atomic(path, lambda beside: figure.savefig(beside, dpi=80))
 
 
 def _outline(axis: object, masks: np.ndarray) -> None:
