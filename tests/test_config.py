@@ -76,7 +76,7 @@ def test_a_misspelt_key_is_one_problem_and_the_nearest_key_is_named(tmp_path, te
         ("tta: [hflip, rot90]", "rot90 turns images of 64x96 pixels into 96x64.*Make image.size square"),
         ("tta: [d4]", "d4 turns images of 64x96"),
         ("tta: [hflip, hflip]", "'tta': give each once"),
-        ("tta: [hflip, d4]", "d4 is all 8 flips and quarter turns; give it alone"),
+        ("tta: [hflip, d4]", "d4 is all 8 flips and quarter turns; give no other with it"),
         ("name: ../elsewhere", "pattern"),
         ("image: {size: [64, 64, 3]}", "'image.size': List should have at most 2 items"),
         ("name: tuning", "lies beside the folders of runs already; take another name"),

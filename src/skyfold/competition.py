@@ -1,4 +1,4 @@
-"""A competition: what its files mean, how it scores, and what it wants handed in."""
+"""A competition: its files, metric and submission format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]  # red, green, blue, 0 to 255 each
 
 @dataclass(frozen=True)
 class Truth:
-    """What a submission is scored against; the same layout as the arrays in `Samples`."""
+    """Ground truth that a submission is scored against; arrays as in `Samples`."""
 
     ids: np.ndarray
     targets: ArraySequence
@@ -31,22 +31,22 @@ class Competition:
 
     task          "segmentation" or "forecasting"
     classes       names of the K classes (or lead times), in the order of the last target axis
-    grid          (H, W) on which predictions are stored, scored and handed in
+    grid          (H, W) on which predictions are stored, scored and submitted
     unit          unit of a prediction: "probability", "mm/h", "concentration x 250"
     load          load(folder, part) -> Samples, part "train" or "test"; DataLayoutError lists all that is wrong
-    check         check(folder) -> one line that says what was found; DataLayoutError as `load`, but reads every file
+    check         check(folder) -> a line of text about the files; DataLayoutError as `load`, but reads every file
     read_truth    read_truth(path) -> Truth, from a truth file (or folder)
     read_pred     read_pred(path, ids) -> values as `submission.decode`, from a submission file (or folder)
     sample_table  sample_table(folder) -> path of the sample submission, DataLayoutError where it is missing; None where
                   the contest gives none
     write_sample  write_sample(folder, **settings): a small procedural data set in the official layout
     parts         the parts that `load` knows; some competitions have no "test"
-    provenance    provenance(folder) -> "official", "synthetic sample" or "other files": published figures may stand
-                  beside ours where it is "official" alone; None: not known
-    colours       of the classes, in their order, where each pixel has one class alone; None where classes may overlap
-    horizon       from the day a forecast is issued to the last frame it is asked for: folds that follow each other in
-                  time are kept so far apart; None where time plays no part
-    points        (row, column) of the places that matter most, whose forecast is written out and scored by itself, too
+    provenance    provenance(folder) -> "official", "synthetic sample" or "other files"; only scores on official files
+                  are compared with published ones; None: not known
+    colours       of the classes, in their order, where each pixel has exactly one; None where classes may overlap
+    horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
+                  of a fold; None where samples have no time
+    points        (row, column) of stations, whose forecasts are also written and scored separately
     """
 
     name: str
@@ -82,7 +82,7 @@ class Contest(Options):
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:
-    """The competition `name`, with the options of a config (a class table, say) for the files in `folder`.
+    """The competition `name`, with the options of a config (a class table, for instance) for the files in `folder`.
 
     ConfigError names each option that the competition does not have, that it needs, or whose value is wrong.
     """

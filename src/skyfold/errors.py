@@ -30,7 +30,7 @@ class DamagedFile(SkyfoldError):
 
 
 def listing(problems: list[str], limit: int = 10) -> str:
-    """Join problems into one message, a line each, saying how many more there are beyond `limit`."""
+    """Join problems into one message, one line each, with the number of those beyond `limit`."""
     shown = [f"  - {problem}" for problem in problems[:limit]]
     if len(problems) > limit:
         shown.append(f"  - and {len(problems) - limit} more")

@@ -1,4 +1,4 @@
-"""Values that travel from competition files to a submission, and the contract of their axes and shapes.
+"""Samples, folds, predictions, metrics and submission formats, with the axes and shapes of their arrays.
 
 Axes are named alike everywhere: N samples, T past frames, L lead times, H rows, W columns, C bands, K classes. Of one
 sample, by task:
@@ -35,7 +35,7 @@ class ArraySequence(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples to learn from or to predict; nothing is read from disk before it is indexed.
+    """Samples to train on or to predict; nothing is read from disk before it is indexed.
 
     ids      (n,) str, unique
     inputs   inputs[i] as in the table of this module
@@ -68,7 +68,7 @@ class Split:
 class Predictions:
     """Predictions of one run or blend, one row a sample.
 
-    ids (n,) str; values (n, ...) often memory-mapped; covered (n,) bool: False where no fold validated the row;
+    ids (n,) str; values (n, ...) often memory-mapped; has_prediction (n,) bool: False where no fold validated the row;
     unit: "probability" (uint8 values are 255 times it), "mm/h", "concentration x 250".
     """
 

@@ -57,12 +57,12 @@ class WeightsConfig(Strict):
 
 
 class MergeConfig(Strict):
-    """How classes, each learned by one run or several, become one map in which each pixel has one class.
+    """Merge runs of single classes into one map with exactly one class per pixel.
 
-    rule: "largest" takes the class with the largest probability; "normalised" too, after each class's probabilities are
-    stretched so that the threshold at which it scores best by itself lies at one half; "priority" the first class of
-    `order` that is above that threshold. The class that no run learned (under "priority": that `order` leaves out) is
-    where no other is. Thresholds are chosen on out-of-fold rows, and again without each fold.
+    rule: "largest" takes the class with the largest probability; "normalised" does so after each class's probabilities
+    are rescaled so that its best threshold lies at 0.5; "priority" takes the first class of `order` above its
+    threshold. The class that no run was trained on (with "priority": that `order` leaves out) fills the rest.
+    Thresholds are chosen on out-of-fold rows and cross-fitted.
     """
 
     rule: Literal["largest", "normalised", "priority"] = "largest"

@@ -27,7 +27,7 @@ class FoldsConfig(Strict):
     @model_validator(mode="after")
     def _of_years(self) -> FoldsConfig:
         if self.years is None and self.years_per_fold > 1:
-            raise ValueError("years_per_fold: folds are of years where `years` says which; give it, or leave this off")
+            raise ValueError("years_per_fold: needs years, the first and last year to validate; set it, or remove this")
         return self
 
 
@@ -51,6 +51,6 @@ class DataConfig(Strict):
 
 
 class DatasetConfig(Strict):
-    """A data set alone: what `skyfold prepare` and `skyfold score` need."""
+    """A data set without a model, for `skyfold prepare` and `skyfold score`."""
 
     data: DataConfig

@@ -65,12 +65,12 @@ def _locate(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """What its field `kind` may be, by which one model is told from others in its place."""
+    """Values of its field `kind`, the discriminator of a union."""
     return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that an annotation names, alone, in a list or table, or as one of several kinds."""
+    """The models in an annotation: itself, those of a list or table, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]

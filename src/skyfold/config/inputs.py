@@ -64,7 +64,7 @@ class ImageConfig(Strict):
 class FrameAdapterConfig(Strict):
     """Frame adapter of a forecast network. name: a module of `forecasting.frame_adapters`; options: its fields.
 
-    max_train_size: a fold learns from at most this many of its last dates; None: from all.
+    max_train_size: a fold is trained on at most this many of its last dates; None: on all.
     """
 
     name: str

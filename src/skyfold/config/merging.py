@@ -13,7 +13,7 @@ from skyfold.errors import ConfigError
 
 Values = dict[str, Any]
 
-# The key that says what a table configures, and its default. The table's other keys belong to that value: they are
+# The key that names what a table configures, and its default. The table's other keys belong to that value: they are
 # dropped where another one is set.
 NAMED_TABLES: dict[str, tuple[str, str | None]] = {
     "data": ("competition", None),

@@ -72,7 +72,7 @@ class RunConfig(Strict):
         loss, init, teacher = self.loss.name, self.model.init_from, self.pseudo_labels
         own = (self.data.folder, self.name)
         refuse(
-            ("d4" in self.tta and len(self.tta) > 1, "tta: d4 is all 8 flips and quarter turns; give it alone"),
+            ("d4" in self.tta and len(self.tta) > 1, "tta: d4 is all 8 flips and quarter turns; give no other with it"),
             (
                 turning and height != width,
                 f"tta: {', '.join(turning)} turns images of {height}x{width} pixels into {width}x{height}, which the "

@@ -20,7 +20,11 @@ HistoryRow = dict[str, float]
 
 @dataclass(frozen=True)
 class FitResult:
-    """weights: the file of the weights that predict. score: validation score of their epoch, at the training size."""
+    """Result of a finished fit.
+
+    weights: the file of the weights that predict; score: validation score of their epoch, at the size of training;
+    best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit.
+    """
 
     weights: Path
     score: float
@@ -31,8 +35,8 @@ class FitResult:
 
 @dataclass(frozen=True)
 class FitSummary:
-    """val_loss: mean over fits, at the epoch whose weights were kept, None where no epoch was trained; minutes: of all
-    fits together; fits: their number."""
+    """Several fits. val_loss: mean over fits, at the epoch whose weights were kept, None where no epoch was trained;
+    minutes: of all fits together; fits: their number."""
 
     val_loss: float | None
     minutes: float
@@ -40,7 +44,7 @@ class FitSummary:
 
 
 def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
-    """Of the finished fits in `folder` made with `folds`, all seeds of all folds; None where there is none."""
+    """Mean validation loss and time of the finished fits in `folder` made with `folds`; None where there is none."""
     losses, seconds, made_with = [], [], Fingerprint(folds=folds.hash())
     for about in sorted(folder.glob("fold*_seed*.json")):
         fold, seed = (int(part) for part in about.stem.removeprefix("fold").split("_seed"))

@@ -23,13 +23,13 @@ REMEDY = "Take it from a backup, or delete it and run `skyfold prepare` again."
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold of every sample.
+    """The fold of each sample, k-fold or by years.
 
     ids             (n,) str, unique
-    fold            (n,) int64 in 0..k-1; -1: never validated, only ever trained on
+    fold            (n,) int64 in 0..k-1; -1: never validated, only trained on
     groups          (n,) int64 or str; samples of one group are in one fold
     times           (n,) datetime64, where folds follow each other in time; else None
-    trained_before  (k,) datetime64 beside `times`: fold f is fitted on the samples before trained_before[f] alone
+    trained_before  (k,) datetime64 beside `times`: fold f is fitted on samples before trained_before[f]
     """
 
     ids: np.ndarray
@@ -44,7 +44,7 @@ class Folds:
         return int(self.fold.max()) + 1
 
     def split(self, fold: int) -> Split:
-        """Rows to validate on: those of `fold`. Rows to fit on: all others, or all that lie early enough in time."""
+        """Rows to validate on, those of `fold`, and rows to fit on: all others, or all before `trained_before[fold]`."""
         if self.times is None or self.trained_before is None:
             fitted_on = self.fold != fold
         else:
@@ -52,7 +52,7 @@ class Folds:
         return Split(train=np.flatnonzero(fitted_on), valid=np.flatnonzero(self.fold == fold))
 
     def hash(self) -> str:
-        """Changes when any sample changes its fold or what its fold is fitted on, not with the order of rows."""
+        """Digest of the fold of each sample and of what it is fitted on; it does not depend on the order of rows."""
         order = np.argsort(self.ids)
         lines = [f"{i}\t{fold}" for i, fold in zip(self.ids[order], self.fold[order], strict=True)]
         if self.times is not None and self.trained_before is not None:
@@ -61,7 +61,7 @@ class Folds:
 
 
 def make_folds(*, ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> Folds:
-    """k folds of equal size in which every label is about equally frequent; a group is never divided.
+    """Stratified group k-fold: folds of equal size in which every label is about equally frequent.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with groups in the place of samples: the rarest
     label that is left goes first, its largest groups first, each to the fold that lacks most of what the group holds
@@ -82,12 +82,11 @@ def make_folds(*, ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: in
 def folds_of_years(
     *, ids: np.ndarray, times: np.ndarray, years: tuple[int, int], gap: np.timedelta64, years_per_fold: int = 1
 ) -> Folds:
-    """One fold for each of `years`, first to last, or for each `years_per_fold` of them: the samples whose time lies in
-    it, fitted on the past alone.
+    """Forward-chaining folds, one for each of `years`, first to last, or for each `years_per_fold` of them.
 
-    Fold f is fitted on the samples at least `gap` (more than 0) before its first one; there may be none, which leaves
-    forecasts that are not fitted. Samples of other years are never validated (fold -1). Samples of one time are a
-    group. ConfigError where a year has no sample.
+    ids (n,) str; times (n,) datetime64. Fold f is fitted on the samples at least `gap` (more than 0) before its first
+    one; there may be none, for forecasts that are not fitted. Samples of other years are never validated (fold -1).
+    Samples of one time are a group. ConfigError where a year has no sample.
     """
     _, moment_of = np.unique(times, return_inverse=True)
     year_of = times.astype("datetime64[Y]").astype(np.int64) + 1970
@@ -130,7 +129,7 @@ def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds
     changed = [key for key, value in settings.items() if made_with.get(key) != value]
     if changed:
         before, now = (", ".join(f"{key} = {of.get(key)}" for key in changed) for of in (made_with, settings))
-        raise DataLayoutError(f"{path}: made with {before}; the config says {now}. Set it back; {remedy}")
+        raise DataLayoutError(f"{path}: made with {before}; the config has {now}. Set it back; {remedy}")
     return folds
 
 

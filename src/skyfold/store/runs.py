@@ -1,10 +1,10 @@
-"""A run's folder `oof/<data name>/<run>/`: what made it, its out-of-fold rows and its test rows.
+"""The folder of a run, `oof/<data name>/<run>/`: run.json, out-of-fold (OOF) rows and test rows.
 
     run.json    a `RunInfo`: name, task, classes, unit, config, fingerprint and scores
-    oof/        RowStore, a row a training sample, predicted by the models that did not see it
-    test/       RowStore, a row a test sample, averaged over folds and seeds (absent where there is no test part)
+    oof/        RowStore with a row per training sample, predicted by the models that were not trained on it
+    test/       RowStore with a row per test sample, averaged over folds and seeds (none without a test part)
 
-Reading refuses what is missing, of another shape, or made with other folds, and says which.
+Runs with missing rows, other shapes or other folds are refused.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def open_rows(
 
 
 def read_info(folder: Path) -> RunInfo:
+    """Read `run.json`. OofMismatch where there is none; DamagedFile where it is truncated or was edited."""
     path = folder / "run.json"
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: skyfold train CONFIG.")
@@ -173,7 +174,9 @@ def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.nda
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
-        raise OofMismatch(f"{folder}: these rows belong to another config or other folds than run.json says. Retrain.")
+        raise OofMismatch(
+            f"{folder}: these rows belong to another config or other folds than those of run.json. Retrain."
+        )
     rows.verify()
     return Predictions(ids=rows.ids, values=rows.values, has_prediction=rows.complete, unit=info.unit)
 

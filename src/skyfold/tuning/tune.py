@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def tune(
     """Run the study file `path` until `trials` are finished by all workers together, or its time is up. Returns the
     folder of the study, with `best.yaml` once a trial is complete.
 
+    trials: number of complete and pruned trials, over all calls; storage, overrides: see `open_study` and `load_study`.
     workers: if above 1, the number of processes to start with `worker_command`, which makes this call with one worker.
     ConfigError if the study, a value of its search space, its database or the data do not fit.
     """
@@ -77,18 +78,20 @@ def tune(
     if finished:
         print(f"resuming study '{study.name}': {finished} of {trials} trials are finished")
     deadline = time.monotonic() + 60 * study.timeout_minutes if study.timeout_minutes else math.inf
+    # Batch systems send SIGTERM at the time limit; it ends the call as Ctrl-C does.
+    sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _sigterm_as_interrupt():
-            if workers > 1:
-                run_worker_processes(opened, worker_command, workers, n_trials=trials)
-                keep_best_only(opened, save_best)
-            else:
-                objective = partial(train_trial, configs=configs, workspace=workspace)
-                run_worker(opened, objective, n_trials=trials, deadline=deadline, save_best=save_best)
+        if workers > 1:
+            run_worker_processes(opened, worker_command, workers, n_trials=trials)
+            keep_best_only(opened, save_best)
+        else:
+            objective = partial(train_trial, configs=configs, workspace=workspace)
+            run_worker(opened, objective, n_trials=trials, deadline=deadline, save_best=save_best)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"study database: {reason}. Run the same command again to resume.") from None
     finally:
+        signal.signal(signal.SIGTERM, sigterm)
         with suppress(StorageInternalError):
             write_table(opened)
     write_plots(opened, score=score.name)
@@ -134,13 +137,3 @@ def _settings(config: RunConfig, study: StudyConfig, workspace: Workspace) -> di
         "folds": list(study.folds),
         folds.name: file_digest(folds) if folds.is_file() else None,
     }
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM, which batch systems send at the time limit, into KeyboardInterrupt."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
