@@ -55,7 +55,7 @@ def parameters() -> JsonDict:
 def tiles() -> JsonDict:
     """constant: greatest difference from the model's own answer; excess: of steps at tile borders over those elsewhere,
     as a share, with the overlap that runs have, and without one."""
-    from skyfold.config.inputs import CropConfig
+    from skyfold.config.data import CropConfig
     from skyfold.data.windows import ArrayWindows
     from skyfold.training.tiles import Tiling, predict_scene
     from test_tiles_of_networks import TILE, excess, model

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skyfold.competitions.cloud_cover.sample import CLASSES, scene
-from skyfold.config.inputs import CropConfig
+from skyfold.config.data import CropConfig
 from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
 from skyfold.data.windows import ArrayWindows
 from skyfold.training import backend

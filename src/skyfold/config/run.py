@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from skyfold import plugins
-from skyfold.config.data import DataConfig
+from skyfold.config.data import DataConfig, FrameAdapterConfig, ImageConfig
 from skyfold.config.fields import Distinct, RunName, Strict, refuse
-from skyfold.config.inputs import FrameAdapterConfig, ImageConfig
 from skyfold.config.merging import nested
 from skyfold.config.options import one_of
 from skyfold.config.training import (

@@ -44,7 +44,7 @@ class Folds:
         return int(self.fold.max()) + 1
 
     def split(self, fold: int) -> Split:
-        """Rows to validate on, those of `fold`, and rows to fit on: all others, or all before `trained_before[fold]`."""
+        """Rows to validate on, those of `fold`, and to fit on: all others, or all before `trained_before[fold]`."""
         if self.times is None or self.trained_before is None:
             fitted_on = self.fold != fold
         else:

@@ -174,9 +174,7 @@ def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.nda
 def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
-        raise OofMismatch(
-            f"{folder}: these rows belong to another config or other folds than those of run.json. Retrain."
-        )
+        raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. Retrain.")
     rows.verify()
     return Predictions(ids=rows.ids, values=rows.values, has_prediction=rows.complete, unit=info.unit)
 

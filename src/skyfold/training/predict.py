@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from skyfold.config.inputs import GuidedFilterConfig
+from skyfold.config.data import GuidedFilterConfig
 from skyfold.data.batches import Rows, prediction_batches
 from skyfold.data.colour import colour_plane
 from skyfold.progress import Progress

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skyfold.config.inputs import FrameAdapterConfig
+from skyfold.config.data import FrameAdapterConfig
 from skyfold.config.options import Options, configured
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 
