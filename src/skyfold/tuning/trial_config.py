@@ -51,9 +51,11 @@ class TrialConfigs:
         """The keys that differ from the run's config, nested."""
         values = {key: self.study.search[key].config_value(value) for key, value in params.items()}
         given = {**self.changes, **values, **(self.study.trial if for_trial else {})}
-        for key in [key for key in given if key.startswith("augment.")]:
-            transforms = given.get("augment", load_run(self.base).model_dump(mode="json")["augment"])
-            given["augment"] = _with_argument(transforms, key, given.pop(key))
+        arguments = [key for key in given if key.startswith("augment.")]
+        if arguments and "augment" not in given:
+            given["augment"] = load_run(self.base).model_dump(mode="json")["augment"]
+        for key in arguments:
+            given["augment"] = _with_argument(given["augment"], key, given.pop(key))
         return nested(given)
 
     def config(self, params: Mapping[str, Any]) -> RunConfig:
@@ -75,16 +77,13 @@ def check_search_space(configs: TrialConfigs) -> None:
     """
     configs.config({})
     refused: dict[str, str] = {}
-    augments: set[str] = set()
     for params in combinations(configs.study.search):
         try:
             config = configs.config(params)
             if isinstance(family_of(config.model), RuleFamily):
                 raise ConfigError(f"model.family: {config.model.family} is not trained; there is nothing to tune.")
             check(config)
-            if repr(config.augment) not in augments:
-                Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
-                augments.add(repr(config.augment))
+            Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
         except ConfigError as error:
             problem = str(error).replace(f"{configs.base}:\n", "").replace("  - ", "").strip()
             refused.setdefault(problem, ", ".join(f"{key} = {value}" for key, value in params.items()))
