@@ -243,7 +243,7 @@ def put_a_file_in_the_place_of_submissions():
         (partial(edit, "gated.yaml", "name: gated", "name: gate"), "blend gated.yaml", "need different names"),
         (partial(edit, "blend.yaml", "lowest.yaml", "bright.yaml"), "blend blend.yaml", "need different names"),
         (empty_a_mask, "train bright.yaml", "other training data"),
-        (partial(edit, "data.yaml", "k: 3", "k: 5"), "prepare data.yaml", "made with k = 3; the config says k = 5"),
+        (partial(edit, "data.yaml", "k: 3", "k: 5"), "prepare data.yaml", "made with k = 3; the config has k = 5"),
         (
             partial(edit, "gate.yaml", "loss:", "augment: [{name: RandomRotate90}]\nloss:"),
             "train gate.yaml",
