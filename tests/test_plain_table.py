@@ -74,10 +74,11 @@ def test_fast_and_slow_reader_give_the_same_or_refuse_alike(
         HEADER + b"a_Fish,1 1\n\n\na_Flower,\n\n",
         (HEADER + b"a_Fish,1 1\na_Flower,\n").replace(b"\n", b"\r\n"),
         b"\xef\xbb\xbf" + HEADER + b"a_Fish, 1  1 \na_Flower, \n",
+        gzip.compress(HEADER + b"a_Fish,1 1\na_Flower,\n"),
     ],
 )
 def test_plain_tables_are_read_fast(tmp_path, content):
-    path = tmp_path / "table.csv"
+    path = tmp_path / ("table.csv.gz" if content.startswith(b"\x1f\x8b") else "table.csv")
     path.write_bytes(content)
     table = read(path)
     assert table.keys == ["a_Fish", "a_Flower"]
@@ -98,55 +99,39 @@ def test_plain_tables_are_read_fast(tmp_path, content):
         b"EncodedPixels,Image_Label\n1 1,a_Fish\n",
         b"Image_Label,EncodedPixels",
         b"",
+        gzip.compress(HEADER + b"a_Fish,1 1\na_Flower,\n")[:-6],
+        None,
     ],
 )
-def test_all_else_is_left_to_the_close_look(tmp_path, content):
+def test_all_others_are_left_to_the_csv_reader(tmp_path, content):
+    path = tmp_path / ("table.csv.gz" if (content or b"").startswith(b"\x1f\x8b") else "table.csv")
+    if content is not None:
+        path.write_bytes(content)
+    assert read(path) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "content", "ids", "areas"),
+    [
+        (("Fish", "Flower"), b'EncodedPixels,Image_Label\n"1 1","a_Fish"\n,a_Flower\n', ["a"], [[1, 0]]),
+        (
+            ("Fish", "Flower"),
+            HEADER + b"b_Flower,1 4\na_Fish,1 1\nb_Fish,1 3\na_Flower,1 2\n",
+            ["b", "a"],
+            [[3, 4], [1, 2]],
+        ),
+        # A key that may be read in two ways: as x with sea_ice, or x_sea with ice.
+        (("ice", "sea_ice"), HEADER + b"x_ice,1 1\nx_sea_ice,1 2\n", ["x"], [[1, 2]]),
+    ],
+)
+def test_columns_quotes_and_rows_may_be_in_any_order(tmp_path, classes, content, ids, areas):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    assert read(path) is None
-    assert read(tmp_path / "missing.csv") is None
-
-
-def test_columns_in_the_other_order_and_quotes_are_read_as_ever(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text('EncodedPixels,Image_Label\n"1 1","a_Fish"\n,a_Flower\n')
-    ids, masks = FORMAT.read_masks(path)
-    assert ids.tolist() == ["a"]
-    assert masks[0].sum(axis=(0, 1)).tolist() == [1, 0]
-
-
-def test_packed_table_is_read_and_a_torn_one_refused(tmp_path):
-    path = tmp_path / "table.csv.gz"
-    path.write_bytes(gzip.compress(HEADER + b"a_Fish,1 1\na_Flower,\n"))
-    assert read(path).keys == ["a_Fish", "a_Flower"]
-    path.write_bytes(path.read_bytes()[:-6])
-    assert read(path) is None
-    with pytest.raises(InvalidSubmission, match="not a readable CSV file"):
-        FORMAT.read_masks(path)
-
-
-def test_rows_of_any_order_are_put_to_their_images(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_bytes(HEADER + b"b_Flower,1 4\na_Fish,1 1\nb_Fish,1 3\na_Flower,1 2\n")
-    ids, masks = FORMAT.read_masks(path)
-    assert ids.tolist() == ["b", "a"]
-    assert [masks[i].sum(axis=(0, 1)).tolist() for i in range(2)] == [[3, 4], [1, 2]]
-    assert FORMAT.read_masks(path, np.array(["a"]))[1][0].sum() == 3
-
-
-def test_key_that_may_be_read_in_two_ways_is_read_as_ever(tmp_path):
-    format = RleTable(("ice", "sea_ice"), (3, 4))
-    path = tmp_path / "table.csv"
-    path.write_bytes(HEADER + b"x_ice,1 1\nx_sea_ice,1 2\n")
-    ids, masks = format.read_masks(path)
-    assert ids.tolist() == ["x"]
-    assert masks[0].sum(axis=(0, 1)).tolist() == [1, 2]
-
-
-def test_masks_can_be_asked_for_from_the_end_and_not_beyond(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_bytes(HEADER + b"a_Fish,1 1\na_Flower,\nb_Fish,\nb_Flower,1 12\n")
-    masks = FORMAT.read_masks(path)[1]
-    np.testing.assert_array_equal(masks[-1], masks[1])
+    format = RleTable(classes, (3, 4))
+    found, masks = format.read_masks(path)
+    assert found.tolist() == ids
+    assert [masks[i].sum(axis=(0, 1)).tolist() for i in range(len(ids))] == areas
+    np.testing.assert_array_equal(masks[-1], masks[len(ids) - 1])
     with pytest.raises(IndexError):
-        masks[2]
+        masks[len(ids)]
+    assert format.read_masks(path, np.array(ids[-1:]))[1][0].sum() == sum(areas[-1])

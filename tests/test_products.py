@@ -1,10 +1,6 @@
 """Maps, shares and grades of scenes say what was predicted, and a map can be handed in as it is."""
 
-from __future__ import annotations
-
 import csv
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,12 +44,12 @@ bootstrap: 20
 }
 
 
-def rows(path: Path) -> list[list[str]]:
+def rows(path):
     with open(path, newline="") as file:
         return list(csv.reader(file))
 
 
-def test_shares_and_grades_of_two_scenes(tmp_path: Path) -> None:
+def test_shares_and_grades_of_two_scenes(tmp_path):
     one = np.zeros((4, 5), np.uint8)
     one[0, :3], one[3, 4] = 1, 2  # of 20 pixels 3 and 1
     other = np.full((2, 3), 1, np.uint8)
@@ -70,8 +66,8 @@ def test_shares_and_grades_of_two_scenes(tmp_path: Path) -> None:
     assert np.array_equal(np.array(image.convert("RGB")), colours[one])
 
 
-def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path: Path) -> None:
-    def maps() -> Any:
+def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path):
+    def maps():
         yield "one", np.zeros((2, 2), np.uint8)
         assert (tmp_path / "one.png").is_file()
         raise KeyboardInterrupt
@@ -84,16 +80,16 @@ def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("covered", "grade"), [(0.0, "A"), (0.1, "A"), (0.3, "B"), (0.31, "C"), (0.6, "C"), (0.61, "D")]
 )
-def test_grades_end_at_their_shares(covered: float, grade: str) -> None:
+def test_grades_end_at_their_shares(covered, grade):
     assert quality_grade(covered) == grade
 
 
-def test_the_largest_value_is_the_class_and_the_first_of_equal_ones() -> None:
+def test_the_largest_value_is_the_class_and_the_first_of_equal_ones():
     values = np.array([[[9, 1, 3], [1, 8, 9]], [[5, 5, 5], [0, 7, 7]]], np.uint8)
     assert class_map(values, (2, 2)).tolist() == [[0, 2], [0, 1]]
 
 
-def test_a_map_at_the_size_of_the_scene_follows_the_values_between_cells() -> None:
+def test_a_map_at_the_size_of_the_scene_follows_the_values_between_cells():
     """Two cells side by side meet in the middle; of 9 columns, the fifth is as much the one as the other."""
     values = np.array([[[200, 0], [0, 200]]], np.uint8)
     assert class_map(values, (3, 9)).tolist() == [[0] * 5 + [1] * 4] * 3
@@ -101,7 +97,7 @@ def test_a_map_at_the_size_of_the_scene_follows_the_values_between_cells() -> No
 
 
 @pytest.fixture(scope="module")
-def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blended(tmp_path_factory, own_data):
     """A working folder with the blend of a run that predicts the truth: rows as training would have written them."""
     root = tmp_path_factory.mktemp("products")
     (root / "configs").mkdir()
@@ -123,15 +119,9 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def submit(*arguments: str) -> int:
-    return main(["submit", *arguments])
-
-
-def test_submit_writes_maps_that_can_be_handed_in(
-    blended: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_submit_writes_maps_that_can_be_submitted(blended, monkeypatch, capsys):
     monkeypatch.chdir(blended)
-    assert submit("configs/blend.yaml", "--products") == 0
+    assert main(["submit", "configs/blend.yaml", "--products"]) == 0
     folder = blended / "submissions" / "cloud_cover" / "final_products"
     assert f"products: {folder}" in capsys.readouterr().out
     data = blended / "data" / "cloud_cover"
@@ -149,7 +139,7 @@ def test_submit_writes_maps_that_can_be_handed_in(
     assert score_submission(competition, folder, data / "labels" / "test", draws=10).score > 0.9
 
 
-def test_products_need_classes_that_do_not_overlap(blended: Path) -> None:
+def test_products_need_classes_that_do_not_overlap(blended):
     config = load_blend(blended / "configs" / "blend.yaml")
     data = DataConfig(competition="understanding_clouds", name="cloud_cover")
     with pytest.raises(ConfigError, match="its classes may overlap"):
