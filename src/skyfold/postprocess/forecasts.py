@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -78,30 +78,17 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-@dataclass(frozen=True)
-class Measured(Generic[C]):
-    """Candidates, and the metric's statistics of each row under each: `stats` (candidates, n, S)."""
-
-    candidates: Sequence[C]
-    stats: np.ndarray
-    metric: Metric
-
-    def best(self, rows: np.ndarray) -> C:
-        """The candidate with the best score over `rows`, int (m,) or bool (n,); the first of equals."""
-        scores = np.array([self.metric.score(stats[rows]) for stats in self.stats])
-        return self.candidates[int(np.argmax(scores if self.metric.greater_is_better else -scores))]
-
-
-def measure(
+def best_candidate(
     candidates: Sequence[C], pred: np.ndarray, target: np.ndarray, metric: Metric, *, valid: np.ndarray | None = None
-) -> Measured[C]:
-    """Compute the metric's statistics under every candidate, a chunk of rows at a time.
+) -> C:
+    """The candidate under which `pred` has the best score, the first of equals.
 
-    pred, target: float32 (n, H, W, L); valid: as the metric takes it.
+    pred, target: float32 (n, H, W, L); valid: as the metric takes it. Rows are altered a chunk at a time.
     """
     stats = []
     for start in range(0, len(pred), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         known = None if valid is None else valid[rows]
         stats.append([metric.stats(target=target[rows], pred=one.apply(pred[rows]), valid=known) for one in candidates])
-    return Measured(candidates, np.concatenate(stats, axis=1), metric)
+    scores = np.array([metric.score(of_candidate) for of_candidate in np.concatenate(stats, axis=1)])
+    return candidates[int(np.argmax(scores if metric.greater_is_better else -scores))]

@@ -18,7 +18,7 @@ from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS, Combi
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
-from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, decision_grid, measure, smoothing_grid
+from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, best_candidate, decision_grid, smoothing_grid
 
 
 class RainBlend(FittedBaseline):
@@ -34,15 +34,14 @@ class RainBlend(FittedBaseline):
 
     def fit(self, outcomes: Sequence[Hindcast]) -> FittedBlend:
         chosen = outcomes[:: self.stride]
-        rows = np.arange(len(chosen))
         truth, valid = (np.stack(arrays) for arrays in zip(*((one.truth, one.valid) for one in chosen), strict=True))
         blended = np.stack([COMBINATIONS[self.combine](one.members, axis=0) for one in chosen])
         smoothing, edge = Smoothing(0.0, 1.0), None
         if self.smooth:
-            smoothing = measure(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid).best(rows)
+            smoothing = best_candidate(smoothing_grid(), blended, truth, MAE_BY_CSI, valid=valid)
         if self.edge:
             thresholds, smooth = decision_grid(MAE_BY_CSI.threshold), smoothing.apply(blended)
-            edge = measure(thresholds, smooth, truth, MAE_BY_CSI, valid=valid).best(rows)
+            edge = best_candidate(thresholds, smooth, truth, MAE_BY_CSI, valid=valid)
         return FittedBlend(self.combine, smoothing, edge)
 
 
