@@ -191,7 +191,9 @@ def measured(config: Path, workspace: Workspace) -> dict[str, float]:
     ended.set()
     watcher.join()
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    times_read = {path: read / Path(path).stat().st_size for path, read in _Counted.read.items()}
+    times_read = {
+        path: read / Path(path).stat().st_size for path, read in _Counted.read.items() if Path(path).is_file()
+    }
     return {
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
