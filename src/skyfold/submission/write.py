@@ -13,6 +13,8 @@ from skyfold.errors import InvalidSubmission, listing
 from skyfold.files import file_digest, write_json
 from skyfold.types import ArraySequence, SubmissionFormat
 
+CHUNK_ROWS = 64
+
 
 def write_submission(
     path: Path,
@@ -24,14 +26,14 @@ def write_submission(
 ) -> None:
     """Write `path` (.csv) and beside it the same name with .json: `sidecar`, with the file's sha256 and rows added.
 
-    values: one array a sample, or an iterator of chunks that together are the samples in the order of `ids`; a chunk
-    is encoded and, where the format is exact, compared with its decoded self before the next is asked for.
+    values: one array a sample, each read once, or an iterator of chunks that together are the samples in the order of
+    `ids`; a chunk is encoded and, where the format is exact, compared with its decoded self before the next is read.
     sample_path: the competition's sample submission, None where it has none. InvalidSubmission lists what is wrong, and
     then nothing on disk has changed.
     """
     ids = np.asarray(ids, dtype=str)
     tables, complete = [], 0
-    for chunk in values if isinstance(values, Iterator) else [values]:
+    for chunk in values if isinstance(values, Iterator) else _chunks(values):
         rows = ids[complete : complete + len(chunk)]
         tables.append(format.encode(rows, chunk))
         if format.exact:
@@ -54,6 +56,12 @@ def write_submission(
     format.write(path, table)
     about = {"file": path.name, "rows": len(table), "sha256": file_digest(path)}
     write_json(path.with_suffix(".json"), {**sidecar, **about})
+
+
+def _chunks(values: ArraySequence) -> Iterator[ArraySequence]:
+    """Masks that are computed when they are indexed are computed once for encoding and comparing."""
+    for start in range(0, len(values), CHUNK_ROWS):
+        yield [values[i] for i in range(start, min(start + CHUNK_ROWS, len(values)))]
 
 
 def _check_round_trip(table: pd.DataFrame, ids: np.ndarray, masks: ArraySequence, format: SubmissionFormat) -> None:
