@@ -187,7 +187,6 @@ def test_boostings_are_averaged():
     fitted = edge_blend.EdgeBlend(boosted=True, n_repeats=2).fit(known)
     features = cell_features(history(12), NO_MEMBERS)
     blended = np.full(len(features.cells), 100, np.float32)
-    assert fitted.left_over is not None
     apart = [
         LeftOver(fitted.left_over.models[first : first + PARTS], PARTS).corrected(features, blended)
         for first in (0, PARTS)

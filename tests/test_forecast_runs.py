@@ -111,8 +111,6 @@ def test_the_table_says_what_the_forecasts_score(workspace):
     assert len(table["trend"].per_case) == 3
     assert table["trend"].score == pytest.approx(table["trend"].per_case.mean())
     metric, samples = data.competition.metric, data.train
-    assert samples.targets is not None
-    assert samples.valid is not None
     stored = RowStore.open(workspace.run("ice", "trend") / "oof")
     by_hand = [
         metric.score(metric.stats(target=samples.targets[i][None], pred=stored[i][None], valid=samples.valid[i][None]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import file_digest, read_json
-from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.metrics.points import at_points
 from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
@@ -26,25 +24,17 @@ from skyfold.store.folds import read_folds
 from skyfold.submission.write import write_submission
 from skyfold.workspace import Workspace
 
-SETTINGS = {"train": 12, "test": 4, "train_events": 3, "test_events": 1, "seed": 0}
-
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "hydro_rain"
-    write(folder)
+    built().write_sample(folder, train=12, test=4, train_events=3, test_events=1)  # type: ignore[misc]
     return folder
 
 
 @pytest.fixture
 def folder(sample: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sample, tmp_path / "copy"))
-
-
-def write(folder: Path, **settings: int) -> None:
-    write_sample = built().write_sample
-    assert write_sample is not None
-    write_sample(folder, **{**SETTINGS, **settings})
 
 
 def built(folder: Path | None = None) -> Competition:
@@ -88,8 +78,6 @@ def test_frames_come_first_and_in_mm_per_h(tmp_path: Path) -> None:
         inputs = samples.inputs[0]
         assert (inputs.shape, inputs.dtype) == ((4, 120, 120), np.float32)
         np.testing.assert_allclose(inputs[[0, 3, 1, 3], [7, 7, 7, 5], [9, 9, 9, 5]], [1, 10, 0, 0], rtol=1e-3)
-    assert train.targets is not None
-    assert train.valid is not None
     assert test.targets is None
     assert train.targets[0].shape == (120, 120, 1)
     assert train.targets[0].sum() == train.targets[0][1, 2, 0] == pytest.approx(1.0, rel=1e-3)
@@ -98,7 +86,6 @@ def test_frames_come_first_and_in_mm_per_h(tmp_path: Path) -> None:
 
 def test_windows_that_share_frames_share_a_fold(sample: Path, tmp_path: Path) -> None:
     samples = built(sample).load(sample, "train")
-    assert samples.groups is not None
     assert sorted(np.unique(samples.groups, return_counts=True)[1].tolist()) == [4, 4, 4]
     data = DataConfig.model_validate({"competition": "hydro_rain", "folds": {"k": 3}})
     prepare(data, Workspace(root=tmp_path, data_from=sample))
@@ -107,7 +94,6 @@ def test_windows_that_share_frames_share_a_fold(sample: Path, tmp_path: Path) ->
         assert len(set(folds.fold[samples.groups == group])) == 1
     held_out = folds.split(0)
     frames = {frame.tobytes() for i in held_out.train for frame in samples.inputs[i] if frame.any()}
-    assert samples.targets is not None
     assert not [i for i in held_out.valid if samples.targets[i][..., 0].tobytes() in frames]
 
 
@@ -138,16 +124,11 @@ FIRST = "test_00000.npy"
         (lambda text: text.replace(b"file_name", b"name"), "the first column is 'name', expected 'file_name'"),
         (lambda text: text.replace(b"test_", b"te\xff_", 1), r"not a readable CSV file \('utf-8'"),
         (lambda text: b"\n".join(text.splitlines()[:1] + text.splitlines()[2:]), f"no row for '{FIRST}'"),
-        (
-            lambda text: text + text.splitlines()[1].replace(b"test_00000", b"other"),
-            "row 'other.npy', but no such file",
-        ),
+        (lambda text: text + text.splitlines()[1].replace(b"test_00000", b"other"), "row 'other.npy', but no"),
         (lambda text: text + text.splitlines()[1], "a file has two rows"),
     ],
 )
-def test_a_sample_submission_of_another_layout_is_named(
-    folder: Path, change: Callable[[bytes], bytes], named: str
-) -> None:
+def test_a_sample_submission_of_another_layout_is_named(folder: Path, change: Any, named: str) -> None:
     table = folder / "sample_submission.csv"
     table.write_bytes(change(table.read_bytes()))
     with pytest.raises(DataLayoutError, match=rf"sample_submission\.csv: {named}"):
@@ -160,12 +141,8 @@ def test_a_submission_is_written_read_and_scored_in_mm_per_h(sample: Path, tmp_p
     rain = np.random.default_rng(0).gamma(0.3, 4.0, (4, 120, 120, 1)).astype(np.float32)
     rain[rain < 0.05] = 0
     write_submission(path, ids, rain, TABLE, sample / "sample_submission.csv", {"by": "hand"})
-    assert read_json(tmp_path / "mine.json") == {
-        "by": "hand",
-        "file": "mine.csv",
-        "rows": 4,
-        "sha256": file_digest(path),
-    }
+    sidecar = {"by": "hand", "file": "mine.csv", "rows": 4, "sha256": file_digest(path)}
+    assert read_json(tmp_path / "mine.json") == sidecar
     np.testing.assert_allclose(np.stack(list(contest.read_pred(path, ids))), rain, rtol=1e-3, atol=6e-4)
     assert score_submission(contest, path, contest.read_truth(path), draws=2).score == 0.0
 
@@ -177,7 +154,6 @@ def test_the_truth_of_the_sample_leaves_missing_data_out(folder: Path) -> None:
     name, _, *numbers = first.split(",")
     path.write_text("\n".join([header, ",".join([name, "-9999", *numbers]), *rest]) + "\n")
     truth = built(folder).read_truth(path)
-    assert truth.valid is not None
     assert [int((~known).sum()) for known in truth.valid] == [1, 0, 0, 0]
     rain = [target.copy() for target in truth.targets]
     rain[0][0, 0] = 99.0
@@ -192,10 +168,8 @@ def test_patches_are_grouped_by_event(tmp_path: Path) -> None:
     contest = built(coded)
     assert contest.parts == ("train",)
     samples = contest.load(coded, "train")
-    assert samples.groups is not None
     assert samples.groups.tolist() == ["a", "b"] * 3
     np.testing.assert_allclose(samples.inputs[2][:, 3, 4], [0.05, 200, 0, 0])
-    assert samples.targets is not None
     assert samples.targets[2][3, 4, 0] == pytest.approx(0.05 * 4000 ** (126 / 253))
     assert contest.check(coded) == "other files: 6 patches of 2 rain events (a 3, b 3)"
     with pytest.raises(ConfigError, match="has only train"):
@@ -216,10 +190,7 @@ def damaged(value: float, dtype: type = np.float32) -> np.ndarray:
         ({"x": damaged(np.nan)}, "x, patch 4: NaN"),
         ({"x": damaged(2301)}, "x, patch 4: rain above 1000 mm/h: is it raw reflectivity"),
         ({"x": damaged(3, np.int16)}, "x: int16 values"),
-        (
-            {"x": np.zeros((6, 64, 120, 5), np.uint8)},
-            r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames\), 3 or more",
-        ),
+        ({"x": np.zeros((6, 64, 120, 5), np.uint8)}, r"x has shape \(6, 64, 120, 5\), expected \(n, 120, 120, frames"),
         (
             {"x": np.zeros((0, 120, 120, 5), np.uint8), "event": np.array([], str)},
             r"x has shape \(0, 120, 120, 5\): no patch",
@@ -286,9 +257,7 @@ def test_a_submission_in_mm_per_h_is_not_taken_for_reflectivity(sample: Path, tm
 
 def test_files_that_were_copied_are_the_same_and_changed_ones_are_not(folder: Path) -> None:
     def checksum() -> str:
-        inputs = built(folder).load(folder, "train").inputs
-        assert isinstance(inputs, PastFramesSource)
-        return inputs.checksum
+        return built(folder).load(folder, "train").inputs.checksum
 
     path, first = folder / "train" / "train_00000.npy", checksum()
     os.utime(path, ns=(0, 0))
@@ -334,16 +303,6 @@ def test_forecasts_that_are_none_are_not_submitted(sample: Path, tmp_path: Path)
     with pytest.raises(InvalidSubmission, match=r"no row for 'test_00001\.npy'"):
         write_submission(few, ids, np.zeros((1, 120, 120, 1)), TABLE, sample / "sample_submission.csv", {})
     assert not few.exists()
-
-
-def test_the_sample_depends_only_on_its_seed_and_is_never_written_over_files(sample: Path, tmp_path: Path) -> None:
-    write(tmp_path / "same")
-    files = [path for path in sample.rglob("*") if path.is_file()]
-    assert all(file_digest(path) == file_digest(tmp_path / "same" / path.relative_to(sample)) for path in files)
-    with pytest.raises(DataLayoutError, match="holds other files already"):
-        write(tmp_path / "same", seed=1)
-    with pytest.raises(ConfigError, match=r"unknown sample setting 'side'"):
-        write(tmp_path / "new", side=8)
 
 
 def test_the_rain_over_the_dams_is_read_at_their_pixels() -> None:

@@ -83,12 +83,6 @@ def test_a_missing_frame_is_named_and_frames_after_it_may_be_read(tmp_path, code
     np.testing.assert_array_equal(read, codes[3:])
 
 
-def test_a_frame_that_is_there_twice_is_named(tmp_path, codes):
-    write_npz(tmp_path / "ice", codes, MONTHS[[0, 1, 2, 2, 4]])
-    with pytest.raises(DataLayoutError, match="2000-03 is there twice"):
-        read_series(tmp_path / "ice", MONTHLY, GRID)
-
-
 @every_kind
 def test_another_grid_is_refused_in_each_kind(tmp_path, codes, write):
     write(tmp_path / "ice", codes, MONTHS)
@@ -173,7 +167,10 @@ def test_an_archive_that_is_none_or_damaged_is_refused(tmp_path):
         read_series(tmp_path, MONTHLY, GRID)
 
 
-def test_every_file_that_cannot_be_used_is_listed(tmp_path, codes):
+def test_every_file_that_cannot_be_used_is_listed_and_no_file_at_all_refused(tmp_path, codes):
+    write_contest(tmp_path / "none", codes[:0], MONTHS[:0])
+    with pytest.raises(DataLayoutError, match="not a single monthly frame"):
+        read_series(tmp_path / "none", MONTHLY, GRID)
     write_contest(tmp_path / "ice", codes, MONTHS)
     (tmp_path / "ice" / "monthly_train" / "2000-02.npy").unlink()
     (tmp_path / "ice" / "monthly_train" / "2000-04.npy").write_bytes(b"")
@@ -198,18 +195,13 @@ def test_what_is_wrong_with_the_table_of_files_is_named_with_its_line(tmp_path, 
         read_series(tmp_path / "ice", MONTHLY, GRID)
 
 
-def test_a_table_without_frames_is_refused(tmp_path, codes):
-    write_contest(tmp_path / "ice", codes[:0], MONTHS[:0])
-    with pytest.raises(DataLayoutError, match="not a single monthly frame"):
-        read_series(tmp_path / "ice", MONTHLY, GRID)
-
-
 @pytest.mark.parametrize(
     ("months", "named"),
     [
         (200001, r"yyyymm has shape \(\), expected one for each frame"),
         ([200001, 200002], r"sic is uint8 \(5, 12, 9\), expected uint8 \(2, 12, 9\)"),
         ([200001, 200002, 200003, 200004, 200013], "yyyymm, row 4"),
+        ([200001, 200002, 200003, 200003, 200005], "2000-03 is there twice"),
     ],
 )
 def test_months_that_do_not_fit_a_series_are_named(tmp_path, codes, months, named):

@@ -1,4 +1,4 @@
-"""Procedural samples of the segmentation competitions: one per seed, never written over other files."""
+"""Procedural samples of the competitions: one per seed, never written over other files."""
 
 import shutil
 
@@ -17,6 +17,7 @@ SETTINGS = {
     "understanding_clouds": {"train": 2, "test": 1, "height": 64},
     "leeds_sea_ice": {"train": 2, "test": 1, "side": 48},
     "cloud_cover": {"train": 1, "validation": 1, "test": 1, "side": 64},
+    "hydro_rain": {"train": 2, "test": 1, "train_events": 1, "test_events": 1},
 }
 
 
@@ -48,6 +49,7 @@ def test_sample_depends_only_on_its_settings_and_overwrites_nothing(name, tmp_pa
         ("leeds_sea_ice", {"height": 8}, "unknown sample setting 'height'. Known: train, test, seed, side"),
         ("leeds_sea_ice", {"side": 8}, r"data\.sample\.side: expected a whole number from 32 on, got 8"),
         ("cloud_cover", {"side": 8}, r"data\.sample\.side: expected a whole number from 32 on, got 8"),
+        ("hydro_rain", {"side": 8}, "unknown sample setting 'side'"),
         ("cloud_cover", {"hight": 8}, "unknown sample setting 'hight'. Known: train, validation, test, side, seed"),
     ],
 )
