@@ -71,6 +71,8 @@ def test_images_of_different_sizes_need_a_grid(folder):
     assert np.stack(list(built(folder, grid=[8, 12]).load(folder, "train").targets)).shape == (3, 8, 12, 1)
     with pytest.raises(ConfigError, match="grid: set it, or name the folder"):
         built(None)
+    with pytest.raises(DataLayoutError, match="images: no such folder"):
+        built(folder / "absent")
 
 
 def use_capitals(folder):
@@ -100,11 +102,6 @@ def test_images_and_masks_that_do_not_fit_together_are_refused(change, message, 
     change(folder)
     with pytest.raises(DataLayoutError, match=f"(?s){message}"):
         built(folder, grid=[8, 12]).load(folder, "train")
-
-
-def test_the_grid_of_a_folder_that_is_not_there_is_unknown(tmp_path):
-    with pytest.raises(DataLayoutError, match="images: no such folder"):
-        built(tmp_path)
 
 
 def test_the_test_part_is_a_folder_of_images_alone(folder):
