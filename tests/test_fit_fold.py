@@ -500,5 +500,8 @@ def test_scaling_has_to_suit_imagenet_weights():
     )
     assert normalization_of(suited) == "none"
     assert normalization_of(make_config()) == "unit"
+    rule = make_config(model={"family": "colour_threshold"}, image={"size": SIZE, "normalization": "per_image"})
+    with pytest.raises(ConfigError, match="per_image is not supported by model family colour_threshold"):
+        normalization_of(rule)
     with pytest.raises(ConfigError, match="no pretrained weights"):
         check(make_config(image={"size": SIZE, "normalization": "encoder"}))

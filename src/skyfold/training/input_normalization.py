@@ -5,7 +5,7 @@ from __future__ import annotations
 from skyfold.config.run import RunConfig
 from skyfold.data.normalization import NORMALIZATIONS
 from skyfold.errors import ConfigError
-from skyfold.models import family_of
+from skyfold.models import RuleFamily, family_of
 
 
 def normalization_of(config: RunConfig) -> str | None:
@@ -15,7 +15,13 @@ def normalization_of(config: RunConfig) -> str | None:
     """
     if config.image is None:
         return None
-    own, asked = family_of(config.model).input_normalization, config.image.normalization
+    family, asked = family_of(config.model), config.image.normalization
+    if isinstance(family, RuleFamily) and asked != "unit":
+        raise ConfigError(
+            f"image.normalization: {asked} is not supported by model family {config.model.family}, which reads the "
+            "stored bytes. Remove it."
+        )
+    own = family.input_normalization
     if own is None:
         if asked == "encoder":
             raise ConfigError(
