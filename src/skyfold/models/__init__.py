@@ -1,6 +1,6 @@
-"""Families of networks, one file each; the file name is the name. A file declares one `ModelFamily` as `PLUGIN`.
+"""Model families, one file each, found by the file name. A file declares one `ModelFamily` as `PLUGIN`.
 
-Nothing here imports Keras before a network is built.
+Keras is not imported before a network is built.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ WEIGHTS_KEY = "model.options.encoder_weights"
 
 
 class ModelFamily(Options):
-    """What every family offers; its fields are the keys of `model.options`."""
+    """Base of every family; its fields are the keys of `model.options`."""
 
     @property
     def input_normalization(self) -> str | None:
-        """What images are normalized with (data/normalization.py) where a config asks for `normalization: encoder`;
-        None where there are no pretrained weights."""
+        """Normalization of images (data/normalization.py) for `normalization: encoder`; None: no pretrained weights."""
         return None
 
     def require(self) -> None:
         """ConfigError where a package or a file of weights is missing."""
 
     def weights_sha256(self) -> str:
-        """Of the file of pretrained weights; '' where there is none, or Keras fetches the weights itself."""
+        """SHA-256 of the file of pretrained weights; '' where there is none, or Keras downloads the weights."""
         return ""
 
 
@@ -46,6 +45,7 @@ class NetworkFamily(ModelFamily):
         """
 
     def without_pretrained_weights(self) -> NetworkFamily:
+        """The same network, randomly initialised."""
         return self
 
 

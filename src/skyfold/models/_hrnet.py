@@ -1,4 +1,4 @@
-"""HRNetV2's body: maps of four resolutions side by side, which exchange what they found again and again.
+"""HRNetV2 without a head: feature maps of four resolutions in parallel, which are fused repeatedly.
 
 After Sun, Wang et al., arXiv:1904.04514 and 1908.07919. W18, W32, ... is the number of channels at stride 4; each
 further stride has twice as many. "small" is the authors' W18-Small-v2: half the blocks and two modules fewer.
@@ -7,7 +7,7 @@ further stride has twice as many. "small" is the authors' W18-Small-v2: half the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ def maps(
     half = body.conv(image, _STEM, 3, stride=2, name="stem1")
     x = body.conv(half, _STEM, 3, stride=2, name="stem2")
     for block in range(plan.blocks):
-        x = body.bottleneck(x, _STEM, name=f"stage1_block{block + 1}")
+        bottleneck = [(_STEM, 1), (_STEM, 3), (_EXPANSION * _STEM, 1)]
+        x = body.residual(x, bottleneck, name=f"stage1_block{block + 1}")
     first = x
     branches = [
         body.conv(x, plan.width, 3, name="stage2_in1"),
@@ -80,28 +81,27 @@ def joined(by_stride: dict[int, Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Body:
-    """The parts a body is made of, named so that each finds its weights in `learned`."""
+    """The layers of a body, named so that each finds its weights in `learned`."""
 
     plan: Plan
     learned: Mapping[str, list[np.ndarray]] | None
 
     def module(self, branches: list[Any], *, name: str) -> list[Any]:
-        """Residual blocks in each branch, then each branch is the sum of all, brought to its resolution."""
+        """Residual blocks in each branch; then each branch is the sum of all, resampled to its resolution."""
         import keras
 
         deep = []
         for index, branch in enumerate(branches):
+            filters = self.plan.width * 2**index
             for block in range(self.plan.blocks):
-                branch = self.basic(
-                    branch, self.plan.width * 2**index, name=f"{name}_branch{index + 1}_block{block + 1}"
-                )
+                own = f"{name}_branch{index + 1}_block{block + 1}"
+                branch = self.residual(branch, [(filters, 3), (filters, 3)], name=own)
             deep.append(branch)
         summed = []
         for to in range(len(deep)):
-            parts = [
-                self.brought(deep[source], source, to, name=f"{name}_from{source + 1}_to{to + 1}")
-                for source in range(len(deep))
-            ]
+            parts = []
+            for source, x in enumerate(deep):
+                parts.append(self.brought(x, source, to, name=f"{name}_from{source + 1}_to{to + 1}"))
             total = keras.layers.Add(name=f"{name}_sum{to + 1}")(parts)
             summed.append(keras.layers.ReLU(name=f"{name}_out{to + 1}")(total))
         return summed
@@ -119,21 +119,16 @@ class _Body:
             x = self.conv(x, channels, 3, stride=2, relu=not last, name=f"{name}_down{step + 1}")
         return x
 
-    def basic(self, x: Any, filters: int, *, name: str) -> Any:
+    def residual(self, x: Any, convolutions: Sequence[tuple[int, int]], *, name: str) -> Any:
+        """A residual block of convolutions (filters, kernel), the last without ReLU; the shortcut is projected where it
+        has other filters."""
         import keras
 
-        y = self.conv(x, filters, 3, name=f"{name}_a")
-        y = self.conv(y, filters, 3, relu=False, name=f"{name}_b")
-        return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))
-
-    def bottleneck(self, x: Any, filters: int, *, name: str) -> Any:
-        import keras
-
-        y = self.conv(x, filters, 1, name=f"{name}_a")
-        y = self.conv(y, filters, 3, name=f"{name}_b")
-        y = self.conv(y, _EXPANSION * filters, 1, relu=False, name=f"{name}_c")
+        y, last = x, len(convolutions) - 1
+        for index, (filters, kernel) in enumerate(convolutions):
+            y = self.conv(y, filters, kernel, relu=index < last, name=f"{name}_{'abc'[index]}")
         if x.shape[-1] != y.shape[-1]:
-            x = self.conv(x, _EXPANSION * filters, 1, relu=False, name=f"{name}_shortcut")
+            x = self.conv(x, y.shape[-1], 1, relu=False, name=f"{name}_shortcut")
         return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))
 
     def conv(self, x: Any, filters: int, kernel: int, *, stride: int = 1, relu: bool = True, name: str) -> Any:
@@ -143,15 +138,9 @@ class _Body:
 
         if stride > 1:
             x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        layer = keras.layers.Conv2D(
-            filters,
-            kernel,
-            strides=stride,
-            padding="valid" if stride > 1 else "same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv",
-        )
+        own = {"use_bias": False, "kernel_initializer": "he_normal", "name": f"{name}_conv"}
+        padding = "valid" if stride > 1 else "same"
+        layer = keras.layers.Conv2D(filters, kernel, strides=stride, padding=padding, **own)
         norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")
         x = norm(layer(x))
         if self.learned is not None:

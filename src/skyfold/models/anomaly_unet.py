@@ -1,9 +1,9 @@
-"""A small network that corrects a simple forecast of each lead time: around the cell by a U-Net, in it by itself.
+"""A small network that corrects a simple forecast of each lead time: a U-Net for the surroundings, 1 x 1 convolutions.
 
-It reads what the view `anomalies` shows. All lead times go through the same weights, since years are few, and what
-departs from the usual in one month means much the same in the next; which one it is they are told by its place on a
-circle, that of the year where twelve months are forecast. What the surroundings say comes from coarser maps, so that
-the finest ones cost little. Untrained it is the simple forecast itself.
+It reads the maps of the frame adapter `anomalies`. All lead times share the weights, since years are few and anomalies
+mean much the same in every month; the lead time is an input, as its place on a circle (that of the year where twelve
+months are forecast). The surroundings are read on coarser maps, so that the finest ones cost little. Untrained it is
+the simple forecast itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ LEAKY_SLOPE = 0.1
 
 
 class AnomalyUnet(NetworkFamily):
-    """filters: of the maps that see the surroundings, at half the size, a quarter, and so on; cell_filters: of the
-    layers that see one cell; dropout: the fraction of whole maps left out of a step, of the coarsest; shared: maps of
-    the input that are for all lead times."""
+    """Options of the network.
+
+    filters       of the U-Net's maps at half the size, a quarter, and so on
+    cell_filters  of the 1 x 1 convolutions
+    dropout       rate of spatial dropout, of the coarsest maps
+    shared        number of input maps that belong to all lead times
+    """
 
     filters: Positives = (24, 32, 48)
     cell_filters: Positive = 32
