@@ -39,11 +39,9 @@ def samples(folder: Path, count: int = 5) -> Samples:
 def test_arrays_hold_the_reduced_images_and_masks_with_valid_as_last_plane(tmp_path: Path) -> None:
     given = samples(tmp_path / "images")
     arrays = training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
-    assert arrays.inputs.shape == (5, 8, 12, 3)
-    assert arrays.inputs.dtype == np.uint8
+    assert (arrays.inputs.shape, arrays.inputs.dtype) == ((5, 8, 12, 3), np.uint8)
     assert arrays.targets.shape == (5, 8, 12, 7)
-    expected = cv2.resize(given.inputs[3], (12, 8), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(arrays.inputs[3], expected)
+    assert np.array_equal(arrays.inputs[3], cv2.resize(given.inputs[3], (12, 8), interpolation=cv2.INTER_AREA))
     # Blocks of 4 x 4 are of one value and each reduced pixel covers 2 x 2 of one block: nothing is mixed.
     assert np.array_equal(arrays.targets[..., -1], np.asarray(given.valid)[:, ::2, ::2])
     counting = np.asarray(given.valid)[:, ::2, ::2, None]

@@ -24,15 +24,11 @@ def saved(path: Path, image: np.ndarray, **options: object) -> Path:
     return path
 
 
-def test_a_png_is_read_exactly_as_rgb(tmp_path: Path) -> None:
+def test_files_are_read_as_rgb(tmp_path: Path) -> None:
     image = picture()
     assert np.array_equal(ImageFiles([saved(tmp_path / "a.png", image)])[0], image)
-
-
-def test_a_jpeg_is_read_as_rgb(tmp_path: Path) -> None:
-    image = picture()
-    read = read_image(saved(tmp_path / "a.jpg", image, quality=95))
-    assert np.abs(read.astype(int) - image).mean() < 5
+    jpeg = read_image(saved(tmp_path / "a.jpg", image, quality=95))
+    assert np.abs(jpeg.astype(int) - image).mean() < 5
 
 
 def test_grey_is_repeated_palettes_are_looked_up_and_alpha_is_left_out(tmp_path: Path) -> None:
@@ -57,16 +53,11 @@ def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "deep.png")
 
 
-def with_exif(path: Path, image: np.ndarray) -> Path:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    return saved(path, image, exif=exif, quality=95)
-
-
 @pytest.mark.parametrize("size", [(64, 48), (16, 12)])
 def test_exif_rotation_is_applied_at_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    image = picture(48, 64)
-    path = with_exif(tmp_path / "turned.jpg", image)
+    image, exif = picture(48, 64), Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    path = saved(tmp_path / "turned.jpg", image, exif=exif, quality=95)
     assert read_header(path).size == (64, 48)
     assert read_header(path).turned
     expected = resize(np.ascontiguousarray(np.rot90(image, -1)), size)
@@ -97,30 +88,17 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, suffix: str, kept: 
         read_image(path)
 
 
-def test_the_end_marker_of_a_thumbnail_does_not_count(tmp_path: Path) -> None:
-    whole = saved(tmp_path / "whole.jpg", picture()).read_bytes()
-    comment = b"\xff\xfe" + (2 + 4).to_bytes(2, "big") + b"\xff\xd9\xff\xd9"
-    with_thumbnail = whole[:2] + comment + whole[2:]
-    path = tmp_path / "thumbnail.jpg"
-    path.write_bytes(with_thumbnail)
-    assert read_image(path).shape == (48, 64, 3)
-    path.write_bytes(with_thumbnail[:-40])
-    with pytest.raises(DataLayoutError, match="cut short"):
-        read_image(path)
-
-
-def test_fill_bytes_before_a_marker_do_no_harm(tmp_path: Path) -> None:
+def test_bytes_around_the_scans_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+    """A thumbnail with an end marker of its own, fill bytes before a marker, and notes after the end."""
     path = saved(tmp_path / "a.jpg", picture())
     image, data = read_image(path), path.read_bytes()
-    path.write_bytes(data[:2] + b"\xff\xff" + data[2:])
-    assert np.array_equal(read_image(path), image)
-
-
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.jpg", picture())
-    image = read_image(path)
-    path.write_bytes(path.read_bytes() + b"\0\0camera maker's own notes")
-    assert np.array_equal(read_image(path), image)
+    thumbnail = data[:2] + b"\xff\xfe" + (2 + 4).to_bytes(2, "big") + b"\xff\xd9\xff\xd9" + data[2:]
+    for changed in (thumbnail, data[:2] + b"\xff\xff" + data[2:], data + b"\0\0camera maker's own notes"):
+        path.write_bytes(changed)
+        assert np.array_equal(read_image(path), image)
+    path.write_bytes(thumbnail[:-40])
+    with pytest.raises(DataLayoutError, match="cut short"):
+        read_image(path)
 
 
 def test_a_changed_byte_in_a_png_is_noticed(tmp_path: Path) -> None:
