@@ -1,17 +1,14 @@
-"""Pictures of forecasts: what is drawn, which samples, and the counts behind the reliability."""
+"""Pictures of forecasts: what is drawn, and of which samples."""
 
 import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from skyfold.cli.main import main
 from skyfold.config.files import load_forecasts
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.reliability import event_counts
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.run import run_job
 from skyfold.reports.forecast_maps import GREY
@@ -49,23 +46,6 @@ def work(tmp_path_factory):
         (folder / name).write_text(text)
         run_job(folder / name, Workspace(folder), log=lambda line: None)
     return folder
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), min_size=1, max_size=30),
-    st.sets(st.integers(0, 10), min_size=1, max_size=5),
-    st.integers(0, 9),
-)
-def test_counts_are_those_of_going_cell_by_cell(cells, edges, threshold):
-    edges = sorted(edges)
-    slow = np.zeros((2, len(edges) + 1), dtype=int)
-    for target, pred, valid in cells:
-        place = sum(pred >= edge for edge in edges)
-        slow[0, place] += valid
-        slow[1, place] += valid and target >= threshold
-    target, pred, valid = (np.array(values)[:, None] for values in zip(*cells, strict=True))
-    found = event_counts(target=target, pred=pred, valid=valid, edges=np.array(edges), threshold=threshold)
-    np.testing.assert_array_equal(found, slow)
 
 
 def test_a_year_is_drawn_as_a_sheet_and_as_an_animation(work, monkeypatch, capsys):

@@ -42,28 +42,18 @@ def test_every_code_block_runs(page, source, tmp_path):
 
 
 def run_block(language, file, code, folder, where):
+    """Append to `file`, or execute; `skyfold` is that of the copy, whatever is installed."""
     if file is not None:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         with open(folder / file, "a") as opened:
             opened.write(code)
         return
-    done = subprocess.run(
-        INTERPRETERS[language],
-        input=code,
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{where}:\n{done.stdout}\n{done.stderr}"
-
-
-def environment(folder):
-    """`skyfold` is that of the copy, whatever is installed."""
     command = folder / "bin" / "skyfold"
     command.parent.mkdir(exist_ok=True)
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m skyfold "$@"\n')
     command.chmod(0o755)
-    inherited = {key: value for key, value in os.environ.items() if key != "SKYFOLD_DATA"}
-    return {**inherited, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder / "src")}
+    env = {key: value for key, value in os.environ.items() if key != "SKYFOLD_DATA"}
+    env |= {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder / "src")}
+    given = {"input": code, "cwd": folder, "env": env, "capture_output": True, "text": True}
+    done = subprocess.run(INTERPRETERS[language], check=False, **given)
+    assert done.returncode == 0, f"{where}:\n{done.stdout}\n{done.stderr}"

@@ -17,6 +17,10 @@ def event_counts(
     >>> event_counts(target=np.array([0, 9, 9]), pred=np.array([0, 1, 5]), valid=None, edges=np.array([1]), threshold=2)
     array([[1, 2],
            [0, 2]])
+    >>> target, pred, valid = np.array([0, 9, 9]), np.array([0, 1, 5]), np.array([True, False, True])
+    >>> event_counts(target=target, pred=pred, valid=valid, edges=np.array([1, 5]), threshold=9)
+    array([[1, 0, 1],
+           [0, 0, 1]])
     """
     bins = np.searchsorted(edges, pred, side="right")
     counts = np.ones(pred.shape, dtype=bool) if valid is None else valid
