@@ -73,6 +73,7 @@ def test_figures_of_the_table_worked_out_slowly(made, table):
     pred = RowStore.open(workspace.run("hydro_rain", "dis") / "oof").values[chosen][known]
     hits, either = ((truth >= 0.1) & (pred >= 0.1)).sum(), ((truth >= 0.1) | (pred >= 0.1)).sum()
     dis = table.rows[1]
+    assert data.train.inputs.checksum is data.train.inputs.checksum, "read with every row, and made of all files"
     assert dis.per_case[1] == pytest.approx(np.abs(truth - pred).mean() / (hits / either), rel=1e-5)
     assert dis.beside["mae_where_wet"] > np.abs(truth - pred).mean()
 
@@ -111,11 +112,6 @@ def test_the_last_forecast_is_submitted_scored_and_read_at_the_dams(made):
     assert scored.startswith("test: mae_by_csi 0.")
     assert scored.endswith("over 2 samples")
     assert dams.startswith("test, 7 points: ")
-
-
-def test_what_forecasts_are_made_from_is_digested_once(made):
-    """Its digest is asked for with every row, and reads all files."""
-    assert made[0].train.inputs.checksum is made[0].train.inputs.checksum
 
 
 SEASONAL = {
