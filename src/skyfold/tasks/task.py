@@ -188,7 +188,9 @@ class Task(Objective):
 
 
 def refuse_keys(config: RunConfig, *keys: str) -> None:
-    """ValueError where one of the dotted `keys` is set, which the config's task does not support."""
+    """ValueError on a softmax activation, or one of the dotted `keys`, which the config's task does not support."""
+    if config.activation == "softmax":
+        raise ValueError(f"activation: softmax is not supported by task: {config.task}; use sigmoid")
     for key in keys:
         value: Any = config
         for part in key.split("."):
