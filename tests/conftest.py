@@ -94,6 +94,12 @@ def own_data():
         yield
 
 
+def assert_arrays_equal(found, expected):
+    """Compare two sequences of arrays, weights for instance, exactly."""
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.fixture(scope="module")
 def tiny_families():
     """Lets configs name the model families of `tests/families`."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import assert_arrays_equal
 from skyfold.config.training import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import image_labels, prediction_batches, steps_per_epoch, training_batches
@@ -55,23 +56,17 @@ def test_an_epoch_holds_every_row_and_one_shape(count, batch_size):
         np.testing.assert_array_equal(batch.targets[:, 0, 0, 0], batch.rows % 2)
 
 
-def test_order_depends_on_seed_and_epoch_alone():
-    def order(**chosen):
-        return np.concatenate([batch.rows for batch in epoch(np.arange(11), **chosen)]).tolist()
-
-    assert order(seed=1, number=2) == order(seed=1, number=2)
-    assert order(seed=1, number=2) != order(seed=1, number=3)
-    assert order(seed=1, number=2) != order(seed=2, number=2)
-
-
-def test_augmented_epochs_repeat_bit_for_bit():
+def test_epochs_depend_on_seed_and_number_only_bit_for_bit():
     busy = Augmenter([AugmentConfig(name="Affine", rotate=[-40, 40], p=0.9)], size=(8, 8), bands=3, planes=2)
-    first, again = (epoch(np.arange(11), augmenter=busy, number=5) for _ in range(2))
-    other = epoch(np.arange(11), augmenter=busy, number=6)
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.inputs, two.inputs)
-        np.testing.assert_array_equal(one.targets, two.targets)
-    assert any(not np.array_equal(one.targets, two.targets) for one, two in zip(first, other, strict=True))
+
+    def values(**chosen):
+        batches = epoch(np.arange(11), augmenter=busy, **chosen)
+        return [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("rows", "inputs", "targets")]
+
+    first, again = values(seed=1, number=2), values(seed=1, number=2)
+    assert_arrays_equal(first, again)
+    for other in (values(seed=1, number=3), values(seed=2, number=2)):
+        assert all((one != two).any() for one, two in zip(first, other, strict=True))
 
 
 MIX = [MixConfig(name="cutmix", p=0.7)]
@@ -86,23 +81,18 @@ def test_a_mixed_image_does_not_depend_on_its_batch():
         pairs = [(batch.inputs, batch.targets) for batch in batches]
         return [np.concatenate(part)[: len(rows)] for part in zip(*pairs, strict=True)]
 
-    for one, other in zip(images(4), images(1), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_arrays_equal(images(4), images(1))
     inputs, _ = images(4)
     assert set(np.unique(inputs)) <= set(rows)  # nothing comes from rows that are not trained on
     assert any(len(np.unique(image)) > 1 for image in inputs)
 
 
 @given(st.integers(1, 11), st.integers(1, 4), st.integers(1, 4))
-def test_gathered_batches_hold_what_one_big_batch_holds(count, batch_size, gradient_accumulation_steps):
+def test_accumulated_batches_hold_what_one_big_batch_holds(count, batch_size, accumulated):
     rows = np.arange(count)
-    small = epoch(rows, batch_size=batch_size, gradient_accumulation_steps=gradient_accumulation_steps)
-    big = epoch(rows, batch_size=batch_size * gradient_accumulation_steps)
-    assert (
-        len(small)
-        == len(big) * gradient_accumulation_steps
-        == steps_per_epoch(count, batch_size, gradient_accumulation_steps)
-    )
+    small = epoch(rows, batch_size=batch_size, gradient_accumulation_steps=accumulated)
+    big = epoch(rows, batch_size=batch_size * accumulated)
+    assert len(small) == len(big) * accumulated == steps_per_epoch(count, batch_size, accumulated)
     for part in ("rows", "inputs", "targets"):
         np.testing.assert_array_equal(
             np.concatenate([getattr(batch, part) for batch in small]),
@@ -116,13 +106,10 @@ def test_prediction_keeps_order_and_fills_the_last_batch(count):
     batches = list(prediction_batches(arrays(), rows, batch_size=4, normalization="none"))
     assert np.concatenate([batch.rows for batch in batches]).tolist() == rows.tolist()
     assert {batch.inputs.shape for batch in batches} == {(4, 8, 8, 3)}
+    test = SimpleNamespace(inputs=arrays().inputs, targets=None)
+    assert next(prediction_batches(test, rows, batch_size=4, normalization="unit")).targets is None
     last = batches[-1]
     assert (last.inputs[last.count :, 0, 0, 0] == last.rows[0]).all()
-
-
-def test_images_without_targets_can_be_predicted():
-    test = SimpleNamespace(inputs=arrays().inputs, targets=None)
-    assert next(prediction_batches(test, np.arange(3), batch_size=2, normalization="unit")).targets is None
 
 
 def test_presence_looks_at_counting_pixels():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from conftest import competition_of, task_of
+from conftest import assert_arrays_equal, competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed
@@ -99,18 +99,16 @@ def history(folder, fold=0, seed=0):
     return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
 
 
-def assert_same_weights(*paths):
-    for one, two in zip(*map(stored_weights, paths), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def stored_weights(path):
+def assert_same_weights(folder, *names):
     import h5py
 
-    found = []
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
-    return found
+    def weights(name):
+        arrays = []
+        with h5py.File(folder / name / "fold0_seed0.weights.h5") as file:
+            file.visititems(lambda _, item: arrays.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+        return arrays
+
+    assert_arrays_equal(*map(weights, names))
 
 
 def test_it_learns_and_leaves_its_record(tmp_path):
@@ -132,13 +130,8 @@ ALL_STATE = {
     "optimizer": {"name": "adam", "learning_rate": 0.01, "clip_norm": 1.0},
     "training": {"epochs": 5, "batch_size": 8, "ema": 0.7},
 }
-ACCUMULATED = {
-    "batch_size": 2,
-    "gradient_accumulation_steps": 4,
-    "checkpoint": "swa",
-    "swa_epochs": 3,
-    "validation_freq": 2,
-}
+ACCUMULATED = {"batch_size": 2, "gradient_accumulation_steps": 4, "validation_freq": 2}
+ACCUMULATED |= {"checkpoint": "swa", "swa_epochs": 3}
 CUTMIX = [{"name": "cutmix", "p": 0.8}]
 
 
@@ -162,7 +155,7 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
             fit(config, tmp_path / "stopped")
     fit(config, tmp_path / "stopped")
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
-    assert_same_weights(*(tmp_path / name / "fold0_seed0.weights.h5" for name in ("stopped", "undisturbed")))
+    assert_same_weights(tmp_path, "stopped", "undisturbed")
 
 
 def test_a_fit_does_not_depend_on_those_before_it(tmp_path):
@@ -211,7 +204,7 @@ def test_epochs_between_validations_change_no_weight(tmp_path, kept):
         return
     assert second.score == every.score
     assert (tmp_path / "every/fold0_seed0.png").is_file()
-    assert_same_weights(*(tmp_path / name / "fold0_seed0.weights.h5" for name in ("every", "second")))
+    assert_same_weights(tmp_path, "every", "second")
 
 
 def test_writing_checkpoints_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
@@ -242,19 +235,14 @@ def test_patience_ends_a_fit_and_keep_chooses_its_weights(tmp_path):
     assert last.best_epoch == len(scores)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.01, "clip_norm": 0.1},
-        {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
-    ],
-)
-def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
+SGD = {"name": "sgd", "learning_rate": 0.1, "weight_decay": 0.01, "clip_norm": 0.1}
+
+
+@pytest.mark.parametrize("optimizer", [SGD, {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1}])
+def test_accumulated_gradients_are_those_of_one_big_batch(tmp_path, optimizer):
+    batch_sizes = {"big": {"batch_size": 12}, "small": {"batch_size": 4, "gradient_accumulation_steps": 3}}
     found = {}
-    for name, batches in [
-        ("big", {"batch_size": 12}),
-        ("gathered", {"batch_size": 4, "gradient_accumulation_steps": 3}),
-    ]:
+    for name, batches in batch_sizes.items():
         config = make_config(
             model={"family": "tiny_net", "options": {"dropout": 0.0, "normalized": False}},
             loss={"name": "bce"},
@@ -269,9 +257,9 @@ def test_gathered_batches_are_one_big_batch(tmp_path, optimizer):
         fit(config, tmp_path / name, network=network)
         found[name] = network.weights()
     rates = {name: [row["lr"] for row in history(tmp_path / name)] for name in found}
-    assert rates["big"] == rates["gathered"]
-    for big, gathered in zip(found["big"], found["gathered"], strict=True):
-        np.testing.assert_allclose(gathered, big, atol=2e-5)
+    assert rates["big"] == rates["small"]
+    for big, small in zip(found["big"], found["small"], strict=True):
+        np.testing.assert_allclose(small, big, atol=2e-5)
     assert max(np.abs(one - other).max() for one, other in zip(found["big"], start, strict=True)) > 1e-2
 
 
@@ -313,11 +301,6 @@ def test_undefined_pixels_have_no_say(tmp_path):
     for name, masks in [("one", targets), ("two", flipped)]:
         fit(config, tmp_path / name, arrays=dataclasses.replace(arrays, targets=masks))
     assert history(tmp_path / "one") == history(tmp_path / "two")
-
-
-def test_a_family_of_the_wrong_kind_is_refused():
-    with pytest.raises(ConfigError, match="needs"):
-        Network(task_of(make_config(task="classification", loss={"name": "bce"})), input_shape=(*SIZE, 3))
 
 
 def make_folds(arrays, k=2):
@@ -480,25 +463,20 @@ def test_maps_follow_the_edges_of_the_image_on_the_grid(tmp_path):
     assert (stored["edges"] != stored["plain"]).mean() > 0.1
 
 
-def test_a_classifier_has_no_edges_to_follow():
+def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValidationError, match=r"image.guided_filter: not supported by task: classification"):
         make_config(task="classification", image={"size": SIZE, "guided_filter": {"guide": "brightness"}})
-
-
-def test_a_fold_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="needs"):
+        Network(task_of(make_config(task="classification", loss={"name": "bce"})), input_shape=(*SIZE, 3))
     with pytest.raises(ConfigError, match="folds 0 to 1"):
         run(make_config(), tmp_path, only_folds=[2])
 
 
-def test_scaling_has_to_suit_imagenet_weights():
-    options = {"encoder": "resnet18"}
-    config = make_config(model={"family": "segmentation_models", "options": options})
+def test_normalization_has_to_suit_pretrained_weights():
+    model = {"family": "segmentation_models", "options": {"encoder": "resnet18"}}
     with pytest.raises(ConfigError, match=r"trained with none\. Set image.normalization: encoder"):
-        check(config)
-    suited = make_config(
-        model={"family": "segmentation_models", "options": options}, image={"size": SIZE, "normalization": "encoder"}
-    )
-    assert normalization_of(suited) == "none"
+        check(make_config(model=model))
+    assert normalization_of(make_config(model=model, image={"size": SIZE, "normalization": "encoder"})) == "none"
     assert normalization_of(make_config()) == "unit"
     rule = make_config(model={"family": "colour_threshold"}, image={"size": SIZE, "normalization": "per_image"})
     with pytest.raises(ConfigError, match="per_image is not supported by model family colour_threshold"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from conftest import task_of
+from conftest import assert_arrays_equal, task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
@@ -44,20 +44,18 @@ def batch():
     return rng.random((2, 32, 40, 3), dtype=np.float32), targets
 
 
+def head_kernels(trained):
+    heads = [layer for layer in trained.layers if layer.name.startswith("head") and layer.weights]
+    return {layer.name: layer.kernel.shape for layer in heads}
+
+
 def test_heads_sit_on_the_finest_coarser_maps_and_on_the_deepest():
     # 20 x 30 mirrored to 24 x 32: maps of 24 x 32 (4), 12 x 16 (6), 6 x 8 (8) and 3 x 4 (10 channels).
     model = plain_unet.PlainUnet(filters=[4, 6, 8, 10]).build(input_shape=(20, 30, 3), classes=2)
     trained = with_aux_losses(model, AuxLossesConfig(**BOTH))
-    assert [output.shape for output in trained.outputs] == [
-        (None, 20, 30, 2),
-        (None, 2),
-        (None, 20, 30, 2),
-        (None, 20, 30, 2),
-    ]
-    kernels = {
-        layer.name: layer.kernel.shape for layer in trained.layers if layer.name.startswith("head") and layer.weights
-    }
-    assert kernels == {"head_presence": (10, 2), "head_deep1": (1, 1, 6, 2), "head_deep2": (1, 1, 8, 2)}
+    masks, labels = (None, 20, 30, 2), (None, 2)
+    assert [output.shape for output in trained.outputs] == [masks, labels, masks, masks]
+    assert head_kernels(trained) == {"head_presence": (10, 2), "head_deep1": (1, 1, 6, 2), "head_deep2": (1, 1, 8, 2)}
     assert {id(weight) for weight in trained.weights} > {id(weight) for weight in model.weights}
     with pytest.raises(ConfigError, match="maps of 3 sizes below its output's, 4 are needed"):
         with_aux_losses(model, AuxLossesConfig(deep_supervision=1.0, levels=4))
@@ -69,12 +67,8 @@ def test_a_network_within_a_network_is_run_once():
     )
     trained = with_aux_losses(model, AuxLossesConfig(classification=1.0, deep_supervision=1.0, levels=1))
     assert len(trained.weights) == len(model.weights) + 4
-    assert {
-        layer.name: layer.kernel.shape[-2] for layer in trained.layers if layer.name in ("head_presence", "head_deep1")
-    } == {
-        "head_presence": 512,  # of ResNet18
-        "head_deep1": 32,  # of the decoder at half the size
-    }
+    # The last maps of ResNet18, and those of the decoder at half the size.
+    assert head_kernels(trained) == {"head_presence": (512, 2), "head_deep1": (1, 1, 32, 2)}
     image = np.random.default_rng(0).random((1, 40, 64, 3), dtype=np.float32)
     logits, *_ = trained(image)
     np.testing.assert_allclose(logits, model(image), atol=1e-5)
@@ -86,8 +80,8 @@ def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
         Network(task_of(config(aux_losses=aux_losses)), input_shape=(32, 40, 3)) for aux_losses in (BOTH, None)
     )
     network.restart(seed=3)
-    for one, two in zip(network.weights(), (plain.restart(seed=3), plain.weights())[1], strict=True):
-        np.testing.assert_array_equal(one, two)  # heads draw no number that the model draws
+    plain.restart(seed=3)
+    assert_arrays_equal(network.weights(), plain.weights())  # heads draw no number that the model draws
     network.begin_epoch(seed=1)
     outputs = network._trained(inputs, training=True)
     target = keras.ops.convert_to_tensor(targets, "float32")
@@ -120,17 +114,23 @@ def test_a_network_with_heads_goes_on_bit_for_bit():
                 network.set_state(state)
                 network.begin_epoch(seed=0)
         ends.append([*network.state().values(), *averaged])
-    for one, two in zip(*ends, strict=True):
-        np.testing.assert_array_equal(one, two)
+    assert_arrays_equal(*ends)
 
 
-def test_whether_an_image_shows_a_class_by_hand():
+def test_image_label_loss_by_hand():
     # Image 1 shows class 0 in a pixel that counts and class 1 in one that does not; image 2 has no pixel that counts.
-    target = np.zeros((2, 1, 2, 3), np.float32)
-    target[0, 0, 0], target[0, 0, 1], target[1, 0, 0] = (1, 0, 1), (0, 1, 0), (1, 1, 0)
+    target = np.array([[[1, 0, 1], [0, 1, 0]], [[1, 1, 0], [0, 0, 0]]], np.float32).reshape(2, 1, 2, 3)
     logits = np.array([[np.log(3), 0.0], [5.0, 5.0]], np.float32)
     loss = image_label_bce(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits))
     assert float(loss) == pytest.approx((np.log(4 / 3) + np.log(2)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("only", [{"classification": 0.5}, {"deep_supervision": 0.4}])
+def test_each_loss_can_be_used_without_the_other(only):
+    network = Network(task_of(config(aux_losses=only)), input_shape=(32, 40, 3))
+    network.restart(seed=0)
+    network.begin_epoch(seed=0)
+    assert np.isfinite(network.train(*batch(), learning_rate=1e-3))
 
 
 def test_heads_that_say_nothing_or_have_no_masks_are_refused():

@@ -14,6 +14,8 @@ from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
 from skyfold.data.windows import ArrayWindows
 from skyfold.training import backend
 from skyfold.training.tiles import Tiling, predict_scene
+from test_tiles import excess as step_excess
+from test_tiles import tile_borders
 
 SIZE = (320, 448)
 CROP, CROPS = 64, 32
@@ -70,34 +72,18 @@ def test_the_network_has_learned_where_clouds_are(model: Any) -> None:
 
 
 def excess(model: Any, overlap: int) -> float:
-    """The mean step between neighbours at tile borders over that elsewhere, less 1, in new scenes; as many times as it
-    is of the same network that sees the whole scene, since clouds may have an edge at a border, too."""
+    """Of `test_tiles.excess` in new scenes, relative to that of the network on the whole scene, minus 1: a cloud's edge
+    may lie at the border of a tile, too."""
+    borders = [tile_borders(side, TILE, overlap) for side in SIZE]
     found = []
     for index in range(10, 14):
-        image = scene(np.random.default_rng(index), SIZE)[0]
-        strips = predict_scene(
-            ArrayWindows(image, 3),
-            lambda tiles: model.predict_on_batch(normalized(tiles)),
-            Tiling((TILE, TILE), overlap),
-            batch_size=4,
-        )
-        tiled = np.concatenate(list(strips))
-        whole = model.predict_on_batch(normalized(image)[np.newaxis])[0]
-        found.append(ratio(tiled, overlap) / ratio(whole, overlap))
+        image = ArrayWindows(scene(np.random.default_rng(index), SIZE)[0], 3)
+        predict = partial(predicted, model)
+        tiled = np.concatenate(list(predict_scene(image, predict, Tiling((TILE, TILE), overlap), batch_size=4)))
+        whole = predict(image.array[np.newaxis])[0]
+        found.append((1 + step_excess(tiled, borders)) / (1 + step_excess(whole, borders)))
     return float(np.mean(found)) - 1
 
 
-def ratio(values: np.ndarray, overlap: int) -> float:
-    at, elsewhere = [], []
-    for axis in (0, 1):
-        steps = np.abs(np.diff(values, axis=axis)).mean(axis=(1 - axis, 2))
-        starts = np.array(tile_starts(values.shape[axis], overlap))
-        is_border = np.isin(np.arange(1, values.shape[axis]), [*starts, *starts + TILE])
-        at.append(steps[is_border])
-        elsewhere.append(steps[~is_border])
-    return float(np.concatenate(at).mean() / np.concatenate(elsewhere).mean())
-
-
-def tile_starts(side: int, overlap: int) -> list[int]:
-    count = 1 + -(-(side - TILE) // (TILE - overlap))
-    return [round(i * (side - TILE) / (count - 1)) for i in range(count)]
+def predicted(model: Any, images: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict_on_batch(normalized(images)))
