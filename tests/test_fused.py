@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from skyfold.config.training import OptimizerConfig
+from skyfold.config.training import OptimizerConfig, TrainingConfig
 from skyfold.training import backend
 from skyfold.training.fused import fuse_batchnorm
 from skyfold.training.optimizers import make_optimizer
@@ -27,7 +27,7 @@ def test_adam_in_one_pass_is_adam(name, kind, decay):
     found = []
     plain = kind(learning_rate=0.1, weight_decay=decay or None, global_clipnorm=3.0, use_ema=True, ema_momentum=0.8)
     config = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=decay, clip_norm=3.0)
-    fused = make_optimizer(config, ema=0.8, gradient_accumulation_steps=1)
+    fused = make_optimizer(config, TrainingConfig(ema=0.8))
     for optimizer in (plain, fused):
         variable = keras.Variable(start)
         optimizer.build([variable])

@@ -20,13 +20,8 @@ FORECASTS = [
     ("forecasting", "weighted_mae", {}),
     ("forecasting", "share_bce", {}),
     ("forecasting", "mae_csi", {"threshold": 0.7}),
-    ("forecasting", "mae_csi", {"threshold": 0.7, "score": "f1", "score_weight": 1.0}),
 ]
-MASKS = [
-    *(("segmentation", name, {}) for name in MASK_LOSSES),
-    ("segmentation", "dice", {"per_image": True}),
-    ("segmentation", "lovasz", {"per_image": False}),
-]
+MASKS = [("segmentation", name, {}) for name in MASK_LOSSES]
 SETTINGS = [*MASKS, *OHEM, *FORECASTS]
 
 
@@ -67,8 +62,7 @@ LOG_ODDS = np.tile(row([0, -LN2, -np.log(5)]), (1, 1, 4, 1))
         # p = 1/2 on two pixels, one of them true: overlap 1/2, sizes 1 and 1; (2/2 + 1) / (2 + 1) = 2/3.
         ("segmentation", "dice", TRUE_FALSE, row(0, 0), {}, 1 / 3),
         ("segmentation", "bce_dice", TRUE_FALSE, row(0, 0), {"dice_weight": 0.25}, 0.75 * LN2 + 0.25 / 3),
-        # Image 1: overlap 1, sizes 1 + 2: 3/4; image 2: 0, 1 + 0: 1/2; together: (2 + 1) / (2 + 2 + 1) = 3/5.
-        ("segmentation", "dice", TWO_IMAGES, np.zeros((2, 1, 2, 1), np.float32), {"per_image": True}, 3 / 8),
+        # Over both images: overlap 1, sizes 2 and 2: (2 + 1) / (2 + 2 + 1) = 3/5.
         ("segmentation", "dice", TWO_IMAGES, np.zeros((2, 1, 2, 1), np.float32), {}, 2 / 5),
         # p = 1/2: (1 - 1/2)^2 ln 2, times 1/4 where true and 3/4 where not.
         ("segmentation", "focal", TRUE_FALSE, row(0, 0), {}, (0.25 + 0.75) / 2 * 0.25 * LN2),
@@ -76,7 +70,6 @@ LOG_ODDS = np.tile(row([0, -LN2, -np.log(5)]), (1, 1, 4, 1))
         # Errors 1 - x(2t - 1): true, x = -1: 2; false, x = 1/2: 3/2; true, x = 3: below 0. In this order the Jaccard
         # loss grows to 1/2 (one missed), then 2/3 (one added): 2 x 1/2 + 3/2 x 1/6 = 5/4.
         ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(-1, 0.5, 3), {}, 1.25),
-        ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(-1, 0.5, 3), {"per_image": False}, 1.25),
         ("segmentation", "lovasz", row([1, 1], [0, 1], [1, 1]), row(2, -2, 1), {}, 0),  # beyond the margin
         # Both classes at p = 1/2 on one true pixel: each costs ln 2; with factors 3 and 1/2 the mean is 7/4 ln 2.
         ("segmentation", "bce", row([1, 1, 1]), row([0, 0]), {"class_weights": [3, 0.5]}, 1.75 * LN2),
@@ -114,9 +107,8 @@ LOG_ODDS = np.tile(row([0, -LN2, -np.log(5)]), (1, 1, 4, 1))
             (1 + 5 + 4 + 1) / 4,
         ),
         # Steepness ln 3 around 2: outputs 3, 2, 1 announce the event with 3/4, 1/2, 1/4. It came in the first two:
-        # hits 5/4, misses 3/4, false alarms 1/4. With smooth 1/4 CSI = (3/2) / (5/2), F1 = (11/4) / (15/4).
+        # hits 5/4, misses 3/4, false alarms 1/4. With smooth 1/4 CSI = (3/2) / (5/2).
         ("forecasting", "mae_csi", row([5, 1], [2, 1], [0, 1]), row(3, 2, 1), CSI, 1 + 2 * 2 / 5),
-        ("forecasting", "mae_csi", row([5, 1], [2, 1], [0, 1]), row(3, 2, 1), {**CSI, "score": "f1"}, 1 + 2 * 4 / 15),
         ("forecasting", "mae_csi", row([0, 1], [0, 1]), row(0, 0), {"threshold": 50}, 0),  # no event, none announced
     ],
 )
@@ -251,7 +243,6 @@ def test_forecast_losses_of_bfloat16_outputs_are_float32(task, name, options):
         ("segmentation", "focal", {"alpha": 3}, "alpha': Input should be less than or .* got 3"),
         ("segmentation", "bce_dice", {"dice_weight": 7}, "dice_weight': Input should be less than or .* got 7"),
         ("segmentation", "dice", {"smooth": -1}, "smooth': Input should be greater than or .* got -1"),
-        ("segmentation", "dice", {"per_image": 1}, "per_image': expected true or false; got 1"),
         ("segmentation", "bce", {"ohem_fraction": 0}, "ohem_fraction': Input should be greater than 0; got 0"),
         ("segmentation", "dice", {"ohem_fraction": 0.5}, "unknown key 'loss.options.ohem_fraction'"),
         ("segmentation", "bce", {"class_weights": 2}, "class_weights': Input should be a list; got 2"),
@@ -264,7 +255,6 @@ def test_forecast_losses_of_bfloat16_outputs_are_float32(task, name, options):
         ("forecasting", "mae_csi", {"steepness": 2}, "'loss.options.threshold' is missing"),
         ("forecasting", "mae_csi", {"threshold": "wet"}, "threshold': Input should be a valid number.*; got 'wet'"),
         ("forecasting", "mae_csi", {"threshold": float("nan")}, "threshold': Input should be a finite number; got nan"),
-        ("forecasting", "mae_csi", {"threshold": 1, "score": "iou"}, "score': Input should be 'csi' or 'f1'; got 'iou"),
         ("forecasting", "mae_csi", {"threshold": 1, "steepness": 0}, "steepness': Input should be greater than 0"),
         ("forecasting", "mae_csi", {"threshold": 1, "score_weight": -1}, "score_weight': Input should be greater than"),
         ("forecasting", "logcosh", {"scale": True}, "scale': true and false are no values of this option; got True"),

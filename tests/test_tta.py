@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyfold.training import tta
-from skyfold.training.predict import chunks, mean_predictions, on_grid, sigmoid
+from skyfold.store.rows import RowStore
+from skyfold.training import predict, tta
+from skyfold.training.predict import mean_predictions, on_grid, sigmoid, write_predictions
 
 
 @given(st.permutations(["hflip", "vflip", "rot90"]), st.integers(0, 3), st.integers(1, 5), st.integers(1, 5))
@@ -105,8 +106,20 @@ def test_grid_rounds_once_and_interpolates():
 
 
 @pytest.mark.parametrize("count", [1, 7, 64, 65])
-def test_chunks_are_whole_batches(count):
-    rows = np.arange(count) + 3
-    pieces = list(chunks(rows, batch_size=8, row_bytes=10, most_bytes=170))
-    np.testing.assert_array_equal(np.concatenate(pieces), rows)
-    assert all(len(piece) == 16 for piece in pieces[:-1])
+def test_chunks_are_whole_batches(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(predict, "CHUNK_BYTES", 170)
+    rows, seen = np.arange(count), []
+    store = RowStore.open_or_create(tmp_path, ids=rows.astype(str), shape=(2,), dtype="float32", fingerprint="")
+    objective = SimpleNamespace(output_shape=lambda _: (2,), to_rows=lambda values, *_: values)
+
+    def values(arrays, chunk):
+        seen.append(chunk)
+        return np.stack([chunk, -chunk], axis=-1).astype(np.float32)
+
+    images = SimpleNamespace(input_shape=(4, 4, 3))
+    write_predictions(values, objective, images, rows, store, batch_size=8, label="a")
+    assert all(len(chunk) == 16 for chunk in seen[:-1])
+    np.testing.assert_array_equal(store.values, np.stack([rows, -rows], axis=-1))
+    written = len(seen)
+    write_predictions(values, objective, images, rows, store, batch_size=8, label="a")
+    assert len(seen) == written  # what is complete stays

@@ -48,11 +48,15 @@ def with_aux_losses(model: Any, aux_losses: AuxLossesConfig, *, softmax: bool = 
     return keras.Model(image, outputs, name=f"{model.name}_with_heads")
 
 
-def losses_of_outputs(aux_losses: AuxLossesConfig, loss: Loss, outputs: int) -> tuple[list[Loss], list[float]]:
+def losses_of_outputs(
+    aux_losses: AuxLossesConfig | None, loss: Loss, outputs: int
+) -> tuple[Loss | list[Loss], list[float] | None]:
     """Losses of the `outputs` of `with_aux_losses`, and their weights; `loss` is that of the masks.
 
     The weight of deep supervision is divided evenly among its maps.
     """
+    if aux_losses is None:
+        return loss, None
     labels = [image_label_bce] if aux_losses.classification else []
     deep = outputs - 1 - len(labels)
     weights = [1.0, *[aux_losses.classification] * len(labels), *[aux_losses.deep_supervision / max(deep, 1)] * deep]
@@ -68,18 +72,11 @@ def _coarser_maps(network: Any) -> dict[int, Any]:
     import keras
 
     around = keras.layers.InputLayer | keras.layers.ZeroPadding2D | keras.layers.Cropping2D
-    outputs: list[tuple[Any, Any]] = [
-        (operation, getattr(operation, "output", None)) for operation in network.operations
-    ]
-    maps = [(operation, output) for operation, output in outputs if len(getattr(output, "shape", ())) == 4]
-    computed = [
-        output.shape[1:3]
-        for operation, output in maps
-        if isinstance(operation, keras.layers.Layer) and not isinstance(operation, around)
-    ]
-    height, width = max(computed, default=(0, 0))
+    maps = [each for each in network.operations if len(getattr(getattr(each, "output", None), "shape", ())) == 4]
+    layers = [each for each in maps if isinstance(each, keras.layers.Layer) and not isinstance(each, around)]
+    height, width = max((layer.output.shape[1:3] for layer in layers), default=(0, 0))
     found = {}
-    for _, output in maps:
+    for output in (each.output for each in maps):
         h, w = output.shape[1:3]
         if h * w > 1 and height % h == 0 and width % w == 0 and height // h == width // w > 1:
             found[height // h] = output

@@ -1,7 +1,7 @@
-"""One network of a run with its optimizer: begun afresh for each fold and seed, but traced only once.
+"""The network of a run with its optimizer: re-initialised for each fold and seed, traced only once.
 
-Tracing the training step costs seconds, as much as an epoch of a small job. All folds and seeds of a run have the same
-graph, so a fit takes over the traced one and sets every number in it: weights, optimizer state, random state.
+Tracing the training step takes seconds, as long as an epoch of a small run. All fits of a run have the same graph, so
+a fit reuses the traced one and sets every number in it: weights, optimizer state, random state.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
 from skyfold.training.aux_losses import losses_of_outputs, with_aux_losses
 from skyfold.training.fused import fuse_batchnorm
+from skyfold.training.losses import ops
 from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
 
-State = dict[str, np.ndarray]
-
 
 class Network:
-    """The model of a config, and what trains it: its layers with an optimizer and, with `heads`, more outputs.
+    """The model of a run, and a network around its layers that is trained: with an optimizer and, with `aux_losses`,
+    more outputs.
 
-    model: predicts, and is what is stored. input_shape (H, W, C). Starts the backend; networks made before
-    in this process become unusable.
+    model        predicts, and is stored
+    input_shape  (H, W, C)
+
+    Starts the backend; networks made before in this process become unusable. ConfigError where the output of the
+    model has not the shape that the task needs.
     """
 
     def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int]) -> None:
         config = objective.config
-        backend.start(deterministic=config.training.deterministic)
         training = config.training
+        backend.start(deterministic=training.deterministic)
         backend.prepare(precision=training.mixed_precision, devices=training.devices, batch_size=training.batch_size)
         self.objective, self.config = objective, config
-        self.batch_size = config.training.batch_size
+        self.batch_size = training.batch_size
         self.input_shape, self._classes = input_shape, len(objective.classes)
         self._loss = objective.make_loss(config, len(objective.classes))
         self.model = self._fresh_model(seed=0)
@@ -48,15 +51,8 @@ class Network:
             )
         fuse_batchnorm(self.model)
         self._trained = self._to_train(self.model)
-        self._optimizer = make_optimizer(
-            config.optimizer,
-            ema=config.training.ema,
-            gradient_accumulation_steps=config.training.gradient_accumulation_steps,
-        )
-        losses: Any = self._loss
-        weights = None
-        if config.aux_losses is not None:
-            losses, weights = losses_of_outputs(config.aux_losses, self._loss, len(self._trained.outputs))
+        self._optimizer = make_optimizer(config.optimizer, training)
+        losses, weights = losses_of_outputs(config.aux_losses, self._loss, len(self._trained.outputs))
         self.model.jit_compile = backend.compiles_whole_steps()
         self._trained.compile(
             optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile
@@ -66,42 +62,49 @@ class Network:
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
 
     def restart(self, *, seed: int) -> None:
-        """Weights as a model built under `seed` has them; the optimizer as if it had never stepped."""
+        """Set the weights of a model initialised by `seed`, and the optimizer to its state before the first step."""
         self._trained.set_weights(self._to_train(self._fresh_model(seed=seed)).get_weights())
         for variable, value in zip(self._optimizer.variables, self._zeros, strict=True):
             variable.assign(value)
 
     def begin_epoch(self, *, seed: int) -> None:
-        """Set what dropout draws in the coming epoch, and forget the mean loss of the one before."""
+        """Seed dropout for the coming epoch, and reset the mean loss."""
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
         self._trained.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
-        """One batch; with `training.gradient_accumulation_steps` the weights change at every so many-th. Returns the
-        mean loss of the epoch so far, that of heads included."""
+        """Train on one batch: inputs float32 (B, H, W, C), targets as the loss reads them.
+
+        With gradient accumulation the weights change after every `training.gradient_accumulation_steps` batches.
+        Returns the mean loss of the epoch so far, auxiliary losses included.
+        """
         self._optimizer.learning_rate = learning_rate
         wanted = [targets] * len(self._trained.outputs) if self.config.aux_losses else targets
         return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """inputs float32 (batch_size, H, W, C). Returns float32 (batch_size, H, W, K) or (batch_size, K); of a network
-        for forecasts the values themselves, with lead times in the place of classes."""
+        """Outputs of the model for inputs float32 (batch_size, H, W, C).
+
+        Returns float32 logits (batch_size, H, W, K) or (batch_size, K); of a forecast network the values themselves,
+        with lead times in the place of classes.
+        """
         return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)
 
     def loss(self, targets: np.ndarray, logits: np.ndarray) -> float:
-        import keras
-
-        return float(self._loss(keras.ops.convert_to_tensor(targets, "float32"), keras.ops.convert_to_tensor(logits)))
+        """Mean loss of a batch of targets and outputs, without that of auxiliary outputs."""
+        return float(self._loss(ops.convert_to_tensor(targets, "float32"), ops.convert_to_tensor(logits)))
 
     def weights(self) -> list[np.ndarray]:
+        """A copy of the weights of the model."""
         return _values(self.model.weights)
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Set the weights of the model; the optimizer keeps its state."""
         self.model.set_weights(weights)
 
     def averaged_weights(self) -> list[np.ndarray]:
-        """The weights that predict: their moving average, if the config has one; BatchNorm's statistics as they are."""
+        """Weights that predict: with `training.ema` their moving average, and the current BatchNorm statistics."""
         if not self.config.training.ema:
             return self.weights()
         own = self._trained.get_weights()
@@ -110,19 +113,20 @@ class Network:
         self._trained.set_weights(own)
         return averaged
 
-    def state(self) -> State:
-        """All that training goes on from; the random state is set anew at each epoch."""
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that training is resumed from, by name; the random state is set at the start of each epoch."""
         weights = {f"weight{i}": value for i, value in enumerate(_values(self._trained.weights))}
         optimizer = {f"optimizer{i}": value for i, value in enumerate(_values(self._optimizer.variables))}
         return {**weights, **optimizer}
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Resume from what `state` returned."""
         self._trained.set_weights([state[f"weight{i}"] for i in range(len(self._trained.weights))])
         for i, variable in enumerate(self._optimizer.variables):
             variable.assign(state[f"optimizer{i}"])
 
     def _to_train(self, model: Any) -> Any:
-        """A network of its own around the layers of `model`, so that this one is stored without an optimizer."""
+        """The network that is trained: it shares the layers of `model`, which is stored without an optimizer."""
         import keras
 
         if self.config.aux_losses is None:
@@ -138,6 +142,4 @@ class Network:
 
 
 def _values(variables: list[Any]) -> list[np.ndarray]:
-    import keras
-
-    return [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]

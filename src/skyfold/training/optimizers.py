@@ -1,18 +1,19 @@
-"""The optimizer of a config, which may gather the gradients of several batches before it changes the weights."""
+"""Optimizers, with gradient accumulation, gradient clipping, weight decay and EMA of the weights."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from skyfold.config.training import OptimizerConfig
+from skyfold.config.training import OptimizerConfig, TrainingConfig
 from skyfold.training.fused import fused_adam
 
 
-def make_optimizer(config: OptimizerConfig, *, ema: float, gradient_accumulation_steps: int) -> Any:
-    """A Keras optimizer. ema: decay of the moving average of the weights (0: none).
+def make_optimizer(config: OptimizerConfig, training: TrainingConfig) -> Any:
+    """A Keras optimizer: Adam, AdamW, or SGD with Nesterov momentum 0.9.
 
-    accumulate: after so many batches the weights change once, by the mean of the batches' gradients; clipping, weight
-    decay and the moving average then see that mean and these changes alone, as with one batch of all their images.
+    training.ema                          decay of the exponential moving average of the weights; 0: none
+    training.gradient_accumulation_steps  batches whose mean gradient makes one update of the weights; clipping, weight
+                                          decay and the moving average act once per update, as with one large batch
     """
     import keras
 
@@ -20,25 +21,26 @@ def make_optimizer(config: OptimizerConfig, *, ema: float, gradient_accumulation
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay or None,
         "global_clipnorm": config.clip_norm,
-        "use_ema": bool(ema),
-        "ema_momentum": ema or 0.99,
+        "use_ema": bool(training.ema),
+        "ema_momentum": training.ema or 0.99,
     }
     if config.name == "sgd":
         shared |= {"momentum": 0.9, "nesterov": True}
     kind = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}[config.name]
     if config.name in ("adam", "adamw"):
         kind = fused_adam(kind)
-    if gradient_accumulation_steps == 1:
+    steps = training.gradient_accumulation_steps
+    if steps == 1:
         return kind(**shared)
-    if ema:
-        kind = _averaged_where_weights_change(kind, gradient_accumulation_steps)
-    return kind(gradient_accumulation_steps=gradient_accumulation_steps, **shared)
+    if training.ema:
+        kind = _averaged_where_weights_change(kind, steps)
+    return kind(gradient_accumulation_steps=steps, **shared)
 
 
 def _averaged_where_weights_change(kind: Any, gradient_accumulation_steps: int) -> Any:
-    """`kind`, whose moving average stands still between changes of the weights.
+    """`kind` with a moving average that is updated once per update of the weights.
 
-    Keras moves it after every batch, so that it would follow the weights `accumulate` times as fast.
+    Keras updates it after every batch, so that it would follow the weights `gradient_accumulation_steps` times as fast.
     """
     from keras import ops
 

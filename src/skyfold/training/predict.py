@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -17,6 +17,8 @@ from skyfold.training import tta
 from skyfold.training.network import Network
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.types import IntPair
+
+CHUNK_BYTES = 256 << 20  # of float32 outputs that are averaged at once
 
 # Loads the weights of one member of an ensemble into its network.
 LoadWeights = Callable[[], object]
@@ -63,8 +65,11 @@ def write_predictions(
     rows. Chunks of `rows` that are complete are left as they are.
     """
     output_bytes = 4 * math.prod(objective.output_shape(arrays.input_shape))
+    # Whole batches, cut by `rows` only: a resumed run puts each image into the same batch, and gets the same bits.
+    size = max(1, CHUNK_BYTES // (output_bytes * batch_size)) * batch_size
     with Progress(f"{label}: predicting", len(rows)) as progress:
-        for chunk in chunks(rows, batch_size=batch_size, row_bytes=output_bytes):
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
             if not store.complete[chunk].all():
                 store.write(chunk, objective.to_rows(predict(cast(Rows, arrays), chunk), arrays, chunk))
             progress.advance(len(chunk))
@@ -101,13 +106,3 @@ def on_grid(
             image = guided_filter(image, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
         result[index] = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
     return result
-
-
-def chunks(rows: np.ndarray, *, batch_size: int, row_bytes: int, most_bytes: int = 256 << 20) -> Iterator[np.ndarray]:
-    """`rows` in pieces of whole batches, whose float32 predictions take about `most_bytes`.
-
-    They depend on `rows` only: a resumed run puts each image into the same batch as before, and gets the same bits.
-    """
-    size = max(1, most_bytes // (row_bytes * batch_size)) * batch_size
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the views of an image that are predicted, and how each prediction is turned back.
+"""Test-time augmentation (TTA): flips and quarter turns of images, and their inverse on predictions.
 
 Each of the 8 ways to lay a square on itself is a transposition, or none, followed by flips of the two axes; a quarter
 turn is a transposition and one flip.
@@ -27,30 +27,26 @@ def views(names: Sequence[str]) -> list[View]:
     >>> views(["rot90"])
     [(), ('hflip', 'vflip'), ('transpose', 'vflip'), ('transpose', 'hflip')]
     """
-    if not set(names) & set(TURNS):
-        return _flipped(names)
     if set(names) == {"rot90"}:
         return [(), ("hflip", "vflip"), ("transpose", "vflip"), ("transpose", "hflip")]
-    flipped = _flipped(list(FLIPS))
-    return [*flipped, *(("transpose", *view) for view in flipped)]
+    turned = set(names) & set(TURNS)
+    chosen = product(*(("", name) for name in (FLIPS if turned else names)))
+    flipped = [tuple(name for name in view if name) for view in chosen]
+    return [*flipped, *(("transpose", *view) for view in flipped)] if turned else flipped
 
 
 def apply(images: np.ndarray, view: View) -> np.ndarray:
-    """images (n, H, W, ...) transposed to (n, W, H, ...) where the view says so, then flipped."""
+    """images (n, H, W, ...) transposed to (n, W, H, ...) if "transpose" is in `view`, then flipped."""
     turned = images.swapaxes(1, 2) if "transpose" in view else images
     return np.flip(turned, _axes(view))
 
 
 def undo(predictions: np.ndarray, view: View) -> np.ndarray:
-    """predictions of a view turned back to (n, H, W, K); (n, K) have no direction and stay as they are."""
+    """Inverse of `apply` on predictions (n, H, W, K); predictions (n, K) have no direction and stay as they are."""
     if predictions.ndim != 4:
         return predictions
     flipped = np.flip(predictions, _axes(view))
     return flipped.swapaxes(1, 2) if "transpose" in view else flipped
-
-
-def _flipped(flips: Sequence[str]) -> list[View]:
-    return [tuple(name for name in chosen if name) for chosen in product(*(("", name) for name in flips))]
 
 
 def _axes(view: View) -> tuple[int, ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from skyfold.config.fields import Above0, NonNegative
 from skyfold.training.losses import ops
 
-LEAST_SHARE = 1e-6  # shares are kept so far from 0 and 1, whose logarithms are not finite
+LEAST = 1e-6  # fractions are clipped to LEAST .. 1 - LEAST, since the logarithms of 0 and 1 - 1 are not finite
 
 
 def mae(target: Any, output: Any) -> Any:
@@ -50,20 +50,19 @@ def mae_csi(
     threshold: float,
     steepness: Above0 = 5.0,
     score_weight: NonNegative = 0.1,
-    score: Literal["csi", "f1"] = "csi",
     smooth: Above0 = 1.0,
 ) -> Any:
-    """Mean absolute error + score_weight x (1 - soft score of the event that a value reaches `threshold`).
+    """Mean absolute error + score_weight x (1 - soft CSI of the event that a value reaches `threshold`).
 
-    A forecast says the event by sigmoid(steepness x (output - threshold)); from it come the hits h, misses m and false
-    alarms f of the whole batch, summed by weight. csi: (h + smooth) / (h + m + f + smooth); f1: the same with 2 h for
-    h. Both are 1 where no event is, and none is forecast.
+    The event is forecast with probability sigmoid(steepness x (output - threshold)). Hits h, misses m and false alarms
+    f of the whole batch are summed by weight. CSI, the critical success index, is (h + smooth) / (h + m + f + smooth):
+    1 where the event neither occurs nor is forecast.
     """
     truth, output, weights = _counting(target, output)
-    said = ops.sigmoid(steepness * (output - threshold))
+    forecast = ops.sigmoid(steepness * (output - threshold))
     event = ops.cast(truth >= threshold, output.dtype)
-    hits = ops.sum(weights * event * said) * (1.0 if score == "csi" else 2.0)
-    wrong = ops.sum(weights * (event * (1.0 - said) + (1.0 - event) * said))
+    hits = ops.sum(weights * event * forecast)
+    wrong = ops.sum(weights * (event * (1.0 - forecast) + (1.0 - event) * forecast))
     missed = 1.0 - (hits + smooth) / (hits + wrong + smooth)
     return _mean(ops.abs(output - truth), weights) + score_weight * missed
 
@@ -74,7 +73,7 @@ def share_bce(target: Any, output: Any) -> Any:
     Its gradient does not vanish where a last sigmoid is far on the wrong side, as that of the mean error does.
     """
     truth, output, weights = _counting(target, output)
-    output = ops.clip(output, LEAST_SHARE, 1.0 - LEAST_SHARE)
+    output = ops.clip(output, LEAST, 1.0 - LEAST)
     return _mean(-truth * ops.log(output) - (1.0 - truth) * ops.log(1.0 - output), weights)
 
 

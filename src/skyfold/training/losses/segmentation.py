@@ -49,23 +49,17 @@ def cce(target: Any, logits: Any, class_weights: ClassWeights = None, ohem_fract
     return mask.shape[-1] * _mean(costs, valid, ohem_fraction)
 
 
-def dice(
-    target: Any, logits: Any, smooth: NonNegative = 1.0, per_image: bool = False, class_weights: ClassWeights = None
-) -> Any:
-    """1 - soft Dice, mean over classes; over the whole batch at once, or the mean over its images.
+def dice(target: Any, logits: Any, smooth: NonNegative = 1.0, class_weights: ClassWeights = None) -> Any:
+    """1 - soft Dice over the whole batch, mean over classes (Milletari, Navab and Ahmadi 2016, "V-Net").
 
     Dice = (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth): 1 where both are empty.
     """
     mask, valid = _split(target)
     probability = ops.sigmoid(logits) * valid
-    axes = (1, 2) if per_image else (0, 1, 2)
-    overlap = ops.sum(probability * mask * valid, axis=axes)
-    total = ops.sum(probability, axis=axes) + ops.sum(mask * valid, axis=axes)
+    overlap = ops.sum(probability * mask * valid, axis=(0, 1, 2))
+    total = ops.sum(probability, axis=(0, 1, 2)) + ops.sum(mask * valid, axis=(0, 1, 2))
     missed = _weighted(1.0 - (2.0 * overlap + smooth) / (total + smooth), class_weights)
-    if not per_image:
-        return ops.mean(missed) * ops.cast(ops.any(valid > 0), missed.dtype)
-    counts = ops.cast(ops.any(valid > 0, axis=(1, 2)), missed.dtype)  # (B, 1)
-    return ops.sum(ops.mean(missed, axis=-1) * counts[:, 0]) / ops.maximum(ops.sum(counts), 1.0)
+    return ops.mean(missed) * ops.cast(ops.any(valid > 0), missed.dtype)
 
 
 def _with_dice(pixelwise: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,11 +70,10 @@ def _with_dice(pixelwise: Callable[..., Any]) -> Callable[..., Any]:
         logits: Any,
         dice_weight: Fraction = 0.5,
         smooth: NonNegative = 1.0,
-        per_image: bool = False,
         class_weights: ClassWeights = None,
         ohem_fraction: PositiveFraction = 1.0,
     ) -> Any:
-        overlap = dice(target, logits, smooth=smooth, per_image=per_image, class_weights=class_weights)
+        overlap = dice(target, logits, smooth=smooth, class_weights=class_weights)
         by_pixel = pixelwise(target, logits, class_weights=class_weights, ohem_fraction=ohem_fraction)
         return (1.0 - dice_weight) * by_pixel + dice_weight * overlap
 
@@ -115,8 +108,8 @@ def focal(
     return _mean(_weighted(_focal(mask, logits, gamma, alpha), class_weights), valid, ohem_fraction)
 
 
-def lovasz(target: Any, logits: Any, per_image: bool = True, class_weights: ClassWeights = None) -> Any:
-    """Lovász hinge of the Jaccard loss, mean over classes (and images): each class a binary problem of its own.
+def lovasz(target: Any, logits: Any, class_weights: ClassWeights = None) -> Any:
+    """Lovász hinge of the Jaccard loss, mean over images and classes, each a binary problem.
 
     Berman, Triki and Blaschko 2018, "The Lovász-softmax loss", section 3. Undefined pixels get an error so low that
     they come last and weigh nothing.
@@ -125,7 +118,7 @@ def lovasz(target: Any, logits: Any, per_image: bool = True, class_weights: Clas
     errors = 1.0 - logits * (2.0 * mask - 1.0)  # hinge: above 0 inside the margin
     counted = ops.broadcast_to(valid, ops.shape(mask))
     parts = (ops.where(valid > 0, errors, -1e9), mask * valid, counted)
-    errors, mask, counted = (_problems(part, per_image) for part in parts)
+    errors, mask, counted = (_problems(part) for part in parts)
     order = ops.argsort(-errors, axis=-1)
     errors = ops.take_along_axis(errors, order, axis=-1)
     mask = ops.take_along_axis(mask, order, axis=-1)
@@ -203,8 +196,6 @@ def _hardest(per_pixel: Any, valid: Any, fraction: float) -> Any:
     return ops.cast(costs >= last, per_pixel.dtype)
 
 
-def _problems(values: Any, per_image: bool) -> Any:
-    """(B, H, W, K) with one row per binary problem: (B x K, H x W), or (K, B x H x W) over the whole batch."""
-    if not per_image:
-        return ops.transpose(ops.reshape(values, (-1, values.shape[-1])))
+def _problems(values: Any) -> Any:
+    """(B, H, W, K) with one row per image and class: (B x K, H x W)."""
     return ops.reshape(ops.transpose(values, (0, 3, 1, 2)), (-1, values.shape[1] * values.shape[2]))
