@@ -133,14 +133,14 @@ def test_a_family_without_training_is_not_tuned(folder):
 def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
     path = study_file(
         folder,
-        "loss.options.smooth: {kind: int, low: 1, high: 3, when: {loss.options.per_image: true}}",
-        "loss.options.per_image: {kind: categorical, choices: [true, false], when: {loss.name: [dice, bce_dice]}}",
+        "loss.options.smooth: {kind: int, low: 1, high: 3, when: {training.deterministic: true}}",
+        "training.deterministic: {kind: categorical, choices: [true, false], when: {loss.name: [dice, bce_dice]}}",
         "loss.name: {kind: categorical, choices: [bce, dice, bce_dice]}",
     )
     found = combinations(load_study(path)[0].search)
     assert {tuple(params) for params in found if params["loss.name"] == "bce"} == {("loss.name",)}
     smooth = [params for params in found if "loss.options.smooth" in params]
-    assert smooth == [params for params in found if params.get("loss.options.per_image") == "true"]
+    assert smooth == [params for params in found if params.get("training.deterministic") == "true"]
     assert {params["loss.name"] for params in smooth} == {"dice", "bce_dice"}
 
 
