@@ -235,10 +235,10 @@ def test_a_fold_learns_from_its_newest_dates_that_teach_something(newest: int | 
     contest = build("arctic_sea_ice", {"grid": [8, 8]})
     arrays = forecast_arrays(samples, anomalies.Anomalies(least_years=2))
     task = build_task(config, contest)
-    job = FoldTrainer(task, arrays, Path("nowhere"), Fingerprint(), 0)
+    job = FoldTrainer(task, arrays, Path("nowhere"), Fingerprint())
     assert times[job.split(folds, 0, 0).train].astype(str).tolist() == expected
     short = forecast_arrays(samples, anomalies.Anomalies(least_years=9))
-    told = FoldTrainer(task, short, Path("nowhere"), Fingerprint(), 0)
+    told = FoldTrainer(task, short, Path("nowhere"), Fingerprint())
     with pytest.raises(ConfigError, match="fold 0: no sample to fit it on"):
         told.split(folds, 0, 0)
     if newest is not None:
