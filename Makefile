@@ -10,8 +10,8 @@ CONFIG ?= configs/understanding_clouds/demo.yaml
 # Test files that take a few seconds at most.
 QUICK := arctic_sea_ice augment batches cli component_counts config crops docs evaluate files folds forecast_figures \
   forecast_sums gate_stack ice_files ice_views images layers leeds_sea_ice masks merge mix oof_store options \
-  packaging plugins pr_curve products progress rain_units restraint row_store rules segmentation_metrics \
-  stacking submission_format tiff weighted_blend windows
+  packaging plugins pr_curve products progress restraint row_store rules segmentation_metrics \
+  stacking submission_format tiff windows
 
 .PHONY: demo test quick lint format docs bench
 
