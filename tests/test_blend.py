@@ -170,8 +170,8 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, wo
 
 def test_a_search_that_does_not_fit_says_on_how_many_rows_it_was_made(work, monkeypatch):
     monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 60_000)
-    lines = Segmentation.blend_lines(run_blend(work, "greedy"))
-    assert re.search(r"weights: .*, searched on \d+ of 18 rows", "\n".join(lines))
+    lines = "\n".join(Segmentation.blend_lines(run_blend(work, "greedy")))
+    assert re.search(r"weights: .*, searched on \d+ of 18 rows", lines)
 
 
 def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):
@@ -190,11 +190,10 @@ def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, work):
     whole = run_blend(work, kind)
     folder = Workspace(work).run("tiny", kind)
     values = np.load(folder / "oof" / "values.npy")
-    done = np.load(folder / "oof" / "complete.npy", mmap_mode="r+")
-    damaged = np.load(folder / "oof" / "values.npy", mmap_mode="r+")
-    done[7:], damaged[7:] = 0, 0
-    done.flush()
-    damaged.flush()
+    for name in ("complete.npy", "values.npy"):
+        array = np.load(folder / "oof" / name, mmap_mode="r+")
+        array[7:] = 0
+        array.flush()
     (folder / "blend.json").unlink()
     assert run_blend(work, kind) == whole
     np.testing.assert_array_equal(np.load(folder / "oof" / "values.npy"), values)

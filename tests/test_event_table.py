@@ -168,10 +168,8 @@ def test_an_event_without_rain_stops_nothing(tmp_path):
     workspace = Workspace(root=tmp_path)
     prepare(CONFIG.data, workspace, sample=True)
     train = workspace.data("hydro_rain") / "train"
-    for path in sorted(train.glob("*.npy"))[:4]:
-        np.save(path, np.zeros_like(np.load(path)))
-    for path in sorted(train.glob("*.npy"))[4:5]:
-        np.save(path, np.full_like(np.load(path), -9999))
+    for path, value in zip(sorted(train.glob("*.npy")), (0, 0, 0, 0, -9999), strict=False):
+        np.save(path, np.full_like(np.load(path), value))
     workspace.folds("hydro_rain").unlink()
     prepare(CONFIG.data, workspace)
     config = CONFIG.model_copy(update={"forecasts": CONFIG.forecasts[:2]})

@@ -21,21 +21,15 @@ loss: {name: mse}
 optimizer: {learning_rate: 0.02}
 training: {epochs: 12, batch_size: 8}
 """
-BLEND = """
-name: both
-data: {competition: cover, folds: {k: 2, phash_max_distance: -1}}
-runs: [one.yaml, two.yaml]
-weights: [1, 3]
-"""
+DATA = "data: {competition: cover, folds: {k: 2, phash_max_distance: -1}}\n"
 
 
 @pytest.fixture
 def work(tmp_path, own_data, made_up_plugins):
-    data = "data: {competition: cover, folds: {k: 2, phash_max_distance: -1}}\n"
     for name, seed in (("one", 0), ("two", 1)):
         text = RUN.replace("batch_size: 8", f"batch_size: 8, seeds: [{seed}]")
-        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n{data}{text}")
-    (tmp_path / "both.yaml").write_text(BLEND)
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n{DATA}{text}")
+    (tmp_path / "both.yaml").write_text(f"name: both\n{DATA}runs: [one.yaml, two.yaml]\nweights: [1, 3]\n")
     (tmp_path / "data" / "cover").mkdir(parents=True)
     return tmp_path
 

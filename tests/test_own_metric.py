@@ -49,10 +49,9 @@ def work(tmp_path, own_data, made_up_plugins):
 
 
 def run_blend(work):
-    path = work / "both.yaml"
-    result = Segmentation.blend(load_blend(path), Workspace(work))
-    context = open_masks(load_blend(path).data, Workspace(work))
-    return result, context, read_run(Workspace(work).run("buildings", "both"), context.folds)
+    config, workspace = load_blend(work / "both.yaml"), Workspace(work)
+    result, context = Segmentation.blend(config, workspace), open_masks(config.data, workspace)
+    return result, context, read_run(workspace.run("buildings", "both"), context.folds)
 
 
 def test_blend_thresholds_areas_and_scores_are_those_of_brute_force(work):
