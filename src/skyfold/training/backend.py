@@ -18,11 +18,12 @@ from skyfold.errors import ConfigError
 
 
 def start(*, deterministic: bool) -> None:
-    """Once a process, before anything is computed; calling it again with the same value does nothing.
+    """Set up the backend, once per process and before anything is computed; a second call with the same value does
+    nothing.
 
-    deterministic: the same job gives the same bits on the same machine. TensorFlow then runs operations of a network
-    one after the other (each still on all cores): where two run at once, the order of their sums is a race. ConfigError
-    where TensorFlow has computed before with other settings, which cannot be changed any more.
+    deterministic: one run gives the same bits on the same machine. TensorFlow then runs the operations of a network
+    one after the other, each on all cores: the order of concurrent sums would vary. ConfigError where TensorFlow has
+    computed before with other settings, which cannot be changed any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _start_up_lines_hidden():
@@ -66,10 +67,10 @@ def _start_up_lines_hidden() -> Iterator[None]:
 
 
 def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: int = 1) -> None:
-    """Forget the networks of before, and set the precision of those to come (weights stay float32).
+    """Discard networks built before, and set the precision of those built next (weights stay float32).
 
-    devices: among how many their batches, of `batch_size`, are divided. ConfigError where there are not so many, where
-    the batch cannot be divided evenly, or where Keras cannot do it with this backend.
+    devices: number of devices that share each batch of `batch_size`. ConfigError where there are fewer, where the
+    batch cannot be divided evenly, or where Keras cannot divide it with this backend.
     """
     import keras
 
@@ -92,7 +93,7 @@ def compiles_whole_steps() -> bool:
 
 
 def _divided(there: list[str], wanted: int | Literal["all"], batch_size: int) -> Any:
-    """A division of batches among devices; None for one device."""
+    """Data parallelism over `wanted` of the devices `there`; None for one device."""
     import keras
 
     count = len(there) if wanted == "all" else wanted
@@ -104,7 +105,7 @@ def _divided(there: list[str], wanted: int | Literal["all"], batch_size: int) ->
 
 
 def seed(value: int) -> None:
-    """Of the initial weights and dropout of networks built from now on.
+    """Set the seed of the initial weights and dropout of networks built from now on.
 
     Keras draws the seeds of its initialisers from Python's generator. `keras.utils.set_random_seed` would set
     TensorFlow's global seed too, which nothing here draws from, and which empties its cache of optimised graphs (2 s).

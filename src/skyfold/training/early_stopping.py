@@ -1,6 +1,6 @@
-"""Which epochs of a fit are validated, which of them was the best, and when a fit ends.
+"""Early stopping: validated epochs, the best epoch, and the end of a fit.
 
-A history has a row an epoch; epochs, as indices into it, are counted from 0.
+A history has one row per epoch; epochs, as indices into it, are counted from 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from skyfold.store.fits import HistoryRow
 
 
 def is_validated(epoch: int, training: TrainingConfig) -> bool:
-    """One in `validation_freq` epochs, and the last."""
+    """Whether `epoch` is validated: every `validation_freq` epochs, and the last."""
     return (epoch + 1) % training.validation_freq == 0 or epoch + 1 == training.epochs
 
 
