@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,11 +25,10 @@ from skyfold.training.predict import mean_predictions, write_predictions
 from skyfold.training.predict_scenes import write_scenes
 from skyfold.types import Split
 
-if TYPE_CHECKING:
-    from skyfold.training.pseudo_labels import PseudoLabels
-
 # Called with fold, seed, epoch (from 1) and validation score after each epoch that is validated.
 OnEpoch = Callable[[int, int, int, float], None]
+# Called with arrays, their split and the fold; returns both with further training rows.
+AddRows = Callable[[FitArrays, Split, int], tuple[FitArrays, Split]]
 
 
 class FoldTrainer:
@@ -38,13 +36,13 @@ class FoldTrainer:
 
     A model family without training (`RuleFamily`) has no fits, and predicts from the images only.
 
-    folder         of the fits' files
-    fingerprint    of the parts that decide what the weights are
-    init_weights   weights that fits start from; None: initialised by their seeds
-    pseudo_labels  images labelled by a teacher, which every fit learns from too; set before the first fit
+    folder             of the fits' files
+    fingerprint        of the parts that decide what the weights are
+    init_weights       weights that fits start from; None: initialised by their seeds
+    add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     """
 
-    pseudo_labels: PseudoLabels | None = None
+    add_pseudo_labels: AddRows | None = None
 
     def __init__(
         self,
@@ -78,8 +76,8 @@ class FoldTrainer:
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
         arrays: FitArrays = self.arrays
         split = self.split(folds, fold, seed)
-        if self.pseudo_labels is not None:
-            arrays, split = self.pseudo_labels.added_to(arrays, split, fold)
+        if self.add_pseudo_labels is not None:
+            arrays, split = self.add_pseudo_labels(arrays, split, fold)
         start = None
         if self.init_weights is not None:
             start = partial(self.init_weights.load, self.network, fold=fold, seed=seed)

@@ -21,7 +21,7 @@ from skyfold.errors import ConfigError
 from skyfold.store.fits import FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.training import fold_trainer
+from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.objective import FitArrays, Objective, RunArrays
 from skyfold.training.source_run import SourceRun
 from skyfold.types import ArraySequence, Split
@@ -85,7 +85,7 @@ class Teacher:
         config = self.run.config
         plain = config.model_copy(update={"image": config.images.model_copy(update={"guided_filter": None})})
         task = type(student)(plain, replace(student.competition, grid=config.images.size))
-        trainer = fold_trainer.FoldTrainer(task, self.images, self.run.folder / "models", self.run.info.fingerprint)
+        trainer = FoldTrainer(task, self.images, self.run.folder / "models", self.run.info.fingerprint)
         rows = np.arange(len(self.images.ids))
         probabilities = {}
         for fold, fits in self.fits.items():

@@ -80,7 +80,7 @@ def run_folds(
     )
     info = begin_run(run_folder, begun, restart=restart)
     if teacher is not None:
-        trainer.pseudo_labels = teacher.labels(objective)
+        trainer.add_pseudo_labels = teacher.labels(objective).added_to
     shape, dtype = objective.row_shape(), objective.dtype
     oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=shape, dtype=dtype)
     for fold in chosen:
