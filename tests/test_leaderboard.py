@@ -12,17 +12,9 @@ from skyfold.workspace import Workspace
 
 def store(root, name, kind="run", config=None, parts=None, scores=()):
     """Write the run.json of a run; `parts` of its fingerprint. Returns its folder."""
-    folder = root / "oof" / "sky" / name
-    info = {
-        "name": name,
-        "kind": kind,
-        "task": "segmentation",
-        "classes": ["cloud"],
-        "unit": "probability",
-        "config": config or {},
-        "fingerprint": {"version": 1, "rows": "c", "folds": "f", "data": "d", **(parts or {})},
-        "scores": dict(scores),
-    }
+    folder, fingerprint = root / "oof" / "sky" / name, {"version": 1, "rows": "c", "folds": "f", "data": "d"}
+    info = {"name": name, "kind": kind, "task": "segmentation", "classes": ["cloud"], "unit": "probability"}
+    info |= {"config": config or {}, "fingerprint": fingerprint | (parts or {}), "scores": dict(scores)}
     write_json(folder / "run.json", info)
     return folder
 
@@ -48,10 +40,11 @@ def test_best_cross_fitted_first_and_baselines_last(tmp_path):
     assert names[3:] == ["perfect classifier with these masks", "best single at 0.5: unet", "all empty"]
 
 
-def test_less_is_better_where_the_metric_says_so(tmp_path):
+def test_less_is_better_where_the_metric_says_so_and_the_page_escapes_names(tmp_path):
     for name, score in (("far", 8.0), ("near", 4.0)):
         store(tmp_path, name, scores={"cv_cross_fitted": score, "greater_is_better": False})
     assert [entry.name for entry in leaderboard("sky", Workspace(tmp_path))] == ["near", "far"]
+    assert "&lt;b&gt;" in as_html("sky", [score_entry("<b>", "run", {})])
 
 
 def test_one_damaged_file_does_not_take_the_table_down_and_missing_scores_are_empty_cells(tmp_path):
@@ -65,20 +58,13 @@ def test_one_damaged_file_does_not_take_the_table_down_and_missing_scores_are_em
     assert as_text(entries).splitlines()[2] == "unet  run"
 
 
-def test_the_page_escapes_what_stands_in_names():
-    assert "&lt;b&gt;" in as_html("sky", [score_entry("<b>", "run", {})])
-
-
 def test_what_differs_between_two_runs(tmp_path):
     a, b = (
-        scored(
-            tmp_path,
-            name,
-            rows,
-            score=score,
-            config={"name": name, "training": {"epochs": epochs, "ema": 0.5}, "tta": ["hflip"]},
+        scored(tmp_path, name, rows, score=sum(rows) / 4, config={"name": name, "training": training, "tta": ["hflip"]})
+        for name, rows, training in (
+            ("a", (0.9, 0.7, 0.8, 0.8), {"epochs": 5, "ema": 0.5}),
+            ("b", (0.8, 0.6, 0.7, 0.7), {"epochs": 9, "ema": 0.5}),
         )
-        for name, rows, score, epochs in (("a", (0.9, 0.7, 0.8, 0.8), 0.8, 5), ("b", (0.8, 0.6, 0.7, 0.7), 0.7, 9))
     )
     text = "\n".join(compare(a, b))
     assert text.startswith("mean_dice     a       b\n")
@@ -126,13 +112,8 @@ def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
 
 def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     a, b = scored(tmp_path, "a"), scored(tmp_path, "b", kind="blend")
-    made = {
-        "config": {"combine": "mean"},
-        "runs": [{"name": "a"}, {"name": "c"}],
-        "weights": [0.25, 0.75],
-        "gate": {"name": "classifier"},
-    }
-    write_json(b / "blend.json", made)
+    made = {"config": {"combine": "mean"}, "runs": [{"name": "a"}, {"name": "c"}], "weights": [0.25, 0.75]}
+    write_json(b / "blend.json", {**made, "gate": {"name": "classifier"}})
     lines = compare(a, b)
     assert "b: mean of a 0.25, c 0.75, gated by classifier" in lines
     assert lines[-1] == "config: not compared, they are of two kinds, run and blend"

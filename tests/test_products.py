@@ -14,34 +14,24 @@ from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.products import class_map, class_shares, quality_grade, write_blend_products, write_products
+from skyfold.pipeline.products import class_map, quality_grade, write_blend_products, write_products
 from skyfold.store.folds import read_folds
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 255, 255), "shadow": (0, 0, 255)}
-CONFIGS = {
-    "data.yaml": """
+CONFIG = """
 data:
   competition: cloud_cover
   options: {grid: [48, 48]}
   folds: {k: 2, seed: 0, phash_max_distance: -1}
   sample: {train: 6, validation: 2, test: 2, side: 96}
-""",
-    "truth.yaml": """
-base: data.yaml
-name: truth
-image: {size: [48, 48]}
-model: {family: colour_threshold, options: {feature: brightness}}
-""",
-    "blend.yaml": """
-base: data.yaml
 name: final
-runs: [truth.yaml]
+runs:
+  - {name: truth, image: {size: [48, 48]}, model: {family: colour_threshold, options: {feature: brightness}}}
 postprocess: {thresholds: 3, min_areas: [0]}
 bootstrap: 20
-""",
-}
+"""
 
 
 def rows(path):
@@ -61,9 +51,8 @@ def test_shares_and_grades_of_two_scenes(tmp_path):
     ]
     image = Image.open(tmp_path / "one.png")
     assert image.mode == "P"
-    assert np.array_equal(np.array(image), one)
-    colours = np.array(list(COLOURS.values()), np.uint8)
-    assert np.array_equal(np.array(image.convert("RGB")), colours[one])
+    assert np.array_equal(image, one)
+    assert np.array_equal(image.convert("RGB"), np.array(list(COLOURS.values()))[one])
     assert [quality_grade(covered) for covered in (0.0, 0.1, 0.3, 0.31, 0.6, 0.61)] == ["A", "A", "B", "C", "C", "D"]
 
 
@@ -78,44 +67,39 @@ def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png"]
 
 
-def test_the_largest_value_is_the_class_and_the_first_of_equal_ones():
-    values = np.array([[[9, 1, 3], [1, 8, 9]], [[5, 5, 5], [0, 7, 7]]], np.uint8)
-    assert class_map(values, (2, 2)).tolist() == [[0, 2], [0, 1]]
-
-
-def test_a_map_at_the_size_of_the_scene_follows_the_values_between_cells():
-    """Two cells side by side meet in the middle; of 9 columns, the fifth is as much the one as the other."""
-    values = np.array([[[200, 0], [0, 200]]], np.uint8)
-    assert class_map(values, (3, 9)).tolist() == [[0] * 5 + [1] * 4] * 3
-    assert class_shares(class_map(values, (3, 9)), 2) == [15 / 27, 12 / 27]
+@pytest.mark.parametrize(
+    ("values", "shape", "expected"),
+    [
+        ([[[9, 1, 3], [1, 8, 9]], [[5, 5, 5], [0, 7, 7]]], (2, 2), [[0, 2], [0, 1]]),
+        # Two cells side by side meet in the middle; of 9 columns, the fifth is as much the one as the other.
+        ([[[200, 0], [0, 200]]], (3, 9), [[0] * 5 + [1] * 4] * 3),
+    ],
+)
+def test_the_largest_value_between_cells_too_is_the_class_and_the_first_of_equal_ones(values, shape, expected):
+    assert class_map(np.array(values, np.uint8), shape).tolist() == expected
 
 
 @pytest.fixture(scope="module")
 def blended(tmp_path_factory, own_data):
     """A working folder with the blend of a run that predicts the truth: rows as training would have written them."""
     root = tmp_path_factory.mktemp("products")
-    (root / "configs").mkdir()
-    for name, text in CONFIGS.items():
-        (root / "configs" / name).write_text(text)
-    workspace = Workspace(root=root)
-    config = load_run(root / "configs" / "truth.yaml")
+    (root / "blend.yaml").write_text(CONFIG)
+    config, workspace = load_run(root / "blend.yaml#truth"), Workspace(root=root)
     data = workspace.data("cloud_cover")
     prepare(config.data, workspace, sample=True)
     competition = build("cloud_cover", config.data.options, data)
-    folds = read_folds(workspace.folds("cloud_cover"))
-    folder = workspace.run("cloud_cover", "truth")
+    folder, folds = workspace.run("cloud_cover", "truth"), read_folds(workspace.folds("cloud_cover"))
     info = begin_stored(folder, folds, competition.classes, config=config)
     train, truth = competition.load(data, "train"), competition.read_truth(data / "labels" / "test")
     for part, of in (("oof", train), ("test", truth)):
         values = np.stack([of.targets[row] for row in range(len(of.ids))]).astype(np.uint8) * 200 + 20
         store_rows(folder, info, part, of.ids, values)
-    Segmentation.blend(load_blend(root / "configs" / "blend.yaml"), workspace)
+    Segmentation.blend(load_blend(root / "blend.yaml"), workspace)
     return root
 
 
-def test_submit_writes_maps_that_can_be_submitted(blended, monkeypatch, capsys):
-    monkeypatch.chdir(blended)
-    assert main(["submit", "configs/blend.yaml", "--products"]) == 0
+def test_submit_writes_maps_that_can_be_submitted(blended, capsys):
+    assert main(["submit", "--root", str(blended), str(blended / "blend.yaml"), "--products"]) == 0
     folder = blended / "submissions" / "cloud_cover" / "final_products"
     assert f"products: {folder}" in capsys.readouterr().out
     data = blended / "data" / "cloud_cover"
@@ -134,7 +118,7 @@ def test_submit_writes_maps_that_can_be_submitted(blended, monkeypatch, capsys):
 
 
 def test_products_need_classes_that_do_not_overlap(blended):
-    config = load_blend(blended / "configs" / "blend.yaml")
+    config = load_blend(blended / "blend.yaml")
     data = DataConfig(competition="understanding_clouds", name="cloud_cover")
     with pytest.raises(ConfigError, match="its classes may overlap"):
         write_blend_products(config.model_copy(update={"data": data}), Workspace(root=blended))

@@ -28,37 +28,34 @@ GOLDEN = {"mean_dice": 0.8, "mean_iou": 2 / 3, "global_dice": 0.8, "global_iou":
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_golden_value(name):
+def test_golden_value_undefined_pixels_and_no_samples(name):
     metric = METRICS[name]()
     assert metric.name == name
     assert metric.score(metric.stats(target=TARGET, pred=PRED)) == pytest.approx(GOLDEN[name], abs=1e-15)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_undefined_pixels_count_nowhere(name):
-    metric = METRICS[name]()
     valid = np.array([[[True, True, False, True]]])
     assert metric.score(metric.stats(target=TARGET, pred=PRED, valid=valid)) == 1.0
+    with pytest.raises(ValueError, match="no samples"):
+        metric.score(metric.stats(target=TARGET, pred=PRED)[:0])
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "pred", "score"),
+    [
+        # Together 1 pixel in both, 2 true, 4 predicted: Dice 2/6, IoU 1/5. The mean of the two samples would be 1/2.
+        (GlobalDice(), mask([1, 0, 0, 0], [1, 0, 0, 0]), mask([1, 0, 0, 0], [0, 1, 1, 1]), 2 / 6),
+        (GlobalIoU(), mask([1, 0, 0, 0], [1, 0, 0, 0]), mask([1, 0, 0, 0], [0, 1, 1, 1]), 1 / 5),
+        # A pixel is right only where every class is.
+        (PixelAccuracy(), mask([1, 0, 0, 1]).reshape(1, 1, 2, 2), mask([1, 1, 0, 1]).reshape(1, 1, 2, 2), 0.5),
+    ],
+)
+def test_metrics_pool_pixels_of_all_samples_and_classes_before_dividing(metric, target, pred, score):
+    assert metric.score(metric.stats(target=target, pred=pred)) == pytest.approx(score)
 
 
 def test_empty_maps_score_one_where_the_prediction_is_empty_too():
     target, pred = mask([0, 0], [0, 0]), mask([0, 0], [0, 1])
-    assert (
-        dice_score(target=target, pred=pred).tolist() == iou_score(target=target, pred=pred).tolist() == [[1.0], [0.0]]
-    )
-
-
-def test_global_metrics_pool_pixels_before_dividing():
-    # Together 1 pixel in both, 2 true, 4 predicted: Dice 2/6, IoU 1/5. The mean of the two samples would be 1/2.
-    target, pred = mask([1, 0, 0, 0], [1, 0, 0, 0]), mask([1, 0, 0, 0], [0, 1, 1, 1])
-    assert GlobalDice().score(GlobalDice().stats(target=target, pred=pred)) == pytest.approx(2 / 6)
-    assert GlobalIoU().score(GlobalIoU().stats(target=target, pred=pred)) == pytest.approx(1 / 5)
-
-
-def test_pixel_is_right_only_where_every_class_is():
-    target = np.array([[1, 0], [0, 1]], dtype=bool).reshape(1, 1, 2, 2)
-    pred = np.array([[1, 1], [0, 1]], dtype=bool).reshape(1, 1, 2, 2)
-    assert PixelAccuracy().score(PixelAccuracy().stats(target=target, pred=pred)) == 0.5
+    for score in (dice_score, iou_score):
+        assert score(target=target, pred=pred).tolist() == [[1.0], [0.0]]
 
 
 @given(pair=pairs())
@@ -77,8 +74,7 @@ def test_stats_of_chunks_are_stats_of_the_whole(name, pair):
     target, pred, valid = pair
     metric = METRICS[name]()
     whole = metric.stats(target=target, pred=pred, valid=valid)
-    chunks = [slice(i, i + 1) for i in range(len(target))]
-    parts = [metric.stats(target=target[i], pred=pred[i], valid=valid[i]) for i in chunks]
+    parts = [metric.stats(target=t[None], pred=p[None], valid=v[None]) for t, p, v in zip(*pair, strict=True)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert metric.per_row(whole).shape == (len(target),)
     if name.startswith("mean"):
@@ -88,12 +84,6 @@ def test_stats_of_chunks_are_stats_of_the_whole(name, pair):
 def test_columns_taller_than_a_byte_are_counted_in_full():
     full = np.ones((1, 700, 3, 2), dtype=bool)
     assert MeanDice().stats(target=full, pred=full).tolist() == [[2100.0] * 6]
-
-
-def test_no_samples_have_no_score():
-    for metric in (kind() for kind in METRICS.values()):
-        with pytest.raises(ValueError, match="no samples"):
-            metric.score(metric.stats(target=TARGET, pred=PRED)[:0])
 
 
 NAN = np.array([[0, 0, 0, 0], [0, 0, np.nan, 0]], dtype=np.float32)[:, None, :, None]
