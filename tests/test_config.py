@@ -1,6 +1,5 @@
 """What a config may say, and how it is told what it may not."""
 
-import textwrap
 from operator import attrgetter
 
 import pytest
@@ -17,26 +16,31 @@ data: {competition: understanding_clouds}
 image: {size: [64, 96]}
 model: {family: segmentation_models, options: {decoder: unet}}
 """
+RAIN = "name: a\ndata: {competition: hydro_rain}\n"
 
 
 def write(folder, name, text):
     path = folder / name
-    path.write_text(textwrap.dedent(text))
+    path.write_text(text)
     return path
 
 
-def test_the_kind_follows_from_the_keys(tmp_path):
-    data = write(tmp_path, "data.yaml", "data: {competition: understanding_clouds}")
-    blend = write(tmp_path, "blend.yaml", "base: data.yaml\nname: b\nruns: [run.yaml]")
-    assert isinstance(load_config(data), DatasetConfig)
-    assert isinstance(load_config(write(tmp_path, "run.yaml", RUN)), RunConfig)
-    assert isinstance(load_config(blend), BlendConfig)
-
-
-def test_scientific_notation_without_a_dot_is_a_number(tmp_path):
-    """PyYAML reads 1e-4 as text."""
-    config = load_run(write(tmp_path, "run.yaml", RUN + "optimizer: {learning_rate: 1e-4}"))
-    assert config.optimizer.learning_rate == 1e-4
+def test_the_kind_of_a_config_follows_from_its_keys(tmp_path):
+    for kind, name, text in [
+        (DatasetConfig, "data.yaml", "data: {competition: understanding_clouds}"),
+        (RunConfig, "run.yaml", RUN),
+        (BlendConfig, "blend.yaml", "base: data.yaml\nname: b\nruns: [run.yaml]"),
+    ]:
+        assert isinstance(load_config(write(tmp_path, name, text)), kind)
+    with pytest.raises(ConfigError, match="expected keys and values, got list"):
+        load_config(write(tmp_path, "x.yaml", "[1, 2]"))
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match="no 'runs'"):
+        load_blend(tmp_path / "run.yaml")
+    both = write(tmp_path, "both.yaml", "base: run.yaml\nname: blend\nruns: [run.yaml]\nbootstrap: 5")
+    with pytest.raises(ConfigError, match=r"both\.yaml: image, model: keys of a run, and no run is written inline"):
+        load_blend(both)
 
 
 @pytest.mark.parametrize(
@@ -46,24 +50,24 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path):
         (RUN.replace("name:", "nmae:"), "unknown key 'nmae' (did you mean 'name'?). Known: activation, "),
         (RUN.replace("name: unet", ""), "'name' is missing."),
         (
-            "name: a\ndata: {competition: hydro_rain}\nforecasts: [{name: b, famly: persistence}]",
-            "unknown key 'forecasts.0.famly' (did you mean 'family'?). Known: ",
+            RAIN + "forecasts: [{name: b, famly: persistence}]",
+            "unknown key 'forecasts.0.famly' (did you mean 'family'?).",
         ),
         # The key that tells the kind of a config may be misspelt, too.
+        (RAIN + "baseline: b\nforcasts: []", "unknown key 'forcasts' (did you mean 'forecasts'?)."),
         (
-            "name: a\nbaseline: b\ndata: {competition: hydro_rain}\nforcasts: [{name: b, family: persistence}]",
-            "unknown key 'forcasts' (did you mean 'forecasts'?).",
+            RAIN + "forecasts: [{name: a, family: rain_extrapolation, options: {combine: max}}]",
+            "'forecasts.0.options.combine': unknown. There are: mean, median",
         ),
         (RUN + "training: {epoch: 3}", "unknown key 'training.epoch' (did you mean 'epochs'?). Known: "),
         (RUN + "mix: [{name: cutmix, q: 1}]", "unknown key 'mix.0.q'. Known: name, p."),
     ],
 )
-def test_a_misspelt_key_is_one_problem_and_the_nearest_key_is_named(tmp_path, text, problem):
+def test_a_mistake_is_one_problem_and_the_nearest_name_is_given(tmp_path, text, problem):
     with pytest.raises(ConfigError) as error:
         load_config(write(tmp_path, "config.yaml", text))
-    file, line = str(error.value).split("\n")
-    assert file.endswith("config.yaml:")
-    assert line.startswith(f"  - {problem}")
+    assert str(error.value).startswith(f"{tmp_path}/config.yaml:\n  - {problem}")
+    assert str(error.value).count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,8 @@ def test_bases_are_merged_table_by_table_and_the_last_one_wins_and_the_file_over
 
 
 def test_set_overrides_and_is_checked_like_the_file(tmp_path):
-    path = write(tmp_path, "run.yaml", RUN)
+    path = write(tmp_path, "run.yaml", RUN + "optimizer: {learning_rate: 1e-4}")  # text to PyYAML
+    assert load_run(path).optimizer.learning_rate == 1e-4
     assert load_run(path, ["training.epochs=3", "training.seeds=[0, 1]"]).training.seeds == (0, 1)
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         load_run(path, ["training.epoks=3"])
@@ -129,15 +134,6 @@ def test_hashes_depend_on_values_alone(tmp_path):
         assert load_run(path, [change]).hash() != run.hash()
     assert load_run(path, ["tta=[hflip]"]).fit_hash() == run.fit_hash()
     assert load_run(path, ["tta=[hflip]"]).hash() != run.hash()
-
-
-def test_files_that_are_no_config_and_wrong_kind(tmp_path):
-    with pytest.raises(ConfigError, match="expected keys and values, got list"):
-        load_config(write(tmp_path, "x.yaml", "[1, 2]"))
-    with pytest.raises(ConfigError, match="no such config file"):
-        load_config(tmp_path / "nowhere.yaml")
-    with pytest.raises(ConfigError, match="no 'runs'"):
-        load_blend(write(tmp_path, "run.yaml", RUN))
 
 
 BLEND = """
@@ -194,11 +190,7 @@ def test_an_inline_run_is_addressed_by_file_and_name(blend_file, tmp_path):
         ("base: unet", "base: deeper", r"blend\.yaml#deeper: 'base' leads back to this config"),
         ("name: fpn", "name: unet", r"two runs or blends have the name 'unet'\. Rename one"),
         ("name: fpn", "nmae: fpn", r"blend\.yaml: 'runs\.2': what is written inline needs a name; got .*nmae"),
-        (
-            "fpn, model",
-            "fpn, data: {name: far}, model",
-            r"the data set of the blend, understanding_clouds; got fpn \(far\)",
-        ),
+        ("fpn, ", "fpn, data: {name: far}, ", r"the data set of the blend, understanding_clouds; got fpn \(far\)"),
         ("name: gate", "name: blend", r"need different names, got unet, deeper, fpn, other, blend, blend"),
         ("name: blend\n", "name: blend\ntrainig: {}\n", r"unknown key 'trainig' \(did you mean 'training'\?\)"),
     ],
@@ -207,13 +199,6 @@ def test_errors_name_the_member(blend_file, old, new, message):
     blend_file.write_text(BLEND.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load_blend(blend_file)
-
-
-def test_keys_of_a_run_beside_members_that_are_all_files_are_refused(tmp_path):
-    write(tmp_path, "run.yaml", RUN)
-    path = write(tmp_path, "blend.yaml", "base: run.yaml\nname: blend\nruns: [run.yaml]\nbootstrap: 5")
-    with pytest.raises(ConfigError, match=r"blend\.yaml: image, model: keys of a run, and no run is written inline"):
-        load_blend(path)
 
 
 MODELS = """
@@ -264,10 +249,8 @@ def test_a_sweep_stands_for_a_member_of_each_value(blend_file, tmp_path):
     runs = load_blend(blend_file).runs[2:6]
     assert [run.name for run in runs] == ["unet_vgg16_0", "unet_vgg16_0_1", "unet_vgg19_0", "unet_vgg19_0_1"]
     assert (runs[3].model.options, runs[3].training.seeds) == ({"encoder": "vgg19"}, (0, 1))
-    table = (
-        "data: {competition: hydro_rain}\nname: table\nforecasts:\n"
-        '  - {name: "mean_of_{years}", family: mean_of_years, sweep: {options.years: [5, 10]}}'
-    )
+    swept = '{name: "mean_of_{years}", family: mean_of_years, sweep: {options.years: [5, 10]}}'
+    table = f"{RAIN}forecasts: [{swept}]"
     forecasts = load_config(write(tmp_path, "table.yaml", table)).forecasts
     assert [(one.name, one.options["years"]) for one in forecasts] == [("mean_of_5", 5), ("mean_of_10", 10)]
     with pytest.raises(ConfigError, match=r"table\.yaml: sweep: write it as"):
@@ -277,33 +260,22 @@ def test_a_sweep_stands_for_a_member_of_each_value(blend_file, tmp_path):
 
 
 def test_wrong_options_of_every_plug_in_are_listed_when_a_config_is_read(tmp_path):
-    run = """
-    name: unet
-    data: {competition: hydro_rain, options: {submission_unt: mm/h}}
-    task: forecasting
-    frame_adapter: {name: advected, options: {motion: [dis]}}
-    model: {family: rain_unt}
-    loss: {name: mae, options: {scale: 1}}
-    training: {checkpoint: last}
-    """
-    table = """
-    name: a
-    data: {competition: hydro_rain}
-    forecasts: [{name: a, family: persistence}, {name: b, family: rain_extrapolation, options: {combine: max}}]
-    """
-    for text, problems in (
-        (
-            run,
-            [
-                "unknown key 'data.options.submission_unt'. Known: none.",
-                "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
-                "unknown key 'loss.options.scale'",
-                "unknown key 'frame_adapter.options.motion' (did you mean 'motions'",
-            ],
-        ),
-        (table, ["'forecasts.1.options.combine': unknown. There are: mean, median"]),
+    text = """
+name: unet
+data: {competition: hydro_rain, options: {submission_unt: mm/h}}
+task: forecasting
+frame_adapter: {name: advected, options: {motion: [dis]}}
+model: {family: rain_unt}
+loss: {name: mae, options: {scale: 1}}
+training: {checkpoint: last}
+"""
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, "config.yaml", text))
+    for problem in (
+        "config.yaml:",
+        "unknown key 'data.options.submission_unt'. Known: none.",
+        "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
+        "unknown key 'loss.options.scale'",
+        "unknown key 'frame_adapter.options.motion' (did you mean 'motions'",
     ):
-        with pytest.raises(ConfigError) as error:
-            load_config(write(tmp_path, "config.yaml", text))
-        assert f"{tmp_path / 'config.yaml'}:" in str(error.value)
-        assert all(problem in str(error.value) for problem in problems)
+        assert problem in str(error.value)

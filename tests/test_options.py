@@ -15,11 +15,11 @@ from skyfold.forecasting.baselines import Baseline
 from skyfold.forecasting.frame_adapters import FrameAdapter
 from skyfold.models import ModelFamily
 
-PLUGINS = {
-    "models": ModelFamily,
-    "forecasting.baselines": Baseline,
-    "forecasting.frame_adapters": FrameAdapter,
-    "competitions": Contest,
+PLUGINS = {  # package: base of its classes, key of their options in a config
+    "models": (ModelFamily, "model.options"),
+    "forecasting.baselines": (Baseline, "options"),
+    "forecasting.frame_adapters": (FrameAdapter, "frame_adapter.options"),
+    "competitions": (Contest, "data.options"),
 }
 CSMASK = {"encoder": "efficientnetb4", "encoder_weights": "ukis_csmask"}
 CLOUD = {"classes": {"cloud": 255}, "grid": [4, 4]}
@@ -28,7 +28,7 @@ ALL_PLUGINS = [(package, name) for package in PLUGINS for name in plugins.names(
 
 @pytest.mark.parametrize(("package", "name"), ALL_PLUGINS)
 def test_every_module_declares_a_plug_in_and_refuses_an_option_that_it_has_not(package: str, name: str) -> None:
-    assert issubclass(plugins.load(package, name).PLUGIN, PLUGINS[package])
+    assert issubclass(plugins.load(package, name).PLUGIN, PLUGINS[package][0])
     with pytest.raises(ConfigError, match=r"unknown key 'options.colr'.*Known: "):
         configured(package, name, {"colr": 1}, where="options")
 
@@ -73,7 +73,6 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("anomaly_unet", {"dropout": 1}, "dropout': Input should be less than 1; got 1"),
         ("anomaly_unet", {"shared": -1}, "shared': Input should be greater than or equal to 0; got -1"),
         ("colour_threshold", {"feature": "brightnes"}, r"unknown \(did you mean 'brightness'\?\). There are: "),
-        ("convlstm", {"filters": None}, "filters': Input should be a list; got None"),
         ("deeplabv3plus", {"encoder": "resnet51"}, "did you mean 'resnet5?[0-9]+"),
         ("deeplabv3plus", {"encoder": "hrnet_w18"}, "no ImageNet weights of hrnet_w18"),
         ("deeplabv3plus", {"encoder": "convnexttiny"}, "cannot be used here: its first map has stride 4"),
@@ -110,8 +109,6 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("damped_anomaly", {"years": 2}, "'options.years': Input should be greater than or equal to 3; got 2"),
         ("edge_blend", {"n_repeats": 2}, "options.n_repeats: only boostings are repeated"),
         ("edge_blend", {"seed": -1}, "'options.seed': Input should be greater than or equal to 0; got -1"),
-        ("edge_blend", {"year": 1}, "did you mean 'years'"),
-        ("linear_trend", {"years": 2.5}, "'options.years': Input should be a valid integer.*; got 2.5"),
         ("mean_of_years", {"years": 0}, "'options.years': Input should be greater than 0; got 0"),
         ("nearest_neighbours", {"k": 0}, "'options.k': Input should be greater than 0; got 0"),
         ("persistence", {"years": 1}, "unknown key 'options.years'. Known: none"),
@@ -119,24 +116,17 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("rain_blend", {"combine": ["mean"]}, "'options.combine': Input should be a valid string"),
         ("rain_blend", {"stride": 0}, "'options.stride': Input should be greater than 0; got 0"),
         ("rain_extrapolation", {"motions": ["farnebeck"]}, r"motions.0': unknown \(did you mean 'farneback'\?\)"),
-        ("rain_extrapolation", {"motions": "dis"}, "'options.motions': Input should be a list; got 'dis'"),
         ("rain_extrapolation", {"motions": []}, "'options.motions': List should have at least 1 item"),
-        ("rain_extrapolation", {"combine": "max"}, "'options.combine': unknown. There are: mean, median; got 'max'"),
         ("weighted_blend", {"event": "snow"}, "'options.event': Input should be 'rain' or 'ice'; got 'snow'"),
-        ("weighted_blend", {"blocks": 4}, "'options.blocks': Input should be a list; got 4"),
         ("weighted_blend", {"blocks": [0, 4]}, "'options.blocks.0': Input should be greater than 0; got 0"),
     ],
     "forecasting.frame_adapters": [
         ("advected", {"motions": []}, "'frame_adapter.options.motions': List should have at least 1 item"),
-        ("advected", {"motions": ["das"]}, r"motions.0': unknown \(did you mean 'dis"),
-        ("anomalies", {"redcue": 2}, r"unknown key 'frame_adapter.options.redcue' \(did you mean 'reduce'"),
         ("anomalies", {"reduce": 0}, "'frame_adapter.options.reduce': Input should be greater than 0; got 0"),
-        ("recent_frames", {"decodes": 1}, "'frame_adapter.options.decodes': expected true or false; got 1"),
         ("recent_frames", {"years": 0}, "'frame_adapter.options.years': Input should be greater than 0; got 0"),
     ],
     "competitions": [
         ("arctic_sea_ice", {"cadence": "montly"}, r"cadence': unknown \(did you mean 'monthly'\?\). There are: "),
-        ("arctic_sea_ice", {"cadence": ["monthly"]}, r"'data.options.cadence': Input should be a valid string"),
         ("arctic_sea_ice", {"since": "2017"}, "'data.options.since': expected yyyymm, got '2017'"),
         ("arctic_sea_ice", {"cadence": "weekly", "since": "2017-02"}, "'data.options.since': expected yyyymmdd"),
         ("cloud_cover", {"colours": {"sky": "#000000"}}, "colours: name background, thick_cloud, thin_cloud, shadow"),
@@ -145,24 +135,11 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("mask_folder", {}, "'data.options.classes' is missing"),
         ("mask_folder", {"classes": ["cloud"]}, r"data.options.classes: expected names and .* got \['cloud'\]"),
         ("mask_folder", {"classes": {1: 255}}, r"data.options.classes: expected .* got \{1: 255\}. Names are text"),
-        (
-            "mask_folder",
-            {**CLOUD, "grid": ["a", 4]},
-            "'data.options.grid.0': Input should be a valid integer",
-        ),
-        ("mask_folder", {**CLOUD, "grid": [True, 4]}, r"grid': true and false are no values .* got \[True, 4\]"),
         ("mask_folder", {**CLOUD, "metric": "mean_dise"}, r"metric': unknown \(did you mean 'mean_dice'\?\)"),
         ("mask_folder", {**CLOUD, "group": "a.csv"}, "group': expected a table of keys and values; got 'a.csv'"),
         ("mask_folder", {**CLOUD, "group": {"file": "a.csv", "id": "a"}}, "'data.options.group.column' is missing"),
         ("understanding_clouds", {"grid": [70]}, "'data.options.grid.1' is missing"),
-        ("understanding_clouds", {"grid": 5}, "'data.options.grid': Input should be a list; got 5"),
     ],
-}
-WHERE = {
-    "models": "model.options",
-    "forecasting.baselines": "options",
-    "forecasting.frame_adapters": "frame_adapter.options",
-    "competitions": "data.options",
 }
 
 
@@ -172,4 +149,4 @@ WHERE = {
 )
 def test_wrong_options_of_a_plug_in_are_refused(package: str, name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        configured(package, name, options, where=WHERE[package])
+        configured(package, name, options, where=PLUGINS[package][1])
