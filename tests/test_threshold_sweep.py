@@ -20,6 +20,7 @@ from skyfold.types import Samples
 COUNT, SHAPE = 7, (9, 11, 2)
 IDS = np.array([f"s{i}" for i in range(COUNT)])
 FOLDS = Folds(ids=IDS, fold=np.array([0, 1, -1, 0, 1, 0, 1]), groups=np.arange(COUNT))
+ROWS = np.array([0, 1, 3, 4, 5, 6])  # those of a fold
 POST = PostprocessConfig(thresholds=5, min_areas=(0, 3, 8))
 
 
@@ -82,12 +83,11 @@ def require_same(one, other):
 
 
 def test_the_sweep_is_that_of_the_validated_maps(swept, maps):
-    prob, target, valid = maps
-    measured = swept(valid=valid)
-    rows = np.array([0, 1, 3, 4, 5, 6])
-    assert measured.rows.tolist() == rows.tolist()
-    require_same(measured, in_memory(prob[rows], target[rows], valid[rows]))
-    at_half = MeanDice().stats(target=target[rows], pred=prob[rows] > 127, valid=valid[rows])
+    measured = swept(valid=maps[2])
+    assert measured.rows.tolist() == ROWS.tolist()
+    prob, target, valid = (part[ROWS] for part in maps)
+    require_same(measured, in_memory(prob, target, valid))
+    at_half = MeanDice().stats(target=target, pred=prob > 127, valid=valid)
     np.testing.assert_array_equal(measured.at_half()[0], at_half)
 
 
@@ -100,8 +100,7 @@ def test_a_stored_sweep_is_made_again_for_other_areas_only(swept, maps, counted)
     other = swept(post=PostprocessConfig(thresholds=5, min_areas=(0, 4, 8)))
     assert counted == {"histogram": 6, "sweep": 12}
     require_same(swept(folder=None), first)
-    rows = FOLDS.fold >= 0
-    require_same(other, in_memory(maps[0][rows], maps[1][rows], min_areas=(0, 4, 8)))
+    require_same(other, in_memory(maps[0][ROWS], maps[1][ROWS], min_areas=(0, 4, 8)))
 
 
 def test_statistics_of_another_metric_are_made_again(swept):
@@ -136,7 +135,7 @@ def test_other_predictions_or_truth_are_measured_again(swept, run, maps, counted
     assert measured.histogram[4, :, 1, 128].tolist() == above.tolist()
 
 
-def test_an_interrupted_sweep_is_resumed(swept, counted, monkeypatch):
+def test_an_interrupted_sweep_is_resumed_and_a_damaged_row_measured_again(swept, run, counted, monkeypatch):
     monkeypatch.setattr(threshold_sweep, "CHUNK_PIXELS", 2 * int(np.prod(SHAPE)))
     watched = component.sweep
 
@@ -151,17 +150,14 @@ def test_an_interrupted_sweep_is_resumed(swept, counted, monkeypatch):
     monkeypatch.setattr(component, "sweep", watched)
     measured = swept()
     assert counted == {"histogram": 6, "sweep": 6}
-    require_same(measured, swept(folder=None))
-
-
-def test_a_damaged_row_is_measured_again(swept, run, counted):
-    expected = np.array(swept().histogram)
+    expected = swept(folder=None)
+    require_same(measured, expected)
     path = run.folder / "threshold_sweep" / "histogram" / "values.npy"
     stored = np.load(path, mmap_mode="r+", allow_pickle=False)
     stored[1, 0, 0, 3] += 1
     stored.flush()
-    np.testing.assert_array_equal(swept().histogram, expected)
-    assert counted == {"histogram": 7, "sweep": 6}
+    require_same(swept(), expected)
+    assert counted == {"histogram": 6 + 6 + 1, "sweep": 6 + 6}
 
 
 def test_predictions_of_another_run_and_samples_without_truth_are_refused(swept, run, maps, tmp_path):
@@ -175,10 +171,9 @@ def test_predictions_of_another_run_and_samples_without_truth_are_refused(swept,
 @pytest.mark.parametrize("rule", ["component", "total", "triplet"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_scores_are_those_of_the_metric(swept, maps, rule, metric):
-    post = PostprocessConfig(thresholds=5, min_areas=(0, 3, 8), rule=rule)
+    post = POST.model_copy(update={"rule": rule})
     scores = evaluate(swept(METRICS[metric](), post), FOLDS, post).scores(draws=50, seed=0)
-    rows = FOLDS.fold >= 0
-    half = METRICS[metric]().stats(target=maps[1][rows], pred=maps[0][rows] > 127)
+    half = METRICS[metric]().stats(target=maps[1][ROWS], pred=maps[0][ROWS] > 127)
     assert scores["cv_at_0.5"] == METRICS[metric]().score(half)
     assert scores["cv_in_sample"] >= scores["cv_cross_fitted"]
     assert scores["cv_cross_fitted"] == pytest.approx(scores["cv_in_sample"] - scores["optimism"])

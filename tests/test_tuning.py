@@ -23,7 +23,7 @@ from skyfold.tuning.study import open_study
 from skyfold.tuning.trial_config import TrialConfigs, check_search_space, combinations
 from skyfold.tuning.worker import run_worker
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+SHIPPED = Path(__file__).parent.parent / "configs" / "understanding_clouds"
 RUN = """
 name: small
 data: {competition: understanding_clouds, name: tiny}
@@ -72,6 +72,7 @@ def refused(path, overrides=()):
     return str(error.value)
 
 
+FEATURE = {"model.options.feature": {"kind": "categorical", "choices": ["brightness", "red_blue_ratio"]}}
 LOSS = "loss.name: {kind: categorical, choices: [bce, bce_dice]}"
 RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
 
@@ -84,6 +85,7 @@ RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
         ({"trial": {"training.epoch": 2}}, "unknown key 'training.epoch' (did you mean 'epochs'?)"),
         ({"trial": {"name": "x"}}, "it is given to each trial"),
         ({"folds": [0, 0]}, "'folds': give each once"),
+        ({"trial": {"model.family": "colour_threshold"}, "search": FEATURE}, "is not trained"),
         # A line of the search space.
         ("optimizer.rate: {kind: float, low: 1, high: 2}", "unknown key 'optimizer.rate'. Known: clip_norm,"),
         ("loss.name: {kind: float, low: 1, hi: 2}", "unknown key 'search.loss.name.hi' (did you mean 'high'?)"),
@@ -117,17 +119,10 @@ RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
     ],
 )
 def test_mistakes_of_a_study_are_refused(folder, mistake, message):
-    if isinstance(mistake, dict):
-        path = study_file(folder, **mistake)
-    else:
+    if isinstance(mistake, str):
         others = [other for other in (LOSS, RATE) if not mistake.startswith(other.split()[0])]
-        path = study_file(folder, mistake, *others)
-    assert message in refused(path)
-
-
-def test_a_family_without_training_is_not_tuned(folder):
-    path = study_file(folder, "model.options.feature: {kind: categorical, choices: [brightness, red_blue_ratio]}")
-    assert "is not trained" in refused(path, ["model.family=colour_threshold"])
+        mistake = {"search": yaml.safe_load("\n".join((mistake, *others)))}
+    assert message in refused(study_file(folder, **mistake))
 
 
 def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
@@ -145,17 +140,11 @@ def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
 
 
 def test_combinations_contain_every_choice_however_many_there_are(folder):
-    encoders, losses = [f"b{size}" for size in range(8)], ["bce", "dice", "bce_dice", "focal", "lovasz"]
-    path = study_file(
-        folder,
-        f"model.options.encoder: {{kind: categorical, choices: {encoders}}}",
-        f"loss.name: {{kind: categorical, choices: {losses}}}",
-        "image.normalization: {kind: categorical, choices: [unit, none, torch, per_image]}",
-    )
-    found = combinations(load_study(path)[0].search)
+    choices = {"model.options.encoder": "abcdefgh", "loss.name": "ijklm", "image.normalization": "nopq"}
+    search = {key: {"kind": "categorical", "choices": list(names)} for key, names in choices.items()}
+    found = combinations(load_study(study_file(folder, search=search))[0].search)
     assert len(found) <= 96
-    assert {params["model.options.encoder"] for params in found} == set(encoders)
-    assert {params["loss.name"] for params in found} == set(losses)
+    assert {key: "".join(sorted({params[key] for params in found})) for key in choices} == choices
 
 
 def test_the_config_of_a_trial(folder):
@@ -169,9 +158,9 @@ def test_the_config_of_a_trial(folder):
         "augment.Affine.rotate": 30.0,
         "augment.Affine.scale": 0.25,
     }
-    (folder / "below").mkdir()
+    written = folder / "below" / "trial.yaml"
+    written.parent.mkdir()
     for for_trial, epochs in [(True, 2), (False, 9)]:
-        written = folder / "below" / "trial.yaml"
         written.write_text(configs.text(params, name="one", folder=written.parent, for_trial=for_trial))
         config = load_run(written)
         assert (config.name, config.training.epochs, config.training.batch_size) == ("one", epochs, 8)
@@ -191,11 +180,9 @@ def test_the_config_of_a_trial(folder):
 
 def test_set_changes_the_study_the_trials_or_the_run(folder):
     path = study_file(folder)
-    overrides = ["folds=[0, 1]", "pruner.name=none", "training.epochs=1", "loss.name=focal"]
-    configs = configs_of(path, overrides)
-    assert configs.study.folds == (0, 1)
-    assert configs.study.pruner.name == "none"
-    assert configs.study.trial == {"training.epochs": 1}
+    configs = configs_of(path, ["folds=[0, 1]", "pruner.name=none", "training.epochs=1", "loss.name=focal"])
+    study = configs.study
+    assert (study.folds, study.pruner.name, study.trial) == ((0, 1), "none", {"training.epochs": 1})
     assert configs.config({}).loss.name == "focal"
     assert configs.overlay({}, for_trial=False) == {"loss": {"name": "focal"}}
     assert "change 'search' in the study file instead" in refused(path, ["search=1"])
@@ -221,10 +208,8 @@ def test_the_first_trial_is_the_run_itself_where_the_space_holds_it(folder):
 
 @pytest.mark.parametrize("name", ["tune.yaml", "tune_demo.yaml"])
 def test_shipped_studies_are_sound(name):
-    path = CONFIGS / "understanding_clouds" / name
-    configs = configs_of(path)
+    configs = configs_of(SHIPPED / name)
     check_search_space(configs)
-    assert configs.study.name == path.stem
     assert configs.params_of_run() is not None
 
 
@@ -308,6 +293,19 @@ def test_a_study_with_other_settings_or_in_another_database_is_not_resumed(folde
     opened(folder, to="{search}?#")
 
 
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("databases")
+    (folder / "text.db").write_text("not a database" * 100)
+    for name in ("old", "optuna"):
+        optuna.create_study(study_name="search", storage=f"sqlite:///{folder}/{name}.db", direction="minimize")
+    old = "UPDATE alembic_version SET version_num = 'v2.6.0.a'"
+    for name, script in (("foreign", "CREATE TABLE studies (id INTEGER)"), ("old", old)):
+        with contextlib.closing(sqlite3.connect(folder / f"{name}.db")) as database:
+            database.executescript(script)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("storage", "message"),
     [
@@ -321,18 +319,9 @@ def test_a_study_with_other_settings_or_in_another_database_is_not_resumed(folde
         ("sqlite:///{}/optuna.db", "that skyfold did not create. Rename one of them, or use another database"),
     ],
 )
-def test_databases_that_are_not_of_this_study_are_refused(folder, storage, message):
-    (folder / "text.db").write_text("not a database" * 100)
-    for name in ("old", "optuna"):
-        optuna.create_study(study_name="search", storage=f"sqlite:///{folder}/{name}.db", direction="minimize")
-    for name, script in (
-        ("foreign", "CREATE TABLE studies (id INTEGER)"),
-        ("old", "UPDATE alembic_version SET version_num = 'v2.6.0.a'"),
-    ):
-        with contextlib.closing(sqlite3.connect(folder / f"{name}.db")) as database:
-            database.executescript(script)
+def test_databases_that_are_not_of_this_study_are_refused(folder, databases, storage, message):
     with pytest.raises(ConfigError, match=message) as error:
-        opened(folder, storage=storage.format(folder))
+        opened(folder, storage=storage.format(databases))
     assert "\n" not in str(error.value)
 
 

@@ -43,7 +43,6 @@ def server():
     """Connection to a PostgreSQL server on a free port of this machine."""
     import psycopg
 
-    folder = tempfile.mkdtemp(prefix="skyfold-postgres-", dir="/tmp")  # pytest's own folders are closed to `postgres`
     as_postgres = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -53,7 +52,8 @@ def server():
         program = [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments]
         subprocess.run(program, check=True, cwd="/", stdout=subprocess.DEVNULL)
 
-    try:
+    # Folders of pytest are closed to `postgres`.
+    with tempfile.TemporaryDirectory(prefix="skyfold-postgres-", dir="/tmp") as folder:
         if as_postgres:
             shutil.chown(folder, "postgres")
         command("initdb", "--username=postgres", "--auth=trust", "--no-sync")
@@ -62,8 +62,6 @@ def server():
             yield psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", autocommit=True)
         finally:
             command("pg_ctl", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -82,10 +80,10 @@ def start(folder, storage, *moment):
     return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def end(child):
+def end(child, code=0):
     output, errors = child.communicate(timeout=200)
-    assert child.returncode in (0, -signal.SIGKILL), errors
-    return child.returncode, output
+    assert child.returncode == code, errors
+    return output
 
 
 def wait_until(condition, seconds=150):
@@ -114,18 +112,18 @@ def run_here(folder, n_trials, objective=cheap_objective, **options):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    opened = run_here(tmp_path_factory.mktemp("undisturbed"), N_TRIALS)
-    assert {trial.state for trial in opened.trials()} == set(FINISHED)
-    assert len({str(trial.params) for trial in opened.trials()}) == N_TRIALS
-    return story(opened)
+    told = story(run_here(tmp_path_factory.mktemp("undisturbed"), N_TRIALS))
+    assert {state for _, state, *_ in told} == {state.name for state in FINISHED}
+    assert len({str(params) for _, _, params, *_ in told}) == N_TRIALS
+    return told
 
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_killed_again_and_again_the_study_is_the_same(tmp_path, storage, undisturbed):
     """While tables are created, during an epoch, and while a trial is being reserved."""
     for moment in [("write", 2), ("report", 6), ("write", 12)]:
-        assert end(start(tmp_path, storage, *moment))[0] == -signal.SIGKILL
-    assert end(start(tmp_path, storage))[0] == 0
+        end(start(tmp_path, storage, *moment), -signal.SIGKILL)
+    end(start(tmp_path, storage))
     assert story(open_cheap(tmp_path, storage)) == undisturbed
     steps = (tmp_path / "steps.txt").read_text().splitlines()
     assert len(steps) == len(set(steps)), "a step was done twice"
@@ -133,7 +131,6 @@ def test_killed_again_and_again_the_study_is_the_same(tmp_path, storage, undistu
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage):
-    """Exactly the trials asked for are finished, the last one by a worker that waited for it."""
     children = [start(tmp_path, storage, *moment) for moment in [("hang", 2), (), ()]]
     wait_until((tmp_path / "hangs").is_file)
     opened = open_cheap(tmp_path, storage)
@@ -141,14 +138,14 @@ def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage
     assert [child.poll() for child in children] == [None] * 3
     [held] = opened.trials(TrialState.RUNNING)
     children[0].kill()
-    ends = [end(child) for child in children]
-    assert [code for code, _ in ends] == [-signal.SIGKILL, 0, 0]
-    log = "".join(output for _, output in ends)
+    log = "".join(end(child, code) for child, code in zip(children, (-signal.SIGKILL, 0, 0), strict=True))
     assert log.count(f"trial {held.number}: its worker died; requeued after epoch 1") == 1
-    assert [trial.number for trial in opened.trials()] == list(range(N_TRIALS))
-    assert {trial.state for trial in opened.trials()} <= set(FINISHED)
-    assert opened.trials()[held.number].params == held.params
-    assert [trial.number for trial in opened.trials() if "deaths" in trial.user_attrs] == [held.number]
+    trials = opened.trials()
+    assert [trial.number for trial in trials] == list(range(N_TRIALS))
+    assert {trial.state for trial in trials} <= set(FINISHED)
+    assert [(trial.number, trial.params) for trial in trials if "deaths" in trial.user_attrs] == [
+        (held.number, held.params)
+    ]
 
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
@@ -170,17 +167,18 @@ def test_a_worker_on_another_host_lives_by_its_heartbeats(tmp_path, storage, mon
     assert capsys.readouterr().out == "trial 0: its worker died; requeued after epoch 0\n"
 
 
-def test_the_trial_of_a_dead_worker_is_requeued_once_with_its_params(tmp_path, capsys):
+def test_the_trial_of_a_dead_worker_is_requeued_once_and_no_more_are_reserved_than_requested(tmp_path, capsys):
     opened = open_cheap(tmp_path)
     with worker_lock(tmp_path) as dead:
-        trial = reserve_trial(opened, dead, n_trials=3)
+        trial = reserve_trial(opened, dead, n_trials=2)
         trial.report(0.5, 1)
-    with worker_lock(tmp_path) as first, worker_lock(tmp_path) as second:
-        again, other = (reserve_trial(opened, name, n_trials=3) for name in (first, second))
-    assert capsys.readouterr().out == "trial 0: its worker died; requeued after epoch 1\n"
-    assert (again.number, again.params) == (trial.number, trial.params)
-    assert opened.trials()[0].intermediate_values == {1: 0.5}
-    assert other.number == 1
+    with worker_lock(tmp_path) as one, worker_lock(tmp_path) as two, worker_lock(tmp_path) as three:
+        again, other, none = (reserve_trial(opened, name, n_trials=2) for name in (one, two, three))
+        assert (again.number, again.params, other.number, none) == (trial.number, trial.params, 1, None)
+        assert capsys.readouterr().out == "trial 0: its worker died; requeued after epoch 1\n"
+        assert opened.trials()[0].intermediate_values == {1: 0.5}
+        requeue(opened, again)
+        assert reserve_trial(opened, three, n_trials=2).number == trial.number
 
 
 def test_a_trial_that_kills_three_workers_at_one_epoch_fails(tmp_path, capsys):
@@ -196,19 +194,8 @@ def test_a_trial_that_kills_three_workers_at_one_epoch_fails(tmp_path, capsys):
     assert "trial 0: failed, its worker died 3 times after epoch 3 (out of memory?)" in capsys.readouterr().out
 
 
-def test_no_more_trials_are_reserved_than_requested(tmp_path):
-    opened = open_cheap(tmp_path)
-    with worker_lock(tmp_path) as one, worker_lock(tmp_path) as two, worker_lock(tmp_path) as three:
-        trial = reserve_trial(opened, one, n_trials=2)
-        assert reserve_trial(opened, two, n_trials=2) is not None
-        assert reserve_trial(opened, three, n_trials=2) is None
-        requeue(opened, trial)
-        assert reserve_trial(opened, three, n_trials=2).number == trial.number
-
-
 @pytest.mark.parametrize(
-    ("error", "state"),
-    [(KeyboardInterrupt, TrialState.WAITING), (StorageInternalError, TrialState.RUNNING)],
+    ("error", "state"), [(KeyboardInterrupt, TrialState.WAITING), (StorageInternalError, TrialState.RUNNING)]
 )
 def test_an_interruption_or_a_failing_database_is_not_the_fault_of_the_trial(tmp_path, capsys, error, state):
     """An interrupted trial is requeued at once; without a database its worker counts as dead."""

@@ -55,16 +55,11 @@ def score_of_whole_maps(arrays, parts, thresholds, truth, valid, metric, rows=No
 
 def best_over_thresholds(arrays, parts, truth, valid, metric):
     """Joint optimum over a threshold a class: classes count alike, so that each takes its own best."""
-    scores = [
-        max(
-            score_of_whole_maps(
-                [a[..., k : k + 1] for a in arrays], parts, [threshold], truth[..., k : k + 1], valid, metric
-            )
-            for threshold in THRESHOLDS
-        )
-        for k in range(truth.shape[-1])
-    ]
-    return float(np.mean(scores))
+    best = []
+    for k in range(truth.shape[-1]):
+        one, own = [array[..., k : k + 1] for array in arrays], truth[..., k : k + 1]
+        best.append(max(score_of_whole_maps(one, parts, [at], own, valid, metric) for at in THRESHOLDS))
+    return float(np.mean(best))
 
 
 def searched(arrays, truth, steps=25):
@@ -119,24 +114,20 @@ def test_greedy_takes_the_steps_of_the_obvious_slow_way(metric, case):
     chosen = greedy(maps, metric, np.ones(len(truth), dtype=bool), steps=4)
     assert chosen.score == pytest.approx(best[0], abs=1e-12)
     assert chosen.parts == best[1]
-    assert score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, metric) == pytest.approx(
-        chosen.score
-    )
+    whole = score_of_whole_maps(arrays, chosen.parts, chosen.thresholds, truth, valid, metric)
+    assert whole == pytest.approx(chosen.score)
 
 
-def partly_right(rows=12, seed=0):
+def partly_right(rows=12):
     """Three members, each wrong on a quarter of the pixels, and a fourth that is noise: truth (n, 8, 9, 2)."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     truth = rng.random((rows, 8, 9, 2)) < 0.4
-    arrays = []
-    for m in range(3):
-        wrong = rng.random(truth.shape) < 0.25
-        arrays.append(np.where(truth ^ wrong, 190 + m, 60 - m).astype(np.uint8))
-    arrays.append(rng.integers(0, 256, truth.shape, dtype=np.uint8))
-    return arrays, truth
+    wrong = [rng.random(truth.shape) < 0.25 for _ in range(3)]
+    arrays = [np.where(truth ^ own, 190 + m, 60 - m).astype(np.uint8) for m, own in enumerate(wrong)]
+    return [*arrays, rng.integers(0, 256, truth.shape, dtype=np.uint8)], truth
 
 
-def test_noise_gets_little_weight_and_the_blend_beats_its_best_member():
+def test_noise_gets_little_weight_and_the_blend_beats_its_best_member(monkeypatch):
     arrays, truth = partly_right()
     chosen = searched(arrays, truth)
     singles = [best_over_thresholds(arrays, row, truth, None, MeanDice()) for row in np.eye(4)]
@@ -144,25 +135,16 @@ def test_noise_gets_little_weight_and_the_blend_beats_its_best_member():
     assert chosen.blend_weights[3] < 0.15
     assert sum(chosen.blend_weights) == pytest.approx(1.0)
     assert sum(searched(arrays, truth, steps=2 * MAX_PARTS).parts) <= MAX_PARTS
-
-
-def test_identical_copies_and_a_single_member_score_as_that_member():
-    arrays, truth = partly_right()
-    single = best_over_thresholds(arrays[:1], [1], truth, None, MeanDice())
-    for members in (arrays[:1], [arrays[0]] * 3):
-        assert searched(members, truth).score == pytest.approx(single, abs=1e-12)
-
-
-def test_threads_and_batches_of_members_change_nothing(monkeypatch):
-    arrays, truth = partly_right()
-    whole = searched(arrays, truth)
+    for members in (arrays[:1], [arrays[0]] * 3):  # a single member, and copies of it
+        assert searched(members, truth).score == pytest.approx(singles[0], abs=1e-12)
+    # Threads and batches of members change nothing.
     monkeypatch.setattr(mask_counts, "MIN_WORK", 0)
     monkeypatch.setattr(searching, "COUNTS_AT_ONCE", 2 * len(truth) * len(THRESHOLDS))
-    assert searched(arrays, truth) == whole
+    assert searched(arrays, truth) == chosen
 
 
 def test_each_fold_is_scored_under_the_choice_of_the_others_and_cannot_change_it():
-    arrays, truth = partly_right(rows=12)
+    arrays, truth = partly_right()
     fold = np.arange(12) % 3
     other = truth.copy()
     other[fold == 1] = ~truth[fold == 1]
@@ -170,11 +152,8 @@ def test_each_fold_is_scored_under_the_choice_of_the_others_and_cannot_change_it
     for target in (truth, other):
         maps = screened(arrays, target)
         chosen, by_fold, score = cross_fitted_weights(maps, fold[maps.rows], MeanDice(), steps=5)
-        scores = [
-            score_of_whole_maps(arrays, one.parts, one.thresholds, target, None, MeanDice(), fold == f)
-            for f, one in by_fold.items()
-        ]
-        assert score == pytest.approx(np.mean(scores))
+        of_fold = [(one.parts, one.thresholds, target, None, MeanDice(), fold == f) for f, one in by_fold.items()]
+        assert score == pytest.approx(np.mean([score_of_whole_maps(arrays, *each) for each in of_fold]))
         assert chosen == searched(arrays, target, steps=5)
         by_truth.append(by_fold)
     assert by_truth[0][1] == by_truth[1][1]
@@ -182,7 +161,7 @@ def test_each_fold_is_scored_under_the_choice_of_the_others_and_cannot_change_it
 
 
 def test_rows_beyond_the_memory_limit_leave_a_random_sample(monkeypatch):
-    arrays, truth = partly_right(rows=12)
+    arrays, truth = partly_right()
     monkeypatch.setattr(uncertain_pixels, "MAX_BYTES", 6 * (8 * 9 * 2) * 3)
     maps = screened(arrays, truth)
     assert 1 <= len(maps.rows) < 12
@@ -199,15 +178,12 @@ def test_thresholds_are_even_over_the_range(config, expected):
     assert search_thresholds(WeightsConfig(**config)).tolist() == expected
 
 
-def test_predictions_other_than_bytes_of_one_shape_are_refused():
+def test_what_cannot_be_searched_is_refused():
     truth = np.ones((1, 2, 2, 1), dtype=bool)
     with pytest.raises(OofMismatch, match="predictions 0 are float64"):
         screened([np.full(truth.shape, np.nan)], truth)
     with pytest.raises(OofMismatch, match=r"predictions 1 are uint8 \(1, 2, 1, 1\), predictions 0"):
         screened([np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 1, 1), np.uint8)], truth)
-
-
-def test_too_little_to_choose_on_is_refused():
     maps = screened(*partly_right(rows=2))
     with pytest.raises(OofMismatch, match="no rows to search"):
         greedy(maps, MeanDice(), np.zeros(2, dtype=bool), steps=1)

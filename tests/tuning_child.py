@@ -3,17 +3,16 @@
     python tuning_child.py FOLDER STORAGE N_TRIALS [KIND NUMBER]
 
 KIND: report (SIGKILL at the NUMBER-th report), write (SIGKILL before the NUMBER-th change of the database is
-committed), hang (sleep at the NUMBER-th report). Each step of a trial leaves a file in its folder and is not repeated
-if that exists.
+committed), hang (sleep at the NUMBER-th report). A step is not repeated if the trial's folder has its file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +34,7 @@ FIRST = {"optimizer.learning_rate": 0.01, "loss.name": "bce", "training.batch_si
 
 
 def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", number: int = 0) -> None:
-    counts = {"report": 0, "write": 0}
+    counts = Counter()
 
     def count(event: str) -> None:
         counts[event] += 1
@@ -44,16 +43,16 @@ def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", numbe
 
     def objective(job: TrialJob) -> float:
         for step in range(1, STEPS + 1):
-            done = job.folder / f"step{step}.json"
+            done = job.folder / f"step{step}.txt"
             count("report")
             if kind == "hang" and counts["report"] == number:
                 (folder / "hangs").touch()
                 time.sleep(600)
             if not done.is_file():
                 with open(folder / "steps.txt", "a") as lines:
-                    lines.write(f"{job.number} {step}\n")
-                done.write_text(json.dumps(score(job, step)))
-            job.report(step, json.loads(done.read_text()))
+                    print(job.number, step, file=lines)
+                done.touch()
+            job.report(step, score(job, step))
         return score(job, STEPS)
 
     @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")

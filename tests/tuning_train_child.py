@@ -7,6 +7,7 @@ Each training step adds a line to `steps.txt` of the working folder.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -27,19 +28,17 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
 
     def step(self, *arguments, **options):
         with open("steps.txt", "a") as lines:
-            lines.write(f"{self.config.name}\n")
+            print(self.config.name, file=lines)
         return train(self, *arguments, **options)
 
     Network.train = step
-    reports = 0
+    count = itertools.count(1)
     train_trial = tune.train_trial
 
     def fatal_trial(job, **options):
         def report(step: int, value: float) -> None:
-            nonlocal reports
-            reports += 1
             job.report(step, value)
-            if reports == fatal:
+            if next(count) == fatal:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return train_trial(replace(job, report=report), **options)
