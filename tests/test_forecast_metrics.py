@@ -54,11 +54,6 @@ def test_hidden_cells_count_nowhere_in_rain() -> None:
     assert MAE_BY_CSI.score(stats) == pytest.approx(1.1 / 2 / (1 / 2))
 
 
-def test_the_edge_itself_is_an_event() -> None:
-    at_edge = MAE_BY_CSI.stats(target=sample(0.1, 0.0999), pred=sample(0.1, 0.1))
-    assert at_edge[0, 2:].tolist() == [1, 0, 1]
-
-
 def test_years_are_averaged_and_rain_is_pooled() -> None:
     stats = np.array([[10.0, 10, 1, 0, 0], [40.0, 10, 1, 2, 0]])
     assert MAE_BY_F1.score(stats) == pytest.approx((1 / 1 + 4 / 0.5) / 2)
@@ -74,24 +69,6 @@ def test_lead_times_are_pooled_within_a_sample() -> None:
     alone = MAE_BY_CSI.stats(target=truth[..., 2:3], pred=forecast[..., 2:3])
     all_leads = MAE_BY_CSI.stats(target=truth, pred=forecast)
     assert MAE_BY_CSI.per_lead(all_leads)[2] == pytest.approx(MAE_BY_CSI.score(alone))
-
-
-def test_the_same_sums_come_from_cell_by_cell_loops() -> None:
-    rng = np.random.default_rng(1)
-    truth, forecast = rng.uniform(0, 200, (2, 2, 5, 6, 2)).round()
-    valid = rng.random(truth.shape) < 0.8
-    expected = np.zeros((2, 5, 2))
-    for place in np.ndindex(truth.shape):
-        row, lead = place[0], place[3]
-        expected[row, 1, lead] += 1
-        if not valid[place]:
-            continue
-        expected[row, 0, lead] += abs(truth[place] - forecast[place])
-        if 12.5 < truth[place] < 125:
-            observed, predicted = truth[place] >= 37.5, forecast[place] >= 37.5
-            expected[row, 2:, lead] += observed and predicted, observed and not predicted, predicted and not observed
-    got = MAE_BY_F1.stats(target=truth, pred=forecast, valid=valid)
-    np.testing.assert_allclose(got, expected.reshape(2, -1))
 
 
 WET = ErrorBySkill(RAIN_RATE, threshold=0.1, error_from=0.1, part="error")
@@ -125,7 +102,7 @@ def test_values_that_are_no_concentration_are_refused_with_their_sample(value: f
 @pytest.mark.parametrize(
     ("metric", "arrays", "named"),
     [
-        (MAE_BY_F1, {"pred": FORECAST / 250}, "Multiply the forecast by 250"),  # copies of the contest's code mix both
+        (MAE_BY_F1, {"pred": FORECAST / 250}, "Multiply the forecast by 250"),
         (MAE_BY_CSI, {"target": sample(2350.0), "pred": sample(1.0)}, "raw radar value"),
         (MAE_BY_F1, {"pred": FORECAST[..., 0]}, "one shape"),
         (MAE_BY_F1, {"valid": np.ones(TRUTH.shape)}, "cells that count"),
@@ -136,17 +113,17 @@ def test_other_units_and_shapes_are_refused(metric: ErrorBySkill, arrays: dict[s
         metric.stats(**{"target": TRUTH, "pred": FORECAST, **arrays})
 
 
-@pytest.mark.parametrize(("years", "expected"), [(1, 5.297), (5, 4.302)])
-def test_known_figures_of_2005_to_2014(years: int, expected: float) -> None:
-    """The mean of so many years before, on the real months of NSIDC."""
+def test_known_figures_of_2005_to_2014() -> None:
+    """The mean of 1 and of 5 years before, on the real months of NSIDC."""
     folder = Path(os.environ.get("SKYFOLD_DATA", "no folder")) / "seaice"
     if not (folder / "monthly_nsidc0051_197811_201412.npz").is_file():
         pytest.skip("needs the real months: set SKYFOLD_DATA to the folder that holds seaice/")
     samples = build("arctic_sea_ice", {}, folder).load(folder, "train")
-    stats = []
-    for row in np.flatnonzero((samples.ids >= "2004-12") & (samples.ids <= "2013-12")).tolist():
-        forecast = MeanOfYears(years=years).forecast(samples.inputs.history(row))  # type: ignore[attr-defined]
-        truth, valid = samples.targets[row], samples.valid[row]  # type: ignore[index]
-        stats.append(MAE_BY_F1.stats(target=truth[None], pred=forecast[None], valid=valid[None]))
-    assert len(stats) == 10
-    assert MAE_BY_F1.score(np.concatenate(stats)) == pytest.approx(expected, abs=0.0005)
+    rows = np.flatnonzero((samples.ids >= "2004-12") & (samples.ids <= "2013-12")).tolist()
+    assert len(rows) == 10
+    truth, valid = (np.stack([arrays[row] for row in rows]) for arrays in (samples.targets, samples.valid))  # type: ignore[index]
+    for years, expected in ((1, 5.297), (5, 4.302)):
+        mean = MeanOfYears(years=years)
+        forecasts = np.stack([mean.forecast(samples.inputs.history(row)) for row in rows])  # type: ignore[attr-defined]
+        score = MAE_BY_F1.score(MAE_BY_F1.stats(target=truth, pred=forecasts, valid=valid))
+        assert score == pytest.approx(expected, abs=0.0005)

@@ -77,18 +77,14 @@ def test_one_year_is_enough() -> None:
 @pytest.mark.parametrize(
     "view",
     [
-        anomalies.Anomalies(),
-        anomalies.Anomalies(reduce=3),
+        *(anomalies.Anomalies(reduce=reduce) for reduce in (1, 3)),
         recent_frames.RecentFrames(years=2),
         recent_frames.RecentFrames(years=9, reduce=2, decodes=True),
     ],
 )
 def test_frames_after_the_date_change_nothing(view: FrameAdapter) -> None:
-    frames = season((14, 15))
-    noise = np.random.default_rng(9).integers(0, 251, frames.shape, dtype=np.uint8)
-    last = 70
-    later = frames.copy()
-    later[last + 1 :] = noise[last + 1 :]
+    frames, last = season((14, 15)), 70
+    later = np.concatenate([frames[: last + 1], season((14, 15), seed=9)[last + 1 :]])
     truth, valid = np.full((14, 15, 2), 80, np.float32), np.ones((14, 15, 2), bool)
     seen = []
     for known in (frames, later):
@@ -120,8 +116,7 @@ def test_a_network_that_gives_the_target_forecasts_the_truth_where_cells_count()
 def test_dates_with_few_years_before_them_are_not_trained_on() -> None:
     """The targets are frame 35, with two years before it, and frame 36, with three."""
     history = PastFrames(season((14, 15), years=3)[:25], np.array([11, 12]), 12)
-    truth = np.full((14, 15, 2), 80, np.float32)
-    valid = np.ones(truth.shape, bool)
+    truth, valid = np.full((14, 15, 2), 80, np.float32), np.ones((14, 15, 2), bool)
     two, three = (anomalies.Anomalies(least_years=years).target(history, truth, valid) for years in (2, 3))
     assert (two[..., 2] == two[..., 3]).all()
     assert two[..., 2].any()
@@ -135,8 +130,7 @@ def test_reduced_a_correction_goes_to_all_its_cells() -> None:
     base = anomalies.Anomalies().inputs(history)[..., :: len(anomalies.BY_LEAD)][..., :2].astype(np.float64) * 250
     truth = np.minimum(base + 10, 250).astype(np.float32)
     target = view.target(history, truth, np.ones(truth.shape, bool))
-    assert target.shape == (7, 8, 4)
-    assert view.inputs(history).shape[:2] == (7, 8)
+    assert (target.shape, view.inputs(history).shape[:2]) == ((7, 8, 4), (7, 8))
     forecast = view.forecast(target[..., :2], history)
     uncut = averaged(truth - base, 2) > 9.99  # nowhere up to 250 alone
     whole = (uncut & (target[..., 2:] == 1)).repeat(2, axis=0).repeat(2, axis=1)[:13, :15]
@@ -189,8 +183,6 @@ def test_means_of_cells_and_back() -> None:
         (anomalies.Anomalies(), 96, None, "these frames have no season"),
     ],
 )
-def test_frames_without_seasons_or_a_whole_year_are_refused(
-    adapter, known: int, period: int | None, named: str
-) -> None:
+def test_frames_without_seasons_or_a_whole_year_are_refused(adapter, known, period, named) -> None:
     with pytest.raises(DataLayoutError, match=named):
         adapter.inputs(PastFrames(season((8, 8))[:known], AHEAD, period))

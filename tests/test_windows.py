@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -29,23 +31,16 @@ def scene(height: int = HEIGHT, width: int = WIDTH, bands: int = 3, seed: int = 
 
 
 def as_tiff(path: Path, image: np.ndarray, **how: Any) -> Path:
-    if image.shape[-1] == 1:
-        tifffile.imwrite(path, image[..., 0], photometric="minisblack", **how)
-    else:
-        colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
-        tifffile.imwrite(path, image, photometric=colours, planarconfig="contig", **how)
+    colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
+    tifffile.imwrite(path, image.squeeze(), photometric=colours, planarconfig="contig", **how)
     return path
 
 
 def assert_windows_agree(opened: Windows, image: np.ndarray) -> None:
     height, width = image.shape[:2]
     assert opened.shape == image.shape
-    for top, left, rows, columns in [
-        (0, 0, height, width),
-        (17, 30, 40, 21),
-        (height - 1, width - 1, 1, 1),
-        (31, 0, 2, 70),
-    ]:
+    corner = (height - 1, width - 1, 1, 1)
+    for top, left, rows, columns in [(0, 0, height, width), (17, 30, 40, 21), corner, (31, 0, 2, 70)]:
         window = opened.read(top, left, rows, columns)
         assert window.dtype == np.uint8
         assert np.array_equal(window, image[top : top + rows, left : left + columns])
@@ -91,32 +86,20 @@ def test_only_what_a_window_touches_is_decoded(tmp_path: Path) -> None:
     path = as_tiff(tmp_path / "a.tif", scene(), tile=(32, 48), compression="zlib")
     opened = open_windows(path, cache=tmp_path)
     assert isinstance(opened, TiffWindows)
-    decoded: list[int] = []
-    own = opened.decode
-
-    def noting(data: bytes, index: int) -> Any:
-        decoded.append(index)
-        return own(data, index)
-
+    noting = Mock(side_effect=opened.decode)
     object.__setattr__(opened, "decode", noting)
     opened.read(33, 40, 60, 20)
     # Tiles lie in rows of two: columns 40 to 59 touch both, rows 33 to 92 the second and the third row.
-    assert decoded == [2, 3, 4, 5]
+    assert [call.args[1] for call in noting.call_args_list] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("bands", "wanted"), [(1, 1), (1, 3), (3, 3), (4, 4), (4, 3), (8, 8)])
 def test_bands_of_a_tiff(tmp_path: Path, bands: int, wanted: int) -> None:
     image = scene(bands=bands)
-    opened = open_windows(
-        as_tiff(tmp_path / "a.tif", image, tile=(32, 32), compression="zlib"), cache=tmp_path, bands=wanted
-    )
+    path = as_tiff(tmp_path / "a.tif", image, tile=(32, 32), compression="zlib")
+    opened = open_windows(path, cache=tmp_path, bands=wanted)
     expected = np.repeat(image, 3, axis=2) if (bands, wanted) == (1, 3) else image[..., :wanted]
     assert_windows_agree(opened, expected)
-
-
-def test_other_numbers_of_bands_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataLayoutError, match=r"a\.tif: expected 3 bands, the file has 8"):
-        open_windows(as_tiff(tmp_path / "a.tif", scene(bands=8), compression="zlib"), cache=tmp_path)
 
 
 def test_a_decoded_scene_is_kept_until_its_file_changes_and_apart_from_others_of_its_name(tmp_path: Path) -> None:
@@ -143,7 +126,7 @@ def test_labels_are_places_of_classes(tmp_path: Path) -> None:
     colours = np.zeros((6, 8, 3), np.uint8)
     colours[:3] = 255
     colours[4:, 5:] = [0, 255, 0]
-    Image.fromarray(colours).save(tmp_path / "a.png")
+    png(tmp_path / "a.png", colours)
     labels = open_labels(tmp_path / "a.png", table, cache=tmp_path / "cache")
     assert labels.shape == (6, 8, 1)
     assert labels.read(2, 4, 3, 3)[..., 0].tolist() == [[0, 0, 0], [253, 253, 253], [253, 1, 1]]
@@ -164,16 +147,18 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataLayoutError, match=r"damaged\.tif: segment 5 is damaged"):
         opened.read(0, 0, HEIGHT, WIDTH)
     (tmp_path / "text.tif").write_text("no image")
-    with pytest.raises(DataLayoutError, match=r"text\.tif: not a TIFF"):
-        open_windows(tmp_path / "text.tif", cache=tmp_path)
-    with pytest.raises(DataLayoutError, match=r"none\.tif: no such file"):
-        open_windows(tmp_path / "none.tif", cache=tmp_path)
+    as_tiff(tmp_path / "bands.tif", scene(bands=8), compression="zlib")
     np.save(tmp_path / "deep.npy", np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(DataLayoutError, match=r"deep\.npy: expected uint8"):
-        open_windows(tmp_path / "deep.npy", cache=tmp_path)
     (tmp_path / "a.gif").touch()
-    with pytest.raises(DataLayoutError, match=r"a\.gif: expected \.jpg"):
-        open_windows(tmp_path / "a.gif", cache=tmp_path)
+    for named in (
+        "text.tif: not a TIFF",
+        "bands.tif: expected 3 bands, the file has 8",
+        "none.tif: no such file",
+        "deep.npy: expected uint8",
+        "a.gif: expected .jpg",
+    ):
+        with pytest.raises(DataLayoutError, match=re.escape(named)):
+            open_windows(tmp_path / named.partition(":")[0], cache=tmp_path)
 
 
 @settings(max_examples=30, deadline=None)
