@@ -29,35 +29,27 @@ from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
 
 NOISE = {"good": 0.9, "fair": 1.3, "poor": 4.0}
-DATA = """
+BLEND = """
 data:
   competition: understanding_clouds
   name: tiny
   folds: {k: 3, seed: 0}
   sample: {train: 18, test: 4, seed: 0, height: 64}
-"""
-RUN = "base: data.yaml\nname: {name}\nimage: {{size: [32, 48]}}\nmodel: {{family: colour_threshold}}\n"
-BLEND = """
-base: data.yaml
 name: both
-runs: [good.yaml, fair.yaml, poor.yaml]
+image: {size: [32, 48]}
+model: {family: colour_threshold}
+runs: [{name: good}, {name: fair}, {name: poor}]
 postprocess: {thresholds: 17, min_areas: [0, 20]}
 bootstrap: 50
 """
-KINDS = {
-    "greedy": "weights: {search: greedy, steps: 8, thresholds: 5}",
-    "stack": "combine: stack",
-}
+KINDS = {"greedy": "weights: {search: greedy, steps: 8, thresholds: 5}", "stack": "combine: stack"}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, own_data):
-    """A working folder with a contest, its folds, and three runs."""
+    """A working folder with a contest, its folds, three runs and both kinds of blends, and what these returned."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "data.yaml").write_text(DATA)
     (folder / "both.yaml").write_text(BLEND)
-    for name in NOISE:
-        (folder / f"{name}.yaml").write_text(RUN.format(name=name))
     for name, text in KINDS.items():
         (folder / f"{name}.yaml").write_text(f"base: both.yaml\nname: {name}\n{text}\n")
     config, workspace = load_blend(folder / "both.yaml"), Workspace(folder)
@@ -66,18 +58,17 @@ def made(tmp_path_factory, own_data):
     truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(np.float64)
     rng = np.random.default_rng(0)
     for name, noise in NOISE.items():
-        run, config = workspace.run("tiny", name), load_run(folder / f"{name}.yaml")
+        run, config = workspace.run("tiny", name), load_run(folder / f"both.yaml#{name}")
         info = begin_stored(run, context.folds, context.competition.classes, config=config)
         for part, ids, target in (("oof", context.train.ids, truth), ("test", list("abcd"), truth[:4])):
             logits = 2 * target - 1 + noise * rng.standard_normal(target.shape)
             store_rows(run, info, part, ids, np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8))
-    return folder
+    return folder, {kind: run_blend(folder, kind) for kind in KINDS}
 
 
 @pytest.fixture
 def work(made, tmp_path):
-    shutil.copytree(made, tmp_path / "work")
-    return tmp_path / "work"
+    return shutil.copytree(made[0], tmp_path / "work")
 
 
 def run_blend(folder, name):
@@ -85,18 +76,15 @@ def run_blend(folder, name):
 
 
 def test_a_run_whose_config_has_changed_since_is_not_blended(work):
-    path = work / f"{next(iter(NOISE))}.yaml"
-    text = path.read_text()
-    path.write_text(f"{text}optimizer: {{learning_rate: 0.123}}\n")
-    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained with another config than its file has now"):
-        run_blend(work, "both")
-    path.write_text(text)
-    run_blend(work, "both")
-    stored = work / "oof/tiny" / path.stem / "run.json"
+    path, stored = work / "both.yaml", work / "oof/tiny/good/run.json"
+    path.write_text(BLEND.replace("{name: good}", "{name: good, optimizer: {learning_rate: 0.123}}"))
+    with pytest.raises(OofMismatch, match="run 'good' was trained with another config than its file has now"):
+        run_blend(work, "greedy")
+    path.write_text(BLEND)
     info = read_json(stored)
     write_json(stored, {**info, "fingerprint": {**info["fingerprint"], "rows": "of another"}})
-    with pytest.raises(OofMismatch, match=f"run '{path.stem}' was trained anew.*`skyfold blend` again"):
-        submit(load_blend(work / "both.yaml"), Workspace(work))
+    with pytest.raises(OofMismatch, match=r"run 'good' was trained anew.*`skyfold blend` again"):
+        submit(load_blend(work / "greedy.yaml"), Workspace(work))
     assert not (work / "submissions").exists()
 
 
@@ -107,9 +95,9 @@ def members(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
-    runs, context = members(work)
-    config, fold = load_blend(work / f"{kind}.yaml"), context.folds.fold[:, None, None, None]
+def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, made):
+    runs, context = members(made[0])
+    config, fold = load_blend(made[0] / f"{kind}.yaml"), context.folds.fold[:, None, None, None]
     targets = np.stack([context.train.targets[i] for i in range(18)])
     one, other = (
         fit_combination(config, runs, replace(context, samples={"train": replace(context.train, targets=truth)}))
@@ -121,11 +109,11 @@ def test_what_is_combined_for_a_fold_does_not_change_with_its_truth(kind, work):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, work):
+def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, made):
     """Every fold again by hand: its own combination, thresholds of the other folds, masks, Dice."""
-    result = run_blend(work, kind)
-    runs, context = members(work)
-    config, metric = load_blend(work / f"{kind}.yaml"), context.competition.metric
+    folder, results = made
+    runs, context = members(folder)
+    config, metric = load_blend(folder / f"{kind}.yaml"), context.competition.metric
     targets = np.stack([context.train.targets[i] for i in range(18)]).astype(bool)
     scores = np.empty(18)
     for fold, combination in fit_combination(config, runs, context).by_fold.items():
@@ -134,24 +122,24 @@ def test_the_cross_fitted_score_is_that_of_masks_made_without_the_fold(kind, wor
         sweep = measure(oof, context.train, context.folds, metric, config.postprocess)
         masks = evaluate(sweep, context.folds, config.postprocess).by_fold[fold].apply(oof.values[rows])
         scores[rows] = metric.per_row(metric.stats(target=targets[rows], pred=masks))
-    final = result["scores"]["final"]
+    final = results[kind]["scores"]["final"]
     assert final["cv_cross_fitted"] == pytest.approx(scores.mean(), abs=1e-9)
     assert final["optimism"] == pytest.approx(final["cv_in_sample"] - scores.mean())
 
 
-@pytest.mark.parametrize("kind", ["greedy", "stack"])
-def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, work):
-    result = run_blend(work, kind)
-    gains = result["scores"]["gains"]
-    assert gains["over_equal_weights"]["value"] > 0
-    assert gains["over_best_single"]["value"] > 0
-    for gain in gains.values():
-        assert gain["low"] <= gain["value"] <= gain["high"]
+def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(made):
+    folder, results = made
+    for result in results.values():
+        gains = result["scores"]["gains"]
+        assert gains["over_equal_weights"]["value"] > 0
+        assert gains["over_best_single"]["value"] > 0
+        for gain in gains.values():
+            assert gain["low"] <= gain["value"] <= gain["high"]
+        lines = "\n".join(Segmentation.blend_lines(result))
+        assert "gain over the best single run, post-processed alike: " in lines
+        assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d", lines)
+    result = results["greedy"]
     lines = "\n".join(Segmentation.blend_lines(result))
-    assert "gain over the best single run, post-processed alike: " in lines
-    assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d{4}\)", lines)
-    if kind == "stack":
-        return
     assert re.search(r"weights: good 0\.\d\d, fair 0\.\d\d, poor 0\.\d\d", lines)
     assert result["weights"][2] < 0.15
     assert sum(result["weights"]) == pytest.approx(1)
@@ -159,8 +147,8 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(kind, wo
     assert search["rows"] == search["of_rows"] == 18
     assert search["optimism"] == pytest.approx(search["cv_in_sample"] - search["cv_cross_fitted"])
     assert set(search["weights_by_fold"]) == {"0", "1", "2"}
-    runs, context = members(work)
-    stored = read_run(Workspace(work).run("tiny", "greedy"), context.folds)
+    runs, context = members(folder)
+    stored = read_run(Workspace(folder).run("tiny", "greedy"), context.folds)
     for part in ("oof", "test"):
         arrays = [getattr(run, part).values.astype(np.float64) for run in runs]
         mean = sum(w * a for w, a in zip(result["weights"], arrays, strict=True))
@@ -185,10 +173,9 @@ def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):
     np.testing.assert_array_equal(stored.oof.values, np.rint(mean).astype(np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["greedy", "stack"])
-def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, work):
-    whole = run_blend(work, kind)
-    folder = Workspace(work).run("tiny", kind)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, made, work):
+    whole, folder = made[1][kind], Workspace(work).run("tiny", kind)
     values = np.load(folder / "oof" / "values.npy")
     for name in ("complete.npy", "values.npy"):
         array = np.load(folder / "oof" / name, mmap_mode="r+")
@@ -200,8 +187,8 @@ def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, work):
     assert json.loads((folder / "blend.json").read_text()) == json.loads(json.dumps(whole))
 
 
-def test_a_run_on_another_grid_than_the_truth_is_refused(work):
-    runs, context = members(work)
+def test_a_run_on_another_grid_than_the_truth_is_refused(made):
+    runs, context = members(made[0])
     require_aligned(runs, grid=context.competition.grid)
     with pytest.raises(OofMismatch, match=r"run 'good' is stored on \d+ x \d+ pixels, the competition's grid is 9 x 9"):
         require_aligned(runs, grid=(9, 9))

@@ -23,17 +23,13 @@ from skyfold.workspace import Workspace
 pytestmark = pytest.mark.usefixtures("tiny_families")
 
 CLASSES = ("background", "thick_cloud", "thin_cloud", "shadow")
-CONFIGS = {
-    "data.yaml": """
+CONFIG = """
 data:
   competition: cloud_cover
   name: tiny_cover
   options: {grid: [24, 24]}
   folds: {k: 2, seed: 0, phash_max_distance: -1}
   sample: {train: 11, validation: 1, test: 2, side: 64, seed: 0}
-""",
-    "table.yaml": """
-base: data.yaml
 name: classes
 image: {size: [32, 32]}
 model: {family: tiny_net}
@@ -54,23 +50,25 @@ models:
   - model: by priority
     blend: {base: apart, name: priority, merge: {rule: priority, order: [thick_cloud, shadow, thin_cloud]}}
   - {model: as it comes, run: {name: sigmoid}}
-""",
-}
+"""
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory, own_data, tiny_families):
     """A working folder in which `skyfold run` has done the whole table, and what it printed."""
     folder, lines = tmp_path_factory.mktemp("work"), []
-    for name, text in CONFIGS.items():
-        (folder / name).write_text(text)
-    run_job(folder / "table.yaml", Workspace(folder), log=lines.append)
+    run_table(folder, CONFIG, lines.append)
     return folder, lines
 
 
 @pytest.fixture(scope="module")
 def finished(printed):
     return printed[0]
+
+
+def run_table(folder, text, log=lambda line: None):
+    (folder / "table.yaml").write_text(text)
+    run_job(folder / "table.yaml", Workspace(folder), log=log)
 
 
 def stored(folder, name):
@@ -83,7 +81,7 @@ def probabilities(folder, name, part="oof"):
 
 
 def truth(folder):
-    samples = open_masks(load_config(folder / "data.yaml").data, Workspace(folder)).train
+    samples = open_masks(load_config(folder / "table.yaml").data, Workspace(folder)).train
     return np.stack([samples.targets[i] for i in range(len(samples))]).astype(bool)
 
 
@@ -157,21 +155,15 @@ def test_softmax_is_stored_as_fractions_that_sum_to_one(finished):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("runs", "message"),
     [
-        ("runs: [table.yaml#thick]", r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"),
-        (
-            "runs: [table.yaml#thick, table.yaml#others]\nmerge: {rule: priority, order: [thick_cloud, thin_cloud]}",
-            r"merge\.order: name all but one of background",
-        ),
-        (
-            "runs: [table.yaml#thick, table.yaml#others]\nweights: [0, 1]\nmerge: {rule: largest}",
-            "all runs that learned thick_cloud have weight 0",
-        ),
+        ("thick]", r"'thick' learned thick_cloud of background, .*: merge: \{rule: largest\}"),
+        ("thick, table.yaml#others]\nweights: [0, 1]\nmerge: {rule: largest}", "learned thick_cloud have weight 0"),
     ],
 )
-def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(finished, text, message):
-    (finished / "mixed.yaml").write_text(f"base: data.yaml\nname: mixed\n{text}\n")
+def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(finished, runs, message):
+    data = CONFIG[: CONFIG.index("image:")].replace("name: classes", "name: mixed")
+    (finished / "mixed.yaml").write_text(f"{data}runs: [table.yaml#{runs}\n")
     with pytest.raises(ConfigError, match=message):
         run_job(finished / "mixed.yaml", Workspace(finished), log=lambda line: None)
 
@@ -184,30 +176,21 @@ def test_runs_that_learned_other_classes_are_not_blended_without_a_merge(finishe
     ],
 )
 def test_classes_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, own_data, old, new, message):
-    for name, text in CONFIGS.items():
-        (tmp_path / name).write_text(text.replace(old, new))
     with pytest.raises(ConfigError, match=message):
-        run_job(tmp_path / "table.yaml", Workspace(tmp_path), log=lambda line: None)
+        run_table(tmp_path, CONFIG.replace(old, new))
     assert not list((tmp_path / "oof").rglob("run.json"))
 
 
-def test_log_odds_are_those_of_softmax():
-    """Of exp(0), exp(ln 2), exp(ln 3): shares 1/6, 2/6, 3/6. Logits far apart stay numbers."""
-    logits = np.log(np.array([[1.0, 2.0, 3.0]], np.float32)).reshape(1, 1, 1, 3)
-    odds = keras.ops.convert_to_numpy(log_odds(keras.ops.convert_to_tensor(logits), 3))
-    np.testing.assert_allclose(odds.ravel(), np.log([1 / 5, 2 / 4, 3 / 3]), atol=1e-6)
-    far = np.array([200.0, -150.0, 0.0], np.float32).reshape(1, 1, 1, 3)
-    odds = keras.ops.convert_to_numpy(log_odds(keras.ops.convert_to_tensor(far), 3))
-    np.testing.assert_allclose(odds.ravel(), [200.0, -350.0, -200.0])
-
-
-def test_classes_that_are_not_there_are_refused():
-    competition = build("cloud_cover")
-    with pytest.raises(ConfigError, match=r"no class 'thick' \(did you mean 'thick_cloud'"):
-        with_classes(competition, ["thick"])
-    with pytest.raises(ConfigError, match="name each class once"):
-        with_classes(competition, ["shadow", "shadow"])
-    assert with_classes(competition, []) is competition
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        (np.log([1, 2, 3]), np.log([1 / 5, 2 / 4, 3 / 3])),  # shares 1/6, 2/6, 3/6
+        ([200, -150, 0], [200, -350, -200]),  # far apart, but still numbers
+    ],
+)
+def test_log_odds_are_those_of_softmax(logits, expected):
+    odds = log_odds(keras.ops.convert_to_tensor(np.float32(logits).reshape(1, 1, 1, 3)), 3)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(odds).ravel(), expected, atol=1e-6)
 
 
 BLEND = "runs: [{name: b}]\nmerge: {rule: largest}\n"
@@ -233,10 +216,13 @@ def test_configs_that_make_no_sense_are_refused(tmp_path, keys, message):
         load_config(tmp_path / "a.yaml")
 
 
-def test_softmax_and_merges_want_one_class_for_each_pixel(finished):
+def test_each_class_is_named_once_and_softmax_and_merges_want_one_for_each_pixel(finished):
     data = finished / "data" / "tiny_cover"
     contest = build("cloud_cover", {"grid": [24, 24]}, data)
     require_one_class(contest.load(data, "train"), contest.classes, why="merge")
+    assert with_classes(contest, []) is contest
+    with pytest.raises(ConfigError, match="name each class once"):
+        with_classes(contest, ["shadow", "shadow"])
     some = with_classes(contest, ["thick_cloud", "shadow"]).load(data, "train")
     with pytest.raises(ConfigError, match=r"merge is for data .* thick_cloud, shadow.*pixels of no class.*Name the"):
         require_one_class(some, ("thick_cloud", "shadow"), why="merge")

@@ -35,9 +35,12 @@ optimizer: {learning_rate: 1.0e-2}
 loss: {name: bce}
 training: {epochs: 3, batch_size: 6}
 """,
-    "bagging.yaml": "base: unet.yaml\nname: bagging\ntraining: {epochs: 1, seeds: [0, 1], bagging: true}\n",
-    "blend.yaml": "base: data.yaml\nname: blend\nruns: [unet.yaml]\n",
-    "tuned.yaml": "base: unet.yaml\nname: tuned\nmodel: {init_from: {run: unet}}\ntraining: {epochs: 1}\n",
+    "tuned.yaml": """
+base: unet.yaml
+name: tuned
+model: {init_from: {run: unet}}
+training: {epochs: 1, seeds: [0, 1], bagging: true}
+""",
     "tune.yaml": """
 name: search
 base: unet.yaml
@@ -51,7 +54,6 @@ base: data.yaml
 name: table
 models:
   - {model: From scratch, run: unet.yaml, published: {iou: 0.733, dice: 0.807, pixel_accuracy: 0.808, minutes: 22}}
-  - {model: Bagging, run: bagging.yaml}
   - {model: Fine-tuned, run: tuned.yaml}
   - {model: Optuna, study: tune.yaml, trials: 2}
 """,
@@ -71,11 +73,10 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def broken_off(tmp_path_factory):
     """A folder in which `skyfold run` was killed after the first model; its weights, and when they were written."""
-    folder = tmp_path_factory.mktemp("work")
-    train = training.train
+    folder, train = tmp_path_factory.mktemp("work"), training.train
 
     def train_or_die(config, *arguments, **options):
-        if config.name == "bagging":
+        if config.name == "tuned":
             raise Killed
         return train(config, *arguments, **options)
 
@@ -89,8 +90,7 @@ def broken_off(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(broken_off):
     """The folder after the same command has done the rest of the table, and the lines it logged."""
-    folder, _ = broken_off
-    lines = []
+    folder, lines = broken_off[0], []
     run_job(folder / "table.yaml", Workspace(folder), log=lines.append)
     return folder, lines
 
@@ -110,7 +110,7 @@ def column(path, name):
 
 def test_the_figures_are_those_of_the_out_of_fold_rows_and_the_histories(finished):
     folder, _ = finished
-    scratch, bagging, tuned, optuna = (line.figures for line in table_in(folder).lines)
+    scratch, tuned, optuna = (line.figures for line in table_in(folder).lines)
     oof, data = folder / "oof" / "tiny_ice", folder / "data" / "tiny_ice"
     pred = np.load(oof / "unet" / "oof" / "values.npy", allow_pickle=False) > 127
     targets = build("leeds_sea_ice", {}, data).load(data, "train").targets
@@ -125,14 +125,14 @@ def test_the_figures_are_those_of_the_out_of_fold_rows_and_the_histories(finishe
         assert figures.val_loss == pytest.approx(np.mean(losses))
         fits = sum(fit["seconds"] for fit in about.values())
         assert figures.minutes == pytest.approx((fits + seconds.get(name, 0)) / 60)
-    assert (scratch.fits, bagging.fits, tuned.fits, optuna.fits) == (2, 4, 2, 2)
+    assert (scratch.fits, tuned.fits, optuna.fits) == (2, 4, 2)
 
 
 def test_published_figures_stand_beside_the_official_files_only(finished):
     folder, said = finished
     text = said[-1]
     assert text.startswith("tiny_ice: synthetic sample, 12 samples, out-of-fold over 2 folds, cut at 0.5")
-    for model in ("From scratch", "Bagging", "Fine-tuned", "Optuna"):
+    for model in ("From scratch", "Fine-tuned", "Optuna"):
         assert f"\n{model} " in text
     assert "0.733" not in text
     assert "\nmean_iou, cross-fitted\nmodel         cross-fitted  95 % interval     minus the first" in text
@@ -163,11 +163,9 @@ def test_an_interrupted_table_resumes_and_the_leaderboard_shows_it(broken_off, f
 
 def test_models_that_are_not_there_say_what_to_do(finished):
     folder, _ = finished
-    (folder / "wider.yaml").write_text(
-        "base: table.yaml\nname: wider\nmodels:\n- {model: New, run: new.yaml}\n- {model: Changed, run: changed.yaml}\n"
-    )
-    (folder / "new.yaml").write_text("base: unet.yaml\nname: new\n")
-    (folder / "changed.yaml").write_text("base: unet.yaml\ntraining: {epochs: 4}\n")
+    own = ("New, run: {base: unet.yaml, name: new}", "Changed, run: {base: unet.yaml, name: unet, tta: [hflip]}")
+    rows = "\n".join(f"- {{model: {row}}}" for row in own)
+    (folder / "wider.yaml").write_text(f"base: table.yaml\nname: wider\nmodels:\n{rows}\n")
     new, changed = table_in(folder, "wider.yaml").lines
     assert new.figures is changed.figures is None
     assert new.note == f"not trained yet: skyfold run {folder / 'wider.yaml'}"
@@ -176,10 +174,8 @@ def test_models_that_are_not_there_say_what_to_do(finished):
 
 def test_a_run_of_other_data_is_refused_before_anything_is_trained(tmp_path):
     path = written(tmp_path)
-    (tmp_path / "unet.yaml").write_text(CONFIGS["unet.yaml"] + "data: {name: other}\n")
-    with pytest.raises(
-        ConfigError, match=r"run 'unet' predicts segmentation of data set 'other', the table .* 'tiny_ice'"
-    ):
+    (tmp_path / "tuned.yaml").write_text(CONFIGS["tuned.yaml"] + "data: {name: other}\n")
+    with pytest.raises(ConfigError, match=r"'tuned' predicts segmentation of data set 'other', the table .* 'tiny_i"):
         run_job(path, Workspace(tmp_path))
     assert not (tmp_path / "oof").exists()
 
@@ -189,7 +185,7 @@ def test_a_run_of_other_data_is_refused_before_anything_is_trained(tmp_path):
     [
         ("{model: A}", "give one of run, blend and study"),
         ("{model: A, run: unet.yaml, study: tune.yaml, trials: 2}", "give one of run, blend and study"),
-        ("{model: A, run: unet.yaml, blend: blend.yaml}", "give one of run, blend and study"),
+        ("{model: A, run: unet.yaml, blend: {name: b, runs: [unet.yaml]}}", "give one of run, blend and study"),
         ("{model: A, study: tune.yaml}", "give trials with a study"),
         ("{model: A, run: unet.yaml, trials: 2}", "give trials with a study, and with a study only"),
         ("{model: A, run: unet.yaml, publisht: 1}", r"unknown key 'models\.0\.publisht' \(did you mean 'published'"),

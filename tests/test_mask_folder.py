@@ -56,9 +56,6 @@ def test_images_and_masks_become_samples(folder):
     assert contest.check(folder) == (
         "2 images with masks, grid 8x12; cloud 66.7% of the pixels, empty 0%; undefined 25.0%"
     )
-
-
-def test_grid_and_ignored_values_are_options(folder):
     samples = built(folder, grid=[4, 6], background=[0, 100], ignore_value=None).load(folder, "train")
     assert samples.targets[0][..., 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 4
     assert samples.valid is None
@@ -108,34 +105,32 @@ def test_the_test_part_is_a_folder_of_images_alone(folder):
     with pytest.raises(DataLayoutError, match=r"no test part.*data\.options\.test_images"):
         built(folder).load(folder, "test")
     contest = built(folder, test_images="images")
-    assert contest.load(folder, "test").targets is None
-    assert contest.load(folder, "test").ids.tolist() == ["a", "b"]
+    samples = contest.load(folder, "test")
+    assert (samples.targets, samples.ids.tolist()) == (None, ["a", "b"])
     assert contest.check(folder).endswith("2 test images")
 
 
 def test_checking_lists_broken_images_and_unexplained_masks_together(folder):
     Image.fromarray(halves(255, 33)).save(folder / "masks" / "a.png")
-    data = (folder / "images" / "b.jpg").read_bytes()
-    (folder / "images" / "b.jpg").write_bytes(data[:-20])
-    with pytest.raises(DataLayoutError) as error:
+    image = folder / "images" / "b.jpg"
+    image.write_bytes(image.read_bytes()[:-20])
+    both = r"(?s)2 problems.*b\.jpg: the JPEG is cut short.*a\.png: 48 pixels have values that no class has: 33\."
+    with pytest.raises(DataLayoutError, match=both):
         built(folder).check(folder)
-    assert "2 problems" in str(error.value)
-    assert "b.jpg: the JPEG is cut short" in str(error.value)
-    assert "a.png: 48 pixels have values that no class has: 33." in str(error.value)
 
 
 def test_groups_come_from_a_table(folder):
     group = {"file": "index.csv", "id": "name", "column": "scene"}
     index = folder / "index.csv"
     index.write_text("scene,name\nnorth,b\nsouth,a\neast,c\n")
-    groups = built(folder, group=group).load(folder, "train").groups
-    assert groups.tolist() == ["south", "north"]
+    contest = built(folder, group=group)
+    assert contest.load(folder, "train").groups.tolist() == ["south", "north"]
     index.write_text("scene,name\nnorth,b\nsouth,b\n")
     with pytest.raises(DataLayoutError, match=r"(?s)id 'b' is listed 2 times.*no group for image 'a'"):
-        built(folder, group=group).load(folder, "train")
+        contest.load(folder, "train")
     index.write_text("scene,id\nnorth,b\n")
     with pytest.raises(DataLayoutError, match="column 'name' is missing"):
-        built(folder, group=group).load(folder, "train")
+        contest.load(folder, "train")
 
 
 def test_masks_and_tables_are_read_as_truth_and_as_predictions(folder):
@@ -143,10 +138,9 @@ def test_masks_and_tables_are_read_as_truth_and_as_predictions(folder):
     truth = contest.read_truth(folder / "masks")
     masks = np.stack(list(truth.targets)).astype(bool)
     contest.submission.encode(truth.ids, masks).to_csv(folder / "pred.csv", index=False)
-    from_table = contest.read_pred(folder / "pred.csv", truth.ids)
-    assert np.array_equal(np.stack(list(from_table)), masks)
-    assert np.array_equal(np.stack(list(contest.read_truth(folder / "pred.csv").targets)), masks)
-    assert np.array_equal(np.stack(list(contest.read_pred(folder / "masks", truth.ids))), masks)
+    for name in ("pred.csv", "masks"):
+        assert np.array_equal(np.stack(list(contest.read_truth(folder / name).targets)), masks)
+        assert np.array_equal(np.stack(list(contest.read_pred(folder / name, truth.ids))), masks)
     other = folder_of(folder / "pred", {"a": halves(255, 100, (4, 6))}, (4, 6)) / "masks"
     with pytest.raises(InvalidSubmission, match=r"(?s)no mask for 'b'.*a\.png: 4x6 pixels, expected 8x12"):
         contest.read_pred(other, truth.ids)
@@ -161,30 +155,16 @@ def test_predicted_masks_of_one_class_may_be_plain_black_and_white(tmp_path):
     assert pred[0][0, :, 0].tolist() == [0] * 6 + [1] * 6
 
 
-def real(name):
-    folder = Path(os.environ["SKYFOLD_DATA"]) / name
-    data = load_config(CONFIGS / name / "data.yaml").data
-    return competition.build(data.competition, data.options, folder), folder
-
-
 @pytest.mark.real_data
 @pytest.mark.skipif("SKYFOLD_DATA" not in os.environ, reason="SKYFOLD_DATA names no folder of real data")
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
+def test_real_folders_pass_the_check_and_masks_of_a_published_model_score_what_was_published():
+    for name, found in (
         ("wsiseg", "320 images with masks, grid 450x480; cloud 55.7% of the pixels, empty 0%; undefined 35.8%"),
         ("l8biome_rgb", "60 images with masks, grid 384x384; cloud 35.6% of the pixels, empty 28%; 47 groups"),
-    ],
-)
-def test_real_folders_pass_the_check(name, found):
-    contest, folder = real(name)
-    assert contest.check(folder) == found
-
-
-@pytest.mark.real_data
-@pytest.mark.skipif("SKYFOLD_DATA" not in os.environ, reason="SKYFOLD_DATA names no folder of real data")
-def test_masks_of_a_published_model_score_what_was_published():
-    contest, folder = real("l8biome_rgb")
+    ):
+        folder, data = Path(os.environ["SKYFOLD_DATA"]) / name, load_config(CONFIGS / name / "data.yaml").data
+        contest = competition.build(data.competition, data.options, folder)
+        assert contest.check(folder) == found
     truth = contest.read_truth(folder / "masks")
     pred = contest.read_pred(folder / "pred_cdmamba", truth.ids)
     stats = contest.metric.stats(target=np.stack(list(truth.targets)), pred=np.stack(list(pred)))

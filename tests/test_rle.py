@@ -34,7 +34,6 @@ def several(draw):
 
 
 def slowly(mask, dialect=KAGGLE):
-    """Text of a mask, counted pixel by pixel."""
     tokens, length, reach = [], 0, 0
     flat = [*mask.ravel(order="F" if dialect.order == "column" else "C").tolist(), False]
     for position, pixel in enumerate(flat):
@@ -61,11 +60,12 @@ GOLDEN = {
 
 
 @every_dialect
-def test_golden_text_of_a_mask_and_of_an_empty_one(dialect):
+def test_golden_text_of_a_mask_of_an_empty_one_and_of_a_missing_one(dialect):
     masks = np.array([[[0, 1, 0], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]], dtype=bool)
     texts = list(GOLDEN[dialect.name])
     assert encode_many(masks, dialect) == texts
     np.testing.assert_array_equal(decode_many(texts, (2, 3), dialect), masks)
+    assert not decode_many([None, float("nan"), "", "  "], (2, 3), dialect).any()
 
 
 @every_dialect
@@ -85,9 +85,7 @@ def test_planes_of_images_equal_one_mask_after_the_other(masks, order, planes):
     rows = np.random.default_rng(0).integers(0, len(masks), 2 * planes)
     images = np.moveaxis(masks[rows].reshape(2, planes, *masks.shape[1:]), 1, -1)
     segments = Segments.from_masks(masks, order).take(rows)
-    from_images = Segments.from_masks(images, order)
-    for name in ("starts", "ends", "offsets"):
-        np.testing.assert_array_equal(getattr(from_images, name), getattr(segments, name))
+    np.testing.assert_equal(vars(Segments.from_masks(images, order)), vars(segments))
     np.testing.assert_array_equal(segments.to_masks(planes), images)
 
 
@@ -102,19 +100,11 @@ def test_layout_in_memory_makes_no_difference():
         assert encode_many(same) == [slowly(mask) for mask in masks]
 
 
-def test_no_masks_and_masks_of_no_pixels():
+def test_no_masks_masks_of_no_pixels_and_markers_that_only_some_dialects_have():
     assert encode_many(np.empty((0, 4, 5), dtype=bool)) == []
     assert decode_many([], (4, 5)).shape == (0, 4, 5)
     assert encode_many(np.empty((2, 0, 5), dtype=bool)) == ["", ""]
     assert decode("", (0, 5)).shape == (0, 5)
-
-
-@every_dialect
-def test_missing_text_is_an_empty_mask(dialect):
-    assert not decode_many([None, float("nan"), "", "  "], (2, 3), dialect).any()
-
-
-def test_marker_of_an_empty_mask_is_known_only_where_the_dialect_has_it():
     assert not decode("-1", (2, 3), DIALECTS["kaggle_dash"]).any()
     with pytest.raises(InvalidSubmission):
         decode("-1", (2, 3), KAGGLE)
@@ -134,17 +124,11 @@ def test_memory_that_is_given_is_filled_and_overwritten():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "offsets", "message"),
-    [
-        (-1, 2, [0, 1], r"expected 0 <= start < end <= 12, the pixels of \(3, 4\)"),
-        (2, 2, [0, 1], "expected 0 <= start < end <= 12"),
-        (0, 13, [0, 1], "expected 0 <= start < end <= 12"),
-        (0, 1, [0, 2], "expected offsets that grow from 0 to 1"),
-        (0, 1, [0, 2, 1], "expected offsets that grow from 0 to 1"),
-    ],
+    ("start", "end", "offsets"), [(-1, 2, [0, 1]), (2, 2, [0, 1]), (0, 13, [0, 1]), (0, 1, [0, 2]), (0, 1, [0, 2, 1])]
 )
-def test_segments_outside_their_mask_are_refused(start, end, offsets, message):
-    with pytest.raises(ValueError, match=message):
+def test_segments_outside_their_mask_are_refused(start, end, offsets):
+    inside = r"expected 0 <= start < end <= 12, the pixels of \(3, 4\)"
+    with pytest.raises(ValueError, match=inside if offsets == [0, 1] else "expected offsets that grow from 0 to 1"):
         Segments(np.array([start]), np.array([end]), np.array(offsets), (3, 4))
 
 
@@ -174,10 +158,7 @@ REFUSALS = [
     ("1 -2", "token 2 is a negative length"),
     ("7 1 2 1", "the segment '2 1' at token 3 starts before the segment '7 1'"),
     ("2 4 4 1", "the segment '4 1' at token 3 overlaps the segment '2 4'"),
-    ("2 1 2 1", "overlaps"),
     ("12 2", "the segment '12 2' at token 1 ends past the last of 12 pixels"),
-    ("13 1", "ends past the last of 12 pixels"),
-    ("1 99999999999999999999999", "ends past the last of 12 pixels"),
     ("9223372036854775807 9223372036854775807", "ends past the last of 12 pixels"),
     (1.5, "expected run-length text, got 1.5"),
 ]
@@ -196,18 +177,14 @@ def test_text_that_is_no_mask_is_refused_by_row_and_token(text, message, dialect
     assert message in str(refusal.value)
 
 
-UNUSUAL = ["1\n2", "1\r\n2", " 1\t2 ", "001 2", f"{1:025d} 2", "1\u00a02", "1\x0b2", "1  2\r\n", "1 1 2 1"]
-
-
-@pytest.mark.parametrize("text", UNUSUAL)
-def test_unusual_spelling_and_touching_segments_are_accepted(text):
-    masks = decode_many(["3 1", text, "", "4 2"], (2, 3))
-    np.testing.assert_array_equal(masks, decode_many(["3 1", "1 2", "", "4 2"], (2, 3)))
+def test_unusual_spelling_and_touching_segments_are_accepted():
+    unusual = ["1\n2", "1\r\n2", " 1\t2 ", "001 2", f"{1:025d} 2", "1\u00a02", "1\x0b2", "1  2\r\n", "1 1 2 1"]
+    masks = decode_many(["3 1", *unusual, "", "4 2"], (2, 3))
+    np.testing.assert_array_equal(masks, decode_many(["3 1", *["1 2"] * len(unusual), "", "4 2"], (2, 3)))
 
 
 # Tokens around all borders, so that the compiled loop meets every way of being wrong.
-NUMBERS = [0, 1, 2, 3, 11, 12, 13, -1, 10**8, 10**18 - 1, 10**20]
-TOKENS = [*map(str, NUMBERS), "007", "x"]
+TOKENS = [*map(str, [0, 1, 2, 3, 11, 12, 13, -1, 10**8, 10**18 - 1, 10**20]), "007", "x"]
 TEXTS = st.lists(st.lists(st.sampled_from(TOKENS), max_size=6).map(" ".join), max_size=5)
 
 
@@ -222,7 +199,7 @@ def test_compiled_loop_takes_what_reading_pair_by_pair_takes(texts, dialect):
         assert list(zip(segments.starts[here], segments.ends[here], strict=True)) == (expected or [])
 
 
-def pairs(text, dialect, size=12):
+def pairs(text, dialect):
     """Starts and ends, None where the text is wrong."""
     tokens = text.split()
     if "x" in tokens or len(tokens) % 2:
@@ -230,7 +207,7 @@ def pairs(text, dialect, size=12):
     found, reach = [], 0
     for start, length in zip(map(int, tokens[0::2]), map(int, tokens[1::2]), strict=True):
         begin = start - dialect.first_index + (reach if dialect.starts == "relative" else 0)
-        if start < dialect.first_index or length < 1 or begin < reach or begin + length > size:
+        if start < dialect.first_index or length < 1 or begin < reach or begin + length > 12:
             return None
         reach = begin + length
         found.append((begin, reach))

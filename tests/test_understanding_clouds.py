@@ -46,15 +46,14 @@ def problems(folder):
     return str(error.value)
 
 
-def test_the_sample_has_the_contests_layout(sample):
+def test_the_sample_has_the_contests_layout_and_a_grid_of_a_quarter(sample):
     assert [len(list((sample / part).glob("*.jpg"))) for part in ("train_images", "test_images")] == [8, 4]
     assert (sample / "train.csv").read_text().startswith("Image_Label,EncodedPixels\n")
-    keys = [key for key, _ in rows(sample / "sample_submission.csv")]
-    assert keys == [key for key, _ in rows(sample / "test_truth.csv")]
+    dummy, truth = sample / "sample_submission.csv", sample / "test_truth.csv"
+    assert [key for key, _ in rows(dummy)] == [key for key, _ in rows(truth)]
+    assert score_submission(built(sample), truth, truth, draws=1).score == 1.0
+    assert score_submission(built(sample), dummy, truth, draws=1).score < 0.1
     assert built(sample).check(sample).startswith("8 train and 4 test images of 64x96 pixels, 32 rows in train.csv")
-
-
-def test_the_grid_is_a_quarter_of_the_images_or_the_contests_own(sample):
     assert built(sample).grid == (16, 24)
     assert built(None).grid == built(sample / "absent").grid == (350, 525)
     assert competition.build("understanding_clouds", {"grid": [70, 105]}, sample).grid == (70, 105)
@@ -80,12 +79,6 @@ def test_the_test_part_has_only_images_in_the_order_of_the_sample_submission(fol
     assert [f"{name}_{label}" for name in samples.ids for label in built(folder).classes] == wanted != sorted(wanted)
     image = np.asarray(Image.open(folder / "test_images" / samples.ids[0]))
     assert np.abs(samples.inputs[0].astype(int) - image).mean() < 2
-
-
-def test_the_truth_scores_one_against_itself_and_the_dummy_less(sample):
-    truth = sample / "test_truth.csv"
-    assert score_submission(built(sample), truth, truth, draws=1).score == 1.0
-    assert score_submission(built(sample), sample / "sample_submission.csv", truth, draws=1).score < 0.1
 
 
 def test_all_faults_are_listed_at_once(folder):
@@ -118,34 +111,31 @@ def test_all_faults_are_listed_at_once(folder):
 
 def test_missing_files_are_listed_together(folder, tmp_path):
     contest = built(folder)
+    assert contest.sample_table(folder) == folder / "sample_submission.csv"
     shutil.rmtree(folder / "test_images")
-    (folder / "train.csv").unlink()
+    for name in ("train.csv", "sample_submission.csv"):
+        (folder / name).unlink()
     text = problems(folder)
     assert "test_images: no such folder" in text
     assert "train.csv: no such file" in text
     for part, message in (("test", "no such folder"), ("train", "no such file")):
         with pytest.raises(DataLayoutError, match=message):
             contest.load(folder, part)
+    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: no such file\. Download it"):
+        contest.sample_table(folder)
     assert "no such folder" in problems(tmp_path / "absent")
 
 
-def test_a_missing_sample_submission_is_refused_rather_than_left_out(folder):
-    assert built(folder).sample_table(folder) == folder / "sample_submission.csv"
-    (folder / "sample_submission.csv").unlink()
-    with pytest.raises(DataLayoutError, match=r"sample_submission\.csv: no such file\. Download it"):
-        built(folder).sample_table(folder)
-
-
 def test_masks_of_another_size_foreign_ids_and_a_folder_in_the_place_of_a_table_are_refused(folder):
-    contest = built(folder)
+    contest, ids = built(folder), np.array(["a.jpg"])
     with pytest.raises(InvalidSubmission, match=r"train\.csv: not a table of masks of 16x24 pixels"):
         contest.read_truth(folder / "train.csv")
     with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
         contest.read_truth(folder)
     with pytest.raises(InvalidSubmission, match="a folder, expected a CSV file"):
-        contest.read_pred(folder, np.array(["a.jpg"]))
+        contest.read_pred(folder, ids)
     with pytest.raises(InvalidSubmission, match=r"test_truth\.csv: rows of masks:\n  - no row for 'a\.jpg_Fish'"):
-        contest.read_pred(folder / "test_truth.csv", np.array(["a.jpg"]))
+        contest.read_pred(folder / "test_truth.csv", ids)
     (folder / "train.csv").unlink()
     (folder / "train.csv").mkdir()
     with pytest.raises(DataLayoutError, match=r"train\.csv: a folder, expected a CSV file"):
@@ -163,14 +153,12 @@ def test_a_table_of_a_header_and_names_in_other_capitals_are_one_problem_each(fo
 
 
 def test_an_image_turned_by_exif_is_named(folder):
-    path = min((folder / "train_images").iterdir())
-    exif = Image.Exif()
+    path, exif = min((folder / "train_images").iterdir()), Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
     with pytest.raises(DataLayoutError, match=f"{path.name}: an EXIF tag turns this image to 96x64 pixels"):
         built(folder)
-    turned = r"96x64 pixels .*expected 64x96 \(an EXIF tag turns it; write it unturned"
-    with pytest.raises(DataLayoutError, match=turned):
+    with pytest.raises(DataLayoutError, match=r"96x64 .*expected 64x96 \(an EXIF tag turns it; write it unturned"):
         competition.build("understanding_clouds", {"grid": [16, 24]}, folder).check(folder)
 
 
