@@ -13,7 +13,7 @@ Targets and rows lie on the competition's grid, whatever size a network reads. M
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -31,6 +31,20 @@ class ArraySequence(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class LazyArrays:
+    """A sequence of `count` arrays, each made by `make(index)` when it is read."""
+
+    count: int
+    make: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.make(index)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ after an interruption. Only the cropped windows are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from skyfold.data.seeding import derived_seed
 from skyfold.data.windows import Windows, kept_array, open_labels, open_windows
 from skyfold.errors import DataLayoutError
 from skyfold.progress import map_in_threads
-from skyfold.types import ArraySequence, IntPair
+from skyfold.types import ArraySequence, IntPair, LazyArrays
 
 CELL = 64  # pixels; the side of the squares in which the pixels of a class are counted
 
@@ -98,12 +98,12 @@ class EpochCrops:
     @property
     def inputs(self) -> ArraySequence:
         """uint8 (h, w, C) each, of `plan.size`."""
-        return _Lazy(len(self), self._image)
+        return LazyArrays(len(self), self._image)
 
     @property
     def targets(self) -> ArraySequence:
         """uint8 (h, w, K + 1) each: masks, 0 or 1, and last where pixels count."""
-        return _Lazy(len(self), self._target)
+        return LazyArrays(len(self), self._target)
 
     def _image(self, row: int) -> np.ndarray:
         scene = self.scenes[row // self.plan.crops_per_image]
@@ -164,17 +164,3 @@ def draw_crop(scene: Scene, side: IntPair, *, balanced: float, rng: np.random.Ge
     top = np.clip(row - rng.integers(h), 0, height - h)
     left = np.clip(column - rng.integers(w), 0, width - w)
     return Crop(int(top), int(left), h, w)
-
-
-@dataclass(frozen=True)
-class _Lazy:
-    """An ArraySequence of `count` arrays that `make` makes when they are indexed."""
-
-    count: int
-    make: Callable[[int], np.ndarray]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.make(index)

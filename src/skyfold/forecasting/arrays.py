@@ -9,8 +9,8 @@ import numpy as np
 from skyfold.data.batches import WholeRows
 from skyfold.errors import ConfigError
 from skyfold.forecasting.frame_adapters import FrameAdapter
-from skyfold.forecasting.past_frames import LazyArrays, PastFramesSource
-from skyfold.types import ArraySequence, Samples
+from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.types import ArraySequence, LazyArrays, Samples
 
 MAX_BYTES = 2 << 30  # of arrays that are kept in memory, so that later epochs need not compute them again
 

@@ -81,20 +81,6 @@ class PastFrames:
 
 
 @dataclass(frozen=True)
-class LazyArrays:
-    """A sequence of `count` arrays, each made by `make(index)` when it is read."""
-
-    count: int
-    make: Callable[[int], np.ndarray]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.make(index)
-
-
-@dataclass(frozen=True)
 class PastFramesSource:
     """Inputs of the samples of a forecasting competition; [i] are the frames (T, H, W) known on the date of sample i.
 

@@ -6,7 +6,7 @@ chosen without it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
 from skyfold.tasks.stored_blend import Blend, read_blend
 from skyfold.tasks.task import Task
-from skyfold.types import ArraySequence, CountMetric, JsonDict, Predictions, Samples
+from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays, Predictions, Samples
 from skyfold.workspace import Workspace
 
 EXAMPLES = 4  # images drawn of a blend
@@ -45,22 +45,6 @@ GAINS = {
     "over_best_single_at_0.5": "gain over the best single run at 0.5",
     "over_largest": "gain over taking the class with the largest probability",
 }
-
-
-@dataclass(frozen=True)
-class PostprocessedMasks:
-    """Masks made from probabilities as they are read: row i is bool (H, W, K)."""
-
-    values: np.ndarray
-    gate_prob: np.ndarray | None
-    selection: Selection
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        gate = None if self.gate_prob is None else self.gate_prob[index : index + 1]
-        return np.asarray(self.selection.apply(self.values[index : index + 1], gate)[0])
 
 
 class MaskBlending(Task):
@@ -224,8 +208,9 @@ class MaskBlending(Task):
             best = read_blend(config, workspace)["scores"]["baselines"]["best_single"]
             run = read_run(workspace.run(data, best), read_folds(workspace.folds(data)))
             assert run.test is not None
-            row = {name: i for i, name in enumerate(run.test.ids.tolist())}
-            preds["best_single_at_0.5"] = [run.test.values[row[name]] > HALF for name in known.ids.tolist()]
+            values, row = run.test.values, {name: i for i, name in enumerate(run.test.ids.tolist())}
+            rows = [row[name] for name in known.ids.tolist()]
+            preds["best_single_at_0.5"] = LazyArrays(len(rows), lambda i: values[rows[i]] > HALF)
         preds["all_empty"] = [np.zeros((*competition.grid, len(competition.classes)), dtype=bool)] * len(known.ids)
         stats = {name: prediction_stats(competition, known, pred) for name, pred in preds.items()}
         scores = {name: competition.metric.score(rows) for name, rows in stats.items()}
@@ -278,8 +263,8 @@ def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int) -> Evaluati
 
 def _masks(
     config: BlendConfig, stage: str, pred: Predictions, part: str, workspace: Workspace, samples: Samples | None = None
-) -> PostprocessedMasks:
-    """Masks of the rows `pred` of `part` ("oof" or "test") at `stage` ("before_gate" or "final").
+) -> LazyArrays:
+    """Masks, bool (H, W, K), of the rows `pred` of `part` ("oof" or "test") at `stage` ("before_gate" or "final").
 
     samples: with the valid pixels; None: all are.
     """
@@ -291,7 +276,13 @@ def _masks(
         gate_prob = gate.values
         if result["presence_stack"] is not None:
             gate_prob = LogisticStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
-    return PostprocessedMasks(pred.values, gate_prob, Selection.from_dict(result["selection"][stage]))
+    selection = Selection.from_dict(result["selection"][stage])
+
+    def mask(i: int) -> np.ndarray:
+        gates = None if gate_prob is None else gate_prob[i : i + 1]
+        return np.asarray(selection.apply(pred.values[i : i + 1], gates)[0])
+
+    return LazyArrays(len(pred.values), mask)
 
 
 def _limits(interval: Interval) -> JsonDict:

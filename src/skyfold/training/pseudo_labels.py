@@ -24,7 +24,7 @@ from skyfold.store.rows import RowStore
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.objective import FitArrays, Objective, RunArrays
 from skyfold.training.source_run import SourceRun
-from skyfold.types import ArraySequence, Split
+from skyfold.types import ArraySequence, LazyArrays, Split
 
 
 def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays | None) -> Teacher:
@@ -114,8 +114,8 @@ class PseudoLabels:
         assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
         assert arrays.targets is not None
         count = len(arrays.inputs)
-        labels = _Labels(self.probabilities[fold], self.config)
-        extended = _Extended(_Chained(arrays.inputs, self.inputs), _Chained(arrays.targets, labels))
+        labels = _labels(self.probabilities[fold], self.config)
+        extended = _Extended(_chained(arrays.inputs, self.inputs), _chained(arrays.targets, labels))
         return extended, Split(
             train=np.concatenate([split.train, np.arange(count, count + len(self.inputs))]), valid=split.valid
         )
@@ -127,31 +127,18 @@ class _Extended(WholeRows):
     targets: ArraySequence
 
 
-@dataclass(frozen=True)
-class _Chained:
-    first: ArraySequence
-    second: ArraySequence
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        count = len(self.first)
-        return self.first[index] if index < count else self.second[index - count]
+def _chained(first: ArraySequence, second: ArraySequence) -> LazyArrays:
+    count = len(first)
+    return LazyArrays(count + len(second), lambda i: first[i] if i < count else second[i - count])
 
 
-@dataclass(frozen=True)
-class _Labels:
+def _labels(probabilities: ArraySequence, config: PseudoLabelsConfig) -> LazyArrays:
     """Targets uint8 (h, w, K + 1) of probabilities: a pixel counts where the teacher is sure of every class."""
 
-    probabilities: ArraySequence
-    config: PseudoLabelsConfig
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        probability = self.probabilities[index] / np.float32(255)
-        shown = probability >= self.config.high
-        sure = (shown | (probability <= self.config.low)).all(axis=-1, keepdims=True)
+    def targets(index: int) -> np.ndarray:
+        probability = probabilities[index] / np.float32(255)
+        shown = probability >= config.high
+        sure = (shown | (probability <= config.low)).all(axis=-1, keepdims=True)
         return np.concatenate([shown, sure], axis=-1).astype(np.uint8)
+
+    return LazyArrays(len(probabilities), targets)

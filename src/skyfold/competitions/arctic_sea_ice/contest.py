@@ -22,10 +22,10 @@ from skyfold.config.options import one_of
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
 from skyfold.files import digest
-from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
 from skyfold.submission.pixel_table import PixelTable, sample_table
-from skyfold.types import Samples
+from skyfold.types import LazyArrays, Samples
 
 GRID = (448, 304)  # NSIDC's north polar grid of 25 km
 KNOWN_FRAMES = 12  # at least so many before a forecast

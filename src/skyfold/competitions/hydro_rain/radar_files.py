@@ -13,10 +13,10 @@ import numpy as np
 from skyfold.data.array_files import read_array, read_arrays
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, file_digest
-from skyfold.forecasting.past_frames import LazyArrays, PastFrames, PastFramesSource
+from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
 from skyfold.progress import map_in_threads
-from skyfold.types import IntPair
+from skyfold.types import IntPair, LazyArrays
 
 GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
 NEXT_FRAME = np.array([1])
