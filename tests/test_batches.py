@@ -28,20 +28,12 @@ def arrays(count=11):
 NOTHING = Augmenter([], size=(8, 8), bands=3, planes=2)
 
 
-def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, labels=None, **options):
-    return list(
-        training_batches(
-            arrays(),
-            rows,
-            batch_size=batch_size,
-            normalization="none",
-            labels=labels,
-            augmenter=augmenter,
-            seed=seed,
-            epoch=number,
-            **options,
-        )
+def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, **options):
+    options = {"labels": None, "normalization": "none", **options}
+    batches = training_batches(
+        arrays(), rows, batch_size=batch_size, augmenter=augmenter, seed=seed, epoch=number, **options
     )
+    return list(batches)
 
 
 @given(st.integers(1, 11), st.integers(1, 7))
@@ -69,15 +61,12 @@ def test_epochs_depend_on_seed_and_number_only_bit_for_bit():
         assert all((one != two).any() for one, two in zip(first, other, strict=True))
 
 
-MIX = [MixConfig(name="cutmix", p=0.7)]
-
-
 def test_a_mixed_image_does_not_depend_on_its_batch():
     flips = Augmenter([AugmentConfig(name="HorizontalFlip", p=0.5)], size=(8, 8), bands=3, planes=2)
     rows = np.arange(1, 9)
 
     def images(batch_size, rows=rows):
-        batches = epoch(rows, batch_size=batch_size, augmenter=flips, mix=MIX)
+        batches = epoch(rows, batch_size=batch_size, augmenter=flips, mix=[MixConfig(name="cutmix", p=0.7)])
         pairs = [(batch.inputs, batch.targets) for batch in batches]
         return [np.concatenate(part)[: len(rows)] for part in zip(*pairs, strict=True)]
 
@@ -94,10 +83,8 @@ def test_accumulated_batches_hold_what_one_big_batch_holds(count, batch_size, ac
     big = epoch(rows, batch_size=batch_size * accumulated)
     assert len(small) == len(big) * accumulated == steps_per_epoch(count, batch_size, accumulated)
     for part in ("rows", "inputs", "targets"):
-        np.testing.assert_array_equal(
-            np.concatenate([getattr(batch, part) for batch in small]),
-            np.concatenate([getattr(batch, part) for batch in big]),
-        )
+        one, other = (np.concatenate([getattr(batch, part) for batch in batches]) for batches in (small, big))
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
@@ -148,7 +135,6 @@ def test_scalings_by_hand():
 def test_every_scaling_takes_every_band_count(name, bands):
     images = np.full((2, 3, 3, bands), 7, np.uint8)
     values = normalized(images, name)
-    assert values.shape == images.shape
-    assert values.dtype == np.float32
+    assert (values.shape, values.dtype) == (images.shape, np.float32)
     assert np.isfinite(values).all()
     assert (images == 7).all()

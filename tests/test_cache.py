@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyfold.data.cache import reduce_masks, training_arrays, with_packed_masks
+from skyfold.data.cache import TrainingArrays, reduce_masks, training_arrays, with_packed_masks
 from skyfold.data.images import ImageFiles
 from skyfold.errors import DataLayoutError
 from skyfold.store.rows import RowStore
-from skyfold.types import Samples
+from skyfold.types import IntPair, Samples
 
 
 def samples(folder: Path, count: int = 5) -> Samples:
@@ -36,9 +36,13 @@ def samples(folder: Path, count: int = 5) -> Samples:
     return Samples(ids=ids, inputs=ImageFiles(paths), targets=targets, valid=valid)
 
 
+def cached(given: Samples, folder: Path, *, size: IntPair = (8, 12), fingerprint: str = "") -> TrainingArrays:
+    return training_arrays(given, size=size, folder=folder / "cache", fingerprint=fingerprint)
+
+
 def test_arrays_hold_the_reduced_images_and_masks_with_valid_as_last_plane(tmp_path: Path) -> None:
     given = samples(tmp_path / "images")
-    arrays = training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
+    arrays = cached(given, tmp_path)
     assert (arrays.inputs.shape, arrays.inputs.dtype) == ((5, 8, 12, 3), np.uint8)
     assert arrays.targets.shape == (5, 8, 12, 7)
     assert np.array_equal(arrays.inputs[3], cv2.resize(given.inputs[3], (12, 8), interpolation=cv2.INTER_AREA))
@@ -58,24 +62,15 @@ def test_a_mask_fills_a_pixel_where_it_covers_more_than_half_of_what_counts() ->
     assert reduce_masks(target, None, (1, 4))[0, :, 1].tolist() == [1, 1, 1, 1]
 
 
-def test_samples_without_truth_have_no_targets(tmp_path: Path) -> None:
-    given = samples(tmp_path / "images")
-    unlabelled = Samples(ids=given.ids, inputs=given.inputs)
-    assert training_arrays(unlabelled, size=(8, 12), folder=tmp_path / "cache", fingerprint="").targets is None
-    assert with_packed_masks(unlabelled, tmp_path / "packed") is unlabelled
-
-
 def test_done_rows_are_not_made_again_until_a_file_changes(tmp_path: Path) -> None:
-    given, folder = samples(tmp_path / "images"), tmp_path / "cache"
-    training_arrays(given, size=(8, 12), folder=folder, fingerprint="")
-    stamp = RowStore.open(folder / "inputs").fingerprint
-    store = RowStore.open_or_create(
-        folder / "inputs", ids=given.ids, shape=(8, 12, 3), dtype="uint8", fingerprint=stamp
-    )
+    given, folder = samples(tmp_path / "images"), tmp_path / "cache/inputs"
+    cached(given, tmp_path)
+    stamp = RowStore.open(folder).fingerprint
+    store = RowStore.open_or_create(folder, ids=given.ids, shape=(8, 12, 3), dtype="uint8", fingerprint=stamp)
     store.write(np.array([2]), np.full((1, 8, 12, 3), 77))  # a mark that decoding again would wipe out
-    assert (training_arrays(given, size=(8, 12), folder=folder, fingerprint="").inputs[2] == 77).all()
+    assert (cached(given, tmp_path).inputs[2] == 77).all()
     Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(tmp_path / "images" / "0.png")
-    renewed = training_arrays(given, size=(8, 12), folder=folder, fingerprint="")
+    renewed = cached(given, tmp_path)
     assert not (renewed.inputs[2] == 77).all()
     assert (renewed.inputs[0] == 0).all()
 
@@ -83,43 +78,40 @@ def test_done_rows_are_not_made_again_until_a_file_changes(tmp_path: Path) -> No
 @pytest.mark.parametrize("change", ["size", "fingerprint", "targets", "valid"])
 def test_what_the_masks_are_made_from_is_in_the_stamp(tmp_path: Path, change: str) -> None:
     given = samples(tmp_path / "images")
-    training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
+    cached(given, tmp_path)
     before = RowStore.open(tmp_path / "cache" / "targets").fingerprint
-    size = (4, 6) if change == "size" else (8, 12)
-    fingerprint = "another class table" if change == "fingerprint" else ""
     given.targets[0, 0, 0, 0] ^= change == "targets"
     given.valid[0, 0, 0] ^= change == "valid"
-    training_arrays(given, size=size, folder=tmp_path / "cache", fingerprint=fingerprint)
+    fingerprint = "another class table" if change == "fingerprint" else ""
+    cached(given, tmp_path, size=(4, 6) if change == "size" else (8, 12), fingerprint=fingerprint)
     assert RowStore.open(tmp_path / "cache" / "targets").fingerprint != before
 
 
-def test_a_broken_image_is_named_and_the_rest_can_go_on(tmp_path: Path) -> None:
+def test_a_broken_image_is_named_and_the_rest_can_go_on_and_one_of_float_is_refused(tmp_path: Path) -> None:
     given = samples(tmp_path / "images", count=40)
     broken = tmp_path / "images" / "30.png"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-30])
     with pytest.raises(DataLayoutError, match=r"30\.png: the PNG is cut short"):
-        training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="")
+        cached(given, tmp_path)
     broken.write_bytes(whole)
-    assert training_arrays(given, size=(8, 12), folder=tmp_path / "cache", fingerprint="").inputs[30].any()
-
-
-def test_images_of_float_are_refused(tmp_path: Path) -> None:
-    floats = Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32))
+    assert cached(given, tmp_path).inputs[30].any()
     with pytest.raises(DataLayoutError, match="expected uint8"):
-        training_arrays(floats, size=(8, 8), folder=tmp_path / "cache", fingerprint="")
+        cached(Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32)), tmp_path / "floats")
 
 
-def test_packed_masks_are_the_masks(tmp_path: Path) -> None:
+def test_packed_masks_are_the_masks_and_samples_without_truth_have_none(tmp_path: Path) -> None:
     given = samples(tmp_path / "images")
     packed = with_packed_masks(given, tmp_path / "packed")
     for row in range(len(given)):
         assert np.array_equal(packed.targets[row], given.targets[row])
-        assert packed.targets[row].dtype == np.uint8
         assert np.array_equal(packed.valid[row], given.valid[row])
-        assert packed.valid[row].dtype == bool
+        assert (packed.targets[row].dtype, packed.valid[row].dtype) == (np.uint8, bool)
     again = with_packed_masks(packed, tmp_path / "packed again")
     assert np.array_equal(again.targets[2], given.targets[2])
+    unlabelled = Samples(ids=given.ids, inputs=given.inputs)
+    assert with_packed_masks(unlabelled, tmp_path / "unpacked") is unlabelled
+    assert cached(unlabelled, tmp_path).targets is None
 
 
 FILL_SLOWLY = """

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from conftest import assert_arrays_equal
 from skyfold.config.run import RunConfig
 from skyfold.config.training import TrainingConfig
 from skyfold.store.fits import draw_history, read_history, write_history
@@ -14,28 +15,18 @@ from skyfold.training.early_stopping import best_epoch, has_ended, is_validated,
 from skyfold.training.schedules import learning_rate
 from skyfold.training.weight_averaging import keep, mean_weights
 
+RUN = {"name": "a", "data": {"competition": "any"}, "image": {"size": [8, 8]}, "model": {"family": "plain_unet"}}
+
 
 def rates(**schedule):
     """Of 5 epochs of 4 steps each."""
-    config = RunConfig.model_validate(
-        {
-            "name": "a",
-            "data": {"competition": "any"},
-            "image": {"size": [8, 8]},
-            "model": {"family": "plain_unet"},
-            "optimizer": {"learning_rate": 2.0},
-            "schedule": schedule,
-            "training": {"epochs": 5},
-        }
-    )
+    rest = {"optimizer": {"learning_rate": 2.0}, "schedule": schedule, "training": {"epochs": 5}}
+    config = RunConfig.model_validate({**RUN, **rest})
     return [learning_rate(config, step, steps_per_epoch=4) for step in range(20)]
 
 
-def test_constant_stays():
-    assert set(rates(name="constant")) == {2.0}
-
-
-def test_cosine_warms_up_then_falls_to_its_floor():
+def test_constant_stays_and_cosine_warms_up_then_falls_to_its_floor():
+    assert rates(name="constant") == [2.0] * 20
     found = rates(name="cosine", warmup_epochs=1, floor=0.1)
     assert found[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert found[-1] == pytest.approx(0.2)
@@ -69,12 +60,7 @@ def test_the_best_epoch_is_the_first_of_the_best_validated_ones():
 
 @pytest.mark.parametrize(
     ("patience", "scores", "expected"),
-    [
-        (None, [0.5, 0.4, 0.3, 0.2, 0.1], False),
-        (2, [0.5, 0.4], False),
-        (2, [0.5, 0.4, 0.3], True),
-        (2, [0.5, 0.4, 0.6], False),
-    ],
+    [(None, [5, 4, 3, 2, 1], False), (2, [5, 4], False), (2, [5, 4, 3], True), (2, [5, 4, 6], False)],
 )
 def test_patience_counts_epochs_behind_the_best(patience, scores, expected):
     assert has_ended(rows(scores), training(patience=patience), greater_is_better=True) == expected
@@ -89,35 +75,25 @@ def test_a_fit_ends_with_an_epoch_that_was_validated():
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"checkpoint": "best"}, 2),
-        ({"checkpoint": "last"}, 5),
-        ({"checkpoint": "swa", "swa_epochs": 3}, 4),
-        ({"checkpoint": "swa", "swa_epochs": 1}, 5),
-        ({"checkpoint": "swa", "swa_epochs": 9}, 3),
-    ],
+    ("kind", "epochs", "expected"), [("best", 5, 2), ("last", 5, 5), ("swa", 3, 4), ("swa", 1, 5), ("swa", 9, 3)]
 )
-def test_kept_weights_are_those_of_the_best_or_last_epoch_or_a_mean(config, expected):
+def test_kept_weights_are_those_of_the_best_or_last_epoch_or_a_mean(kind, epochs, expected):
     """Epoch i of 5 ends with weights of value i."""
-    scores, kept = [0.3, 0.9, 0.5, 0.9, 0.1], []
+    scores, kept, config = [0.3, 0.9, 0.5, 0.9, 0.1], [], training(checkpoint=kind, swa_epochs=epochs)
     for epoch, score in enumerate(scores, start=1):
         weights = [np.full(2, epoch, np.float32), np.full((1, 1), 10 * epoch, np.float32)]
-        kept = keep(kept, weights, training(**config), is_best=score > max(scores[: epoch - 1], default=-1))
+        kept = keep(kept, weights, config, is_best=score > max(scores[: epoch - 1], default=-1))
     stored = [value.copy() for value in kept[0]]
     means = mean_weights(kept)
     assert [float(value.mean()) for value in means] == [expected, 10 * expected]
     assert {value.dtype for value in means} == {np.dtype(np.float32)}
-    for before, after in zip(stored, kept[0], strict=True):
-        np.testing.assert_array_equal(before, after)
+    assert_arrays_equal(stored, kept[0])
 
 
 def test_what_was_not_measured_is_empty_in_the_table_and_not_drawn(tmp_path):
-    history = [
-        {"epoch": 1.0, "loss": 0.5, "val_loss": math.nan, "val_score": math.nan, "lr": 0.1, "seconds": 1.0},
-        {"epoch": 2.0, "loss": 0.25, "val_loss": 0.5, "val_score": 0.75, "lr": 0.1, "seconds": 1.0},
-    ]
-    history = [{**row, "images_per_second": 8.0} for row in history]
+    columns = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
+    values = [(1.0, 0.5, math.nan, math.nan, 0.1, 1.0, 8.0), (2.0, 0.25, 0.5, 0.75, 0.1, 1.0, 8.0)]
+    history = [dict(zip(columns, row, strict=True)) for row in values]
     write_history(tmp_path / "a.csv", history)
     assert (tmp_path / "a.csv").read_text().splitlines()[1:] == ["1,0.5,,,0.1,1,8", "2,0.25,0.5,0.75,0.1,1,8"]
     found = read_history(tmp_path / "a.csv")

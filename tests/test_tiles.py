@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -55,19 +55,21 @@ def test_tiles_of_a_model_without_surroundings_are_the_whole_image_bit_for_bit(
         assert np.array_equal(predicted(image, model, tiling, batch_size), whole)
 
 
-def test_one_tile_is_the_model_itself() -> None:
-    image = noise(40, 48)
-    found = predicted(image, surroundings, Tiling((40, 48), 12))
-    np.testing.assert_array_equal(found, surroundings(image[np.newaxis])[0])
-
-
-def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine() -> None:
+@pytest.mark.parametrize(
+    ("overlap", "rows", "columns"),
+    [
+        # (37 - 16) / 10 and (50 - 16) / 10, rounded up, are 3 and 4 steps of 7 and 8.5; by 16 they are 2 and 3.
+        (6, [0, 7, 14, 21], [0, 8, 17, 26, 34]),
+        (0, [0, 10, 21], [0, 11, 23, 34]),
+    ],
+)
+def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine(
+    overlap: int, rows: list[int], columns: list[int]
+) -> None:
     """Against the obvious way: sum of weighted tiles over the sum of weights."""
-    height, width, tile, overlap = 37, 50, 16, 6
-    image = noise(height, width)
-    found = predicted(image, surroundings, Tiling((tile, tile), overlap), batch_size=3)
-    # (37 - 16) / 10 and (50 - 16) / 10, rounded up, are 3 and 4 steps of 7 and 8.5.
-    rows, columns = [0, 7, 14, 21], [0, 8, 17, 26, 34]
+    height, width, tile = 37, 50, 16
+    image, tiling = noise(height, width), Tiling((tile, tile), overlap)
+    found = predicted(image, surroundings, tiling, batch_size=3)
     side = np.ones(tile)
     side[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2
     side *= side[::-1]
@@ -78,6 +80,8 @@ def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine() -> None:
             total[part] += surroundings(image[part][np.newaxis])[0] * np.outer(side, side)[..., np.newaxis]
             weights[part] += np.outer(side, side)[..., np.newaxis]
     assert found == pytest.approx(total / weights, abs=1e-5)
+    one = image[:tile, :tile]
+    np.testing.assert_array_equal(predicted(one, surroundings, tiling), surroundings(one[np.newaxis])[0])
 
 
 def surroundings(tiles: np.ndarray) -> np.ndarray:
@@ -99,55 +103,11 @@ def excess(values: np.ndarray, borders: list[list[int]]) -> float:
     return float(np.concatenate(at).mean() / np.concatenate(other).mean()) - 1
 
 
-def smooth_scene(height: int, width: int) -> np.ndarray:
-    """Cloud-like: from large to small structures, so that a tile's mean and a tile's border both matter."""
-    rng = np.random.default_rng(5)
-    total = np.zeros((height, width), np.float32)
-    for cells in (3, 12, 48, 192):
-        layer = rng.standard_normal((cells, cells)).astype(np.float32)
-        total += cv2.resize(layer, (width, height), interpolation=cv2.INTER_CUBIC) / np.float32(cells) ** 0.5
-    grey = np.clip(128 + 50 * total, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
-
-
-def test_the_gradient_across_tile_borders_is_that_elsewhere() -> None:
-    image = smooth_scene(641, 770)
-    found = {}
-    for overlap in (32, 0):
-        borders = [tile_borders(641, 128, overlap), tile_borders(770, 128, overlap)]
-        found[overlap] = excess(predicted(image, surroundings, Tiling((128, 128), overlap)), borders)
-    assert abs(found[32]) < 0.05
-    assert found[0] > 1  # without an overlap there are seams
-
-
 def tile_borders(side: int, tile: int, overlap: int) -> list[int]:
     """First rows (or columns) of tiles, and first ones after them, within the scene."""
-    seen: list[int] = []
-
-    def note(tiles: np.ndarray) -> np.ndarray:
-        seen.append(int(tiles[0, 0, 0, 0]) * 256 + int(tiles[0, 0, 0, 1]))
-        return np.zeros((1, *tiles.shape[1:3], 1), np.float32)
-
-    places = np.arange(side)
-    numbered = np.stack([places // 256, places % 256, places * 0], axis=-1).astype(np.uint8)[:, np.newaxis]
-    list(predict_scene(ArrayWindows(numbered, 3), note, Tiling((tile, tile), overlap)))
-    return sorted({*seen, *(start + tile for start in seen)} - {0, side})
-
-
-def test_a_network_always_gets_whole_batches() -> None:
-    shapes = []
-
-    def model(tiles: np.ndarray) -> np.ndarray:
-        shapes.append(tiles.shape)
-        return pointwise(tiles)
-
-    tiling = Tiling((16, 24), 4)
-    for size in ((90, 70), (5, 100), (16, 16), (1, 1)):
-        shapes.clear()
-        predicted(noise(*size), model, tiling, batch_size=5)
-        assert set(shapes) == {(5, 16, 24, 3)}
-        # No batch but the last one of a scene is filled up, however many tiles a row has.
-        assert len(shapes) == -(-tile_count(ArrayWindows(noise(*size), 3), tiling) // 5)
+    steps = -(-(side - tile) // (tile - overlap))
+    starts = np.linspace(0, side - tile, steps + 1).round().astype(int)
+    return sorted({*starts, *(starts + tile)} - {0, side})
 
 
 def test_a_scene_smaller_than_a_tile_is_mirrored() -> None:
@@ -168,11 +128,11 @@ class NoScene:
 
     shape: tuple[int, int, int] = (5226, 6015, 3)
     largest: int = 0
-    read_rows: list[tuple[int, int]] = field(default_factory=list)
+    reads: int = 0
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         self.largest = max(self.largest, height * width)
-        self.read_rows.append((top, height))
+        self.reads += 1
         return np.full((height, width, 3), top % 251, np.uint8)
 
 
@@ -189,15 +149,27 @@ def test_a_scene_of_31_megapixels_takes_the_memory_of_a_row_of_tiles() -> None:
     # 256 rows of 6015 pixels: 3 bytes each of the scene, 3 times 2 classes of 4 bytes of the prediction, and a little.
     assert peak < 256 * 6015 * (3 + 3 * 2 * 4) * 1.25
     assert scene.largest == 256 * 6015
-    assert len(scene.read_rows) == 24  # (5226 - 256) / (256 - 32) steps, rounded up, and one: none is read twice
+    assert scene.reads == 24  # (5226 - 256) / (256 - 32) steps, rounded up, and one: none is read twice
 
 
-@pytest.mark.parametrize(("size", "tiles"), [((40, 30), 9), ((41, 30), 12), ((9, 16), 1)])
-def test_tiles_are_counted_before_and_while_they_are_predicted(size: tuple[int, int], tiles: int) -> None:
-    """Tiles of 16 that overlap by 4 reach from 16 to 28, 40 and 52 pixels."""
-    scene, seen = ArrayWindows(noise(*size), 3), []
-    list(predict_scene(scene, constant, Tiling((16, 16), 4), batch_size=2, on_tile=lambda: seen.append(1)))
-    assert len(seen) == tile_count(scene, Tiling((16, 16), 4)) == tiles
+@pytest.mark.parametrize(
+    ("size", "tiles"),
+    [((40, 30), 6), ((41, 30), 8), ((9, 16), 1), ((1, 1), 1), ((16, 24), 1), ((5, 100), 5), ((90, 70), 32)],
+)
+def test_tiles_are_counted_before_and_while_they_are_predicted_in_whole_batches(
+    size: tuple[int, int], tiles: int
+) -> None:
+    """Tiles of 16 (or 24) that overlap by 4 reach from 16 to 28, 40 and 52 pixels (from 24 to 44, 64, 84 and 104)."""
+    scene, tiling, seen, shapes = ArrayWindows(noise(*size), 3), Tiling((16, 24), 4), [], []
+
+    def model(batch: np.ndarray) -> np.ndarray:
+        shapes.append(batch.shape)
+        return constant(batch)
+
+    list(predict_scene(scene, model, tiling, batch_size=5, on_tile=lambda: seen.append(1)))
+    assert len(seen) == tile_count(scene, tiling) == tiles
+    # No batch but the last one of a scene is filled up, however many tiles a row has.
+    assert shapes == [(5, 16, 24, 3)] * -(-tiles // 5)
 
 
 @pytest.mark.parametrize(("size", "overlap"), [((16, 16), 9), ((16, 8), 5), ((16, 16), -1), ((0, 8), 0)])
