@@ -36,44 +36,45 @@ def epoch(rows, *, batch_size=4, seed=0, number=0, augmenter=NOTHING, **options)
     return list(batches)
 
 
+def joined(batches):
+    return [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("rows", "inputs", "targets")]
+
+
+def augmenter_of(name, **options):
+    return Augmenter([AugmentConfig(name=name, **options)], size=(8, 8), bands=3, planes=2)
+
+
 @given(st.integers(1, 11), st.integers(1, 7))
 def test_an_epoch_holds_every_row_and_one_shape(count, batch_size):
     rows = np.arange(11)[-count:]
     batches = epoch(rows, batch_size=batch_size)
-    seen = np.concatenate([batch.rows for batch in batches])
     assert {len(batch.inputs) for batch in batches} == {batch_size}
+    seen, inputs, targets = joined(batches)
     assert sorted(seen[:count]) == sorted(rows)
-    for batch in batches:
-        np.testing.assert_array_equal(batch.inputs[:, 0, 0, 0], batch.rows)
-        np.testing.assert_array_equal(batch.targets[:, 0, 0, 0], batch.rows % 2)
+    np.testing.assert_array_equal(inputs[:, 0, 0, 0], seen)
+    np.testing.assert_array_equal(targets[:, 0, 0, 0], seen % 2)
 
 
 def test_epochs_depend_on_seed_and_number_only_bit_for_bit():
-    busy = Augmenter([AugmentConfig(name="Affine", rotate=[-40, 40], p=0.9)], size=(8, 8), bands=3, planes=2)
-
-    def values(**chosen):
-        batches = epoch(np.arange(11), augmenter=busy, **chosen)
-        return [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("rows", "inputs", "targets")]
-
-    first, again = values(seed=1, number=2), values(seed=1, number=2)
+    busy = augmenter_of("Affine", rotate=[-40, 40], p=0.9)
+    first, again, *others = (
+        joined(epoch(np.arange(11), augmenter=busy, seed=seed, number=number))
+        for seed, number in ((1, 2), (1, 2), (1, 3), (2, 2))
+    )
     assert_arrays_equal(first, again)
-    for other in (values(seed=1, number=3), values(seed=2, number=2)):
+    for other in others:
         assert all((one != two).any() for one, two in zip(first, other, strict=True))
 
 
 def test_a_mixed_image_does_not_depend_on_its_batch():
-    flips = Augmenter([AugmentConfig(name="HorizontalFlip", p=0.5)], size=(8, 8), bands=3, planes=2)
-    rows = np.arange(1, 9)
-
-    def images(batch_size, rows=rows):
-        batches = epoch(rows, batch_size=batch_size, augmenter=flips, mix=[MixConfig(name="cutmix", p=0.7)])
-        pairs = [(batch.inputs, batch.targets) for batch in batches]
-        return [np.concatenate(part)[: len(rows)] for part in zip(*pairs, strict=True)]
-
-    assert_arrays_equal(images(4), images(1))
-    inputs, _ = images(4)
-    assert set(np.unique(inputs)) <= set(rows)  # nothing comes from rows that are not trained on
-    assert any(len(np.unique(image)) > 1 for image in inputs)
+    rows, mix = np.arange(1, 9), [MixConfig(name="cutmix", p=0.7)]
+    by_four, alone = (
+        joined(epoch(rows, batch_size=size, augmenter=augmenter_of("HorizontalFlip", p=0.5), mix=mix))
+        for size in (4, 1)
+    )
+    assert_arrays_equal(by_four, alone)
+    assert set(np.unique(by_four[1])) <= set(rows)  # nothing comes from rows that are not trained on
+    assert any(len(np.unique(image)) > 1 for image in by_four[1])
 
 
 @given(st.integers(1, 11), st.integers(1, 4), st.integers(1, 4))
@@ -82,9 +83,7 @@ def test_accumulated_batches_hold_what_one_big_batch_holds(count, batch_size, ac
     small = epoch(rows, batch_size=batch_size, gradient_accumulation_steps=accumulated)
     big = epoch(rows, batch_size=batch_size * accumulated)
     assert len(small) == len(big) * accumulated == steps_per_epoch(count, batch_size, accumulated)
-    for part in ("rows", "inputs", "targets"):
-        one, other = (np.concatenate([getattr(batch, part) for batch in batches]) for batches in (small, big))
-        np.testing.assert_array_equal(one, other)
+    assert_arrays_equal(joined(small), joined(big))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])

@@ -70,10 +70,10 @@ def stored(network, path):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, tiny_families):
-    """A run `first` on the data set `light`, and one on `dark` that started from it."""
+    """A run `first` on the data set `light`, and one begun on `dark` that starts from it."""
     root = tmp_path_factory.mktemp("oof")
     train(root, config("first"))
-    train(root, config("second", "dark", init_from=FIRST), arrays=images(1))
+    begin_stored(root / "dark/second", folds(), CLASSES, config=config("second", "dark", init_from=FIRST))
     return root
 
 
@@ -88,45 +88,27 @@ def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_
         expected_weights = stored(network, root / f"light/first/models/{expected}_seed1.weights.h5")
         assert_arrays_equal(start.load(network, fold=fold, seed=1), expected_weights)
     files = init_weights(config("third", "grey", init_from=FIRST, training={"seeds": [1, 7]}), root).files
-    assert {at: path.name for at, path in files.items()} == {
-        (0, 1): "fold0_seed1.weights.h5",
-        (0, 7): "fold0_seed0.weights.h5",
-    }
+    names = {(0, 1): "fold0_seed1.weights.h5", (0, 7): "fold0_seed0.weights.h5"}
+    assert {at: path.name for at, path in files.items()} == names
 
 
-def test_a_run_begins_with_the_weights_and_records_what_they_were(root, monkeypatch):
-    seen = []
-    fit_fold = fold_trainer.fit_fold
-
-    def watched(network, *, start, **options):
-        network.restart(seed=9)
-        seen.append(start())
-        return fit_fold(network, start=start, **options)
-
-    monkeypatch.setattr(fold_trainer, "fit_fold", watched)
-    folder = train(root, config("third", "dark", init_from=FIRST), arrays=images(1))
-    network = network_of(config("any"))
-    paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1, 0, 1)]
-    for path, weights in zip(paths, seen, strict=True):
-        assert_arrays_equal(weights, stored(network, path))
-    recorded = read_info(folder).fingerprint.init_weights
-    assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths[:2])
-
-
-def test_without_an_epoch_a_run_predicts_with_the_weights_it_began_with(root):
+def test_a_run_begins_with_the_weights_records_what_they_were_and_without_an_epoch_keeps_them(root):
     """The score of a network on data that it has not seen: fold 0's, since the data are others."""
-    given = config("untouched", "dark", init_from=FIRST, training={"epochs": 0})
+    given = config("untouched", "dark", init_from=FIRST, training={"epochs": 0, "seeds": [0, 1]})
     folder = train(root, given, arrays=images(1))
     network = network_of(config("any"))
-    before = stored(network, root / "light/first/models/fold0_seed0.weights.h5")
-    for fold in (0, 1):
-        about = read_json(folder / f"models/fold{fold}_seed0.json")
-        assert (about["epochs"], about["best_epoch"]) == (0, 0)
-        assert 0 <= about["score"] <= 1
-        assert_arrays_equal(stored(network, folder / f"models/fold{fold}_seed0.weights.h5"), before)
+    paths = [root / f"light/first/models/fold0_seed{seed}.weights.h5" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        before = stored(network, path)
+        for fold in (0, 1):
+            about = read_json(folder / f"models/fold{fold}_seed{seed}.json")
+            assert (about["epochs"], about["best_epoch"]) == (0, 0)
+            assert 0 <= about["score"] <= 1
+            assert_arrays_equal(stored(network, folder / f"models/fold{fold}_seed{seed}.weights.h5"), before)
+    recorded = read_info(folder).fingerprint.init_weights
+    assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths)
     fits = summary_of_fits(folder / "models", folds=folds())
-    assert fits is not None
-    assert (fits.val_loss, fits.fits) == (None, 2)
+    assert (fits.val_loss, fits.fits) == (None, 4)
 
 
 def test_other_classes_leave_the_last_layer_as_it_is(root):
@@ -151,15 +133,11 @@ def test_weights_that_do_not_fit_are_refused(root):
         init_weights(given, root)
 
 
-@pytest.mark.parametrize("data", ["light", "renamed"])  # or the same images by another name
-def test_a_run_of_the_same_data_with_other_folds_is_refused(root, data):
-    """Its networks were trained on rows that these folds validate."""
-    init_weights(config("third", data, init_from=FIRST), root, "images 0")
-    with pytest.raises(ConfigError, match="with other folds"):
-        init_weights(config("third", data, init_from=FIRST), root, "images 0", turned=1)
-
-
-def test_runs_that_descend_from_the_same_data_are_missing_or_not_finished_are_refused(root):
+def test_runs_that_saw_the_validated_rows_are_missing_or_not_finished_are_refused(root):
+    for data in ("light", "renamed"):  # the same images by another name
+        init_weights(config("third", data, init_from=FIRST), root, "images 0")
+        with pytest.raises(ConfigError, match="with other folds"):
+            init_weights(config("third", data, init_from=FIRST), root, "images 0", turned=1)
     with pytest.raises(ConfigError, match=r"'first' was trained on light .* or by way of other data"):
         init_weights(config("third", init_from={"run": "second", "data": "dark"}), root, "images 0")
     with pytest.raises(OofMismatch, match="none"):
@@ -216,10 +194,7 @@ def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
         ({"turned": 1}, "'teacher' on .* was trained with other folds .* rows that 'student' validates"),
         ({"kind": "blend"}, "'teacher' on .* is a blend and has no weights of its own"),
         ({"task": "classification"}, "task: classification, 'student' task: segmentation"),
-        (
-            {"of": config("teacher", pseudo_labels={"run": "a"})},
-            "pseudo-labels itself. Name the run that made them, 'a'",
-        ),
+        ({"of": config("teacher", pseudo_labels={"run": "a"})}, "itself. Name the run that made them, 'a'"),
         ({"of": config("teacher", image={"size": (8, 16)})}, r"has image.size \(8, 16\), 'student' \(8, 12\)"),
         ({"of": config("teacher", classes=("ice",))}, "learned ice, 'student' learns all classes"),
         ({}, "has not finished fold 0 with seed 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -45,14 +45,11 @@ def constant(tiles: np.ndarray) -> np.ndarray:
     overlap=st.integers(0, 16),
     batch_size=st.integers(1, 4),
 )
-def test_tiles_of_a_model_without_surroundings_are_the_whole_image_bit_for_bit(
-    height: int, width: int, tile: tuple[int, int], overlap: int, batch_size: int
-) -> None:
+def test_tiles_of_a_model_without_surroundings_are_the_image_bit_for_bit(height, width, tile, overlap, batch_size):
     image = noise(height, width)
     tiling = Tiling(tile, min(overlap, min(tile) // 2))
     for model in (pointwise, constant):
-        whole = model(image[np.newaxis])[0]
-        assert np.array_equal(predicted(image, model, tiling, batch_size), whole)
+        assert np.array_equal(predicted(image, model, tiling, batch_size), model(image[np.newaxis])[0])
 
 
 @pytest.mark.parametrize(
@@ -63,9 +60,7 @@ def test_tiles_of_a_model_without_surroundings_are_the_whole_image_bit_for_bit(
         (0, [0, 10, 21], [0, 11, 23, 34]),
     ],
 )
-def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine(
-    overlap: int, rows: list[int], columns: list[int]
-) -> None:
+def test_overlapping_tiles_are_the_mean_weighted_by_the_raised_cosine(overlap, rows, columns):
     """Against the obvious way: sum of weighted tiles over the sum of weights."""
     height, width, tile = 37, 50, 16
     image, tiling = noise(height, width), Tiling((tile, tile), overlap)
@@ -127,38 +122,32 @@ class NoScene:
     """6,015 columns and rows that are made when they are read, so that any memory beyond a strip is the tiler's."""
 
     shape: tuple[int, int, int] = (5226, 6015, 3)
-    largest: int = 0
-    reads: int = 0
+    pixels: list[int] = field(default_factory=list)
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        self.largest = max(self.largest, height * width)
-        self.reads += 1
+        self.pixels.append(height * width)
         return np.full((height, width, 3), top % 251, np.uint8)
 
 
 def test_a_scene_of_31_megapixels_takes_the_memory_of_a_row_of_tiles() -> None:
     scene = NoScene()
-    rows = 0
     tracemalloc.start()
-    for strip in predict_scene(scene, constant, Tiling((256, 256), 32), batch_size=4):
-        assert strip.shape[1:] == (6015, 2)
-        rows += len(strip)
+    shapes = [strip.shape for strip in predict_scene(scene, constant, Tiling((256, 256), 32), batch_size=4)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert rows == 5226
+    assert {shape[1:] for shape in shapes} == {(6015, 2)}
+    assert sum(shape[0] for shape in shapes) == 5226
     # 256 rows of 6015 pixels: 3 bytes each of the scene, 3 times 2 classes of 4 bytes of the prediction, and a little.
     assert peak < 256 * 6015 * (3 + 3 * 2 * 4) * 1.25
-    assert scene.largest == 256 * 6015
-    assert scene.reads == 24  # (5226 - 256) / (256 - 32) steps, rounded up, and one: none is read twice
+    assert max(scene.pixels) == 256 * 6015
+    assert len(scene.pixels) == 24  # (5226 - 256) / (256 - 32) steps, rounded up, and one: none is read twice
 
 
 @pytest.mark.parametrize(
     ("size", "tiles"),
     [((40, 30), 6), ((41, 30), 8), ((9, 16), 1), ((1, 1), 1), ((16, 24), 1), ((5, 100), 5), ((90, 70), 32)],
 )
-def test_tiles_are_counted_before_and_while_they_are_predicted_in_whole_batches(
-    size: tuple[int, int], tiles: int
-) -> None:
+def test_tiles_are_counted_before_and_while_they_are_predicted_in_whole_batches(size, tiles):
     """Tiles of 16 (or 24) that overlap by 4 reach from 16 to 28, 40 and 52 pixels (from 24 to 44, 64, 84 and 104)."""
     scene, tiling, seen, shapes = ArrayWindows(noise(*size), 3), Tiling((16, 24), 4), [], []
 
