@@ -75,8 +75,10 @@ def run_blend(folder, name):
     return Segmentation.blend(load_blend(folder / f"{name}.yaml"), Workspace(folder))
 
 
-def test_a_run_whose_config_has_changed_since_is_not_blended(work):
+def test_runs_of_another_grid_or_config_or_trained_anew_are_refused(work):
     path, stored = work / "both.yaml", work / "oof/tiny/good/run.json"
+    with pytest.raises(OofMismatch, match=r"run 'good' is stored on \d+ x \d+ pixels, the competition's grid is 9 x 9"):
+        require_aligned(members(work)[0], grid=(9, 9))
     path.write_text(BLEND.replace("{name: good}", "{name: good, optimizer: {learning_rate: 0.123}}"))
     with pytest.raises(OofMismatch, match="run 'good' was trained with another config than its file has now"):
         run_blend(work, "greedy")
@@ -133,8 +135,7 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(made):
         gains = result["scores"]["gains"]
         assert gains["over_equal_weights"]["value"] > 0
         assert gains["over_best_single"]["value"] > 0
-        for gain in gains.values():
-            assert gain["low"] <= gain["value"] <= gain["high"]
+        assert all(gain["low"] <= gain["value"] <= gain["high"] for gain in gains.values())
         lines = "\n".join(Segmentation.blend_lines(result))
         assert "gain over the best single run, post-processed alike: " in lines
         assert re.search(r"gain over the mean with equal weights, .*: [+-]0\.\d{4} \([+-]0\.\d{4} to [+-]0\.\d", lines)
@@ -185,10 +186,3 @@ def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, made, work):
     assert run_blend(work, kind) == whole
     np.testing.assert_array_equal(np.load(folder / "oof" / "values.npy"), values)
     assert json.loads((folder / "blend.json").read_text()) == json.loads(json.dumps(whole))
-
-
-def test_a_run_on_another_grid_than_the_truth_is_refused(made):
-    runs, context = members(made[0])
-    require_aligned(runs, grid=context.competition.grid)
-    with pytest.raises(OofMismatch, match=r"run 'good' is stored on \d+ x \d+ pixels, the competition's grid is 9 x 9"):
-        require_aligned(runs, grid=(9, 9))

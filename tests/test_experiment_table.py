@@ -1,10 +1,10 @@
 """Experiments: every model of a table trained, studies searched, and the figures side by side."""
 
-import csv
 import os
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from skyfold.cli.main import main
@@ -104,8 +104,7 @@ def table_in(folder, name="table.yaml"):
 
 
 def column(path, name):
-    with open(path, newline="") as file:
-        return [float(row[name]) for row in csv.DictReader(file)]
+    return pd.read_csv(path)[name].tolist()
 
 
 def test_the_figures_are_those_of_the_out_of_fold_rows_and_the_histories(finished):

@@ -46,8 +46,7 @@ def built(folder, **options):
 def test_images_and_masks_become_samples(folder):
     contest = built(folder)
     samples = contest.load(folder, "train")
-    assert contest.grid == (8, 12)
-    assert contest.classes == ("cloud",)
+    assert (contest.grid, contest.classes) == ((8, 12), ("cloud",))
     assert samples.ids.tolist() == ["a", "b"]
     assert samples.targets[0][0, :, 0].tolist() == [1] * 6 + [0] * 6
     assert samples.valid[0].all()
@@ -151,8 +150,7 @@ def test_predicted_masks_of_one_class_may_be_plain_black_and_white(tmp_path):
     contest = built(folder, classes={"cloud": 7}, ignore_value=1)
     plain = folder_of(tmp_path / "pred", {"a": halves(255, 0), "b": halves(0, 255)}) / "masks"
     pred = contest.read_pred(plain, np.array(["b", "a"]))
-    assert pred[1][0, :, 0].tolist() == [1] * 6 + [0] * 6
-    assert pred[0][0, :, 0].tolist() == [0] * 6 + [1] * 6
+    assert [mask[0, :, 0].tolist() for mask in pred] == [[0] * 6 + [1] * 6, [1] * 6 + [0] * 6]
 
 
 @pytest.mark.real_data

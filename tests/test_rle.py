@@ -113,8 +113,7 @@ def test_no_masks_masks_of_no_pixels_and_markers_that_only_some_dialects_have():
 
 
 def test_memory_that_is_given_is_filled_and_overwritten():
-    masks = np.random.default_rng(0).random((3, 20, 70)) < 0.5
-    out = np.ones((3, 20, 70), dtype=bool)
+    masks, out = np.random.default_rng(0).random((3, 20, 70)) < 0.5, np.ones((3, 20, 70), dtype=bool)
     assert np.shares_memory(decode_many(encode_many(masks), (20, 70), out=out), out)
     np.testing.assert_array_equal(out, masks)
     with pytest.raises(ValueError, match="expected C-ordered bool"):
@@ -138,8 +137,7 @@ def test_areas_chosen_masks_and_what_two_have_in_common():
     chosen = segments.take(np.array([2, 0, 0]))
     assert chosen.areas().tolist() == [12, 4, 4]
     both = chosen.intersection(parse(["1 12", "1 2 4 1", ""], (3, 4)))
-    assert [both.starts.tolist(), both.ends.tolist()] == [[0, 1, 3], [12, 2, 4]]
-    assert both.offsets.tolist() == [0, 1, 3, 3]
+    assert [part.tolist() for part in (both.starts, both.ends, both.offsets)] == [[0, 1, 3], [12, 2, 4], [0, 1, 3, 3]]
     with pytest.raises(ValueError, match=r"expected 3 masks of \(3, 4\) by column, got 1 masks of \(3, 4\)"):
         chosen.intersection(parse(["1 12"], (3, 4)))
 

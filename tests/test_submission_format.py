@@ -57,10 +57,7 @@ def test_rows_come_by_image_and_class_and_are_decoded_in_any_order():
         ),
         (
             table_of(a_Fish="99999999999999999999 1", a_Flower="3 99999999999999999999"),
-            [
-                "row 'a.jpg_Fish': the segment '99999999999999999999 1' at token 1 ends past the last of 24 pixels",
-                "row 'a.jpg_Flower': the segment '3 99999999999999999999' at token 1 ends past the last of 24 pixels",
-            ],
+            ["segment '99999999999999999999 1' at token 1 ends past", "segment '3 99999999999999999999' at token 1"],
         ),
         (table_of(a_Fish="").drop(columns="EncodedPixels"), ["the columns are Image_Label; expected Image_Label, Enc"]),
         (table_of(), ["the table has no rows, only a header"]),
@@ -117,6 +114,8 @@ def test_reading_keeps_every_field_as_text(tmp_path, name):
     ("name", "content", "message"),
     [
         ("t.csv", None, "no such file"),
+        ("folder.csv", None, "a folder, expected a CSV file"),
+        ("train.csv", None, "no such file. There is train.csv.zip: unpack it"),
         ("t.csv", b"", "the file is empty"),
         ("t.csv", b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "not a readable CSV file"),
         ("t.csv", b"a.jpg_Fish,1 1\n", "line 1 is 'a.jpg_Fish,1 1'; expected the header Image_Label,EncodedPixels"),
@@ -130,6 +129,8 @@ def test_reading_keeps_every_field_as_text(tmp_path, name):
     ],
 )
 def test_file_that_is_no_table_is_refused(tmp_path, name, content, message):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "train.csv.zip").touch()
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -137,15 +138,6 @@ def test_file_that_is_no_table_is_refused(tmp_path, name, content, message):
         read_table(path, COLUMNS)
     assert str(path) in str(refusal.value)
     assert message in str(refusal.value)
-
-
-def test_folder_or_packed_file_in_the_place_of_a_table_is_refused(tmp_path):
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InvalidSubmission, match=r"folder\.csv: a folder, expected a CSV file"):
-        read_table(tmp_path / "folder.csv")
-    (tmp_path / "train.csv.zip").touch()
-    with pytest.raises(InvalidSubmission, match=r"train\.csv: no such file\. There is train\.csv\.zip: unpack it"):
-        read_table(tmp_path / "train.csv")
 
 
 def test_masks_are_read_by_id_and_a_refusal_names_the_file(tmp_path):
@@ -198,11 +190,7 @@ BROKEN = DropsTheLastPixel(("Fish", "Flower"), (4, 6))
         ({}, [0, 1, 2, 3, 4, 5, 1], "Download it again.\n  - line 8: 'a.jpg_Flower' stands in 2 rows, first in line 3"),
         ({}, [0, 1, 2, 4, 5], "sample.csv: not as the contest gave it, with one row for each test image and class. Do"),
         ({}, [0, 1, 2, 4, 5], "Download it again.\n  - no row for 'b.jpg_Flower'"),
-        (
-            {},
-            [0, 1, 2, 3, 5, 4],
-            "the submission has 1 problem:\n  - line 6: 'c.jpg_Fish' where 'c.jpg_Flower' was exp",
-        ),
+        ({}, [0, 1, 2, 3, 5, 4], "submission has 1 problem:\n  - line 6: 'c.jpg_Fish' where 'c.jpg_Flower' was exp"),
     ],
 )
 def test_refused_submission_changes_nothing_on_disk(tmp_path, changes, sample_rows, message):
