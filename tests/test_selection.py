@@ -1,7 +1,4 @@
-"""The chosen settings and gate are the best there are, and the cross-fitted score never saw the rows it scores.
-
-The rules are those of skyfold and one of `tests/rules`, whose masks are applied and scored at every setting.
-"""
+"""The chosen settings and gate are the best there are, and the cross-fitted score never saw the rows it scores."""
 
 import itertools
 import json
@@ -31,7 +28,7 @@ RULES = ["component", "total", "triplet", "fill"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def rule_of_one_file():
+def rule_of_tests():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rules, "__path__", [*rules.__path__, str(Path(__file__).parent / "rules")])
         yield
@@ -65,10 +62,9 @@ def small_maps(draw):
     return Maps(prob, target, valid), gate, {"rule": draw(st.sampled_from(RULES)), **grid}
 
 
-def flat(by_threshold, count=1, classes=1):
-    """Dice that depend on the threshold only."""
-    values = np.array(by_threshold, dtype=np.float64)[None, None, :, None]
-    return np.broadcast_to(values, (count, classes, 5, 3)).copy()
+def flat(by_threshold, count=1):
+    """Dice of one class that depend on the threshold only."""
+    return np.tile(np.array(by_threshold, dtype=np.float64)[:, None], (count, 1, 1, 3))
 
 
 def score_of(selection, sweep, prob=None):
@@ -110,44 +106,38 @@ class Loss:
 def test_nothing_scores_better_than_what_is_chosen_by_masks_and_metric(metric, case, gated, at_once):
     """Brute force: every setting and gate is applied to the pixels, and the masks are scored by the metric."""
     maps, gate, settings_ = case
+    gate = gate if gated else None
     sweep = sweep_maps(maps, metric, **settings_)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(select_module, "ROWS_AT_ONCE", at_once)
-        chosen = select(sweep, gate if gated else None)
+        chosen = select(sweep, gate)
+    assert Selection.from_dict(json.loads(json.dumps(asdict(chosen)))) == chosen
+
+    def masks_of(selection, prob, gate_prob):
+        before = prob.copy()
+        masks = selection.apply(prob, gate_prob, valid=maps.valid)
+        assert (masks.dtype, masks.shape) == (np.bool_, prob.shape)
+        np.testing.assert_array_equal(prob, before)
+        return masks
+
+    stats, scores = sweep.evaluate(chosen, gate)
+    masks = masks_of(chosen, maps.prob, gate)
+    np.testing.assert_array_equal(stats, metric.stats(target=maps.targets, pred=masks, valid=maps.valid))
     for k in range(sweep.classes):
         one = slice(k, k + 1)
-        gate_prob = gate[:, one] if gated else None
+        gate_prob, prob, target = None if gate is None else gate[:, one], maps.prob[..., one], maps.targets[..., one]
+        for i in range(len(prob)):
+            valid = None if maps.valid is None else maps.valid[i : i + 1]
+            of_map = metric.stats(target=target[i : i + 1], pred=masks[i : i + 1, ..., one], valid=valid)
+            assert scores[i, k] == metric.score(of_map)
 
         def score(selection):
-            masks = selection.apply(maps.prob[..., one], gate_prob, valid=maps.valid)  # noqa: B023
-            stats = sweep.metric.stats(target=maps.targets[..., one], pred=masks, valid=maps.valid)  # noqa: B023
-            return sweep.metric.score(stats)
+            pred = masks_of(selection, prob, gate_prob)  # noqa: B023
+            return metric.score(metric.stats(target=target, pred=pred, valid=maps.valid))  # noqa: B023
 
         best = (max if metric.greater_is_better else min)(score(each) for each in every_selection(sweep, gate_prob))
         parts = (None if part is None else part[one] for part in list(vars(chosen).values())[:4])
         assert score(Selection(*parts, sweep.rule)) == pytest.approx(best, abs=1e-8)
-
-
-@pytest.mark.parametrize("name", ["global_dice", "pixel_accuracy"])
-@given(case=small_maps(), gated=st.booleans())
-@settings(deadline=None, max_examples=60)
-def test_statistics_of_the_masks_are_those_the_selection_was_chosen_by(name, case, gated):
-    maps, gate, settings_ = case
-    gate_prob = gate if gated else None
-    metric = METRICS[name]()
-    sweep = sweep_maps(maps, metric, **settings_)
-    selection = select(sweep, gate_prob)
-    before = maps.prob.copy()
-    masks = selection.apply(maps.prob, gate_prob, valid=maps.valid)
-    assert (masks.dtype, masks.shape) == (np.bool_, maps.prob.shape)
-    np.testing.assert_array_equal(maps.prob, before)
-    stats, scores = sweep.evaluate(selection, gate_prob)
-    np.testing.assert_array_equal(stats, metric.stats(target=maps.targets, pred=masks, valid=maps.valid))
-    for i, k in np.ndindex(scores.shape):
-        valid = None if maps.valid is None else maps.valid[i : i + 1]
-        one = {"target": maps.targets[i : i + 1, ..., k : k + 1], "pred": masks[i : i + 1, ..., k : k + 1]}
-        assert scores[i, k] == metric.score(metric.stats(**one, valid=valid))
-    assert Selection.from_dict(json.loads(json.dumps(asdict(selection)))) == selection
 
 
 @pytest.mark.parametrize(
@@ -263,16 +253,13 @@ def test_a_fitted_gate_never_learns_from_the_fold_it_is_scored_on():
     shown = []
 
     def knows_what_it_was_shown(rows):
-        shown.append(rows.copy())
+        shown.append(tuple(rows[fold == f].any() for f in (0, 1, -1)))
         return np.where(rows[:, None], np.where(empty, 0.1, 0.9), 0.5)
 
     result = cross_fitted(sweep, fold, knows_what_it_was_shown)
-    assert {(s[fold == 0].any(), s[fold == 1].any()) for s in shown} == {(False, True), (True, False), (True, True)}
-    assert not any(s[fold == -1].any() for s in shown)
-    covered = fold != -1
-    assert result.in_sample == pytest.approx(np.where(empty[covered], 1.0, 0.8).mean())
-    # Unseen, every row gets 0.5: kept or emptied alike, never told apart.
-    for f in (0, 1):
+    assert set(shown) == {(False, True, False), (True, False, False), (True, True, False)}
+    assert result.in_sample == pytest.approx(np.where(empty, 1.0, 0.8)[fold != -1].mean())
+    for f in (0, 1):  # unseen, every row gets 0.5: kept or emptied alike, never told apart
         own = empty[fold == f]
         kept_or_emptied = pytest.approx(0.8 * (~own).mean()), pytest.approx(own.mean())
         assert result.map_scores[fold == f].mean() in kept_or_emptied

@@ -126,7 +126,18 @@ def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path)
 
 @pytest.mark.slow
 def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys):
-    killer = threading.Thread(target=kill_a_worker, args=(folder / STUDY,))
+    study = folder / STUDY
+
+    def kill_the_worker_of_trial_1():
+        deadline = time.monotonic() + 120
+        while len(list(study.glob("workers/*.lock"))) < 2 or not (study / "trials/0001/config.yaml").is_file():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.05)
+        trial = optuna.load_study(study_name="search", storage=f"sqlite:///{study}/study.db").trials[1]
+        os.kill(int(trial.user_attrs["worker"].split("-")[1]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_worker_of_trial_1)
     killer.start()
     command = [sys.executable, str(CHILD), "search.yaml", "3"]
     best = tune(Path("search.yaml"), Workspace(Path.cwd()), trials=3, workers=2, worker_command=command) / "best.yaml"
@@ -139,14 +150,3 @@ def test_two_workers_one_of_them_killed_and_the_best_is_trained(folder, capsys):
     assert len({row["optimizer.learning_rate"] for row in rows}) == 3
     assert main(["train", str(best), "--fold", "0", "--set", "training.epochs=1"]) == 0
     assert (folder / "oof/tiny/search_best/run.json").is_file()
-
-
-def kill_a_worker(study):
-    """SIGKILL the worker that has trial 1, once both are running."""
-    deadline = time.monotonic() + 120
-    while len(list(study.glob("workers/*.lock"))) < 2 or not (study / "trials/0001/config.yaml").is_file():
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.05)
-    trial = optuna.load_study(study_name="search", storage=f"sqlite:///{study}/study.db").trials[1]
-    os.kill(int(trial.user_attrs["worker"].split("-")[1]), signal.SIGKILL)

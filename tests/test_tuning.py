@@ -24,7 +24,7 @@ from skyfold.tuning.trial_config import TrialConfigs, check_search_space, combin
 from skyfold.tuning.worker import run_worker
 
 SHIPPED = Path(__file__).parent.parent / "configs" / "understanding_clouds"
-RUN = """
+RUN, STUDY = yaml.safe_load_all("""
 name: small
 data: {competition: understanding_clouds, name: tiny}
 image: {size: [64, 96], normalization: per_image}
@@ -33,8 +33,7 @@ training: {epochs: 9, batch_size: 8}
 augment:
   - {name: HorizontalFlip, p: 0.5}
   - {name: Affine, rotate: [-15, 15], scale: [0.8, 1.2], p: 0.5}
-"""
-STUDY = yaml.safe_load("""
+---
 name: search
 base: small.yaml
 trial: {training.epochs: 2}
@@ -50,7 +49,7 @@ search:
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "small.yaml").write_text(RUN)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(RUN))
     return tmp_path
 
 
@@ -108,9 +107,10 @@ RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
         ("loss.options.smooth: {kind: int, low: 1, high: 2, when: {loss.name: dice}}", "'dice' is not a choice of"),
         ("mix: {kind: int, low: 1, high: 2, when: {optimizer.learning_rate: 1}}", "need an int or a categorical"),
         # What models, losses and transforms refuse.
-        ("model.options.encoder: {kind: categorical, choices: [densenet121]}", "cannot be used here: its layer names"),
-        ("model.options.encoder: {kind: categorical, choices: [resnet43]}", "unknown (did you mean 'resnet34'?)"),
-        ("model.options.encoder: {kind: categorical, choices: [vgg16, resnet43]}", "model.options.encoder = resnet43,"),
+        (
+            "model.options.encoder: {kind: categorical, choices: [vgg16, resnet43]}",
+            "unknown (did you mean 'resnet34'?)",
+        ),
         ("loss.options.dice_wait: {kind: int, low: 0, high: 1}", "'loss.options.dice_wait' (did you mean 'dice_weig"),
         ("augment.Afine.rotate: {kind: int, low: 0, high: 1}", "no transform 'Afine' (did you mean 'Affine'?)"),
         ("augment.Affine.rotat: {kind: int, low: 0, high: 1}", "'rotat' (did you mean 'rotate'?)"),
@@ -120,30 +120,26 @@ RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
 )
 def test_mistakes_of_a_study_are_refused(folder, mistake, message):
     if isinstance(mistake, str):
-        others = [other for other in (LOSS, RATE) if not mistake.startswith(other.split()[0])]
-        mistake = {"search": yaml.safe_load("\n".join((mistake, *others)))}
+        mistake = {"search": yaml.safe_load(LOSS) | yaml.safe_load(RATE) | yaml.safe_load(mistake)}
     assert message in refused(study_file(folder, **mistake))
 
 
-def test_a_conditional_key_is_searched_only_where_its_condition_holds(folder):
-    path = study_file(
+def test_combinations_contain_every_choice_and_conditional_keys_where_their_conditions_hold(folder):
+    conditional = study_file(
         folder,
         "loss.options.smooth: {kind: int, low: 1, high: 3, when: {training.deterministic: true}}",
         "training.deterministic: {kind: categorical, choices: [true, false], when: {loss.name: [dice, bce_dice]}}",
         "loss.name: {kind: categorical, choices: [bce, dice, bce_dice]}",
     )
-    found = combinations(load_study(path)[0].search)
+    found = combinations(load_study(conditional)[0].search)
     assert {tuple(params) for params in found if params["loss.name"] == "bce"} == {("loss.name",)}
     smooth = [params for params in found if "loss.options.smooth" in params]
     assert smooth == [params for params in found if params.get("training.deterministic") == "true"]
     assert {params["loss.name"] for params in smooth} == {"dice", "bce_dice"}
-
-
-def test_combinations_contain_every_choice_however_many_there_are(folder):
     choices = {"model.options.encoder": "abcdefgh", "loss.name": "ijklm", "image.normalization": "nopq"}
     search = {key: {"kind": "categorical", "choices": list(names)} for key, names in choices.items()}
     found = combinations(load_study(study_file(folder, search=search))[0].search)
-    assert len(found) <= 96
+    assert len(found) <= 96  # of 160
     assert {key: "".join(sorted({params[key] for params in found})) for key in choices} == choices
 
 
@@ -167,9 +163,8 @@ def test_the_config_of_a_trial(folder):
         assert (config.optimizer.learning_rate, config.image.size) == (0.002, (32, 48))
         changed = {"decoder": "fpn", "pyramid_block_filters": 64}
         assert config.model.options == {"encoder": "resnet18", "encoder_weights": "none", **changed}
-        flip, affine = config.augment
-        assert flip.arguments == {"p": 0.5}
-        assert affine.arguments == {"rotate": [-30.0, 30.0], "scale": [0.75, 1.25], "p": 0.5}
+        affine = {"rotate": [-30.0, 30.0], "scale": [0.75, 1.25], "p": 0.5}
+        assert [transform.arguments for transform in config.augment] == [{"p": 0.5}, affine]
         assert not for_trial or configs.config(params) == config.model_copy(update={"name": "small"})
     flips = [{"name": "HorizontalFlip", "p": 0.5}]  # a choice may be a whole list of transforms
     path = study_file(folder, f"augment: {{kind: categorical, choices: {{none: [], flips: {flips}}}}}")
@@ -198,12 +193,10 @@ def test_the_first_trial_is_the_run_itself_where_the_space_holds_it(folder):
         "augment.Affine.rotate": 15.0,
         "augment.Affine.scale": 0.2,
     }
-    for line, params in [
-        ("loss.options.dice_weight: {kind: float, low: 0.2, high: 0.8, step: 0.1}", {"loss.options.dice_weight": 0.5}),
-        ("loss.options.dice_weight: {kind: float, low: 0.2, high: 0.4, step: 0.1}", None),
-        ("training.batch_size: {kind: int, low: 4, high: 12, step: 8}", None),
-    ]:
-        assert configs_of(study_file(folder, line)).params_of_run() == params
+    weight = "loss.options.dice_weight: {kind: float, low: 0.2, high: %s, step: 0.1}"
+    assert configs_of(study_file(folder, weight % 0.8)).params_of_run() == {"loss.options.dice_weight": 0.5}
+    for line in (weight % 0.4, "training.batch_size: {kind: int, low: 4, high: 12, step: 8}"):
+        assert configs_of(study_file(folder, line)).params_of_run() is None
 
 
 @pytest.mark.parametrize("name", ["tune.yaml", "tune_demo.yaml"])
@@ -230,13 +223,12 @@ def test_the_best_trial_becomes_a_config_that_training_accepts(folder):
     save_best = partial(write_best, configs, study.folder, score="mean_dice")
     run_worker(study, by_rate, n_trials=1, save_best=save_best)
     first = (study.folder / "best.yaml").read_text()
-    run_worker(study, by_rate, n_trials=8, save_best=save_best)
+    run_worker(study, by_rate, n_trials=6, save_best=save_best)
     best = study.best_trial()
     assert best.number > 0
     assert (study.folder / "best.yaml").read_text() != first
-    config = load_run(study.folder / "best.yaml")
-    assert (config.name, config.training.epochs) == ("search_best", 9)
-    assert config.optimizer.learning_rate == best.params["optimizer.learning_rate"]
+    config, rate = load_run(study.folder / "best.yaml"), best.params["optimizer.learning_rate"]
+    assert (config.name, config.training.epochs, config.optimizer.learning_rate) == ("search_best", 9, rate)
     (folder / "moved").mkdir()
     for name in ("search", "small.yaml"):
         shutil.move(folder / name, folder / "moved" / name)
@@ -336,7 +328,7 @@ def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
             job.report(epoch, height * epoch)
         return height * 8
 
-    run_worker(study, objective, n_trials=12, save_best=print)
+    run_worker(study, objective, n_trials=9, save_best=print)
     pruned = study.trials(optuna.trial.TrialState.PRUNED)
     assert len(pruned) >= 3
     assert not any(trial.number % 4 == 0 for trial in pruned)
@@ -344,9 +336,9 @@ def test_pruners_end_hopeless_trials_and_never_the_best(folder, pruner):
 
 
 def test_a_seed_gives_the_same_trials_and_another_seed_others(folder):
-    def drawn(name, seed):
-        study = opened(folder, study_file(folder, sampler={"seed": seed, "startup_trials": 3}), to=name)
-        run_worker(study, by_rate, n_trials=6, save_best=print)
-        return [trial.params for trial in study.trials()]
-
-    assert drawn("one", 0) == drawn("two", 0) != drawn("three", 1)
+    drawn = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        study = opened(folder, study_file(folder, sampler={"seed": seed, "startup_trials": 2}), to=name)
+        run_worker(study, by_rate, n_trials=4, save_best=print)
+        drawn.append([trial.params for trial in study.trials()])
+    assert drawn[0] == drawn[1] != drawn[2]

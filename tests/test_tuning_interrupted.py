@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,22 +30,16 @@ from tuning_child import STEPS, open_cheap, score
 CHILD = Path(__file__).parent / "tuning_child.py"
 N_TRIALS = 6
 INITDB = shutil.which("initdb", path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
-NO_POSTGRES = not INITDB or not importlib.util.find_spec("psycopg")
-STORAGES = [
-    "sqlite",
-    pytest.param("postgres", marks=pytest.mark.skipif(NO_POSTGRES, reason="needs Debian's postgresql and psycopg")),
-]
+POSTGRES = pytest.mark.skipif(not (INITDB and find_spec("psycopg")), reason="needs Debian's postgresql and psycopg")
+STORAGES = ["sqlite", pytest.param("postgres", marks=POSTGRES)]
 
 
 @pytest.fixture(scope="module")
 def server():
-    """Connection to a PostgreSQL server on a free port of this machine."""
+    """Connection to a PostgreSQL server on a socket in a folder of its own."""
     import psycopg
 
     as_postgres = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
 
     def command(name, *arguments):
         program = [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments]
@@ -57,9 +50,9 @@ def server():
         if as_postgres:
             shutil.chown(folder, "postgres")
         command("initdb", "--username=postgres", "--auth=trust", "--no-sync")
-        command("pg_ctl", "-w", "-o", f"-F -h 127.0.0.1 -p {port} -k ''", "-l", f"{folder}/log.txt", "start")
+        command("pg_ctl", "-w", "-o", f"-F -h '' -k {folder}", "-l", f"{folder}/log.txt", "start")
         try:
-            yield psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", autocommit=True)
+            yield psycopg.connect(f"postgresql://postgres@/postgres?host={folder}", autocommit=True)
         finally:
             command("pg_ctl", "-m", "immediate", "stop")
 
@@ -72,7 +65,7 @@ def storage(request, tmp_path):
     connection = request.getfixturevalue("server")
     name = f"skyfold_{tmp_path.name.lower()}"
     connection.execute(f'CREATE DATABASE "{name}"')
-    return f"postgresql://postgres@127.0.0.1:{connection.info.port}/{name}"
+    return f"postgresql://postgres@/{name}?host={connection.info.host}"
 
 
 def start(folder, storage, *moment):
@@ -94,7 +87,6 @@ def wait_until(condition, seconds=150):
 
 
 def story(opened):
-    """What a study found, trial by trial."""
     return [(t.number, t.state.name, t.params, t.values, t.intermediate_values) for t in opened.trials()]
 
 
@@ -143,9 +135,8 @@ def test_three_workers_on_an_empty_database_one_of_them_killed(tmp_path, storage
     trials = opened.trials()
     assert [trial.number for trial in trials] == list(range(N_TRIALS))
     assert {trial.state for trial in trials} <= set(FINISHED)
-    assert [(trial.number, trial.params) for trial in trials if "deaths" in trial.user_attrs] == [
-        (held.number, held.params)
-    ]
+    died = [(trial.number, trial.params) for trial in trials if "deaths" in trial.user_attrs]
+    assert died == [(held.number, held.params)]
 
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
@@ -227,17 +218,22 @@ def test_worker_processes_end_with_the_command_even_where_they_ignore_ctrl_c(tmp
     assert reserve_trial(opened, "next", n_trials=N_TRIALS).number == 0
 
 
-def test_the_deadline_stops_a_trial_at_an_epoch_and_the_next_call_resumes_it(tmp_path):
+def test_the_deadline_stops_a_trial_the_next_call_resumes_it_and_only_the_best_keeps_its_weights(tmp_path):
     deadline = time.monotonic() + 4
 
     def slow(job):
+        for name in ("fold0_seed0.weights.h5", "fold0_seed0.checkpoint.npz", "fold0_seed0.csv"):
+            (job.folder / name).write_text("x")
         if job.number == 1:
             time.sleep(max(0, deadline - time.monotonic()))
         return cheap_objective(job)
 
-    opened = run_here(tmp_path, 5, slow, deadline=deadline)
+    opened = run_here(tmp_path, 4, slow, deadline=deadline)
     assert [trial.state for trial in opened.trials()] == [TrialState.COMPLETE, TrialState.WAITING]
-    assert len(run_here(tmp_path, 5).trials(*FINISHED)) == 5
+    assert len(run_here(tmp_path, 4, slow).trials(*FINISHED)) == 4
+    keep_best_only(opened, lambda trial: None)
+    assert {path.parent for path in tmp_path.glob("trials/*/*.h5")} == {opened.trial_folder(opened.best_trial().number)}
+    assert len(list(tmp_path.glob("trials/*/*.csv"))) == 4
 
 
 def test_a_failed_trial_has_a_reason_and_is_replaced_and_three_in_a_row_end_the_worker(tmp_path, capsys):
@@ -247,8 +243,7 @@ def test_a_failed_trial_has_a_reason_and_is_replaced_and_three_in_a_row_end_the_
         return float("nan") if job.number == 3 else cheap_objective(job)
 
     opened = run_here(tmp_path, 4, sometimes)
-    assert [trial.number for trial in opened.trials(TrialState.FAIL)] == [1, 3]
-    assert len(opened.trials()) == 6
+    assert ([trial.number for trial in opened.trials(TrialState.FAIL)], len(opened.trials())) == ([1, 3], 6)
     lines = capsys.readouterr().out.splitlines()
     assert "trial 1: failed, RuntimeError: the network does not fit" in lines[1]
     assert "trial 3: failed, the validation score is nan" in lines[3]
@@ -260,15 +255,3 @@ def test_a_failed_trial_has_a_reason_and_is_replaced_and_three_in_a_row_end_the_
     with pytest.raises(ConfigError, match="3 trials in a row failed, the last one with: no weights"):
         run_here(tmp_path / "never", 4, never)
     assert len(open_cheap(tmp_path / "never").trials()) == MAX_FAILURES
-
-
-def test_the_weights_of_all_but_the_best_trial_are_removed(tmp_path):
-    def with_files(job):
-        for name in ("fold0_seed0.weights.h5", "fold0_seed0.checkpoint.npz", "fold0_seed0.csv"):
-            (job.folder / name).write_text("x")
-        return cheap_objective(job)
-
-    opened = run_here(tmp_path, 5, with_files)
-    keep_best_only(opened, lambda trial: None)
-    assert {path.parent for path in tmp_path.glob("trials/*/*.h5")} == {opened.trial_folder(opened.best_trial().number)}
-    assert len(list(tmp_path.glob("trials/*/*.csv"))) == 5

@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import sqlalchemy
@@ -60,12 +59,10 @@ def main(folder: Path, storage: str | None, n_trials: int, kind: str = "", numbe
         if not statement.startswith(("SELECT", "PRAGMA")):
             connection.info["wrote"] = True
 
-    def end_transaction(connection, event) -> None:
-        if connection.info.pop("wrote", False) and event == "commit":
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "commit")
+    def count_write(connection) -> None:
+        if connection.info.pop("wrote", False):
             count("write")
-
-    for event in ("commit", "rollback"):
-        sqlalchemy.event.listen(sqlalchemy.Engine, event, partial(end_transaction, event=event))
 
     run_worker(open_cheap(folder, storage), objective, n_trials=n_trials, save_best=lambda trial: None)
 
