@@ -100,6 +100,8 @@ def test_years_that_nobody_named_or_that_have_no_sample_are_refused(tmp_path, sa
         prepare(data, Workspace(root=tmp_path, data_from=sample))
     with pytest.raises(ConfigError, match="no sample is of 1999"):
         folds_of_years(ids=YEARLY[:3].astype(str), times=YEARLY[:3], years=(1997, 1999), gap=YEAR)
+    with pytest.raises(DataLayoutError, match=r"frame is left since 2030-01; there are 1995-\d\d to 2002-12"):
+        build("arctic_sea_ice", {**OPTIONS, "since": "2030-01"}, sample).load(sample, "train")
 
 
 def test_files_to_a_scored_submission(competition, sample, tmp_path):
@@ -187,8 +189,3 @@ def test_cells_missing_in_the_last_frame_are_forecast_and_a_series_of_flags_alon
         np.save(path, planes)
     with pytest.raises(DataLayoutError, match="every cell of every frame is flagged"):
         build("arctic_sea_ice", OPTIONS, folder).check(folder)
-
-
-def test_frames_that_were_asked_for_and_are_not_there_are_named(sample):
-    with pytest.raises(DataLayoutError, match=r"frame is left since 2030-01; there are 1995-\d\d to 2002-12"):
-        build("arctic_sea_ice", {**OPTIONS, "since": "2030-01"}, sample).load(sample, "train")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,18 +12,10 @@ import pytest
 from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import DataLayoutError
-from skyfold.forecasting.baselines import edge_blend, mean_of_years
+from skyfold.forecasting.baselines import _edge_decision, edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, CellFeatures, cell_features
-from skyfold.forecasting.baselines._edge_decision import (
-    BELOW_EDGE,
-    FORECAST_STEPS,
-    KINDS,
-    Worth,
-    on_the_right_side,
-    says_ice,
-    worth_of,
-)
+from skyfold.forecasting.baselines._edge_decision import Worth
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
@@ -50,21 +44,19 @@ def score(forecast: np.ndarray, year: int) -> float:
 
 
 def test_least_absolute_deviation_predicts_the_median_and_is_not_moved_by_a_few_wild_values():
-    target = np.array([1, 2, 3, 10, 200], dtype=np.float32)
-    assert edge_blend.least_absolute_deviation(np.zeros((5, 1), np.float32), target, 1e-6)[-1] == pytest.approx(
-        3, abs=1
-    )
+    target, fit = np.array([1, 2, 3, 10, 200], dtype=np.float32), edge_blend.least_absolute_deviation
+    assert fit(np.zeros((5, 1), np.float32), target, 1e-6)[-1] == pytest.approx(3, abs=1)
     features = np.random.default_rng(0).uniform(0, 250, (4000, 2)).astype(np.float32)
     target = features @ np.array([0.7, 0.2], dtype=np.float32) + 5
     target[::10] = 250  # least squares would say 31 in place of 5
-    np.testing.assert_allclose(edge_blend.least_absolute_deviation(features, target, 1e-6), [0.7, 0.2, 5], atol=0.2)
+    np.testing.assert_allclose(fit(features, target, 1e-6), [0.7, 0.2, 5], atol=0.2)
 
 
 def test_worth_is_what_one_more_hit_or_false_alarm_changes():
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 251, 4000).astype(np.float32)
     forecast = np.clip(truth + rng.normal(scale=30, size=4000), 0, 250).astype(np.float32)
-    worth = worth_of(forecast, truth)
+    worth = _edge_decision.worth_of(forecast, truth)
     stats = MAE_BY_F1.stats(target=truth[None, :, None, None], pred=forecast[None, :, None, None])
     same = MAE_BY_F1.score(stats)
     # A hit that costs what it is worth changes nothing, to first order; so does a false alarm that gains so much.
@@ -84,14 +76,14 @@ def test_worth_is_what_one_more_hit_or_false_alarm_changes():
     ],
 )
 def test_a_cell_belongs_above_the_edge_where_hits_are_worth_the_error_and_the_false_alarms(chances, worth, ice):
-    counts = np.zeros(((len(FORECAST_STEPS) + 1) * int(np.prod(KINDS)), 251))
+    counts = np.zeros(((len(_edge_decision.FORECAST_STEPS) + 1) * int(np.prod(_edge_decision.KINDS)), 251))
     counts[0, list(chances)] = 1e9 * np.array(list(chances.values()))
-    assert says_ice(counts, worth)[0] == ice
+    assert _edge_decision.says_ice(counts, worth)[0] == ice
 
 
 def test_forecasts_are_moved_to_the_edge_and_no_farther():
-    moved = on_the_right_side(np.array([10, 60, 10, 60.0]), np.array([True, True, False, False]))
-    np.testing.assert_allclose(moved, [37.5, 60, 10, BELOW_EDGE], rtol=1e-6)
+    moved = _edge_decision.on_the_right_side(np.array([10, 60, 10, 60.0]), np.array([True, True, False, False]))
+    np.testing.assert_allclose(moved, [37.5, 60, 10, _edge_decision.BELOW_EDGE], rtol=1e-6)
 
 
 def test_features_are_finite_and_of_open_cells_alone():
@@ -102,12 +94,17 @@ def test_features_are_finite_and_of_open_cells_alone():
     assert not land[features.cells].any()
 
 
+@cache
+def blend_of_years(boosted: bool) -> edge_blend.FittedEdgeBlend:
+    blend = edge_blend.EdgeBlend(boosted=boosted, n_repeats=1 + boosted)
+    return blend.fit([outcome(year) for year in range(5, 12)])
+
+
 @pytest.mark.parametrize("boosted", [False, True])
 def test_the_blend_has_learned_from_its_dates_and_beats_last_year_on_a_new_one(boosted):
-    fitted = edge_blend.EdgeBlend(boosted=boosted).fit([outcome(year) for year in range(5, 12)])
+    fitted = blend_of_years(boosted)
     forecast = fitted.forecast(history(12), NO_MEMBERS)
-    assert forecast.shape == (*GRID, 12)
-    assert forecast.dtype == np.float32
+    assert (forecast.shape, forecast.dtype) == ((*GRID, 12), np.float32)
     assert 0 <= forecast.min() <= forecast.max() <= 250
     assert score(forecast, 12) < score(mean_of_years.MeanOfYears(years=1).forecast(history(12)), 12)
     learned = [score(fitted.forecast(history(year), NO_MEMBERS), year) for year in range(5, 12)]
@@ -126,9 +123,8 @@ def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
         return replace(known, members=np.stack([right, rng.uniform(0, 250, right.shape)]).astype(np.float32))
 
     fitted = edge_blend.EdgeBlend(boosted=boosted).fit([told(year) for year in range(6, 12)])
-    alone = edge_blend.EdgeBlend(boosted=boosted).fit([outcome(year) for year in range(6, 12)])
     forecast = fitted.forecast(history(12), told(12).members)
-    assert score(forecast, 12) < 0.7 * score(alone.forecast(history(12), NO_MEMBERS), 12)
+    assert score(forecast, 12) < 0.7 * score(blend_of_years(boosted).forecast(history(12), NO_MEMBERS), 12)
 
 
 def test_a_date_is_corrected_by_what_has_not_seen_it():
@@ -153,10 +149,9 @@ def test_a_date_is_corrected_by_what_has_not_seen_it():
 def contradicting(forecast: float, usual: float, last: float) -> list[tuple[CellFeatures, np.ndarray, np.ndarray]]:
     """Four dates: the same forecast everywhere, and the same truth, but another one on the last date."""
     described = [cell_features(history(year), NO_MEMBERS) for year in (8, 9, 10, 11)]
-    truths = [usual, usual, usual, last]
     return [
-        (cells, np.full(len(cells.cells), forecast, np.float32), np.full(len(cells.cells), truth, np.float32))
-        for cells, truth in zip(described, truths, strict=True)
+        (cells, *(np.full(len(cells.cells), value, np.float32) for value in (forecast, truth)))
+        for cells, truth in zip(described, [usual, usual, usual, last], strict=True)
     ]
 
 
@@ -183,9 +178,7 @@ def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago(
 
 def test_boostings_are_averaged():
     """Each part of the dates is left out by two models; the corrections and the chances are the means of theirs."""
-    known = [outcome(year) for year in range(6, 12)]
-    fitted = edge_blend.EdgeBlend(boosted=True, n_repeats=2).fit(known)
-    features = cell_features(history(12), NO_MEMBERS)
+    fitted, features = blend_of_years(True), cell_features(history(12), NO_MEMBERS)
     blended = np.full(len(features.cells), 100, np.float32)
     apart = [
         LeftOver(fitted.left_over.models[first : first + PARTS], PARTS).corrected(features, blended)
@@ -198,33 +191,23 @@ def test_boostings_are_averaged():
 
 
 def test_the_side_goes_by_the_mean_chance():
-    """One model says open water, the other plenty of ice: a hit must be worth the more, the less sure it is."""
+    """Models that are sure of one kind of outcome each: a hit must be worth the more, the fewer expect ice."""
     features = cell_features(history(12), NO_MEMBERS)
     forecast = np.full(len(features.cells), 30, np.float32)
 
     def says(*kinds: int, hit: float) -> bool:
-        side = LikelySide(tuple(_Sure(kind) for kind in kinds), Worth(hit=hit, alarm=0.0))  # type: ignore[arg-type]
+        models = (SimpleNamespace(classes_=np.array([kind]), predict_proba=certain) for kind in kinds)
+        side = LikelySide(tuple(models), Worth(hit=hit, alarm=0.0))  # type: ignore[arg-type]
         return bool(side.says_ice(features, forecast).any())
+
+    def certain(columns: np.ndarray) -> np.ndarray:
+        return np.ones((len(columns), 1))
 
     # Moved to 37.5 the error of open water grows by 7.5, that of counted ice shrinks by as much.
     assert says(2, hit=0.0)
     assert not says(0, hit=0.0)
     assert not says(0, 0, 2, hit=7.0)
     assert says(0, 0, 2, hit=8.0)
-
-
-@dataclass
-class _Sure:
-    """Is sure of one kind of outcome."""
-
-    kind: int
-
-    @property
-    def classes_(self) -> np.ndarray:
-        return np.array([self.kind])
-
-    def predict_proba(self, columns: np.ndarray) -> np.ndarray:
-        return np.ones((len(columns), 1))
 
 
 def test_a_single_date_is_enough_and_fitting_twice_gives_the_same_bytes():

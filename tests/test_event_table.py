@@ -78,8 +78,7 @@ def test_figures_of_the_table_worked_out_slowly(made, table):
     assert dis.beside["mae_where_wet"] > np.abs(truth - pred).mean()
 
 
-def test_the_truth_of_an_event_reaches_no_forecast_of_it(made, tmp_path):
-    """The fifth frames of the windows of fold 0 are overwritten with noise; what is forecast for them stays."""
+def test_noise_in_the_targets_of_fold_0_changes_no_forecast_of_them(made, tmp_path):
     data, workspace = made
     noisy, rows, rng = Workspace(root=tmp_path), data.folds.fold == 0, np.random.default_rng(0)
     shutil.copytree(workspace.data("hydro_rain"), noisy.data("hydro_rain"))
@@ -114,7 +113,7 @@ def test_the_last_forecast_is_submitted_scored_and_read_at_the_dams(made):
     assert dams.startswith("test, 7 points: ")
 
 
-SEASONAL = {
+NETWORK = {
     "name": "persistence",
     "data": CONFIG.data.model_dump(),
     "task": "forecasting",
@@ -123,6 +122,7 @@ SEASONAL = {
     "loss": {"name": "mae"},
     "training": {"checkpoint": "last"},
 }
+SEASONAL = ForecastModel(name="persistence", run=RunConfig.model_validate(NETWORK))
 
 
 def one(**changes):
@@ -136,10 +136,7 @@ def one(**changes):
         (one(family="rain_blend"), "forecasts: persistence: rain_blend blends its members; name some in members"),
         (one(family="edge_blend"), "edge_blend is for concentration x 250; 'hydro_rain' is in mm/h"),
         (one(family="mean_of_years"), "persistence: mean_of_years asks for the same season of earlier years"),
-        (
-            {"forecasts": (ForecastModel(name="persistence", run=RunConfig.model_validate(SEASONAL)),)},
-            "persistence: frame_adapter anomalies asks for the same season",
-        ),
+        ({"forecasts": (SEASONAL,)}, "persistence: frame_adapter anomalies asks for the same season"),
         ({"eval_years": (2012, 2014)}, "eval_years: names years, but the samples of these data have no dates"),
     ],
 )

@@ -30,23 +30,17 @@ def test_mae_by_f1_worked_by_hand() -> None:
     stats = MAE_BY_F1.stats(target=TRUTH, pred=FORECAST)
     assert stats.tolist() == [[492.5, 8, 1, 1, 1]]
     assert MAE_BY_F1.score(stats) == pytest.approx(492.5 / 8 / (2 / 4))
-
-
-def test_cells_outside_the_range_never_count_for_f1() -> None:
-    """A copy of the contest's code has `(true > 12.5) < 125`, which holds everywhere: cell 6 would be a miss."""
+    # A copy of the contest's code has `(true > 12.5) < 125`, which holds everywhere: cell 6 would be a miss.
     everywhere = replace(MAE_BY_F1, counted=None).stats(target=TRUTH, pred=FORECAST)
     assert everywhere[0, 2:].tolist() == [2, 3, 2]
 
 
-def test_hidden_cells_are_zero_in_truth_and_forecast_of_sea_ice() -> None:
+def test_hidden_cells_are_zero_in_truth_and_forecast_of_sea_ice_and_count_nowhere_in_rain() -> None:
     hidden = np.zeros(TRUTH.shape, dtype=bool)
     hidden[0, 0, [4, 6]] = True
     shown = MAE_BY_F1.stats(target=np.where(hidden, 0, TRUTH), pred=np.where(hidden, 0, FORECAST))
     with_flags = np.where(hidden, 254, TRUTH)
     np.testing.assert_array_equal(MAE_BY_F1.stats(target=with_flags, pred=FORECAST, valid=~hidden), shown)
-
-
-def test_hidden_cells_count_nowhere_in_rain() -> None:
     # shown: cells 0 and 2; errors 0.1 + 1 over 2 cells; hit: 2, miss: 0
     truth, forecast = sample(0.1, -1, 2), sample(0, 9, 3)
     stats = MAE_BY_CSI.stats(target=truth, pred=forecast, valid=np.array([[[True, False, True]]]))

@@ -168,9 +168,7 @@ def test_forecasts_are_made_once_and_again_where_they_are_damaged(workspace):
     make(forecast_config(), workspace)
     assert values.read_bytes() == whole
     (trend / "run.json").write_text("{")
-    with pytest.raises(
-        DamagedFile, match=r"run\.json: not complete JSON\. Restore it from a backup, or delete .*trend"
-    ):
+    with pytest.raises(DamagedFile, match=r"run\.json: not complete JSON\. Restore it from .*, or delete .*trend"):
         make(forecast_config(), workspace)
     (trend / "run.json").unlink()
     with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):
@@ -197,10 +195,7 @@ def test_a_config_that_failed_before_its_first_date_leaves_its_name_free(workspa
     ("change", "named"),
     [
         (lambda text: text.replace("month", "date", 1), "(.|\n)*header: the first column is 'date'"),
-        (
-            lambda text: text.replace("2003-", "2004-"),
-            r"12 rows, not those of the samples\n.*'2004-01' is not asked for",
-        ),
+        (lambda text: text.replace("2003-", "2004-"), r"12 rows, not those of .*\n.*'2004-01' is not asked for"),
         (lambda text: text.partition("\n")[0] + "\n", r"0 rows, not those of the samples\n.*no row for '2003-01'"),
     ],
 )
@@ -215,6 +210,7 @@ def test_a_sample_submission_of_other_data_is_refused_before_anything_is_made(tm
 
 
 WET = {"name": "wet", "family": "weighted_blend", "options": {"event": "rain"}, "members": ["climatology"]}
+TWICE = {"name": "twice", "family": "weighted_blend", "members": ["trend", "trend"]}
 
 
 @pytest.mark.parametrize(
@@ -227,9 +223,6 @@ WET = {"name": "wet", "family": "weighted_blend", "options": {"event": "rain"}, 
 def test_what_does_not_fit_the_data_is_refused(workspace, changes, named):
     with pytest.raises(ConfigError, match=named):
         make(forecast_config(**changes), workspace)
-
-
-TWICE = {"name": "twice", "family": "weighted_blend", "members": ["trend", "trend"]}
 
 
 @pytest.mark.parametrize(

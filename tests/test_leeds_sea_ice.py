@@ -129,7 +129,7 @@ def test_only_as_many_samples_as_the_contest_has_are_the_official_files(sample, 
     assert provenance(folder) == "other files"
 
 
-def test_single_and_missing_files_are_named_with_the_remedy(folder):
+def test_single_and_missing_files_are_named_with_the_remedy(folder, tmp_path):
     first, second, third, *_ = ids(folder)
     train, tested = folder / "train", ids(folder, "test")[0]
     for name in (f"{first}_sar", f"{second}_vis", f"{second}_ref"):
@@ -148,6 +148,7 @@ def test_single_and_missing_files_are_named_with_the_remedy(folder):
     )
     with pytest.raises(DataLayoutError, match=f"sample '{first}' has no"):
         built(folder).load(folder, "train")
+    assert_problems(tmp_path / "none", "train: no such folder", "test: no such folder")
 
 
 def test_broken_files_and_an_odd_first_one_are_named_all_at_once(folder):
@@ -168,10 +169,6 @@ def test_broken_files_and_an_odd_first_one_are_named_all_at_once(folder):
         f"{odd}_vis.tiff: expected 3 bands, the file has 1",
         f"{folder}: 5 problems",
     )
-
-
-def test_missing_folders_are_listed_together(tmp_path):
-    assert_problems(tmp_path, "train: no such folder", "test: no such folder")
 
 
 VIS, SAR = np.zeros((4, 4, 3), np.uint8), np.zeros((12, 12), np.uint8)
