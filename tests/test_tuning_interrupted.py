@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,10 +37,13 @@ STORAGES = ["sqlite", pytest.param("postgres", marks=POSTGRES)]
 
 @pytest.fixture(scope="module")
 def server():
-    """Connection to a PostgreSQL server on a socket in a folder of its own."""
+    """Connection to a PostgreSQL server on a free port of 127.0.0.1, in a folder of its own."""
     import psycopg
 
     as_postgres = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
 
     def command(name, *arguments):
         program = [*as_postgres, Path(INITDB).with_name(name), "-D", folder, *arguments]
@@ -50,9 +54,9 @@ def server():
         if as_postgres:
             shutil.chown(folder, "postgres")
         command("initdb", "--username=postgres", "--auth=trust", "--no-sync")
-        command("pg_ctl", "-w", "-o", f"-F -h '' -k {folder}", "-l", f"{folder}/log.txt", "start")
+        command("pg_ctl", "-w", "-o", f"-F -h 127.0.0.1 -p {port} -k ''", "-l", f"{folder}/log.txt", "start")
         try:
-            yield psycopg.connect(f"postgresql://postgres@/postgres?host={folder}", autocommit=True)
+            yield psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres", autocommit=True)
         finally:
             command("pg_ctl", "-m", "immediate", "stop")
 
@@ -65,7 +69,7 @@ def storage(request, tmp_path):
     connection = request.getfixturevalue("server")
     name = f"skyfold_{tmp_path.name.lower()}"
     connection.execute(f'CREATE DATABASE "{name}"')
-    return f"postgresql://postgres@/{name}?host={connection.info.host}"
+    return f"postgresql://postgres@127.0.0.1:{connection.info.port}/{name}"
 
 
 def start(folder, storage, *moment):
