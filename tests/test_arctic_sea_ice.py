@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +119,7 @@ def test_files_to_a_scored_submission(competition, sample, tmp_path):
     assert (no_ice.score, no_ice.interval.low, no_ice.interval.high) == (np.inf, np.inf, np.inf)
 
 
-def first_pixel(value: str) -> Callable[[list[str]], list[str]]:
+def first_pixel(value: str):
     return lambda rows: [rows[0], rows[1].replace(",0", f",{value}", 1), *rows[2:]]
 
 

@@ -210,13 +210,10 @@ def test_the_side_goes_by_the_mean_chance():
     assert says(0, 0, 2, hit=8.0)
 
 
-def test_a_single_date_is_enough_and_fitting_twice_gives_the_same_bytes():
+def test_a_single_date_with_a_past_is_enough_and_fitting_twice_gives_the_same_bytes():
+    with pytest.raises(DataLayoutError, match="none of 2 earlier dates has 3 years before it"):
+        edge_blend.EdgeBlend().fit([outcome(1), outcome(2)])
     blend = edge_blend.EdgeBlend(boosted=True, n_repeats=2)
     forecasts = [blend.fit([outcome(8)]).forecast(history(12), NO_MEMBERS) for _ in range(2)]
     assert np.isfinite(forecasts[0]).all()
     assert forecasts[0].tobytes() == forecasts[1].tobytes()
-
-
-def test_dates_without_a_past_are_not_fitted_on():
-    with pytest.raises(DataLayoutError, match="none of 2 earlier dates has 3 years before it"):
-        edge_blend.EdgeBlend().fit([outcome(1), outcome(2)])

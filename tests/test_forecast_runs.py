@@ -1,5 +1,4 @@
-"""A config of forecasts from files to a scored table: nothing later than the issue date in any of them, nothing stale
-gone on with, and what cannot work refused before anything is made. On a small sample of the sea-ice contest."""
+"""A config of sea-ice forecasts becomes a scored table: nothing later than the issue date, nothing stale is used."""
 
 from __future__ import annotations
 
