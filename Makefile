@@ -13,16 +13,19 @@ QUICK := arctic_sea_ice augment batches cli component_counts config crops docs e
   packaging plugins pr_curve products progress restraint row_store rules segmentation_metrics \
   stacking submission_format tiff windows
 
+# Two workers share the cores; more OpenMP threads than cores would spend their time waiting for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test quick lint format docs bench
 
 demo: .venv/installed
 	$(BIN)/skyfold run $(CONFIG)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not by_hand"
+	$(PYTEST) -m "not by_hand"
 
 quick: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(QUICK:%=tests/test_%.py)
+	$(PYTEST) $(QUICK:%=tests/test_%.py)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
