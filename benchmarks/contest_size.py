@@ -36,7 +36,7 @@ from skyfold.cli.main import main as skyfold
 from skyfold.config.files import load_blend
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_masks
-from skyfold.files import write_json
+from skyfold.files import read_json, write_json
 from skyfold.rle.codec import encode_many
 from skyfold.store import rows as row_store
 from skyfold.store.fingerprint import Fingerprint
@@ -280,6 +280,9 @@ def main() -> int:
     }
     for name in (*MEMBERS, "blend"):
         shutil.rmtree(workspace.run("contest", name) / "threshold_sweep", ignore_errors=True)
+    for name in MEMBERS:  # a member without scores is swept and scored by the blend
+        about = workspace.run("contest", name) / "run.json"
+        write_json(about, {**read_json(about), "scores": {}})
     for stage in ("no sweep stored", "sweeps of the members stored"):
         shutil.rmtree(workspace.run("contest", "blend"), ignore_errors=True)
         command = [sys.executable, __file__, str(given.folder), "--measure"]
