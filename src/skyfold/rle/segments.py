@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from skyfold.types import IntPair
@@ -42,22 +41,16 @@ class Segments:
 
         TypeError for other arrays.
         """
+        from skyfold.rle import _kernels
+
         require_masks(masks, "(n, H, W)", "(n, H, W, K)")
-        images = masks if masks.ndim == 4 else masks[..., np.newaxis]
-        n, height, width, classes = images.shape
-        padded = np.zeros(height * width + 2, np.bool_)  # pixels of one mask in order, background around them
-        lines = padded[1:-1].reshape((width, height) if order == "column" else (height, width))
-        borders = [np.empty(0, np.int64)]
-        for plane in np.moveaxis(images, -1, 1).reshape(n * classes, height, width) if masks.size else ():
-            if order == "column":
-                cv2.transpose(plane.view(np.uint8), dst=lines.view(np.uint8))
-            else:
-                lines[...] = plane
-            borders.append(np.flatnonzero(padded[1:] != padded[:-1]))
-        counts = [len(found) // 2 for found in borders[1:]] or [0] * (n * classes)
-        offsets = np.cumsum([0, *counts], dtype=np.int64)
-        found = np.concatenate(borders).astype(position_dtype((height, width)))
-        return cls(found[0::2].copy(), found[1::2].copy(), offsets, (height, width), order)
+        planes = masks if masks.ndim == 4 else masks[..., np.newaxis]
+        shape, dtype = (planes.shape[1], planes.shape[2]), position_dtype(planes.shape[1:3])
+        if not masks.size:
+            nothing = np.empty(0, dtype)
+            return cls(nothing, nothing, np.zeros(planes.shape[0] * planes.shape[3] + 1, np.int64), shape, order)
+        borders, offsets = _kernels.find_borders(np.ascontiguousarray(planes).view(np.uint8), order == "column")
+        return cls(borders[0::2].astype(dtype), borders[1::2].astype(dtype), offsets // 2, shape, order)
 
     def to_masks(self, planes: int = 1, *, out: np.ndarray | None = None) -> np.ndarray:
         """Masks, bool (n / planes, H, W, planes).
@@ -73,9 +66,8 @@ class Segments:
         if out.shape != shape or out.dtype != np.bool_ or not out.flags.c_contiguous:
             raise ValueError(f"out: expected C-ordered bool {shape}, got {out.dtype} {out.shape}")
         out.fill(False)
-        # along the rows, pixels follow each other like columns of one pixel
-        columns = shape if self.order == "column" else (shape[0], 1, shape[1] * shape[2], planes)
-        _kernels.draw(self.starts, self.ends, self.offsets, out.view(np.uint8).reshape(columns))
+        draw = _kernels.draw_columns if self.order == "column" else _kernels.draw_rows
+        draw(self.starts, self.ends, self.offsets, out.view(np.uint8))
         return out
 
     def __len__(self) -> int:
