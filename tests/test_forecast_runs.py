@@ -129,7 +129,7 @@ def test_a_single_test_sample_is_scored_without_an_interval(workspace, sample):
     assert score_lines(data.competition, submission, truth) == [f"test: mae_by_f1 {score:.4f}, one sample"]
     line, note = score_lines(data.competition, sample / "sample_submission.csv", truth)
     assert line == "test: mae_by_f1 inf, one sample"
-    assert note.startswith("not finite: nothing that came was forecast")
+    assert note.startswith("Score is not finite: no observed event was forecast")
 
 
 def test_what_nothing_can_be_learned_from_is_refused_before_anything_is_made(workspace, tmp_path):

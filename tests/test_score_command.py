@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
         (
             "sample_submission.csv",
             "test_truth.csv",
-            r"inf \(1 sample\)\nnot finite: nothing that came was forecast",
+            r"inf \(1 sample\)\nScore is not finite: no observed event was forecast",
             "",
         ),
         ("sample_submission.csv", "truths.csv", "^$", r"error: .*truths\.csv: no such file\.\n"),

@@ -87,24 +87,6 @@ def surroundings(tiles: np.ndarray) -> np.ndarray:
     return np.stack(blurred)[..., np.newaxis]
 
 
-def excess(values: np.ndarray, borders: list[list[int]]) -> float:
-    """Mean step between neighbouring rows and columns where tiles begin or end, over that elsewhere, minus 1."""
-    at, other = [], []
-    for axis, starts in enumerate(borders):
-        steps = np.abs(np.diff(values, axis=axis)).mean(axis=(1 - axis, 2))
-        is_border = np.isin(np.arange(1, values.shape[axis]), starts)
-        at.append(steps[is_border])
-        other.append(steps[~is_border])
-    return float(np.concatenate(at).mean() / np.concatenate(other).mean()) - 1
-
-
-def tile_borders(side: int, tile: int, overlap: int) -> list[int]:
-    """First rows (or columns) of tiles, and first ones after them, within the scene."""
-    steps = -(-(side - tile) // (tile - overlap))
-    starts = np.linspace(0, side - tile, steps + 1).round().astype(int)
-    return sorted({*starts, *(starts + tile)} - {0, side})
-
-
 def test_a_scene_smaller_than_a_tile_is_mirrored() -> None:
     seen = []
 

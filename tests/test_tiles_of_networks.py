@@ -14,8 +14,6 @@ from skyfold.data.crops import CropPlan, EpochCrops, Scene, count_classes
 from skyfold.data.windows import ArrayWindows
 from skyfold.training import backend
 from skyfold.training.tiles import Tiling, predict_scene
-from test_tiles import excess as step_excess
-from test_tiles import tile_borders
 
 SIZE = (320, 448)
 CROP, CROPS = 64, 32
@@ -72,7 +70,7 @@ def test_the_network_has_learned_where_clouds_are(model: Any) -> None:
 
 
 def excess(model: Any, overlap: int) -> float:
-    """Of `test_tiles.excess` in new scenes, relative to that of the network on the whole scene, minus 1: a cloud's edge
+    """Of `step_excess` in new scenes, relative to that of the network on the whole scene, minus 1: a cloud's edge
     may lie at the border of a tile, too."""
     borders = [tile_borders(side, TILE, overlap) for side in SIZE]
     found = []
@@ -87,3 +85,21 @@ def excess(model: Any, overlap: int) -> float:
 
 def predicted(model: Any, images: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict_on_batch(normalized(images)))
+
+
+def step_excess(values: np.ndarray, borders: list[list[int]]) -> float:
+    """Mean step between neighbouring rows and columns where tiles begin or end, over that elsewhere, minus 1."""
+    at, other = [], []
+    for axis, starts in enumerate(borders):
+        steps = np.abs(np.diff(values, axis=axis)).mean(axis=(1 - axis, 2))
+        is_border = np.isin(np.arange(1, values.shape[axis]), starts)
+        at.append(steps[is_border])
+        other.append(steps[~is_border])
+    return float(np.concatenate(at).mean() / np.concatenate(other).mean()) - 1
+
+
+def tile_borders(side: int, tile: int, overlap: int) -> list[int]:
+    """First rows (or columns) of tiles, and first ones after them, within the scene."""
+    steps = -(-(side - tile) // (tile - overlap))
+    starts = np.linspace(0, side - tile, steps + 1).round().astype(int)
+    return sorted({*starts, *(starts + tile)} - {0, side})

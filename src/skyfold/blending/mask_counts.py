@@ -27,8 +27,7 @@ def cuts_of(thresholds: np.ndarray, total: int) -> np.ndarray:
     [254, 257]
     """
     thresholds = np.asarray(thresholds, dtype=np.int64)
-    cuts: np.ndarray = (total * (2 * thresholds + 1) - thresholds % 2) // 2
-    return cuts
+    return np.asarray((total * (2 * thresholds + 1) - thresholds % 2) // 2)
 
 
 def count_masks(

@@ -124,8 +124,7 @@ def _scores(both: np.ndarray, pred: np.ndarray, target: np.ndarray, metric: Coun
     """Score over axis 0, the maps of one class, from counts of pixels."""
     if metric.pooled == "samples":
         both, pred, target = (count.sum(axis=0, keepdims=True, dtype=np.int64) for count in (both, pred, target))
-    mean: np.ndarray = metric.of_counts(both, pred, target).mean(axis=0)
-    return mean
+    return np.asarray(metric.of_counts(both, pred, target).mean(axis=0))
 
 
 def _middle_of_best(by_threshold: np.ndarray) -> int:

@@ -32,7 +32,7 @@ def score_note(score: float) -> str | None:
     """Explanation of a score that is not finite; None for a finite one."""
     if math.isfinite(score):
         return None
-    return "not finite: nothing that came was forecast, or the truth says nothing at all. Is it the right file?"
+    return "Score is not finite: no observed event was forecast, or the truth has no valid pixels. Check --truth."
 
 
 def score_submission(competition: Competition, submission: Path, truth: Path | Truth, *, draws: int = 1000) -> Scored:

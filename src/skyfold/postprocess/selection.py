@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.postprocess.rules import above_thresholds, load_rule
+from skyfold.postprocess.rules import TopRule, above_thresholds, load_rule
 
 HALF = 127  # the threshold of probability one half
 
@@ -43,7 +43,7 @@ class Selection:
         """
         rule = load_rule(self.rule)
         masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
-        if hasattr(rule, "keeps"):
+        if isinstance(rule, TopRule):
             if self.top_thresholds is None:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
             above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))

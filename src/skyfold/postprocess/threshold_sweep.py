@@ -25,7 +25,7 @@ from skyfold.data.cache import fingerprint_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
 from skyfold.plugins import source_digest
-from skyfold.postprocess.rules import load_rule
+from skyfold.postprocess.rules import CountedRule, SweptRule, TopRule, load_rule
 from skyfold.postprocess.selection import HALF, Selection, passes
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.progress import Progress
@@ -105,7 +105,7 @@ class ThresholdSweep:
     @property
     def has_top(self) -> bool:
         """Whether the rule has top thresholds to choose."""
-        return hasattr(load_rule(self.rule), "keeps")
+        return isinstance(load_rule(self.rule), TopRule)
 
     def scores(self, rows: np.ndarray, k: int, m: int) -> np.ndarray:
         """Score of each mask of class k with min_areas[m] by itself, float64 (len(rows), T); of a `RowMetric`.
@@ -127,7 +127,9 @@ class ThresholdSweep:
         if self.swept is not None:
             stats[:, :2] = self.swept[rows, k, :, m]
         else:
-            stats[:, :2] = load_rule(self.rule).counts(self.histogram[rows, k], self.thresholds, self.min_areas[m])
+            rule = load_rule(self.rule)
+            assert isinstance(rule, CountedRule)
+            stats[:, :2] = rule.counts(self.histogram[rows, k], self.thresholds, self.min_areas[m])
         stats[:, 2] = self.histogram[rows, k, 0, :1]
         return stats
 
@@ -142,7 +144,9 @@ class ThresholdSweep:
         if not self.has_top:
             return np.ones((1, len(rows)), dtype=np.bool_)
         above = self.histogram[rows, k, 1][:, self.thresholds + 1]
-        return np.ascontiguousarray(load_rule(self.rule).keeps(above, self.min_areas[m]).T)
+        rule = load_rule(self.rule)
+        assert isinstance(rule, TopRule)
+        return np.ascontiguousarray(rule.keeps(above, self.min_areas[m]).T)
 
     def evaluate(
         self, selection: Selection, gate_prob: np.ndarray | None = None, *, rows: np.ndarray | None = None
@@ -293,14 +297,14 @@ def sweep_maps(
 
     histogram = filled("histogram", (classes, 2, 256), "int32", "", threshold_counts)
     swept = statistics = None
-    if not (isinstance(metric, CountMetric) and hasattr(chosen, "counts")):
+    if not (isinstance(metric, CountMetric) and isinstance(chosen, CountedRule)):
         one = np.zeros((1, *maps.prob.shape[1:3], 1), dtype=bool)
         shape = (classes, len(min_areas) * len(thresholds) + 1, metric.stats(target=one, pred=one).shape[1])
         file = getattr(inspect.getmodule(type(metric)), "__file__", None)  # None: defined in a notebook
         source = Path(file).read_bytes() if file else b""
         made_with = digest(settings, repr(metric), source, rule, source_digest("postprocess.rules", rule))
         statistics = filled("statistics", shape, "float64", made_with, statistics_of)
-    elif hasattr(chosen, "sweep") and min_areas[-1] > 1:
+    elif isinstance(chosen, SweptRule) and min_areas[-1] > 1:
         compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
         swept = filled(f"{rule}_counts", (classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
     return ThresholdSweep(rows, metric, rule, thresholds, min_areas, histogram, swept, statistics, maps)

@@ -22,17 +22,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from skyfold import plugins
 
 
+class Rule(Protocol):
+    """The required function; arguments as above."""
+
+    def apply(
+        self, prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: Any = None
+    ) -> Any: ...
+
+
+@runtime_checkable
+class CountedRule(Protocol):
+    """A rule whose pixel counts follow from a histogram."""
+
+    def counts(self, histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.ndarray: ...
+
+
+@runtime_checkable
+class SweptRule(Protocol):
+    """A rule whose pixel counts need the maps themselves where minimum areas are above 1."""
+
+    def sweep(self, prob: np.ndarray, target: np.ndarray, valid: Any, **settings: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class TopRule(Protocol):
+    """A rule that empties masks by a second threshold."""
+
+    def keeps(self, pixels: np.ndarray, min_areas: Sequence[int] | int) -> np.ndarray: ...
+
+
 @cache
-def load_rule(name: str) -> Any:
+def load_rule(name: str) -> Rule:
     """Module of a rule. ConfigError, with the nearest name, where there is no such rule."""
-    return plugins.load("postprocess.rules", name)
+    return cast(Rule, plugins.load("postprocess.rules", name))
 
 
 def above_thresholds(prob: np.ndarray, thresholds: Sequence[int], valid: np.ndarray | None = None) -> np.ndarray:
