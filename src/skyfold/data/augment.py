@@ -72,7 +72,7 @@ def _try(place: str, entry: AugmentConfig, image: np.ndarray, target: np.ndarray
         given, became = ("x".join(map(str, shape[:2])) for shape in (image.shape, changed["image"].shape))
         raise ConfigError(
             f"{place}: {entry.name} turns images of {given} pixels into {became}. Use a transform that keeps the size "
-            "(RandomResizedCrop with this size, say)."
+            "(for example RandomResizedCrop with this size)."
         )
 
 

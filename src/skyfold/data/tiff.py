@@ -102,6 +102,6 @@ def _by_opencv(path: Path, data: bytes, page: tifffile.TiffPage) -> np.ndarray:
         raise DataLayoutError(f"{path}: {header}, in a way that is not read. Write it without compression.")
     if image.shape != expected or image.dtype != page.dtype:
         raise DataLayoutError(
-            f"{path}: says {header}, but is decoded as {image.dtype} {image.shape}. Write it without compression."
+            f"{path}: header {header}, decoded as {image.dtype} {image.shape}. Write it without compression."
         )
     return image[..., [2, 1, 0, *range(3, samples)]] if samples >= 3 else image  # OpenCV has blue first

@@ -13,7 +13,7 @@ _LEAST_SIDE = 32
 
 
 class EfficientNetClassifier(PretrainedFamily):
-    """encoder_weights: imagenet, none, or a file (noisy-student weights without top, say)."""
+    """encoder_weights: imagenet, none, or a file (for example noisy-student weights without top)."""
 
     encoder: Annotated[str, one_of(ENCODERS)] = "efficientnetb0"
     dropout: BelowOne = 0.2

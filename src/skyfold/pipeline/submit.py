@@ -15,7 +15,7 @@ from skyfold.workspace import Workspace
 def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     """Write and validate the submissions of a blend; returns the paths of the CSV files.
 
-    Beside each, a JSON file says what it was made from. InvalidSubmission lists what the competition would refuse; then
+    Beside each, a JSON file records its origin. InvalidSubmission lists what the competition would refuse; then
     nothing is written. OofMismatch where a run of the blend was trained again since.
     """
     task, result = task_class(config.task), read_blend(config, workspace)

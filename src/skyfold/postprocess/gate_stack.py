@@ -36,7 +36,7 @@ def gate_features(above: np.ndarray, gate_prob: np.ndarray) -> np.ndarray:
 
 
 def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
-    """Features of the stacked gate of every row of `pred`, float32 (n, K, F); `samples` says which pixels count."""
+    """Features of the stacked gate of every row of `pred`, float32 (n, K, F); `samples` holds the valid pixels."""
     maps = Maps(pred.values, valid=None if samples is None else samples.valid)
     chunks = maps.chunks(np.arange(len(pred.values)))
     counts = [threshold_counts(prob, target, valid)[:, :, 1] for _, prob, target, valid in chunks]
