@@ -180,7 +180,7 @@ def measured(config: Path, workspace: Workspace) -> dict[str, float]:
             status = Path("/proc/self/status").read_text()
             peak[0] = max(peak[0], float(status.split("RssAnon:")[1].split()[0]) / 1e6)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):

@@ -151,7 +151,7 @@ def test_the_poor_run_gets_little_say_and_the_blend_beats_equal_weights(made):
     runs, context = members(folder)
     stored = read_run(Workspace(folder).run("tiny", "greedy"), context.folds)
     for part in ("oof", "test"):
-        arrays = [getattr(run, part).values.astype(np.float64) for run in runs]
+        arrays = [np.asarray(getattr(run, part).values, dtype=np.float64) for run in runs]
         mean = sum(w * a for w, a in zip(result["weights"], arrays, strict=True))
         assert np.abs(getattr(stored, part).values - mean).max() <= 0.5 + 1e-9
     assert Selection.from_dict(result["selection"]["final"]).thresholds
@@ -170,7 +170,7 @@ def test_fixed_weights_are_scored_as_ever_and_fit_nothing(work):
     assert result["combination"]["by_fold"] == {}
     runs, context = members(work)
     stored = read_run(Workspace(work).run("tiny", "fixed"), context.folds)
-    mean = (2.0 * runs[0].oof.values + runs[1].oof.values) / 3
+    mean = (2.0 * runs[0].oof.values[:] + runs[1].oof.values[:]) / 3
     np.testing.assert_array_equal(stored.oof.values, np.rint(mean).astype(np.uint8))
 
 

@@ -40,7 +40,7 @@ def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -
     maps = Maps(pred.values, valid=None if samples is None else samples.valid)
     chunks = maps.chunks(np.arange(len(pred.values)))
     counts = [threshold_counts(prob, target, valid)[:, :, 1] for _, prob, target, valid in chunks]
-    return gate_features(np.concatenate(counts), gate.values)
+    return gate_features(np.concatenate(counts), np.asarray(gate.values))
 
 
 def _top_mean(pixels: np.ndarray, total: np.ndarray, fraction: float) -> np.ndarray:

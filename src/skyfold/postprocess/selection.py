@@ -41,6 +41,11 @@ class Selection:
         prob: uint8 (n, H, W, K); gate_prob: (n, K), needed where the selection has a gate; valid: bool (n, H, W), other
         pixels are in no mask. ValueError where the gate's probabilities or the top thresholds are missing.
         """
+        if self.gate_thresholds is not None:
+            if gate_prob is None or gate_prob.shape != (len(prob), prob.shape[-1]):
+                raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
+            # Before the rule, which has less to do then: a probability of 0 is in no mask.
+            prob = prob * passes(gate_prob, self.gate_thresholds)[:, None, None]
         rule = load_rule(self.rule)
         masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
         if isinstance(rule, TopRule):
@@ -48,11 +53,7 @@ class Selection:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
             above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))
             masks = masks & rule.keeps(above, self.min_areas)[:, None, None]
-        if self.gate_thresholds is None:
-            return masks
-        if gate_prob is None or gate_prob.shape != (len(masks), masks.shape[-1]):
-            raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
-        return np.asarray(masks & passes(gate_prob, self.gate_thresholds)[:, None, None])
+        return masks
 
 
 def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

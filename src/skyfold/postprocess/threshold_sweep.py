@@ -30,7 +30,7 @@ from skyfold.postprocess.selection import HALF, Selection, passes
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.progress import Progress
 from skyfold.store.folds import Folds
-from skyfold.store.rows import RowStore, release_pages
+from skyfold.store.rows import CheckedRows, RowStore, release_pages
 from skyfold.types import ArraySequence, CountMetric, Metric, Predictions, RowMetric, Samples
 
 CHUNK_PIXELS = 32 << 20
@@ -343,7 +343,7 @@ def _open_store(
 
 def _fingerprint(folder: Path, oof: Predictions, samples: Samples) -> str:
     stored = RowStore.open(folder / "oof")
-    if getattr(stored.values, "filename", "") != getattr(oof.values, "filename", None):
+    if not isinstance(oof.values, CheckedRows) or oof.values.store.folder != stored.folder:
         raise OofMismatch(
             f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
         )

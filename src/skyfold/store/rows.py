@@ -26,8 +26,8 @@ REMEDY = (
 )
 
 
-# Stores whose checksums this process has verified, by the state of their files.
-_verified: set[tuple[object, ...]] = set()
+# Which rows this process has verified, bool (n,), by the state of a store's files.
+_verified: dict[tuple[object, ...], np.ndarray] = {}
 
 
 class RowStore:
@@ -73,8 +73,7 @@ class RowStore:
         try:
             if meta.is_file() and read_json(meta) == wanted:
                 store = cls(folder, writable=True)
-                if store._identity() not in _verified:
-                    store._complete[list(store._damaged())] = 0
+                store._complete[list(store._damaged())] = 0
                 return store
         except DamagedFile:
             pass  # its rows can be made again
@@ -116,19 +115,31 @@ class RowStore:
         """Force rows, checksums and flags to disk, in that order."""
         for array in (self.values, self._crc, self._complete):
             array.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
-        _verified.add(self._identity())  # verified when it was opened, or written since
+        _verified[self._identity()] = self.complete  # verified when it was opened, or written since
 
     def verify(self) -> None:
-        """Recompute every checksum, once per process and state of the files; OofMismatch names the first complete row
+        """Compare every checksum, once per process and state of the files; OofMismatch names the first complete row
         that no longer holds what was written."""
-        if self._identity() in _verified:
-            return
         for row in self._damaged():
-            raise OofMismatch(
-                f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or foreign "
-                f"edit). {REMEDY}"
-            )
-        _verified.add(self._identity())
+            raise self._differs(row)
+
+    def checked(self) -> CheckedRows:
+        """The rows, each verified when it is first read."""
+        return CheckedRows(self)
+
+    def verified(self) -> np.ndarray:
+        """Rows that this process has verified in this state of the files: bool (n,), to be marked by who verifies."""
+        return _verified.setdefault(self._identity(), np.zeros(len(self), dtype=bool))
+
+    def holds(self, row: int, values: np.ndarray) -> bool:
+        """Whether `values`, read from `row`, are what was written there; of a row that is not complete, yes."""
+        return not self._complete[row] or zlib.crc32(np.ascontiguousarray(values).data) == self._crc[row]
+
+    def _differs(self, row: int) -> OofMismatch:
+        return OofMismatch(
+            f"{self.folder}: row {row} ('{self.ids[row]}') differs from what was written (disk fault or foreign edit). "
+            f"{REMEDY}"
+        )
 
     def _identity(self) -> tuple[object, ...]:
         """Changes with any write to the files that does not come by way of this store."""
@@ -137,9 +148,11 @@ class RowStore:
 
     def _damaged(self) -> Iterator[int]:
         """The complete rows whose values have another checksum than when they were written."""
-        for rows in self.chunks(np.flatnonzero(self.complete)):
+        verified = self.verified()
+        for rows in self.chunks(np.flatnonzero(self.complete & ~verified)):
             for row in rows.tolist():
-                if zlib.crc32(np.ascontiguousarray(self.values[row]).data) != self._crc[row]:
+                verified[row] = self.holds(row, self.values[row])
+                if not verified[row]:
                     yield row
             release_pages(self.values)
 
@@ -149,6 +162,35 @@ class RowStore:
         size = max(1, CHUNK_BYTES // row_bytes)
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
+
+
+class CheckedRows:
+    """Rows of a store, read like an array (n, ...) by row, slice or list of rows.
+
+    A row is verified when this process first reads it, so that nothing is read a second time to be verified;
+    OofMismatch names one that no longer holds what was written.
+    """
+
+    def __init__(self, store: RowStore) -> None:
+        self.store, self.base = store, store.values.base
+        self.shape, self.dtype, self.ndim = store.values.shape, store.values.dtype, store.values.ndim
+        self._verified = store.verified()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        values = np.asarray(self.store.values[index])
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        for row, own in zip(rows.tolist(), values.reshape(len(rows), *self.shape[1:]), strict=True):
+            if not self._verified[row]:
+                if not self.store.holds(row, own):
+                    raise self.store._differs(row)
+                self._verified[row] = True
+        return values
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:

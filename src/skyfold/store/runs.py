@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -175,8 +175,8 @@ def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
         raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. Retrain.")
-    rows.verify()
-    return Predictions(ids=rows.ids, values=rows.values, has_prediction=rows.complete, unit=info.unit)
+    values = cast(np.ndarray, rows.checked())
+    return Predictions(ids=rows.ids, values=values, has_prediction=rows.complete, unit=info.unit)
 
 
 def _of_rows(info: RunInfo) -> str:

@@ -31,7 +31,11 @@ def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.n
 
 
 def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:
+    if np.count_nonzero(mask) < min_area:
+        return np.zeros_like(mask)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= min_area
+    if large[1:].all():
+        return mask
     large[0] = False  # the background
     return np.asarray(large[labels])
