@@ -39,7 +39,7 @@ def test_it_prepares_trains_blends_submits_and_is_listed(work):
     run_job(work / "both.yaml", workspace, log=lines.append)
     folds = read_folds(workspace.folds("cover"))
     one, two, both = (read_run(workspace.run("cover", name), folds) for name in ("one", "two", "both"))
-    np.testing.assert_allclose(both.oof.values, (one.oof.values + 3 * two.oof.values) / 4, rtol=1e-6)
+    np.testing.assert_allclose(both.oof.values, (one.oof.values[:] + 3 * two.oof.values[:]) / 4, rtol=1e-6)
     scores = both.info.scores
     assert scores["low"] <= scores["cv_cross_fitted"] <= scores["high"]
     assert scores["cv_cross_fitted"] < 0.2, "the fraction was not learned"

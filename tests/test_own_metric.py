@@ -62,7 +62,7 @@ def test_blend_thresholds_areas_and_scores_are_those_of_brute_force(work):
     sweep = measure(blended.oof, context.train, context.folds, metric, post, folder=blended.folder)
     found = evaluate(sweep, context.folds, post)
     truth = np.stack([context.train.targets[i] for i in range(len(context.train))]).astype(bool)
-    prob, fold = blended.oof.values, context.folds.fold
+    prob, fold = blended.oof.values[:], context.folds.fold
 
     def score(rows, k, threshold, area):
         masks = large_components(prob[rows, ..., k] > threshold, area)

@@ -82,8 +82,8 @@ class Split:
 class Predictions:
     """Predictions of one run or blend, one row a sample.
 
-    ids (n,) str; values (n, ...) often memory-mapped; has_prediction (n,) bool: False where no fold validated the row;
-    unit: "probability" (uint8 values are 255 times it), "mm/h", "concentration x 250".
+    ids (n,) str; values (n, ...), stored ones read by row, slice or list of rows; has_prediction (n,) bool: False where
+    no fold validated the row; unit: "probability" (uint8 values are 255 times it), "mm/h", "concentration x 250".
     """
 
     ids: np.ndarray

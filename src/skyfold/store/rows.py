@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -179,7 +179,11 @@ class CheckedRows:
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, tuple):
+            chosen, *within = index
+            several = () if isinstance(chosen, int | np.integer) else (slice(None),)
+            return np.asarray(self[chosen][(*several, *within)])
         values = np.asarray(self.store.values[index])
         rows = np.atleast_1d(np.arange(len(self))[index])
         for row, own in zip(rows.tolist(), values.reshape(len(rows), *self.shape[1:]), strict=True):
