@@ -56,11 +56,11 @@ class Project:
         self.config(name).write_text(text, encoding="utf-8")
         return self.config(name)
 
-    def run(self, *arguments: object) -> tuple[int, str, str]:
+    def run(self, command: str, *arguments: object) -> tuple[int, str, str]:
         """Exit code, output and errors of a command; the name of a config stands for its file."""
         texts = [str(self.config(a)) if a in CONFIGS else str(a) for a in arguments]
         self.capsys.readouterr()
-        code = main([*texts, "--root", str(self.root)])
+        code = main([command, *texts, "--root", str(self.root)])
         out, err = self.capsys.readouterr()
         return code, out, err
 
