@@ -35,12 +35,6 @@ def test_an_error_ends_with_one_line_and_its_exit_code(monkeypatch, capsys, erro
     assert capsys.readouterr().err == message
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(commands, "workspace", raises(OSError("no file is named")))
-    with pytest.raises(OSError, match="no file is named"):
-        main(["prepare", "cloud_cover"])
-
-
 def raises(error):
     def call(given):
         raise error

@@ -1,8 +1,15 @@
 """Exceptions for users, one class per kind; each message names what is wrong, where, and the remedy."""
 
+from typing import ClassVar
+
 
 class SkyfoldError(Exception):
-    """Base of every error that a user can fix; commands print its message without a traceback."""
+    """Base of every error that a user can fix; commands print its message without a traceback.
+
+    exit_code: of a command that ends with it; 2: arguments, a config or input files are wrong.
+    """
+
+    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(SkyfoldError):
@@ -16,6 +23,8 @@ class DataLayoutError(SkyfoldError):
 class OofMismatch(SkyfoldError):
     """Stored predictions do not belong together: other ids, shape, folds, unit, or rows missing."""
 
+    exit_code = 3
+
 
 class InvalidSubmission(SkyfoldError):
     """A submission or a truth file would be refused, or silently score zero."""
@@ -27,6 +36,14 @@ class OtherRows(InvalidSubmission):
 
 class DamagedFile(SkyfoldError):
     """A file of skyfold's own is cut off or was changed by hand."""
+
+    exit_code = 3
+
+
+class Locked(SkyfoldError):
+    """Another process writes what a command would read or write."""
+
+    exit_code = 4
 
 
 def listing(problems: list[str], limit: int = 10) -> str:

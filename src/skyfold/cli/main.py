@@ -1,13 +1,18 @@
-"""Parse the arguments of `skyfold`, run one subcommand, report errors in one line."""
+"""Parse the arguments of `skyfold`, run one subcommand, report errors in one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import skyfold
 from skyfold.cli import commands
@@ -49,28 +54,74 @@ COMMANDS = {
 }
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ends the command as Ctrl-C does: `finally` blocks run, locks and temporary files are removed."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand. Returns 0 on success, 2 on an error the user can fix, 130 when interrupted.
+    """Run a subcommand and return its exit code.
+
+    0    done
+    1    a bug in skyfold, with its traceback
+    2    arguments, a config or input files are wrong
+    3    a file that skyfold wrote is damaged, or no longer fits what it was made from
+    4    another process writes what the command needs
+    129  stopped by SIGHUP; 130 by Ctrl-C, SIGINT; 143 by SIGTERM: the same command resumes
 
     argv: arguments without the program's name; None: those of the process.
     """
     given = _parser().parse_args(argv)
     try:
-        given.command(given)
+        with _signals_stop():
+            given.command(given)
     except SkyfoldError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _ended(error.exit_code, f"error: {error}")
     except BrokenPipeError:  # the reader of the output has closed it, for instance `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a file that cannot be read or written; anything else is a bug
         if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to resume.", file=sys.stderr)
-        return 130
+            return _bug()
+        return _ended(2, f"error: {error.filename}: {error.strerror}")
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT
+        what = "Interrupted" if number == signal.SIGINT else f"Stopped by {number.name}"
+        return _ended(128 + number, f"{what}. Run the same command again to resume.")
+    except Exception:
+        return _bug()
     return 0
+
+
+def _ended(code: int, message: str) -> int:
+    """Say why a command has ended; returns its exit code."""
+    with suppress(OSError):  # after SIGHUP the terminal is gone
+        print(message, file=sys.stderr, flush=True)
+    return code
+
+
+def _bug() -> int:
+    message = "This is a bug in skyfold. Please report it as CONTRIBUTING.md says, with the command and these lines."
+    return _ended(1, f"{traceback.format_exc()}{message}")
+
+
+@contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Raise `Stopped` on SIGTERM, which batch systems send at the time limit, and on SIGHUP, when a terminal is closed.
+
+    A signal that is ignored, as SIGHUP under nohup, stays ignored. Only the main thread can set this.
+    """
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        raise Stopped(signal.Signals(number))
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {kind: signal.signal(kind, stop) for kind in kinds if signal.getsignal(kind) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -78,8 +77,6 @@ def tune(
     if finished:
         print(f"resuming study '{study.name}': {finished} of {trials} trials are finished")
     deadline = time.monotonic() + 60 * study.timeout_minutes if study.timeout_minutes else math.inf
-    # Batch systems send SIGTERM at the time limit; it ends the call as Ctrl-C does.
-    sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if workers > 1:
             run_worker_processes(opened, worker_command, workers, n_trials=trials)
@@ -91,7 +88,6 @@ def tune(
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"study database: {reason}. Run the same command again to resume.") from None
     finally:
-        signal.signal(signal.SIGTERM, sigterm)
         with suppress(StorageInternalError):
             write_table(opened)
     write_plots(opened, score=score.name)
