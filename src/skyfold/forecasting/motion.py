@@ -1,7 +1,8 @@
 """Motion fields of rain, and extrapolation along them.
 
 A motion field is estimated from the last frames by one of several methods. All see rain on a logarithmic scale, so that
-drizzle counts beside a downpour, and look backwards from the last frame to those before it.
+drizzle counts beside a downpour, and look backwards from the last frame to those before it. A motion is that of rain
+which two successive frames show; where they do not, it is none.
 
 Extrapolation is backward semi-Lagrangian: for each pixel of the forecast, the origin of its rain is found with the
 motion half-way back (midpoint rule), so that rain turns with a turning field. Outside the frame the nearest pixel is
@@ -15,7 +16,6 @@ import io
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Annotated
 
 import cv2
@@ -32,17 +32,22 @@ POLYNOMIAL_PIXELS, POLYNOMIAL_SIGMA = 7, 1.5
 MIDPOINT_PASSES = 2
 PADDING = 16  # pixels: features near the edge of a small patch are lost without
 DRY_DB, LEAST_RAIN = -15.0, 0.1  # usual in pysteps for rain below 0.1 mm/h
+LEAST_WET = 0.001  # share of the pixels with rain; a frame with less shows nothing that could be followed
 
 
 def phase_correlation(frames: np.ndarray) -> np.ndarray:
     """One displacement for all pixels: the median, over pairs of successive frames, of the shift from one to the other.
 
-    The shift is the peak of the phase correlation of the frames under a Hann window. frames, result: as `dense_flow`.
+    The shift is the peak of the phase correlation of the frames under a Hann window; pairs without rain in both are
+    left out. frames, result: as `dense_flow`.
     """
-    views = list(_as_bytes(frames).astype(np.float32))
     height, width = frames.shape[1:]
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-    shifts = np.array([cv2.phaseCorrelate(earlier, later, window)[0] for earlier, later in pairwise(views)])
+    rainy, views = _show_rain(frames), _as_bytes(frames).astype(np.float32)
+    pairs = [(age, age + 1) for age in range(len(frames) - 1) if rainy[age : age + 2].all()]
+    if not pairs:
+        return _no_motion(frames)
+    shifts = np.array([cv2.phaseCorrelate(views[earlier], views[later], window)[0] for earlier, later in pairs])
     return np.tile(np.median(shifts, axis=0).astype(np.float32), (height, width, 1))
 
 
@@ -55,6 +60,8 @@ def dense_flow(
     the last interval, in pixels, of what is at each pixel of the last frame. finest_scale: 0 goes down to single
     pixels, k stops at squares of 2 ** k; None: as the preset has it.
     """
+    if not _show_rain(frames[-2:]).all():
+        return _no_motion(frames)
     search = cv2.DISOpticalFlow.create(preset)
     if finest_scale is not None:
         search.setFinestScale(finest_scale)
@@ -67,6 +74,8 @@ def polynomial_flow(frames: np.ndarray) -> np.ndarray:
 
     It starts from the phase correlation, since otherwise it loses rain that moves by more than its window.
     """
+    if not _show_rain(frames[-2:]).all():
+        return _no_motion(frames)
     before, now = _as_bytes(frames[-2:])
     backwards = cv2.calcOpticalFlowFarneback(
         now,
@@ -89,6 +98,8 @@ def lucas_kanade(frames: np.ndarray) -> np.ndarray:
     require_pysteps()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the path of its settings on import
         from pysteps.motion.lucaskanade import dense_lucaskanade  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    if not _show_rain(frames[-2:]).all():
+        return _no_motion(frames)
     wide = np.pad(frames.astype(np.float64), ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
     motion = np.moveaxis(dense_lucaskanade(in_decibels(wide)), 0, -1)[PADDING:-PADDING, PADDING:-PADDING]
     return np.ascontiguousarray(motion, dtype=np.float32)
@@ -116,6 +127,15 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pysteps": lucas_kanade,
 }
 Motions = Annotated[tuple[Annotated[str, one_of(METHODS)], ...], Field(min_length=1)]
+
+
+def _show_rain(frames: np.ndarray) -> np.ndarray:
+    """Which frames (T, H, W) show rain that can be followed, enough of it and not the same everywhere: bool (T,)."""
+    return (np.mean(frames >= LEAST_RAIN, axis=(1, 2)) >= LEAST_WET) & (np.ptp(frames, axis=(1, 2)) > 0)
+
+
+def _no_motion(frames: np.ndarray) -> np.ndarray:
+    return np.zeros((*frames.shape[1:], 2), dtype=np.float32)
 
 
 def _as_bytes(frames: np.ndarray) -> np.ndarray:
