@@ -20,12 +20,12 @@ class PastFrames:
 
     frames      uint8 or float32 (T, H, W) in the competition's unit, flags resolved (land 0, pole hole filled)
     lead_times  (L,) how many frames after the last one each target frame lies, from 1 on
-    period      frames per year; None where the frames have no season
+    period      frames per year, whole or not; None where the frames have no season
     """
 
     frames: np.ndarray
     lead_times: np.ndarray
-    period: int | None = None
+    period: float | None = None
 
     @property
     def leads(self) -> int:
@@ -37,15 +37,23 @@ class PastFrames:
         """(H, W)."""
         return self.frames.shape[1], self.frames.shape[2]
 
-    @property
-    def frames_per_year(self) -> int:
-        """The number of frames per year, `period`.
+    def years_ago(self, years: int | np.ndarray) -> np.ndarray:
+        """How many frames earlier the same season lay so many years before, int (...): the nearest frame.
 
-        DataLayoutError where the frames have no season.
+        A year is no whole number of weeks, so that 20 years are 1044 of them, not 20 x 52. DataLayoutError where the
+        frames have no season.
         """
         if self.period is None:
             raise DataLayoutError("frames of the same season were asked for, but these frames have no season.")
-        return self.period
+        return np.rint(np.asarray(years) * self.period).astype(np.int64)
+
+    @property
+    def frames_per_year(self) -> int:
+        """The number of frames from one year to the next, to the nearest.
+
+        DataLayoutError where the frames have no season.
+        """
+        return int(self.years_ago(1))
 
     def same_season(self, lead: int, years: int, at_least: int | None = None) -> np.ndarray:
         """The frames one, two, ... `years` years before the target of lead time `lead`, oldest first: (years, H, W).
@@ -60,8 +68,8 @@ class PastFrames:
                 f"a forecast from {count} earlier years was asked for, the history holds {known} ({len(self.frames)} "
                 "frames). Validate later years, or use fewer earlier ones."
             )
-        newest = len(self.frames) - 1 + int(self.lead_times[lead]) - self.frames_per_year
-        return self.frames[newest - (count - 1) * self.frames_per_year : newest + 1 : self.frames_per_year]
+        target = len(self.frames) - 1 + int(self.lead_times[lead])
+        return self.frames[target - self.years_ago(np.arange(count, 0, -1))]
 
     def years_known(self, lead: int) -> int:
         """The number of frames of the same season as the target of lead time `lead`.
@@ -70,7 +78,15 @@ class PastFrames:
         """
         if self.lead_times[lead] > self.frames_per_year:
             raise DataLayoutError("a forecast of more than a year cannot use the frame a year before it.")
-        return (len(self.frames) - 1 + int(self.lead_times[lead])) // self.frames_per_year
+        return self.years_before(len(self.frames) - 1 + int(self.lead_times[lead]))
+
+    def years_before(self, frame: int) -> int:
+        """The number of frames of the same season before frame number `frame`, which may be yet to come.
+
+        DataLayoutError where the frames have no season.
+        """
+        most = frame // self.frames_per_year + 1
+        return int(np.count_nonzero(self.years_ago(np.arange(1, most + 1)) <= frame))
 
     def until(self, last: int) -> PastFrames:
         """What was known when frame `last` was the newest: the same lead times, frames up to `last`.

@@ -77,10 +77,10 @@ def anomaly(history: PastFrames, frame: int) -> np.ndarray:
 
     0 without such years.
     """
-    before = np.arange(frame - history.frames_per_year, -1, -history.frames_per_year)[:YEARS]
-    if not len(before):
+    years = min(YEARS, history.years_before(frame))
+    if not years:
         return np.zeros(history.shape, dtype=np.float32)
-    mean = history.frames[before].mean(axis=0, dtype=np.float32)
+    mean = history.frames[frame - history.years_ago(np.arange(1, years + 1))].mean(axis=0, dtype=np.float32)
     return np.asarray(history.frames[frame].astype(np.float32) - mean)
 
 
@@ -93,10 +93,10 @@ def damped_anomaly(history: PastFrames, years: np.ndarray, ago: np.ndarray | Non
     years: float32 (n, H, W), of the season that is forecast; ago: (n,) how many years before it, None: 1, 2, ..., n.
     Years whose season of the last frame is before the first frame are left out.
     """
-    last, period = len(history.frames) - 1, history.frames_per_year
-    ago = np.arange(1, len(years) + 1) if ago is None else ago
-    known = period * ago <= last
-    later, earlier = years[known], history.frames[last - period * ago[known]].astype(np.float32)
+    last = len(history.frames) - 1
+    back = history.years_ago(np.arange(1, len(years) + 1) if ago is None else ago)
+    known = back <= last
+    later, earlier = years[known], history.frames[last - back[known]].astype(np.float32)
     mean_later, mean_earlier = later.mean(axis=0), earlier.mean(axis=0)
     anomalies = earlier - mean_earlier
     slope = (anomalies * (later - mean_later)).sum(axis=0) / ((anomalies**2).sum(axis=0) + SHRINKAGE)

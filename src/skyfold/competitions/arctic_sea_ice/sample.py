@@ -39,7 +39,7 @@ def write_sample(folder: Path, *, cadence: Cadence, grid: IntPair, **settings: i
 
 def _write_files(folder: Path, cadence: Cadence, grid: IntPair, years: int, seed: int) -> None:
     first = cadence.time(f"{FIRST_YEAR}0102"[: 6 if cadence.unit == "M" else 8])
-    known = years * cadence.period
+    known = years * round(cadence.period)
     times = first + np.arange(known + int(cadence.lead_times[-1])) * cadence.step
     codes = procedural_codes(times, grid, seed)
     files = folder / f"{cadence.name}_train"

@@ -104,9 +104,9 @@ def _describe(history: PastFrames, lead: int) -> tuple[dict[str, np.ndarray], np
 
 def _season_anomaly(history: PastFrames, lead: int) -> np.ndarray:
     """Mean of the frames before, in and after the season a year ago, minus that of the years before."""
-    last, period = len(history.frames) - 1, history.frames_per_year
-    target = last + int(history.lead_times[lead]) - period
+    last = len(history.frames) - 1
+    target = last + int(history.lead_times[lead]) - history.frames_per_year
     near = np.array([target - 1, target, min(target + 1, last)])
-    back = period * np.arange(min(YEARS, (target - 1) // period + 1))
+    back = history.years_ago(np.arange(min(YEARS, history.years_before(target - 1) + 1)))
     means = np.stack([history.frames[near - years].astype(np.float32).mean(axis=0) for years in back.tolist()])
     return np.asarray(means[0] - means[1:].mean(axis=0))

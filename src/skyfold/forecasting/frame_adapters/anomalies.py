@@ -98,14 +98,14 @@ PLUGIN = Anomalies
 
 def _of_lead(history: PastFrames, lead: int) -> dict[str, np.ndarray]:
     """`BY_LEAD` without "open", each (H, W)."""
-    years, period, last = recent_years(history, lead, LONG), history.frames_per_year, len(history.frames) - 1
+    years, last = recent_years(history, lead, LONG), len(history.frames) - 1
     statistics = season_statistics(years)
     base, fraction, spread = (statistics.pop(name) for name in ("mean_5", "ice_fraction", "spread"))
-    known = min(len(years), YEARS, last // period)
+    known = min(len(years), YEARS, history.years_before(last))
     statistics["damped"] = damped_anomaly(history, years[:YEARS]) if known >= MIN_YEARS else statistics["mean_10"]
     features = {name: (value - base) / SCALE for name, value in statistics.items()}
     # The mean anomaly of the frames before, in and after the season a year ago.
-    year_ago = last + int(history.lead_times[lead]) - period
+    year_ago = last + int(history.lead_times[lead]) - history.frames_per_year
     near = [anomaly(history, frame) for frame in (year_ago - 1, year_ago, year_ago + 1) if 0 <= frame <= last]
     features |= {"base": base / FULL, "season_anomaly": np.mean(near, axis=0) / SCALE}
     return features | {"spread": spread / SCALE, "ice_fraction": fraction}

@@ -52,7 +52,9 @@ class RecentFrames(FrameAdapter):
                 "known. Forecast later dates."
             )
         rows = np.arange(len(history.frames) - count, len(history.frames))
-        frames = history.frames[np.where(rows < 0, rows % period, rows)]
+        back = history.years_ago(np.arange(self.years + 2))
+        rows = np.minimum(rows + back[np.searchsorted(back, -rows)], len(history.frames) - 1)
+        frames = history.frames[rows]
         return averaged(np.moveaxis(frames, 0, -1).astype(np.float32) / np.float32(FULL), self.reduce)
 
 
