@@ -26,6 +26,11 @@ class Interval:
     high: float
     confidence: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there is any score, none of them NaN."""
+        return not any(map(math.isnan, (self.value, self.low, self.high)))
+
 
 def bootstrap_interval(
     metric: Metric,
@@ -58,13 +63,18 @@ def paired_difference(
 ) -> Interval:
     """Interval of the score of `stats` minus that of `baseline`, (n, S) each, of the same rows in the same order.
 
-    Every draw takes the same rows from both, so that what is hard for both cancels. groups, seed and errors as for
-    `bootstrap_interval`; ValueError, too, for tables of unequal shape.
+    Every draw takes the same rows from both, so that what is hard for both cancels; draws in which both scores are
+    infinite tell nothing and are left out. groups, seed and errors as for `bootstrap_interval`; ValueError, too, for
+    tables of unequal shape.
     """
     if stats.shape != baseline.shape:
         raise ValueError(f"stats {stats.shape} and baseline {baseline.shape} are not of the same samples")
     ours, theirs = _draw_scores(metric, [stats, baseline], groups, draws, np.random.default_rng(seed))
-    return _interval(metric.score(stats) - metric.score(baseline), ours - theirs, confidence)
+    value, other = metric.score(stats), metric.score(baseline)
+    told = ~(np.isinf(ours) & (ours == theirs))
+    if not told.any() or (math.isinf(value) and value == other):
+        return Interval(math.nan, math.nan, math.nan, confidence)
+    return _interval(value - other, ours[told] - theirs[told], confidence)
 
 
 def _draw_scores(

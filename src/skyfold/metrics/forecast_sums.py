@@ -19,6 +19,7 @@ from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1, SUMS, ErrorBySkill
 
 FILE = "sums.csv"
+CONFIDENCE = 0.95
 PARTS = ("error", "cells", "hits", "misses", "false_alarms")  # in the order of a forecast metric's `stats`
 CONTESTS: Mapping[str, ErrorBySkill] = {metric.name: metric for metric in (MAE_BY_F1, MAE_BY_CSI)}
 
@@ -82,7 +83,7 @@ def read_sums(folder: Path) -> ForecastSums:
 
 
 def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
-    """Score of `ours` minus that of `theirs`, with its interval over cases.
+    """Score of `ours` minus that of `theirs`, with its interval over the `comparable` cases; NaN without any.
 
     OofMismatch where the two are not of the same cases, or scored by different metrics.
     """
@@ -92,7 +93,21 @@ def paired_by_case(ours: ForecastSums, theirs: ForecastSums) -> Interval:
         alone = sorted(set(ours.cases.tolist()) ^ set(theirs.cases.tolist()))
         what = f", '{alone[0]}' is in one of them only" if alone else ", their order differs"
         raise OofMismatch(f"not the same dates or events{what}. Score both with one config of `skyfold run`")
-    return paired_difference(ours.metric, ours.contest, theirs.contest)
+    counts = comparable(ours, theirs)
+    if not counts.any():
+        return Interval(np.nan, np.nan, np.nan, confidence=CONFIDENCE)
+    return paired_difference(ours.metric, ours.contest[counts], theirs.contest[counts], confidence=CONFIDENCE)
+
+
+def comparable(ours: ForecastSums, theirs: ForecastSums) -> np.ndarray:
+    """Cases in which one of the two hit something, so that their figures can be compared: bool (n,).
+
+    Where cases are pooled, those without a hit count by their errors and misses; only such without a cell that counts
+    are left out.
+    """
+    figures = np.array([sums.metric.per_row(sums.contest) for sums in (ours, theirs)])
+    known = ~np.isnan(figures) if ours.metric.pooled == "samples" else np.isfinite(figures)
+    return np.asarray(known.any(axis=0))
 
 
 def better_in(ours: ForecastSums, theirs: ForecastSums) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.dataset import Dataset
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, shortened
 from skyfold.metrics.bootstrap import Interval
 from skyfold.metrics.forecast import (
     RAIN_RATE,
@@ -22,7 +22,7 @@ from skyfold.metrics.forecast import (
     mean_error_of,
     skill_of,
 )
-from skyfold.metrics.forecast_sums import ForecastSums, better_in, by_case, paired_by_case, write_sums
+from skyfold.metrics.forecast_sums import ForecastSums, better_in, by_case, comparable, paired_by_case, write_sums
 from skyfold.metrics.points import AtPoints
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.reports.text_table import aligned
@@ -33,6 +33,7 @@ from skyfold.types import IntPair, JsonDict, Metric
 
 WET = 0.1  # mm/h
 HEAVIER = (1.0, 5.0)  # mm/h
+UNKNOWN = "-"  # nothing was observed, or no forecast hit anything
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ForecastRow:
     per_case             (N,) the figure of each date or event
     difference           its score less the baseline's, paired over the same cases
     better               cases in which its figure is below the baseline's
+    compared             (N,) bool, cases in which it or the baseline hit anything; the others are in no comparison
     ratio                mean over cases of the figure over the baseline's; cases where this is 0, infinite or not
                          known are left out
     beside               further figures by name, of events
@@ -57,6 +59,7 @@ class ForecastRow:
     per_case: np.ndarray
     difference: Interval
     better: int
+    compared: np.ndarray
     ratio: float
     beside: Mapping[str, float]
     seconds: float | None
@@ -99,7 +102,7 @@ def forecast_table(
         sums[name] = ForecastSums(np.array(cases), dataset.competition.classes, pooled)
     other = baseline or next(iter(folders))
     base = metric.per_row(sums[other].contest)
-    comparable = np.isfinite(base) & (base > 0)
+    divides = np.isfinite(base) & (base > 0)
     table = []
     for name, own in sums.items():
         folder, per_case = folders[name], metric.per_row(own.contest)
@@ -111,7 +114,8 @@ def forecast_table(
             per_case=per_case,
             difference=paired_by_case(own, sums[other]),
             better=better_in(own, sums[other]),
-            ratio=float((per_case[comparable] / base[comparable]).mean()) if comparable.any() else float("nan"),
+            compared=comparable(own, sums[other]),
+            ratio=float((per_case[divides] / base[divides]).mean()) if divides.any() else float("nan"),
             beside={key: figures[key].score(values) for key, values in own.figures.items() if key != metric.name},
             seconds=read_info(folder).scores.get("seconds_a_date"),
             training=summary_of_fits(folder / "models", folds=dataset.folds),
@@ -123,8 +127,8 @@ def forecast_table(
 
 
 def as_text(table: ForecastTable) -> str:
-    """The table in aligned columns, a row per forecast."""
-    rows, metric, total = table.rows, table.metric, len(table.cases)
+    """The table in aligned columns, a row per forecast; below it the cases in which nothing can be compared."""
+    rows, metric = table.rows, table.metric
     training = []
     if any(row.training for row in rows):
         losses = [row.training.val_loss if row.training else None for row in rows]
@@ -132,18 +136,18 @@ def as_text(table: ForecastTable) -> str:
             ["validation loss", *("" if loss is None else f"{loss:.5f}" for loss in losses)],
             ["minutes", *(f"{row.training.minutes:.1f}" if row.training else "" for row in rows)],
         ]
-    better = ["better", *(f"{row.better}/{total}" for row in rows)]
+    better = ["better", *(f"{row.better}/{row.compared.sum()}" for row in rows)]
     if table.are_events:
         # Groups that a competition numbers would head columns by bare numbers.
         named = [f"event {case}" if case.isdecimal() else case for case in table.cases]
         beside = ["MAE wet", *(f"CSI {rate:g}" for rate in HEAVIER), "dams"]
         columns = [
             *_cases(table, named, 3),
-            [f"of {table.baseline}", *(f"{row.ratio:.3f}" for row in rows)],
+            [f"of {table.baseline}", *(_figure(row.ratio, 3) for row in rows)],
             better,
-            ["all", *(f"{row.score:.3f}" for row in rows)],
+            ["all", *(_figure(row.score, 3) for row in rows)],
             *(
-                [head, *(f"{row.beside[name]:.3f}" for row in rows)]
+                [head, *(_figure(row.beside[name], 3) for row in rows)]
                 for head, name in zip(beside, rows[0].beside, strict=True)
             ),
             ["ms", *("" if row.seconds is None else f"{1000 * row.seconds:.1f}" for row in rows)],
@@ -157,14 +161,28 @@ def as_text(table: ForecastTable) -> str:
             [metric.skill.upper(), *(f"{row.skill:.3f}" for row in rows)],
             [
                 f"less {table.baseline} (95 %)",
-                *(f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" for gain in gains),
+                *(
+                    f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" if gain.known else UNKNOWN
+                    for gain in gains
+                ),
             ],
             better,
             ["s a date", *("" if row.seconds is None else f"{row.seconds:.1f}" for row in rows)],
             *training,
             *_cases(table, table.cases, 2),
         ]
-    return aligned(zip(["forecast", *(row.name for row in rows)], *columns, strict=True))
+    text = aligned(zip(["forecast", *(row.name for row in rows)], *columns, strict=True))
+    return "\n".join([text, *_not_compared(table)])
+
+
+def _not_compared(table: ForecastTable) -> list[str]:
+    """A line for each forecast that hit nothing where the baseline hit nothing either."""
+    cases = np.array(table.cases)
+    return [
+        f"{row.name} and {table.baseline} hit nothing in {shortened(cases[~row.compared].tolist())}: not compared there"
+        for row in table.rows
+        if row.name != table.baseline and not row.compared.all()
+    ]
 
 
 def _figures(metric: ErrorBySkill, points: Sequence[IntPair], are_events: bool) -> dict[str, Metric]:
@@ -187,6 +205,10 @@ def _scores(row: ForecastRow, metric: ErrorBySkill, are_events: bool) -> JsonDic
     return {name: value for name, value in scores.items() if value is not None and np.isfinite(value)}
 
 
+def _figure(value: float, digits: int) -> str:
+    return UNKNOWN if np.isnan(value) else f"{value:.{digits}f}"
+
+
 def _cases(table: ForecastTable, names: Sequence[str], digits: int) -> list[list[str]]:
     """A column per case: its name, then the figure of each forecast."""
-    return [[name, *(f"{row.per_case[i]:.{digits}f}" for row in table.rows)] for i, name in enumerate(names)]
+    return [[name, *(f"{_figure(row.per_case[i], digits)}" for row in table.rows)] for i, name in enumerate(names)]

@@ -145,7 +145,7 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
         found = bootstrap_interval(sums.metric, sums.contest)
         rank = False, found.value
         error, skill = mean_error_of(sums.contest), skill_of(sums.contest, sums.metric.skill)
-        interval = f"{found.low:.4f} to {found.high:.4f}"
+        interval = f"{found.low:.4f} to {found.high:.4f}" if found.known else "-"
         texts = [sums.metric.name, _figure(found.value), interval, _figure(error), _figure(skill), str(len(sums.cases))]
         figures = dict(zip(FORECAST_FIGURES, texts, strict=True))
     else:
@@ -178,4 +178,4 @@ def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else "-" if math.isnan(value) else f"{value:.4f}"

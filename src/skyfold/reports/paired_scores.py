@@ -9,7 +9,7 @@ from pathlib import Path
 from skyfold.competition import build
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.bootstrap import Interval
-from skyfold.metrics.forecast_sums import better_in, paired_by_case, read_sums
+from skyfold.metrics.forecast_sums import better_in, comparable, paired_by_case, read_sums
 from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.postprocess.evaluate import difference
 from skyfold.store.runs import RunInfo, read_info
@@ -65,8 +65,11 @@ def pair_sums(first: Path, second: Path) -> PairedScores:
         metrics = ours.metric.name, theirs.metric.name
         own, others = (float(sums.metric.score(sums.contest)) for sums in (ours, theirs))
         scores["out of fold, less is better"] = own, others
-        gain = paired_by_case(ours, theirs)
-        what = f"paired, better in {better_in(ours, theirs)} of {len(ours.cases)} dates or events"
+        both, compared = paired_by_case(ours, theirs), int(comparable(ours, theirs).sum())
+        gain = both if both.known else "neither hit anything in any of the same dates or events"
+        what = f"paired, better in {better_in(ours, theirs)} of {compared} dates or events in which one of them hit"
+        if compared == len(ours.cases):
+            what = what.removesuffix(" in which one of them hit")
     except OofMismatch as error:
         gain = str(error)
     return PairedScores(metrics, scores, gain, what, "date by date", "frames")
