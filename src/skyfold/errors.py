@@ -1,5 +1,6 @@
 """Exceptions for users, one class per kind; each message names what is wrong, where, and the remedy."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -52,3 +53,13 @@ def listing(problems: list[str], limit: int = 10) -> str:
     if len(problems) > limit:
         shown.append(f"  - and {len(problems) - limit} more")
     return "\n".join(shown)
+
+
+def shortened(names: Sequence[object], limit: int = 3) -> str:
+    """Join names into one line, with the number of those beyond `limit`.
+
+    >>> shortened(["a", "b", "c"], limit=1)
+    'a and 2 more'
+    """
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + rest

@@ -1,7 +1,7 @@
 """What radar numbers mean in mm/h, and rain on a logarithmic scale on which no rain is 0.
 
-Three kinds of numbers: raw reflectivity as the hydro-dam contest has it (hundredths of dBZ, negative: no data), codes
-of one byte as `patches.npz` has them, and rain in mm/h, which everything else computes with.
+Three kinds of numbers: raw reflectivity as the hydro-dam contest has it (hundredths of dBZ, -9999: no data), codes of
+one byte as `patches.npz` has them, and rain in mm/h, which everything else computes with.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import numpy as np
 
 RAW_PER_DBZ = 100.0  # assumed, as is that raw 0 means no echo: no rain, not the 0.04 mm/h of 0 dBZ
 MARSHALL_PALMER = (200.0, 1.6)  # Z = a R ** b
-GREATEST_RAW = 9000  # 90 dBZ, some 15 m/h: above it a number is no reflectivity
+LEAST_RAW, GREATEST_RAW = -9000, 9000  # 90 dBZ are some 15 m/h: beyond them a number is no reflectivity
+NO_DATA = -9999  # the only raw number that is no measurement: a weak echo is negative, too
 GREATEST_CODE = 254
 LEAST_RAIN, RAIN_RANGE = 0.05, 4000.0  # mm/h: of code 1, and of code 254 over code 1
 LOG_FLOOR = 0.1  # mm/h: about where the logarithmic scale turns linear, so that it can reach 0
 
 
 def rain_of_raw(raw: np.ndarray) -> np.ndarray:
-    """Raw reflectivity to mm/h, float32; negative (no data) and 0 (no echo) become 0.
+    """Raw reflectivity to mm/h, float32; 0 (no echo), negative (a weak one) and `NO_DATA` become 0.
 
-    >>> rain_of_raw(np.array([-9000, 0, 2301, 3901])).round(1).tolist()  # 23.01 dBZ is Z = 200, R = 1
-    [0.0, 0.0, 1.0, 10.0]
+    >>> rain_of_raw(np.array([-9999, -3200, 0, 2301, 3901])).round(1).tolist()  # 23.01 dBZ is Z = 200, R = 1
+    [0.0, 0.0, 0.0, 1.0, 10.0]
     """
     factor, exponent = MARSHALL_PALMER
     dbz = np.asarray(raw, dtype=np.float64) / RAW_PER_DBZ
@@ -40,6 +41,11 @@ def raw_of_rain(rain: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         dbz = 10.0 * np.log10(factor * np.asarray(rain, dtype=np.float64) ** exponent)
     return np.maximum(np.ceil(dbz * RAW_PER_DBZ * 10.0) / 10.0, 0.0)
+
+
+def below_any_echo(raw: np.ndarray) -> np.ndarray:
+    """Where raw numbers are too low to be an echo and not `NO_DATA`, as other programs mark missing data: bool."""
+    return np.asarray((raw < LEAST_RAW) & (raw != NO_DATA))
 
 
 def rain_of_codes(codes: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.config.fields import Size
 from skyfold.config.options import one_of
 from skyfold.data.sample_folder import ABOUT
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing, shortened
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
@@ -99,7 +99,7 @@ class ArcticSeaIce(Contest):
                 f"for {part}. It takes {KNOWN_FRAMES} known frames{f' and {horizon} more' if part == 'train' else ''}."
             )
         rows = np.array(issued)
-        frames = without_flags(codes, cadence.period)
+        frames = without_flags(codes, round(cadence.period))
         known = PastFrames(frames, cadence.lead_times, cadence.period)
         inputs = PastFramesSource(
             len(rows), lambda i: known.until(int(rows[i])), lambda: digest(frames.tobytes(), rows.tobytes())
@@ -125,7 +125,8 @@ class ArcticSeaIce(Contest):
         return (
             f"{len(times)} {cadence.name} frames of {self.grid[0]} x {self.grid[1]} cells, {times[0]} to {times[-1]}; "
             f"{train} dates with known outcome; forecast wanted from {test.times[0]} on; mean concentration of the "
-            f"last year {_concentration(codes[-cadence.period :]).mean():.1f} of {FULL_ICE}"
+            f"last year {_concentration(codes[-round(cadence.period) :]).mean():.1f} of {FULL_ICE}"
+            f"{_suspicious(times, codes)}"
         )
 
     def _read_truth(self, path: Path) -> Truth:
@@ -163,6 +164,26 @@ PLUGIN = ArcticSeaIce
 def _concentration(codes: np.ndarray) -> np.ndarray:
     """Flags as 0."""
     return np.where(known_ice(codes), codes, 0)
+
+
+def _suspicious(times: np.ndarray, codes: np.ndarray) -> str:
+    """Frames that can hardly be observations, named, each kind on a line; '' without any."""
+    known = known_ice(codes).reshape(len(codes), -1)
+    values = codes.reshape(len(codes), -1)
+    least = values.min(axis=1, where=known, initial=FULL_ICE)
+    greatest = values.max(axis=1, where=known, initial=0)
+    empty = ~known.any(axis=1)
+    alike = (least == greatest) & (known.sum(axis=1) > 1)
+    lines = {
+        "without a measured cell, on which errors count as 0": empty,
+        "with the same concentration in every measured cell": alike,
+    }
+    names = times.astype(str)
+    return "".join(
+        f"\n{found.sum()} of {len(times)} frames {what}: {shortened(names[found].tolist())}. Are the files whole?"
+        for what, found in lines.items()
+        if found.any()
+    )
 
 
 def _provenance(folder: Path) -> str:

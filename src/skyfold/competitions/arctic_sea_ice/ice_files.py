@@ -27,6 +27,7 @@ from skyfold.types import IntPair
 
 LEADS = 12
 NSIDC_HEADER = 300
+DAYS_PER_YEAR = 365.2425
 KNOWN_CODES = np.isin(np.arange(256), [*range(FULL_ICE + 1), *FLAGS.values()])
 
 
@@ -34,12 +35,12 @@ KNOWN_CODES = np.isin(np.arange(256), [*range(FULL_ICE + 1), *FLAGS.values()])
 class Cadence:
     """How often there is a frame, and when forecasts are issued.
 
-    period: frames per year; column, file_column: of times and of file names in the contest's tables; key: of the times
-    in a series; gap: frames between the last known one and the first target.
+    period: frames per year, on average; column, file_column: of times and of file names in the contest's tables; key:
+    of the times in a series; gap: frames between the last known one and the first target.
     """
 
     name: str
-    period: int
+    period: float
     unit: Literal["M", "D"]
     step: np.timedelta64
     column: str
@@ -78,7 +79,9 @@ class Cadence:
 
 
 MONTHLY = Cadence("monthly", 12, "M", np.timedelta64(1, "M"), "month", "month_file_nm", "yyyymm", gap=0)
-WEEKLY = Cadence("weekly", 52, "D", np.timedelta64(7, "D"), "week_start", "week_file_nm", "week_start", gap=2)
+WEEKLY = Cadence(
+    "weekly", DAYS_PER_YEAR / 7, "D", np.timedelta64(7, "D"), "week_start", "week_file_nm", "week_start", gap=2
+)
 CADENCES = {cadence.name: cadence for cadence in (MONTHLY, WEEKLY)}
 
 
@@ -102,11 +105,17 @@ def read_series(
         raise DataLayoutError(f"{folder}: {len(series)} files {cadence.name}_*.npz; leave one.")
     if series:
         times, codes = _read_npz(series[0], cadence, grid)
-    elif bins:
-        times = cadence.times({path.name: path.name.split("_")[1] for path in bins}, folder)
-        times, codes = _read_files(bins, times, grid, read_nsidc)
+        places = [f"row {row}" for row in range(len(times))]
     else:
-        times, codes = _read_files(*_listed(index, cadence), grid, read_contest)
+        if bins:
+            named = {str(path): path.name.split("_")[1] for path in bins}
+            paths, times = bins, cadence.times(named, folder)
+        else:
+            paths, times = _listed(index, cadence)
+        order = np.argsort(times, kind="stable")
+        times, paths = times[order], [paths[place] for place in order.tolist()]
+        codes = _read_files(paths, grid, read_nsidc if bins else read_contest)
+        places = list(map(str, paths))
     if not len(times):
         raise DataLayoutError(f"{folder}: not a single {cadence.name} frame. Download the files again.")
     taken = np.ones(len(times), dtype=bool) if since is None else times >= since
@@ -114,11 +123,13 @@ def read_series(
         raise DataLayoutError(
             f"{folder}: no {cadence.name} frame is left since {since}; there are {times.min()} to {times.max()}."
         )
-    times = times[taken]
+    times, places = times[taken], [places[row] for row in np.flatnonzero(taken).tolist()]
     problems = []
-    for before, after in pairwise(times):
-        if after <= before:
-            problems.append(f"{after} is there twice, or out of order")
+    for (before, one), (after, other) in pairwise(zip(times, places, strict=True)):
+        if after == before:
+            problems.append(f"{after} is there twice: {one} and {other}")
+        elif after < before:
+            problems.append(f"{after} is out of order: {other} follows {one}, {before}")
         elif after != before + cadence.step:
             problems.append(f"{before + cadence.step} is missing: {after} follows {before}")
     if problems:
@@ -188,10 +199,8 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> tuple[np.ndarray, 
     return times, codes
 
 
-def _read_files(
-    paths: Sequence[Path], times: np.ndarray, grid: IntPair, read: Callable[[Path, IntPair], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """In the order of `times` (n,), those of the files."""
+def _read_files(paths: Sequence[Path], grid: IntPair, read: Callable[[Path, IntPair], np.ndarray]) -> np.ndarray:
+    """Codes, uint8 (n, H, W)."""
     problems = []
     codes = np.zeros((len(paths), *grid), dtype=np.uint8)
     for row, path in enumerate(paths):
@@ -201,8 +210,7 @@ def _read_files(
             problems.append(str(error))
     if problems:
         raise DataLayoutError(f"{len(problems)} of {len(paths)} files cannot be used:\n{listing(problems)}")
-    order = np.argsort(times, kind="stable")
-    return times[order], codes[order]
+    return codes
 
 
 def _listed(index: Path, cadence: Cadence) -> tuple[list[Path], np.ndarray]:

@@ -25,8 +25,8 @@ from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.sample import write_sample
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.data.sample_folder import ABOUT
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
-from skyfold.forecasting.rain_units import GREATEST_RAW, rain_of_raw
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing, shortened
+from skyfold.forecasting.rain_units import GREATEST_RAW, NO_DATA, rain_of_raw
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.progress import Progress
 from skyfold.submission.pixel_table import read_keys, sample_table
@@ -96,11 +96,12 @@ def _load_files(folder: Path, part: str) -> Samples:
 
 def _check_files(folder: Path) -> str:
     problems: list[str] = []
-    found = []
+    found, said = [], list[str]()
     for part, frames in FRAMES.items():
         paths = _paths(folder, part)
         missing = rainy = pixels = 0
         greatest = 0.0
+        empty, alike = list[str](), list[str]()
         with Progress(f"checking {part}", len(paths), "files") as progress:
             for path in paths:
                 progress.advance()
@@ -111,9 +112,12 @@ def _check_files(folder: Path) -> str:
                     continue
                 rain = rain_of_raw(raw)
                 greatest = max(greatest, float(rain.max()))
-                missing += int((raw < 0).sum())
+                missing += int((raw == NO_DATA).sum())
                 rainy += int((rain >= MAE_BY_CSI.threshold).sum())
                 pixels += raw.size
+                for frame, values in enumerate(np.moveaxis(raw, -1, 0)):
+                    if (values == values.flat[0]).all() and values.flat[0] != 0:
+                        (empty if values.flat[0] == NO_DATA else alike).append(f"{part}/{path.name}, frame {frame}")
         if 0 < greatest < MAE_BY_CSI.threshold:
             problems.append(
                 f"{part}/: no pixel of any file reaches {MAE_BY_CSI.threshold:g} mm/h when read as raw reflectivity "
@@ -121,11 +125,16 @@ def _check_files(folder: Path) -> str:
             )
         fractions = f"rain in {rainy / max(pixels, 1):.0%} of the pixels, {missing / max(pixels, 1):.1%} without data"
         found.append(f"{len(paths)} {part} files ({fractions})")
+        for kind, frames_of_kind in (("without data", empty), ("with the same rain in every pixel", alike)):
+            if frames_of_kind:
+                many = f"{len(frames_of_kind)} frame{'s' * (len(frames_of_kind) > 1)} {kind}"
+                said.append(f"{many}: {shortened(frames_of_kind)}. Are the files whole?")
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
     events = len(np.unique(shared_frame_groups(_paths(folder, "train"))))
-    return f"{_provenance(folder)}: {', '.join(found)}; {events} groups of train files that share frames"
+    whole = f"{_provenance(folder)}: {', '.join(found)}; {events} groups of train files that share frames"
+    return "\n".join([whole, *said])
 
 
 def _paths(folder: Path, part: str) -> list[Path]:

@@ -14,7 +14,14 @@ from skyfold.data.array_files import read_array, read_arrays
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, file_digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
-from skyfold.forecasting.rain_units import GREATEST_CODE, GREATEST_RAW, rain_of_codes, rain_of_raw
+from skyfold.forecasting.rain_units import (
+    GREATEST_CODE,
+    GREATEST_RAW,
+    NO_DATA,
+    below_any_echo,
+    rain_of_codes,
+    rain_of_raw,
+)
 from skyfold.progress import map_in_threads
 from skyfold.types import IntPair, LazyArrays
 
@@ -42,7 +49,7 @@ def targets_of_files(paths: Sequence[Path], grid: IntPair, frames: int) -> tuple
     """The last frame of each file: rain in mm/h, float32 (H, W, 1), and where it has data, bool (H, W, 1)."""
     last = LazyArrays(len(paths), lambda index: read_raw(paths[index], grid, frames)[..., -1:])
     rain = LazyArrays(len(paths), lambda index: rain_of_raw(last[index]))
-    return rain, LazyArrays(len(paths), lambda index: last[index] >= 0)
+    return rain, LazyArrays(len(paths), lambda index: last[index] != NO_DATA)
 
 
 def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource, LazyArrays]:
@@ -65,9 +72,9 @@ def _inputs(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[]
 
 
 def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
-    """Raw reflectivity (H, W, frames) of a `.npy`, in hundredths of dBZ; below 0 is no data.
+    """Raw reflectivity (H, W, frames) of a `.npy`, in hundredths of dBZ; `NO_DATA` where there is none.
 
-    DataLayoutError names the file and what is wrong: another shape, no numbers, NaN, or values above 90 dBZ.
+    DataLayoutError names the file and what is wrong: another shape, no numbers, NaN, or values beyond 90 dBZ.
     """
     raw = read_array(path)
     expected = (*grid, frames)
@@ -76,8 +83,9 @@ def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
     if raw.dtype.kind not in "iuf":
         raise DataLayoutError(f"{path}: {raw.dtype} values, expected numbers. Get the file again.")
     for bad, problem in (
-        (~np.isfinite(raw), "NaN or infinite. Mark missing data by -9999."),
+        (~np.isfinite(raw), f"NaN or infinite. Mark missing data by {NO_DATA}."),
         (raw > GREATEST_RAW, f"{raw.max():g} is too much for hundredths of dBZ. Get it again."),
+        (below_any_echo(raw), f"{raw.min():g} is too little for hundredths of dBZ. Mark missing data by {NO_DATA}."),
     ):
         if bad.any():
             row, column, frame = np.argwhere(bad)[0]

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
-from skyfold.forecasting.rain_units import rain_of_raw, raw_of_rain
+from skyfold.forecasting.rain_units import NO_DATA, below_any_echo, rain_of_raw, raw_of_rain
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.submission.pixel_table import PixelTable
 from skyfold.types import ArraySequence
 
 
 class ReflectivityTable(PixelTable):
-    """A `PixelTable` of raw reflectivity whose forecasts are mm/h, (H, W, 1) per file; below 0 is no data."""
+    """A `PixelTable` of raw reflectivity whose forecasts are mm/h, (H, W, 1) per file; a truth may have `NO_DATA`."""
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """values: mm/h. InvalidSubmission names a forecast of another shape, or with NaN or negative rain."""
@@ -53,17 +53,22 @@ class ReflectivityTable(PixelTable):
         return read
 
     def read_truth(self, path: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        """Ids, rain (H, W, 1) in mm/h and where it is known, bool (H, W, 1), of a table with missing data below 0.
+        """Ids, rain (H, W, 1) in mm/h and where it is known, bool (H, W, 1), of a table that may have `NO_DATA`.
 
         InvalidSubmission names the file, and an id that has two rows.
         """
         table = self.read(path)
         values = table.iloc[:, 1:].to_numpy(copy=True)
-        table.iloc[:, 1:] = np.maximum(values, 0)
+        for row, pixel in np.argwhere(below_any_echo(values))[:1].tolist():
+            raise InvalidSubmission(
+                f"{path}: row {row + 1} ('{table.iloc[row, 0]}'): pixel {pixel} is {values[row, pixel]:g}, too "
+                f"little for hundredths of dBZ. Mark missing data by {NO_DATA}."
+            )
+        table.iloc[:, 1:] = np.maximum(values, 0)  # no data and weak echoes are no rain
         if problems := self.problems(table, None):
             raise InvalidSubmission(f"{path}: not a table of rain\n{listing(problems)}")
         keys = table.iloc[:, 0]
         if len(twice := keys[keys.duplicated()]):
             raise InvalidSubmission(f"{path}: '{twice.iloc[0]}' has two rows. Remove one.")
         ids = keys.to_numpy(dtype=str)
-        return ids, self.decode(table, ids), list((values >= 0).reshape(len(ids), *self.grid, 1))
+        return ids, self.decode(table, ids), list((values != NO_DATA).reshape(len(ids), *self.grid, 1))

@@ -13,12 +13,11 @@ import numpy as np
 
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.data.sample_folder import sample_settings, write_whole
-from skyfold.forecasting.rain_units import raw_of_rain
+from skyfold.forecasting.rain_units import NO_DATA, raw_of_rain
 from skyfold.progress import Progress
 
 SIDE = 120
 FRAMES = 5
-NO_DATA = -9999
 STRIDE = 2  # frames from one window of an event to the next
 SHOWERS = 40  # born in an event, each 20 frames
 
