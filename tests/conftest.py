@@ -134,3 +134,23 @@ def float32_backend():
     backend.start(deterministic=True)
     backend.prepare(precision="float32")
     backend.seed(0)
+
+
+def made_blend(name: str, **changes) -> dict:
+    """Contents of a blend.json of one class, with `changes` of its values."""
+    fingerprint = {"version": 1, "folds": "f"}
+    chosen = {"thresholds": [127], "min_areas": [0]}
+    return {
+        "name": name,
+        "config": {"combine": "mean"},
+        "runs": [],
+        "gate": None,
+        "weights": [],
+        "combination": {},
+        "fingerprint": fingerprint,
+        "metric": "mean_dice",
+        "selection": {"final": chosen, "before_gate": chosen},
+        "presence_stack": None,
+        "scores": {"final": {}, "before_gate": {}, "baselines": {}, "runs": {}},
+        **changes,
+    }

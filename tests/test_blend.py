@@ -23,7 +23,7 @@ from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.selection import Selection
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.alignment import require_aligned
-from skyfold.store.runs import read_run
+from skyfold.store.runs import read_made_blend, read_run
 from skyfold.tasks._fit_combination import blended_oof, fit_combination
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
@@ -185,4 +185,4 @@ def test_a_blend_that_was_broken_off_ends_as_one_that_was_not(kind, made, work):
     (folder / "blend.json").unlink()
     assert run_blend(work, kind) == whole
     np.testing.assert_array_equal(np.load(folder / "oof" / "values.npy"), values)
-    assert json.loads((folder / "blend.json").read_text()) == json.loads(json.dumps(whole))
+    assert read_made_blend(folder) == json.loads(json.dumps(whole))

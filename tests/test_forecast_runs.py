@@ -167,7 +167,7 @@ def test_forecasts_are_made_once_and_again_where_they_are_damaged(workspace):
     make(forecast_config(), workspace)
     assert values.read_bytes() == whole
     (trend / "run.json").write_text("{")
-    with pytest.raises(DamagedFile, match=r"run\.json: not complete JSON\. Restore it from .*, or delete .*trend"):
+    with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON .*\. Restore it from .*, or delete .*trend"):
         make(forecast_config(), workspace)
     (trend / "run.json").unlink()
     with pytest.raises(OofMismatch, match=r"trend: there are rows but no run\.json.*delete .*trend and make it again"):

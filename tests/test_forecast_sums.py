@@ -114,7 +114,8 @@ def test_the_least_stands_first_and_what_was_not_scored_last(tmp_path):
     broken = store(tmp_path, "broken", OURS, family="linear_trend")
     (broken / "run.json").write_text('{"name')
     submission = tmp_path / "submissions" / "ice" / "rolling.csv"
-    write_json(submission.with_suffix(".json"), {"name": "rolling", "forecast": {"name": "unet"}})
+    sidecar = {"name": "rolling", "forecast": {"name": "unet"}, "file": "rolling.csv", "rows": 1, "sha256": "0" * 64}
+    write_json(submission.with_suffix(".json"), sidecar)
     submission.write_text("month\n")
     entries = leaderboard("ice", Workspace(tmp_path))
     assert [entry.name for entry in entries] == ["unet", "last_year", "begun", "broken"]

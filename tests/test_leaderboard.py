@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import made_blend
 from skyfold.errors import DataLayoutError, OofMismatch
 from skyfold.files import write_json
 from skyfold.pipeline.compare import compare
@@ -33,8 +34,8 @@ def test_best_cross_fitted_first_and_baselines_last(tmp_path):
     blend = store(tmp_path, "both", kind="blend")
     scores = {"cv_at_0.5": 0.5, "cv_in_sample": 0.72, "cv_cross_fitted": 0.70, "low": 0.6, "high": 0.8}
     baselines = {"all_empty": 0.4, "best_single": "unet", "best_single_at_0.5": 0.5, "oracle": 0.95}
-    scores = {"final": scores, "before_gate": scores, "baselines": baselines}
-    write_json(blend / "blend.json", {"name": "both", "gate": None, "scores": scores})
+    scores = {"final": scores, "before_gate": scores, "baselines": baselines, "runs": {}}
+    write_json(blend / "blend.json", made_blend("both", scores=scores))
     names = [entry.name for entry in leaderboard("sky", Workspace(tmp_path))]
     assert names[:3] == ["both", "unet", "fpn"]
     assert names[3:] == ["perfect classifier with these masks", "best single at 0.5: unet", "all empty"]
@@ -107,8 +108,10 @@ def test_weights_of_another_file_of_the_same_name_are_told(tmp_path):
 
 def test_a_blend_and_a_run_have_no_config_in_common(tmp_path):
     a, b = scored(tmp_path, "a"), scored(tmp_path, "b", kind="blend")
-    made = {"config": {"combine": "mean"}, "runs": [{"name": "a"}, {"name": "c"}], "weights": [0.25, 0.75]}
-    write_json(b / "blend.json", {**made, "gate": {"name": "classifier"}})
+    a_member, c_member, gate = ({"name": name, "fingerprint": {"version": 1}} for name in ("a", "c", "classifier"))
+    made = made_blend("b", runs=[a_member, c_member], weights=[0.25, 0.75], gate=gate)
+    made["selection"]["final"] = {"thresholds": [127], "min_areas": [0], "gate_thresholds": [0.5]}
+    write_json(b / "blend.json", made)
     lines = compare(a, b)
     assert "b: mean of a 0.25, c 0.75, gated by classifier" in lines
     assert lines[-1] == "config: not compared, they are of two kinds, run and blend"

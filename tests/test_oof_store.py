@@ -60,10 +60,10 @@ def test_a_run_is_not_resumed_with_another_config_and_the_changed_key_is_named(t
 def test_a_run_json_of_other_kinds_of_values_is_damaged(tmp_path, damaged):
     path = store(tmp_path) / "run.json"
     write_json(path, {**read_json(path), **damaged})
-    with pytest.raises(DamagedFile, match=r"run\.json: run.json is corrupt or was edited"):
+    with pytest.raises(DamagedFile, match=r"run\.json: not what was written there\. .*Restore it"):
         read_info(tmp_path)
     path.write_text("{")
-    with pytest.raises(DamagedFile, match=r"run\.json: not complete JSON"):
+    with pytest.raises(DamagedFile, match=r"run\.json: not whole JSON"):
         read_info(tmp_path)
 
 

@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
+from pydantic_core import from_json
+
+from skyfold.errors import DamagedFile
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -48,32 +49,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; DamagedFile where the file is cut off or was edited by hand."""
+def read_json(path: Path, *, remedy: str = "Delete it and run the stage that writes it again.") -> Any:
+    """What `write_json` wrote; DamagedFile, with `remedy`, where the file is cut off or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = from_json(path.read_bytes(), allow_inf_nan=False)
+        json.dumps(values, allow_nan=False)  # 1e999 is read as infinity
     except ValueError as error:
-        raise DamagedFile(
-            f"{path}: not whole JSON ({error}). Delete it and run the stage that writes it again."
-        ) from None
-
-
-def require_file(path: Path, expected: str, refuse: type[SkyfoldError] = DataLayoutError) -> None:
-    """`refuse` unless `path` is a plain file: one that is missing, a folder, or a pipe that would never answer.
-
-    expected: what to call it in the message.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        gone = ": a link to a file that is not there. Remove it, or bring the file back." if path.is_symlink() else ""
-        raise refuse(f"{path}{gone or ': no such file.'}") from None
-    except (OSError, ValueError) as error:  # a link to itself, a folder that may not be entered, an impossible name
-        why = error.strerror if isinstance(error, OSError) else error
-        raise refuse(f"{path}: cannot be read ({why}). Remove it, or change its permissions.") from None
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-        raise refuse(f"{path}: {kind}, expected {expected}. Rename or remove it.")
+        raise DamagedFile(f"{path}: not whole JSON ({error}). {remedy}") from None
+    return values
 
 
 def digest(*parts: bytes | str) -> str:

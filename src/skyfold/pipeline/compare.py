@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from skyfold.errors import OofMismatch
-from skyfold.files import read_json
 from skyfold.plugins import nearest
 from skyfold.reports.text_table import aligned
-from skyfold.store.runs import RunInfo, read_info
+from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.tasks import task_class
 from skyfold.types import JsonDict
 
@@ -41,8 +40,8 @@ def compare(first: Path, second: Path) -> list[str]:
     same_folds = infos[0].fingerprint.folds == infos[1].fingerprint.folds
     lines.append(f"folds: {'the same' if same_folds else 'DIFFERENT, the scores cannot be compared'}")
     lines.append(f"{pair.inputs}: {_data(*infos)}")
-    blends = {name: folder / "blend.json" for name, folder in zip(names, (first, second), strict=True)}
-    lines += [f"{name}: {_members(read_json(path))}" for name, path in blends.items() if path.is_file()]
+    blends = [pair for pair in zip(names, (first, second), strict=True) if (pair[1] / "blend.json").is_file()]
+    lines += [f"{name}: {_members(read_made_blend(folder))}" for name, folder in blends]
     if infos[0].kind != infos[1].kind:
         return [*lines, f"config: not compared, they are of two kinds, {' and '.join(info.kind for info in infos)}"]
     differing = _differing(*infos)

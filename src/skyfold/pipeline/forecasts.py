@@ -12,6 +12,7 @@ from skyfold.data.dataset import Dataset
 from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
+from skyfold.store.records import with_format
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
 from skyfold.submission.write import write_submission
@@ -54,7 +55,7 @@ def submit_forecast(config: ForecastConfig, data: Dataset, workspace: Workspace)
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
     sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
     sample = competition.sample_table(workspace.data(config.data.folder))
-    write_submission(path, test.ids, rows, competition.submission, sample, sidecar)
+    write_submission(path, test.ids, rows, competition.submission, sample, with_format(sidecar))
     if competition.points:
         beside = path.with_name(f"{config.name}_points.csv")
         write_points(beside, test.ids, rows, competition.points, competition.classes)

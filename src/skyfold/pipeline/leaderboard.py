@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skyfold.errors import DamagedFile, DataLayoutError, OofMismatch
-from skyfold.reports.leaderboard import Entry, score_entry
+from skyfold.errors import DataLayoutError, SkyfoldError
+from skyfold.reports.leaderboard import Entry, unreadable, unreadable_submissions
 from skyfold.store.runs import read_info
 from skyfold.tasks import task_class
 from skyfold.workspace import Workspace
@@ -22,11 +22,11 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     if not runs:
         raise DataLayoutError(f"{folder}: no runs here. Train one with skyfold train CONFIG, or name another data set.")
     entries: list[Entry] = []
-    unreadable: list[Entry] = []
+    damaged = unreadable_submissions(workspace.submissions(name))
     for run in runs:
         try:
             info = read_info(run)
             entries += task_class(info.task).entries(run, info, workspace.submissions(name))
-        except (DamagedFile, OofMismatch) as error:
-            unreadable.append(score_entry(run.name, f"unreadable: {error}", {}))
-    return [*sorted(entries, key=lambda entry: entry.rank), *unreadable]
+        except SkyfoldError as error:
+            damaged.append(unreadable(run.name, error))
+    return [*sorted(entries, key=lambda entry: entry.rank), *damaged]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
+from skyfold.store.records import with_format
 from skyfold.submission.write import write_submission
 from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import read_blend
@@ -38,6 +39,6 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
             "metric": result["metric"],
             "fingerprint": result["fingerprint"],
         }
-        write_submission(path, ids, values, competition.submission, sample_path=sample, sidecar=sidecar)
+        write_submission(path, ids, values, competition.submission, sample_path=sample, sidecar=with_format(sidecar))
         paths.append(path)
     return paths

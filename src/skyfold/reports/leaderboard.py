@@ -5,18 +5,19 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from skyfold.errors import DamagedFile
-from skyfold.files import read_json
+from skyfold.errors import DamagedFile, SkyfoldError
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.forecast import mean_error_of, skill_of
 from skyfold.metrics.forecast_sums import FILE, read_sums
 from skyfold.reports.text_table import aligned
-from skyfold.store.runs import RunInfo
+from skyfold.store.records import ScoresOnTest, SidecarRecord, read_record
+from skyfold.store.runs import RunInfo, read_made_blend
 from skyfold.types import JsonDict
 
 SCORES = (
@@ -28,6 +29,7 @@ FORECASTS = (
     "CSI. The interval is over dates, or over events."
 )
 FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill", "cases")
+TESTED = ".test_scores.json"  # how the name of a file of scores on the test truth ends
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
     "table{border-collapse:collapse;width:100%}"
@@ -103,12 +105,11 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
 
     submissions: folder of the data set's submissions. DamagedFile where blend.json was edited.
     """
-    result = read_json(folder / "blend.json")
-    if not isinstance(result, dict) or not {"name", "gate", "scores"} <= set(result):
-        raise DamagedFile(f"{folder}: blend.json is corrupt or was edited. Run `skyfold blend` again.")
+    result = read_made_blend(folder)
     blend, scores, gate = result["name"], result["scores"], result["gate"]
-    tested_file = submissions / f"{blend}.test_scores.json"
-    tested = read_json(tested_file)["scores"] if tested_file.is_file() else {}
+    tested: JsonDict = {}
+    with suppress(DamagedFile, FileNotFoundError):
+        tested = _read_beside(submissions / f"{blend}{TESTED}")["scores"]
 
     def entry(label: str, kind: str, stage: str, own: JsonDict, file: str = "") -> Entry:
         submitted = f"{submissions.name}/{file}" if file and (submissions / file).is_file() else ""
@@ -158,13 +159,42 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     return Entry(info.name, kind, rank, cells, FORECASTS)
 
 
+def unreadable(name: str, error: SkyfoldError) -> Entry:
+    """Entry of a run, or of a file beside a submission, that cannot be read."""
+    return score_entry(name, f"unreadable: {error}", {})
+
+
+def unreadable_submissions(folder: Path) -> list[Entry]:
+    """An entry for each file beside the submissions in `folder` that cannot be read; the leaderboard goes without."""
+    found = []
+    for path in [*_sidecars(folder), *sorted(folder.glob(f"*{TESTED}"))]:
+        try:
+            _read_beside(path)
+        except DamagedFile as error:
+            found.append(unreadable(path.name, error))
+    return found
+
+
+def _sidecars(folder: Path) -> list[Path]:
+    """Of the submissions in `folder`, the latest last."""
+    tables = sorted(folder.glob("*.csv"), key=lambda path: path.stat().st_mtime)
+    return [path.with_suffix(".json") for path in tables if path.with_suffix(".json").is_file()]
+
+
+def _read_beside(path: Path) -> JsonDict:
+    if path.name.endswith(TESTED):
+        return read_record(path, ScoresOnTest, remedy="Delete it, and score the blend again with `skyfold run`.")
+    remedy = "Write the submission again with `skyfold submit`, of a forecast with `skyfold run`."
+    return read_record(path, SidecarRecord, remedy=remedy)
+
+
 def _submitted(folder: Path) -> dict[str, str]:
     """Forecast -> submission file made of it, the latest of several."""
     found = {}
-    for path in sorted(folder.glob("*.csv"), key=lambda path: path.stat().st_mtime):
-        sidecar = path.with_suffix(".json")
-        if sidecar.is_file() and isinstance(made := read_json(sidecar).get("forecast"), dict):
-            found[str(made.get("name"))] = f"{folder.name}/{path.name}"
+    for sidecar in _sidecars(folder):
+        with suppress(DamagedFile):
+            if made := _read_beside(sidecar).get("forecast"):
+                found[str(made["name"])] = f"{folder.name}/{sidecar.with_suffix('.csv').name}"
     return found
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyfold.files import read_json, write_atomic, write_csv, write_json
+from skyfold.files import write_atomic, write_csv
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
+from skyfold.store.records import FitRecord, read_record, write_record
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
+
+REMEDY = "Delete it; the same `skyfold train` then fits this fold anew."
 
 HistoryRow = dict[str, float]
 
@@ -75,7 +78,7 @@ class FitFiles:
         save_weights: writes the weights to a path. result: fields of `FitResult` besides `weights`.
         """
         self.weights.unlink(missing_ok=True)  # those of another fingerprint would pass for this result's
-        write_json(self.about, {"fingerprint": fingerprint.to_json(), **result})
+        write_record(self.about, {"fingerprint": fingerprint.to_json(), **result})
         write_atomic(self.weights, save_weights)
         self.checkpoint.unlink(missing_ok=True)
         return FitResult(self.weights, **result)
@@ -87,7 +90,7 @@ class FitFiles:
         """
         if not (self.weights.is_file() and self.about.is_file()):
             return None
-        about = read_json(self.about)
+        about = read_record(self.about, FitRecord, remedy=REMEDY)
         if Fingerprint.from_json(about.pop("fingerprint"), str(self.about)).different(fingerprint):
             return None
         self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it removed it

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import digest, read_json, write_atomic, write_json
+from skyfold.errors import DamagedFile, NewerFile, OofMismatch
+from skyfold.files import digest, write_atomic
+from skyfold.store.records import RowsRecord, read_record, write_record
 
 CHUNK_BYTES = 64 << 20
 REMEDY = (
-    "The command that wrote it does so again: skyfold train CONFIG, of forecasts skyfold run CONFIG; a cache may "
-    "be deleted at any time."
+    "The command that wrote it does so again: skyfold train CONFIG, skyfold blend CONFIG, of forecasts skyfold run "
+    "CONFIG; a cache may be deleted at any time."
 )
 
 
@@ -40,12 +41,10 @@ class RowStore:
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
-        meta = read_json(folder / "rows.json")
-        if not isinstance(meta, dict) or not {"fingerprint", "ids", "shape", "dtype"} <= set(meta):
-            raise DamagedFile(f"{folder / 'rows.json'}: not what was written there. {REMEDY}")
+        meta = read_record(folder / "rows.json", RowsRecord, remedy=REMEDY)
         mode: Literal["r+", "r"] = "r+" if writable else "r"
         self.folder = folder
-        self.fingerprint: str = meta["fingerprint"]
+        self.fingerprint = meta["fingerprint"]
         self.ids = np.array(meta["ids"], dtype=str)
         count = len(self.ids)
         self.values = _map(folder / "values.npy", (count, *meta["shape"]), np.dtype(meta["dtype"]), mode)
@@ -71,10 +70,12 @@ class RowStore:
             raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
         meta = folder / "rows.json"
         try:
-            if meta.is_file() and read_json(meta) == wanted:
+            if meta.is_file() and read_record(meta, RowsRecord, remedy=REMEDY) == wanted:
                 store = cls(folder, writable=True)
                 store._complete[list(store._damaged())] = 0
                 return store
+        except NewerFile:
+            raise
         except DamagedFile:
             pass  # its rows can be made again
         meta.unlink(missing_ok=True)
@@ -82,7 +83,7 @@ class RowStore:
         _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
         _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
         _create(folder / "complete.npy", (count,), np.dtype(np.uint8))
-        write_json(meta, wanted)  # last: without it the folder counts as empty
+        write_record(meta, wanted)  # last: without it the folder counts as empty
         return cls(folder, writable=True)
 
     @property
@@ -199,11 +200,15 @@ class CheckedRows:
 
 def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)  # "r+" would make up what is cut off
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # "r+" would make up what is cut off
         if mode == "r+":
-            array = np.load(path, mmap_mode="r+", allow_pickle=False)
-    except (FileNotFoundError, EOFError, ValueError) as error:
-        raise DamagedFile(f"{path}: missing or cut off ({error}). {REMEDY}") from None
+            array = np.lib.format.open_memmap(path, mode="r+")
+    except FileNotFoundError:
+        raise DamagedFile(f"{path}: missing. {REMEDY}") from None
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises whatever its parser of headers meets
+        raise DamagedFile(f"{path}: cut off, or not what was written there ({error}). {REMEDY}") from None
     if array.shape != shape or array.dtype != dtype:
         raise DamagedFile(f"{path}: holds {array.dtype} {array.shape}, expected {dtype} {shape}. {REMEDY}")
     return array

@@ -10,17 +10,17 @@ Runs with missing rows, other shapes or other folds are refused.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from skyfold.config.merging import dotted
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import read_json, write_json
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds, id_difference
+from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
 from skyfold.store.rows import RowStore
 from skyfold.types import JsonDict, Predictions
 
@@ -129,16 +129,24 @@ def read_info(folder: Path) -> RunInfo:
     path = folder / "run.json"
     if not path.is_file():
         raise OofMismatch(f"{folder}: no run here (run.json is missing). Train it first: skyfold train CONFIG.")
-    kinds = {name.name: str for name in fields(RunInfo)} | {"classes": list, "config": dict, "scores": dict}
-    kinds["fingerprint"] = dict
-    try:
-        values: dict[str, Any] = read_json(path)
-    except DamagedFile:
-        raise DamagedFile(f"{path}: not complete JSON. Restore it from a backup, or {_remake(folder)}.") from None
-    if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
-        raise DamagedFile(f"{path}: run.json is corrupt or was edited. Restore it from a backup, or {_remake(folder)}.")
+    values = read_record(path, RunRecord, remedy=f"Restore it from a backup, or {_remake(folder)}.")
     fingerprint = Fingerprint.from_json(values["fingerprint"], str(path))
     return RunInfo(**{**values, "classes": tuple(values["classes"]), "fingerprint": fingerprint})
+
+
+def read_made_blend(folder: Path) -> JsonDict:
+    """Read `blend.json` of the blend in `folder`. DamagedFile where it is truncated, was edited, or chose for other
+    classes than the blend has."""
+    path, remedy = folder / "blend.json", "Run `skyfold blend` on its config again."
+    made = read_record(path, BlendRecord, remedy=remedy)
+    classes = len(read_info(folder).classes)
+    for stage, chosen in made["selection"].items():
+        if chosen is not None and len(chosen["thresholds"]) != classes:
+            raise DamagedFile(
+                f"{path}: not what was written there. '{stage}' holds {len(chosen['thresholds'])} thresholds of "
+                f"{classes} classes. {remedy}"
+            )
+    return made
 
 
 def read_run(folder: Path, folds: Folds) -> StoredRun:
@@ -184,9 +192,12 @@ def _of_rows(info: RunInfo) -> str:
 
 
 def _remake(folder: Path) -> str:
-    return f"delete {folder} and make it again (a trained run: {RETRAIN} --restart)"
+    return (
+        f"delete {folder} and make it again: a run with {RETRAIN}, a blend with skyfold blend CONFIG, a forecast with "
+        "skyfold run CONFIG"
+    )
 
 
 def _write_info(folder: Path, info: RunInfo) -> None:
     values = {**vars(info), "classes": list(info.classes), "fingerprint": info.fingerprint.to_json()}
-    write_json(folder / "run.json", values)
+    write_record(folder / "run.json", values)

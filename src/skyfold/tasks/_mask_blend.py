@@ -21,7 +21,6 @@ from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset, open_masks
 from skyfold.errors import ConfigError
-from skyfold.files import write_json
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
@@ -30,6 +29,7 @@ from skyfold.postprocess.selection import HALF, Selection
 from skyfold.postprocess.threshold_sweep import measure
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
+from skyfold.store.records import write_record
 from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
 from skyfold.tasks.stored_blend import Blend, read_blend
@@ -222,7 +222,7 @@ class MaskBlending(Task):
             differences[f"{better} - {worse}"] = _limits(gain)
             lines.append(f"  {title[better]} - {title[worse]}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
         result = {"truth": truth.name, "images": len(known.ids), "scores": scores, "differences": differences}
-        write_json(folder / f"{config.name}.test_scores.json", result)
+        write_record(folder / f"{config.name}.test_scores.json", result)
         return lines
 
 

@@ -11,12 +11,12 @@ from skyfold.config.blend import BlendConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.files import digest, read_json
+from skyfold.files import digest
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import release_pages
-from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_run
+from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_made_blend, read_run
 from skyfold.tasks._fit_combination import FittedCombination
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
@@ -41,7 +41,7 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     path = workspace.run(config.data.folder, config.name) / "blend.json"
     if not path.is_file():
         raise ConfigError(f"{path}: not there yet. Run `skyfold blend` on the config first.")
-    result: JsonDict = read_json(path)
+    result = read_made_blend(path.parent)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
     for run in result["runs"]:  # one that is not stored any more is not needed: the blend has rows of its own

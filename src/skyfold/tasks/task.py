@@ -15,7 +15,6 @@ from skyfold.config.data import DataConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
-from skyfold.files import write_json
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
@@ -23,6 +22,7 @@ from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
 from skyfold.store.folds import read_folds
+from skyfold.store.records import write_record
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import fit_combination
 from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, store_blend
@@ -124,7 +124,7 @@ class Task(Objective):
             **cls.evaluate_blend(Blend(config, dataset, runs, gate, fitted, stored)),
         }
         result["scores"]["runs"] = {run.info.name: read_info(run.folder).scores for run in runs}
-        write_json(stored.folder / "blend.json", result)
+        write_record(stored.folder / "blend.json", result)
         record_scores(stored.folder, {**result["scores"]["final"], "metric": result["metric"]})
         return result
 

@@ -19,11 +19,11 @@ from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.models import NetworkFamily, family_of
 from skyfold.store.folds import Folds
-from skyfold.store.runs import RunInfo, read_info
+from skyfold.store.runs import read_info
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.network import Network
 from skyfold.training.objective import Objective
-from skyfold.training.source_run import SourceRun
+from skyfold.training.source_run import SourceRun, stored_config
 
 
 def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, checksum: str) -> InitWeights:
@@ -37,7 +37,7 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
     data = config.model.init_from.data or own
     source = SourceRun.open(data_folders / data / config.model.init_from.run, key="model.init_from", user=config)
     same_data = data == own or (bool(checksum) and source.info.fingerprint.data == checksum)
-    _refuse_leak(config, source.info, data_folders, folds, same_data=same_data)
+    _refuse_leak(config, source, data_folders, folds, same_data=same_data)
     files = {}
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
@@ -57,9 +57,12 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
     return InitWeights(source, files, provenance)
 
 
-def _refuse_leak(config: RunConfig, info: RunInfo, data_folders: Path, folds: Folds, *, same_data: bool) -> None:
+def _refuse_leak(
+    config: RunConfig, begun_from: SourceRun, data_folders: Path, folds: Folds, *, same_data: bool
+) -> None:
     """ConfigError where a run that this one descends from was trained on rows that this one's folds validate."""
     own, fold_by_fold = config.data.folder, same_data
+    info, source = begun_from.info, begun_from.config
     while True:
         if same_data and not (fold_by_fold and info.fingerprint.folds == folds.hash()):
             raise ConfigError(
@@ -68,11 +71,12 @@ def _refuse_leak(config: RunConfig, info: RunInfo, data_folders: Path, folds: Fo
                 f"rows that '{config.name}' validates, and their score would be too good. Retrain it on these "
                 "folds, or start from another run."
             )
-        source = RunConfig.model_validate(info.config)
         if source.model.init_from is None:
             return
         data = source.model.init_from.data or source.data.folder
-        info = read_info(data_folders / data / source.model.init_from.run)
+        folder = data_folders / data / source.model.init_from.run
+        info = read_info(folder)
+        source = stored_config(folder, info)
         same_data = data == own
         fold_by_fold = fold_by_fold and same_data
 

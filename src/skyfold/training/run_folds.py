@@ -11,7 +11,7 @@ import numpy as np
 
 from skyfold import plugins
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DamagedFile
 from skyfold.models import family_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
@@ -149,7 +149,10 @@ def _nothing_done(run_folder: Path, *, task: str) -> bool:
     if any((run_folder / "models").glob("fold*")):
         return False
     rows = run_folder / "oof"
-    return not (rows / "rows.json").is_file() or not RowStore.open(rows).complete.any()
+    try:
+        return not (rows / "rows.json").is_file() or not RowStore.open(rows).complete.any()
+    except DamagedFile:
+        return False  # its rows are made again
 
 
 def _refuse_loss(run_folder: Path, folds: Folds, chosen: Sequence[int]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DamagedFile
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import RunInfo, read_info
 
@@ -34,7 +37,7 @@ class SourceRun:
             raise ConfigError(
                 f"{what} has task: {info.task}, '{user.name}' task: {user.task}. Name a run of that task."
             )
-        return cls(what, folder, info, RunConfig.model_validate(info.config))
+        return cls(what, folder, info, stored_config(folder, info))
 
     def fit(self, fold: int, seed: int) -> FitResult:
         """ConfigError where the fit is not finished."""
@@ -42,3 +45,14 @@ class SourceRun:
         if fit is None:
             raise ConfigError(f"{self.what} has not finished fold {fold} with seed {seed}. Train it first.")
         return fit
+
+
+def stored_config(folder: Path, info: RunInfo) -> RunConfig:
+    """The config of the run in `folder`; DamagedFile where it is no config that this version reads."""
+    try:
+        return RunConfig.model_validate(info.config)
+    except ValidationError as error:
+        raise DamagedFile(
+            f"{folder / 'run.json'}: its config is none that this version reads. {explain(RunConfig, error)[0]} Train "
+            f"the run again: skyfold train CONFIG --restart."
+        ) from None
