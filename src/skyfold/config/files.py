@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from skyfold import plugins
@@ -26,11 +25,13 @@ from skyfold.config.forecasts import ForecastConfig
 from skyfold.config.merging import Values, expand_sweeps, merge, override
 from skyfold.config.options import configured
 from skyfold.config.run import RunConfig
+from skyfold.config.yaml_text import parse
 from skyfold.errors import ConfigError, listing
 from skyfold.plugins import nearest
 
 AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
 Kind = TypeVar("Kind", bound=AnyConfig)
+LARGEST = 4 << 20  # bytes of a config
 Seen = tuple[Path, ...]  # the configs whose `base` led to the one that is read
 
 # Kinds of configs by the key that tells them, and what to call them.
@@ -80,10 +81,15 @@ def read_yaml(path: Path, named_by: str = "") -> Values:
     named_by: which file refers to it, for the message, for instance ", which study.yaml names".
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        with open(path, "rb") as file:
+            text = file.read(LARGEST + 1)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such config file{named_by}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    if len(text) > LARGEST:
+        raise ConfigError(f"{path}: more than {LARGEST >> 20} MB, which no config has{named_by}. Name another file.")
+    try:
+        values = parse(text.decode())
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         what = "nothing" if values is None else type(values).__name__
@@ -271,15 +277,3 @@ def _kind_of(values: Values, path: Path) -> type[AnyConfig]:
 def _refuse_circle(path: Path, seen: Seen) -> None:
     if path.resolve() in [config.resolve() for config in seen]:
         raise ConfigError(f"{path}: 'base' leads back to this config.")
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands in a table twice, of which YAML would take the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if [other.value for other in keys].count(key.value) > 1:
-                message = f"the key '{key.value}' stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
-        return super().construct_mapping(node, deep)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
-import yaml
-
 from skyfold.config.training import LossConfig, OptimizerConfig, ScheduleConfig
+from skyfold.config.yaml_text import parse
 from skyfold.errors import ConfigError
 
 Values = dict[str, Any]
+MOST_SWEPT = 1000
 
 # The key that names what a table configures, and its default. The table's other keys belong to that value: they are
 # dropped where another one is set.
@@ -57,8 +58,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"--set {text}: write it as key=value, for instance training.epochs=5.")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+        return key, parse(value)
+    except ValueError:
         raise ConfigError(f"--set {text}: the value is not valid YAML.") from None
 
 
@@ -117,6 +118,8 @@ def _entries(entry: Any, where: str) -> list[Any]:
         raise ConfigError(
             f"{where}: sweep: write it as {{key: [value, value]}}, for instance model.options.units; got {sweep}."
         )
+    if math.prod(map(len, sweep.values())) > MOST_SWEPT:
+        raise ConfigError(f"{where}: sweep: more than {MOST_SWEPT} combinations of values. Give fewer.")
     swept = []
     for values in itertools.product(*sweep.values()):
         expanded = {key: value for key, value in entry.items() if key != "sweep"}
