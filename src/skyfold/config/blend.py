@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_serializer, fiel
 from skyfold import plugins
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
-from skyfold.config.fields import Ascending, Fraction, Positive, RunName, Seed, Strict, refuse
+from skyfold.config.fields import Ascending, Fraction, Many, RunName, Seed, Strict, refuse
 from skyfold.config.options import one_of
 from skyfold.config.run import RunConfig
 
@@ -94,7 +94,7 @@ class BlendConfig(Strict):
     weights: tuple[float, ...] | WeightsConfig | None = None
     merge: MergeConfig | None = None
     postprocess: PostprocessConfig = PostprocessConfig()
-    bootstrap: Positive = 1000
+    bootstrap: Many = 1000
     seed: Seed = 0
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from skyfold.config.fields import Above0, Ascending, Fraction, Name, Positive, Seed, Strict, Years
+from skyfold.config.fields import Above0, Ascending, Fraction, Many, Name, Positive, Seed, Strict, Years
 
 
 class FoldsConfig(Strict):
@@ -18,7 +18,7 @@ class FoldsConfig(Strict):
     are forecast with what was fitted before the first one.
     """
 
-    k: Annotated[int, Field(ge=2)] = 5
+    k: Annotated[int, Field(ge=2, le=10_000)] = 5
     seed: Seed = 0
     phash_max_distance: Annotated[int, Field(ge=-1, le=32)] = 3
     years: Years | None = None
@@ -80,7 +80,7 @@ class CropConfig(Strict):
     overlap: of neighbouring tiles, at least, as a fraction of the shorter side of a tile.
     """
 
-    crops_per_image: Positive = 4
+    crops_per_image: Many = 4
     scales: Annotated[tuple[Above0, Above0], Ascending] = (1.0, 1.0)
     class_balanced_fraction: Fraction = 0.5
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.25

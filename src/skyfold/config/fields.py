@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import math
+from collections.abc import Iterator
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+MOST = 2**32 - 1  # a number of a config, that is the greatest seed
 Positive = Annotated[int, Field(gt=0)]
+Many = Annotated[int, Field(gt=0, le=1_000_000)]  # of things that are gone through one by one, or held at a time
 Seed = Annotated[int, Field(ge=0)]
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -53,6 +59,80 @@ Years = Annotated[tuple[int, int], Ascending]  # first and last
 
 
 class Strict(BaseModel):
-    """Base of all tables of a config: immutable, without unknown keys and numbers that are not finite."""
+    """Base of all tables of a config: immutable, without unknown keys and numbers that are not finite or far too great.
+
+    Numbers may be written as text, 1e-4, as PyYAML reads them; true and false are no numbers, and numbers not true or
+    false.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flags_fit(cls, given: Any) -> Any:
+        """Of all keys at once, since a validator of each may not come before that of a discriminator."""
+        problems: list[InitErrorDetails] = []
+        for key, value in given.items() if isinstance(given, dict) else ():
+            try:
+                refuse_flags(value, cls.model_fields[key].annotation if key in cls.model_fields else Any)
+            except ValueError as error:
+                problems.append({"type": PydanticCustomError("flag", str(error)), "loc": (key,), "input": value})
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return given
+
+    @field_validator("*")
+    @classmethod
+    def _within_range(cls, value: Any) -> Any:
+        refuse_numbers(value)
+        return value
+
+
+def refuse_flags(value: Any, annotation: Any) -> None:
+    """ValueError where `value`, as a config file has it, holds a flag in place of a number, or a number of a flag.
+
+    Python, and with it pydantic, takes one for the other.
+    """
+    kinds = set(_kinds(annotation)) - {NoneType}
+    if not all(isinstance(kind, type) for kind in kinds) or {Any, object} & kinds:
+        return
+    of_tables = any(issubclass(kind, BaseModel) for kind in kinds)
+    for item in _items(value, within_tables=not of_tables):
+        if bool not in kinds and isinstance(item, bool):
+            raise ValueError("true and false are no values of this option")
+        if kinds == {bool} and not isinstance(item, bool | NoneType):
+            raise ValueError("expected true or false")
+
+
+def refuse_numbers(value: Any) -> None:
+    """ValueError where `value` holds a number that is not finite, or beyond `MOST`."""
+    for item in _items(value, within_tables=True):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("expected a finite number")
+        if isinstance(item, int | float) and abs(item) > MOST:
+            raise ValueError(f"expected a number of {MOST} at most")
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types of values in an annotation, those in lists and tables among them."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from map(type, parts)
+    elif get_origin(annotation) is Annotated:
+        yield from _kinds(parts[0])
+    elif parts:
+        for part in parts:
+            yield from _kinds(part) if part is not Ellipsis else ()
+    else:
+        yield annotation
+
+
+def _items(value: Any, *, within_tables: bool) -> Iterator[Any]:
+    """The single values in nested lists, and in tables, too."""
+    if isinstance(value, dict) and not within_tables:
+        return
+    if isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _items(item, within_tables=within_tables)
+    else:
+        yield value

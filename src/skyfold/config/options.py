@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import AfterValidator, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, ValidationError
 
 from skyfold import plugins
 from skyfold.config.errors import explain
@@ -18,18 +18,8 @@ Plugin = TypeVar("Plugin", bound="Options")
 class Options(Strict):
     """Base of every plug-in: a model family, a baseline, a frame adapter, a competition.
 
-    A module declares its plug-in as `PLUGIN`, a subclass. Numbers may be written as text, 1e-4, as PyYAML reads them;
-    true and false are no numbers.
+    A module declares its plug-in as `PLUGIN`, a subclass.
     """
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _flags_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        takes_flags = cls.model_fields[str(info.field_name)].annotation is bool
-        items = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, bool) != takes_flags for item in items):
-            raise ValueError("expected true or false" if takes_flags else "true and false are no values of this option")
-        return value
 
 
 def configured(package: str, name: str, options: Mapping[str, Any], *, where: str) -> Any:

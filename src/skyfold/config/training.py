@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from skyfold.config.fields import Fraction, Name, Positive, Seeds, Strict
+from skyfold.config.fields import Fraction, Many, Name, Positive, Seeds, Strict, refuse_numbers
 
 
 class InitConfig(Strict):
@@ -63,9 +63,9 @@ class TrainingConfig(Strict):
     epochs              0 predicts with the weights of `model.init_from` as they are
     """
 
-    epochs: Annotated[int, Field(ge=0)] = 20
-    batch_size: Positive = 16
-    gradient_accumulation_steps: Positive = 1
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    batch_size: Many = 16
+    gradient_accumulation_steps: Many = 1
     mixed_precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
@@ -114,11 +114,20 @@ class AuxLossesConfig(Strict):
         return self
 
 
-class AugmentConfig(BaseModel):
+class AugmentConfig(Strict):
     """One albumentations transform: its class name, and its arguments beside it."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
     name: str
+
+    @model_validator(mode="after")
+    def _finite(self) -> AugmentConfig:
+        for key, value in self.arguments.items():
+            try:
+                refuse_numbers(value)
+            except ValueError as error:
+                raise ValueError(f"{self.name}.{key}: {error}; got {value!r}") from None
+        return self
 
     @property
     def arguments(self) -> dict[str, Any]:
