@@ -112,7 +112,7 @@ def test_written_folds_are_read_back(tmp_path: Path) -> None:
         ("id,fold,group\na,0.5,0\nb,1,1\n", "line 2: fold '0.5' of id 'a'"),
         ("id,fold,group\na,-2,0\nb,0,1\n", "line 2: fold '-2'"),
         ("id,fold,group\na,0,0\nb,2,1\nc,2,1\n", "fold 1 validates no sample"),
-        ("id,fold,group\na,0\nb,1,1\n", "line 2: expected 3 fields, got 2"),
+        ("id,fold,group\na,0\nb,1,1\n", r"line 2 \('a'\): expected 3 fields .* got 2"),
         ("id,fold\na,0\n", "expected the columns id,fold,group"),
         ("id,fold,group\n", "no rows"),
         ("id,fold,group\na,0,0\nb,99999999999999999999,1\n", "line 3: fold '99999999999999999999' of id 'b'"),
@@ -143,7 +143,7 @@ def test_what_is_no_csv_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "folds.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff\xfe")
     (tmp_path / "folder.csv").mkdir()
     for name, message in (
-        ("folds.csv", r"folds\.csv: not a readable CSV file .*`skyfold prepare`"),
+        ("folds.csv", r"folds\.csv: not a readable CSV file: .*`skyfold prepare`"),
         ("folder.csv", r"folder\.csv: a folder, expected a CSV file"),
         ("nowhere.csv", r"nowhere\.csv: no such file.*skyfold prepare"),
     ):

@@ -121,7 +121,7 @@ def test_the_test_part_comes_in_the_order_of_the_sample_submission(folder: Path)
         (lambda text: text.replace(b",", b";"), "the header is parted by semicolons"),
         (lambda text: text.replace(b",", b"\t"), "the header is parted by tabs"),
         (lambda text: text.replace(b"file_name", b"name"), "the first column is 'name', expected 'file_name'"),
-        (lambda text: text.replace(b"test_", b"te\xff_", 1), r"not a readable CSV file \('utf-8'"),
+        (lambda text: text.replace(b"test_", b"te\xff_", 1), "not a readable CSV file: line 2 is not UTF-8"),
         (lambda text: b"\n".join(text.splitlines()[:1] + text.splitlines()[2:]), f"no row for '{FIRST}'"),
         (lambda text: text + text.splitlines()[1].replace(b"test_00000", b"other"), "row 'other.npy', but no"),
         (lambda text: text + text.splitlines()[1], "a file has two rows"),

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
         ),
         ("sample_submission.csv", "truths.csv", "^$", r"error: .*truths\.csv: no such file\.\n"),
         ("mine.csv", "test_truth.csv", "^$", r"error: mine\.csv: no such file\.\n"),
-        ("..", "test_truth.csv", "^$", r"error: \.\.: a folder, expected a CSV file\.\n"),
+        ("..", "test_truth.csv", "^$", r"error: \.\.: a folder, expected a CSV file\. Rename or remove it\.\n"),
     ],
 )
 def test_scores_are_printed_and_missing_files_named_in_one_line(

@@ -1,7 +1,13 @@
 """Exceptions for users, one class per kind; each message names what is wrong, where, and the remedy."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
+
+# What a terminal obeys or turns around, and bytes of a name that are no UTF-8; tabs and line ends stay.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class SkyfoldError(Exception):
@@ -12,13 +18,26 @@ class SkyfoldError(Exception):
 
     exit_code: ClassVar[int] = 2
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class ConfigError(SkyfoldError):
     """A config file has an unknown key, a wrong value, or asks for something that is not there."""
 
 
 class DataLayoutError(SkyfoldError):
-    """Contest files are missing, broken, or disagree with each other."""
+    """Contest files are missing, broken, or disagree with each other. kind: the heading of such errors in a list."""
+
+    def __init__(self, message: str, *, kind: str = "files that cannot be read") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class UnfitFolds(DataLayoutError):
+    """folds.csv is damaged, or no longer fits the data or the config."""
+
+    exit_code = 3
 
 
 class OofMismatch(SkyfoldError):
@@ -51,7 +70,26 @@ class NewerFile(DamagedFile):
     """A file of skyfold's own was written by a newer version, which this one does not read."""
 
 
-def listing(problems: list[str], limit: int = 10) -> str:
+def printable(text: str) -> str:
+    r"""`text` with escapes in the place of what must not reach a terminal, in the name of a file for instance.
+
+    >>> print(printable("a\x1b[31m.png"))
+    a\x1b[31m.png
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        byte = ord(found[0]) - 0xDC00  # how Python keeps a byte that is no UTF-8
+        return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else found[0].encode("unicode_escape").decode()
+
+    return UNPRINTABLE.sub(escape, text)
+
+
+def grouped(problems: Mapping[str, Sequence[str]], limit: int = 10) -> str:
+    """Problems by kind as one message: each kind with its count, and its first `limit` problems, one line each."""
+    return "\n".join(f"{kind} ({len(some)}):\n{listing(some, limit)}" for kind, some in problems.items() if some)
+
+
+def listing(problems: Sequence[str], limit: int = 10) -> str:
     """Join problems into one message, one line each, with the number of those beyond `limit`."""
     shown = [f"  - {problem}" for problem in problems[:limit]]
     if len(problems) > limit:

@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
 
-from skyfold.errors import DamagedFile
+from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -57,6 +58,24 @@ def read_json(path: Path, *, remedy: str = "Delete it and run the stage that wri
     except ValueError as error:
         raise DamagedFile(f"{path}: not whole JSON ({error}). {remedy}") from None
     return values
+
+
+def require_file(path: Path, expected: str, refuse: type[SkyfoldError] = DataLayoutError) -> None:
+    """`refuse` unless `path` is a plain file: one that is missing, a folder, or a pipe that would never answer.
+
+    expected: what to call it in the message.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        gone = ": a link to a file that is not there. Remove it, or bring the file back." if path.is_symlink() else ""
+        raise refuse(f"{path}{gone or ': no such file.'}") from None
+    except (OSError, ValueError) as error:  # a link to itself, a folder that may not be entered, an impossible name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise refuse(f"{path}: cannot be read ({why}). Remove it, or change its permissions.") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise refuse(f"{path}: {kind}, expected {expected}. Rename or remove it.")
 
 
 def digest(*parts: bytes | str) -> str:

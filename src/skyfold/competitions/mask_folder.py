@@ -242,10 +242,7 @@ def _unequal(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
 
 def _groups(path: Path, group: Groups, ids: np.ndarray) -> np.ndarray:
     """Group of each of `ids` in the table at `path`; DataLayoutError where an id has none or several."""
-    try:
-        table = read_table(path, (group.id, group.column))
-    except InvalidSubmission as error:
-        raise DataLayoutError(str(error)) from None
+    table = read_table(path, (group.id, group.column), refuse=DataLayoutError)
     rows = Counter(table[group.id])
     group_of = dict(zip(table[group.id], table[group.column], strict=True))
     problems = [f"id '{name}' is listed {rows[name]} times; keep one row" for name in ids if rows[name] > 1]

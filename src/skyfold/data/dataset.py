@@ -63,7 +63,7 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
     folder = workspace.data(data.folder)
     competition = build(data.competition, data.options, folder)
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
-    return Dataset(competition, samples, load_folds(data, samples["train"].ids, workspace))
+    return Dataset(competition, samples, load_folds(data, samples["train"], workspace))
 
 
 def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:

@@ -34,10 +34,10 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
     competition = build(data.competition, data.options, folder)
     found, samples = competition.check(folder), competition.load(folder, "train")
     if path.is_file():
-        folds, note = load_folds(data, samples.ids, workspace), "kept"
+        folds, note = load_folds(data, samples, workspace), "kept"
     else:
         folds, note = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
-        save_folds(data, folds, workspace)
+        save_folds(data, folds, workspace, samples.groups)
     sizes = ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k))
     return [found, f"{path}: {note}", f"samples per fold: {sizes}"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.config.data import DataConfig
-from skyfold.errors import ConfigError, DataLayoutError, listing
+from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, listing
 from skyfold.files import digest, write_csv
 from skyfold.store.records import FoldsRecord, read_record, write_record
-from skyfold.types import Split
+from skyfold.tables import read_rows
+from skyfold.types import Samples, Split
 from skyfold.workspace import Workspace
 
 COLUMNS = ["id", "fold", "group"]
@@ -103,18 +103,21 @@ def folds_of_years(
     return Folds(ids=ids, fold=fold, groups=moment_of, times=times, trained_before=np.array(trained_before))
 
 
-def save_folds(data: DataConfig, folds: Folds, workspace: Workspace) -> None:
-    """Write folds.csv of a data set, and beside it, as folds.json, the settings it was made with."""
+def save_folds(data: DataConfig, folds: Folds, workspace: Workspace, groups: np.ndarray | None = None) -> None:
+    """Write folds.csv, and beside it, as folds.json, the settings it was made with and a digest of the `groups` (n,) of
+    the samples."""
     path = workspace.folds(data.folder)
-    write_record(path.with_suffix(".json"), data.folds.model_dump(mode="json"))
+    groups_digest = _groups_digest(folds.ids, groups)
+    write_record(path.with_suffix(".json"), {**data.folds.model_dump(mode="json"), "groups": groups_digest})
     write_folds(path, folds)
 
 
-def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds:
-    """Read folds.csv of a data set whose samples are `ids`, (n,) str.
+def load_folds(data: DataConfig, samples: Samples, workspace: Workspace) -> Folds:
+    """Read folds.csv of a data set whose training samples are `samples`.
 
-    DataLayoutError where the file lists other samples (the first one is named) or was made with other settings. A file
-    without folds.json, brought along from elsewhere, may have any settings.
+    UnfitFolds where the file lists other samples (the first one is named), has another number of folds than the
+    config, parts samples of one group, or was made with other groups or settings. A file without folds.json, brought
+    along from elsewhere, may have any settings besides.
     """
     path = workspace.folds(data.folder)
     folds = read_folds(path)
@@ -122,8 +125,13 @@ def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds
         f"or give this data set a name of its own (data.name); or delete {path.parent}: all in it was made with these "
         "folds and has to be made again."
     )
-    if difference := id_difference(folds.ids, ids, ("the file", "the data")):
-        raise DataLayoutError(f"{path}: {difference}. Bring the data back to what it was; {remedy}")
+    if difference := id_difference(folds.ids, samples.ids, ("the file", "the data")):
+        raise UnfitFolds(f"{path}: {difference}. Bring the data back to what it was; {remedy}")
+    if parted := _parted_groups(folds, samples):
+        raise UnfitFolds(
+            f"{path}: groups of the data are parted, so that folds are validated by what they were fitted on. Were the "
+            f"groups changed after the folds were made? Bring them back; {remedy}\n{listing(parted)}"
+        )
     about, settings = path.with_suffix(".json"), data.folds.model_dump(mode="json")
     made_with: Mapping[str, object] = settings
     if about.is_file():
@@ -131,8 +139,43 @@ def load_folds(data: DataConfig, ids: np.ndarray, workspace: Workspace) -> Folds
     changed = [key for key, value in settings.items() if made_with.get(key, value) != value]
     if changed:
         before, now = (", ".join(f"{key} = {of.get(key)}" for key in changed) for of in (made_with, settings))
-        raise DataLayoutError(f"{path}: made with {before}; the config has {now}. Set it back; {remedy}")
+        raise UnfitFolds(f"{path}: made with {before}; the config has {now}. Set it back; {remedy}")
+    if made_with.get("groups", found := _groups_digest(samples.ids, samples.groups)) != found:
+        raise UnfitFolds(f"{path}: made with other groups than the data have now. Bring them back; {remedy}")
+    years, wanted = data.folds.years, data.folds.k
+    if years is not None:
+        wanted = (years[1] - years[0]) // data.folds.years_per_fold + 1
+    if folds.k != wanted:
+        key = "k" if years is None else "years"
+        raise UnfitFolds(
+            f"{path}: {folds.k} fold{'s' * (folds.k > 1)}, but data.folds.{key} of the config asks for {wanted}. Bring "
+            f"the file back, or set data.folds.{key} to what it holds; {remedy}"
+        )
     return folds
+
+
+def _parted_groups(folds: Folds, samples: Samples) -> list[str]:
+    """Groups of `samples` that are in several folds, with the first rows that show it."""
+    if samples.groups is None:
+        return []
+    first: dict[object, int] = {}
+    parted: dict[object, str] = {}
+    for row, group in enumerate(samples.groups.tolist()):
+        here, there = folds.fold[row], folds.fold[first.setdefault(group, row)]
+        if here != there:
+            one, other = samples.ids[first[group]], samples.ids[row]
+            parted.setdefault(group, f"group '{group}': '{one}' is in fold {there}, '{other}' in fold {here}")
+    return list(parted.values())
+
+
+def _groups_digest(ids: np.ndarray, groups: np.ndarray | None) -> str:
+    """Changes with the samples that belong together, whatever their groups are called; '' where none do."""
+    if groups is None:
+        return ""
+    members: dict[object, list[str]] = {}
+    for name, group in sorted(zip(ids.tolist(), groups.tolist(), strict=True)):
+        members.setdefault(group, []).append(name)
+    return digest(*("\n".join(names) for names in sorted(members.values())))
 
 
 def id_difference(ids: np.ndarray, others: np.ndarray, names: tuple[str, str]) -> str:
@@ -162,24 +205,18 @@ def write_folds(path: Path, folds: Folds) -> None:
 
 
 def read_folds(path: Path) -> Folds:
-    """Read what `write_folds` wrote; DataLayoutError names the rows that are wrong."""
-    if not path.is_file():
-        kind = "a folder, expected a CSV file" if path.is_dir() else "no such file"
-        raise DataLayoutError(f"{path}: {kind}. Write it with `skyfold prepare`.")
+    """Read what `write_folds` wrote; UnfitFolds names the rows that are wrong."""
+    if not path.exists():
+        raise DataLayoutError(f"{path}: no such file. Write it with `skyfold prepare`.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets put a byte order mark first
-            lines = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataLayoutError(f"{path}: not a readable CSV file ({error}). {REMEDY}") from None
-    if not lines:
-        raise DataLayoutError(f"{path}: the file is empty. {REMEDY}")
-    header, *rows = lines
+        header, lines = read_rows(path, refuse=UnfitFolds)
+    except UnfitFolds as error:
+        raise UnfitFolds(f"{error} Otherwise: {REMEDY}") from None
     if header not in (COLUMNS, COLUMNS + TIME_COLUMNS):
-        raise DataLayoutError(
-            f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)[:60]!r}. {REMEDY}"
-        )
-    if problems := _problems(rows, len(header)):
-        raise DataLayoutError(f"{path}: mend these rows. Otherwise: {REMEDY}\n{listing(problems)}")
+        raise UnfitFolds(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)[:60]!r}. {REMEDY}")
+    rows = [fields for _, fields in lines]
+    if problems := _problems(lines):
+        raise UnfitFolds(f"{path}: mend these rows. Otherwise: {REMEDY}\n{listing(problems)}")
     table = np.array(rows, dtype=str)
     folds = Folds(ids=table[:, 0], fold=table[:, 1].astype(np.int64), groups=table[:, 2])
     if len(header) == len(COLUMNS):
@@ -242,15 +279,20 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _problems(rows: list[list[str]], width: int) -> list[str]:
-    """What is wrong with the rows of a folds file; line numbers count the header as line 1."""
+def _problems(lines: list[tuple[int, list[str]]]) -> list[str]:
+    """What is wrong with the rows of a folds file, given with the numbers of their lines."""
+    rows = [row for _, row in lines]
     problems = ["no rows: the file holds no sample"] if not rows else []
-    listed = Counter(row[0] for row in rows if row)
-    for line, row in enumerate(rows, start=2):
-        if len(row) != width:
-            problems.append(f"line {line}: expected {width} fields, got {len(row)}")
-        elif not row[0]:
+    listed = Counter(row[0] for row in rows)
+    fold_of: dict[str, tuple[int, str]] = {}  # line and fold of the first row of each group
+    for line, row in lines:
+        first, fold = fold_of.setdefault(row[2], (line, row[1]))
+        if not row[0]:
             problems.append(f"line {line}: the id is missing")
+        elif not row[2]:
+            problems.append(
+                f"line {line}: the group of id '{row[0]}' is missing; a sample of its own has its own group"
+            )
         elif listed[row[0]] > 1:
             problems.append(f"line {line}: id '{row[0]}' is listed {listed[row[0]]} times; keep one row")
         elif not (re.fullmatch(r"-?[0-9]{1,9}", row[1]) and -1 <= int(row[1]) < len(rows)):
@@ -258,6 +300,11 @@ def _problems(rows: list[list[str]], width: int) -> list[str]:
             problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number {allowed}")
         elif bad := [text for text in row[3 : 4 if row[1] == "-1" else 5] if not _is_time(text)]:
             problems.append(f"line {line}: '{bad[0]}' of id '{row[0]}' is not a time like 2004-12 or 2004-12-31")
+        elif row[1] != fold:
+            problems.append(
+                f"line {line}: id '{row[0]}' of group '{row[2]}' is in fold {row[1]}, line {first} of that group in "
+                f"fold {fold}; put a group into one fold"
+            )
     if not problems:
         used = {int(row[1]) for row in rows} - {-1}
         missing = sorted(set(range(max(used, default=0) + 1)) - used)

@@ -291,10 +291,11 @@ class SidecarRecord(Part):
 
 
 class FoldsRecord(Record):
-    """folds.json: the settings that folds.csv was made with, `config.data.FoldsConfig`."""
+    """folds.json: the settings that folds.csv was made with, `config.data.FoldsConfig`, and a digest of the groups."""
 
     k: int
     seed: int
     phash_max_distance: int | None = None
     years: list[int] | None = None
     years_per_fold: int | None = None
+    groups: str | None = None

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import sys
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission, listing
+from skyfold.errors import InvalidSubmission, SkyfoldError, listing
 from skyfold.files import write_atomic
 from skyfold.rle.codec import KAGGLE, Dialect, encode_many, parse, parse_all
 from skyfold.rle.segments import SegmentMasks
 from skyfold.submission.plain_table import KeyedSegments, read_plain
+from skyfold.tables import plain, read_rows
 from skyfold.types import ArraySequence, IntPair, SubmissionFormat
-
-PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"PK": ("zip", ".zip")}  # first bytes of a packed file: kind, suffix
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class RleTable(SubmissionFormat):
 
     def _write_csv(self, table: pd.DataFrame, path: Path) -> None:
         table.to_csv(path, index=False, lineterminator="\n")
-        if self.read(path).to_numpy().tolist() != table.astype(str).to_numpy().tolist():
+        if read_table(path, self.columns, cut=True).to_numpy().tolist() != table.astype(str).to_numpy().tolist():
             raise InvalidSubmission(f"{path}: an id or label does not survive being written as CSV. Rename it.")
 
     def read(self, path: Path) -> pd.DataFrame:
@@ -216,62 +210,17 @@ def key_problems(
     return problems
 
 
-@contextmanager
-def open_csv(path: Path) -> Iterator[IO[str]]:
-    """The text of a CSV file, plain or .gz; InvalidSubmission where it is missing, a folder, packed or no text."""
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    except FileNotFoundError:
-        packed = [path.name + suffix for _, suffix in PACKED.values() if path.with_name(path.name + suffix).is_file()]
-        remedy = f" There is {packed[0]}: unpack it." if packed else ""
-        raise InvalidSubmission(f"{path}: no such file.{remedy}") from None
-    except IsADirectoryError:
-        raise InvalidSubmission(f"{path}: a folder, expected a CSV file.") from None
-    except PermissionError:
-        raise InvalidSubmission(f"{path}: may not be read. Change its permissions.") from None
-    except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        if path.suffix != ".gz" and (packed_as := PACKED.get(path.read_bytes()[:2])):
-            raise InvalidSubmission(f"{path}: packed with {packed_as[0]}: unpack it.") from None
-        raise InvalidSubmission(f"{path}: not a readable CSV file ({error}). Write it again.") from None
-
-
-def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV file, plain or .gz, with every field as text: an id 'NA' stays 'NA', '007' stays '007', empty stays ''.
-
-    Read by Python's reader, since pandas fills a line that was cut off with empty fields: masks that nobody predicted.
-    InvalidSubmission where the file is missing, is no CSV, has no header, lacks one of `columns`, has a column twice,
-    or has a line with more or fewer fields than the header.
-    """
-    csv.field_size_limit(sys.maxsize)  # a mask of many segments is longer than the usual limit of a field
-    with open_csv(path) as file:
-        reader = csv.reader(file, strict=True)
-        lines = [(reader.line_num, fields) for fields in reader if fields]
-    if not lines:
-        raise InvalidSubmission(f"{path}: the file is empty. Write it again.")
-    header = lines[0][1]
-    missing = [column for column in columns if column not in header]
-    if missing and len(missing) == len(columns):
-        raise InvalidSubmission(
-            f"{path}: line 1 is {','.join(header)[:60]!r}; expected the header {','.join(columns)}."
-        )
-    if missing:
-        raise InvalidSubmission(f"{path}: column '{missing[0]}' is missing; the header is {','.join(header)}.")
-    if doubled := [name for name, count in Counter(header).items() if count > 1]:
-        raise InvalidSubmission(f"{path}: column '{doubled[0]}' is there {header.count(doubled[0])} times; keep one.")
-    for line, fields in lines[1:]:
-        if len(fields) != len(header):
-            raise InvalidSubmission(
-                f"{path}: line {line} ('{fields[0][:40]}'): expected {len(header)} fields as in the header, got "
-                f"{len(fields)}. Was the file cut off? Write it again."
-            )
-    return pd.DataFrame([fields for _, fields in lines[1:]], columns=header, dtype=object)
+def read_table(
+    path: Path, columns: Sequence[str] = (), *, refuse: type[SkyfoldError] = InvalidSubmission, cut: bool = False
+) -> pd.DataFrame:
+    """A CSV file as `read_rows`, with every field as text: an id 'NA' stays 'NA', '007' stays '007', empty stays ''."""
+    header, rows = read_rows(path, columns, refuse=refuse, cut=cut)
+    return pd.DataFrame([fields for _, fields in rows], columns=header, dtype=object)
 
 
 def _simplified(key: str) -> str:
     """Equal for keys that differ by what is lost most often: blanks, capitals, leading zeros, an image's suffix."""
-    name, _, label = key.strip().casefold().rpartition("_")
+    name, _, label = plain(key).casefold().rpartition("_")
     for suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff"):
         name = name.removesuffix(suffix)
     return f"{name.strip().lstrip('0')}_{label}"

@@ -14,7 +14,8 @@ import pandas as pd
 
 from skyfold.errors import InvalidSubmission, OtherRows, listing
 from skyfold.files import write_atomic
-from skyfold.submission.formats import key_problems, open_csv
+from skyfold.submission.formats import key_problems
+from skyfold.tables import open_csv, parted_otherwise, plain
 from skyfold.types import ArraySequence, IntPair, SubmissionFormat
 
 DECIMALS = 3
@@ -173,9 +174,9 @@ class PixelTable(SubmissionFormat):
                 "cut off? Write it again."
             )
         try:
-            if "_" in rest:  # Python reads 1_0 as 10
-                raise ValueError(f"'{next(part for part in parts if '_' in part)}'")
-            return key.strip('"'), np.array(parts, dtype=np.float64)
+            if "_" in rest or not rest.isascii():  # Python reads 1_0 as 10, and the digits of every script
+                raise ValueError(f"'{next(part for part in parts if '_' in part or not part.isascii())}'")
+            return _field(key), np.array(parts, dtype=np.float64)
         except ValueError as error:
             raise InvalidSubmission(f"{path}: line {number} ('{key[:40]}'): not a number: {error}.") from None
 
@@ -196,15 +197,18 @@ def read_keys(path: Path) -> tuple[list[str], list[str]]:
     """
     with open_csv(path) as file:
         header = _header(path, file)
-        return header, [line.partition(",")[0].strip('"') for line in file if line.strip()]
+        return header, [_field(line.partition(",")[0]) for line in file if line.strip()]
 
 
 def _header(path: Path, file: IO[str]) -> list[str]:
-    line = file.readline().rstrip("\r\n")
-    for other, name in ((";", "semicolons"), ("\t", "tabs")):
-        if "," not in line and other in line:
-            raise InvalidSubmission(f"{path}: the header is parted by {name}. Save the table with commas.")
-    return [name.strip('"') for name in line.split(",")]
+    header = list(map(_field, file.readline().rstrip("\r\n").split(",")))
+    if problem := parted_otherwise(header):
+        raise InvalidSubmission(f"{path}: {problem}")
+    return header
+
+
+def _field(text: str) -> str:
+    return plain(text.strip().strip('"'))
 
 
 def _frame(columns: list[str], keys: list[str], values: np.ndarray) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from skyfold.errors import InvalidSubmission
 from skyfold.rle.codec import Dialect, parse_lines
 from skyfold.rle.segments import Segments
+from skyfold.tables import LONGEST_CELL, plain
 from skyfold.types import IntPair
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -34,6 +35,8 @@ def read_plain(path: Path, columns: tuple[str, str], shape: IntPair, dialect: Di
     text of each mask is valid in `dialect` at `shape`, written in digits and blanks, or means empty.
     """
     try:
+        if not path.is_file():  # a pipe would be read, and be empty for the CSV reader
+            return None
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header, text = file.readline(), file.read()
     except (OSError, EOFError, zlib.error):
@@ -47,6 +50,8 @@ def read_plain(path: Path, columns: tuple[str, str], shape: IntPair, dialect: Di
         keys = [text[begin:comma].decode("utf-8") for begin, comma, _ in lines.bounds.tolist()]
         unusual = [text[comma + 1 : end].decode("utf-8") for _, comma, end in lines.bounds[~lines.plain].tolist()]
     except (InvalidSubmission, UnicodeDecodeError):
+        return None
+    if keys != list(map(plain, keys)) or (lines.bounds[:, 2] - lines.bounds[:, 1] == LONGEST_CELL + 1).any():
         return None
     valid = keys and all(map(dialect.reads_as_empty, unusual))
     return KeyedSegments(keys, lines.segments) if valid else None

@@ -20,7 +20,7 @@ from skyfold.competitions.understanding_clouds.sample import GRID_STEP, write_sa
 from skyfold.config.fields import Size
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
 from skyfold.data.masks import RleMasks
-from skyfold.errors import DataLayoutError, InvalidSubmission
+from skyfold.errors import DataLayoutError
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.rle.codec import parse_all
 from skyfold.submission.formats import RleTable, read_table
@@ -124,8 +124,8 @@ class _CloudFiles(SegmentationFiles):
         decoded: check the text itself, too, for masks of the size of the images.
         """
         try:
-            table = read_table(path, self.submission.columns)[list(self.submission.columns)]
-        except InvalidSubmission as error:
+            table = read_table(path, self.submission.columns, refuse=DataLayoutError)[list(self.submission.columns)]
+        except DataLayoutError as error:
             return pd.DataFrame(columns=CLASSES), [str(error)]
         if table.empty:
             return pd.DataFrame(columns=CLASSES), [f"{path}: only a header, no rows. Download it again."]
