@@ -46,10 +46,17 @@ def test_a_part_that_is_unknown_is_never_different_and_predictions_change_no_fit
         assert Fingerprint.from_json(json.loads(json.dumps(given.to_json())), "run.json") == given
 
 
+def test_the_code_of_a_plugin_is_unknown_where_an_older_version_recorded_its_file() -> None:
+    assert Fingerprint.from_json({**FULL.to_json(), "version": 1}, "run.json").source is None
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({**FULL.to_json(), "version": VERSION + 1}, "run.json: fingerprint version 2 was written by a newer skyfold"),
+        (
+            {**FULL.to_json(), "version": VERSION + 1},
+            f"run.json: fingerprint version {VERSION + 1} was written by a newer skyfold",
+        ),
         ({**FULL.to_json(), "weather": "sunny"}, "run.json: the fingerprint has unknown parts"),
         ({**FULL.to_json(), "folds": 3}, "run.json: the fingerprint has unknown parts"),
         ({"folds": "f"}, "run.json: no fingerprint here"),

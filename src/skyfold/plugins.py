@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import pkgutil
@@ -28,10 +29,20 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def source_digest(package: str, name: str) -> str:
-    """Digest of the source file of plug-in `name`."""
+    """Digest of the code of plug-in `name`; comments, docstrings and layout do not change it."""
     file = load(package, name).__file__
     assert file is not None
-    return digest(Path(file).read_bytes())
+    code = ast.parse(Path(file).read_bytes())
+    for node in ast.walk(code):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return digest(ast.dump(code))
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a text by itself, as docstrings are."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -18,10 +18,12 @@ class Workspace:
 
     root       holds `data/`, `oof/` and `submissions/`
     data_from  folder of the competition's files (`--data`); None: `$SKYFOLD_DATA/<name>`, else `data/<name>`
+    verify     read every byte of the data again, even of files whose sizes and times are as they were (`--verify`)
     """
 
     root: Path
     data_from: Path | None = None
+    verify: bool = False
 
     def data(self, name: str) -> Path:
         """Folder of the files of data set `name`."""

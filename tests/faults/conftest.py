@@ -65,11 +65,11 @@ class Project:
         return code, out, err
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of every file below the project, but the cache of decoded images."""
+        """SHA-256 of every file below the project, but of what is decoded and counted anew where files were copied."""
         return {
             str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.root.rglob("*"))
-            if path.is_file() and ".cache" not in path.parts
+            if path.is_file() and not {".cache", "threshold_sweep"} & {*path.parts}
         }
 
 

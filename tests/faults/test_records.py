@@ -36,6 +36,13 @@ STORED = {
     "blended run": Stored(
         records.RunRecord, "oof/tiny/blend/run.json", ("submit", "blend"), (("blend", "blend"),), "oof/tiny/blend"
     ),
+    "contents": Stored(
+        records.ContentsRecord,
+        "oof/tiny/bright/contents.json",
+        ("blend", "blend"),
+        MADE_AGAIN,
+        "oof/tiny/bright/contents.json",
+    ),
     "rows": Stored(records.RowsRecord, "oof/tiny/bright/oof/rows.json", ("blend", "blend"), MADE_AGAIN),
     "fit": Stored(
         records.FitRecord,

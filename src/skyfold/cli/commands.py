@@ -206,7 +206,7 @@ def workspace(given: Namespace) -> Workspace:
         )
     if not root.is_dir():
         raise ConfigError(f"--root {root}: no such folder.")
-    return Workspace(root.resolve(), given.data)
+    return Workspace(root.resolve(), given.data, verify=getattr(given, "verify", False))
 
 
 def _data_config(text: str) -> DataConfig:

@@ -38,19 +38,23 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--id": {**MANY, "metavar": "ID", "dest": "ids", "help": "a sample to draw, for instance 2011-12; may be repeated"},
     "--set": {**MANY, "metavar": "KEY=VALUE", "dest": "overrides", "help": "override a config value; may be repeated"},
     "--data": {"type": Path, "metavar": "DIR", "help": "folder of the files (default: below $SKYFOLD_DATA, or data/)"},
+    "--verify": {
+        "action": "store_true",
+        "help": "read every byte of the data again, also of files that look unchanged",
+    },
     # Accepted before and after the subcommand; without it the namespace has no such attribute.
     "--root": {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": "project folder, with configs/"},
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample"),
-    commands.train: ("config", "--fold", "--restart", "--set"),
-    commands.tune: ("config", "--trials", "--storage", "--workers", "--set"),
-    commands.blend: ("config",),
-    commands.submit: ("config", "--products"),
+    commands.train: ("config", "--fold", "--restart", "--set", "--verify"),
+    commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
+    commands.blend: ("config", "--verify"),
+    commands.submit: ("config", "--products", "--verify"),
     commands.score: ("competition", "submission", "--truth"),
-    commands.leaderboard: ("competition", "--html", "--diff"),
+    commands.leaderboard: ("competition", "--html", "--diff", "--verify"),
     commands.plot: ("config", "--forecast", "--id"),
-    commands.run: ("config", "--set"),
+    commands.run: ("config", "--set", "--verify"),
 }
 
 

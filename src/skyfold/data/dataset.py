@@ -10,7 +10,9 @@ import numpy as np
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.cache import with_packed_masks
+from skyfold.data.contents import FileChecksums, contents_of
 from skyfold.errors import ConfigError
+from skyfold.store.contents import Contents
 from skyfold.store.folds import Folds, load_folds
 from skyfold.types import IntPair, Samples
 from skyfold.workspace import Workspace
@@ -18,11 +20,13 @@ from skyfold.workspace import Workspace
 
 @dataclass(frozen=True)
 class Dataset:
-    """samples: by part, "train" and, where the competition has one, "test"; folds: of the training samples."""
+    """samples: by part, "train" and, where the competition has one, "test"; folds: of the training samples; contents:
+    what the samples hold, to compare with what a run or blend was made from."""
 
     competition: Competition
     samples: Mapping[str, Samples]
     folds: Folds
+    contents: Contents
 
     @property
     def train(self) -> Samples:
@@ -63,11 +67,13 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
     folder = workspace.data(data.folder)
     competition = build(data.competition, data.options, folder)
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
-    return Dataset(competition, samples, load_folds(data, samples["train"], workspace))
+    folds = load_folds(data, samples["train"], workspace)
+    checksums = FileChecksums(workspace.cache(data.folder) / "checksums.json", verify=workspace.verify)
+    return Dataset(competition, samples, folds, contents_of(samples, checksums))
 
 
 def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:
-    """The training samples and folds, masks decoded once into bits in the cache, for stages that read them often."""
-    dataset = open_dataset(data, workspace, parts=("train",))
+    """As `open_dataset`, masks decoded once into bits in the cache, for stages that read them often."""
+    dataset = open_dataset(data, workspace)
     packed = with_packed_masks(dataset.train, workspace.cache(data.folder) / "grid")
     return replace(dataset, samples={**dataset.samples, "train": packed})

@@ -96,6 +96,10 @@ class ImageFiles:
                     return resize(_decode(path, flag)[..., ::-1], size)
         return resize(self[index], size)
 
+    def sources(self, index: int) -> tuple[Path, str]:
+        """The file, and how many bands are read of it."""
+        return self.paths[index], f"{self.bands} bands"
+
     def fingerprint(self) -> str:
         """Changes when a file is replaced, added or renamed; see `files_stamp`."""
         return files_stamp(self.paths)
@@ -220,9 +224,10 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def files_stamp(paths: Sequence[Path]) -> str:
-    """A digest of names, sizes in bytes and modification times."""
+    """A digest of names, sizes in bytes, inodes and times of change, of which a program can set only the first."""
     stats = [(path, path.stat()) for path in paths]
-    return digest("\n".join(f"{path.name}\t{stat.st_size}\t{stat.st_mtime_ns}" for path, stat in stats))
+    lines = [f"{path.name}\t{s.st_size}\t{s.st_mtime_ns}\t{s.st_ctime_ns}\t{s.st_ino}" for path, s in stats]
+    return digest("\n".join(lines))
 
 
 def _read_bytes(path: Path) -> bytes:

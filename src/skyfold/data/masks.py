@@ -47,6 +47,10 @@ class RleMasks:
         planes = decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
+    def sources(self, index: int) -> tuple[str, ...]:
+        """The texts, the size they are drawn at, and the grid."""
+        return *(text or "" for text in self.texts[index].tolist()), repr((self.drawn_at, self.grid))
+
     def fingerprint(self) -> str:
         """Changes with the texts, their rows and the grid."""
         text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
@@ -158,6 +162,12 @@ class MaskFiles:
     def __getitem__(self, index: int) -> np.ndarray:
         meaning = resample(self.table.read(self.paths[index]), self.grid, self.resampling)
         return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
+
+    def sources(self, index: int) -> tuple[Path, str]:
+        """The file, and what its values mean on which grid."""
+        table = self.table
+        meaning = (tuple(table.classes.items()), table.background, table.ignore_value, table.colours)
+        return self.paths[index], repr((meaning, tuple(self.grid)))
 
     def fingerprint(self) -> str:
         """Changes with the files, the class table and the grid."""

@@ -27,6 +27,7 @@ from skyfold.pipeline.check_forecasts import check, check_data, named
 from skyfold.pipeline.train import train
 from skyfold.progress import Progress
 from skyfold.store import runs
+from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.rows import RowStore
 from skyfold.types import Samples
@@ -77,7 +78,12 @@ def _make(
             rows=key,
         ),
     )
-    info = runs.begin_run(folder, begun, restart=_nothing_made(folder))
+    restart = _nothing_made(folder)
+    if not restart:
+        again = f"Delete {folder} and make it again, or bring the data back to what they were."
+        require_unchanged(folder, data.contents.of("train"), since=f"forecast '{model.name}' was made", remedy=again)
+    info = runs.begin_run(folder, begun, restart=restart)
+    data.contents.of("train").record(folder)
     family, shape = baseline_of(model), (*data.competition.grid, len(data.competition.classes))
     out_of_fold = [RowStore.open(path / "oof") for path in members]
     maker = _Maker(family, data.train, shape, out_of_fold, {} if members else shared)

@@ -10,6 +10,7 @@ from pathlib import Path
 from skyfold.errors import OofMismatch
 from skyfold.plugins import nearest
 from skyfold.reports.text_table import aligned
+from skyfold.store.contents import read_contents
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.tasks import task_class
 from skyfold.types import JsonDict
@@ -39,7 +40,7 @@ def compare(first: Path, second: Path) -> list[str]:
         lines.append(f"{' - '.join(names)}: {pair.gain.value:+.4f} {interval}, {pair.what}, 95 %")
     same_folds = infos[0].fingerprint.folds == infos[1].fingerprint.folds
     lines.append(f"folds: {'the same' if same_folds else 'DIFFERENT, the scores cannot be compared'}")
-    lines.append(f"{pair.inputs}: {_data(*infos)}")
+    lines.append(f"{pair.inputs}: {_contents(first, second) or _data(*infos)}")
     blends = [pair for pair in zip(names, (first, second), strict=True) if (pair[1] / "blend.json").is_file()]
     lines += [f"{name}: {_members(read_made_blend(folder))}" for name, folder in blends]
     if infos[0].kind != infos[1].kind:
@@ -67,6 +68,15 @@ def _names(first: Path, second: Path, one: str, other: str) -> tuple[str, str]:
         return one, other
     with_data = f"{first.parent.name}/{one}", f"{second.parent.name}/{other}"
     return with_data if with_data[0] != with_data[1] else (str(first), str(second))
+
+
+def _contents(first: Path, second: Path) -> str:
+    """Whether both were made from the same samples; '' where this was not recorded."""
+    one, other = read_contents(first), read_contents(second)
+    if one is None or other is None:
+        return ""
+    changes = one.changes(other)
+    return f"DIFFERENT: {changes[0]}" if changes else "the same"
 
 
 def _data(one: RunInfo, other: RunInfo) -> str:

@@ -199,12 +199,12 @@ def _figures(
 ) -> Figures:
     """best: of a study whose trials count, too. OofMismatch where a run is not of its config or of the blend's."""
     if isinstance(model, RunConfig):
-        run = read_member(model, dataset.folds, workspace)
+        run = read_member(model, dataset, workspace)
         members = [run]
     else:
-        read_blend(model, workspace)  # refuses one whose runs were trained again
+        read_blend(model, workspace, dataset.contents)  # refuses one whose runs were trained again
         run = read_run(folder, dataset.folds)
-        members = [read_member(member, dataset.folds, workspace) for member in model.runs]
+        members = [read_member(member, dataset, workspace) for member in model.runs]
     fits = [summary_of_fits(member.folder / "models", folds=dataset.folds) for member in members]
     trained = [one for one in fits if one is not None]
     minutes = sum(one.minutes for one in trained)

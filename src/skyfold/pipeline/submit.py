@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skyfold.competition import build
 from skyfold.config.blend import BlendConfig
+from skyfold.data.dataset import open_dataset
 from skyfold.store.records import with_format
 from skyfold.submission.write import write_submission
 from skyfold.tasks import task_class
@@ -17,12 +17,12 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     """Write and validate the submissions of a blend; returns the paths of the CSV files.
 
     Beside each, a JSON file records its origin. InvalidSubmission lists what the competition would refuse; then
-    nothing is written. OofMismatch where a run of the blend was trained again since.
+    nothing is written. OofMismatch where the data have changed or a run of the blend was trained again since.
     """
-    task, result = task_class(config.task), read_blend(config, workspace)
-    folder = workspace.data(config.data.folder)
-    competition = build(config.data.competition, config.data.options, folder)
-    sample = competition.sample_table(folder)
+    dataset = open_dataset(config.data, workspace)
+    task, result = task_class(config.task), read_blend(config, workspace, dataset.contents)
+    competition = dataset.competition
+    sample = competition.sample_table(workspace.data(config.data.folder))
     paths = []
     for stage, name in task.submissions(config).items():
         ids, values = task.submitted(config, stage, workspace)

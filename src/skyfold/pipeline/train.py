@@ -24,4 +24,5 @@ def train(
         workspace.run(config.data.folder, config.name),
         only_folds=only_folds,
         restart=restart,
+        contents=run.contents,
     )

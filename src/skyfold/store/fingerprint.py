@@ -11,7 +11,7 @@ from typing import Any
 from skyfold.errors import DamagedFile
 from skyfold.files import digest
 
-VERSION = 1
+VERSION = 2  # 1: `source` was a digest of the files, comments included
 NOT_APPLICABLE = ""
 
 
@@ -22,7 +22,7 @@ class Fingerprint:
     data           samples that are trained on, as the network reads them
     folds          fold of every sample
     fit            config keys that change trained weights
-    source         source of the plug-ins that the config names
+    source         code of the plug-ins that the config names
     init_weights   weights that training starts from ('' where they are random)
     pseudo_labels  teacher of pseudo-labels and what it labelled ('' without one)
     rows           config keys that change stored predictions
@@ -72,7 +72,8 @@ class Fingerprint:
                 f"{where}: fingerprint version {values['version']} was written by a newer skyfold; this one reads "
                 f"version {VERSION} and older. Update skyfold."
             )
-        parts = {name: value for name, value in values.items() if name != "version"}
+        outdated = {"version", "source"} if values["version"] < VERSION else {"version"}
+        parts = {name: value for name, value in values.items() if name not in outdated}
         if not set(parts) <= set(PARTS) or not all(isinstance(value, str) for value in parts.values()):
             raise DamagedFile(f"{where}: the fingerprint has unknown parts. Restore the file from a backup.")
         return cls(**parts)

@@ -163,11 +163,25 @@ class FitRecord(Record):
     seconds: float
 
 
+class PartContentsRecord(Record):
+    """`contents.PartContents`: digests by id."""
+
+    inputs: dict[str, str]
+    targets: dict[str, str]
+
+
+class ContentsRecord(Record):
+    """contents.json, see `contents.Contents`."""
+
+    parts: dict[str, PartContentsRecord]
+
+
 class MadeOf(Record):
-    """A member or the gate of a blend."""
+    """A member or the gate of a blend; rows: checksums by part."""
 
     name: Text
     fingerprint: FingerprintParts
+    rows: dict[str, str] | None = None
 
 
 class Limits(Record):
@@ -247,6 +261,8 @@ class BlendRecord(Record):
     weights: list[float]
     combination: JsonDict
     fingerprint: FingerprintParts
+    rows: dict[str, str] | None = None
+    unknown_data: list[str] | None = None
     metric: Text
     selection: SelectionsRecord
     presence_stack: StackRecord | None = None

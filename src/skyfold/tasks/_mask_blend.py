@@ -162,7 +162,7 @@ class MaskBlending(Task):
             lines.append(f"weights: {', '.join(weights)}{on}")
         for what, gain in scores["gains"].items():
             lines.append(f"{GAINS[what]}: {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
-        return lines
+        return lines + cls.unknown_lines(result)
 
     @classmethod
     def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:

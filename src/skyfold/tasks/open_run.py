@@ -11,6 +11,7 @@ from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.models import RuleFamily, family_of
+from skyfold.store.contents import Contents
 from skyfold.store.folds import Folds
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
@@ -21,11 +22,13 @@ from skyfold.workspace import Workspace
 
 @dataclass(frozen=True)
 class OpenRun:
-    """arrays: by part of the data set, "train" and, where the competition has one, "test"."""
+    """arrays: by part of the data set, "train" and, where the competition has one, "test"; contents: what its samples
+    hold, before anything is decoded."""
 
     task: Task
     arrays: Mapping[str, RunArrays]
     folds: Folds
+    contents: Contents
 
 
 def check(config: RunConfig) -> None:
@@ -63,4 +66,4 @@ def open_run(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | 
         part: task.arrays(of_classes(samples, known.classes, task.classes), part, cache)
         for part, samples in dataset.samples.items()
     }
-    return OpenRun(task, arrays, dataset.folds)
+    return OpenRun(task, arrays, dataset.folds, dataset.contents)

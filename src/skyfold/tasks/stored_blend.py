@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,30 +14,36 @@ from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
 from skyfold.progress import Progress
+from skyfold.store.contents import FILE as CONTENTS_FILE
+from skyfold.store.contents import Contents, require_run_of, require_unchanged
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.folds import Folds
-from skyfold.store.rows import release_pages
+from skyfold.store.rows import RowStore, release_pages
 from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_made_blend, read_run
 from skyfold.tasks._fit_combination import FittedCombination
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
+AGAIN = "Run `skyfold blend` again."
 
-def read_member(config: RunConfig, folds: Folds, workspace: Workspace) -> StoredRun:
-    """The finished run of `config`; OofMismatch where the one that is stored was trained with another config."""
-    run = read_run(workspace.run(config.data.folder, config.name), folds)
+
+def read_member(config: RunConfig, dataset: Dataset, workspace: Workspace) -> StoredRun:
+    """The finished run of `config`; OofMismatch where the one that is stored was trained with another config, or on
+    other data than `dataset` holds."""
+    run = read_run(workspace.run(config.data.folder, config.name), dataset.folds)
     if run.info.fingerprint.rows != config.hash():
         raise OofMismatch(
             f"run '{config.name}' was trained with another config than its file has now. Train it again with "
             "skyfold train --restart, or take back what was changed."
         )
+    require_run_of(dataset.contents, run.folder, config.name)
     return run
 
 
-def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
-    """Contents of `blend.json`.
+def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None = None) -> JsonDict:
+    """What `blend.json` holds.
 
-    ConfigError where the blend has not run with this config, OofMismatch where a run of it was trained again since.
+    now: what the data hold. ConfigError where the blend has not run with this config; OofMismatch where the data have
+    changed or a run of it was trained again since, or where its rows are not those that were scored.
     """
     path = workspace.run(config.data.folder, config.name) / "blend.json"
     if not path.is_file():
@@ -44,14 +51,27 @@ def read_blend(config: BlendConfig, workspace: Workspace) -> JsonDict:
     result = read_made_blend(path.parent)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
-    for run in result["runs"]:  # one that is not stored any more is not needed: the blend has rows of its own
-        folder, made_of = path.parent.with_name(run["name"]), Fingerprint.from_json(run["fingerprint"], str(path))
-        if (folder / "run.json").is_file() and read_info(folder).fingerprint.different(made_of):
-            raise OofMismatch(
-                f"run '{run['name']}' was trained anew, with another config, since '{config.name}' was blended. Run "
-                "`skyfold blend` again."
-            )
+    if now is not None:
+        remedy = f"Train its runs on these data, then: {AGAIN}"
+        require_unchanged(path.parent, now, since=f"'{config.name}' was blended", remedy=remedy)
+    require_members(path.parent, config.name, result)
     return result
+
+
+def require_members(folder: Path, name: str, result: JsonDict) -> None:
+    """OofMismatch where a run of the blend in `folder` was trained again since, or its rows are not those that were
+    scored; result: its `blend.json`."""
+    gates = [result["gate"]] if result["gate"] else []
+    for run in [*result["runs"], *gates]:  # one that is not stored any more is not needed: the blend has its own rows
+        member, where = folder.with_name(run["name"]), str(folder / "blend.json")
+        if not (member / "run.json").is_file():
+            continue
+        now, then = rows_of(member), Fingerprint.from_json(run["fingerprint"], where)
+        if read_info(member).fingerprint.different(then) or now != run.get("rows", now):
+            raise OofMismatch(f"run '{run['name']}' was trained anew since '{name}' was blended. {AGAIN}")
+    now = rows_of(folder)
+    if now != result.get("rows", now):
+        raise OofMismatch(f"{folder}: its rows are not those that '{name}' was scored with. {AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,7 @@ def store_blend(
     folder = workspace.run(config.data.folder, config.name)
     if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
         raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
-    members = [f"{run.info.name} {run.info.fingerprint.digest()}" for run in runs]
+    members = [f"{run.info.name} {run.info.fingerprint.digest()} {rows_of(run.folder)}" for run in runs]
     combination, what = fitted.whole, [config.combine, str(config.weights)]
     if fitted.by_fold or config.merge:
         what.append(combination.hash())
@@ -90,6 +110,8 @@ def store_blend(
         fingerprint=Fingerprint(folds=dataset.folds.hash(), blend=digest(*what, *members)),
     )
     info = begin_run(folder, begun, restart=True)
+    (folder / CONTENTS_FILE).unlink(missing_ok=True)
+    dataset.contents.record(folder)
     parts = {"oof": [run.oof for run in runs], "test": [run.test for run in runs if run.test is not None]}
     for part, predictions in parts.items():
         if not predictions:
@@ -110,8 +132,14 @@ def store_blend(
 
 
 def made_of(run: StoredRun) -> JsonDict:
-    """Name and fingerprint of a member, for `blend.json`."""
-    return {"name": run.info.name, "fingerprint": run.info.fingerprint.to_json()}
+    """Name, fingerprint and rows of a member, for `blend.json`."""
+    return {"name": run.info.name, "fingerprint": run.info.fingerprint.to_json(), "rows": rows_of(run.folder)}
+
+
+def rows_of(folder: Path) -> JsonDict:
+    """Checksums of the rows that a run or blend has stored, by part."""
+    stores = {part: folder / part for part in ("oof", "test")}
+    return {part: RowStore.open(path).checksum() for part, path in stores.items() if (path / "rows.json").is_file()}
 
 
 def config_json(config: BlendConfig) -> JsonDict:

@@ -21,11 +21,12 @@ from skyfold.metrics.score_submission import score_lines
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
+from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import fit_combination
-from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, store_blend
+from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, rows_of, store_blend
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.types import ArraySequence, JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
@@ -51,7 +52,7 @@ class Task(Objective):
     @classmethod
     def open_targets(cls, data: DataConfig, workspace: Workspace) -> Dataset:
         """The training samples and folds, to score runs of this task on."""
-        return open_dataset(data, workspace, parts=("train",))
+        return open_dataset(data, workspace)
 
     @classmethod
     def score_run(cls, folder: Path, dataset: Dataset, *, draws: int = 1000, seed: int = 0) -> JsonDict:
@@ -101,8 +102,8 @@ class Task(Objective):
         dataset = cls.open_targets(config.data, workspace)
         competition = dataset.competition
         cls.check_blend(config, competition)
-        runs = [read_member(run, dataset.folds, workspace) for run in config.runs]
-        gate = read_member(config.classifier_gate, dataset.folds, workspace) if config.classifier_gate else None
+        runs = [read_member(run, dataset, workspace) for run in config.runs]
+        gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
         for run in runs:
             if run.info.scores.get("metric") != competition.metric.name:
@@ -120,8 +121,10 @@ class Task(Objective):
             "weights": list(weights),
             "combination": fitted.to_dict(),
             "fingerprint": stored.info.fingerprint.to_json(),
+            "rows": rows_of(stored.folder),
             "metric": competition.metric.name,
             **cls.evaluate_blend(Blend(config, dataset, runs, gate, fitted, stored)),
+            "unknown_data": [run.info.name for run in runs if read_contents(run.folder) is None],
         }
         result["scores"]["runs"] = {run.info.name: read_info(run.folder).scores for run in runs}
         write_record(stored.folder / "blend.json", result)
@@ -140,7 +143,17 @@ class Task(Objective):
         """The scores of a blend in lines for people."""
         scores = result["scores"]["final"]
         interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
-        return [f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}"]
+        line = f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}"
+        return [line, *cls.unknown_lines(result)]
+
+    @classmethod
+    def unknown_lines(cls, result: JsonDict) -> list[str]:
+        """What is not known of the runs of a blend, which older versions of skyfold made, in lines for people."""
+        return [
+            f"run '{name}' does not record its data: whether they changed since is not known. `skyfold train` records "
+            "them."
+            for name in result["unknown_data"]
+        ]
 
     @classmethod
     def show_blend(cls, config: BlendConfig, workspace: Workspace) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.data.batches import Rows
 from skyfold.data.scene_arrays import SceneArrays
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
@@ -40,9 +40,11 @@ class FoldTrainer:
     fingerprint        of the parts that decide what the weights are
     init_weights       weights that fits start from; None: initialised by their seeds
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
+    refusal            why nothing may be added to what is finished; set before the first fit
     """
 
     add_pseudo_labels: AddRows | None = None
+    refusal: OofMismatch | None = None
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class FoldTrainer:
         ]
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
+        self._refuse()
         arrays: FitArrays = self.arrays
         split = self.split(folds, fold, seed)
         if self.add_pseudo_labels is not None:
@@ -93,6 +96,10 @@ class FoldTrainer:
             on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
         )
 
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
     def split(self, folds: Folds, fold: int, seed: int) -> Split:
         """The rows of one fit; ConfigError where there is none to learn from."""
         split = folds.split(fold)
@@ -107,6 +114,7 @@ class FoldTrainer:
         """Write the mean prediction of `fits` for `rows` into `store`; rows that are complete stay as they are."""
         if store.complete[rows].all():
             return
+        self._refuse()
         if isinstance(self.family, RuleFamily):
             predict = partial(_rule_predictions, self.family, len(self.objective.classes))
             write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)

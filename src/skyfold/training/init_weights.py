@@ -18,18 +18,22 @@ from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.models import NetworkFamily, family_of
+from skyfold.store.contents import Contents, read_contents
 from skyfold.store.folds import Folds
-from skyfold.store.runs import read_info
+from skyfold.store.runs import RunInfo, read_info
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.network import Network
 from skyfold.training.objective import Objective
 from skyfold.training.source_run import SourceRun, stored_config
 
 
-def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, checksum: str) -> InitWeights:
+def find_init_weights(
+    objective: Objective, data_folders: Path, folds: Folds, checksum: str, contents: Contents | None = None
+) -> InitWeights:
     """The weights of the run that `model.init_from` names, `data_folders`/<data>/<run>; they are not loaded yet.
 
-    checksum: of the training arrays. OofMismatch where there is no such run, ConfigError where it cannot be used.
+    checksum: of the training arrays; contents: of the samples they were made from. OofMismatch where there is no such
+    run, ConfigError where it cannot be used.
     """
     config = objective.config
     assert config.model.init_from is not None
@@ -37,7 +41,7 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
     data = config.model.init_from.data or own
     source = SourceRun.open(data_folders / data / config.model.init_from.run, key="model.init_from", user=config)
     same_data = data == own or (bool(checksum) and source.info.fingerprint.data == checksum)
-    _refuse_leak(config, source, data_folders, folds, same_data=same_data)
+    _refuse_leak(config, source, data_folders, folds, same_data=same_data, contents=contents)
     files = {}
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
@@ -58,12 +62,22 @@ def find_init_weights(objective: Objective, data_folders: Path, folds: Folds, ch
 
 
 def _refuse_leak(
-    config: RunConfig, begun_from: SourceRun, data_folders: Path, folds: Folds, *, same_data: bool
+    config: RunConfig,
+    begun_from: SourceRun,
+    data_folders: Path,
+    folds: Folds,
+    *,
+    same_data: bool,
+    contents: Contents | None,
 ) -> None:
     """ConfigError where a run that this one descends from was trained on rows that this one's folds validate."""
+    assert config.model.init_from is not None
     own, fold_by_fold = config.data.folder, same_data
     info, source = begun_from.info, begun_from.config
+    data = config.model.init_from.data or own
     while True:
+        if not same_data and contents is not None:
+            _refuse_shared_images(config, info, data_folders / data / info.name, contents)
         if same_data and not (fold_by_fold and info.fingerprint.folds == folds.hash()):
             raise ConfigError(
                 f"model.init_from: the run '{info.name}' was trained on {own} with other folds "
@@ -79,6 +93,22 @@ def _refuse_leak(
         source = stored_config(folder, info)
         same_data = data == own
         fold_by_fold = fold_by_fold and same_data
+
+
+def _refuse_shared_images(config: RunConfig, info: RunInfo, folder: Path, contents: Contents) -> None:
+    """ConfigError where the run in `folder`, of other data, was trained on images that are in these data too."""
+    theirs = read_contents(folder)
+    if theirs is None or "train" not in contents.parts or "train" not in theirs.parts:
+        return
+    own, seen = contents.parts["train"], set(theirs.parts["train"].inputs.values())
+    shared = [name for name, image in own.inputs.items() if image in seen]
+    if shared:
+        file = own.names.get("inputs", {}).get(shared[0], shared[0])
+        raise ConfigError(
+            f"model.init_from: the run '{info.name}' on {folder.parent.name} was trained on {len(shared)} of these "
+            f"images too, the first of them {file}. It has seen rows that '{config.name}' validates, and their score "
+            "would be too good. Start from a run on other images."
+        )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ import numpy as np
 
 from skyfold import plugins
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError, DamagedFile
+from skyfold.errors import ConfigError, DamagedFile, OofMismatch
 from skyfold.models import family_of
+from skyfold.store.contents import FILE as CONTENTS_FILE
+from skyfold.store.contents import Contents, require_run_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
@@ -45,13 +47,15 @@ def run_folds(
     *,
     only_folds: Sequence[int] | None = None,
     restart: bool = False,
+    contents: Contents | None = None,
 ) -> RunResult:
     """Fit every fold with every seed, store the fold's rows in `run_folder/oof`, and, once all folds are complete, the
     test rows in `run_folder/test`: the mean over seeds (and folds), rounded once.
 
     What is finished is not done again. only_folds: fit these only. restart: discard existing results and start over.
-    ConfigError or OofMismatch where the folder holds a run of another config, or finished fits of folds that `restart`
-    would lose, or where the arrays are not those of the folds.
+    contents: what the samples hold, recorded with the run and compared when it is resumed. ConfigError or OofMismatch
+    where the folder holds a run of another config or of other contents, or finished fits of folds that `restart` would
+    lose, or where the arrays are not those of the folds.
     """
     config = objective.config
     chosen = _chosen_folds(folds, only_folds)
@@ -59,14 +63,19 @@ def run_folds(
         raise ConfigError("folds.csv lists other samples than the training data hold. Run `skyfold prepare` again.")
     # Before anything is written: what the config asks for may not fit these images.
     teacher = find_teacher(config, run_folder.parent, folds, test) if config.pseudo_labels else None
+    if teacher is not None and contents is not None:
+        require_run_of(contents, teacher.run.folder, teacher.run.info.name)
     init = None
     if config.model.init_from:
-        init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum)
+        init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum, contents)
     fingerprint = fingerprint_of_run(config, folds, train.checksum, teacher=teacher, init=init)
     trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
     restart = restart or _nothing_done(run_folder, task=config.task)
+    if contents is not None and not restart:
+        require_run_of(contents.of("train"), run_folder, config.name)
     if restart:
         _refuse_loss(run_folder, folds, chosen)
+        (run_folder / CONTENTS_FILE).unlink(missing_ok=True)
         for part in ("models", "oof", "test", "pseudo_labels"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
     begun = RunInfo(
@@ -79,6 +88,14 @@ def run_folds(
         fingerprint=fingerprint,
     )
     info = begin_run(run_folder, begun, restart=restart)
+    if contents is not None:
+        contents.of("train").record(run_folder)
+    if info.fingerprint.different(fingerprint, "source"):
+        trainer.refusal = OofMismatch(
+            f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter) changed since run "
+            f"'{config.name}' was begun, so that what is missing would come from another network. Take the change "
+            f"back, or start over with skyfold train CONFIG --restart."
+        )
     if teacher is not None:
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
     shape, dtype = objective.row_shape(), objective.dtype
@@ -95,6 +112,8 @@ def run_folds(
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
         fits = [fit for fold in last for fit in trainer.fits(folds, fold)]
         trainer.predict(test, np.arange(len(test.ids)), store, fits, label=f"{config.name} test")
+        if contents is not None:
+            contents.of("test").record(run_folder)
     recorded = read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
     return RunResult(folder=run_folder, scores=scores, complete=everywhere)

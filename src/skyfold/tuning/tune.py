@@ -14,12 +14,13 @@ from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
-from skyfold import competition as competitions
 from skyfold.config.files import load_run
 from skyfold.config.merging import dotted
 from skyfold.config.run import PREDICTION_KEYS, RunConfig
+from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest, write_text
+from skyfold.store.contents import Contents, require_unchanged
 from skyfold.tasks import build_task
 from skyfold.tasks.open_run import open_run
 from skyfold.training.run_folds import fit_score
@@ -56,8 +57,9 @@ def tune(
     for fold in study.folds:
         if fold >= config.data.folds.k:
             raise ConfigError(f"{path}: folds: no fold {fold}; the data set has folds 0 to {config.data.folds.k - 1}.")
-    competition = competitions.build(config.data.competition, config.data.options, workspace.data(config.data.folder))
-    score = build_task(config, competition).validation
+    dataset = open_dataset(config.data, workspace, parts=("train",))
+    _require_same_data(study, folder, dataset.contents)
+    score = build_task(config, dataset.competition).validation
     first = configs.params_of_run()
     opened = open_study(
         study,
@@ -116,12 +118,20 @@ def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "tuning.lock"):  # two workers must not decode into one cache at once
         run = open_run(config.model_copy(update=without_filter), workspace, parts=("train",))
+    _require_same_data(configs.study, job.folder.parent.parent, run.contents)
     fits = [(fold, seed) for fold in sorted(configs.study.folds) for seed in config.training.seeds]
 
     def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
         job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
 
     return fit_score(run.task, run.arrays["train"], run.folds, job.folder, configs.study.folds, on_epoch)
+
+
+def _require_same_data(study: StudyConfig, folder: Path, contents: Contents) -> None:
+    """OofMismatch where the training data changed since the study in `folder` was begun; else record what they hold."""
+    remedy = "Give the study another name, or bring the data back to what they were."
+    require_unchanged(folder, contents, since=f"study '{study.name}' was begun", remedy=remedy)
+    contents.record(folder)
 
 
 def _settings(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class VisAndSar:
         images = read_band_image(self.vis[index], "vis"), read_band_image(self.sar[index], "sar")
         return np.concatenate([resize(image, size) for image in images], axis=-1)
 
+    def sources(self, index: int) -> tuple[Path, Path]:
+        """The files of both kinds."""
+        return self.vis[index], self.sar[index]
+
     def fingerprint(self) -> str:
         """Changes when a file is replaced, added or renamed, or the grid changes."""
         return digest(files_stamp(self.vis), files_stamp(self.sar), repr(self.grid))

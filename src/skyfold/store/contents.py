@@ -1,0 +1,108 @@
+"""What the samples of a data set hold, by sample, and whether that is still what a run, blend or study was made from.
+
+Digests are of the bytes of files, not of their names, places and times, so that a data set that was copied or moved
+stays the same. They are kept beside the results, in `contents.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skyfold.errors import OofMismatch
+from skyfold.store.records import ContentsRecord, read_record, write_record
+
+FILE = "contents.json"
+SHOWN = 3  # changes named in a message
+WHAT = {"inputs": "image", "targets": "mask"}
+
+
+@dataclass(frozen=True)
+class PartContents:
+    """Digests of the samples of one part: inputs and targets by id, no targets where they are unknown.
+
+    names: of the files they were read from, by id, for messages; not stored.
+    """
+
+    inputs: Mapping[str, str]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def changes(self, now: PartContents) -> list[str]:
+        """How `now` differs from these, in words, one entry a sample."""
+        found = []
+        for of, kind in WHAT.items():
+            before, after = getattr(self, of), getattr(now, of)
+            for name in sorted({*before, *after}):
+                if before.get(name) != after.get(name):
+                    file = now.names.get(of, {}).get(name, f"of '{name}'")
+                    event = "was added" if name not in before else "was removed" if name not in after else "changed"
+                    found.append(f"{kind} {file} {event}")
+        return found
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Contents by part, "train" and, where the data set has one, "test"."""
+
+    parts: Mapping[str, PartContents]
+
+    def changes(self, now: Contents) -> list[str]:
+        """How `now` differs in the parts that both know."""
+        return [
+            change if part == "train" else f"{part} {change}"
+            for part, own in self.parts.items()
+            if part in now.parts
+            for change in own.changes(now.parts[part])
+        ]
+
+    def of(self, *parts: str) -> Contents:
+        """These parts only, as far as they are known."""
+        return Contents({part: own for part, own in self.parts.items() if part in parts})
+
+    def record(self, folder: Path) -> None:
+        """Write the parts into `contents.json` of `folder`; other parts that stand there are kept."""
+        before = read_contents(folder)
+        if before is not None and self.parts.keys() <= before.parts.keys() and not before.changes(self):
+            return
+        parts = {**(before.parts if before else {}), **self.parts}
+        stored = {part: {of: dict(getattr(own, of)) for of in WHAT} for part, own in parts.items()}
+        write_record(folder / FILE, {"parts": stored})
+
+
+def read_contents(folder: Path) -> Contents | None:
+    """What `Contents.record` wrote; None where nothing was recorded. DamagedFile where the file was edited."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    remedy = f"Restore it from a backup. Or delete {path}: skyfold train (skyfold blend of a blend) writes it again."
+    parts = read_record(path, ContentsRecord, remedy=remedy)["parts"]
+    return Contents({part: PartContents(**own) for part, own in parts.items()})
+
+
+def require_run_of(now: Contents, folder: Path, name: str) -> None:
+    """OofMismatch unless the run `name` in `folder` was trained on, and predicted, what the data hold now."""
+    require_unchanged(
+        folder,
+        now.of("train"),
+        since=f"run '{name}' was trained",
+        remedy="Train it again: skyfold train CONFIG --restart. Or bring the data back to what they were.",
+    )
+    require_unchanged(
+        folder,
+        now.of("test"),
+        since=f"run '{name}' predicted the test images",
+        remedy="Predict them again: skyfold train CONFIG. Or bring the data back to what they were.",
+    )
+
+
+def require_unchanged(folder: Path, now: Contents, *, since: str, remedy: str) -> None:
+    """OofMismatch that names what changed `since` ("run 'unet' was trained") the contents in `folder` were recorded.
+
+    remedy: what to do. Nothing is said of a folder without a record, which an older version made.
+    """
+    before = read_contents(folder)
+    if before is not None and (changes := before.changes(now)):
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        raise OofMismatch(f"{', '.join(changes[:SHOWN])}{more} since {since}. {remedy}")
