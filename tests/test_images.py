@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from skyfold.data.images import ImageFiles, check_images, image_paths, read_header, read_image, read_plane, resize
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DataLayoutError, Problems
 
 
 def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
@@ -37,10 +37,11 @@ def test_grey_is_repeated_palettes_are_looked_up_and_alpha_is_left_out(tmp_path:
     Image.fromarray(rgb).quantize(16).save(tmp_path / "palette.png")
     rgba = np.dstack([rgb, grey])
     saved(tmp_path / "alpha.png", rgba)
+    saved(tmp_path / "opaque.png", np.dstack([rgb, np.full_like(grey, 255)]))
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.dstack([grey] * 3))
     expected = np.array(Image.open(tmp_path / "palette.png").convert("RGB"))
     assert np.array_equal(read_image(tmp_path / "palette.png"), expected)
-    assert np.array_equal(read_image(tmp_path / "alpha.png"), rgb)
+    assert np.array_equal(read_image(tmp_path / "opaque.png"), rgb)
     assert np.array_equal(read_image(tmp_path / "alpha.png", bands=4), rgba)
     assert np.array_equal(read_image(tmp_path / "grey.png", bands=1), grey[..., None])
     with pytest.raises(DataLayoutError, match="expected 1 bands, the file has 3"):
@@ -117,11 +118,12 @@ def test_checking_lists_every_broken_file_and_no_whole_one(tmp_path: Path) -> No
     (tmp_path / "inside.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
     (tmp_path / "text.jpg").write_text("<html>404</html>")
     broken = [tmp_path / name for name in ("empty.jpg", "inside.jpg", "text.jpg", "gone.jpg")]
-    problems = check_images([*whole, *broken])
-    assert list(problems) == broken
-    assert all(message.startswith(f"{path}: ") for path, message in problems.items())
-    assert "damaged; its end is grey" in problems[tmp_path / "inside.jpg"]
-    assert "neither JPEG nor PNG" in problems[tmp_path / "text.jpg"]
+    problems = Problems()
+    assert check_images([*whole, *broken], problems) == whole
+    messages = problems.by_kind["files that cannot be read"]
+    assert [message.partition(": ")[0] for message in messages] == list(map(str, broken))
+    assert "the JPEG is damaged (Corrupt JPEG data" in messages[1]
+    assert "neither JPEG nor PNG" in messages[2]
 
 
 def test_a_palette_mask_is_read_as_places_or_as_colours(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_sample_submission_of_other_files_is_refused(folder):
     table.write_text(table.read_text().replace(f"{first},", "stranger,"))
     with pytest.raises(DataLayoutError, match=f"no row for sample '{first}'"):
         built(folder).load(folder, "test")
-    assert_problems(folder, "no files of 'stranger' in test/")
+    assert_problems(folder, "no complete sample 'stranger' in test/")
     table.write_text(table.read_text().replace("stranger,", f"{ids(folder, 'test')[1]},"))
     assert_problems(folder, "an id is there twice")
     table.write_text("name,rle\n")
@@ -144,7 +144,7 @@ def test_single_and_missing_files_are_named_with_the_remedy(folder, tmp_path):
         "two files of one kind. Keep one",
         "map.tiff: its name ends in none of _vis, _sar, _ref",
         f"test: sample '{tested}' has no",
-        f"{folder}: 5 problems",
+        f"{folder}: 6 problems",
     )
     with pytest.raises(DataLayoutError, match=f"sample '{first}' has no"):
         built(folder).load(folder, "train")

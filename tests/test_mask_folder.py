@@ -62,13 +62,16 @@ def test_images_and_masks_become_samples(folder):
 
 def test_images_of_different_sizes_need_a_grid(folder):
     folder_of(folder, {"c": halves(255, 100, (16, 16))}, (16, 16))
-    with pytest.raises(ConfigError, match=r"a\.jpg has 8x12 pixels, .*c\.jpg 16x16. Set grid"):
-        built(folder)
+    for use in (lambda: built(folder).load(folder, "train"), lambda: built(folder).check(folder)):
+        with pytest.raises(DataLayoutError, match=r"a\.jpg has 8x12 pixels, .*c\.jpg 16x16. Set grid"):
+            use()
+    with pytest.raises(ConfigError, match=r"c\.jpg 16x16. Set grid"):
+        built(folder).read_truth(folder / "masks")
     assert np.stack(list(built(folder, grid=[8, 12]).load(folder, "train").targets)).shape == (3, 8, 12, 1)
     with pytest.raises(ConfigError, match="grid: set it, or name the folder"):
         built(None)
     with pytest.raises(DataLayoutError, match="images: no such folder"):
-        built(folder / "absent")
+        built(folder / "absent").load(folder / "absent", "train")
 
 
 def use_capitals(folder):

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from skyfold.data.masks import NONE, UNDEFINED, ClassTable, DefinedPixels, MaskFiles, RleMasks
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
+from skyfold.errors import ConfigError, DataLayoutError
 
 GREY = ClassTable.parse({"cloud": 255, "haze": [200, 201]}, background=100, ignore_value=0)
+TABLE = Path("train.csv")
 
 
 def saved(path: Path, values: list[list[object]]) -> Path:
@@ -62,16 +63,19 @@ def test_a_class_table_that_contradicts_itself_is_refused(classes, background, u
 
 
 def test_runs_are_counted_at_the_size_of_the_image_and_sampled_on_the_grid() -> None:
-    # An image of 4 x 8; "5 4 9 4" sets its columns 1 and 2. The grid of 2 x 4 samples columns 0, 2, 4, 6.
+    # An image of 4 x 8; "5 4 9 4" sets its columns 1 and 2. The grid of 2 x 4 samples columns 1, 3, 5, 7.
     texts = np.array([["5 4 9 4", ""]], dtype=object)
-    masks = RleMasks(texts, rows=np.array([["a_x", "a_y"]]), drawn_at=(4, 8), grid=(2, 4))
+    masks = RleMasks(texts, TABLE, rows=np.array([["a_x", "a_y"]]), drawn_at=(4, 8), grid=(2, 4))
     assert masks[0].shape == (2, 4, 2)
-    assert masks[0][..., 0].tolist() == [[0, 1, 0, 0]] * 2
+    assert masks[0][..., 0].tolist() == [[1, 0, 0, 0]] * 2
     assert not masks[0][..., 1].any()
-    assert masks.fingerprint() != RleMasks(texts[:, ::-1], rows=masks.rows, drawn_at=(4, 8), grid=(2, 4)).fingerprint()
+    other = RleMasks(texts[:, ::-1], TABLE, rows=masks.rows, drawn_at=(4, 8), grid=(2, 4))
+    assert masks.fingerprint() != other.fingerprint()
 
 
-def test_wrong_segments_name_their_row() -> None:
-    masks = RleMasks(np.array([["30 9"]], dtype=object), rows=np.array([["a.jpg_x"]]), drawn_at=(4, 8), grid=(2, 4))
-    with pytest.raises(InvalidSubmission, match=r"row 'a\.jpg_x'"):
+def test_wrong_segments_name_their_table_and_row() -> None:
+    masks = RleMasks(
+        np.array([["30 9"]], dtype=object), TABLE, rows=np.array([["a.jpg_x"]]), drawn_at=(4, 8), grid=(2, 4)
+    )
+    with pytest.raises(DataLayoutError, match=r"train\.csv: row 'a\.jpg_x'"):
         masks[0]

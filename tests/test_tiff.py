@@ -63,10 +63,17 @@ def test_floats_with_their_own_predictor_come_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_tiff(tmp_path / "a.tiff"), image)
 
 
-def test_of_several_pages_the_first_is_read_and_bits_become_0_and_1(tmp_path: Path) -> None:
+def test_overviews_are_left_out_other_pages_refused_and_bits_become_0_and_1(tmp_path: Path) -> None:
     pages = values("u1", 3, *SIZE)
-    tifffile.imwrite(tmp_path / "a.tiff", pages, photometric="minisblack")
+    with tifffile.TiffWriter(tmp_path / "a.tiff") as file:
+        for page in (pages[0], pages[0, ::2, ::2], pages[0, ::4, ::4]):
+            file.write(page, photometric="minisblack")
     np.testing.assert_array_equal(read_tiff(tmp_path / "a.tiff"), pages[0])
+    tifffile.imwrite(tmp_path / "a.tiff", pages, photometric="minisblack")
+    rows, columns = SIZE
+    assert f"a TIFF of 3 pages: besides the first, of {rows}x{columns} pixels, page 2 of" in refusal(
+        tmp_path / "a.tiff"
+    )
     tifffile.imwrite(tmp_path / "b.tiff", pages[0] > 127, photometric="minisblack")
     read = read_tiff(tmp_path / "b.tiff")
     assert read.dtype == np.uint8

@@ -65,7 +65,7 @@ def test_targets_are_the_rows_of_train_csv_sampled_on_the_grid(sample):
     for row, name in enumerate(samples.ids):
         for place, label in enumerate(built(sample).classes):
             drawn = decode(text[f"{name}_{label}"], (64, 96))
-            assert np.array_equal(samples.targets[row][..., place], drawn[::4, ::4])
+            assert np.array_equal(samples.targets[row][..., place], drawn[2::4, 2::4])
     assert samples.inputs[0].shape == (64, 96, 3)
 
 
@@ -145,19 +145,18 @@ def test_masks_of_another_size_foreign_ids_and_a_folder_in_the_place_of_a_table_
 def test_a_table_of_a_header_and_names_in_other_capitals_are_one_problem_each(folder):
     lines = rows(folder / "train.csv")
     rewrite(folder / "train.csv", [])
-    assert re.search(r"1 problem with .*\n.*train.csv: only a header, no rows", problems(folder))
+    assert re.search(r"(?s)1 problem with .*train.csv: only a header, no rows", problems(folder))
     rewrite(folder / "train.csv", lines)
     for path in (folder / "train_images").iterdir():
         path.rename(path.with_suffix(".JPG"))
-    assert re.search(r"1 problem with .*\n.*\.JPG', and 7 more: only capitals differ", problems(folder))
+    assert re.search(r"(?s)1 problem with .*\.JPG', and 7 more: only capitals differ", problems(folder))
 
 
 def test_an_image_turned_by_exif_is_named(folder):
     path, exif = min((folder / "train_images").iterdir()), Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
-    with pytest.raises(DataLayoutError, match=f"{path.name}: an EXIF tag turns this image to 96x64 pixels"):
-        built(folder)
+    assert built(folder).grid == (16, 24)
     with pytest.raises(DataLayoutError, match=r"96x64 .*expected 64x96 \(an EXIF tag turns it; write it unturned"):
         competition.build("understanding_clouds", {"grid": [16, 24]}, folder).check(folder)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 # What a terminal obeys or turns around, and bytes of a name that are no UTF-8; tabs and line ends stay.
@@ -84,9 +85,32 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(escape, text)
 
 
-def grouped(problems: Mapping[str, Sequence[str]], limit: int = 10) -> str:
-    """Problems by kind as one message: each kind with its count, and its first `limit` problems, one line each."""
-    return "\n".join(f"{kind} ({len(some)}):\n{listing(some, limit)}" for kind, some in problems.items() if some)
+class Problems:
+    """What is wrong with the files of a folder, collected by kind, to be refused together."""
+
+    def __init__(self) -> None:
+        self.by_kind: dict[str, list[str]] = {}
+
+    def add(self, kind: str, *messages: str) -> None:
+        """Messages of one `kind`, the heading that they are listed under; each is kept once."""
+        if messages:
+            some = self.by_kind.setdefault(kind, [])
+            some += [message for message in messages if message not in some]
+
+    def add_error(self, error: DataLayoutError) -> None:
+        """The message of `error`, under its own heading."""
+        self.add(error.kind, str(error))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_kind.values()))
+
+    def refuse(self, folder: Path) -> None:
+        """DataLayoutError that counts the problems with the files of `folder` and lists the first ten of each kind,
+        if there are any."""
+        if self:
+            count = f"{len(self)} problem{'s' if len(self) > 1 else ''}"
+            kinds = "\n".join(f"{kind} ({len(some)}):\n{listing(some)}" for kind, some in self.by_kind.items())
+            raise DataLayoutError(f"{folder}: {count} with its files\n{kinds}")
 
 
 def listing(problems: Sequence[str], limit: int = 10) -> str:

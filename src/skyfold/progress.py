@@ -11,6 +11,8 @@ from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
+from skyfold.errors import printable
+
 THREADS = 2
 Result = TypeVar("Result")
 FIRST_LINE, NEXT_LINES = 5.0, 60.0  # seconds: of the first plain line, and between later ones
@@ -70,6 +72,11 @@ class Progress:
             bar_format=f"{{desc}}: {{n}}/{{total}} {self.unit}, {{rate_noinv:.3g}}/s, {clock}{{postfix}}",
         )
         print(line, file=self.stream, flush=True)
+
+
+def note(text: str) -> None:
+    """Say on the standard error stream what is no error, but what nobody should have to find out."""
+    print(f"note: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def map_in_threads(

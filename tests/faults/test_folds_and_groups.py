@@ -73,7 +73,7 @@ def test_an_empty_group_is_refused_with_its_row(grouped, cell):
         grouped,
         "train",
         grouped.config("grouped"),
-        "groups.csv: every image needs one group",
+        "groups.csv, where every image needs one group",
         "image 'i04'",
         expected=2,
     )

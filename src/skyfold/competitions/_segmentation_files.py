@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from skyfold.competition import Competition, Truth
-from skyfold.errors import DataLayoutError, listing
+from skyfold.errors import DataLayoutError, Problems
 from skyfold.progress import map_in_threads
 from skyfold.submission.formats import RleTable
 from skyfold.types import ArraySequence, IntPair, Metric, Samples
@@ -87,9 +87,9 @@ class SegmentationFiles(ABC):
 
 
 def read_each(
-    label: str, read: Callable[[Path], Result], paths: Sequence[Path]
-) -> tuple[dict[Path, Result], list[str]]:
-    """Results of `read` by file, in order; and the messages of the files for which it raised DataLayoutError.
+    label: str, read: Callable[[Path], Result], paths: Sequence[Path], problems: Problems
+) -> dict[Path, Result]:
+    """Results of `read` by file, in order; the files for which it raises DataLayoutError are added to `problems`.
 
     Files are read in threads; progress is shown as `label`. Other exceptions are raised.
     """
@@ -101,20 +101,12 @@ def read_each(
             return error
 
     found: dict[Path, Result] = {}
-    problems = []
     for path, result in zip(paths, map_in_threads(label, attempt, paths, "images"), strict=True):
         if isinstance(result, DataLayoutError):
-            problems.append(str(result))
+            problems.add_error(result)
         else:
             found[path] = result
-    return found, problems
-
-
-def refuse(folder: Path, problems: list[str]) -> None:
-    """DataLayoutError that counts and lists the problems with the files of `folder`, if there are any."""
-    if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise DataLayoutError(f"{folder}: {count} with its files\n{listing(problems, limit=20)}")
+    return found
 
 
 def spelled(size: IntPair) -> str:

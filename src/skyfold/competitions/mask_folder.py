@@ -7,7 +7,8 @@ columns id_class (`<id>_<class>`) and EncodedPixels; so is a submission.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +16,15 @@ from typing import Annotated, Any
 import numpy as np
 
 from skyfold.competition import Competition, Contest, Truth
-from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, refuse, spelled
+from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.config.fields import Size, Strict, Text
 from skyfold.config.options import one_of
-from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
-from skyfold.data.masks import TRUTH_RESAMPLING, UNDEFINED, ClassTable, DefinedPixels, MaskFiles
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing
+from skyfold.data.folder import file_id, note_others, unread
+from skyfold.data.images import SUFFIXES, ImageFiles, check_images, image_paths, read_header
+from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing
 from skyfold.metrics.segmentation import METRICS, named_metric
+from skyfold.progress import note
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.types import ArraySequence, IntPair, Samples
 
@@ -62,13 +65,14 @@ class MaskFolder(Contest):
     def build(self, folder: Path | None) -> Competition:
         """The competition on `grid`, or on the common size (H, W) of the images in `folder`.
 
-        ConfigError where neither is known, or where the images differ in size and no grid is set.
+        ConfigError where neither is known. Images that differ in size, where no grid is set, are refused when the files
+        are read.
         """
         if self.grid is None and folder is None:
             raise ConfigError("data.options.grid: set it, or name the folder of the images, whose size is taken then.")
-        size = self.grid or _common_size(Path(str(folder)) / "images")
-        submission = RleTable(tuple(self._table.classes), size, key_column="id_class")
-        files = ImagesAndMasks(submission, self._table, test_images=self.test_images, group=self.group)
+        size, unfit = (self.grid, "") if self.grid or folder is None else _common_size(folder / "images")
+        submission = RleTable(tuple(self._table.classes), size or (1, 1), key_column="id_class")
+        files = ImagesAndMasks(submission, self._table, test_images=self.test_images, group=self.group, unfit=unfit)
         parts = ("train",) if self.test_images is None else ("train", "test")
         return files.competition("mask_folder", named_metric(self.metric), parts=parts)
 
@@ -76,16 +80,22 @@ class MaskFolder(Contest):
 PLUGIN = MaskFolder
 
 
-def _common_size(folder: Path) -> IntPair:
-    first, *others = image_paths(folder)
-    size = read_header(first).size
-    for path in others:
-        if (other := read_header(path).size) != size:
-            raise ConfigError(
-                f"{first} has {size[0]}x{size[1]} pixels, {path} {other[0]}x{other[1]}. Set grid: [rows, columns] in "
+def _common_size(folder: Path) -> tuple[IntPair | None, str]:
+    """(H, W) of the first image whose header can be read, None where there is none; and why it is not that of all."""
+    sizes: dict[Path, IntPair] = {}
+    for path in image_paths(folder, Problems()):
+        with suppress(DataLayoutError):  # `ImagesAndMasks.check` names the file
+            sizes[path] = read_header(path).size
+    if not sizes:
+        return None, f"{folder}: no image whose size could be that of the grid. Set data.options.grid: [rows, columns]."
+    first, size = next(iter(sizes.items()))
+    for path, found in sizes.items():
+        if found != size:
+            return size, (
+                f"{first} has {spelled(size)} pixels, {path} {spelled(found)}. Set grid: [rows, columns] in "
                 "data.options; images and masks are brought to it."
             )
-    return size
+    return size, ""
 
 
 @dataclass(frozen=True)
@@ -96,14 +106,14 @@ class ImagesAndMasks(SegmentationFiles):
     folders      pairs of an image and a mask folder, whose samples are trained on
     test_images  the folder of images to predict; None: there are none
     group        the table of groups; None: every image its own
-    resampling   how masks are brought to the grid, as in `MaskFiles`
+    unfit        why the grid does not fit all images; they cannot be used then
     """
 
     table: ClassTable
     folders: tuple[tuple[str, str], ...] = (("images", "masks"),)
     test_images: str | None = None
     group: Groups | None = None
-    resampling: int = TRUTH_RESAMPLING
+    unfit: str = ""
 
     def load(self, folder: Path, part: str) -> Samples:
         """Samples by file name: inputs uint8 (H, W, 3) of any size, targets uint8 0/1 (H, W, K) on the grid.
@@ -111,40 +121,57 @@ class ImagesAndMasks(SegmentationFiles):
         The id is the file name without suffix. DataLayoutError lists images and masks without each other, of unequal
         sizes, or of one id; and images without a group, where a table of groups is set.
         """
+        problems = Problems()
         if part == "test":
-            paths = self._test_paths(folder)
-            return Samples(ids=_stems(paths), inputs=ImageFiles(paths))
-        images, masks, problems = self._train_paths(folder)
-        refuse(folder, problems)
-        ids = _stems(images)
-        groups = None if self.group is None else _groups(folder / self.group.file, self.group, ids)
-        return Samples(ids=ids, inputs=ImageFiles(images), groups=groups, **self._targets(masks))
+            paths = self._test_paths(folder, problems)
+            problems.refuse(folder)
+            return Samples(ids=_ids(paths), inputs=ImageFiles(paths))
+        images, masks = self._train_paths(folder, problems)
+        _add_unequal(zip(images, masks, strict=True), problems)
+        groups = self._groups(folder, images, problems)
+        problems.refuse(folder)
+        return Samples(ids=_ids(images), inputs=ImageFiles(images), groups=groups, **self._targets(masks))
 
-    def _test_paths(self, folder: Path) -> list[Path]:
+    def _test_paths(self, folder: Path, problems: Problems) -> list[Path]:
         if self.test_images is None:
             raise DataLayoutError(f"{folder}: no test part. Name its folder in data.options.test_images.")
-        return image_paths(folder / self.test_images)
+        return image_paths(folder / self.test_images, problems)
 
-    def _train_paths(self, folder: Path) -> tuple[list[Path], list[Path], list[str]]:
-        """Images, their masks in the same order, and what is wrong with them."""
-        images: list[Path] = []
-        masks: list[Path] = []
-        problems: list[str] = []
+    def _train_paths(self, folder: Path, problems: Problems) -> tuple[list[Path], list[Path]]:
+        """Images and their masks, in the same order; what is wrong with them is added to `problems`."""
+        pairs: dict[Path, Path] = {}
+        if self.unfit:
+            problems.add("images that give no grid", self.unfit)
         for image_folder, mask_folder in self.folders:
-            try:
-                some, theirs = image_paths(folder / image_folder), image_paths(folder / mask_folder)
-                problems += _unpaired(some, theirs) or _unequal(some, theirs)
-            except DataLayoutError as error:
-                problems.append(str(error))
-                continue
-            images, masks = images + some, masks + theirs
-        counts = Counter(path.stem for path in images)
-        problems += [f"id '{name}' is in {count} folders; rename it" for name, count in counts.items() if count > 1]
-        return images, masks, problems
+            some, theirs = (image_paths(folder / name, problems) for name in (image_folder, mask_folder))
+            if some and theirs:
+                pairs |= _paired(some, theirs, problems)
+        counts = Counter(map(file_id, pairs))
+        twice = [f"id '{name}' is in {count} folders; rename it" for name, count in counts.items() if count > 1]
+        problems.add("files of one id", *twice)
+        return list(pairs), list(pairs.values())
+
+    def _groups(self, folder: Path, images: Sequence[Path], problems: Problems) -> np.ndarray | None:
+        """Group of each image in the table of groups; None where there is none."""
+        if self.group is None:
+            return None
+        path = folder / self.group.file
+        try:
+            table = read_table(path, (self.group.id, self.group.column), refuse=DataLayoutError)
+        except DataLayoutError as error:
+            problems.add("tables that cannot be read", str(error))
+            return None
+        names = list(map(file_id, images))
+        rows = Counter(table[self.group.id])
+        group_of = dict(zip(table[self.group.id], table[self.group.column], strict=True))
+        found = [f"id '{name}' is listed {rows[name]} times; keep one row" for name in names if rows[name] > 1]
+        found += [f"no group for image '{name}'. Add one" for name in names if not group_of.get(name)]
+        problems.add(f"rows of {path}, where every image needs one group", *found)
+        return np.array([group_of.get(name, "") for name in names])
 
     def _targets(self, masks: Sequence[Path]) -> dict[str, Any]:
         """Arguments `targets` and `valid` of `Samples` and `Truth`."""
-        targets = MaskFiles(masks, self.table, self.submission.shape, self.resampling)
+        targets = MaskFiles(masks, self.table, self.submission.shape)
         return {"targets": targets, "valid": DefinedPixels(targets) if self.table.ignore_value else None}
 
     def check(self, folder: Path) -> str:
@@ -152,29 +179,33 @@ class ImagesAndMasks(SegmentationFiles):
 
         DataLayoutError lists, besides the problems of `load`, broken images and mask values of no class.
         """
-        images, masks, problems = self._train_paths(folder)
-        tests: list[Path] = []
-        if self.test_images is not None:
-            try:
-                tests = self._test_paths(folder)
-            except DataLayoutError as error:
-                problems.append(str(error))
-        problems += check_images([*images, *tests]).values()
-        covers, broken = read_each("checking masks", self._fractions, masks)
-        refuse(folder, problems + broken)
-        samples = self.load(folder, "train")
+        problems = Problems()
+        images, masks = self._train_paths(folder, problems)
+        groups = self._groups(folder, images, problems)
+        tests = [] if self.test_images is None else self._test_paths(folder, problems)
+        whole = set(check_images([*images, *tests], problems))
+        covers = read_each("checking masks", self._fractions, masks, problems)
+        pairs = [pair for pair in zip(images, masks, strict=True) if pair[0] in whole and pair[1] in covers]
+        _add_unequal(pairs, problems)
+        problems.refuse(folder)
+        for name in [*(name for pair in self.folders for name in pair), *([self.test_images] if tests else [])]:
+            note_others(folder / str(name), SUFFIXES)
         fractions = np.array(list(covers.values()))
         defined = 1 - fractions[:, -1]
-        parts = [f"{len(samples)} images with masks, grid {spelled(self.submission.shape)}"]
+        parts = [f"{len(images)} images with masks, grid {spelled(self.submission.shape)}"]
         for name, cover in zip(self.table.classes, fractions.T, strict=False):
             pixels = cover.sum() / max(defined.sum(), 1e-9)
             parts.append(f"{name} {pixels:.1%} of the pixels, empty {(cover == 0).mean():.0%}")
         if self.table.ignore_value:
             parts.append(f"undefined {1 - defined.mean():.1%}")
-        if samples.groups is not None:
-            parts.append(f"{len(np.unique(samples.groups))} groups")
+        if groups is not None:
+            parts.append(f"{len(np.unique(groups))} groups")
         if self.test_images is not None:
             parts.append(f"{len(tests)} test images")
+        for name, cover in zip(self.table.classes, fractions.T, strict=False):
+            if not cover.any():
+                values = " or ".join(map(self.table.spelled, self.table.classes[name]))
+                note(f"{folder}: no mask has a pixel of class '{name}' (value {values}). Is it the right value?")
         return "; ".join(parts)
 
     def _fractions(self, mask: Path) -> np.ndarray:
@@ -185,10 +216,13 @@ class ImagesAndMasks(SegmentationFiles):
 
     def read_truth(self, path: Path) -> Truth:
         """A folder of masks, of any size, or a table on the grid."""
+        if self.unfit:
+            raise ConfigError(self.unfit)
         if not path.is_dir():
             return super().read_truth(path)
         paths = image_paths(path)
-        return Truth(ids=_stems(paths), **self._targets(paths))
+        note_others(path, SUFFIXES, expected="masks")
+        return Truth(ids=_ids(paths), **self._targets(paths))
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
         """A folder of masks, or a table. Masks of one class may also be plain 0 and 255.
@@ -198,8 +232,8 @@ class ImagesAndMasks(SegmentationFiles):
         """
         if not path.is_dir():
             return super().read_pred(path, ids)
-        by_id = {file.stem: file for file in image_paths(path)}
-        problems = [f"no mask for '{name}'" for name in ids if name not in by_id]
+        by_id = {file_id(file): file for file in image_paths(path)}
+        problems = [f"no mask for '{name}'{unread(path, name)}" for name in ids if name not in by_id]
         for name in sorted(set(ids.tolist()) & set(by_id)):
             size, expected = read_header(by_id[name]).size, self._predicted_size(name)
             if expected and size != expected:
@@ -207,49 +241,51 @@ class ImagesAndMasks(SegmentationFiles):
         if problems:
             raise InvalidSubmission(f"{path}: masks are missing or unfit\n{listing(problems)}")
         masks = [by_id[name] for name in ids]
-        return MaskFiles(masks, _of_predictions(self.table), self.submission.shape, self.resampling)
+        return MaskFiles(masks, _of_predictions(self.table), self.submission.shape)
 
     def _predicted_size(self, name: str) -> IntPair | None:
         """(H, W) of a predicted mask of the image `name`; None: any."""
         return self.submission.shape
 
 
-def _stems(paths: Sequence[Path]) -> np.ndarray:
-    return np.array([path.stem for path in paths])
+def _ids(paths: Sequence[Path]) -> np.ndarray:
+    return np.array(list(map(file_id, paths)))
 
 
-def _unpaired(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
-    have_image, have_mask = {path.stem for path in images}, {path.stem for path in masks}
-    if {name.casefold() for name in have_image} == {name.casefold() for name in have_mask} and have_image != have_mask:
-        image = next(path for path in images if path.stem not in have_mask)
-        mask = next(path for path in masks if path.stem.casefold() == image.stem.casefold())
-        return [f"{image} and {mask}: names that differ only in capitals. Name masks exactly as their images."]
-    problems = [f"{path}: no mask '{path.stem}.png' for this image" for path in images if path.stem not in have_mask]
-    return problems + [f"{path}: no image for this mask" for path in masks if path.stem not in have_image]
+def _paired(images: Sequence[Path], masks: Sequence[Path], problems: Problems) -> dict[Path, Path]:
+    """Images that have a mask, and it; the others are added to `problems`."""
+    image_of, mask_of = {file_id(path): path for path in images}, {file_id(path): path for path in masks}
+    alone = [name for name in image_of if name not in mask_of]
+    left = {name.casefold(): path for name, path in mask_of.items() if name not in image_of}
+    if alone and {name.casefold() for name in alone} == set(left):
+        image = image_of[alone[0]]
+        problems.add(
+            "names that differ in capitals",
+            f"{image} and {left[alone[0].casefold()]}: names that differ only in capitals. Name masks exactly as their "
+            "images.",
+        )
+    else:
+        where = masks[0].parent, images[0].parent
+        missing = [f"{image_of[name]}: no mask '{name}.png' for this image{unread(where[0], name)}" for name in alone]
+        spare = [name for name in mask_of if name not in image_of]
+        problems.add("images without a mask", *missing)
+        unused = [f"{mask_of[name]}: no image for this mask{unread(where[1], name)}" for name in spare]
+        problems.add("masks without an image", *unused)
+    return {path: mask_of[name] for name, path in image_of.items() if name in mask_of}
 
 
-def _unequal(images: Sequence[Path], masks: Sequence[Path]) -> list[str]:
-    problems = []
-    mask_of = {path.stem: path for path in masks}
-    for image in images:
-        header, mask = read_header(image), read_header(mask_of[image.stem])
+def _add_unequal(pairs: Iterable[tuple[Path, Path]], problems: Problems) -> None:
+    """Add images to `problems` whose size is not that of their mask, and masks that an EXIF tag turns."""
+    for image, path in pairs:
+        try:
+            header, mask = read_header(image), read_header(path)
+        except DataLayoutError as error:
+            problems.add_error(error)
+            continue
         if header.size != mask.size or mask.turned:
-            sizes = f"{header.size[0]}x{header.size[1]} pixels, its mask {mask.size[0]}x{mask.size[1]}"
+            sizes = f"{spelled(header.size)} pixels, its mask {spelled(mask.size)}"
             turned = " (an EXIF tag turns it; turn both or none)" if header.turned or mask.turned else ""
-            problems.append(f"{image}: {sizes}{turned}")
-    return problems
-
-
-def _groups(path: Path, group: Groups, ids: np.ndarray) -> np.ndarray:
-    """Group of each of `ids` in the table at `path`; DataLayoutError where an id has none or several."""
-    table = read_table(path, (group.id, group.column), refuse=DataLayoutError)
-    rows = Counter(table[group.id])
-    group_of = dict(zip(table[group.id], table[group.column], strict=True))
-    problems = [f"id '{name}' is listed {rows[name]} times; keep one row" for name in ids if rows[name] > 1]
-    problems += [f"no group for image '{name}'" for name in ids if not group_of.get(name)]
-    if problems:
-        raise DataLayoutError(f"{path}: every image needs one group\n{listing(problems)}")
-    return np.array([group_of[name] for name in ids])
+            problems.add("images and masks of unequal size", f"{image}: {sizes}{turned}")
 
 
 def _of_predictions(table: ClassTable) -> ClassTable:

@@ -7,10 +7,13 @@ checked first: a JPEG must reach its end marker, each chunk of a PNG must match 
 from __future__ import annotations
 
 import io
+import os
+import queue
 import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -19,10 +22,11 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from skyfold.data.folder import file_id, files_in
 from skyfold.data.tiff import read_bytes, read_tiff
-from skyfold.errors import DataLayoutError, listing
-from skyfold.files import digest
-from skyfold.progress import map_in_threads
+from skyfold.errors import DataLayoutError, Problems
+from skyfold.files import digest, require_file
+from skyfold.progress import THREADS, map_in_threads, note
 from skyfold.types import IntPair
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -31,21 +35,34 @@ REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_COLOUR_TYPE, PNG_PALETTE = 25, 3
+PNG_COLOUR_TYPE, PNG_GREY, PNG_PALETTE, PNG_WITH_ALPHA = 25, 0, 3, (4, 6)
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 JPEG_SCAN = 0xDA
-GREY_FILL = 128  # what the JPEG decoder puts where data is damaged
 EXIF_ORIENTATION = 0x0112
-TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+UPRIGHT, TURNED_BY_A_QUARTER = 1, (5, 6, 7, 8)
+MOST_PIXELS = 1 << 30  # that OpenCV decodes
+# Decodes the files that are named on standard input; the decoder prints its warnings on standard error, nowhere else.
+DECODER = """import cv2, os, sys
+for line in sys.stdin.buffer:
+    cv2.imread(os.fsdecode(line[:-1]), cv2.IMREAD_COLOR)
+    os.write(2, b"\\0")
+"""
+
+Image.MAX_IMAGE_PIXELS = None  # only headers are read with it, and scenes are larger than its bound
 
 
 @dataclass(frozen=True)
 class Header:
-    """Header of an image file. size: (H, W) as decoded; turned: its EXIF tag swaps height and width."""
+    """Header of an image file. size: (H, W) as decoded; orientation: of its EXIF tag, 1 where it is not turned."""
 
     size: IntPair
-    turned: bool
+    orientation: int
+
+    @property
+    def turned(self) -> bool:
+        """Whether the EXIF tag turns or mirrors the image when it is read."""
+        return self.orientation != UPRIGHT
 
 
 @runtime_checkable
@@ -68,8 +85,9 @@ class Resizable(Protocol):
 class ImageFiles:
     """Image files as an ArraySequence: `files[i]` decodes one to uint8 (H, W, bands).
 
-    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is dropped. bands 1: grey, colours are
-    refused. bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG only.
+    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is dropped where it is opaque throughout, and
+    refused elsewhere: what lies beneath a transparent pixel is no measurement. bands 1: grey, colours are refused.
+    bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG only.
     DataLayoutError names a file that is damaged or of another kind.
     """
 
@@ -93,7 +111,7 @@ class ImageFiles:
             wanted = read_header(path).size
             for step, flag in REDUCED.items():
                 if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(wanted, size, strict=True)):
-                    return resize(_decode(path, flag)[..., ::-1], size)
+                    return resize(_decode(path, _read_bytes(path), flag)[..., ::-1], size)
         return resize(self[index], size)
 
     def sources(self, index: int) -> tuple[Path, str]:
@@ -107,9 +125,11 @@ class ImageFiles:
 
 def read_image(path: Path, bands: int = 3) -> np.ndarray:
     """Read one file as uint8 (H, W, bands); `ImageFiles` documents the bands and the errors."""
+    data = _read_bytes(path)
     if bands == 3:
-        return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
-    image = _decode(path, cv2.IMREAD_UNCHANGED)
+        _refuse_transparent(path, data)
+        return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
+    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
     found = 1 if image.ndim == 2 else image.shape[2]
     if found != bands:
         raise DataLayoutError(f"{path}: expected {bands} bands, the file has {found}.")
@@ -126,12 +146,15 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         return _tiff_plane(path, colours=colours)
-    if colours:
-        return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1])
     data = _read_bytes(path)
+    if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA:
+        _refuse_transparent(path, data)
+    if colours:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        return np.ascontiguousarray(_decode(path, data, flags)[..., ::-1])
     if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE:
         return np.array(Image.open(io.BytesIO(data)))
-    return _single_plane(path, _decode(path, cv2.IMREAD_UNCHANGED))
+    return _single_plane(path, _decode(path, data, cv2.IMREAD_UNCHANGED))
 
 
 def _tiff_plane(path: Path, *, colours: bool) -> np.ndarray:
@@ -143,9 +166,33 @@ def _tiff_plane(path: Path, *, colours: bool) -> np.ndarray:
             f"{path}: {stored.dtype} values from {stored.min():g} to {stored.max():g}, expected 0 to 255. "
             "Write the mask with bytes."
         )
+    if codes.ndim == 3 and codes.shape[2] in (2, 4):
+        _require_opaque(path, codes[..., -1])
     if not colours:
         return _single_plane(path, codes)
     return np.ascontiguousarray(np.dstack([codes] * 3) if codes.ndim == 2 else codes[..., :3])
+
+
+def _refuse_transparent(path: Path, data: bytes) -> None:
+    """DataLayoutError where a PNG has transparent pixels."""
+    if not data.startswith(PNG_SIGNATURE) or (data[PNG_COLOUR_TYPE] not in PNG_WITH_ALPHA and b"tRNS" not in data):
+        return
+    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 3 and image.shape[2] == 4:
+        _require_opaque(path, image[..., 3])
+    elif data[PNG_COLOUR_TYPE] == PNG_GREY:  # of which OpenCV does not give the transparent value
+        place = data.index(b"tRNS") + len(b"tRNS")
+        _require_opaque(path, np.where(image == int.from_bytes(data[place : place + 2], "big"), 0, 255))
+
+
+def _require_opaque(path: Path, alpha: np.ndarray) -> None:
+    transparent = np.count_nonzero(alpha != 255)
+    if transparent:
+        raise DataLayoutError(
+            f"{path}: {transparent / alpha.size:.1%} of the pixels are transparent; what is stored beneath was never "
+            "seen. Write the file without transparency, all that counts in its grey values or colours.",
+            kind="files with transparent pixels",
+        )
 
 
 def _single_plane(path: Path, image: np.ndarray) -> np.ndarray:
@@ -158,16 +205,18 @@ def _single_plane(path: Path, image: np.ndarray) -> np.ndarray:
 
 def read_header(path: Path) -> Header:
     """Size and rotation, without decoding; DataLayoutError where the file is no image."""
+    require_file(path, "an image")
     try:
         with Image.open(path) as file:
             width, height = file.size
             exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
-            turned = exif.get(EXIF_ORIENTATION) in TURNED_BY_A_QUARTER
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
+            orientation = exif.get(EXIF_ORIENTATION, UPRIGHT)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
-    return Header(size=(width, height) if turned else (height, width), turned=turned)
+    if orientation not in range(UPRIGHT, 9):  # one that decoders leave alone
+        orientation = UPRIGHT
+    size = (width, height) if orientation in TURNED_BY_A_QUARTER else (height, width)
+    return Header(size=size, orientation=orientation)
 
 
 def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
@@ -181,46 +230,97 @@ def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
     return np.asarray(resized).reshape(height, width, *image.shape[2:])
 
 
-def check_images(paths: Sequence[Path], label: str = "checking images") -> dict[Path, str]:
-    """Read every file; a message for each that is broken or of a kind that is not read, in the order of `paths`.
+def check_images(paths: Sequence[Path], problems: Problems, label: str = "checking images") -> list[Path]:
+    """Read every file; the whole ones, in the order of `paths`. The others are added to `problems`.
 
-    Finds more than reading does: a JPEG that is damaged inside, so that the decoder fills the rest with grey.
+    Finds more than reading does: a JPEG that is damaged inside, of which the decoder makes an image all the same.
+    Images that an EXIF tag turns are named in a note: masks are not turned.
     """
+    with ExitStack() as stack:
+        decoders: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
+        if any(path.suffix.lower() != ".png" for path in paths):
+            for _ in range(THREADS):
+                decoders.put(stack.enter_context(_Decoder()))
 
-    def problem(path: Path) -> str:
-        try:
-            image = read_image(path)
-        except DataLayoutError as error:
-            return str(error)
-        if (image[-1] == GREY_FILL).all() and "Corrupt JPEG" in _decoder_warnings(path):
-            return f"{path}: the JPEG is damaged; its end is grey. Download it again."
-        return ""
+        def attempt(path: Path) -> DataLayoutError | Header:
+            try:
+                if _read_bytes(path).startswith(JPEG_SIGNATURE) and not decoders.empty():
+                    _refuse_damaged_jpeg(path, decoders)
+                else:
+                    read_image(path)
+                return read_header(path)
+            except DataLayoutError as error:
+                return error
 
-    messages = zip(paths, map_in_threads(label, problem, paths, "images"), strict=True)
-    return {path: message for path, message in messages if message}
+        found = list(zip(paths, map_in_threads(label, attempt, paths, "images"), strict=True))
+    turned = []
+    for path, result in found:
+        if isinstance(result, DataLayoutError):
+            problems.add_error(result)
+        elif result.turned:
+            turned.append(f"{path} (orientation {result.orientation})")
+    if turned:
+        more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
+        note(
+            f"an EXIF tag turns {len(turned)} images when they are read, but no masks: {', '.join(turned[:3])}{more}. "
+            "Where masks were drawn on the stored pixels, write the images without the tag."
+        )
+    return [path for path, result in found if isinstance(result, Header)]
 
 
-def _decoder_warnings(path: Path) -> str:
-    """Warnings of the decoder for a file; it prints them on the standard error stream only, hence the subprocess."""
-    command = [sys.executable, "-c", "import cv2, sys; cv2.imread(sys.argv[1])", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+class _Decoder:
+    """A process that decodes one image after the other, so that what the decoder says of each can be read."""
+
+    def __enter__(self) -> _Decoder:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen([sys.executable, "-c", DECODER], stdin=pipe, stderr=pipe, bufsize=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._process.kill()
+
+    def warnings(self, path: Path) -> str:
+        """What the decoder says of a file; '' where it is whole."""
+        to, of = self._process.stdin, self._process.stderr
+        assert to is not None
+        assert of is not None
+        to.write(os.fsencode(path.resolve()) + b"\n")
+        said = b""
+        while not said.endswith(b"\0"):
+            if not (more := of.read(4096)):
+                return "the decoder crashed"
+            said += more
+        return said[:-1].decode(errors="replace").strip()
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """The JPEG and PNG files of `folder` by name; DataLayoutError where there is no folder, no image, or one id twice.
+def _refuse_damaged_jpeg(path: Path, decoders: queue.SimpleQueue[_Decoder]) -> None:
+    decoder = decoders.get()
+    try:
+        if said := decoder.warnings(path):
+            raise DataLayoutError(
+                f"{path}: the JPEG is damaged ({said.splitlines()[0]}). Download it again; where the whole image looks "
+                "right, save it anew."
+            )
+    finally:
+        decoders.put(decoder)
 
-    The id of a file is its stem, so that `a.jpg` beside `a.png` is one id twice.
+
+def image_paths(folder: Path, problems: Problems | None = None) -> list[Path]:
+    """The JPEG and PNG files of `folder` by name, which no two share but for the suffix: an id is a name without it.
+
+    DataLayoutError where there is no folder, no image, one id twice, or a name that cannot be used; with `problems`
+    these are added there instead.
     """
-    if not folder.is_dir():
-        raise DataLayoutError(f"{folder}: no such folder. Images are expected in it.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not paths:
-        raise DataLayoutError(f"{folder}: no image in this folder ({', '.join(SUFFIXES)}).")
+    found = Problems() if problems is None else problems
+    paths = files_in(folder, SUFFIXES, found)
     first_of: dict[str, Path] = {}
-    doubled = [f"{p.name} beside {first_of[p.stem].name}" for p in paths if first_of.setdefault(p.stem, p) != p]
-    if doubled:
-        raise DataLayoutError(f"{folder}: two files of one id; keep one of each pair.\n{listing(doubled)}")
-    return paths
+    for path in paths:
+        if (first := first_of.setdefault(file_id(path), path)) != path:
+            found.add("files of one id", f"{path}: {path.name} beside {first.name}, two files of one id. Keep one.")
+    if problems is None:
+        found.refuse(folder)
+    return list(first_of.values())
 
 
 def files_stamp(paths: Sequence[Path]) -> str:
@@ -271,12 +371,16 @@ def _refuse_damaged_png(path: Path, data: bytes) -> None:
     raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Download it again.")
 
 
-def _decode(path: Path, flag: int) -> np.ndarray:
-    """The image in OpenCV's order of bands, BGR; DataLayoutError as `_read_bytes`, or where it cannot be decoded."""
-    data = _read_bytes(path)
+def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:
+    """The image in OpenCV's order of bands, BGR; DataLayoutError where `data`, its bytes, cannot be decoded."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
+        height, width = read_header(path).size
+        if height * width > MOST_PIXELS:
+            raise DataLayoutError(
+                f"{path}: {height}x{width} pixels, more than {MOST_PIXELS:,} in all. Cut it into smaller images."
+            ) from None
         raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Download it again.") from None
     if image is None:
         raise DataLayoutError(f"{path}: cannot be decoded. Download it again.")

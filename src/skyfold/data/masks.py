@@ -12,16 +12,14 @@ import cv2
 import numpy as np
 
 from skyfold.data.images import files_stamp, read_plane
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import digest
 from skyfold.rle.codec import decode_many
 from skyfold.types import IntPair
 
-# Resampling of ground truth from the size of the image to the competition's grid. Assumed: the competitions do not
-# specify it. Nearest keeps classes exclusive; OpenCV's takes the source pixel at floor(place x scale), its exact kind
-# the one in the middle of the area that the place covers.
-TRUTH_RESAMPLING = cv2.INTER_NEAREST
-CENTRED_RESAMPLING = cv2.INTER_NEAREST_EXACT
+# Resampling of ground truth from the size of the image to the competition's grid. Nearest keeps classes exclusive;
+# the exact kind takes the pixel in the middle of the area that a place covers, OpenCV's other kind that in its corner.
+TRUTH_RESAMPLING = cv2.INTER_NEAREST_EXACT
 
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
 ROWS_AT_ONCE = 256
@@ -31,11 +29,12 @@ ROWS_AT_ONCE = 256
 class RleMasks:
     """Run-length text as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
 
-    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) of their masks; rows (n, K): the names of
-    the texts in error messages.
+    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) of their masks; rows (n, K): the names of the texts
+    in the table at `source`, for error messages.
     """
 
     texts: np.ndarray
+    source: Path
     rows: np.ndarray
     drawn_at: IntPair
     grid: IntPair
@@ -44,7 +43,10 @@ class RleMasks:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        planes = decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
+        try:
+            planes = decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
+        except InvalidSubmission as error:
+            raise DataLayoutError(f"{self.source}: {error}") from None
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
     def sources(self, index: int) -> tuple[str, ...]:
@@ -118,12 +120,16 @@ class ClassTable:
         unknown = self._codes(plane[meaning == UNKNOWN])
         if len(unknown):
             found, counts = np.unique(unknown, return_counts=True)
-            shown = ", ".join(f"#{v:06x}" if self.colours else str(v) for v in found[np.argsort(-counts)][:5])
+            shown = ", ".join(map(self.spelled, found[np.argsort(-counts)][:5].tolist()))
             raise DataLayoutError(
                 f"{path}: {len(unknown)} pixels have values that no class has: {shown}"
                 f"{', ...' if len(found) > 5 else ''}. Mend the mask, or say in data.options what they mean."
             )
         return meaning
+
+    def spelled(self, code: int) -> str:
+        """A code as in a config."""
+        return f"#{code:06x}" if self.colours else str(code)
 
     def _codes(self, pixels: np.ndarray) -> np.ndarray:
         """Grey values as they are; int32 0xrrggbb of colours (..., 3)."""
@@ -146,21 +152,17 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Mask images as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
-
-    resampling: TRUTH_RESAMPLING, or CENTRED_RESAMPLING where predictions go back to the size of the image.
-    """
+    """Mask images as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`."""
 
     paths: Sequence[Path]
     table: ClassTable
     grid: IntPair
-    resampling: int = TRUTH_RESAMPLING
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        meaning = resample(self.table.read(self.paths[index]), self.grid, self.resampling)
+        meaning = resample(self.table.read(self.paths[index]), self.grid)
         return (meaning[..., np.newaxis] == np.arange(len(self.table.classes))).astype(np.uint8)
 
     def sources(self, index: int) -> tuple[Path, str]:
@@ -171,7 +173,7 @@ class MaskFiles:
 
     def fingerprint(self) -> str:
         """Changes with the files, the class table and the grid."""
-        return digest(files_stamp(self.paths), repr((self.table, self.grid, self.resampling)))
+        return digest(files_stamp(self.paths), repr((self.table, self.grid, TRUTH_RESAMPLING)))
 
 
 @dataclass(frozen=True)
@@ -185,18 +187,18 @@ class DefinedPixels:
 
     def __getitem__(self, index: int) -> np.ndarray:
         meaning = self.masks.table.read(self.masks.paths[index])
-        return np.asarray(resample(meaning, self.masks.grid, self.masks.resampling) != UNDEFINED)
+        return np.asarray(resample(meaning, self.masks.grid) != UNDEFINED)
 
     def fingerprint(self) -> str:
         """That of the masks."""
         return self.masks.fingerprint()
 
 
-def resample(plane: np.ndarray, grid: IntPair, resampling: int = TRUTH_RESAMPLING) -> np.ndarray:
+def resample(plane: np.ndarray, grid: IntPair) -> np.ndarray:
     """uint8 (H, W) codes onto `grid`, each place the code of one pixel."""
     if plane.shape == grid:
         return plane
-    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=resampling))
+    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=TRUTH_RESAMPLING))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 
 from skyfold.errors import DataLayoutError
+from skyfold.files import require_file
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
 # Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA; and predictors: none,
@@ -25,16 +26,18 @@ COMPRESSIONS = (1, 8, 32946, 32773, 34925)
 PREDICTORS = (1, 2)
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION = 274
+SHOWN = 3  # pages in a message
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would name no file; the errors below do
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def read_tiff(path: Path) -> np.ndarray:
-    """The first page as stored: (H, W), or (H, W, bands) with red first, of the file's own number type.
+    """The image as stored, overviews of it aside: (H, W), or (H, W, bands) with red first, of the file's number type.
 
     Bits become 0 and 1. DataLayoutError names a file that is missing, empty, no TIFF, cut short, or of a kind that
-    could be read wrongly: turned by a tag, white stored as 0, a palette, or what OpenCV alone decodes, and not rightly.
+    could be read wrongly: several pages, turned by a tag, white stored as 0, a palette, or what OpenCV alone decodes,
+    and not rightly.
     """
     data = read_bytes(path, "a TIFF file")
     if not data.startswith(SIGNATURES):
@@ -42,6 +45,7 @@ def read_tiff(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
+            refuse_pages(path, file)
             _refuse_odd(path, page)
             own = page.compression in COMPRESSIONS and page.predictor in PREDICTORS
             image = np.asarray(page.asarray()) if own else _by_opencv(path, data, page)
@@ -61,15 +65,34 @@ def read_tiff(path: Path) -> np.ndarray:
 
 def read_bytes(path: Path, expected: str) -> bytes:
     """All bytes of a file; DataLayoutError where it is missing, a folder or empty. expected: for the message."""
+    require_file(path, expected)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise DataLayoutError(f"{path}: a folder, expected {expected}. Rename or remove it.") from None
+    except OSError as error:
+        raise DataLayoutError(
+            f"{path}: cannot be read ({error.strerror}). Copy it again, or change its rights."
+        ) from None
     if not data:
         raise DataLayoutError(f"{path}: the file is empty. Download it again.")
     return data
+
+
+def refuse_pages(path: Path, file: tifffile.TiffFile) -> None:
+    """DataLayoutError where a TIFF holds another image besides the first: a page that is no smaller overview of it."""
+    pages = (page for page in file.pages if isinstance(page, tifffile.TiffPage))  # the others are parts of volumes
+    (height, width), *sizes = [(page.imagelength, page.imagewidth) for page in pages]
+    others = [
+        f"page {number} of {rows}x{columns}"
+        for number, (rows, columns) in enumerate(sizes, start=2)
+        if rows >= height or columns >= width
+    ]
+    if others:
+        shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+        raise DataLayoutError(
+            f"{path}: a TIFF of {len(sizes) + 1} pages: besides the first, of {height}x{width} pixels, {shown}. Write "
+            "one image a file; only smaller overviews may follow it.",
+            kind="TIFFs of several pages",
+        )
 
 
 def _refuse_odd(path: Path, page: tifffile.TiffPage) -> None:

@@ -17,7 +17,7 @@ import tifffile
 
 from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
-from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff
+from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff, refuse_pages
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, write_atomic
 from skyfold.store.rows import release_pages
@@ -43,9 +43,9 @@ class Windows(Protocol):
 def open_windows(path: Path, *, cache: Path, bands: int = 3) -> Windows:
     """The scene at `path`, of any height and width, uint8.
 
-    bands 3: RGB; grey is repeated and a fourth band left out. Any other number must be that of the file. Of a TIFF the
-    first page counts. cache: folder for what must be decoded as a whole, one file a scene; it may be deleted at any
-    time. DataLayoutError names a file that is missing, broken or of another kind.
+    bands 3: RGB; grey is repeated and a fourth band left out. Any other number must be that of the file. cache:
+    folder for what must be decoded as a whole, one file a scene; it may be deleted at any time. DataLayoutError
+    names a file that is missing, broken or of another kind.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -146,6 +146,7 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
+            refuse_pages(path, file)
             if page.photometric not in (GREY, RGB) or page.compression not in COMPRESSIONS:
                 return None
             planes, depth, height, width, samples = page.shaped

@@ -7,8 +7,8 @@ are checked token by token, then normalized or refused by row and token.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from skyfold.rle.segments import Segments, position_dtype, require_masks
 from skyfold.types import IntPair
 
 SEGMENTS = re.compile(r"(\d+\s+0*[1-9]\d*\s*)+")
+FEWEST_OVER, OVER_TO_EDGE = 10, 4  # segments over the edge that are no chance: so many, and so many times those at it
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 
 
@@ -147,6 +148,30 @@ def parse_all(
         except InvalidSubmission as error:
             refused[place] = str(error)
     return (parse_lines(_as_lines(known), shape, dialect) if again else lines).segments, refused
+
+
+def counts_from_zero(
+    texts: Sequence[object], segments: Segments, refused: Mapping[int, str], dialect: Dialect = KAGGLE
+) -> str:
+    """Says so where a table of `texts` seems to number the first pixel 0 in a dialect that numbers it 1; else ''.
+
+    segments, refused: of `parse_all`. Refusals that all go away with 0 are a proof. Without any it is a guess: segments
+    that begin with the last pixel of a column and go on in the next would begin at the edge, one pixel later.
+    """
+    remedy = "The table seems to count from 0, run-length text here counts from 1: add 1 to every start"
+    if dialect.first_index == 0:
+        return ""
+    if refused:
+        again = [texts[place] for place in refused]
+        if parse_all(again, segments.shape, replace(dialect, first_index=0))[1]:
+            return ""
+        return f"{len(refused)} masks are right only if the first pixel has the number 0. {remedy}."
+    side = segments.shape[0] if segments.order == "column" else segments.shape[1]
+    place = segments.starts % side
+    over = np.count_nonzero((place == side - 1) & (segments.ends - segments.starts > 1))
+    if over < FEWEST_OVER or over <= OVER_TO_EDGE * np.count_nonzero(place == 0):
+        return ""
+    return f"{over} segments begin with the last pixel of a {dialect.order} and go on in the next. {remedy}, if so."
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pandas as pd
 
 from skyfold.errors import InvalidSubmission, SkyfoldError, listing
 from skyfold.files import write_atomic
-from skyfold.rle.codec import KAGGLE, Dialect, encode_many, parse, parse_all
+from skyfold.progress import note
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode_many, parse, parse_all
 from skyfold.rle.segments import SegmentMasks
 from skyfold.submission.plain_table import KeyedSegments, read_plain
 from skyfold.tables import plain, read_rows
@@ -74,6 +75,8 @@ class RleTable(SubmissionFormat):
         own = self._keys(found)
         if table.keys != own and (problems := self._key_problems(table.keys, own)):
             raise InvalidSubmission(self._not_a_table(path, problems))
+        if counted := counts_from_zero([], table.segments, {}, self.dialect):
+            note(f"{path}: {counted}")
         segments, keys = table.segments, own if ids is None else self._keys(ids)
         if keys != table.keys:
             try:
@@ -137,7 +140,10 @@ class RleTable(SubmissionFormat):
             problems = self._key_problems(keys, self._keys(self._ids(keys)))
         else:
             problems = key_problems(keys, list(map(str, sample[self.key_column])))
-        _, refused = parse_all(table[self.rle_column].tolist(), self.shape, self.dialect, rows=keys)
+        texts = table[self.rle_column].tolist()
+        segments, refused = parse_all(texts, self.shape, self.dialect, rows=keys)
+        if refused and (counted := counts_from_zero(texts, segments, refused, self.dialect)):
+            problems.insert(0, counted)
         return problems + [f"line {place + 2}: {message}" for place, message in refused.items()]
 
     def _keys(self, ids: Sequence[str] | np.ndarray) -> list[str]:

@@ -19,7 +19,7 @@ from skyfold.competitions.cloud_cover.sample import CLASSES, write_sample
 from skyfold.competitions.mask_folder import ImagesAndMasks
 from skyfold.config.fields import Size
 from skyfold.data.images import read_header
-from skyfold.data.masks import CENTRED_RESAMPLING, ClassTable
+from skyfold.data.masks import ClassTable
 from skyfold.errors import ConfigError
 from skyfold.metrics.segmentation import GlobalIoU
 from skyfold.submission.formats import RleTable
@@ -52,11 +52,11 @@ class CloudCover(Contest):
     def build(self, folder: Path | None) -> Competition:
         """The competition on `grid`; folder: of the scenes, whose sizes label images of a submission must have.
 
-        Labels are resampled to the grid by nearest neighbour, at the centre of the area that a place covers.
+        Labels are resampled to the grid by nearest neighbour.
         """
         rgb = {name: _rgb(codes[0]) for name, codes in self._table.classes.items()}
         submission = RleTable(tuple(rgb), self.grid, key_column="id_class")
-        files = _Scenes(submission, self._table, TRAIN_FOLDERS, TEST_IMAGES, resampling=CENTRED_RESAMPLING, root=folder)
+        files = _Scenes(submission, self._table, TRAIN_FOLDERS, TEST_IMAGES, root=folder)
         return files.competition(
             "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb)
         )

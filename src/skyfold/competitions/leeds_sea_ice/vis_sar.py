@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.data.folder import file_id, files_in, unread
 from skyfold.data.images import TIFF_SUFFIXES, files_stamp, resize
 from skyfold.data.tiff import read_tiff
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DataLayoutError, Problems
 from skyfold.files import digest
 from skyfold.submission.formats import RleTable
 from skyfold.types import IntPair
@@ -77,36 +78,39 @@ def read_band_image(path: Path, kind: str) -> np.ndarray:
     return image
 
 
-def complete_samples(folder: Path, kinds: Sequence[str]) -> tuple[dict[str, dict[str, Path]], list[str]]:
+def complete_samples(folder: Path, kinds: Sequence[str], problems: Problems) -> dict[str, dict[str, Path]]:
     """Samples in `folder` that have a file of each of `kinds`: files by id and kind, in the order of names.
 
-    Also returned are the problems: a missing folder, incomplete samples, two files of one kind, other names.
+    Added to `problems`: a missing folder, incomplete samples, two files of one kind, other names.
     """
-    if not folder.is_dir():
-        return {}, [f"{folder}: no such folder. Unpack the competition's files into it."]
     files: dict[str, dict[str, Path]] = {}
-    problems = []
-    for path in _tiff_files(folder):
+    for path in files_in(folder, TIFF_SUFFIXES, problems, expected="TIFF files"):
         name, kind = id_and_kind(path)
         if kind not in KINDS or not name:
-            problems.append(f"{path}: its name ends in none of _{', _'.join(KINDS)}. Rename or remove it.")
+            problems.add(
+                "files of no kind", f"{path}: its name ends in none of _{', _'.join(KINDS)}. Rename or remove it."
+            )
         elif kind in files.setdefault(name, {}):
-            problems.append(f"{path}: beside {files[name][kind].name}, two files of one kind. Keep one.")
+            problems.add(
+                "files of one kind", f"{path}: beside {files[name][kind].name}, two files of one kind. Keep one."
+            )
         else:
             files[name][kind] = path
-    if not files and not problems:
-        problems.append(f"{folder}: no TIFF file in this folder. Unpack the competition's files into it.")
     for name, have in files.items():
         missing = [f"{name}_{kind}.tiff" for kind in kinds if kind not in have]
         if missing:
             there = ", ".join(path.name for path in have.values())
-            problems.append(f"{folder}: sample '{name}' has no {', '.join(missing)}. Get it again, or remove {there}.")
-    return {name: have for name, have in files.items() if all(kind in have for kind in kinds)}, problems
+            unread_ones = "".join(unread(folder, name.removesuffix(".tiff")) for name in missing)
+            problems.add(
+                "incomplete samples",
+                f"{folder}: sample '{name}' has no {', '.join(missing)}{unread_ones}. Get it again, or remove {there}.",
+            )
+    return {name: have for name, have in files.items() if all(kind in have for kind in kinds)}
 
 
 def files_of_kind(folder: Path, kind: str) -> list[Path]:
     """TIFF files of `kind` in `folder`, sorted by name; none where there is no folder."""
-    return [path for path in _tiff_files(folder) if id_and_kind(path)[1] == kind] if folder.is_dir() else []
+    return [path for path in files_in(folder, TIFF_SUFFIXES, Problems()) if id_and_kind(path)[1] == kind]
 
 
 def id_and_kind(path: Path) -> tuple[str, str]:
@@ -115,9 +119,5 @@ def id_and_kind(path: Path) -> tuple[str, str]:
     >>> id_and_kind(Path("train/P0-2011_05_VIS.tiff"))
     ('P0-2011_05', 'vis')
     """
-    name, _, kind = path.stem.rpartition("_")
+    name, _, kind = file_id(path).rpartition("_")
     return name, kind.lower()
-
-
-def _tiff_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in TIFF_SUFFIXES and not p.name.startswith("."))

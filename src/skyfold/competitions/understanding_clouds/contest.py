@@ -15,15 +15,25 @@ import numpy as np
 import pandas as pd
 
 from skyfold.competition import Competition, Contest
-from skyfold.competitions._segmentation_files import SegmentationFiles, refuse, spelled
+from skyfold.competitions._segmentation_files import SegmentationFiles, spelled
 from skyfold.competitions.understanding_clouds.sample import GRID_STEP, write_sample
 from skyfold.config.fields import Size
-from skyfold.data.images import ImageFiles, check_images, image_paths, read_header
+from skyfold.data.folder import note_others
+from skyfold.data.images import (
+    SUFFIXES,
+    TURNED_BY_A_QUARTER,
+    ImageFiles,
+    check_images,
+    image_paths,
+    read_header,
+)
 from skyfold.data.masks import RleMasks
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DataLayoutError, Problems
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.rle.codec import parse_all
+from skyfold.progress import note
+from skyfold.rle.codec import counts_from_zero, parse_all
 from skyfold.submission.formats import RleTable, read_table
+from skyfold.tables import plain
 from skyfold.types import IntPair, Samples
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -52,16 +62,20 @@ PLUGIN = UnderstandingClouds
 def _grid_of(folder: Path | None) -> IntPair:
     if folder is None or not (folder / IMAGES["train"]).is_dir():
         return GRID
-    first = image_paths(folder / IMAGES["train"])[0]
-    header = read_header(first)
-    height, width = header.size
-    if header.turned:  # its size would be required of all the others
-        raise DataLayoutError(
-            f"{first}: an EXIF tag turns this image to {spelled(header.size)} pixels; write it unturned."
-        )
-    if height % GRID_STEP or width % GRID_STEP:
-        raise DataLayoutError(f"{first}: {height} x {width} pixels cannot be divided by {GRID_STEP}.")
-    return height // GRID_STEP, width // GRID_STEP
+    for path in image_paths(folder / IMAGES["train"], Problems()):
+        try:
+            header = read_header(path)
+        except DataLayoutError:  # `check` names the file
+            continue
+        height, width = header.size
+        if header.orientation in TURNED_BY_A_QUARTER:  # its size would be required of all the others
+            continue
+        if height % GRID_STEP or width % GRID_STEP:
+            raise DataLayoutError(
+                f"{path}: {height} x {width} pixels cannot be divided by {GRID_STEP}. Set data.options.grid."
+            )
+        return height // GRID_STEP, width // GRID_STEP
+    return GRID
 
 
 class _CloudFiles(SegmentationFiles):
@@ -82,100 +96,120 @@ class _CloudFiles(SegmentationFiles):
 
     def load(self, folder: Path, part: str) -> Samples:
         """Test images come in the order of the sample submission. Only the size of the first image is checked."""
-        paths = image_paths(folder / IMAGES[part])
-        table = self.sample_table(folder) if part == "test" else folder / TABLES[part]
-        texts, problems = self._texts(table, [path.name for path in paths])
-        refuse(folder, problems + self._wrong_sizes(paths[:1]))
+        problems = Problems()
+        images = _by_name(folder / IMAGES[part], problems)
+        table = folder / TABLES[part]
+        texts = self._texts(table, list(images), problems)
+        self._add_wrong_sizes(list(images.values())[:1], problems)
+        problems.refuse(folder)
         if part == "test":
             ids = np.array(texts.index)
-            return Samples(ids=ids.astype(str), inputs=ImageFiles([folder / IMAGES[part] / name for name in ids]))
-        ids = np.array([path.name for path in paths])
+            return Samples(ids=ids.astype(str), inputs=ImageFiles([images[name] for name in ids]))
+        ids = np.array(list(images))
         rows = np.char.add(np.char.add(ids[:, np.newaxis], "_"), np.array(CLASSES))
-        targets = RleMasks(texts.loc[ids].to_numpy(), rows, drawn_at=self.image_size, grid=self.submission.shape)
-        return Samples(ids=ids, inputs=ImageFiles(paths), targets=targets)
+        targets = RleMasks(texts.loc[ids].to_numpy(), table, rows, drawn_at=self.image_size, grid=self.submission.shape)
+        return Samples(ids=ids, inputs=ImageFiles(list(images.values())), targets=targets)
 
     def check(self, folder: Path) -> str:
-        problems: list[str] = []
-        images: dict[str, list[Path]] = {"train": [], "test": []}
-        for part, name in IMAGES.items():
-            try:
-                images[part] = image_paths(folder / name)
-            except DataLayoutError as error:
-                problems.append(str(error))
+        problems = Problems()
+        images = {part: _by_name(folder / name, problems) for part, name in IMAGES.items()}
         texts = {}
-        for part, paths in images.items():
+        for part, found in images.items():
             table = folder / TABLES[part]
-            texts[part], found = self._texts(table, [path.name for path in paths], decoded=part == "train")
-            problems += found if paths or not table.is_file() else []
-            broken = check_images(paths, label=f"checking {IMAGES[part]}")
-            problems += broken.values()
-            problems += self._wrong_sizes([path for path in paths if path not in broken])
-        refuse(folder, problems)
+            listed = problems if found or not table.is_file() else Problems()  # without images each row would be wrong
+            texts[part] = self._texts(table, list(found), listed, decoded=part == "train")
+            whole = check_images(list(found.values()), problems, label=f"checking {IMAGES[part]}")
+            self._add_wrong_sizes(whole, problems)
+        problems.refuse(folder)
+        for name in IMAGES.values():
+            note_others(folder / name, SUFFIXES)
         empty = (texts["train"] == "").mean()
+        for label in empty.index[empty == 1]:
+            note(f"{folder / TABLES['train']}: every mask of class '{label}' is empty. Is the table whole?")
         return (
             f"{len(images['train'])} train and {len(images['test'])} test images of {spelled(self.image_size)} pixels, "
             f"{texts['train'].size} rows in train.csv, empty: "
             + ", ".join(f"{label} {rate:.0%}" for label, rate in empty.items())
         )
 
-    def _texts(self, path: Path, ids: list[str], *, decoded: bool = False) -> tuple[pd.DataFrame, list[str]]:
-        """Run-length text by image and class, images in the order of the table; and what is wrong with its rows.
+    def _texts(self, path: Path, ids: list[str], problems: Problems, *, decoded: bool = False) -> pd.DataFrame:
+        """Run-length text by image and class, images in the order of the table; what is wrong with its rows is added
+        to `problems`.
 
         decoded: check the text itself, too, for masks of the size of the images.
         """
         try:
             table = read_table(path, self.submission.columns, refuse=DataLayoutError)[list(self.submission.columns)]
         except DataLayoutError as error:
-            return pd.DataFrame(columns=CLASSES), [str(error)]
+            problems.add("tables that cannot be read", str(error))
+            return pd.DataFrame(columns=CLASSES)
         if table.empty:
-            return pd.DataFrame(columns=CLASSES), [f"{path}: only a header, no rows. Download it again."]
+            problems.add("tables that cannot be read", f"{path}: only a header, no rows. Download it again.")
+            return pd.DataFrame(columns=CLASSES)
         table.columns = pd.Index(["key", "text"])
         table.index += 2  # line 1 is the header
         table[["id", "label"]] = table["key"].str.rpartition("_")[[0, 2]]
         labelled = table["label"].isin(CLASSES)
-        problems = [
+        endings = [
             f"{path}, line {line}: '{key}' does not end in one of _{', _'.join(CLASSES)}"
             for line, key in table.loc[~labelled, "key"].items()
         ]
+        problems.add("rows of no class", *endings)
         strangers = table[labelled & ~table["id"].isin(ids)].drop_duplicates("id")
         file_of = {name.casefold(): name for name in ids}
-        renamed = {}
+        renamed, unknown = {}, []
         for line, name in strangers["id"].items():
             if name.casefold() in file_of:
                 renamed[file_of[name.casefold()]] = f"line {line}: '{name}'"
             else:
-                problems.append(f"{path}, line {line}: no image '{name}' in the folder")
+                unknown.append(f"{path}, line {line}: no image '{name}' in the folder")
+        problems.add("rows without an image", *unknown)
         if renamed:
             file, place = next(iter(renamed.items()))
             others = f", and {len(renamed) - 1} more" if len(renamed) > 1 else ""
-            problems.append(
-                f"{path}, {place}, the file is '{file}'{others}: only capitals differ. Rename the files as the table."
+            problems.add(
+                "names that differ in capitals",
+                f"{path}, {place}, the file is '{file}'{others}: only capitals differ. Rename the files as the table.",
             )
         known = table[labelled & table["id"].isin(ids)]
         doubled, rows_of = known["key"].duplicated(), known["key"].value_counts()
-        problems += [
+        twice = [
             f"{path}, line {line}: row '{key}' is there {rows_of[key]} times; keep one"
             for line, key in known.loc[doubled, "key"].items()
         ]
+        problems.add("rows that are there twice", *twice)
         known = known[~doubled]
         texts = known.pivot(index="id", columns="label", values="text")
         texts = texts.reindex(index=[*known["id"].unique(), *sorted(set(ids) - set(known["id"]))], columns=CLASSES)
-        absent = texts.isna()
+        absent, missing_rows = texts.isna(), []
         for name, missing in absent[absent.any(axis=1)].iterrows():
             if name not in renamed:
                 labels = ", ".join(texts.columns[missing])
-                problems.append(f"{path}: no row for image '{name}', class {labels}; an empty mask needs one too")
+                missing_rows.append(f"{path}: no row for image '{name}', class {labels}; an empty mask needs one too")
+        problems.add("images without a row", *missing_rows)
         if decoded:
-            _, refused = parse_all(known["text"].tolist(), self.image_size, rows=known["key"].tolist())
-            problems += [f"{path}, line {known.index[place]}: {message}" for place, message in refused.items()]
-        return texts, problems
+            written, keys = known["text"].tolist(), known["key"].tolist()
+            segments, refused = parse_all(written, self.image_size, rows=keys)
+            counted = counts_from_zero(written, segments, refused)
+            if counted and refused:
+                problems.add("tables that count pixels from 0", f"{path}: {counted}")
+            elif counted:
+                note(f"{path}: {counted}")
+            wrong = [f"{path}, line {known.index[place]}: {message}" for place, message in refused.items()]
+            problems.add("run-length text that is no mask", *wrong)
+        return texts
 
-    def _wrong_sizes(self, paths: Sequence[Path]) -> list[str]:
-        problems = []
+    def _add_wrong_sizes(self, paths: Sequence[Path], problems: Problems) -> None:
+        """Add images of another size than the contest's to `problems`."""
         for path in paths:
             header = read_header(path)
             if header.size != self.image_size:
                 turned = " (an EXIF tag turns it; write it unturned)" if header.turned else ""
                 expected = spelled(self.image_size)
-                problems.append(f"{path}: {spelled(header.size)} pixels (h x w), expected {expected}{turned}")
-        return problems
+                message = f"{path}: {spelled(header.size)} pixels (h x w), expected {expected}{turned}"
+                problems.add("images of another size", message)
+
+
+def _by_name(folder: Path, problems: Problems) -> dict[str, Path]:
+    """Image files by name, in the one form that names are compared in."""
+    return {plain(path.name): path for path in image_paths(folder, problems)}
