@@ -63,11 +63,11 @@ def test_a_class_table_that_contradicts_itself_is_refused(classes, background, u
 
 
 def test_runs_are_counted_at_the_size_of_the_image_and_sampled_on_the_grid() -> None:
-    # An image of 4 x 8; "5 4 9 4" sets its columns 1 and 2. The grid of 2 x 4 samples columns 1, 3, 5, 7.
+    # An image of 4 x 8; "5 4 9 4" sets its columns 1 and 2. The grid of 2 x 4 samples columns 0, 2, 4, 6.
     texts = np.array([["5 4 9 4", ""]], dtype=object)
     masks = RleMasks(texts, TABLE, rows=np.array([["a_x", "a_y"]]), drawn_at=(4, 8), grid=(2, 4))
     assert masks[0].shape == (2, 4, 2)
-    assert masks[0][..., 0].tolist() == [[1, 0, 0, 0]] * 2
+    assert masks[0][..., 0].tolist() == [[0, 1, 0, 0]] * 2
     assert not masks[0][..., 1].any()
     other = RleMasks(texts[:, ::-1], TABLE, rows=masks.rows, drawn_at=(4, 8), grid=(2, 4))
     assert masks.fingerprint() != other.fingerprint()

@@ -94,8 +94,7 @@ class Problems:
     def add(self, kind: str, *messages: str) -> None:
         """Messages of one `kind`, the heading that they are listed under; each is kept once."""
         if messages:
-            some = self.by_kind.setdefault(kind, [])
-            some += [message for message in messages if message not in some]
+            self.by_kind[kind] = list(dict.fromkeys([*self.by_kind.get(kind, []), *messages]))
 
     def add_error(self, error: DataLayoutError) -> None:
         """The message of `error`, under its own heading."""

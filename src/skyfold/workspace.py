@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from skyfold.errors import ConfigError, DataLayoutError
+
 
 def find_root(start: Path) -> Path | None:
     """The project folder: the nearest of `start` and its parents that holds a folder `configs/`."""
@@ -26,13 +28,27 @@ class Workspace:
     verify: bool = False
 
     def data(self, name: str) -> Path:
-        """Folder of the files of data set `name`."""
+        """Folder of the files of data set `name`; ConfigError where $SKYFOLD_DATA is no folder."""
         if self.data_from is not None:
             return self.data_from
         shared = os.environ.get("SKYFOLD_DATA")
+        if shared and not Path(shared).is_dir():
+            raise ConfigError(f"$SKYFOLD_DATA is {shared}: no such folder. Correct it, or unset it.")
         if shared and (Path(shared) / name).is_dir():
             return Path(shared) / name
         return self.root / "data" / name
+
+    def existing_data(self, name: str) -> Path:
+        """As `data`; DataLayoutError where there is no such folder."""
+        folder, shared = self.data(name), os.environ.get("SKYFOLD_DATA")
+        if not folder.is_dir():
+            beside = f" $SKYFOLD_DATA is {shared}, which holds no folder '{name}'."
+            raise DataLayoutError(
+                f"{folder}: no such folder.{beside if shared and self.data_from is None else ''} Put the competition's "
+                "files there, name their folder with --data, or write a small procedural sample: skyfold prepare "
+                "CONFIG --sample."
+            )
+        return folder
 
     def cache(self, name: str) -> Path:
         """Folder of decoded images and masks; may be deleted at any time."""

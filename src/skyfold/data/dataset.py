@@ -64,7 +64,7 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
 
     DataLayoutError where files are missing or broken, or folds.csv is of other samples or settings.
     """
-    folder = workspace.data(data.folder)
+    folder = workspace.existing_data(data.folder)
     competition = build(data.competition, data.options, folder)
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
     folds = load_folds(data, samples["train"], workspace)

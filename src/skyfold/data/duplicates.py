@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -39,6 +42,22 @@ def duplicate_groups(files: Resizable, *, bits: int, groups: np.ndarray | None =
     component = connected_components(graph, directed=False)[1]
     _, first, group = np.unique(component, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[group].astype(np.int64)
+
+
+def identical_files(paths: Sequence[Path]) -> list[list[int]]:
+    """Places of the files that are equal byte for byte, those of each group together, groups of two or more.
+
+    Only files that share their size with another are read.
+    """
+    by_size: dict[int, list[int]] = {}
+    for place, path in enumerate(paths):
+        by_size.setdefault(path.stat().st_size, []).append(place)
+    places = [place for some in by_size.values() if len(some) > 1 for place in some]
+    found: dict[str, list[int]] = {}
+    digests = map_in_threads("looking for copies", file_digest, [paths[place] for place in places], "files")
+    for place, checksum in zip(places, digests, strict=True):
+        found.setdefault(checksum, []).append(place)
+    return [some for some in found.values() if len(some) > 1]
 
 
 def difference_hashes(files: Resizable) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from skyfold.data.images import files_stamp, read_plane
@@ -17,11 +16,8 @@ from skyfold.files import digest
 from skyfold.rle.codec import decode_many
 from skyfold.types import IntPair
 
-# Resampling of ground truth from the size of the image to the competition's grid. Nearest keeps classes exclusive;
-# the exact kind takes the pixel in the middle of the area that a place covers, OpenCV's other kind that in its corner.
-TRUTH_RESAMPLING = cv2.INTER_NEAREST_EXACT
-
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
+RESAMPLING = "middle"  # what `resample` takes; caches of another rule are made again
 ROWS_AT_ONCE = 256
 
 
@@ -56,7 +52,7 @@ class RleMasks:
     def fingerprint(self) -> str:
         """Changes with the texts, their rows and the grid."""
         text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
-        return digest(text, repr((self.drawn_at, self.grid, TRUTH_RESAMPLING)))
+        return digest(text, repr((self.drawn_at, self.grid)), RESAMPLING)
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,7 @@ class MaskFiles:
 
     def fingerprint(self) -> str:
         """Changes with the files, the class table and the grid."""
-        return digest(files_stamp(self.paths), repr((self.table, self.grid, TRUTH_RESAMPLING)))
+        return digest(files_stamp(self.paths), repr((self.table, self.grid)), RESAMPLING)
 
 
 @dataclass(frozen=True)
@@ -195,10 +191,18 @@ class DefinedPixels:
 
 
 def resample(plane: np.ndarray, grid: IntPair) -> np.ndarray:
-    """uint8 (H, W) codes onto `grid`, each place the code of one pixel."""
-    if plane.shape == grid:
+    """uint8 (H, W) or (H, W, K) codes onto `grid`, each place that of the pixel in the middle of its area.
+
+    Where the middle lies between two pixels the upper or left one is taken, at most half a pixel off. One pixel's code,
+    since a mean would be of no class.
+    """
+    if plane.shape[:2] == grid:
         return plane
-    return np.asarray(cv2.resize(plane, (grid[1], grid[0]), interpolation=TRUTH_RESAMPLING))
+    rows, columns = (
+        ((2 * np.arange(places) + 1) * pixels - 1) // (2 * places)
+        for places, pixels in zip(grid, plane.shape[:2], strict=True)
+    )
+    return plane[rows[:, np.newaxis], columns]
 
 
 def _listed(value: Any) -> list[Any]:

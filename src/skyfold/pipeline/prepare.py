@@ -8,13 +8,17 @@ import numpy as np
 
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
-from skyfold.data.duplicates import duplicate_groups
+from skyfold.data.duplicates import duplicate_groups, identical_files
 from skyfold.data.images import Resizable
+from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.progress import Progress
+from skyfold.files import read_json
+from skyfold.progress import Progress, note
 from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
+
+SHOWN = 3  # names in a message
 
 
 def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> list[str]:
@@ -23,23 +27,20 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
     sample: write a procedural sample first. Returns lines on what was found. DataLayoutError lists everything that is
     wrong with the files, ConfigError what the folds ask for and the samples lack.
     """
-    folder, path = workspace.data(data.folder), workspace.folds(data.folder)
     if sample:
-        _write_sample(data, folder)
-    if not folder.is_dir():
-        raise DataLayoutError(
-            f"{folder}: no such folder. Put the competition's files there, name their folder with --data, "
-            "or write a small procedural sample: skyfold prepare CONFIG --sample."
-        )
+        _write_sample(data, workspace.data(data.folder))
+    folder, path = workspace.existing_data(data.folder), workspace.folds(data.folder)
     competition = build(data.competition, data.options, folder)
     found, samples = competition.check(folder), competition.load(folder, "train")
+    _note_other_sample(data, folder)
+    _note_copies(samples, competition.load(folder, "test") if "test" in competition.parts else None)
     if path.is_file():
-        folds, note = load_folds(data, samples, workspace), "kept"
+        folds, made = load_folds(data, samples, workspace), "kept"
     else:
-        folds, note = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
+        folds, made = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
         save_folds(data, folds, workspace, samples.groups)
     sizes = ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k))
-    return [found, f"{path}: {note}", f"samples per fold: {sizes}"]
+    return [found, f"{path}: {made}", f"samples per fold: {sizes}"]
 
 
 def _write_sample(data: DataConfig, folder: Path) -> None:
@@ -53,6 +54,46 @@ def _write_sample(data: DataConfig, folder: Path) -> None:
     competition.write_sample(folder, **(data.sample or {}))
 
 
+def _note_other_sample(data: DataConfig, folder: Path) -> None:
+    """Say where the procedural sample in `folder` is not the one of the config."""
+    about, asked = folder / ABOUT, data.sample or {}
+    stored = read_json(about) if asked and about.is_file() else None
+    if isinstance(stored, dict) and (other := [key for key, value in asked.items() if stored.get(key) != value]):
+        here, wanted = (", ".join(f"{key} {of.get(key)}" for key in other) for of in (stored, asked))
+        note(
+            f"{folder}: holds the sample of {here}, data.sample of the config asks for {wanted}. For that one delete "
+            "the folder and prepare with --sample."
+        )
+
+
+def _note_copies(train: Samples, test: Samples | None) -> None:
+    """Say which test images are training images, and which identical training images have different masks."""
+    if not isinstance(train.inputs, Resizable):
+        return
+    ids, known, paths = train.ids.tolist(), len(train), list(train.inputs.paths)
+    if test is not None and isinstance(test.inputs, Resizable):
+        ids, paths = ids + test.ids.tolist(), paths + list(test.inputs.paths)
+    both, unlike = [], []
+    for rows in identical_files(paths):
+        learnt = [row for row in rows if row < known]
+        both += [f"'{ids[row]}' is '{ids[learnt[0]]}'" for row in rows if row >= known and learnt]
+        if train.targets is not None and learnt[1:]:
+            first = train.targets[learnt[0]]
+            others = [row for row in learnt[1:] if not np.array_equal(train.targets[row], first)]
+            unlike += [f"'{ids[learnt[0]]}' and '{ids[row]}'" for row in others]
+    if both:
+        note(
+            f"{len(both)} of {len(paths) - known} test images are training images: {_first(both)}. What is predicted "
+            "of them says nothing of new images; remove them from one of the two."
+        )
+    if unlike:
+        note(f"identical images with different masks: {_first(unlike)}. Remove those whose mask is wrong.")
+
+
+def _first(texts: list[str]) -> str:
+    return ", ".join(texts[:SHOWN]) + f" and {len(texts) - SHOWN} more" * (len(texts) > SHOWN)
+
+
 def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
     """Stratified folds and a note on them; near-identical images share a fold."""
     if competition.horizon is not None:
@@ -61,15 +102,34 @@ def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tu
             "samples follow each other in time, and k folds would learn from what came later."
         )
     groups = np.arange(len(samples)) if samples.groups is None else samples.groups
-    note = ""
+    text = ""
     if isinstance(samples.inputs, Resizable) and data.folds.phash_max_distance >= 0:
         before = len(np.unique(groups))
         groups = duplicate_groups(samples.inputs, bits=data.folds.phash_max_distance, groups=groups)
         merged = before - len(np.unique(groups))
-        note = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
+        text = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
+        _refuse_too_few(data, samples, groups, before)
     labels = _presence_labels(samples, len(competition.classes))
     folds = make_folds(ids=samples.ids, labels=labels, groups=groups, k=data.folds.k, seed=data.folds.seed)
-    return folds, f"{folds.k} folds of {len(folds.ids)} samples{note}"
+    return folds, f"{folds.k} folds of {len(folds.ids)} samples{text}"
+
+
+def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, before: int) -> None:
+    """ConfigError where near-identical images leave fewer groups than folds, of `before` groups.
+
+    groups (n,): of the samples, joined.
+    """
+    k, bits = data.folds.k, data.folds.phash_max_distance
+    names, counts = np.unique(groups, return_counts=True)
+    if len(names) >= min(k, before):
+        return
+    largest = [f"'{name}'" for name in samples.ids[groups == names[counts.argmax()]]]
+    raise ConfigError(
+        f"data.folds: {k} folds were asked for, but the images form only {len(names)} group{'s' * (len(names) > 1)}. "
+        f"Images whose 256-bit hashes differ in at most {bits} bits are joined, by chains of such pairs, too: "
+        f"{_first(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, or "
+        "to -1, to join identical files only."
+    )
 
 
 def _folds_of_years(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
