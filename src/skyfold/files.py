@@ -78,6 +78,20 @@ def require_file(path: Path, expected: str, refuse: type[SkyfoldError] = DataLay
         raise refuse(f"{path}: {kind}, expected {expected}. Rename or remove it.")
 
 
+def read_bytes(path: Path, expected: str) -> bytes:
+    """All bytes of a file; DataLayoutError where it is missing, a folder or empty. expected: for the message."""
+    require_file(path, expected)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataLayoutError(
+            f"{path}: cannot be read ({error.strerror}). Copy it again, or change its rights."
+        ) from None
+    if not data:
+        raise DataLayoutError(f"{path}: the file is empty. Download it again.")
+    return data
+
+
 def digest(*parts: bytes | str) -> str:
     """The first 16 hex digits of a sha256: enough to tell configs, folds and files apart."""
     sha = hashlib.sha256()

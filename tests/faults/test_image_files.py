@@ -6,6 +6,7 @@ import os
 import struct
 import unicodedata
 import zlib
+from io import BytesIO, TextIOWrapper
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import tifffile
 from PIL import Image
 
 from faults.conftest import write_png
+from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.data.images import read_header, read_image
 from skyfold.data.masks import ClassTable, MaskFiles, RleMasks
@@ -108,6 +110,18 @@ def test_names_that_no_table_or_terminal_can_hold_are_refused(tiny, name):
     )
     assert not set(said) & {"\x1b", "\u202e", "\udcff"}
     assert tiny.run("train", "bright")[0] == 2
+
+
+def test_a_folder_whose_name_is_no_utf8_is_shown_as_bytes(tiny, monkeypatch):
+    folder = tiny.root / "data" / "na\udcffme"
+    tiny.images.rename(folder)
+    written = TextIOWrapper(BytesIO(), encoding="utf-8")
+    monkeypatch.setattr("sys.stdout", written)
+    assert main(["prepare", str(tiny.config("bright")), "--data", str(folder), "--root", str(tiny.root)]) == 0
+    (folder / "images" / "i00.png").unlink()
+    code, _, err = tiny.run("prepare", "bright", "--data", folder)
+    assert code == 2
+    assert r"na\xffme" in err
 
 
 def test_what_is_no_file_is_refused_instead_of_waited_for(tiny):

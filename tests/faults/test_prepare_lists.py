@@ -55,7 +55,7 @@ def test_every_kind_of_problem_is_listed_with_its_count_and_the_first_ten(tiny):
         "images and masks of unequal size (1):",
         "i02.png: 40x48 pixels, its mask 20x24",
         "t00.png: neither JPEG nor PNG",
-        "t01.jpg beside t01.png, two files of one id. Keep one",
+        "t01.png beside t01.jpg, two files of one id. Keep one",
         "groups.csv, where every image needs one group (1):",
         "no group for image 'i11'",
     ):
@@ -183,3 +183,39 @@ def test_a_chain_of_near_duplicates_names_what_was_joined_and_the_option(tiny):
     assert tiny.files() == before
     config.write_text(config.read_text().replace("folds: {k: 2}", "folds: {k: 2, phash_max_distance: -1}"))
     assert prepare(tiny, config)[0] == 0
+
+
+def test_files_of_radar_frames_are_listed_by_kind(tmp_path):
+    for part, frames in (("train", 5), ("test", 4)):
+        (tmp_path / part).mkdir()
+        for i in range(3):
+            np.save(tmp_path / part / f"{part}_{i}.npy", np.full((120, 120, frames), 3000 * (i + 1), np.int16))
+    (tmp_path / "train" / "train_1.npy").write_bytes(b"")
+    np.save(tmp_path / "test" / "test_0.npy", np.zeros((9, 9, 4)))
+    (tmp_path / "test" / "more.npz").touch()
+    (tmp_path / "sample_submission.csv").write_text("file_name,0\ntest_0.npy,0\ntest_9.npy,0\n")
+    with pytest.raises(DataLayoutError) as error:
+        build("hydro_rain", {}, tmp_path).check(tmp_path)
+    for part in (
+        "files that cannot be read (2):",
+        "train_1.npy: not a complete .npy file",
+        "test_0.npy: shape (9, 9, 4)",
+        "files without a row (2):",
+        "no row for 'test_1.npy'",
+        "rows without a file (1):",
+        "row 'test_9.npy', but no such file in test/",
+    ):
+        assert part in str(error.value), part
+
+
+def test_files_of_ice_frames_are_listed_with_the_gaps_between_them(tmp_path, capsys):
+    header, cells = bytes(300), bytes(56 * 38)
+    for month in (1, 2, 3, 5, 6):
+        (tmp_path / f"nt_2000{month:02d}_f13_v1.1_n.bin").write_bytes(header + cells)
+    (tmp_path / "nt_200006_f13_v1.1_n.bin").write_bytes(b"cut")
+    (tmp_path / "new.nc").touch()
+    contest = build("arctic_sea_ice", {"grid": [56, 38]}, tmp_path)
+    with pytest.raises(DataLayoutError) as error:
+        contest.check(tmp_path)
+    for part in ("files that cannot be read (1):", "nt_200006_f13_v1.1_n.bin: 3 bytes", "2000-04 is missing: 2000-05"):
+        assert part in str(error.value), part

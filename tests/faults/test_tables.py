@@ -6,9 +6,11 @@ import gzip
 import os
 import unicodedata
 
+import numpy as np
 import pytest
 
-from skyfold.errors import InvalidSubmission
+from skyfold.competition import build
+from skyfold.errors import DataLayoutError, InvalidSubmission
 from skyfold.rle.codec import DIALECTS
 from skyfold.submission.formats import RleTable
 from skyfold.tables import LONGEST_CELL
@@ -140,6 +142,39 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(tiny, truth):
     assert code == 2
     assert "\x1b" not in err
     assert r"\x1b]0;owned\x07_blob" in err
+
+
+def test_a_table_that_counts_from_zero_is_named(tmp_path, capsys):
+    table, path = RleTable(("a",), (40, 60), bare_ids=True, key_column="id"), tmp_path / "t.csv"
+    masks = np.zeros((2, 40, 60, 1), bool)
+    masks[0, :20, :30] = True
+    masks[1, :20, 10:30] = True
+    for first, (start, _) in enumerate(((0, 30), (1, 20))):
+        texts = [text.split() for text in table.encode(np.array(["x", "y"]), masks)["EncodedPixels"]]
+        from_zero = [[str(int(n) - 1) if i % 2 == 0 else n for i, n in enumerate(text)] for text in texts]
+        rows = [f"{name},{' '.join(text)}" for name, text in zip("xy", from_zero, strict=True)][first:]
+        path.write_text("\n".join(["id,EncodedPixels", *rows]))
+        if start == 0:
+            with pytest.raises(InvalidSubmission, match=r"1 masks are right only if the first pixel has the number 0"):
+                table.read_masks(path)
+        else:  # no mask has the first pixel, so that every row could be right
+            table.read_masks(path)
+            assert "t.csv: 20 segments begin with the last pixel of a column" in capsys.readouterr().err
+    table.encode(np.array(["x", "y"]), masks).to_csv(path, index=False)
+    table.read_masks(path)
+    assert capsys.readouterr().err == ""
+
+
+def test_run_length_text_that_is_damaged_after_prepare_names_its_table(tmp_path):
+    build("understanding_clouds").write_sample(tmp_path / "clouds", train=4, test=2, height=64)
+    path = tmp_path / "clouds" / "train.csv"
+    header, first, *rest = path.read_text().splitlines()
+    key = first.partition(",")[0]
+    path.write_text("\n".join([header, f"{key},9999999 1", *rest]))
+    samples = build("understanding_clouds", {}, tmp_path / "clouds").load(tmp_path / "clouds", "train")
+    row = samples.ids.tolist().index(key.rpartition("_")[0])
+    with pytest.raises(DataLayoutError, match=rf"train\.csv: row '{key}': the segment '9999999 1' .* ends past"):
+        samples.targets[row]
 
 
 def test_a_dialect_cannot_take_other_digits_for_an_empty_mask():

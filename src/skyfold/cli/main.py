@@ -10,13 +10,14 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import skyfold
 from skyfold.cli import commands
-from skyfold.errors import SkyfoldError
+from skyfold.errors import SkyfoldError, printable
 
 CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
 MANY: dict[str, Any] = {"action": "append", "default": []}
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: arguments without the program's name; None: those of the process.
     """
     given = _parser().parse_args(argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # the name of a folder may be no UTF-8, the terminal no Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals_stop():
             given.command(given)
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a file that cannot be read or written; anything else is a bug
         if error.filename is None:
             return _bug()
-        return _ended(2, f"error: {error.filename}: {error.strerror}")
+        return _ended(2, printable(f"error: {error.filename}: {error.strerror}"))
     except KeyboardInterrupt as stop:
         number = stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT
         what = "Interrupted" if number == signal.SIGINT else f"Stopped by {number.name}"

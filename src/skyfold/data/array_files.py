@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from skyfold.errors import DataLayoutError
+from skyfold.files import require_file
 
 # What numpy.load raises for a file that is cut off, damaged, of another kind, or pickled.
 LOAD_ERRORS = (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
@@ -23,10 +24,9 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarr
     DataLayoutError names a file that is missing, cut off, an archive, or holds Python objects: those are stored as
     pickle, which could run any code when it is loaded.
     """
+    require_file(path, "a .npy file")
     try:
         array = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
     except LOAD_ERRORS as error:
         raise DataLayoutError(
             f"{path}: not a complete .npy file of numbers ({error}). Download it again; Python objects are not loaded."
@@ -38,11 +38,10 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarr
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     """Load the arrays `names` of an `.npz` file. DataLayoutError as `read_array`, or where an array is missing."""
+    require_file(path, "an .npz file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
-    except FileNotFoundError:
-        raise DataLayoutError(f"{path}: no such file.") from None
     except (KeyError, *LOAD_ERRORS) as error:
         raise DataLayoutError(
             f"{path}: expected an .npz file with the arrays {' and '.join(names)}, of numbers ({error}). Download it "

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from skyfold.data.folder import file_id, files_in
-from skyfold.data.tiff import read_bytes, read_tiff
+from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError, Problems
-from skyfold.files import digest, require_file
+from skyfold.files import digest, read_bytes, require_file
 from skyfold.progress import THREADS, map_in_threads, note
 from skyfold.types import IntPair
 

@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 
 from skyfold.errors import DataLayoutError
-from skyfold.files import require_file
+from skyfold.files import read_bytes
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
 # Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA; and predictors: none,
@@ -61,20 +61,6 @@ def read_tiff(path: Path) -> np.ndarray:
         image = np.moveaxis(image.reshape(planes, height, width), 0, -1)
     image = image.reshape(height, width, -1) if planes * samples > 1 else image.reshape(height, width)
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
-
-
-def read_bytes(path: Path, expected: str) -> bytes:
-    """All bytes of a file; DataLayoutError where it is missing, a folder or empty. expected: for the message."""
-    require_file(path, expected)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataLayoutError(
-            f"{path}: cannot be read ({error.strerror}). Copy it again, or change its rights."
-        ) from None
-    if not data:
-        raise DataLayoutError(f"{path}: the file is empty. Download it again.")
-    return data
 
 
 def refuse_pages(path: Path, file: tifffile.TiffFile) -> None:

@@ -19,6 +19,7 @@ from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, kn
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.config.fields import Size
 from skyfold.config.options import one_of
+from skyfold.data.folder import note_others
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing, shortened
 from skyfold.files import digest
@@ -28,6 +29,7 @@ from skyfold.submission.pixel_table import PixelTable, sample_table
 from skyfold.types import LazyArrays, Samples
 
 GRID = (448, 304)  # NSIDC's north polar grid of 25 km
+SUFFIXES = (".bin", ".csv", ".json", ".npy", ".npz")
 KNOWN_FRAMES = 12  # at least so many before a forecast
 FLAGGED_TRUTH = 255  # codes above 250 in a truth file are flags
 
@@ -118,6 +120,7 @@ class ArcticSeaIce(Contest):
     def _check(self, folder: Path) -> str:
         cadence = CADENCES[self.cadence]
         times, codes = self._series(folder)
+        note_others(folder, SUFFIXES, expected="frames")
         train, test = len(self._load(folder, "train")), self._load(folder, "test")
         assert test.times is not None
         if not known_ice(codes).any():

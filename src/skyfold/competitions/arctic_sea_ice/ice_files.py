@@ -21,7 +21,8 @@ import numpy as np
 
 from skyfold.competitions.arctic_sea_ice.ice_frames import FLAGS, FULL_ICE
 from skyfold.data.array_files import read_array, read_arrays
-from skyfold.errors import DataLayoutError, InvalidSubmission, listing
+from skyfold.errors import DataLayoutError, Problems, listing
+from skyfold.files import read_bytes
 from skyfold.submission.formats import read_table
 from skyfold.types import IntPair
 
@@ -61,7 +62,7 @@ class Cadence:
         """ "2014-12", "201412" (months), "2018-01-01", "20180101" (weeks); ValueError for anything else."""
         digits = text.replace("-", "")
         length = 6 if self.unit == "M" else 8
-        if not digits.isdecimal() or len(digits) != length:
+        if not (digits.isascii() and digits.isdecimal()) or len(digits) != length:
             raise ValueError(f"expected {'yyyymm' if length == 6 else 'yyyymmdd'}, got '{text[:20]}'")
         return np.datetime64("-".join([digits[:4], digits[4:6], digits[6:]][: length // 2 - 1]), self.unit)
 
@@ -103,8 +104,9 @@ def read_series(
         )
     if len(series) > 1:
         raise DataLayoutError(f"{folder}: {len(series)} files {cadence.name}_*.npz; leave one.")
+    problems = Problems()
     if series:
-        times, codes = _read_npz(series[0], cadence, grid)
+        times, codes = _read_npz(series[0], cadence, grid, problems)
         places = [f"row {row}" for row in range(len(times))]
     else:
         if bins:
@@ -114,7 +116,7 @@ def read_series(
             paths, times = _listed(index, cadence)
         order = np.argsort(times, kind="stable")
         times, paths = times[order], [paths[place] for place in order.tolist()]
-        codes = _read_files(paths, grid, read_nsidc if bins else read_contest)
+        codes = _read_files(paths, grid, read_nsidc if bins else read_contest, problems)
         places = list(map(str, paths))
     if not len(times):
         raise DataLayoutError(f"{folder}: not a single {cadence.name} frame. Download the files again.")
@@ -124,25 +126,26 @@ def read_series(
             f"{folder}: no {cadence.name} frame is left since {since}; there are {times.min()} to {times.max()}."
         )
     times, places = times[taken], [places[row] for row in np.flatnonzero(taken).tolist()]
-    problems = []
+    gaps = []
     for (before, one), (after, other) in pairwise(zip(times, places, strict=True)):
         if after == before:
-            problems.append(f"{after} is there twice: {one} and {other}")
+            gaps.append(f"{after} is there twice: {one} and {other}")
         elif after < before:
-            problems.append(f"{after} is out of order: {other} follows {one}, {before}")
+            gaps.append(f"{after} is out of order: {other} follows {one}, {before}")
         elif after != before + cadence.step:
-            problems.append(f"{before + cadence.step} is missing: {after} follows {before}")
-    if problems:
-        raise DataLayoutError(
-            f"{folder}: the {cadence.name} frames must follow each other without a gap. Add what is missing, or read "
-            f"only the frames after it (data.options.since); keep one of each, oldest first.\n{listing(problems)}"
-        )
+            gaps.append(f"{before + cadence.step} is missing: {after} follows {before}")
+    problems.add(
+        f"{cadence.name} frames must follow each other without a gap. Add what is missing, or read only the frames "
+        "after it (data.options.since); keep one of each, oldest first",
+        *gaps,
+    )
+    problems.refuse(folder)
     return times, codes[taken]
 
 
 def read_nsidc(path: Path, grid: IntPair) -> np.ndarray:
     """One `.bin` file of NSIDC: uint8 (H, W). DataLayoutError where its size or header is of another grid."""
-    raw = path.read_bytes()
+    raw = read_bytes(path, "a .bin file of NSIDC")
     cells = grid[0] * grid[1]
     if len(raw) != NSIDC_HEADER + cells:
         raise DataLayoutError(
@@ -184,7 +187,7 @@ def read_contest(path: Path, grid: IntPair) -> np.ndarray:
     return codes
 
 
-def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
+def _read_npz(path: Path, cadence: Cadence, grid: IntPair, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
     codes, stamps = read_arrays(path, ("sic", cadence.key))
     if stamps.ndim != 1:
         raise DataLayoutError(f"{path}: {cadence.key} has shape {stamps.shape}, expected one for each frame of sic.")
@@ -195,30 +198,29 @@ def _read_npz(path: Path, cadence: Cadence, grid: IntPair) -> tuple[np.ndarray, 
         )
     times = cadence.times({f"{cadence.key}, row {row}": str(stamp) for row, stamp in enumerate(stamps)}, path)
     for time, frame in zip(times, codes, strict=True):
-        _known(frame, f"{path}, frame {time}")
+        try:
+            _known(frame, f"{path}, frame {time}")
+        except DataLayoutError as error:
+            problems.add_error(error)
     return times, codes
 
 
-def _read_files(paths: Sequence[Path], grid: IntPair, read: Callable[[Path, IntPair], np.ndarray]) -> np.ndarray:
-    """Codes, uint8 (n, H, W)."""
-    problems = []
+def _read_files(
+    paths: Sequence[Path], grid: IntPair, read: Callable[[Path, IntPair], np.ndarray], problems: Problems
+) -> np.ndarray:
+    """Codes, uint8 (n, H, W); files that cannot be used are added to `problems`."""
     codes = np.zeros((len(paths), *grid), dtype=np.uint8)
     for row, path in enumerate(paths):
         try:
             codes[row] = read(path, grid)
         except DataLayoutError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataLayoutError(f"{len(problems)} of {len(paths)} files cannot be used:\n{listing(problems)}")
+            problems.add_error(error)
     return codes
 
 
 def _listed(index: Path, cadence: Cadence) -> tuple[list[Path], np.ndarray]:
     """Paths and times of the files in the contest's table."""
-    try:
-        table = read_table(index, (cadence.file_column, cadence.column))
-    except InvalidSubmission as error:
-        raise DataLayoutError(str(error)) from None
+    table = read_table(index, (cadence.file_column, cadence.column), refuse=DataLayoutError)
     names, folder = table[cadence.file_column].tolist(), index.with_suffix("")
     lines = list(enumerate(names, start=2))
     problems = [

@@ -24,12 +24,14 @@ from skyfold.competitions.hydro_rain.radar_files import (
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.sample import write_sample
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
+from skyfold.data.folder import files_in, note_others
 from skyfold.data.sample_folder import ABOUT
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, listing, shortened
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, shortened
 from skyfold.forecasting.rain_units import GREATEST_RAW, NO_DATA, rain_of_raw
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.progress import Progress
 from skyfold.submission.pixel_table import read_keys, sample_table
+from skyfold.tables import plain
 from skyfold.types import Samples
 
 GRID = (120, 120)
@@ -38,6 +40,7 @@ KNOWN_FRAMES = 4
 KEY = "file_name"
 OFFICIAL = {"train": 62735, "test": 2674}  # files of the contest
 PATCHES = "patches.npz"
+SUFFIXES = (".npy",)
 LEADS = ("+10 min",)
 # (row, column) of the pixels over the dams.
 DAMS = ((67, 28), (64, 46), (69, 57), (66, 62), (64, 68), (71, 70), (87, 56))
@@ -85,8 +88,10 @@ def _load_files(folder: Path, part: str) -> Samples:
     Of train three rows of each file are read, for the groups. Test samples come in the order of sample_submission.csv,
     where there is one.
     """
-    paths = _paths(folder, part)
-    ids = np.array([path.name for path in paths])
+    problems = Problems()
+    paths = _paths(folder, part, problems)
+    problems.refuse(folder)
+    ids = np.array([plain(path.name) for path in paths])
     inputs = inputs_of_files(paths, GRID, FRAMES[part], KNOWN_FRAMES)
     if part == "test":
         return Samples(ids, inputs)
@@ -95,10 +100,10 @@ def _load_files(folder: Path, part: str) -> Samples:
 
 
 def _check_files(folder: Path) -> str:
-    problems: list[str] = []
+    problems = Problems()
     found, said = [], list[str]()
     for part, frames in FRAMES.items():
-        paths = _paths(folder, part)
+        paths = _paths(folder, part, problems)
         missing = rainy = pixels = 0
         greatest = 0.0
         empty, alike = list[str](), list[str]()
@@ -108,7 +113,7 @@ def _check_files(folder: Path) -> str:
                 try:
                     raw = read_raw(path, GRID, frames)
                 except DataLayoutError as error:
-                    problems.append(str(error))
+                    problems.add_error(error)
                     continue
                 rain = rain_of_raw(raw)
                 greatest = max(greatest, float(rain.max()))
@@ -119,9 +124,10 @@ def _check_files(folder: Path) -> str:
                     if (values == values.flat[0]).all() and values.flat[0] != 0:
                         (empty if values.flat[0] == NO_DATA else alike).append(f"{part}/{path.name}, frame {frame}")
         if 0 < greatest < MAE_BY_CSI.threshold:
-            problems.append(
+            problems.add(
+                "parts in another unit",
                 f"{part}/: no pixel of any file reaches {MAE_BY_CSI.threshold:g} mm/h when read as raw reflectivity "
-                "(hundredths of dBZ). Are these mm/h? Save them as the contest does, or as patches.npz."
+                "(hundredths of dBZ). Are these mm/h? Save them as the contest does, or as patches.npz.",
             )
         fractions = f"rain in {rainy / max(pixels, 1):.0%} of the pixels, {missing / max(pixels, 1):.1%} without data"
         found.append(f"{len(paths)} {part} files ({fractions})")
@@ -129,39 +135,41 @@ def _check_files(folder: Path) -> str:
             if frames_of_kind:
                 many = f"{len(frames_of_kind)} frame{'s' * (len(frames_of_kind) > 1)} {kind}"
                 said.append(f"{many}: {shortened(frames_of_kind)}. Are the files whole?")
-    if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise DataLayoutError(f"{folder}: {count}\n{listing(problems, limit=20)}")
-    events = len(np.unique(shared_frame_groups(_paths(folder, "train"))))
+    problems.refuse(folder)
+    for part in FRAMES:
+        note_others(folder / part, SUFFIXES, expected="radar frames")
+    events = len(np.unique(shared_frame_groups(_paths(folder, "train", problems))))
     whole = f"{_provenance(folder)}: {', '.join(found)}; {events} groups of train files that share frames"
     return "\n".join([whole, *said])
 
 
-def _paths(folder: Path, part: str) -> list[Path]:
+def _paths(folder: Path, part: str, problems: Problems) -> list[Path]:
+    """The files of `part`, of test in the order of the sample submission; what is wrong with them is added to
+    `problems`."""
     if part not in FRAMES:
         raise ConfigError(f"part '{part}': there are train and test.")
-    if not (folder / part).is_dir():
-        raise DataLayoutError(f"{folder / part}: no such folder. The contest's .npy files are expected in it.")
-    paths = sorted(path for path in (folder / part).glob("*.npy") if not path.name.startswith("."))
-    if not paths:
-        raise DataLayoutError(f"{folder / part}: no .npy file in this folder.")
+    paths = files_in(folder / part, SUFFIXES, problems, expected=".npy files")
     sample = sample_table(folder)
     if part == "train" or sample is None:
         return paths
     try:
         header, names = read_keys(sample)
     except InvalidSubmission as error:
-        raise DataLayoutError(str(error)) from None
+        problems.add("tables that cannot be read", str(error))
+        return paths
     if header[0] != KEY:
-        raise DataLayoutError(f"{sample}: the first column is '{header[0][:30]}', expected '{KEY}'.")
-    by_name = {path.name: path for path in paths}
-    problems = [f"{sample}: no row for '{name}'" for name in by_name if name not in set(names)]
-    problems += [f"{sample}: row '{name}', but no such file in test/" for name in names if name not in by_name]
-    if not problems and len(set(names)) != len(names):
-        problems = [f"{sample}: a file has two rows. Download it again."]
-    if problems:
-        raise DataLayoutError(f"{folder}: test files and sample submission differ\n{listing(problems)}")
-    return [by_name[name] for name in names]
+        problems.add(
+            "tables that cannot be read", f"{sample}: the first column is '{header[0][:30]}', expected '{KEY}'."
+        )
+        return paths
+    by_name, named = {plain(path.name): path for path in paths}, set(names)
+    unlisted = [f"{sample}: no row for '{name}'" for name in by_name if name not in named]
+    problems.add("files without a row", *unlisted)
+    unknown = [f"{sample}: row '{name}', but no such file in test/" for name in names if name not in by_name]
+    problems.add("rows without a file", *unknown)
+    if not unknown and not unlisted and len(named) != len(names):
+        problems.add("rows that are there twice", f"{sample}: a file has two rows. Download it again.")
+    return [by_name[name] for name in names if name in by_name]
 
 
 def _load_patches(folder: Path, part: str) -> Samples:
