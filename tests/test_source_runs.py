@@ -87,9 +87,9 @@ def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_
         start = init_weights(config("third", data, init_from=FIRST), root, f"images of {data}")
         expected_weights = stored(network, root / f"light/first/models/{expected}_seed1.weights.h5")
         assert_arrays_equal(start.load(network, fold=fold, seed=1), expected_weights)
-    files = init_weights(config("third", "grey", init_from=FIRST, training={"seeds": [1, 7]}), root).files
+    fits = init_weights(config("third", "grey", init_from=FIRST, training={"seeds": [1, 7]}), root).fits
     names = {(0, 1): "fold0_seed1.weights.h5", (0, 7): "fold0_seed0.weights.h5"}
-    assert {at: path.name for at, path in files.items()} == names
+    assert {at: fit.weights.name for at, fit in fits.items()} == names
 
 
 def test_a_run_begins_with_the_weights_records_what_they_were_and_without_an_epoch_keeps_them(root):

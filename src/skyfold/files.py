@@ -8,13 +8,16 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -43,6 +46,32 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(path, text.getvalue())
+
+
+def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = False) -> pd.DataFrame:
+    """A table that `write_csv` or pandas wrote: the columns `text`, which must be there, as str, others as numbers.
+
+    empty: whether a cell may hold no number, NaN then. DamagedFile, with `remedy`, where the file is no such table.
+    """
+    import numpy as np
+    import pandas as pd
+
+    not_numbers = "" if empty else None
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=not_numbers)
+        if not isinstance(table.index, pd.RangeIndex):  # so pandas takes rows with more fields than columns
+            raise ValueError(f"rows have more fields than the {len(table.columns)} columns")
+    except ValueError as error:  # of pandas, where the file is empty or no table
+        raise DamagedFile(f"{path}: no table ({error}). {remedy}") from None
+    for name in text:
+        if name not in table:
+            raise DamagedFile(f"{path}: there is no column '{name}'. {remedy}")
+    for name in table.columns.difference(list(text), sort=False):
+        column = table[name]
+        numeric = column.dtype.kind in "iuf"
+        if not numeric or not (np.isfinite(column) | (empty & column.isna())).all():
+            raise DamagedFile(f"{path}: column '{name}' holds something other than numbers. {remedy}")
+    return table
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import write_text
+from skyfold.files import read_csv, write_text
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1, SUMS, ErrorBySkill
 
@@ -69,15 +69,14 @@ def read_sums(folder: Path) -> ForecastSums:
     path = folder / FILE
     if not path.is_file():
         raise OofMismatch(f"{path}: not scored yet. Run `skyfold run` with a config whose `forecasts` name this one.")
-    damaged = DamagedFile(f"{path}: not what was written there. Delete it and run `skyfold run` again.")
-    try:
-        table = pd.read_csv(path, dtype={"case": str, "figure": str, "lead": str}, keep_default_na=False)
-        names, leads, cases = (list(dict.fromkeys(table[name])) for name in ("figure", "lead", "case"))
-        parts = table[list(PARTS)].to_numpy(dtype=np.float64).reshape(len(names), len(cases), len(leads), SUMS)
-    except (ValueError, KeyError):
-        raise damaged from None
-    if not names or names[0] not in CONTESTS:
-        raise damaged
+    remedy = "Delete it and run `skyfold run` again."
+    table = read_csv(path, text=("case", "figure", "lead"), remedy=remedy)
+    names, leads, cases = (list(dict.fromkeys(table[name])) for name in ("figure", "lead", "case"))
+    lines = pd.MultiIndex.from_product([names, cases, leads])
+    whole = tuple(table.columns) == ("case", "figure", "lead", *PARTS) and names and names[0] in CONTESTS
+    if not whole or not lines.equals(pd.MultiIndex.from_frame(table[["figure", "case", "lead"]])):
+        raise DamagedFile(f"{path}: not what was written there. {remedy}")
+    parts = table[list(PARTS)].to_numpy(dtype=np.float64).reshape(len(names), len(cases), len(leads), SUMS)
     stats = np.moveaxis(parts, 3, 2).reshape(len(names), len(cases), -1)
     return ForecastSums(np.array(cases), tuple(leads), dict(zip(names, stats, strict=True)))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset
-from skyfold.errors import ConfigError, DamagedFile, DataLayoutError
+from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, OofMismatch
 from skyfold.forecasting.baselines import Baseline, FittedBaseline, baseline_of
 from skyfold.forecasting.frame_adapters import FrameAdapter, adapter_of
 from skyfold.store.rows import RowStore
@@ -69,7 +69,7 @@ def named(model: ForecastModel) -> Iterator[None]:
     """Prefix the errors of a config or of data with the name of the forecast."""
     try:
         yield
-    except (ConfigError, DataLayoutError) as error:
+    except (ConfigError, DataLayoutError, OofMismatch) as error:
         raise type(error)(f"forecasts: {model.name}: {error}") from None
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import write_text
+from skyfold.files import read_csv, write_text
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.postprocess.select import select
@@ -187,7 +187,8 @@ def _is_mean_of_maps(metric: Metric) -> bool:
 def _read_rows(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise OofMismatch(f"{path}: no scores per image here. Write them with `skyfold blend`.")
-    try:
-        return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
-    except ValueError as error:  # of pandas, where the file is empty or no table
-        raise DamagedFile(f"{path}: not a table of scores ({error}). Run `skyfold blend` again.") from None
+    remedy = "Delete it and score the run or blend again: skyfold train CONFIG, skyfold blend CONFIG."
+    table = read_csv(path, text=("id", "group"), remedy=remedy)
+    if "fold" not in table:
+        raise DamagedFile(f"{path}: there is no column 'fold'. {remedy}")
+    return table

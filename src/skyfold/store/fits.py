@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from skyfold.files import write_atomic, write_csv
+from skyfold.errors import DamagedFile
+from skyfold.files import file_digest, read_csv, write_atomic, write_csv
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.records import FitRecord, read_record, write_record
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
 
+HISTORY_REMEDY = "Take it from a backup, or train the run again with --restart."
 REMEDY = "Delete it; the same `skyfold train` then fits this fold anew."
 
 HistoryRow = dict[str, float]
@@ -26,7 +29,8 @@ class FitResult:
     """Result of a finished fit.
 
     weights: the file of the weights that predict; score: validation score of their epoch, at the size of training;
-    best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit.
+    best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit; weights_sha256: of
+    the file of weights as it was written, None where the record is older than the checksum.
     """
 
     weights: Path
@@ -34,6 +38,33 @@ class FitResult:
     best_epoch: int
     epochs: int
     seconds: float
+    weights_sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Fold and seed, for people."""
+        return self.weights.name.partition(".")[0].replace("fold", "fold ").replace("_seed", ", seed ")
+
+    def verify(self) -> None:
+        """DamagedFile where the weights are not those that were written; of an older record that is not known."""
+        if self.weights_sha256 is not None and self.weights_sha256 != _sha256(self.weights, *_state(self.weights)):
+            raise self.damaged("not the weights that were written when the fold was fitted, by their checksum")
+
+    def load_into(self, model: Any) -> None:
+        """Set the weights of a Keras `model`. DamagedFile where they are not those that were written, or of no such
+        model."""
+        self.verify()
+        try:
+            model.load_weights(self.weights)
+        except Exception as error:  # h5py and Keras raise whatever they meet
+            raise self.damaged(f"not the weights of this network ({reason_of(error)})") from None
+
+    def damaged(self, what: str) -> DamagedFile:
+        """The error of weights that are `what`."""
+        return DamagedFile(
+            f"{self.weights}: {what}. Take the file from a backup, or delete it and train run "
+            f"'{self.weights.parent.parent.name}' again: skyfold train CONFIG fits {self.name} anew."
+        )
 
 
 @dataclass(frozen=True)
@@ -50,12 +81,16 @@ def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
     """Mean validation loss and time of the finished fits in `folder` made with `folds`; None where there is none."""
     losses, seconds, made_with = [], [], Fingerprint(folds=folds.hash())
     for about in sorted(folder.glob("fold*_seed*.json")):
-        fold, seed = (int(part) for part in about.stem.removeprefix("fold").split("_seed"))
-        files = FitFiles(folder, fold, seed)
+        if (numbers := re.fullmatch(r"fold(\d+)_seed(\d+)", about.stem)) is None:
+            continue
+        files = FitFiles(folder, *map(int, numbers.groups()))
         if (fit := files.result(made_with)) is not None:
             seconds.append(fit.seconds)
             if fit.best_epoch:
-                losses.append(read_history(files.history)[fit.best_epoch - 1]["val_loss"])
+                history = read_history(files.history)
+                if len(history) < fit.best_epoch:
+                    raise DamagedFile(f"{files.history}: holds {len(history)} of {fit.epochs} epochs. {HISTORY_REMEDY}")
+                losses.append(history[fit.best_epoch - 1]["val_loss"])
     if not seconds:
         return None
     return FitSummary(sum(losses) / len(losses) if losses else None, sum(seconds) / 60, len(seconds))
@@ -78,10 +113,16 @@ class FitFiles:
         save_weights: writes the weights to a path. result: fields of `FitResult` besides `weights`.
         """
         self.weights.unlink(missing_ok=True)  # those of another fingerprint would pass for this result's
-        write_record(self.about, {"fingerprint": fingerprint.to_json(), **result})
-        write_atomic(self.weights, save_weights)
+        about = {"fingerprint": fingerprint.to_json(), **result}
+
+        def save(beside: Path) -> None:
+            save_weights(beside)
+            about["weights_sha256"] = file_digest(beside)
+            write_record(self.about, about)
+
+        write_atomic(self.weights, save)
         self.checkpoint.unlink(missing_ok=True)
-        return FitResult(self.weights, **result)
+        return FitResult(self.weights, weights_sha256=about["weights_sha256"], **result)
 
     def result(self, fingerprint: Fingerprint) -> FitResult | None:
         """The result of a finished fit, no known part of whose fingerprint differs; None where it is still to be done.
@@ -96,6 +137,30 @@ class FitFiles:
         self.checkpoint.unlink(missing_ok=True)  # left behind by a process killed just before it removed it
         return FitResult(self.weights, **about)
 
+    def with_checksum(self, fit: FitResult) -> FitResult:
+        """`fit` as its record is from now on: one that is older than the checksum of weights gets it."""
+        if fit.weights_sha256 is not None:
+            return fit
+        sha256 = file_digest(self.weights)
+        write_record(self.about, {**read_record(self.about, FitRecord, remedy=REMEDY), "weights_sha256": sha256})
+        return replace(fit, weights_sha256=sha256)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a library says."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Changes with any write to the file."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, *state: int) -> str:
+    return file_digest(path)
+
 
 def write_history(path: Path, history: list[HistoryRow]) -> None:
     """A row an epoch; what was not measured in it (NaN) is left empty."""
@@ -104,9 +169,13 @@ def write_history(path: Path, history: list[HistoryRow]) -> None:
 
 
 def read_history(path: Path) -> list[HistoryRow]:
-    """What `write_history` wrote; NaN where a cell is empty."""
-    with open(path, encoding="utf-8", newline="") as file:
-        return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+    """What `write_history` wrote; NaN where a cell is empty. DamagedFile where it is missing or no such table."""
+    if not path.is_file():
+        raise DamagedFile(f"{path}: missing. {HISTORY_REMEDY}")
+    table = read_csv(path, text=(), remedy=HISTORY_REMEDY, empty=True)
+    if tuple(table.columns) != COLUMNS:
+        raise DamagedFile(f"{path}: expected the columns {', '.join(COLUMNS)}. {HISTORY_REMEDY}")
+    return [dict(zip(COLUMNS, row, strict=True)) for row in table.to_numpy(dtype=float).tolist()]
 
 
 def draw_history(path: Path, history: list[HistoryRow], *, title: str, score: str) -> None:

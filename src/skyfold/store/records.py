@@ -161,6 +161,7 @@ class FitRecord(Record):
     best_epoch: Count
     epochs: Count
     seconds: float
+    weights_sha256: Sha256 | None = None  # records without it are older
 
 
 class PartContentsRecord(Record):

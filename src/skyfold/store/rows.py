@@ -100,10 +100,14 @@ class RowStore:
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write `values[j]` into row `rows[j]`, then its checksum, then its flag."""
-        values = np.ascontiguousarray(values, dtype=self.values.dtype)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        values = np.asarray(values)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():  # a cast would make whole numbers of them
             bad = rows[~np.isfinite(values.reshape(len(values), -1)).all(axis=1)][0]
-            raise OofMismatch(f"{self.folder}: values for '{self.ids[bad]}' are NaN or infinite; nothing was written.")
+            raise OofMismatch(
+                f"{self.folder}: values for '{self.ids[bad]}' are NaN or infinite; nothing was written. Look at this "
+                "sample, and at what is predicted for it."
+            )
+        values = np.ascontiguousarray(values, dtype=self.values.dtype)
         self.values[rows] = values
         self._crc[rows] = [zlib.crc32(value.data) for value in values]
         self._complete[rows] = 1

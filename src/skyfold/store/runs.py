@@ -10,6 +10,8 @@ Runs with missing rows, other shapes or other folds are refused.
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -17,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from skyfold.config.merging import dotted
-from skyfold.errors import DamagedFile, OofMismatch
+from skyfold.errors import ConfigError, DamagedFile, OofMismatch
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
@@ -66,13 +68,20 @@ class StoredRun:
     test: Predictions | None
 
 
-def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False) -> RunInfo:
+def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: Sequence[str] = ()) -> RunInfo:
     """Write `run.json`, or resume the run that is there. A config that differs in prediction keys only, so that the
     parts `fit` agree, replaces the stored one; rows are then predicted again.
 
-    begun: the run as it would be begun now; restart: whatever is there, begin it anew. OofMismatch where another part
+    begun: the run as it would be begun now; restart: begin it anew, whatever its config was; discard: what in it
+    is deleted then. ConfigError where the folder holds something of another kind; OofMismatch where another part
     differs, or where rows are there without the `run.json` that records what they are.
     """
+    require_kind(folder, begun.kind)
+    if restart:
+        for part in discard:
+            if (folder / part).is_file():
+                (folder / part).unlink()
+            shutil.rmtree(folder / part, ignore_errors=True)
     if restart or not (folder / "run.json").is_file():
         if not restart and (folder / "oof" / "rows.json").is_file():
             raise OofMismatch(
@@ -98,6 +107,23 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False) -> RunInfo
             f"{remedy}."
         )
     return there
+
+
+def require_kind(folder: Path, kind: str) -> None:
+    """ConfigError where `folder` holds something else than a `kind` ("run", "blend", "forecast"), which would be
+    overwritten. DamagedFile where what it holds cannot be told."""
+    there = None
+    if (folder / "run.json").is_file():
+        there = read_info(folder).kind
+    elif (folder / "blend.json").is_file():
+        there = "blend"
+    elif any((folder / "models").glob("fold*")):
+        there = "run"
+    if there not in (None, kind):
+        raise ConfigError(
+            f"{folder}: holds the {there} '{folder.name}', which this {kind} would overwrite. Give the {kind} another "
+            f"name, or delete {folder} first."
+        )
 
 
 def record_scores(folder: Path, scores: JsonDict) -> None:

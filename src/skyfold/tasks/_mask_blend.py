@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from skyfold.blending.recipe import Combination
 from skyfold.blending.stack import LogisticStack
@@ -21,6 +20,7 @@ from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset, open_masks
 from skyfold.errors import ConfigError
+from skyfold.files import read_csv
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
@@ -174,7 +174,8 @@ class MaskBlending(Task):
         folder, train = workspace.run(config.data.folder, config.name), dataset.train
         blended = read_run(folder, dataset.folds)
         masks = _masks(config, "final", blended.oof, "oof", workspace, train)
-        table = pd.read_csv(folder / "rows.csv", dtype={"id": str}).filter(regex="^cv_cross_fitted ")
+        again = "Run `skyfold blend` on its config again."
+        table = read_csv(folder / "rows.csv", text=("id", "group"), remedy=again).filter(regex="^cv_cross_fitted ")
         scores = table.to_numpy(dtype=np.float64).mean(axis=1)
         ranks = np.linspace(0.15, 0.95, EXAMPLES).dot(len(scores) - 1).round().astype(int)
         order = np.argsort(scores, kind="stable")[ranks]

@@ -94,8 +94,6 @@ def store_blend(
     ConfigError where the folder holds something other than a blend.
     """
     folder = workspace.run(config.data.folder, config.name)
-    if (folder / "run.json").is_file() and read_info(folder).kind != "blend":
-        raise ConfigError(f"{folder}: holds the run '{config.name}'. Give the blend a name of its own.")
     members = [f"{run.info.name} {run.info.fingerprint.digest()} {rows_of(run.folder)}" for run in runs]
     combination, what = fitted.whole, [config.combine, str(config.weights)]
     if fitted.by_fold or config.merge:

@@ -24,7 +24,7 @@ from skyfold.store.alignment import require_aligned
 from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
-from skyfold.store.runs import RunInfo, read_info, read_run, record_scores
+from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
 from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, rows_of, store_blend
 from skyfold.training.objective import Objective, RunArrays
@@ -102,6 +102,7 @@ class Task(Objective):
         dataset = cls.open_targets(config.data, workspace)
         competition = dataset.competition
         cls.check_blend(config, competition)
+        require_kind(workspace.run(config.data.folder, config.name), "blend")
         runs = [read_member(run, dataset, workspace) for run in config.runs]
         gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from skyfold.files import write_atomic
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import HistoryRow
+from skyfold.store.fits import COLUMNS, HistoryRow, reason_of
 
 SECONDS = 10.0  # between two checkpoints at least; 0: write one after every epoch
 FRACTION = 0.05  # of the time that may go into writing checkpoints
@@ -63,7 +63,9 @@ class CheckpointFile:
         self._due = ended + (max(SECONDS, (ended - started) / FRACTION) if SECONDS else 0.0)
 
     def read(self) -> Checkpoint | None:
-        """None where there is no file, where it is of another fit, and where it is damaged."""
+        """None where there is no file, where it is of another fit, and, with a line for people, where it is damaged."""
+        if not self._path.is_file():
+            return None
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
@@ -71,6 +73,10 @@ class CheckpointFile:
                     return None
                 state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
                 kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]
-        except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError):
+            history = [{name: float(row[name]) for name in COLUMNS} for row in about["history"]]
+        except OSError:
+            raise
+        except Exception as error:  # zipfile and numpy raise whatever they meet
+            print(f"{self._path}: damaged ({reason_of(error)}); the fit begins anew.", file=sys.stderr)
             return None
-        return Checkpoint(about["history"], state, kept)
+        return Checkpoint(history, state, kept)

@@ -107,7 +107,7 @@ def fit_fold(
             if looked or training.checkpoint == "swa":
                 weights = network.averaged_weights()
                 if looked:
-                    row["val_loss"], row["val_score"] = _measured(network, weights, *checked)
+                    row["val_loss"], row["val_score"] = _measured(network, weights, *checked, label)
                     note = f"{where}, loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}"
                     progress.advance(0, note=note)
                 best = looked and epoch == best_epoch(history, training, greater_is_better=score.greater_is_better)
@@ -127,7 +127,7 @@ def fit_fold(
     if history and training.checkpoint != "swa":
         final_score = history[ended_with]["val_score"]
     else:
-        _, final_score = _measured(network, network.weights(), *checked)
+        _, final_score = _measured(network, network.weights(), *checked, label)
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
     return paths.finish(
@@ -141,9 +141,12 @@ def fit_fold(
 
 
 def _measured(
-    network: Network, weights: weight_averaging.Weights, arrays: Rows, rows: np.ndarray
+    network: Network, weights: weight_averaging.Weights, arrays: Rows, rows: np.ndarray, label: str
 ) -> tuple[float, float]:
-    """Mean loss and score of `weights` on `rows`; the network keeps its own weights."""
+    """Mean loss and score of `weights` on `rows`; the network keeps its own weights.
+
+    ConfigError, with the `label` of the fit, where the network answers with NaN or infinity.
+    """
     objective = network.objective
     own = network.weights()
     network.set_weights(weights)
@@ -153,6 +156,11 @@ def _measured(
     ):
         assert batch.targets is not None
         logits = network.logits(batch.inputs)[: batch.count]
+        if not np.isfinite(logits).all():
+            raise ConfigError(
+                f"{label}: the network predicts NaN or infinity for samples of the validation fold. Lower "
+                "optimizer.learning_rate or set optimizer.clip_norm."
+            )
         targets = batch.targets[: batch.count]
         total += network.loss(targets, logits) * batch.count
         stats.append(objective.validation.stats(targets, logits))

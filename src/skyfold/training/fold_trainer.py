@@ -21,7 +21,7 @@ from skyfold.training.fit_fold import fit_fold
 from skyfold.training.init_weights import InitWeights
 from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays, Objective, RunArrays
-from skyfold.training.predict import mean_predictions, write_predictions
+from skyfold.training.predict import NotFinite, mean_predictions, require_finite, write_predictions
 from skyfold.training.predict_scenes import write_scenes
 from skyfold.types import Split
 
@@ -67,13 +67,19 @@ class FoldTrainer:
         return Network(self.objective, input_shape=self.arrays.input_shape)
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
-        """The fits of a fold, one per seed; those that are not finished are trained now."""
+        """The fits of a fold, one per seed; those that are not finished are trained now.
+
+        DamagedFile where the weights of one are not those that were written.
+        """
         if isinstance(self.family, RuleFamily):
             return []
-        return [
-            FitFiles(self.folder, fold, seed).result(self.fingerprint) or self._fit(folds, fold, seed)
-            for seed in self.config.training.seeds
-        ]
+        found = []
+        for seed in self.config.training.seeds:
+            files = FitFiles(self.folder, fold, seed)
+            fit = files.result(self.fingerprint)
+            found.append(self._fit(folds, fold, seed) if fit is None else files.with_checksum(fit))
+            found[-1].verify()
+        return found
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
         self._refuse()
@@ -111,15 +117,33 @@ class FoldTrainer:
     def predict(
         self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], *, label: str
     ) -> None:
-        """Write the mean prediction of `fits` for `rows` into `store`; rows that are complete stay as they are."""
+        """Write the mean prediction of `fits` for `rows` into `store`; rows that are complete stay as they are.
+
+        OofMismatch, with the sample and the fit, where a prediction is NaN or infinite; nothing of it is written.
+        """
         if store.complete[rows].all():
             return
         self._refuse()
+        try:
+            self._predict(arrays, rows, store, fits, label)
+        except NotFinite as found:
+            of = f" of {fits[found.member].name}" if fits else ""
+            raise OofMismatch(
+                f"run '{self.config.name}', {label.removeprefix(self.config.name).strip()}: the prediction{of} for "
+                f"'{arrays.ids[found.row]}' is NaN or infinite, and nothing of it was stored. {self._mend()}"
+            ) from None
+
+    def _mend(self) -> str:
+        if isinstance(self.family, RuleFamily):
+            return "Look at this image, or choose other model.options."
+        return "Lower optimizer.learning_rate or set optimizer.clip_norm, and train again with --restart."
+
+    def _predict(self, arrays: RunArrays, rows: np.ndarray, store: RowStore, fits: list[FitResult], label: str) -> None:
         if isinstance(self.family, RuleFamily):
             predict = partial(_rule_predictions, self.family, len(self.objective.classes))
             write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)
             return
-        members = [partial(self.network.model.load_weights, fit.weights) for fit in fits]
+        members = [partial(fit.load_into, self.network.model) for fit in fits]
         if isinstance(arrays, SceneArrays):
             write_scenes(self.network, members, arrays, rows, store, label=label)
             return
@@ -129,4 +153,6 @@ class FoldTrainer:
 
 
 def _rule_predictions(family: RuleFamily, classes: int, arrays: Rows, rows: np.ndarray) -> np.ndarray:
-    return family.predict(np.stack([arrays.inputs[row] for row in rows]), classes=classes)
+    values = family.predict(np.stack([arrays.inputs[row] for row in rows]), classes=classes)
+    require_finite(values, rows)
+    return values

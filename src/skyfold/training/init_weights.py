@@ -19,6 +19,7 @@ from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.models import NetworkFamily, family_of
 from skyfold.store.contents import Contents, read_contents
+from skyfold.store.fits import FitResult, reason_of
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.training.input_normalization import normalization_of
@@ -42,11 +43,11 @@ def find_init_weights(
     source = SourceRun.open(data_folders / data / config.model.init_from.run, key="model.init_from", user=config)
     same_data = data == own or (bool(checksum) and source.info.fingerprint.data == checksum)
     _refuse_leak(config, source, data_folders, folds, same_data=same_data, contents=contents)
-    files = {}
+    fits = {}
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
             theirs = source.config.training.seeds
-            files[fold, seed] = source.fit(fold, seed if seed in theirs else theirs[0]).weights
+            fits[fold, seed] = source.fit(fold, seed if seed in theirs else theirs[0])
     if normalization_of(source.config) != objective.normalization:
         raise ConfigError(
             f"{source.what} was trained on images normalized as {normalization_of(source.config)}, not "
@@ -57,8 +58,9 @@ def find_init_weights(
             f"{source.what} was trained through another frame adapter, {source.config.frame_adapter}. Set "
             "frame_adapter to it."
         )
-    provenance = " ".join(f"{path.name}:{file_digest(path)}" for path in sorted(set(files.values())))
-    return InitWeights(source, files, provenance)
+    files = sorted({fit.weights for fit in fits.values()})
+    provenance = " ".join(f"{path.name}:{file_digest(path)}" for path in files)
+    return InitWeights(source, fits, provenance)
 
 
 def _refuse_leak(
@@ -113,11 +115,11 @@ def _refuse_shared_images(config: RunConfig, info: RunInfo, folder: Path, conten
 
 @dataclass(frozen=True)
 class InitWeights:
-    """source: the run whose weights these are; files: of its weights, by fold and seed of the run that starts, fold 0
+    """source: the run whose weights these are; fits: of it, by fold and seed of the run that starts, fold 0
     for all folds where there is no other; provenance: names and SHA-256 of the files."""
 
     source: SourceRun
-    files: Mapping[tuple[int, int], Path]
+    fits: Mapping[tuple[int, int], FitResult]
     provenance: str
 
     def load(self, network: Network, *, fold: int, seed: int) -> list[np.ndarray]:
@@ -127,7 +129,7 @@ class InitWeights:
         layer does not fit.
         """
         what = self.source.what
-        theirs = self._model(network, self.files.get((fold, seed)) or self.files[0, seed])
+        theirs = self._model(network, self.fits.get((fold, seed)) or self.fits[0, seed])
         head = _last_layer(network.model) if network.objective.classes != self.source.info.classes else set()
         options = ", ".join(f"{key}: {value}" for key, value in self.source.config.model.options.items())
         use = f"{self.source.config.model.family} with {options or 'no options'}"
@@ -146,19 +148,22 @@ class InitWeights:
             started.append(own if id(weight) in head else value)
         return started
 
-    def _model(self, network: Network, path: Path) -> Any:
-        """The network of the source for the images of `network`, with the weights of `path`."""
+    def _model(self, network: Network, fit: FitResult) -> Any:
+        """The network of the source for the images of `network`, with the weights of `fit`."""
         family = family_of(self.source.config.model)
         assert isinstance(family, NetworkFamily)
         family = family.without_pretrained_weights()  # they would be replaced at once
         model = family.build(input_shape=network.input_shape, classes=len(self.source.info.classes))
+        fit.verify()
         try:
-            model.load_weights(path)
+            model.load_weights(fit.weights)
         except ValueError as error:
-            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"{self.source.what}: its weights do not fit images of {network.input_shape[-1]} bands ({reason})."
+                f"{self.source.what}: its weights do not fit images of {network.input_shape[-1]} bands "
+                f"({reason_of(error)})."
             ) from error
+        except Exception as error:  # h5py and Keras raise whatever they meet
+            raise fit.damaged(f"not the weights of a network ({reason_of(error)})") from None
         return model
 
 

@@ -24,16 +24,38 @@ CHUNK_BYTES = 256 << 20  # of float32 outputs that are averaged at once
 LoadWeights = Callable[[], object]
 
 
+class NotFinite(Exception):
+    """A network, or a family without training, answers with NaN or infinity for the sample `row`.
+
+    member: place of the network in its ensemble.
+    """
+
+    def __init__(self, row: int, member: int) -> None:
+        super().__init__(row, member)
+        self.row, self.member = row, member
+
+
+def require_finite(outputs: np.ndarray, rows: np.ndarray, member: int = 0) -> None:
+    """NotFinite for the first of `rows` (n,) whose outputs (n, ...) are not finite.
+
+    To be asked before an activation, which may make 1 of infinity, and before a cast, which makes 0 of NaN.
+    """
+    if not np.isfinite(outputs).all():
+        finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+        raise NotFinite(int(rows[np.flatnonzero(~finite)[0]]), member)
+
+
 def mean_predictions(
     network: Network, members: Sequence[LoadWeights], objective: Objective, arrays: Rows, rows: np.ndarray
 ) -> np.ndarray:
     """Mean of `objective.activate` of the outputs for `rows`, over `members` and the transforms of `config.tta`.
 
-    Returns float32 (n, h, w, K), or (n, K) for image labels, at the size the network reads.
+    Returns float32 (n, h, w, K), or (n, K) for image labels, at the size the network reads. NotFinite where an output
+    is NaN or infinite.
     """
     views = tta.views(objective.config.tta)
     total: np.ndarray | None = None
-    for load in members:
+    for member, load in enumerate(members):
         load()
         start = 0
         for batch in prediction_batches(
@@ -41,6 +63,7 @@ def mean_predictions(
         ):
             for view in views:
                 outputs = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]
+                require_finite(outputs, rows[start : start + batch.count], member)
                 if total is None:
                     total = np.zeros((len(rows), *outputs.shape[1:]), dtype=np.float32)
                 total[start : start + batch.count] += tta.undo(objective.activate(outputs), view)

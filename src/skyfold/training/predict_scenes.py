@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
 from skyfold.training import tta
 from skyfold.training.network import Network
-from skyfold.training.predict import LoadWeights, on_grid, sigmoid
+from skyfold.training.predict import LoadWeights, on_grid, require_finite, sigmoid
 from skyfold.training.tiles import Tiling, predict_scene, tile_count
 from skyfold.types import IntPair
 
@@ -42,7 +43,8 @@ def write_scenes(
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)
     with Progress(f"{label}: predicting", tiles * len(members), "tiles") as progress:
         for row in missing:
-            scene = scene_probabilities(network, members, arrays.images[row], tiling, grid, on_tile=progress.advance)
+            windows, on_tile = arrays.images[row], progress.advance
+            scene = scene_probabilities(network, members, windows, tiling, grid, on_tile=on_tile, row=row)
             store.write(np.array([row]), on_grid(scene[np.newaxis], grid))
     store.flush()
 
@@ -55,26 +57,31 @@ def scene_probabilities(
     grid: IntPair,
     *,
     on_tile: Callable[[], object],
+    row: int = 0,
 ) -> np.ndarray:
     """Probabilities float32 (H, W, K) on `grid`, the mean over members and test-time augmentations.
 
-    on_tile: called after each tile. Besides what `predict_scene` holds, the prediction at the scene's height and the
-    grid's width is in memory.
+    on_tile: called after each tile. row: of the scene, which NotFinite names where an output is not finite. Besides
+    what `predict_scene` holds, the prediction at the scene's height and the grid's width is in memory.
     """
     normalization = network.objective.normalization
     assert normalization is not None
     views = tta.views(network.config.tta)
 
-    def predict(tiles: np.ndarray) -> np.ndarray:
-        inputs = normalized(tiles, normalization)
-        outputs = (sigmoid(network.logits(np.ascontiguousarray(tta.apply(inputs, view)))) for view in views)
-        total = sum(tta.undo(output, view) for output, view in zip(outputs, views, strict=True))
+    def predict(tiles: np.ndarray, member: int) -> np.ndarray:
+        inputs, total = normalized(tiles, normalization), np.zeros((), dtype=np.float32)
+        for view in views:
+            outputs = network.logits(np.ascontiguousarray(tta.apply(inputs, view)))
+            require_finite(outputs, np.full(len(outputs), row), member)
+            total = total + tta.undo(sigmoid(outputs), view)
         return np.asarray(total / np.float32(len(views)))
 
     total = np.zeros((), dtype=np.float32)
-    for load in members:
+    for member, load in enumerate(members):
         load()
-        strips = predict_scene(scene, predict, tiling, batch_size=network.batch_size, on_tile=on_tile)
+        strips = predict_scene(
+            scene, partial(predict, member=member), tiling, batch_size=network.batch_size, on_tile=on_tile
+        )
         total = total + strips_on_grid(strips, grid)
     return total / np.float32(len(members))
 

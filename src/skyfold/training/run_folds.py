@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +74,6 @@ def run_folds(
         require_run_of(contents.of("train"), run_folder, config.name)
     if restart:
         _refuse_loss(run_folder, folds, chosen)
-        (run_folder / CONTENTS_FILE).unlink(missing_ok=True)
-        for part in ("models", "oof", "test", "pseudo_labels"):
-            shutil.rmtree(run_folder / part, ignore_errors=True)
     begun = RunInfo(
         name=config.name,
         kind="run",
@@ -87,7 +83,8 @@ def run_folds(
         config=config.stored(),
         fingerprint=fingerprint,
     )
-    info = begin_run(run_folder, begun, restart=restart)
+    of_run = ("models", "oof", "test", "pseudo_labels", CONTENTS_FILE)
+    info = begin_run(run_folder, begun, restart=restart, discard=of_run)
     if contents is not None:
         contents.of("train").record(run_folder)
     if info.fingerprint.different(fingerprint, "source"):

@@ -40,10 +40,11 @@ class SourceRun:
         return cls(what, folder, info, stored_config(folder, info))
 
     def fit(self, fold: int, seed: int) -> FitResult:
-        """ConfigError where the fit is not finished."""
+        """ConfigError where the fit is not finished, DamagedFile where its weights are not those that were written."""
         fit = FitFiles(self.folder / "models", fold, seed).result(self.info.fingerprint.of("folds"))
         if fit is None:
             raise ConfigError(f"{self.what} has not finished fold {fold} with seed {seed}. Train it first.")
+        fit.verify()
         return fit
 
 
