@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tokenize
 import zipfile
 import zlib
@@ -15,7 +16,11 @@ from skyfold.errors import DataLayoutError
 from skyfold.files import require_file
 
 # What numpy.load raises for a file that is cut off, damaged, of another kind, or pickled.
-LOAD_ERRORS = (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+LOAD_ERRORS = (
+    *(ValueError, TypeError, EOFError, OSError, OverflowError, SyntaxError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+LARGEST_CHARACTER = 0x10FFFF
 
 
 def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
@@ -26,7 +31,10 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarr
     """
     require_file(path, "a .npy file")
     try:
-        array = np.load(path, allow_pickle=False, mmap_mode=mmap_mode)
+        # Mapped even where it is read as a whole: a header that claims more than the file holds is refused unread.
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+        if isinstance(array, np.ndarray) and mmap_mode is None:
+            array = np.array(array)
     except LOAD_ERRORS as error:
         raise DataLayoutError(
             f"{path}: not a complete .npy file of numbers ({error}). Download it again; Python objects are not loaded."
@@ -41,9 +49,28 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     require_file(path, "an .npz file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
+            return [_member(arrays, name) for name in names]
     except (KeyError, *LOAD_ERRORS) as error:
         raise DataLayoutError(
             f"{path}: expected an .npz file with the arrays {' and '.join(names)}, of numbers ({error}). Download it "
             "again; Python objects are not loaded."
         ) from None
+
+
+def _member(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """One array of an archive; ValueError where its header claims more than the archive holds, before it is read."""
+    file = f"{name}.npy"
+    assert arrays.zip is not None
+    with arrays.zip.open(file) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} is of version {version} of the .npy format")
+        of_version = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = of_version(member)
+        there = arrays.zip.getinfo(file).file_size - member.tell()
+    if (claimed := math.prod(shape) * dtype.itemsize) != there:
+        raise ValueError(f"{name} should have {claimed} bytes, the archive holds {there}")
+    array: np.ndarray = arrays[name]
+    if dtype.kind == "U" and array.size and array.view(f"{dtype.byteorder}u4").max() > LARGEST_CHARACTER:
+        raise ValueError(f"{name} holds what is no text")
+    return array

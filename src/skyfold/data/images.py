@@ -12,8 +12,8 @@ import queue
 import subprocess
 import sys
 import zlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -36,6 +36,7 @@ SPARE = 2  # averaging twice blurs visibly unless the second step reduces at lea
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR_TYPE, PNG_GREY, PNG_PALETTE, PNG_WITH_ALPHA = 25, 0, 3, (4, 6)
+PNG_HEADER_CHUNK = 25  # bytes, with length, name and checksum
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 JPEG_SCAN = 0xDA
@@ -153,7 +154,8 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         return np.ascontiguousarray(_decode(path, data, flags)[..., ::-1])
     if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE:
-        return np.array(Image.open(io.BytesIO(data)))
+        with _opened(path, io.BytesIO(data)) as file:
+            return np.array(file)
     return _single_plane(path, _decode(path, data, cv2.IMREAD_UNCHANGED))
 
 
@@ -206,17 +208,24 @@ def _single_plane(path: Path, image: np.ndarray) -> np.ndarray:
 def read_header(path: Path) -> Header:
     """Size and rotation, without decoding; DataLayoutError where the file is no image."""
     require_file(path, "an image")
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
-            orientation = exif.get(EXIF_ORIENTATION, UPRIGHT)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
+    with _opened(path, path) as file:
+        width, height = file.size
+        exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
+        orientation = exif.get(EXIF_ORIENTATION, UPRIGHT)
     if orientation not in range(UPRIGHT, 9):  # one that decoders leave alone
         orientation = UPRIGHT
     size = (width, height) if orientation in TURNED_BY_A_QUARTER else (height, width)
     return Header(size=size, orientation=orientation)
+
+
+@contextmanager
+def _opened(path: Path, source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """The image as Pillow opens it; DataLayoutError for what Pillow raises, here and in the `with` block."""
+    try:
+        with Image.open(source) as file:
+            yield file
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
 
 
 def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
@@ -363,6 +372,8 @@ def _refuse_damaged_png(path: Path, data: bytes) -> None:
         if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             name = kind.decode("latin-1")
             raise DataLayoutError(f"{path}: the PNG is damaged (checksum of chunk {name}). Download it again.")
+        if kind == b"IHDR" and end - position != PNG_HEADER_CHUNK:
+            raise DataLayoutError(f"{path}: the PNG is damaged (a header of another length). Download it again.")
         if kind == b"IHDR" and data[position + 16] > 8:
             raise DataLayoutError(f"{path}: a PNG of {data[position + 16]} bits a band. Write it with 8 bits.")
         if kind == b"IEND":

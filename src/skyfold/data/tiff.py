@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import logging
-import zlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
 
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DataLayoutError, SkyfoldError
 from skyfold.files import read_bytes
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
@@ -24,6 +26,9 @@ SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte or
 # differences of whole numbers.
 COMPRESSIONS = (1, 8, 32946, 32773, 34925)
 PREDICTORS = (1, 2)
+# Bytes that one byte of a file can stand for at most: none, PackBits, deflate; of others tens of thousands.
+LARGEST_RATIO = {1: 1, 32773: 64, 8: 1100, 32946: 1100}
+LARGEST_RATIO_OF_ANY = 50_000
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION = 274
 SHOWN = 3  # pages in a message
@@ -40,20 +45,17 @@ def read_tiff(path: Path) -> np.ndarray:
     and not rightly.
     """
     data = read_bytes(path, "a TIFF file")
-    if not data.startswith(SIGNATURES):
-        raise DataLayoutError(f"{path}: not a TIFF file despite its extension. Download it again.")
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages.first
-            refuse_pages(path, file)
-            _refuse_odd(path, page)
-            own = page.compression in COMPRESSIONS and page.predictor in PREDICTORS
-            image = np.asarray(page.asarray()) if own else _by_opencv(path, data, page)
-            planes, depth, height, width, samples = page.shaped
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, zlib.error, EOFError) as error:
-        raise DataLayoutError(
-            f"{path}: the TIFF is cut short or damaged ({len(data)} bytes: {error}). Download it again."
-        ) from None
+    refuse_other_kinds(path, data)
+    with damage_named(path), tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = first_page(path, file)
+        refuse_pages(path, file)
+        _refuse_odd(path, page)
+        planes, depth, height, width, samples = page.shaped
+        _refuse_claims(path, page, len(data))
+        own = page.compression in COMPRESSIONS and page.predictor in PREDICTORS
+        image = np.asarray(page.asarray()) if own else _by_opencv(path, data, page)
+        if image.size != math.prod(page.shaped):
+            raise DataLayoutError(f"{path}: the TIFF is cut short or damaged. Download it again.")
     if depth != 1:
         raise DataLayoutError(f"{path}: a volume of {depth} layers, expected an image. Download it again.")
     image = image.astype(np.uint8) if image.dtype == np.bool_ else image
@@ -61,6 +63,36 @@ def read_tiff(path: Path) -> np.ndarray:
         image = np.moveaxis(image.reshape(planes, height, width), 0, -1)
     image = image.reshape(height, width, -1) if planes * samples > 1 else image.reshape(height, width)
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
+
+
+def refuse_other_kinds(path: Path, data: bytes) -> None:
+    """DataLayoutError where `data`, the first bytes of the file, are not those of a TIFF."""
+    if not data.startswith(SIGNATURES):
+        raise DataLayoutError(f"{path}: not a TIFF file despite its extension. Download it again.")
+
+
+@contextmanager
+def damage_named(path: Path, part: str = "the TIFF") -> Iterator[None]:
+    """DataLayoutError, naming the file and what `part` of it, for whatever tifffile raises while it parses or decodes
+    one."""
+    try:
+        yield
+    except SkyfoldError:
+        raise
+    except MemoryError as error:  # what the header tells of, even where the file leaves most of it out
+        raise DataLayoutError(
+            f"{path}: too large for the memory there is ({error}). Cut it into smaller ones."
+        ) from None
+    except Exception as error:  # a damaged tag may have any type and value, and lead to any exception
+        raise DataLayoutError(f"{path}: {part} is cut short or damaged ({error}). Download it again.") from None
+
+
+def first_page(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The first page; DataLayoutError where it has no pixels."""
+    page = file.pages.first
+    if not all(page.shaped):
+        raise DataLayoutError(f"{path}: an image without pixels, of shape {page.shape}. Download it again.")
+    return page
 
 
 def refuse_pages(path: Path, file: tifffile.TiffFile) -> None:
@@ -90,6 +122,20 @@ def _refuse_odd(path: Path, page: tifffile.TiffPage) -> None:
     orientation = page.tags.get(ORIENTATION)
     if orientation is not None and orientation.value != 1:
         raise DataLayoutError(f"{path}: a tag (orientation {orientation.value}) turns it. Write it upright, without.")
+
+
+def _refuse_claims(path: Path, page: tifffile.TiffPage, size: int) -> None:
+    """DataLayoutError where the header tells of more pixels than the bytes of the file can hold, before they are read.
+
+    Strips and tiles that are left out, of length 0, hold zeros; they need no bytes.
+    """
+    pixels, left_out = math.prod(page.shaped), page.databytecounts.count(0) / max(len(page.databytecounts), 1)
+    claimed = pixels * page.bitspersample // 8
+    if claimed * (1 - left_out) > size * LARGEST_RATIO.get(page.compression, LARGEST_RATIO_OF_ANY):
+        raise DataLayoutError(
+            f"{path}: the TIFF is cut short or damaged (its header tells of {claimed >> 20} MB in {size} bytes). "
+            "Download it again."
+        )
 
 
 def _by_opencv(path: Path, data: bytes, page: tifffile.TiffPage) -> np.ndarray:

@@ -6,7 +6,6 @@ middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,19 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import tifffile
 
+from skyfold.data.array_files import read_array
 from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
-from skyfold.data.tiff import COMPRESSIONS, GREY, RGB, read_tiff, refuse_pages
+from skyfold.data.tiff import (
+    COMPRESSIONS,
+    GREY,
+    RGB,
+    damage_named,
+    first_page,
+    read_tiff,
+    refuse_other_kinds,
+    refuse_pages,
+)
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, write_atomic
 from skyfold.store.rows import release_pages
@@ -51,7 +60,7 @@ def open_windows(path: Path, *, cache: Path, bands: int = 3) -> Windows:
     if not path.is_file():
         raise DataLayoutError(f"{path}: no such file.")
     if suffix == ".npy":
-        return ArrayWindows(_mapped(path), bands, path)
+        return ArrayWindows(read_array(path, mmap_mode="r"), bands, path)
     if suffix in TIFF_SUFFIXES:
         own = _open_tiff(path, bands)
         return own or _decoded(path, cache, f"scene {bands}", lambda: _decode_tiff(path, bands))
@@ -128,10 +137,8 @@ class TiffWindows:
         if not count:
             return None
         file.seek(offset)
-        try:
+        with damage_named(self.path, f"segment {index}"):
             return np.asarray(self.decode(file.read(count), index)[0])[0]
-        except (ValueError, zlib.error, tifffile.TiffFileError, RuntimeError) as error:
-            raise DataLayoutError(f"{self.path}: segment {index} is damaged ({error}). Get the file again.") from None
 
     def _paste(self, window: np.ndarray, segment: np.ndarray, row: int, column: int, top: int, left: int) -> None:
         """Copy what `segment` (rows, columns, bands) and `window` have in common."""
@@ -143,33 +150,29 @@ class TiffWindows:
 
 def _open_tiff(path: Path, bands: int) -> Windows | None:
     """None where the file must be decoded as a whole: other compressions or colours, or segments that are too large."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            refuse_pages(path, file)
-            if page.photometric not in (GREY, RGB) or page.compression not in COMPRESSIONS:
-                return None
-            planes, depth, height, width, samples = page.shaped
-            if page.dtype != np.uint8 or depth != 1 or page.bitspersample != 8:
-                raise DataLayoutError(
-                    f"{path}: {page.dtype} of {page.bitspersample} bits. Write it with 8 bits a band."
-                )
-            _refuse_other_bands(path, planes * samples, bands)
-            strip = (min(page.rowsperstrip, height), width)
-            segment = (page.tilelength, page.tilewidth) if page.is_tiled else strip
-            extents = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T
-            if (extents.sum(axis=1) > path.stat().st_size).any():
-                raise DataLayoutError(f"{path}: the TIFF is cut short. Get the file again.")
-            if page.is_memmappable and planes == 1:
-                array = np.memmap(path, np.uint8, mode="r", offset=int(extents[0, 0]), shape=(height, width, samples))
-                return ArrayWindows(array, bands, path)
-            if segment[0] * segment[1] * samples > LARGEST_SEGMENT:
-                return None
-            return TiffWindows(
-                path, (height, width, bands), planes * samples, segment, planes > 1, extents, page.decode
-            )
-    except (tifffile.TiffFileError, ValueError, IndexError) as error:
-        raise DataLayoutError(f"{path}: not a TIFF that can be read ({error}). Get the file again.") from None
+    with open(path, "rb") as start:
+        refuse_other_kinds(path, start.read(4))
+    with damage_named(path), tifffile.TiffFile(path) as file:
+        page = first_page(path, file)
+        refuse_pages(path, file)
+        if page.photometric not in (GREY, RGB) or page.compression not in COMPRESSIONS:
+            return None
+        planes, depth, height, width, samples = page.shaped
+        if page.dtype != np.uint8 or depth != 1 or page.bitspersample != 8:
+            raise DataLayoutError(f"{path}: {page.dtype} of {page.bitspersample} bits. Write it with 8 bits a band.")
+        _refuse_other_bands(path, planes * samples, bands)
+        strip = (min(page.rowsperstrip, height), width)
+        segment = (page.tilelength, page.tilewidth) if page.is_tiled else strip
+        extents = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T
+        needed = planes * -(-height // segment[0]) * -(-width // segment[1])
+        if len(extents) < needed or (extents.sum(axis=1) > path.stat().st_size).any():
+            raise DataLayoutError(f"{path}: the TIFF is cut short. Get the file again.")
+        if page.is_memmappable and planes == 1:
+            array = np.memmap(path, np.uint8, mode="r", offset=int(extents[0, 0]), shape=(height, width, samples))
+            return ArrayWindows(array, bands, path)
+        if segment[0] * segment[1] * samples > LARGEST_SEGMENT:
+            return None
+        return TiffWindows(path, (height, width, bands), planes * samples, segment, planes > 1, extents, page.decode)
 
 
 def _decode_tiff(path: Path, bands: int) -> np.ndarray:
@@ -190,20 +193,12 @@ def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray
         for outdated in folder.glob("[!.]*.npy"):  # a name with a dot in front is being written elsewhere
             outdated.unlink()
         write_atomic(kept, lambda beside: np.save(beside, array, allow_pickle=False))
-    return _mapped(kept)
+    return read_array(kept, mmap_mode="r")
 
 
 def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray]) -> ArrayWindows:
     array = kept_array(path, cache, what, decode)
     return ArrayWindows(array, array.shape[2], path)
-
-
-def _mapped(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise DataLayoutError(f"{path}: not a whole .npy file ({error}). Get or write it again.") from None
-    return array
 
 
 def _with_bands(window: np.ndarray, bands: int) -> np.ndarray:
