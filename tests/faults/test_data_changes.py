@@ -227,3 +227,16 @@ search:
     assert code == 3
     assert "image i03.png changed since study 'search' was begun. Give the study another name" in err
     assert tiny.files() == before
+
+
+def test_a_member_whose_config_changed_since_is_not_submitted(tiny):
+    text = tiny.config("bright").read_text()
+    tiny.write_config("bright", text.replace("brightness", "red_blue_ratio"))
+    before = tiny.files()
+    code, _, err = tiny.run("submit", "blend")
+    assert code == 3
+    assert "the config of run 'bright' has changed since 'blend' was blended" in err
+    assert "skyfold train --restart" in err
+    assert tiny.files() == before
+    tiny.write_config("bright", text)
+    assert tiny.run("submit", "blend")[0] == 0

@@ -51,6 +51,14 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
     result = read_made_blend(path.parent)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
+    members = [*config.runs, *([config.classifier_gate] if config.classifier_gate else [])]
+    blended = {run["name"]: Fingerprint.from_json(run["fingerprint"], str(path)).rows for run in of_members(result)}
+    for member in members:
+        if blended.get(member.name) != member.hash():
+            raise OofMismatch(
+                f"the config of run '{member.name}' has changed since '{config.name}' was blended. Take back what was "
+                f"changed, or train the run again with skyfold train --restart, then: {AGAIN}"
+            )
     if now is not None:
         remedy = f"Train its runs on these data, then: {AGAIN}"
         require_unchanged(path.parent, now, since=f"'{config.name}' was blended", remedy=remedy)
@@ -58,11 +66,15 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
     return result
 
 
+def of_members(result: JsonDict) -> list[JsonDict]:
+    """What `blend.json` records of the runs of a blend and of its gate."""
+    return [*result["runs"], *([result["gate"]] if result["gate"] else [])]
+
+
 def require_members(folder: Path, name: str, result: JsonDict) -> None:
     """OofMismatch where a run of the blend in `folder` was trained again since, or its rows are not those that were
     scored; result: its `blend.json`."""
-    gates = [result["gate"]] if result["gate"] else []
-    for run in [*result["runs"], *gates]:  # one that is not stored any more is not needed: the blend has its own rows
+    for run in of_members(result):  # one that is not stored any more is not needed: the blend has its own rows
         member, where = folder.with_name(run["name"]), str(folder / "blend.json")
         if not (member / "run.json").is_file():
             continue
