@@ -1,6 +1,7 @@
 # make demo   install, then go from a procedural sample to two scored submissions
 # make test   install, then every check
 # make quick  lint, types and fast tests: under a minute
+# make faults show what was seen of every fault that the tests try, in a table
 # make docs   build the site into site/
 # make bench  measure the numerical core beside its peers, into docs/benchmarks.md
 PYTHON ?= python3.11
@@ -16,7 +17,7 @@ QUICK := arctic_sea_ice augment batches cli component_counts config crops docs e
 # Two workers share the cores; more OpenMP threads than cores would spend their time waiting for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test quick lint format docs bench
+.PHONY: demo test quick faults lint format docs bench
 
 demo: .venv/installed
 	$(BIN)/skyfold run $(CONFIG)
@@ -26,6 +27,9 @@ test: lint
 
 quick: lint
 	$(PYTEST) $(QUICK:%=tests/test_%.py)
+
+faults: .venv/installed-dev
+	$(PYTEST) tests/faults -m "not by_hand" --fault-table
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
+from faults.fault_table import (  # noqa: F401  # hooks of pytest
+    note_seen,
+    pytest_addoption,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 from skyfold.cli.main import main
 
 DATA = """
@@ -62,6 +68,7 @@ class Project:
         self.capsys.readouterr()
         code = main([command, *texts, "--root", str(self.root)])
         out, err = self.capsys.readouterr()
+        note_seen(code, out, err)
         return code, out, err
 
     def files(self) -> dict[str, str]:
