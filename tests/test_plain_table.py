@@ -61,7 +61,7 @@ PLAIN = [
     HEADER + b"a_Fish,1 1\n\n\na_Flower,\n\n",
     (HEADER + b"a_Fish,1 1\na_Flower,\n").replace(b"\n", b"\r\n"),
     b"\xef\xbb\xbf" + HEADER + b"a_Fish, 1  1 \na_Flower, \n",
-    gzip.compress(HEADER + b"a_Fish,1 1\na_Flower,\n"),
+    gzip.compress(HEADER + b"a_Fish,1 1\na_Flower,\n", mtime=0),
 ]
 LINES_OF_OTHERS = [b"", b'a_Fish,"1 1"\n', b"a_Fish,1 1,\n", b"a_Fish,1 1\ra_Flower,\n", b"a_Fish\n", b"a_Fish,1 99\n"]
 LINES_OF_OTHERS += [b"\xff_Fish,1 1\n", b"a_Fish,\xff\n"]
