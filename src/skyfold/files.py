@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import socket
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +21,8 @@ from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
 if TYPE_CHECKING:
     import pandas as pd
 
+UNFINISHED = ".writing-"
+
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a path beside `path`, flush what it wrote to disk, and rename it into place.
@@ -26,7 +30,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     The temporary name ends as `path` does, since some writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{UNFINISHED}{host()}-{os.getpid()}-{path.name}")
     try:
         write(beside)
         with open(beside, "rb+") as file:
@@ -119,6 +123,33 @@ def read_bytes(path: Path, expected: str) -> bytes:
     if not data:
         raise DataLayoutError(f"{path}: the file is empty. Download it again.")
     return data
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes of this host left of `write_atomic` at `path`, beside it, and below it."""
+    for left in (*path.parent.glob(f"{UNFINISHED}*"), *path.rglob(f"{UNFINISHED}*")):
+        # Older versions named no host.
+        named = re.match(rf"{re.escape(UNFINISHED)}(?:([\w.]+)-)?(\d+)-", left.name)
+        if named and named[1] in (None, host()) and not process_lives(int(named[2])):
+            left.unlink(missing_ok=True)
+
+
+def host() -> str:
+    """Name of this machine, of letters, digits, dots and underscores."""
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this host has this number; on Windows, where asking would end it, yes."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def digest(*parts: bytes | str) -> str:

@@ -175,9 +175,12 @@ def plot(given: Namespace) -> None:
     """
     from skyfold.config.files import load_forecasts
     from skyfold.pipeline.plot import draw_pictures
+    from skyfold.store.locks import held
 
-    for path in draw_pictures(load_forecasts(given.config), workspace(given), given.forecast, given.ids):
-        print(f"written: {path}")
+    project, config = workspace(given), load_forecasts(given.config)
+    with held(reads=[project.run(config.data.folder, model.name) for model in config.forecasts]):
+        for path in draw_pictures(config, project, given.forecast, given.ids):
+            print(f"written: {path}")
 
 
 def run(given: Namespace) -> None:

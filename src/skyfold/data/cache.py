@@ -16,8 +16,9 @@ import numpy as np
 from skyfold.data.batches import WholeRows
 from skyfold.data.images import Resizable, resize
 from skyfold.errors import DataLayoutError
-from skyfold.files import digest
+from skyfold.files import digest, remove_unfinished
 from skyfold.progress import THREADS, Progress
+from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore
 from skyfold.types import ArraySequence, IntPair, Samples
 
@@ -152,8 +153,15 @@ def filled_store(
 ) -> RowStore:
     """A store in `folder` of `make(row)`, uint8 of one shape, for every row of `ids` (n,).
 
-    Rows that are complete under the same fingerprint are kept; the others are made in two threads, with progress.
+    Rows that are complete under the same fingerprint are kept; the others are made in two threads, with progress. Of
+    two processes that want the same rows the second waits for the first.
     """
+    with waited_for(folder.with_name(f"{folder.name}.lock")):
+        return _filled(folder, ids, make, fingerprint, label)
+
+
+def _filled(folder: Path, ids: np.ndarray, make: Callable[[int], np.ndarray], fingerprint: str, label: str) -> RowStore:
+    remove_unfinished(folder)
     store = RowStore.open_or_create(folder, ids=ids, shape=make(0).shape, dtype="uint8", fingerprint=fingerprint)
     missing = np.flatnonzero(~store.complete)
     if not len(missing):

@@ -16,7 +16,7 @@ from skyfold.data.images import ImageFiles
 from skyfold.data.masks import MaskFiles
 from skyfold.data.windows import Windows, kept_array, open_windows
 from skyfold.errors import ConfigError
-from skyfold.files import digest
+from skyfold.files import digest, remove_unfinished
 from skyfold.progress import map_in_threads
 from skyfold.types import Samples
 
@@ -74,6 +74,7 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
             "image.crop: crops are cut from image files with label images of their size, which these data are not. "
             "Leave image.crop off."
         )
+    remove_unfinished(cache)
     paths = [*images.paths, *(labels.paths if labels else [])]
     checksums = map_in_threads("reading scenes", partial(_checksum, cache=cache), paths, "files")
     if labels is None:

@@ -29,6 +29,7 @@ from skyfold.progress import Progress
 from skyfold.store import runs
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.locks import held
 from skyfold.store.rows import RowStore
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -48,7 +49,11 @@ def make_forecasts(config: ForecastConfig, workspace: Workspace, log: Callable[[
         if model.run is not None:
             log(f"run {model.name}")
             train(model.run, workspace)
-        elif (seconds := _make(model, config, data, workspace, shared)) is not None:
+            continue
+        folder = workspace.run(config.data.folder, model.name)
+        with held(writes=[folder], reads=[folder.with_name(name) for name in model.members]):
+            seconds = _make(model, config, data, workspace, shared)
+        if seconds is not None:
             log(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
 

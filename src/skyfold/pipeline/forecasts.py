@@ -12,6 +12,7 @@ from skyfold.data.dataset import Dataset
 from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
+from skyfold.store.locks import held
 from skyfold.store.records import with_format
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
@@ -25,9 +26,12 @@ def run_forecasts(config: ForecastConfig, truth: Path, workspace: Workspace, log
     folds.csv must exist. Forecasts that are stored are not made again. log: called with every line of output.
     """
     data = make_forecasts(config, workspace, log)
-    log(as_text(score_forecasts(config, data, workspace)))
+    made = [workspace.run(config.data.folder, model.name) for model in config.forecasts]
+    with held(reads=made):
+        log(as_text(score_forecasts(config, data, workspace)))
     if data.test is not None:
-        submission = submit_forecast(config, data, workspace)
+        with held(writes=[workspace.submissions(config.data.folder) / f"{config.name}.csv"], reads=made[-1:]):
+            submission = submit_forecast(config, data, workspace)
         log(f"submission: {submission}")
         if truth.is_file():
             for line in score_lines(data.competition, submission, truth):

@@ -15,6 +15,7 @@ from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.files import read_json
 from skyfold.progress import Progress, note
 from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
+from skyfold.store.locks import held
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -34,13 +35,21 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
     found, samples = competition.check(folder), competition.load(folder, "train")
     _note_other_sample(data, folder)
     _note_copies(samples, competition.load(folder, "test") if "test" in competition.parts else None)
-    if path.is_file():
-        folds, made = load_folds(data, samples, workspace), "kept"
-    else:
-        folds, made = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
-        save_folds(data, folds, workspace, samples.groups)
+    with held(writes=[path]):
+        folds, made = _kept_or_made(data, competition, samples, workspace)
     sizes = ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k))
     return [found, f"{path}: {made}", f"samples per fold: {sizes}"]
+
+
+def _kept_or_made(
+    data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace
+) -> tuple[Folds, str]:
+    """The folds and a note on them; written where there is no folds.csv."""
+    if workspace.folds(data.folder).is_file():
+        return load_folds(data, samples, workspace), "kept"
+    folds, made = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
+    save_folds(data, folds, workspace, samples.groups)
+    return folds, made
 
 
 def _write_sample(data: DataConfig, folder: Path) -> None:
@@ -51,7 +60,8 @@ def _write_sample(data: DataConfig, folder: Path) -> None:
         raise DataLayoutError(
             f"{folder}: already there; a sample is never written over files. Delete the folder first."
         )
-    competition.write_sample(folder, **(data.sample or {}))
+    with held(writes=[folder]):
+        competition.write_sample(folder, **(data.sample or {}))
 
 
 def _note_other_sample(data: DataConfig, folder: Path) -> None:

@@ -17,6 +17,7 @@ from skyfold.errors import ConfigError
 from skyfold.files import write_atomic, write_text
 from skyfold.progress import Progress
 from skyfold.store.folds import read_folds
+from skyfold.store.locks import held
 from skyfold.store.runs import read_run
 from skyfold.types import IntPair
 from skyfold.workspace import Workspace
@@ -34,6 +35,14 @@ def write_blend_products(config: BlendConfig, workspace: Workspace) -> Path:
     the competition may overlap, or it has no test part.
     """
     name = config.data.folder
+    target = workspace.submissions(name) / f"{config.name}_products"
+    with held(writes=[target], reads=[workspace.run(name, config.name)]):
+        _write_into(target, config, workspace)
+    return target
+
+
+def _write_into(target: Path, config: BlendConfig, workspace: Workspace) -> None:
+    name = config.data.folder
     folder = workspace.data(name)
     competition = build(config.data.competition, config.data.options, folder)
     if competition.colours is None:
@@ -49,9 +58,7 @@ def write_blend_products(config: BlendConfig, workspace: Workspace) -> Path:
     sized = ((scene, read_header(paths[scene]).size) for scene in run.test.ids.tolist())
     values = run.test.values
     maps = ((scene, class_map(values[row], size)) for row, (scene, size) in enumerate(sized))
-    target = workspace.submissions(name) / f"{config.name}_products"
     write_products(target, maps, competition.colours, count=len(values))
-    return target
 
 
 def write_products(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skyfold.config.blend import BlendConfig
 from skyfold.data.dataset import open_dataset
+from skyfold.store.locks import held
 from skyfold.store.records import with_format
 from skyfold.submission.write import write_submission
 from skyfold.tasks import task_class
@@ -17,8 +18,16 @@ def submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     """Write and validate the submissions of a blend; returns the paths of the CSV files.
 
     Beside each, a JSON file records its origin. InvalidSubmission lists what the competition would refuse; then
-    nothing is written. OofMismatch where the data have changed or a run of the blend was trained again since.
+    nothing is written. OofMismatch where the data have changed or a run of the blend was trained again since, Locked
+    where another process trains it now.
     """
+    blend = workspace.run(config.data.folder, config.name)
+    table = workspace.submissions(config.data.folder) / f"{config.name}.csv"
+    with held(writes=[table], reads=[blend, *(blend.with_name(run.name) for run in config.members)]):
+        return _submit(config, workspace)
+
+
+def _submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     dataset = open_dataset(config.data, workspace)
     task, result = task_class(config.task), read_blend(config, workspace, dataset.contents)
     competition = dataset.competition

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyfold.config.run import RunConfig
+from skyfold.store.locks import held
 from skyfold.tasks.open_run import check, open_run
 from skyfold.training.run_folds import RunResult, run_folds
 from skyfold.workspace import Workspace
@@ -13,16 +14,22 @@ from skyfold.workspace import Workspace
 def train(
     config: RunConfig, workspace: Workspace, *, only_folds: Sequence[int] | None = None, restart: bool = False
 ) -> RunResult:
-    """Train the run of `config`; see `run_folds`. SkyfoldError where data, folds or a plug-in is missing."""
+    """Train the run of `config`; see `run_folds`. SkyfoldError where data, folds or a plug-in is missing, or another
+    process uses the run, or trains one that this one starts or learns from."""
     check(config)
-    run = open_run(config, workspace)
-    return run_folds(
-        run.task,
-        run.arrays["train"],
-        run.arrays.get("test"),
-        run.folds,
-        workspace.run(config.data.folder, config.name),
-        only_folds=only_folds,
-        restart=restart,
-        contents=run.contents,
-    )
+    folder = workspace.run(config.data.folder, config.name)
+    sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []
+    if init := config.model.init_from:
+        sources.append(workspace.run(init.data or config.data.folder, init.run))
+    with held(writes=[folder], reads=sources):
+        run = open_run(config, workspace)
+        return run_folds(
+            run.task,
+            run.arrays["train"],
+            run.arrays.get("test"),
+            run.folds,
+            folder,
+            only_folds=only_folds,
+            restart=restart,
+            contents=run.contents,
+        )

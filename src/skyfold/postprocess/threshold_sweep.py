@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -30,6 +31,7 @@ from skyfold.postprocess.selection import HALF, Selection, passes
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.progress import Progress
 from skyfold.store.folds import Folds
+from skyfold.store.locks import waited_for
 from skyfold.store.rows import CheckedRows, RowStore, release_pages
 from skyfold.types import ArraySequence, CountMetric, Metric, Predictions, RowMetric, Samples
 
@@ -239,15 +241,17 @@ def measure(
     open_store = None
     if folder is not None:
         open_store = partial(_open_store, folder, oof.ids, _fingerprint(folder, oof, samples))
-    return sweep_maps(
-        Maps(oof.values, samples.targets, samples.valid),
-        metric,
-        rule=post.rule,
-        thresholds=threshold_grid(post.thresholds),
-        min_areas=np.array(sorted(set(post.min_areas)), dtype=np.int64),
-        rows=np.flatnonzero(folds.fold >= 0),
-        open_store=open_store,
-    )
+    # Another blend of the same run may count now.
+    with waited_for(folder / "threshold_sweep.lock") if folder else nullcontext():
+        return sweep_maps(
+            Maps(oof.values, samples.targets, samples.valid),
+            metric,
+            rule=post.rule,
+            thresholds=threshold_grid(post.thresholds),
+            min_areas=np.array(sorted(set(post.min_areas)), dtype=np.int64),
+            rows=np.flatnonzero(folds.fold >= 0),
+            open_store=open_store,
+        )
 
 
 def sweep_maps(

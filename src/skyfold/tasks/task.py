@@ -23,6 +23,7 @@ from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
 from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
+from skyfold.store.locks import held
 from skyfold.store.records import write_record
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
@@ -72,8 +73,10 @@ class Task(Objective):
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
         """Score a complete run out of fold, record it in `run.json`, and describe it in lines for people."""
-        dataset = cls.open_targets(config.data, workspace)
-        scores = cls.score_run(workspace.run(config.data.folder, config.name), dataset)
+        folder = workspace.run(config.data.folder, config.name)
+        with held(writes=[folder]):
+            dataset = cls.open_targets(config.data, workspace)
+            scores = cls.score_run(folder, dataset)
         interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
         at_half = f"{scores['cv_at_0.5']:.4f} at 0.5, cross-fitted " if "cv_at_0.5" in scores else ""
         return [f"out of fold: {dataset.competition.metric.name} {at_half}{scores['cv_cross_fitted']:.4f} {interval}"]
@@ -97,8 +100,14 @@ class Task(Objective):
         """Combine the runs of `config`, choose what the task chooses on out-of-fold rows, score and store the blend.
 
         Returns what `blend.json` holds. OofMismatch where a run is missing, unfinished, of another config than its file
-        has now, or not of these folds; ConfigError as `check_blend`.
+        has now, or not of these folds; ConfigError as `check_blend`; Locked where another process trains a run of it.
         """
+        folder = workspace.run(config.data.folder, config.name)
+        with held(writes=[folder], reads=[folder.with_name(run.name) for run in config.members]):
+            return cls._blend(config, workspace)
+
+    @classmethod
+    def _blend(cls, config: BlendConfig, workspace: Workspace) -> JsonDict:
         dataset = cls.open_targets(config.data, workspace)
         competition = dataset.competition
         cls.check_blend(config, competition)

@@ -20,6 +20,7 @@ from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError
 from skyfold.store.fits import FitResult
 from skyfold.store.folds import Folds
+from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.objective import FitArrays, Objective, RunArrays
@@ -88,16 +89,17 @@ class Teacher:
         trainer = FoldTrainer(task, self.images, self.run.folder / "models", self.run.info.fingerprint)
         rows = np.arange(len(self.images.ids))
         probabilities = {}
-        for fold, fits in self.fits.items():
-            store = RowStore.open_or_create(
-                self.run.folder / "pseudo_labels" / f"fold{fold}",
-                ids=self.images.ids,
-                shape=task.row_shape(),
-                dtype=task.dtype,
-                fingerprint=self.provenance,
-            )
-            trainer.predict(self.images, rows, store, fits, label=f"labels of {config.name}, fold {fold}")
-            probabilities[fold] = store.values
+        with waited_for(self.run.folder / "pseudo_labels.lock"):  # another student may have them predicted now
+            for fold, fits in self.fits.items():
+                store = RowStore.open_or_create(
+                    self.run.folder / "pseudo_labels" / f"fold{fold}",
+                    ids=self.images.ids,
+                    shape=task.row_shape(),
+                    dtype=task.dtype,
+                    fingerprint=self.provenance,
+                )
+                trainer.predict(self.images, rows, store, fits, label=f"labels of {config.name}, fold {fold}")
+                probabilities[fold] = store.values
         return PseudoLabels(student.config.pseudo_labels, self.images.inputs, probabilities)
 
 

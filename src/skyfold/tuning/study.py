@@ -1,26 +1,23 @@
 """The Optuna study of a study file: its database, sampler and pruner, and the queue of its trials.
 
-A worker holds a lock on a file of its own. The operating system releases it when the process ends, so that a killed
-worker on this host is noticed at once; one on another host is dead when its trial has had no heartbeat for a while. Its
-trial keeps its number, its params and the scores it has reported, so it is neither lost nor counted twice.
+A worker holds a lock on a file of its own (see `store/locks.py`), so that a killed worker on this host is noticed at
+once; one on another host is dead when its trial has had no heartbeat for a while. Its trial keeps its number, its
+params and the scores it has reported, so it is neither lost nor counted twice.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import socket
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
@@ -32,7 +29,8 @@ from sqlalchemy.exc import ArgumentError
 
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
-from skyfold.files import write_text
+from skyfold.files import host, remove_unfinished, write_text
+from skyfold.store.locks import is_held, own_file, waited_for
 from skyfold.tuning.search_space import PrunerConfig, SamplerConfig, StudyConfig, active_params
 
 HEARTBEAT_SECONDS = 15
@@ -50,9 +48,9 @@ class OpenStudy:
     storage: RDBStorage
     config: StudyConfig
 
-    def lock(self) -> FileLock:
+    def lock(self) -> AbstractContextManager[None]:
         """Held while a trial is reserved or put back, and while best.yaml is written."""
-        return FileLock(self.folder / "study.lock")
+        return waited_for(self.folder / "study.lock")
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in these states (none given: all), by number; read-only."""
@@ -92,7 +90,8 @@ def open_study(
     spaces = {f"search.{key}": parameter.model_dump(mode="json") for key, parameter in config.search.items()}
     current = json.dumps({**settings, **spaces}, sort_keys=True)
     direction = StudyDirection.MAXIMIZE if greater_is_better else StudyDirection.MINIMIZE
-    with FileLock(folder / "study.lock"):  # workers that create tables together in an empty database would fail
+    with waited_for(folder / "study.lock"):  # workers that create tables together in an empty database would fail
+        remove_unfinished(folder)
         url = _database_url(storage, folder)
         try:
             database = _database(url)
@@ -158,11 +157,9 @@ def requeue(opened: OpenStudy, trial: optuna.Trial) -> None:
 @contextmanager
 def worker_lock(folder: Path) -> Iterator[str]:
     """Hold the lock of a new worker of the study in `folder`; yields the worker's name."""
-    name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    path = _lock_path(folder, name)
-    with FileLock(path):
+    name = f"{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with own_file(_lock_path(folder, name)):
         yield name
-    path.unlink(missing_ok=True)
 
 
 class SeededByTrial(TPESampler):
@@ -254,21 +251,10 @@ def _has_living_worker(folder: Path, trial: FrozenTrial, stale: list[int]) -> bo
     worker = trial.user_attrs.get("worker")
     if worker is None:  # the study's lock is ours, so its worker died before it could write its name
         return False
-    if not worker.startswith(f"{_host()}-"):
+    if not worker.startswith(f"{host()}-"):
         return trial._trial_id not in stale
-    path = _lock_path(folder, worker)
-    try:
-        with FileLock(path, blocking=False):
-            pass
-    except Timeout:
-        return True
-    path.unlink(missing_ok=True)
-    return False
+    return is_held(_lock_path(folder, worker))
 
 
 def _lock_path(folder: Path, worker: str) -> Path:
     return folder / "workers" / f"{worker}.lock"
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())

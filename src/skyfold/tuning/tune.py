@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 
@@ -114,10 +113,7 @@ def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -
     config = load_run(path)
     # A trial resizes no maps, so the images need not be decoded at the competition's size.
     without_filter = {"image": config.images.model_copy(update={"guided_filter": None})}
-    cache = workspace.cache(config.data.folder)
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "tuning.lock"):  # two workers must not decode into one cache at once
-        run = open_run(config.model_copy(update=without_filter), workspace, parts=("train",))
+    run = open_run(config.model_copy(update=without_filter), workspace, parts=("train",))
     _require_same_data(configs.study, job.folder.parent.parent, run.contents)
     fits = [(fold, seed) for fold in sorted(configs.study.folds) for seed in config.training.seeds]
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from skyfold.errors import ConfigError, SkyfoldError
-from skyfold.files import write_text
+from skyfold.files import UNFINISHED, write_text
 from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy, requeue, reserve_trial, worker_lock
 
 POLL_SECONDS = 1.0
@@ -130,7 +130,7 @@ def keep_best_only(opened: OpenStudy, save_best: Callable[[FrozenTrial], None]) 
         for trial in opened.trials(*FINISHED, TrialState.FAIL):
             if best is None or trial.number != best.number:
                 for path in opened.trial_folder(trial.number).glob("*"):
-                    if path.suffix not in SMALL_FILES or path.name.startswith(".writing-"):
+                    if path.suffix not in SMALL_FILES or path.name.startswith(UNFINISHED):
                         path.unlink()
 
 
