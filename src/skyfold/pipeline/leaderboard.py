@@ -12,6 +12,7 @@ from skyfold.data.dataset import open_dataset
 from skyfold.errors import DataLayoutError, SkyfoldError
 from skyfold.reports.leaderboard import Entry, unreadable, unreadable_submissions
 from skyfold.store.contents import Contents, read_contents
+from skyfold.store.folds import read_folds
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import AGAIN, require_members
@@ -22,7 +23,7 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     """Entries of data set `name`, best first, then the baselines.
 
     name: of the data set. DataLayoutError where nothing was trained yet. An entry that cannot be read is listed last,
-    with the error as its kind.
+    with the error as its kind; one of other folds than folds.csv says so.
     """
     folder = workspace.oof(name)
     runs = sorted(path.parent for path in folder.glob("*/run.json"))
@@ -31,10 +32,17 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     entries: list[Entry] = []
     damaged = unreadable_submissions(workspace.submissions(name))
     at_hand: dict[str, Contents | None] = {}  # by the settings of the data
+    folds: str | None = None
+    try:
+        folds = read_folds(workspace.folds(name)).hash() if workspace.folds(name).is_file() else None
+    except SkyfoldError as error:
+        damaged.append(unreadable("folds.csv", error))
     for run in runs:
         try:
             info = read_info(run)
             own = task_class(info.task).entries(run, info, workspace.submissions(name))
+            if None not in (folds, info.fingerprint.folds) and info.fingerprint.folds != folds:
+                own = [replace(entry, kind=f"{entry.kind}, of other folds than folds.csv") for entry in own]
             why = _outdated(run, info, workspace, at_hand)
             entries += [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
         except SkyfoldError as error:

@@ -6,12 +6,13 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from skyfold.errors import DamagedFile, SkyfoldError
+from skyfold.files import file_digest
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.forecast import mean_error_of, skill_of
 from skyfold.metrics.forecast_sums import FILE, read_sums
@@ -45,6 +46,7 @@ class Entry:
     rank   sorts entries, the best first
     cells  texts by column, after name and kind; entries of the same columns form one table
     note   what the columns mean
+    figures  what stands in the cells, numbers with all digits
     """
 
     name: str
@@ -52,6 +54,7 @@ class Entry:
     rank: tuple[bool, float]
     cells: Mapping[str, str]
     note: str
+    figures: Mapping[str, object] = field(default_factory=dict)
 
 
 def as_text(entries: Sequence[Entry]) -> str:
@@ -89,9 +92,8 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
         "test": _figure(test),
         "submission": submission,
     }
-    return Entry(
-        name, kind, (kind.startswith("baseline"), math.inf if figure is None else sign * figure), cells, SCORES
-    )
+    rank = kind.startswith("baseline"), math.inf if figure is None else sign * figure
+    return Entry(name, kind, rank, cells, SCORES, {**scores, "test": test, "submission": submission})
 
 
 def run_entry(info: RunInfo) -> Entry:
@@ -105,15 +107,23 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
 
     submissions: folder of the data set's submissions. DamagedFile where blend.json was edited.
     """
+    if not (folder / "blend.json").is_file():
+        return [score_entry(folder.name, "blend, unfinished: run skyfold blend again", {})]
     result = read_made_blend(folder)
     blend, scores, gate = result["name"], result["scores"], result["gate"]
     tested: JsonDict = {}
     with suppress(DamagedFile, FileNotFoundError):
-        tested = _read_beside(submissions / f"{blend}{TESTED}")["scores"]
+        tested = _read_beside(submissions / f"{blend}{TESTED}")
 
     def entry(label: str, kind: str, stage: str, own: JsonDict, file: str = "") -> Entry:
-        submitted = f"{submissions.name}/{file}" if file and (submissions / file).is_file() else ""
-        return score_entry(label, kind, own, tested.get(stage), submitted)
+        score, scored, path = (
+            tested.get("scores", {}).get(stage),
+            tested.get("sha256", {}).get(stage),
+            submissions / file,
+        )
+        if scored is not None and not (path.is_file() and file_digest(path) == scored):
+            score = None  # of another table than is there now
+        return score_entry(label, kind, own, score, _submission(path) if file else "")
 
     entries = [entry(blend, "blend, gated" if gate else "blend", "final", scores["final"], f"{blend}.csv")]
     if gate:
@@ -140,7 +150,7 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     """
     kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
     seconds, figures = info.scores.get("seconds_a_date"), dict.fromkeys(FORECAST_FIGURES, "")
-    rank = True, 0.0
+    rank, numbers = (True, 0.0), {}
     if (folder / FILE).is_file():
         sums = read_sums(folder)
         found = bootstrap_interval(sums.metric, sums.contest)
@@ -149,6 +159,8 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
         interval = f"{found.low:.4f} to {found.high:.4f}" if found.known else "-"
         texts = [sums.metric.name, _figure(found.value), interval, _figure(error), _figure(skill), str(len(sums.cases))]
         figures = dict(zip(FORECAST_FIGURES, texts, strict=True))
+        numbers = {"metric": sums.metric.name, "score": found.value, "low": found.low, "high": found.high}
+        numbers |= {"mean_absolute_error": error, "skill": skill, "cases": len(sums.cases)}
     else:
         kind += ", not scored"
     cells = {
@@ -156,7 +168,8 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
         "s a date": "" if seconds is None else f"{seconds:.3g}",
         "submission": _submitted(submissions).get(info.name, ""),
     }
-    return Entry(info.name, kind, rank, cells, FORECASTS)
+    told = {**numbers, "seconds_a_date": seconds, "submission": cells["submission"]}
+    return Entry(info.name, kind, rank, cells, FORECASTS, told)
 
 
 def unreadable(name: str, error: SkyfoldError) -> Entry:
@@ -194,8 +207,19 @@ def _submitted(folder: Path) -> dict[str, str]:
     for sidecar in _sidecars(folder):
         with suppress(DamagedFile):
             if made := _read_beside(sidecar).get("forecast"):
-                found[str(made["name"])] = f"{folder.name}/{sidecar.with_suffix('.csv').name}"
+                found[str(made["name"])] = _submission(sidecar.with_suffix(".csv"))
     return found
+
+
+def _submission(path: Path) -> str:
+    """Name of a submission for its cell; '' where it is not there."""
+    if not path.is_file():
+        return ""
+    name = f"{path.parent.name}/{path.name}"
+    with suppress(DamagedFile, FileNotFoundError):
+        if _read_beside(path.with_suffix(".json"))["sha256"] == file_digest(path):
+            return name
+    return f"{name}, not as skyfold wrote it: submit again"
 
 
 def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:

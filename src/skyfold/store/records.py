@@ -290,6 +290,7 @@ class ScoresOnTest(Record):
     images: Count
     scores: dict[str, float]
     differences: dict[str, Limits]
+    sha256: dict[str, Sha256] = Field(default_factory=dict)
 
 
 class StoredForecast(Part):

@@ -53,9 +53,11 @@ def write_submission(
     if problems := format.problems(table, sample):
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise InvalidSubmission(f"the submission has {count}:\n{listing(problems)}")
+    beside = path.with_suffix(".json")
+    beside.unlink(missing_ok=True)  # a process killed now leaves a table without a record, never with that of another
     format.write(path, table)
     about = {"file": path.name, "rows": len(table), "sha256": file_digest(path)}
-    write_json(path.with_suffix(".json"), {**sidecar, **about})
+    write_json(beside, {**sidecar, **about})
 
 
 def _chunks(values: ArraySequence) -> Iterator[ArraySequence]:

@@ -20,7 +20,7 @@ from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset, open_masks
 from skyfold.errors import ConfigError
-from skyfold.files import read_csv
+from skyfold.files import file_digest, read_csv
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
@@ -222,7 +222,13 @@ class MaskBlending(Task):
             gain = paired_difference(competition.metric, stats[better], stats[worse], seed=config.seed)
             differences[f"{better} - {worse}"] = _limits(gain)
             lines.append(f"  {title[better]} - {title[worse]}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
-        result = {"truth": truth.name, "images": len(known.ids), "scores": scores, "differences": differences}
+        result = {
+            "truth": truth.name,
+            "images": len(known.ids),
+            "scores": scores,
+            "differences": differences,
+            "sha256": {stage: file_digest(folder / f"{name}.csv") for stage, name in cls.submissions(config).items()},
+        }
         write_record(folder / f"{config.name}.test_scores.json", result)
         return lines
 

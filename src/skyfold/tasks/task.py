@@ -119,6 +119,8 @@ class Task(Objective):
             if run.info.scores.get("metric") != competition.metric.name:
                 cls.score_run(run.folder, dataset)
         fitted = fit_combination(config, runs, dataset)
+        record = workspace.run(config.data.folder, config.name) / "blend.json"
+        record.unlink(missing_ok=True)  # it is of the rows before; a process killed now leaves an unfinished blend
         stored = store_blend(config, fitted, runs, dataset, workspace)
         weights: Sequence[float] = fitted.whole.weights or (1.0,) * len(runs)
         if not isinstance(config.weights, tuple):
@@ -137,8 +139,8 @@ class Task(Objective):
             "unknown_data": [run.info.name for run in runs if read_contents(run.folder) is None],
         }
         result["scores"]["runs"] = {run.info.name: read_info(run.folder).scores for run in runs}
-        write_record(stored.folder / "blend.json", result)
         record_scores(stored.folder, {**result["scores"]["final"], "metric": result["metric"]})
+        write_record(record, result)
         return result
 
     @classmethod
@@ -202,7 +204,7 @@ class Task(Objective):
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
         """Leaderboard entries of what is stored in `folder`. submissions: folder of the data set's submissions."""
-        return blend_entries(folder, submissions) if (folder / "blend.json").is_file() else [run_entry(info)]
+        return blend_entries(folder, submissions) if info.kind == "blend" else [run_entry(info)]
 
     @classmethod
     def paired(cls, first: Path, second: Path) -> PairedScores:

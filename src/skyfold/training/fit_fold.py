@@ -128,6 +128,7 @@ def fit_fold(
         final_score = history[ended_with]["val_score"]
     else:
         _, final_score = _measured(network, network.weights(), *checked, label)
+    paths.weights.unlink(missing_ok=True)  # with the history of another fit they would pass for finished
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
     return paths.finish(
