@@ -14,7 +14,7 @@ from skyfold.store.fingerprint import PARTS, VERSION, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.training.run_folds import fingerprint_of_run
 
-FULL = Fingerprint(**{part: f"digest of {part}" for part in PARTS})
+FULL = replace(Fingerprint(**{part: f"digest of {part}" for part in PARTS}), threads="2")
 
 
 def run(options: dict[str, object], **changes: object) -> RunConfig:

@@ -5,6 +5,7 @@ Composed here only, so that no step can forget a part. A part is a digest; it do
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,6 +28,7 @@ class Fingerprint:
     pseudo_labels  teacher of pseudo-labels and what it labelled ('' without one)
     rows           config keys that change stored predictions
     blend          members of a blend or forecast, and how they are combined ('' of a run)
+    threads        number of threads that networks compute in, from the first fit on ('' where nothing is trained)
     """
 
     data: str | None = None
@@ -37,6 +39,7 @@ class Fingerprint:
     pseudo_labels: str | None = None
     rows: str | None = None
     blend: str | None = None
+    threads: str | None = None
 
     def different(self, other: Fingerprint, *parts: str) -> list[str]:
         """Parts (of `parts`, or all) that both know and that differ; an unknown part is never different.
@@ -74,7 +77,8 @@ class Fingerprint:
             )
         outdated = {"version", "source"} if values["version"] < VERSION else {"version"}
         parts = {name: value for name, value in values.items() if name not in outdated}
-        if not set(parts) <= set(PARTS) or not all(isinstance(value, str) for value in parts.values()):
+        known = set(parts) <= set(PARTS) and all(isinstance(value, str) for value in parts.values())
+        if not known or not re.fullmatch(r"(?:[1-9][0-9]{0,3})?", parts.get("threads", "")):
             raise DamagedFile(f"{where}: the fingerprint has unknown parts. Restore the file from a backup.")
         return cls(**parts)
 

@@ -79,9 +79,7 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
     require_kind(folder, begun.kind)
     if restart:
         for part in discard:
-            if (folder / part).is_file():
-                (folder / part).unlink()
-            shutil.rmtree(folder / part, ignore_errors=True)
+            _discard(folder / part)
     if restart or not (folder / "run.json").is_file():
         if not restart and (folder / "oof" / "rows.json").is_file():
             raise OofMismatch(
@@ -124,6 +122,20 @@ def require_kind(folder: Path, kind: str) -> None:
             f"{folder}: holds the {there} '{folder.name}', which this {kind} would overwrite. Give the {kind} another "
             f"name, or delete {folder} first."
         )
+
+
+def _discard(path: Path) -> None:
+    """ConfigError where the system refuses to remove `path`: a fit that stays would pass for a new one."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path}: cannot be removed ({error.strerror}), so that the run cannot start over. "
+            "Change its permissions, or give the run another name."
+        ) from None
 
 
 def record_scores(folder: Path, scores: JsonDict) -> None:

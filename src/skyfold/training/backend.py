@@ -17,13 +17,25 @@ from typing import Any, Literal
 from skyfold.errors import ConfigError
 
 
-def start(*, deterministic: bool) -> None:
-    """Set up the backend, once per process and before anything is computed; a second call with the same value does
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Number of threads of a run that begins now: $TF_NUM_INTRAOP_THREADS, else one for each usable core."""
+    given = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else usable_cores()
+
+
+def start(*, deterministic: bool, threads: int | None = None) -> None:
+    """Set up the backend, once per process and before anything is computed; a second call with the same values does
     nothing.
 
     deterministic: one run gives the same bits on the same machine. TensorFlow then runs the operations of a network
-    one after the other, each on all cores: the order of concurrent sums would vary. ConfigError where TensorFlow has
-    computed before with other settings, which cannot be changed any more.
+    one after the other, each in `threads` threads (None: `default_threads`), on however many cores: the order of
+    concurrent sums would vary, and so does that of sums that are divided among another number of threads. ConfigError
+    where TensorFlow has computed before with other settings, which cannot be changed any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _start_up_lines_hidden():
@@ -33,14 +45,24 @@ def start(*, deterministic: bool) -> None:
         return
     import tensorflow as tf
 
+    threads = threads or default_threads()
     tf.config.experimental.enable_op_determinism()
-    if tf.config.threading.get_inter_op_parallelism_threads() == 1:
+    one_at_a_time = tf.config.threading.get_inter_op_parallelism_threads() == 1
+    now = tf.config.threading.get_intra_op_parallelism_threads()
+    if one_at_a_time and now == threads:
         return
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         with _start_up_lines_hidden():
             tf.zeros(())
     except RuntimeError:
+        if one_at_a_time:
+            raise ConfigError(
+                f"this process computes in {now} threads, and the run was begun with {threads}: other numbers of "
+                "threads train other weights. Continue it in a process of its own, with skyfold train CONFIG, or start "
+                "over in this one, with skyfold train CONFIG --restart."
+            ) from None
         raise ConfigError(
             "TensorFlow has been used in this process before its threads were set, so that training would not be "
             "reproducible. Call skyfold.training.backend.start(deterministic=True) first (in a notebook: restart the "

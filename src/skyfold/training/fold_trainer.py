@@ -41,10 +41,12 @@ class FoldTrainer:
     init_weights       weights that fits start from; None: initialised by their seeds
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     refusal            why nothing may be added to what is finished; set before the first fit
+    threads            that the network computes in, set before the first fit; None: as many as there are cores
     """
 
     add_pseudo_labels: AddRows | None = None
     refusal: OofMismatch | None = None
+    threads: int | None = None
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class FoldTrainer:
     @cached_property
     def network(self) -> Network:
         """The network of all fits, traced once."""
-        return Network(self.objective, input_shape=self.arrays.input_shape)
+        return Network(self.objective, input_shape=self.arrays.input_shape, threads=self.threads)
 
     def fits(self, folds: Folds, fold: int) -> list[FitResult]:
         """The fits of a fold, one per seed; those that are not finished are trained now.

@@ -28,15 +28,16 @@ class Network:
 
     model        predicts, and is stored
     input_shape  (H, W, C)
+    threads      that a deterministic network computes in; None: as many as there are cores
 
     Starts the backend; networks made before in this process become unusable. ConfigError where the output of the
     model has not the shape that the task needs.
     """
 
-    def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int], threads: int | None = None) -> None:
         config = objective.config
         training = config.training
-        backend.start(deterministic=training.deterministic)
+        backend.start(deterministic=training.deterministic, threads=threads)
         backend.prepare(precision=training.mixed_precision, devices=training.devices, batch_size=training.batch_size)
         self.objective, self.config = objective, config
         self.batch_size = training.batch_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, OofMismatch
-from skyfold.models import family_of
+from skyfold.metrics.forecast_sums import FILE as SUMS
+from skyfold.models import RuleFamily, family_of
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo, begin_run, open_rows, read_info, record_scores
+from skyfold.training import backend
 from skyfold.training.fold_trainer import FoldTrainer, OnEpoch
 from skyfold.training.init_weights import InitWeights, find_init_weights
 from skyfold.training.objective import Objective, RunArrays
@@ -83,8 +86,9 @@ def run_folds(
         config=config.stored(),
         fingerprint=fingerprint,
     )
-    of_run = ("models", "oof", "test", "pseudo_labels", CONTENTS_FILE)
+    of_run = ("models", "oof", "test", "pseudo_labels", CONTENTS_FILE, SUMS)
     info = begin_run(run_folder, begun, restart=restart, discard=of_run)
+    trainer.threads = int(info.fingerprint.threads) if info.fingerprint.threads else None
     if contents is not None:
         contents.of("train").record(run_folder)
     if info.fingerprint.different(fingerprint, "source"):
@@ -117,10 +121,18 @@ def run_folds(
 
 
 def fit_score(
-    objective: Objective, arrays: RunArrays, folds: Folds, folder: Path, only_folds: Sequence[int], on_epoch: OnEpoch
+    objective: Objective,
+    arrays: RunArrays,
+    folds: Folds,
+    folder: Path,
+    only_folds: Sequence[int],
+    on_epoch: OnEpoch,
+    *,
+    threads: int | None = None,
 ) -> float:
     """Fit these folds with every seed, their files in `folder`, and predict no row: one trial of a search.
 
+    threads: that the network computes in; None: as many as there are cores.
     Returns the mean validation score. Finished fits are not repeated, nor is `on_epoch` called for them; an exception
     that it raises ends the fit, and the same call resumes it. ConfigError on keys that a search does not support.
     """
@@ -130,6 +142,7 @@ def fit_score(
             raise ConfigError(f"{key}: not supported in a search. Remove it, and set it for the best trial.")
     fingerprint = fingerprint_of_run(config, folds, arrays.checksum)
     trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
+    trainer.threads = threads
     scores = [
         float(np.mean([fit.score for fit in trainer.fits(folds, fold)])) for fold in _chosen_folds(folds, only_folds)
     ]
@@ -152,7 +165,16 @@ def fingerprint_of_run(
         pseudo_labels=teacher.provenance if teacher else NOT_APPLICABLE,
         rows=config.hash(),
         blend=NOT_APPLICABLE,
+        threads=_threads(config),
     )
+
+
+def _threads(config: RunConfig) -> str | None:
+    """Threads of a run that begins now; unknown where they do not decide what the weights are, or cannot be set."""
+    if isinstance(family_of(config.model), RuleFamily):
+        return NOT_APPLICABLE
+    settable = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    return str(backend.default_threads()) if config.training.deterministic and settable else None
 
 
 def _nothing_done(run_folder: Path, *, task: str) -> bool:

@@ -70,6 +70,10 @@ class _Range(Strict):
         """What is written into the config for a sampled value."""
         return value
 
+    def has(self, value: object) -> bool:
+        """Whether it is a value that may be sampled."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     def sampled_value(self, value: Any) -> Any:
         """The inverse of `config_value`; None if `value` lies outside the search space."""
         if not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -147,6 +151,10 @@ class Categorical(Strict):
     def ends(self) -> list[str]:
         """The names of all choices."""
         return list(self.choices)
+
+    def has(self, value: object) -> bool:
+        """As for `FloatRange`."""
+        return value in self.ends
 
     def suggest(self, trial: optuna.Trial, key: str) -> str:
         """As for `FloatRange`; the name of a choice, since databases store no lists."""

@@ -8,11 +8,12 @@ params and the scores it has reported, so it is neither lost nor counted twice.
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from skyfold.data.seeding import derived_seed
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DamagedFile, listing
 from skyfold.files import host, remove_unfinished, write_text
 from skyfold.store.locks import is_held, own_file, waited_for
 from skyfold.tuning.search_space import PrunerConfig, SamplerConfig, StudyConfig, active_params
@@ -41,12 +42,14 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # failed trials do not coun
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """folder: of the study's files; study: Optuna's; storage: its database; config: the study file."""
+    """folder: of the study's files; study: Optuna's; storage: its database; config: the study file; threads: that each
+    trial computes in, None of a study that is older than this."""
 
     folder: Path
     study: optuna.Study
     storage: RDBStorage
     config: StudyConfig
+    threads: int | None
 
     def lock(self) -> AbstractContextManager[None]:
         """Held while a trial is reserved or put back, and while best.yaml is written."""
@@ -76,12 +79,15 @@ def open_study(
     max_epochs: int,
     settings: Mapping[str, Any],
     first: Mapping[str, Any] | None = None,
+    threads: int = 1,
 ) -> OpenStudy:
     """Create the study of `config` in `folder`, or load it.
 
     storage: a database URL; None: `folder/study.db`. max_epochs: of a trial, over its folds and seeds. settings: what
-    the values of trials depend on besides their params. first: params of the first trial. ConfigError if the database
-    cannot be used or is not the one the study was created in, or if `settings` or the search space have changed.
+    the values of trials depend on besides their params. first: params of the first trial. threads: that each trial of a
+    study that is created now computes in, on every machine. ConfigError if the database cannot be used or is not the
+    one the study was created in, or if `settings` or the search space have changed; DamagedFile, naming the trial, if
+    the database holds what no worker writes.
     """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -103,33 +109,79 @@ def open_study(
                 pruner=_pruner(config.pruner, max_epochs),
                 load_if_exists=True,
             )
-            has_trials = bool(study.get_trials(deepcopy=False))
+            trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
         except Exception as error:  # every database driver has its own
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ConfigError(
                 f"--storage {url.render_as_string()}: cannot be used as a study database ({reason}). Pass the URL of "
                 "an empty database, or delete this one to start over. PostgreSQL needs pip install -e .[postgres]."
             ) from None
-        before = study.user_attrs.get("settings")
-        if before is None and (has_trials or study.directions != [direction]):
+        before = _settings_of(attributes, url)
+        if problems := [problem for trial in trials if (problem := _oddity(trial, config))]:
+            raise DamagedFile(
+                f"{url.render_as_string()}: not what workers of study '{config.name}' write. Restore the database from "
+                f"a backup, or delete it and {folder} to start over.\n{listing(problems)}"
+            )
+        if not trials and any((folder / "trials").glob("*")):
+            raise ConfigError(
+                f"--storage {url.render_as_string()}: holds no trial of study '{config.name}', but {folder / 'trials'} "
+                f"does: the study is kept in another database. Pass its --storage, or delete {folder} to start over."
+            )
+        if before is None and (trials or study.directions != [direction]):
             raise ConfigError(
                 f"--storage {url.render_as_string()}: holds a study '{config.name}' that skyfold did not create. "
                 "Rename one of them, or use another database."
             )
         if before is None:
             study.set_user_attr("settings", current)
-        elif before != current:
-            then, now = json.loads(before), json.loads(current)
+            study.set_user_attr("threads", threads)
+        elif before != (now := json.loads(current)):
+            then = before
             key = next(key for key in sorted({*then, *now}) if then.get(key) != now.get(key))
             raise ConfigError(
                 f"study '{config.name}' was created with {key} = {then.get(key, 'nothing')}; now it is "
                 f"{now.get(key, 'nothing')}. Its trials would not be comparable. Rename the study, or delete {folder} "
                 "(and the study in its database)."
             )
-        if first is not None and not has_trials:
+        if first is not None and not trials:
             study.enqueue_trial(dict(first))
         write_text(folder / "storage.txt", _location(url, folder))
-    return OpenStudy(folder, study, database, config)
+    return OpenStudy(folder, study, database, config, study.user_attrs.get("threads"))
+
+
+def _settings_of(attributes: Mapping[str, Any], url: URL) -> dict[str, Any] | None:
+    """The settings that a study was created with; None where there are none."""
+    if "settings" not in attributes:
+        return None
+    with suppress(ValueError, TypeError):
+        if isinstance(settings := json.loads(attributes["settings"]), dict) and _is_count(attributes.get("threads", 1)):
+            return settings
+    raise DamagedFile(
+        f"{url.render_as_string()}: the settings of the study were edited or cut off. Restore the database from a "
+        "backup, or delete it to start over."
+    )
+
+
+def _oddity(trial: FrozenTrial, config: StudyConfig) -> str:
+    """What is wrong with the record of a trial, in words; '' for one that workers write."""
+    search, attributes = config.search, trial.user_attrs
+    values: list[float] = trial.values or []
+    deaths = attributes.get("deaths", [])
+    wrong = [
+        f"{key} = {value!r}" for key, value in trial.params.items() if key not in search or not search[key].has(value)
+    ]
+    if wrong:
+        return f"trial {trial.number}: {wrong[0]}, which the study does not search"
+    if trial.state == TrialState.COMPLETE and not (len(values) == 1 and math.isfinite(values[0])):
+        return f"trial {trial.number}: complete, but its value is {', '.join(map(str, values)) or 'missing'}"
+    if not isinstance(deaths, list) or not all(map(_is_count, deaths)):
+        return f"trial {trial.number}: deaths of its workers: {deaths!r}"
+    texts = [name for name in ("worker", "reason") if not isinstance(attributes.get(name, ""), str)]
+    return f"trial {trial.number}: its {texts[0]} is {attributes[texts[0]]!r}" if texts else ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def reserve_trial(opened: OpenStudy, worker: str, *, n_trials: int) -> optuna.Trial | None:
@@ -191,7 +243,7 @@ def _database_url(storage: str | None, folder: Path) -> URL:
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError(f"--storage {storage}: a database in memory ends with its process. Name a file.")
     record = folder / "storage.txt"
-    before = record.read_text(encoding="utf-8") if record.is_file() else _location(url, folder)
+    before = record.read_text(encoding="utf-8", errors="replace") if record.is_file() else _location(url, folder)
     if before != _location(url, folder):
         raise ConfigError(
             f"--storage: this study is stored in {before}, not in {_location(url, folder)}. Pass the same --storage as "

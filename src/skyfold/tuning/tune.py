@@ -22,6 +22,7 @@ from skyfold.files import file_digest, write_text
 from skyfold.store.contents import Contents, require_unchanged
 from skyfold.tasks import build_task
 from skyfold.tasks.open_run import open_run
+from skyfold.training.backend import default_threads, usable_cores
 from skyfold.training.run_folds import fit_score
 from skyfold.tuning.results import summary, write_best, write_plots, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study
@@ -68,6 +69,7 @@ def tune(
         max_epochs=config.training.epochs * len(study.folds) * len(config.training.seeds),
         settings=_settings(config, study, workspace),
         first=first,
+        threads=default_threads() if workers == 1 else max(1, usable_cores() // workers),
     )
 
     def save_best(trial: FrozenTrial) -> None:
@@ -83,7 +85,7 @@ def tune(
             run_worker_processes(opened, worker_command, workers, n_trials=trials)
             keep_best_only(opened, save_best)
         else:
-            objective = partial(train_trial, configs=configs, workspace=workspace)
+            objective = partial(train_trial, configs=configs, workspace=workspace, threads=opened.threads)
             run_worker(opened, objective, n_trials=trials, deadline=deadline, save_best=save_best)
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
@@ -103,7 +105,7 @@ def tune(
     return folder
 
 
-def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -> float:
+def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace, threads: int | None = None) -> float:
     """Fit the config of a trial in its folder, or resume its fit from the checkpoint there.
 
     Returns the mean validation score of the study's folds. Reported steps count epochs over all folds and seeds.
@@ -120,7 +122,8 @@ def train_trial(job: TrialJob, *, configs: TrialConfigs, workspace: Workspace) -
     def on_epoch(fold: int, seed: int, epoch: int, score: float) -> None:
         job.report(fits.index((fold, seed)) * config.training.epochs + epoch, score)
 
-    return fit_score(run.task, run.arrays["train"], run.folds, job.folder, configs.study.folds, on_epoch)
+    arrays = run.arrays["train"]
+    return fit_score(run.task, arrays, run.folds, job.folder, configs.study.folds, on_epoch, threads=threads)
 
 
 def _require_same_data(study: StudyConfig, folder: Path, contents: Contents) -> None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import UNFINISHED, write_text
+from skyfold.training.backend import usable_cores
 from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy, requeue, reserve_trial, worker_lock
 
 POLL_SECONDS = 1.0
@@ -80,16 +81,20 @@ def run_worker(
 
 
 def run_worker_processes(opened: OpenStudy, command: Sequence[str], workers: int, *, n_trials: int) -> None:
-    """Run `command` in `workers` processes that share the CPU cores, and log their trials until all have ended.
+    """Run `command` in `workers` processes, and log their trials until all have ended.
 
-    A worker that dies leaves its trial to the others; an exception, KeyboardInterrupt for instance, ends them all.
+    Fewer are started where the cores would not suffice for the study's number of threads, which trains other weights
+    when it changes. A worker that dies leaves its trial to the others; an exception, KeyboardInterrupt for instance,
+    ends them all.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    threads, cores = opened.threads or 1, usable_cores()
+    if (fitting := max(1, cores // threads)) < workers:
+        print(f"{fitting} of {workers} workers are started: each computes in {threads} threads, on {cores} cores.")
+        workers = fitting
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        "TF_NUM_INTRAOP_THREADS": threads,
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": str(threads),
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first worker takes all GPU memory
     }
     trial_log = _TrialLog(opened, n_trials)
