@@ -1,5 +1,6 @@
 """The subcommands of `skyfold`. The first line of a docstring is the summary in `skyfold --help`.
 
+Those with --json return what it prints: what was done, files, and figures with all digits.
 Everything that a command needs is imported inside its function, so that `--help` answers at once.
 """
 
@@ -8,32 +9,41 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skyfold.config.data import DataConfig
+    from skyfold.types import JsonDict
     from skyfold.workspace import Workspace
 
 
-def prepare(given: Namespace) -> None:
+def prepare(given: Namespace) -> JsonDict:
     """Check a competition's files and write folds.csv.
 
     With --sample, write a small procedural sample of the same layout first. An existing folds.csv is kept.
     """
     from skyfold.pipeline.prepare import prepare
+    from skyfold.store.folds import read_folds
 
-    for line in prepare(_data_config(given.competition), workspace(given), sample=given.sample):
-        print(line)
+    data, project = _data_config(given.competition), workspace(given)
+    lines = prepare(data, project, sample=given.sample)
+    print("\n".join(lines))
+    path = project.folds(data.folder)
+    fold = read_folds(path).fold.tolist()
+    sizes = {k: fold.count(k) for k in range(max(fold) + 1)}
+    return {"files": [path], "samples": len(fold), "samples_per_fold": sizes, "notes": lines}
 
 
-def train(given: Namespace) -> None:
+def train(given: Namespace) -> JsonDict:
     """Train the folds and seeds of a run, write out-of-fold and test predictions.
 
     Resumes after any stop. Folds that are trained are kept, unless --restart is given.
     """
     from skyfold.config.files import load_run
     from skyfold.pipeline.train import train
+    from skyfold.store.runs import read_info
     from skyfold.tasks import task_class
 
     project, config = workspace(given), load_run(given.config, given.overrides)
@@ -45,6 +55,13 @@ def train(given: Namespace) -> None:
         for line in task_class(config.task).report_run(config, project):
             print(line)
     print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
+    record = result.folder / "run.json"
+    return {
+        "run": config.name,
+        "complete": result.complete,
+        "scores": read_info(result.folder).scores,
+        "files": [record],
+    }
 
 
 def tune(given: Namespace) -> None:
@@ -78,7 +95,7 @@ def tune(given: Namespace) -> None:
         print(f"Train the best config: {shlex.join(['skyfold', 'train', str(folder / 'best.yaml'), *where])}")
 
 
-def blend(given: Namespace) -> None:
+def blend(given: Namespace) -> JsonDict:
     """Blend trained runs and fit post-processing on their out-of-fold predictions.
 
     Prints the score in-sample and cross-fitted: every choice refitted without the fold that is scored.
@@ -88,29 +105,40 @@ def blend(given: Namespace) -> None:
 
     project, config = workspace(given), load_blend(given.config)
     task = task_class(config.task)
-    for line in task.blend_lines(task.blend(config, project)):
+    result = task.blend(config, project)
+    for line in task.blend_lines(result):
         print(line)
-    print(f"written: {project.run(config.data.folder, config.name) / 'blend.json'}")
+    record = project.run(config.data.folder, config.name) / "blend.json"
+    print(f"written: {record}")
+    told = {key: result[key] for key in ("metric", "scores", "weights", "selection")}
+    return {"blend": config.name, **told, "files": [record]}
 
 
-def submit(given: Namespace) -> None:
+def submit(given: Namespace) -> JsonDict:
     """Write and validate a blend's submissions.
 
     One without the classifier gate and one with it. `skyfold blend` must have run on the config.
     """
     from skyfold.config.files import load_blend
+    from skyfold.files import read_json
     from skyfold.pipeline.submit import submit
 
     project, config = workspace(given), load_blend(given.config)
-    for path in submit(config, project):
+    files = submit(config, project)
+    for path in files:
         print(f"submission: {path}")
+    told = ("name", "stage", "metric", "scores", "rows", "sha256")
+    written = [read_json(path.with_suffix(".json")) for path in files]
+    submissions = [{key: one[key] for key in told} for one in written]
     if given.products:
         from skyfold.pipeline.products import write_blend_products
 
-        print(f"products: {write_blend_products(config, project)}")
+        files.append(write_blend_products(config, project))
+        print(f"products: {files[-1]}")
+    return {"blend": config.name, "submissions": submissions, "files": files}
 
 
-def score(given: Namespace) -> None:
+def score(given: Namespace) -> JsonDict:
     """Score a submission file against a truth file with the competition's metric.
 
     Needs no project folder. Prints the score, its 95 % bootstrap interval over samples, and the score of each class.
@@ -135,9 +163,12 @@ def score(given: Namespace) -> None:
         print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
     for name, value in scored.per_class.items():
         print(f"  {name}: {value:.6f}")
+    figures = {"score": scored.score, "low": scored.interval.low, "high": scored.interval.high}
+    told = {"metric": competition.metric.name, **figures, "per_class": scored.per_class, "samples": scored.samples}
+    return {"files": [given.submission, given.truth], **told}
 
 
-def leaderboard(given: Namespace) -> None:
+def leaderboard(given: Namespace) -> JsonDict:
     """Show every run, blend and forecast of a data set with its scores, best first; or a table of models.
 
     With --diff, show what differs between two of them instead: config, data, folds, and the paired difference.
@@ -153,19 +184,24 @@ def leaderboard(given: Namespace) -> None:
     project, name = workspace(given), given.competition
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} and isinstance(config := load_config(path), TableConfig):
-        print(experiment_table.as_text(experiment_table.experiment_table(config, path, project)))
-        return
+        table = experiment_table.experiment_table(config, path, project)
+        print(experiment_table.as_text(table))
+        return asdict(table)
     if not project.oof(name).is_dir():
         name = _data_config(name).folder
     if given.diff:
         named = [Path(run) if (Path(run) / "run.json").is_file() else project.run(name, run) for run in given.diff]
-        print("\n".join(compare(*named)))
-        return
-    entries = leaderboard(name, project)
+        lines = compare(*named)
+        print("\n".join(lines))
+        return {"compared": named, "lines": lines}
+    entries, files = leaderboard(name, project), []
     print(as_text(entries))
     if given.html:
         write_text(given.html, as_html(name, entries))
         print(f"written: {given.html}")
+        files.append(given.html)
+    told = [{"name": entry.name, "kind": entry.kind, **entry.figures} for entry in entries]
+    return {"data": name, "entries": told, "files": files}
 
 
 def plot(given: Namespace) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -17,7 +19,7 @@ from typing import Any, NoReturn
 
 import skyfold
 from skyfold.cli import commands
-from skyfold.errors import SkyfoldError, printable
+from skyfold.errors import ConfigError, SkyfoldError, printable
 
 CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
 MANY: dict[str, Any] = {"action": "append", "default": []}
@@ -38,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--forecast": {"metavar": "NAME", "help": "a forecast of the config (default: the last one)"},
     "--id": {**MANY, "metavar": "ID", "dest": "ids", "help": "a sample to draw, for instance 2011-12; may be repeated"},
     "--set": {**MANY, "metavar": "KEY=VALUE", "dest": "overrides", "help": "override a config value; may be repeated"},
+    "--json": {"action": "store_true", "help": "print one JSON document, everything else to standard error"},
     "--data": {"type": Path, "metavar": "DIR", "help": "folder of the files (default: below $SKYFOLD_DATA, or data/)"},
     "--verify": {
         "action": "store_true",
@@ -47,13 +50,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--root": {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": "project folder, with configs/"},
 }
 COMMANDS = {
-    commands.prepare: ("competition", "--sample"),
-    commands.train: ("config", "--fold", "--restart", "--set", "--verify"),
+    commands.prepare: ("competition", "--sample", "--json"),
+    commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
-    commands.blend: ("config", "--verify"),
-    commands.submit: ("config", "--products", "--verify"),
-    commands.score: ("competition", "submission", "--truth"),
-    commands.leaderboard: ("competition", "--html", "--diff", "--verify"),
+    commands.blend: ("config", "--verify", "--json"),
+    commands.submit: ("config", "--products", "--verify", "--json"),
+    commands.score: ("competition", "submission", "--truth", "--json"),
+    commands.leaderboard: ("competition", "--html", "--diff", "--verify", "--json"),
     commands.plot: ("config", "--forecast", "--id"),
     commands.run: ("config", "--set", "--verify"),
 }
@@ -78,9 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     if isinstance(sys.stdout, TextIOWrapper):  # the name of a folder may be no UTF-8, the terminal no Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
+    as_json = getattr(given, "json", False)
     try:
         with _signals_stop():
-            given.command(given)
+            _require_working_folder()
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                document = given.command(given)
+            if as_json:
+                print(_json({"command": given.command.__name__, **document}))
     except SkyfoldError as error:
         return _ended(error.exit_code, f"error: {error}")
     except BrokenPipeError:  # the reader of the output has closed it, for instance `| head`
@@ -96,6 +104,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         return _bug()
     return 0
+
+
+def _require_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working folder was deleted. Change to one that is there: cd DIR.") from None
+
+
+def _json(values: Any) -> str:
+    """One line of JSON with all digits; a number that is not finite, which JSON does not have, as null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(values), allow_nan=False, default=str)
 
 
 def _ended(code: int, message: str) -> int:

@@ -27,6 +27,7 @@ from skyfold.config.options import configured
 from skyfold.config.run import RunConfig
 from skyfold.config.yaml_text import parse
 from skyfold.errors import ConfigError, listing
+from skyfold.files import require_file
 from skyfold.plugins import nearest
 
 AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
@@ -80,6 +81,8 @@ def read_yaml(path: Path, named_by: str = "") -> Values:
 
     named_by: which file refers to it, for the message, for instance ", which study.yaml names".
     """
+    if path.exists() and not path.is_dir():
+        require_file(path, "a config file", ConfigError)
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST + 1)
