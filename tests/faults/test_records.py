@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from skyfold.errors import DamagedFile, NewerFile
+from skyfold.metrics.forecast import MAE_BY_F1
+from skyfold.metrics.forecast_sums import ForecastSums, read_sums, write_sums
 from skyfold.store import records
+from skyfold.store.fits import summary_of_fits
+from skyfold.store.folds import read_folds
 from skyfold.store.records import FORMAT, Record, read_record, write_record
 from skyfold.store.rows import RowStore
 
@@ -36,13 +40,6 @@ STORED = {
     "blended run": Stored(
         records.RunRecord, "oof/tiny/blend/run.json", ("submit", "blend"), (("blend", "blend"),), "oof/tiny/blend"
     ),
-    "contents": Stored(
-        records.ContentsRecord,
-        "oof/tiny/bright/contents.json",
-        ("blend", "blend"),
-        MADE_AGAIN,
-        "oof/tiny/bright/contents.json",
-    ),
     "rows": Stored(records.RowsRecord, "oof/tiny/bright/oof/rows.json", ("blend", "blend"), MADE_AGAIN),
     "fit": Stored(
         records.FitRecord,
@@ -55,6 +52,13 @@ STORED = {
     "folds": Stored(records.FoldsRecord, "oof/tiny/folds.json", ("train", "bright"), (), "oof/tiny/folds.json"),
     "submission": Stored(
         records.SidecarRecord, "submissions/tiny/blend.json", ("leaderboard", "tiny"), (("submit", "blend"),)
+    ),
+    "contents": Stored(
+        records.ContentsRecord,
+        "oof/tiny/bright/contents.json",
+        ("blend", "blend"),
+        MADE_AGAIN,
+        "oof/tiny/bright/contents.json",
     ),
     "test scores": Stored(
         records.ScoresOnTest,
@@ -265,3 +269,70 @@ def _replaced(values, place, wrong):
     else:
         inside[place[-1]] = wrong
     return copy
+
+
+TABLES = {"rows.csv": "oof/tiny/bright/rows.csv", "history": "oof/tiny/network/models/fold0_seed0.csv"}
+NO_TABLES = {
+    "empty": "",
+    "cut": "id,fold,gro",
+    "binary": "\0\1\2",
+    "text for a number": None,
+    "infinity": None,
+    "more fields": "id,fold,group,x\n1,2,3,4,5\n1,2,3,4,5\n",
+    "an open quote": 'id,fold,group,x\n"1,2,3,4\n',
+    "no rows": "id,fold,group,cv_cross_fitted blob\n",
+}
+
+
+@pytest.mark.parametrize("damage", NO_TABLES)
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_none_is_named_with_the_remedy(tiny, name, damage):
+    path = tiny.root / TABLES[name]
+    text = NO_TABLES[damage]
+    if text is None:
+        head, first, *rest = path.read_text().splitlines()
+        wrong = "inf" if damage == "infinity" else "much"
+        text = "\n".join([head, ",".join([*first.split(",")[:-1], wrong]), *rest]) + "\n"
+    path.write_text(text)
+    before = tiny.files()
+    if name == "history":
+        with pytest.raises(DamagedFile, match=rf"{path}.*train the run again with --restart"):
+            summary_of_fits(path.parent, folds=read_folds(tiny.oof / "folds.csv"))
+        return
+    compared = ("leaderboard", "tiny", "--diff", tiny.oof / "bright", tiny.oof / "dark")
+    code, _, err = tiny.run(*compared)
+    assert (code, str(path) in err, "skyfold train CONFIG" in err) == (DAMAGED, True, True), err
+    assert tiny.files() == before
+    path.unlink()
+    for command in (("train", "bright"), compared):
+        assert tiny.run(*command)[0] == 0
+    assert path.is_file()
+
+
+def test_files_that_are_named_like_fits_but_are_none_do_no_harm(tiny):
+    models, folds = tiny.oof / "network" / "models", read_folds(tiny.oof / "folds.csv")
+    before = summary_of_fits(models, folds=folds)
+    (models / "fold0_seed0 (copy).json").write_text("{}")
+    assert summary_of_fits(models, folds=folds) == before
+
+
+SUMS = {
+    "empty": lambda lines: [],
+    "cut": lambda lines: lines[:-1],
+    "another order": lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+    "a line twice": lambda lines: [*lines, lines[-1]],
+    "a number that is text": lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",many"],
+    "NaN": lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"],
+    "another metric": lambda lines: [line.replace("mae_by_f1", "mae_by_luck") for line in lines],
+    "other columns": lambda lines: [lines[0].replace("hits", "misses"), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("damage", SUMS)
+def test_sums_of_a_forecast_that_are_none_are_named(tmp_path, damage):
+    counts = np.arange(20, dtype=float).reshape(2, 10)
+    path = write_sums(tmp_path, ForecastSums(np.array(["2010", "2011"]), ("1", "2"), {MAE_BY_F1.name: counts}))
+    assert np.array_equal(read_sums(tmp_path).contest, counts)
+    path.write_text("".join(f"{line}\n" for line in SUMS[damage](path.read_text().splitlines())))
+    with pytest.raises(DamagedFile, match=rf"{path}.*Delete it and run `skyfold run` again"):
+        read_sums(tmp_path)
