@@ -13,7 +13,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,7 +121,7 @@ def _not_utf8(path: Path, start: bytes) -> str:
     if start in UTF16:
         return f"the text is UTF-16, expected UTF-8. {remedy}, here with ENCODING UTF-16."
     opened: Any = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as file:
+    with suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:  # damaged further on, too
         for line, text in enumerate(file, start=1):
             try:
                 text.decode("utf-8")

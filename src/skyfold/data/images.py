@@ -37,6 +37,8 @@ SPARE = 2  # averaging twice blurs visibly unless the second step reduces at lea
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR_TYPE, PNG_GREY, PNG_PALETTE, PNG_WITH_ALPHA = 25, 0, 3, (4, 6)
 PNG_HEADER_CHUNK = 25  # bytes, with length, name and checksum
+# What Pillow raises for a file that is cut off, damaged, of another kind, or claims to be larger than memory.
+PILLOW_ERRORS = (UnidentifiedImageError, OSError, OverflowError, MemoryError, SyntaxError, ValueError)
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 JPEG_SCAN = 0xDA
@@ -224,7 +226,7 @@ def _opened(path: Path, source: Path | io.BytesIO) -> Iterator[Image.Image]:
     try:
         with Image.open(source) as file:
             yield file
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except PILLOW_ERRORS as error:
         raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
 
 
