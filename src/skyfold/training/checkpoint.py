@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -74,9 +75,11 @@ class CheckpointFile:
                 state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
                 kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]
             history = [{name: float(row[name]) for name in COLUMNS} for row in about["history"]]
-        except OSError:
-            raise
         except Exception as error:  # zipfile and numpy raise whatever they meet
+            if (
+                isinstance(error, OSError) and error.errno != errno.EINVAL
+            ):  # not read; a place before the file is damage
+                raise
             print(f"{self._path}: damaged ({reason_of(error)}); the fit begins anew.", file=sys.stderr)
             return None
         return Checkpoint(history, state, kept)
