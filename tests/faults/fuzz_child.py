@@ -418,8 +418,8 @@ class Stored:
             "run record": self.reader("oof/tiny/bright/run.json", read_entries),
             "blend's run record": self.reader("oof/tiny/blend/run.json", read_entries),
             "blend record": self.reader("oof/tiny/blend/blend.json", read_entries),
-            "submission record": self.reader("submissions/tiny/blend.json", read_entries),
-            "test scores": self.reader("submissions/tiny/blend.test_scores.json", read_entries),
+            "submission record": self.reader("submissions/tiny/blend.json", read_board),
+            "test scores": self.reader("submissions/tiny/blend.test_scores.json", read_board),
             "rows record": self.reader("oof/tiny/bright/oof/rows.json", read_rows),
             "stored config": self.reader("configs/blend.yaml", read_config, "yaml"),
             "sample record": Reader(
@@ -442,6 +442,10 @@ def stored_config(root: Path, name: str):  # type: ignore[no-untyped-def]
 def read_all_folds(root: Path, path: Path) -> None:
     ids = np.array([f"i{i:02d}" for i in range(12)])
     load_folds(stored_config(root, "bright").data, Samples(ids, np.zeros(12)), Workspace(root))
+
+
+def read_board(root: Path, path: Path) -> None:
+    leaderboard("tiny", Workspace(root))
 
 
 def read_entries(root: Path, path: Path) -> None:
