@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from skyfold.config.options import Options, configured
+from skyfold.errors import ConfigError
+from skyfold.memory import too_large
 from skyfold.types import ArraySequence, IntPair, Metric, Samples, SubmissionFormat
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255 each
@@ -84,7 +86,12 @@ class Contest(Options):
 def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None) -> Competition:
     """The competition `name`, with the options of a config (a class table, for instance) for the files in `folder`.
 
-    ConfigError names each option that the competition does not have, that it needs, or whose value is wrong.
+    ConfigError names each option that the competition does not have, that it needs, or whose value is wrong, and a grid
+    that is too large for the memory of this machine.
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
-    return contest.build(folder)
+    competition = contest.build(folder)
+    height, width = competition.grid
+    if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
+        raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")
+    return competition

@@ -61,6 +61,10 @@ class DamagedFile(SkyfoldError):
     exit_code = 3
 
 
+class TooLarge(SkyfoldError):
+    """Something does not fit into memory or on the disk."""
+
+
 class Locked(SkyfoldError):
     """Another process writes what a command would read or write."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -27,7 +28,7 @@ UNFINISHED = ".writing-"
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a path beside `path`, flush what it wrote to disk, and rename it into place.
 
-    The temporary name ends as `path` does, since some writers choose their format by it.
+    The temporary name ends as `path` does, since some writers choose their format by it. OSError names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{UNFINISHED}{host()}-{os.getpid()}-{path.name}")
@@ -36,6 +37,11 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:  # those of a full or failing disk name no file
+        if error.filename not in (None, str(beside)):
+            raise
+        what = os.strerror(error.errno) if error.errno else str(error)  # HDF5 tells its own story in the other one
+        raise OSError(error.errno or errno.EIO, what, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

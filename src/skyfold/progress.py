@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -71,7 +72,8 @@ class Progress:
             postfix=self.note,
             bar_format=f"{{desc}}: {{n}}/{{total}} {self.unit}, {{rate_noinv:.3g}}/s, {clock}{{postfix}}",
         )
-        print(line, file=self.stream, flush=True)
+        with suppress(OSError):  # a full disk behind the stream: the work itself goes on
+            print(line, file=self.stream, flush=True)
 
 
 def note(text: str) -> None:

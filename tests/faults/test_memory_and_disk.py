@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from skyfold.compiled import compiled
+from skyfold.data.array_files import read_arrays
+from skyfold.errors import DataLayoutError
 
 KERNELS = """
 def doubled(x):
@@ -87,3 +95,107 @@ def test_a_function_works_where_its_compiled_code_cannot_be_kept(kernels, monkey
 
     monkeypatch.setattr(IndexDataCacheFile, "save", full)
     assert compiled(kernels.doubled)(3) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("image.size=[600000, 600000]", "image.size: an image of 600000 x 600000 pixels: it takes"),
+        ("data.options.grid=[600000, 600000]", "data.options.grid: a sample on 600000 x 600000: it takes"),
+    ],
+)
+def test_a_config_that_needs_more_memory_than_there_is_is_refused_with_the_figure(tiny, change, expected):
+    before = tiny.files()
+    code, _, err = tiny.run("train", "bright", "--restart", "--set", change)
+    assert code == 2
+    assert expected in err
+    assert "GB of memory are free. " in err
+    assert tiny.files() == before
+
+
+def test_a_batch_that_needs_more_memory_than_there_is_is_refused_before_anything_is_lost(tiny):
+    before = tiny.files()
+    code, _, err = tiny.run("train", "network", "--restart", "--set", "training.batch_size=1000000")
+    assert code == 2
+    assert "image.size: a batch of 1000000 images of 40 x 48 pixels: it takes 30.7 GB" in err
+    assert "Set image.size or training.batch_size lower" in err
+    assert tiny.files() == before
+
+
+def test_rows_larger_than_the_free_disk_are_refused_with_file_and_figures(tiny, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    shutil.rmtree(tiny.oof / "bright")
+    code, _, err = tiny.run("train", "bright")
+    assert code == 2
+    assert re.search(r"values\.npy: it takes [\d.]+ MB, and 0\.0 MB of disk space are free\. Free some, or", err)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+def test_a_full_or_failing_disk_ends_in_one_line_with_the_file(tiny, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    before = tiny.files()
+    monkeypatch.setattr(os, "fsync", fail)
+    code, _, err = tiny.run("blend", "blend")
+    monkeypatch.undo()
+    assert code == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"error: {tiny.root}/")
+    assert os.strerror(number) in last
+    assert "then run the same command again" in last
+    assert not list(tiny.root.rglob(".writing-*"))
+    assert {path for path in before if not path.startswith("oof/tiny/blend")} <= set(tiny.files())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 74.5 GiB for an array"),
+        type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"),
+        cv2.error("OpenCV(4): Insufficient memory"),
+    ],
+)
+def test_a_command_that_runs_out_of_memory_ends_in_one_line(tiny, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("skyfold.pipeline.train.train", fail)
+    code, _, err = tiny.run("train", "bright")
+    assert code == 2
+    assert err.startswith(f"error: {tiny.config('bright')}: out of memory. {error}")
+    assert "Free some, or make image.size, batch_size or the model smaller" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_standard_output_that_takes_nothing_is_named(tiny):
+    command = [sys.executable, "-m", "skyfold", "leaderboard", "tiny", "--root", str(tiny.root)]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "error: standard output: No space left on device. Free disk space, then run the same command again."
+    )
+
+
+@pytest.mark.parametrize("name", ["tensorflw", "numpy"])
+def test_an_unknown_backend_is_refused_before_anything_is_lost(tiny, monkeypatch, name):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    before = tiny.files()
+    code, _, err = tiny.run("train", "network", "--restart")
+    assert (code, err) == (
+        2,
+        f"error: KERAS_BACKEND={name}: networks are trained with tensorflow, jax, torch. Set one of them.\n",
+    )
+    assert tiny.files() == before
+
+
+def test_an_archive_that_unpacks_to_more_than_memory_is_refused_with_the_figure(tmp_path, monkeypatch):
+    archive = tmp_path / "bomb.npz"
+    np.savez_compressed(archive, x=np.zeros(20_000_000, np.uint8))
+    assert archive.stat().st_size < 100_000
+    monkeypatch.setattr("skyfold.memory.free_memory", lambda: 10_000_000)
+    expected = r"bomb\.npz, x\.npy: .*it takes 20\.0 MB, and 10\.0 MB of memory are free\. Free memory, or cut"
+    with pytest.raises(DataLayoutError, match=expected):
+        read_arrays(archive, ["x"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -49,6 +50,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     # Accepted before and after the subcommand; without it the namespace has no such attribute.
     "--root": {"type": Path, "metavar": "DIR", "default": argparse.SUPPRESS, "help": "project folder, with configs/"},
 }
+REMEDIES = {  # of errors of the system that may meet any file
+    errno.ENOSPC: ". Free disk space, then run the same command again.",
+    errno.EDQUOT: ". Free disk space of yours, then run the same command again.",
+    errno.EFBIG: ". Raise the limit on the size of files (ulimit -f), then run the same command again.",
+    errno.EIO: ". Check the disk, then run the same command again.",
+}
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
     commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
@@ -89,21 +96,46 @@ def main(argv: Sequence[str] | None = None) -> int:
                 document = given.command(given)
             if as_json:
                 print(_json({"command": given.command.__name__, **document}))
+            sys.stdout.flush()
     except SkyfoldError as error:
         return _ended(error.exit_code, f"error: {error}")
     except BrokenPipeError:  # the reader of the output has closed it, for instance `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a file that cannot be read or written; anything else is a bug
-        if error.filename is None:
+        if error.filename is None and error.errno not in REMEDIES:
             return _bug()
-        return _ended(2, printable(f"error: {error.filename}: {error.strerror}"))
+        place = error.filename or _unwritable_output() or getattr(given, "config", "a file")
+        return _ended(2, printable(f"error: {place}: {error.strerror}{REMEDIES.get(error.errno or 0, '')}"))
     except KeyboardInterrupt as stop:
         number = stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT
         what = "Interrupted" if number == signal.SIGINT else f"Stopped by {number.name}"
         return _ended(128 + number, f"{what}. Run the same command again to resume.")
-    except Exception:
-        return _bug()
+    except Exception as error:
+        if not _out_of_memory(error):
+            return _bug()
+        what = f"{str(error).splitlines()[0][:200]}. " if str(error) else ""
+        place = getattr(given, "config", None) or given.command.__name__
+        remedy = "Free some, or make image.size, batch_size or the model smaller."
+        return _ended(2, printable(f"error: {place}: out of memory. {what}{remedy}"))
     return 0
+
+
+def _unwritable_output() -> str:
+    """'standard output' where it takes nothing, on a full disk for instance; what was printed is then given up."""
+    try:
+        print(flush=True)  # an empty line: what could not be written before is not kept
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return "standard output"
+    return ""
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of Python, NumPy, OpenCV, or a backend of Keras, none of which need be loaded."""
+    named = {"ResourceExhaustedError", "OutOfMemoryError"} & {kind.__name__ for kind in type(error).__mro__}
+    said = ("RESOURCE_EXHAUSTED", "Insufficient memory", "Failed to allocate", "OOM when allocating")
+    return isinstance(error, MemoryError) or bool(named) or any(text in str(error) for text in said)
 
 
 def _require_working_folder() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from skyfold.errors import DataLayoutError
 from skyfold.files import require_file
+from skyfold.memory import too_large
 
 # What numpy.load raises for a file that is cut off, damaged, of another kind, or pickled.
 LOAD_ERRORS = (
@@ -34,6 +35,7 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarr
         # Mapped even where it is read as a whole: a header that claims more than the file holds is refused unread.
         array = np.load(path, allow_pickle=False, mmap_mode="r")
         if isinstance(array, np.ndarray) and mmap_mode is None:
+            _refuse_too_large(str(path), array.nbytes)
             array = np.array(array)
     except LOAD_ERRORS as error:
         raise DataLayoutError(
@@ -49,7 +51,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     require_file(path, "an .npz file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return [_member(arrays, name) for name in names]
+            return [_member(path, arrays, name) for name in names]
     except (KeyError, *LOAD_ERRORS) as error:
         raise DataLayoutError(
             f"{path}: expected an .npz file with the arrays {' and '.join(names)}, of numbers ({error}). Download it "
@@ -57,7 +59,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
         ) from None
 
 
-def _member(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+def _member(path: Path, arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     """One array of an archive; ValueError where its header claims more than the archive holds, before it is read."""
     file = f"{name}.npy"
     assert arrays.zip is not None
@@ -70,7 +72,13 @@ def _member(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
         there = arrays.zip.getinfo(file).file_size - member.tell()
     if (claimed := math.prod(shape) * dtype.itemsize) != there:
         raise ValueError(f"{name} should have {claimed} bytes, the archive holds {there}")
+    _refuse_too_large(f"{path}, {file}", claimed)
     array: np.ndarray = arrays[name]
     if dtype.kind == "U" and array.size and array.view(f"{dtype.byteorder}u4").max() > LARGEST_CHARACTER:
         raise ValueError(f"{name} holds what is no text")
     return array
+
+
+def _refuse_too_large(place: str, size: int) -> None:
+    if shortage := too_large(size):
+        raise DataLayoutError(f"{place}: {shortage}. Free memory, or cut the array into several files.")

@@ -7,6 +7,7 @@ after the checksum, so that a process killed at any moment leaves rows that are 
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import os
 import zlib
@@ -16,8 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.errors import DamagedFile, NewerFile, OofMismatch
+from skyfold.errors import DamagedFile, NewerFile, OofMismatch, TooLarge
 from skyfold.files import digest, write_atomic
+from skyfold.memory import too_large_for_disk
 from skyfold.store.records import RowsRecord, read_record, write_record
 
 CHUNK_BYTES = 64 << 20
@@ -220,6 +222,8 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+"
 
 def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     def write(beside: Path) -> None:
+        if shortage := too_large_for_disk(beside.parent, math.prod(shape) * dtype.itemsize):
+            raise TooLarge(f"{path}: {shortage}. Free some, or put the project on another disk (--root).")
         np.lib.format.open_memmap(beside, mode="w+", dtype=dtype, shape=shape).flush()
         size = beside.stat().st_size
         if not hasattr(os, "posix_fallocate"):

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.models import RuleFamily, family_of
+from skyfold.memory import too_large
+from skyfold.models import NetworkFamily, RuleFamily, family_of
 from skyfold.store.contents import Contents
 from skyfold.store.folds import Folds
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
+from skyfold.training import backend
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
+
+LEAST_BANDS = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ def check(config: RunConfig) -> None:
     """
     family, task = family_of(config.model), task_class(config.task)
     family.require()
+    if isinstance(family, NetworkFamily):
+        backend.require()
     task.make_loss(config)
     if config.frame_adapter is not None:
         adapter_of(config.frame_adapter)
@@ -58,12 +66,31 @@ def check(config: RunConfig) -> None:
 
 
 def open_run(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> OpenRun:
-    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache."""
+    """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache.
+
+    ConfigError, before any is decoded, where a batch of images does not fit into memory.
+    """
     dataset = open_dataset(config.data, workspace, parts=parts)
     known, cache = dataset.competition, workspace.cache(config.data.folder)
     task = build_task(config, known)
+    _refuse_batch(task)
     arrays = {
         part: task.arrays(of_classes(samples, known.classes, task.classes), part, cache)
         for part, samples in dataset.samples.items()
     }
     return OpenRun(task, arrays, dataset.folds, dataset.contents)
+
+
+def _refuse_batch(task: Task) -> None:
+    """ConfigError where the images and masks of one batch, in float32, do not fit into memory."""
+    config = task.config
+    if config.image is None:
+        return
+    height, width = config.image.size
+    batch = 1 if isinstance(family_of(config.model), RuleFamily) else config.training.batch_size
+    bands = LEAST_BANDS + len(task.classes)
+    if shortage := too_large(batch * height * width * bands * np.float32().itemsize):
+        many = f"a batch of {batch} images of" if batch > 1 else "an image of"
+        raise ConfigError(
+            f"image.size: {many} {height} x {width} pixels: {shortage}. Set image.size or training.batch_size lower."
+        )

@@ -12,9 +12,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from skyfold.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def require() -> None:
+    """ConfigError where the backend that the environment names is unknown or not installed; nothing is loaded."""
+    name = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if name not in BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={name}: networks are trained with {', '.join(BACKENDS)}. Set one of them.")
+    if find_spec(name) is None:
+        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed. Install it, or set another one.")
 
 
 def usable_cores() -> int:
@@ -35,12 +47,17 @@ def start(*, deterministic: bool, threads: int | None = None) -> None:
     deterministic: one run gives the same bits on the same machine. TensorFlow then runs the operations of a network
     one after the other, each in `threads` threads (None: `default_threads`), on however many cores: the order of
     concurrent sums would vary, and so does that of sums that are divided among another number of threads. ConfigError
-    where TensorFlow has computed before with other settings, which cannot be changed any more.
+    where Keras cannot load its backend, or TensorFlow has computed before with other settings, which cannot be changed
+    any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _start_up_lines_hidden():
-        import keras
-
+    try:
+        with _start_up_lines_hidden():
+            import keras
+    except (ImportError, ValueError) as error:  # for instance of what ~/.keras/keras.json names
+        raise ConfigError(
+            f"Keras cannot load its backend ({error}). Set the environment variable KERAS_BACKEND={BACKENDS[0]}."
+        ) from None
     if keras.backend.backend() != "tensorflow" or not deterministic:
         return
     import tensorflow as tf
@@ -112,6 +129,15 @@ def compiles_whole_steps() -> bool:
     import keras
 
     return bool(keras.backend.backend() == "jax")
+
+
+def on_cpu() -> bool:
+    """Whether networks are computed in the memory of this machine, not of an accelerator."""
+    import keras
+
+    if keras.backend.backend() == "torch":  # Keras does not tell its devices
+        return False
+    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
 
 
 def _divided(there: list[str], wanted: int | Literal["all"], batch_size: int) -> Any:

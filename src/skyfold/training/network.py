@@ -6,12 +6,14 @@ a fit reuses the traced one and sets every number in it: weights, optimizer stat
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
+from skyfold.memory import too_large
 from skyfold.models import NetworkFamily, family_of
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
@@ -31,7 +33,7 @@ class Network:
     threads      that a deterministic network computes in; None: as many as there are cores
 
     Starts the backend; networks made before in this process become unusable. ConfigError where the output of the
-    model has not the shape that the task needs.
+    model has not the shape that the task needs, or a batch does not fit into memory.
     """
 
     def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int], threads: int | None = None) -> None:
@@ -50,6 +52,7 @@ class Network:
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but task: {config.task} "
                 f"needs {expected[1:]}. Use a family of that kind, or another task."
             )
+        self._refuse_batch()
         fuse_batchnorm(self.model)
         self._trained = self._to_train(self.model)
         self._optimizer = make_optimizer(config.optimizer, training)
@@ -125,6 +128,23 @@ class Network:
         self._trained.set_weights([state[f"weight{i}"] for i in range(len(self._trained.weights))])
         for i, variable in enumerate(self._optimizer.variables):
             variable.assign(state[f"optimizer{i}"])
+
+    def _refuse_batch(self) -> None:
+        """On a CPU, ConfigError where what the layers give for one batch, which training keeps, is too large."""
+        if not backend.on_cpu():
+            return
+        import keras
+
+        outputs = [output for layer in self.model.layers for output in keras.tree.flatten(layer.output)]
+        numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in outputs)
+        size = self.batch_size * numbers * (2 if self.config.training.mixed_precision == "bfloat16" else 4)
+        if shortage := too_large(size):
+            shape = "x".join(map(str, self.input_shape[:2]))
+            raise ConfigError(
+                f"training.batch_size: the layers of model.family '{self.config.model.family}' for a batch of "
+                f"{self.batch_size} of {shape}: {shortage}. Set training.batch_size or image.size lower, or take a "
+                "smaller model."
+            )
 
     def _to_train(self, model: Any) -> Any:
         """The network that is trained: it shares the layers of `model`, which is stored without an optimizer."""
