@@ -118,7 +118,7 @@ def planes(value: float = 0) -> np.ndarray:
         *((planes(value), bytes, f"{value} at row 2, column 7 without a flag") for value in (-1, 251, 12.5)),
         (planes(), lambda whole: whole[:-1], r"not a complete \.npy file"),
         (planes(), lambda whole: whole.replace(b", 5)", b", 5 "), r"not a complete \.npy file"),
-        (np.array([{"a": 1}]), bytes, r"not a complete \.npy file of numbers \(Object arrays cannot be loaded"),
+        (np.array([{"a": 1}]), bytes, r"not a complete \.npy file of numbers \(.*Python objects are not loaded"),
     ],
 )
 def test_a_contest_file_with_wrong_values_damaged_or_pickled_is_refused(tmp_path, array, damage, named):
