@@ -220,7 +220,7 @@ def _figures(
         minutes=minutes,
         fits=sum(one.fits for one in trained),
         cross_fitted=scores.get("cv_cross_fitted"),
-        interval=(scores["low"], scores["high"]) if "low" in scores else None,
+        interval=(scores["low"], scores["high"]) if {"low", "high"} <= scores.keys() else None,
     )
 
 

@@ -88,7 +88,7 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
         "CV at 0.5": _figure(at_half),
         "in-sample": _figure(in_sample),
         "cross-fitted": _figure(cross_fitted),
-        "95 % interval": f"{scores['low']:.4f} to {scores['high']:.4f}" if "low" in scores else "",
+        "95 % interval": f"{scores['low']:.4f} to {scores['high']:.4f}" if {"low", "high"} <= scores.keys() else "",
         "test": _figure(test),
         "submission": submission,
     }
