@@ -41,7 +41,7 @@ def config(setting: str) -> dict:
         return {**plain, "training": {**plain["training"], **gathered}, "mix": MIX}
     return {
         "name": "killed",
-        "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS},
+        "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS, "folds": {"k": 2}},
         "image": {"size": [64, 64]},
         "model": {"family": "plain_unet", "options": {"filters": [8, 16, 32]}},  # small: it is started forty times
         "training": {"epochs": 3, "batch_size": 4, "mixed_precision": setting, "ema": 0.8},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import write_json
+from skyfold.files import file_digest, write_json
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
 from skyfold.metrics.forecast_sums import (
     FILE,
@@ -114,9 +114,10 @@ def test_the_least_stands_first_and_what_was_not_scored_last(tmp_path):
     broken = store(tmp_path, "broken", OURS, family="linear_trend")
     (broken / "run.json").write_text('{"name')
     submission = tmp_path / "submissions" / "ice" / "rolling.csv"
-    sidecar = {"name": "rolling", "forecast": {"name": "unet"}, "file": "rolling.csv", "rows": 1, "sha256": "0" * 64}
-    write_json(submission.with_suffix(".json"), sidecar)
+    submission.parent.mkdir(parents=True)
     submission.write_text("month\n")
+    sidecar = {"name": "rolling", "forecast": {"name": "unet"}, "file": "rolling.csv", "rows": 1}
+    write_json(submission.with_suffix(".json"), {**sidecar, "sha256": file_digest(submission)})
     entries = leaderboard("ice", Workspace(tmp_path))
     assert [entry.name for entry in entries] == ["unet", "last_year", "begun", "broken"]
     lines = as_text(entries).splitlines()
