@@ -422,8 +422,15 @@ def test_what_does_not_fit_or_diverges_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="folds 0 to 1"):
         run(make_config(), tmp_path, only_folds=[2])
     steep = make_config(optimizer={"name": "sgd", "learning_rate": 4e9}, schedule={"name": "constant"})
-    with pytest.raises(ConfigError, match=r"tiny fold 0: the (loss|network) .* Lower optimizer.learning_rate"):
+    with pytest.raises(ConfigError, match=r"tiny fold 0: the network predicts NaN .* Lower optimizer.learning_rate"):
         fit(steep, tmp_path)
+    unseen = make_config(
+        optimizer={"name": "sgd", "learning_rate": 4e9},
+        schedule={"name": "constant"},
+        training={"epochs": 20, "batch_size": 4, "validation_freq": 20},
+    )
+    with pytest.raises(ConfigError, match=r"tiny fold 0: the loss is .* Lower optimizer.learning_rate"):
+        fit(unseen, tmp_path / "unseen")
 
 
 def test_normalization_has_to_suit_pretrained_weights():

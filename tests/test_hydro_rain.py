@@ -221,7 +221,7 @@ def test_broken_files_are_named_all_at_once(folder: Path) -> None:
     for named in [
         "train_00001.npy: shape (120, 120, 4), expected (120, 120, 5)",
         "train_00002.npy: row 3, column 4, frame 1: NaN",
-        "train_00003.npy: not a complete .npy file of numbers (",
+        "train_00003.npy: not a complete .npy file of numbers (Array can't be memory-mapped: Python objects",
         "train_00004.npy: row 0, column 0, frame 0: 30000 is too much",
         "train_00005.npy: <U4 values",
         "train_00006.npy: not a complete .npy file",
