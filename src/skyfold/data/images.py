@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from skyfold.data.folder import file_id, files_in
 from skyfold.data.tiff import read_tiff
-from skyfold.errors import DataLayoutError, Problems
+from skyfold.errors import DataLayoutError, Problems, shortened
 from skyfold.files import digest, read_bytes, require_file
 from skyfold.progress import THREADS, map_in_threads, note
 from skyfold.types import IntPair
@@ -271,9 +271,8 @@ def check_images(paths: Sequence[Path], problems: Problems, label: str = "checki
         elif result.turned:
             turned.append(f"{path} (orientation {result.orientation})")
     if turned:
-        more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
         note(
-            f"an EXIF tag turns {len(turned)} images when they are read, but no masks: {', '.join(turned[:3])}{more}. "
+            f"an EXIF tag turns {len(turned)} images when they are read, but no masks: {shortened(turned)}. "
             "Where masks were drawn on the stored pixels, write the images without the tag."
         )
     return [path for path, result in found if isinstance(result, Header)]

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skyfold.errors import OofMismatch
+from skyfold.errors import OofMismatch, shortened
 from skyfold.store.records import ContentsRecord, read_record, write_record
 
 FILE = "contents.json"
-SHOWN = 3  # changes named in a message
 WHAT = {"inputs": "image", "targets": "mask"}
 
 
@@ -104,5 +103,4 @@ def require_unchanged(folder: Path, now: Contents, *, since: str, remedy: str) -
     """
     before = read_contents(folder)
     if before is not None and (changes := before.changes(now)):
-        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-        raise OofMismatch(f"{', '.join(changes[:SHOWN])}{more} since {since}. {remedy}")
+        raise OofMismatch(f"{shortened(changes)} since {since}. {remedy}")
