@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from skyfold.errors import DataLayoutError, SkyfoldError
+from skyfold.errors import DataLayoutError, SkyfoldError, shortened
 from skyfold.files import read_bytes
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
@@ -31,7 +31,6 @@ LARGEST_RATIO = {1: 1, 32773: 64, 8: 1100, 32946: 1100}
 LARGEST_RATIO_OF_ANY = 50_000
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION = 274
-SHOWN = 3  # pages in a message
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would name no file; the errors below do
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -105,10 +104,9 @@ def refuse_pages(path: Path, file: tifffile.TiffFile) -> None:
         if rows >= height or columns >= width
     ]
     if others:
-        shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
         raise DataLayoutError(
-            f"{path}: a TIFF of {len(sizes) + 1} pages: besides the first, of {height}x{width} pixels, {shown}. Write "
-            "one image a file; only smaller overviews may follow it.",
+            f"{path}: a TIFF of {len(sizes) + 1} pages: besides the first, of {height}x{width} pixels, "
+            f"{shortened(others)}. Write one image a file; only smaller overviews may follow it.",
             kind="TIFFs of several pages",
         )
 

@@ -11,15 +11,13 @@ from skyfold.config.data import DataConfig
 from skyfold.data.duplicates import duplicate_groups, identical_files
 from skyfold.data.images import Resizable
 from skyfold.data.sample_folder import ABOUT
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import ConfigError, DataLayoutError, shortened
 from skyfold.files import read_json
 from skyfold.progress import Progress, note
 from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
 from skyfold.store.locks import held
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
-
-SHOWN = 3  # names in a message
 
 
 def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> list[str]:
@@ -93,15 +91,11 @@ def _note_copies(train: Samples, test: Samples | None) -> None:
             unlike += [f"'{ids[learnt[0]]}' and '{ids[row]}'" for row in others]
     if both:
         note(
-            f"{len(both)} of {len(paths) - known} test images are training images: {_first(both)}. What is predicted "
-            "of them says nothing of new images; remove them from one of the two."
+            f"{len(both)} of {len(paths) - known} test images are training images: {shortened(both)}. What is "
+            "predicted of them says nothing of new images; remove them from one of the two."
         )
     if unlike:
-        note(f"identical images with different masks: {_first(unlike)}. Remove those whose mask is wrong.")
-
-
-def _first(texts: list[str]) -> str:
-    return ", ".join(texts[:SHOWN]) + f" and {len(texts) - SHOWN} more" * (len(texts) > SHOWN)
+        note(f"identical images with different masks: {shortened(unlike)}. Remove those whose mask is wrong.")
 
 
 def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
@@ -137,8 +131,8 @@ def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, befo
     raise ConfigError(
         f"data.folds: {k} folds were asked for, but the images form only {len(names)} group{'s' * (len(names) > 1)}. "
         f"Images whose 256-bit hashes differ in at most {bits} bits are joined, by chains of such pairs, too: "
-        f"{_first(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, or "
-        "to -1, to join identical files only."
+        f"{shortened(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, "
+        "or to -1, to join identical files only."
     )
 
 
