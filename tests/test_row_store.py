@@ -38,7 +38,7 @@ def test_opening_again_keeps_complete_rows(tmp_path):
     again = make(tmp_path)
     assert again.complete.tolist() == [False, False, True]
     assert again[2].tolist() == [[9, 9], [9, 9]]
-    RowStore.open(tmp_path).verify()
+    RowStore.open(tmp_path).checked[:]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,10 @@ def test_rows_made_from_something_else_are_discarded(tmp_path, other):
 
 def test_a_changed_row_is_found_and_named_and_not_complete_when_opened_to_write(full):
     edit(full)
-    with pytest.raises(OofMismatch, match="row 1 \\('b'\\)"):
-        RowStore.open(full.folder).verify()
+    for index in (slice(None), 1, np.array([0, 1]), (slice(None), 0)):
+        with pytest.raises(OofMismatch, match="row 1 \\('b'\\)"):
+            RowStore.open(full.folder)[index]
+    assert RowStore.open(full.folder)[0].tolist() == [[0, 1], [2, 3]]
     assert make(full.folder).complete.tolist() == [True, False, True]
 
 
@@ -121,9 +123,9 @@ def test_checksums_are_verified_once_per_process_and_again_after_a_foreign_edit(
     sums, crc32 = [], zlib.crc32
     monkeypatch.setattr("skyfold.store.rows.zlib.crc32", lambda data: sums.append(1) or crc32(data))
     for _ in range(2):
-        RowStore.open(full.folder).verify()
+        RowStore.open(full.folder).checked[:]
     assert not sums
     edit(full)
     with pytest.raises(OofMismatch, match="row 1"):
-        RowStore.open(full.folder).verify()
+        RowStore.open(full.folder).checked[:]
     assert sums

@@ -52,7 +52,7 @@ def draw_pictures(
     stored = RowStore.open(folder / "oof")
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        stats = sample_stats({metric.name: metric}, data.train, rows, stored.values.__getitem__)
+        stats = sample_stats({metric.name: metric}, data.train, rows, stored.checked.__getitem__)
         return metric.per_row(stats[metric.name])
 
     chosen = _rows_of(ids, data.train, stored) if ids else _at_quantiles(rows, scores(rows))

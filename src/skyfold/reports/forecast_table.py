@@ -97,7 +97,7 @@ def forecast_table(
     figures = _figures(metric, dataset.competition.points, are_events)
     sums = {}
     for name, folder in folders.items():
-        stats = sample_stats(figures, dataset.train, rows, RowStore.open(folder / "oof").values.__getitem__)
+        stats = sample_stats(figures, dataset.train, rows, RowStore.open(folder / "oof").checked.__getitem__)
         pooled = {key: by_case(values, case_of, cases) if are_events else values for key, values in stats.items()}
         sums[name] = ForecastSums(np.array(cases), dataset.competition.classes, pooled)
     other = baseline or next(iter(folders))

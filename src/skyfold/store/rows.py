@@ -12,6 +12,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,8 +98,7 @@ class RowStore:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        row: np.ndarray = self.values[index]
-        return row
+        return self.checked[index]
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write `values[j]` into row `rows[j]`, then its checksum, then its flag."""
@@ -124,12 +124,7 @@ class RowStore:
             array.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
         _verified[self._identity()] = self.complete  # verified when it was opened, or written since
 
-    def verify(self) -> None:
-        """Compare every checksum, once per process and state of the files; OofMismatch names the first complete row
-        that no longer holds what was written."""
-        for row in self._damaged():
-            raise self._differs(row)
-
+    @cached_property
     def checked(self) -> CheckedRows:
         """The rows, each verified when it is first read."""
         return CheckedRows(self)

@@ -221,7 +221,7 @@ def _read_rows(folder: Path, info: RunInfo) -> Predictions:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
         raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. Retrain.")
-    values = cast(np.ndarray, rows.checked())
+    values = cast(np.ndarray, rows.checked)
     return Predictions(ids=rows.ids, values=values, has_prediction=rows.complete, unit=info.unit)
 
 
