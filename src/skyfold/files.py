@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,12 @@ def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = Fals
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as sorted, indented JSON; NaN is refused, since it is not JSON."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as JSON holds them, and a digest of them, so that an edit of the file is noticed."""
+    held = json.loads(json.dumps(values, allow_nan=False))
+    return {**held, "checksum": digest(json.dumps(held, sort_keys=True))}
 
 
 def read_json(path: Path, *, remedy: str = "Delete it and run the stage that writes it again.") -> Any:

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from skyfold.files import with_checksum
+
 Rng = np.random.Generator
 Damage = Callable[[bytes, Rng], bytes]
 
@@ -69,7 +71,16 @@ def mutate(data: bytes, kind: str, rng: Rng) -> bytes:
     for _ in range(min(4, int(rng.geometric(0.6)))):
         damages = DAMAGES[kind]
         data = damages[int(rng.integers(len(damages)))](data, rng)
-    return data
+    return with_right_checksum(data) if kind == "json" and rng.random() < 0.8 else data
+
+
+def with_right_checksum(data: bytes) -> bytes:
+    """A record of JSON with the checksum of the values it has now; anything else as it is."""
+    try:
+        values = json.loads(data)
+        return json.dumps(with_checksum({key: values[key] for key in values if key != "checksum"})).encode()
+    except (ValueError, TypeError, RecursionError):
+        return data
 
 
 def flip_bits(data: bytes, rng: Rng) -> bytes:

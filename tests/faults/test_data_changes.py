@@ -241,3 +241,37 @@ def test_a_member_whose_config_changed_since_is_not_submitted(tiny):
     assert tiny.files() == before
     tiny.write_config("bright", text)
     assert tiny.run("submit", "blend")[0] == 0
+
+
+def set_min_areas(tiny, areas):
+    path = tiny.config("blend")
+    path.write_text(path.read_text().replace("[0, 20]", areas))
+    assert tiny.run("blend", "blend")[0] == 0
+
+
+def edit_table(tiny):
+    table = tiny.root / "submissions" / "tiny" / "blend.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *[f"{row.split(',')[0]},1 3" for row in rows]]) + "\n")
+
+
+STALE = {
+    "blend.csv is not as skyfold wrote it": edit_table,
+    "'blend' was blended again since blend.csv was submitted": lambda tiny: set_min_areas(tiny, "[400]"),
+    "image i03.png changed": replace_image,
+    "test image t00.png changed": lambda tiny: (tiny.images / "test_images" / "t00.png").write_bytes(
+        inverted(tiny.images / "test_images" / "t00.png")
+    ),
+}
+
+
+@pytest.mark.parametrize("words", STALE)
+def test_a_submission_that_is_out_of_date_is_scored_with_a_word(tiny, words):
+    table = tiny.root / "submissions" / "tiny" / "blend.csv"
+    truth = shutil.copy(table, tiny.root / "truth.csv")
+    score = ("score", tiny.config("bright"), table, "--truth", truth)
+    assert "outdated" not in tiny.run(*score)[1]
+    STALE[words](tiny)
+    code, out, _ = tiny.run(*score)
+    assert (code, f"outdated: {words}" in out) == (0, True), out
+    assert "outdated" not in tiny.run("score", tiny.config("bright"), truth, "--truth", truth)[1]

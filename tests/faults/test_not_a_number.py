@@ -1,6 +1,5 @@
 """What is not a number is never stored: networks and families that predict it are refused with run, fold and sample."""
 
-import json
 import shutil
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import pytest
 
 from skyfold.files import file_digest
 from skyfold.models.colour_threshold import ColourThreshold
+from skyfold.store.records import FitRecord, read_record, write_record
 from skyfold.store.rows import RowStore
 from skyfold.training.predict import NotFinite, mean_predictions, sigmoid
 from skyfold.training.predict_scenes import scene_probabilities
@@ -25,8 +25,8 @@ def spoil(path, value):
         smallest = min((item for item in found if item.ndim == 1), key=lambda item: item.shape[0])
         smallest[...] = value
     record = path.with_name(path.name.replace(".weights.h5", ".json"))
-    about = json.loads(record.read_text())
-    record.write_text(json.dumps({**about, "weights_sha256": file_digest(path)}))
+    about = read_record(record, FitRecord, remedy="")
+    write_record(record, {**about, "weights_sha256": file_digest(path)})
 
 
 def forget_rows(folder):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import DamagedFile, NewerFile
+from skyfold.files import with_checksum
 from skyfold.metrics.forecast import MAE_BY_F1
 from skyfold.metrics.forecast_sums import ForecastSums, read_sums, write_sums
 from skyfold.store import records
@@ -149,6 +150,7 @@ def test_a_record_without_a_format_is_read_as_it_was_written_before_formats(whol
     path = whole.root / stored.path
     values = json.loads(path.read_text())
     assert values.pop("format") == FORMAT
+    assert values.pop("checksum")
     path.write_text(json.dumps(values))
     code, out, _ = whole.run(*stored.reader)
     assert (code, "unreadable" in out) == (0, False)
@@ -163,11 +165,11 @@ def test_wrong_types_at_any_place_of_a_record_are_refused_or_do_no_harm(whole, n
     """Each value of the record, at any depth, is replaced in turn, or taken away."""
     stored = STORED[name]
     path = whole.root / stored.path
-    values = json.loads(path.read_text())
+    values = {key: value for key, value in json.loads(path.read_text()).items() if key != "checksum"}
     refused = 0
     for place in _places(values):
         for wrong in [*WRONG, KeyError]:
-            path.write_text(json.dumps(_replaced(values, place, wrong)))
+            path.write_text(json.dumps(with_checksum(_replaced(values, place, wrong))))
             if message := _refusal(path, stored.schema):
                 refused += 1
                 assert str(path) in message
@@ -176,6 +178,36 @@ def test_wrong_types_at_any_place_of_a_record_are_refused_or_do_no_harm(whole, n
             if len(place) == 1:  # what is taken must not harm what reads it
                 assert whole.run("leaderboard", "tiny")[0] == 0
     assert refused > len(values)
+
+
+EDITED = {
+    "run": ("scores", "cv_cross_fitted"),
+    "blended run": ("scores", "cv_cross_fitted"),
+    "rows": ("ids", 0),
+    "fit": ("score",),
+    "blend": ("selection", "final", "thresholds", 0),
+    "folds": ("seed",),
+    "submission": ("rows",),
+    "contents": ("parts", "train", "inputs", "i00"),
+    "test scores": ("scores", "final"),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_another_figure_or_choice_of_the_right_type_is_noticed(whole, name):
+    stored = STORED[name]
+    path = whole.root / stored.path
+    values = json.loads(path.read_text())
+    inside = values
+    for part in EDITED[name][:-1]:
+        inside = inside[part]
+    inside[EDITED[name][-1]] += "0" if isinstance(inside[EDITED[name][-1]], str) else 1
+    path.write_text(json.dumps(values))
+    before = whole.files()
+    code, out, err = whole.run(*stored.reader)
+    assert code == (0 if stored.reader[0] == "leaderboard" else DAMAGED)
+    assert f"{path}: edited since it was written" in out + err
+    assert whole.files() == before
 
 
 @pytest.mark.parametrize("name", STORED)

@@ -146,11 +146,13 @@ def score(given: Namespace) -> JsonDict:
     from skyfold.competition import build
     from skyfold.errors import DataLayoutError
     from skyfold.metrics.score_submission import score_note, score_submission
+    from skyfold.pipeline.outdated import outdated_submission
     from skyfold.workspace import Workspace, find_root
 
     data = _data_config(given.competition)
     root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
-    folder = Workspace(root, given.data).data(data.folder)
+    project = Workspace(root.resolve(), given.data)
+    folder = project.data(data.folder)
     if given.data is not None and not folder.is_dir():
         raise DataLayoutError(f"{folder}: no such folder, named by --data.")
     competition = build(data.competition, data.options, folder if folder.is_dir() else None)
@@ -159,12 +161,15 @@ def score(given: Namespace) -> JsonDict:
     print(f"{competition.metric.name}: {scored.score:.6f} ({scored.samples} {many})")
     if note := score_note(scored.score):
         print(note)
+    if why := outdated_submission(given.submission, project):
+        print(f"outdated: {why}")
     if scored.samples > 1:
         print(f"95 % interval over {many}: {scored.interval.low:.6f} to {scored.interval.high:.6f}")
     for name, value in scored.per_class.items():
         print(f"  {name}: {value:.6f}")
     figures = {"score": scored.score, "low": scored.interval.low, "high": scored.interval.high}
     told = {"metric": competition.metric.name, **figures, "per_class": scored.per_class, "samples": scored.samples}
+    told["outdated"] = why
     return {"files": [given.submission, given.truth], **told}
 
 

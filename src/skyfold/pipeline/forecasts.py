@@ -13,7 +13,7 @@ from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
 from skyfold.store.locks import held
-from skyfold.store.records import with_format
+from skyfold.store.records import FORMAT
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
 from skyfold.submission.write import write_submission
@@ -57,9 +57,9 @@ def submit_forecast(config: ForecastConfig, data: Dataset, workspace: Workspace)
     if test.valid is not None:
         rows = [np.where(test.valid[row], values, np.float32(0)) for row, values in enumerate(rows)]
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
-    sidecar = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
+    made_of = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
     sample = competition.sample_table(workspace.data(config.data.folder))
-    write_submission(path, test.ids, rows, competition.submission, sample, with_format(sidecar))
+    write_submission(path, test.ids, rows, competition.submission, sample, {**made_of, "format": FORMAT})
     if competition.points:
         beside = path.with_name(f"{config.name}_points.csv")
         write_points(beside, test.ids, rows, competition.points, competition.classes)

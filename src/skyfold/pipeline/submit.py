@@ -7,7 +7,7 @@ from pathlib import Path
 from skyfold.config.blend import BlendConfig
 from skyfold.data.dataset import open_dataset
 from skyfold.store.locks import held
-from skyfold.store.records import with_format
+from skyfold.store.records import FORMAT
 from skyfold.submission.write import write_submission
 from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import read_blend
@@ -47,7 +47,8 @@ def _submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
             "scores": result["scores"][stage],
             "metric": result["metric"],
             "fingerprint": result["fingerprint"],
+            "format": FORMAT,
         }
-        write_submission(path, ids, values, competition.submission, sample_path=sample, sidecar=with_format(sidecar))
+        write_submission(path, ids, values, competition.submission, sample_path=sample, sidecar=sidecar)
         paths.append(path)
     return paths

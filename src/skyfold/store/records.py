@@ -1,6 +1,7 @@
 """Records: the JSON files that skyfold writes and reads again, a schema for each kind, checked whenever one is read.
 
-Each carries the number of its format. One without a number was written before there were numbers, and has format 1.
+Each carries the number of its format, and a checksum of its values. One without a number was written before there were
+numbers, and has format 1; checksums came with format 2.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from skyfold import plugins
 from skyfold.config.errors import explain
 from skyfold.config.fields import Strict, Text, refuse
 from skyfold.errors import DamagedFile, NewerFile
-from skyfold.files import read_json, write_json
+from skyfold.files import read_json, with_checksum, write_json
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.types import JsonDict
 
-FORMAT = 1  # of all records; raised when one of them changes so that an older skyfold would misread it
+FORMAT = 2  # of all records; raised when one of them changes so that an older skyfold would misread it
+
+OF_ALL = ("format", "checksum")  # keys of every record, beside its values
 
 Kind = Literal["run", "blend", "forecast"]  # of what a folder below oof/<data> holds
 LARGEST = 1e300  # of a score: whole numbers beyond every float can stand in a JSON file
@@ -42,13 +45,14 @@ class Part(Record):
 
 
 def read_record(path: Path, kind: type[Record], *, remedy: str) -> JsonDict:
-    """The values of the record in `path`, as they stand there, checked by the schema `kind`.
+    """The values of the record in `path`, as they stand there, checked by the schema `kind` and by their checksum.
 
     NewerFile where it was written by a newer skyfold; DamagedFile, with the value that is wrong and `remedy`, where it
     is cut off or is not what `write_record` wrote.
     """
-    values = read_json(path, remedy=remedy)
-    number = values.pop("format", 1) if isinstance(values, dict) else 1
+    stored = read_json(path, remedy=remedy)
+    values = {key: stored[key] for key in stored if key not in OF_ALL} if isinstance(stored, dict) else stored
+    number = stored.get("format", 1) if isinstance(stored, dict) else 1
     if type(number) is not int or number < 1:
         raise DamagedFile(f"{path}: format {number!r} is no number of a format. {remedy}")
     if number > FORMAT:
@@ -61,17 +65,14 @@ def read_record(path: Path, kind: type[Record], *, remedy: str) -> JsonDict:
     except ValidationError as error:
         raise DamagedFile(f"{path}: not what was written there. {explain(kind, error)[0]} {remedy}") from None
     checked: JsonDict = values
+    if number > 1 and stored != with_checksum({**checked, "format": number}):
+        raise DamagedFile(f"{path}: edited since it was written; its values do not match its checksum. {remedy}")
     return checked
 
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a record with the number of its format."""
-    write_json(path, with_format(values))
-
-
-def with_format(values: Mapping[str, Any]) -> JsonDict:
-    """A record as it is written."""
-    return {**values, "format": FORMAT}
+    """Write a record with the number of its format and its checksum."""
+    write_json(path, with_checksum({**values, "format": FORMAT}))
 
 
 def _fingerprint(values: JsonDict, info: ValidationInfo) -> JsonDict:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, listing
-from skyfold.files import file_digest, write_json
+from skyfold.files import file_digest, with_checksum, write_json
 from skyfold.types import ArraySequence, SubmissionFormat
 
 CHUNK_ROWS = 64
@@ -57,7 +57,7 @@ def write_submission(
     beside.unlink(missing_ok=True)  # a process killed now leaves a table without a record, never with that of another
     format.write(path, table)
     about = {"file": path.name, "rows": len(table), "sha256": file_digest(path)}
-    write_json(beside, {**sidecar, **about})
+    write_json(beside, with_checksum({**sidecar, **about}))
 
 
 def _chunks(values: ArraySequence) -> Iterator[ArraySequence]:

@@ -1,0 +1,60 @@
+"""Whether runs, blends and submissions still fit what they were made from, in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from skyfold.config.data import DataConfig
+from skyfold.data.dataset import open_dataset
+from skyfold.errors import SkyfoldError
+from skyfold.files import file_digest
+from skyfold.store.contents import Contents, read_contents
+from skyfold.store.records import SidecarRecord, read_record
+from skyfold.store.runs import RunInfo, read_info, read_made_blend
+from skyfold.tasks.stored_blend import AGAIN, require_members
+from skyfold.workspace import Workspace
+
+
+def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dict[str, Contents | None]) -> str:
+    """What has changed since the run or blend in `folder` was made; '' where nothing has, or where it is not known.
+
+    at_hand: what the data hold, by their settings; data that are opened here are added.
+    """
+    if (folder / "blend.json").is_file():
+        try:
+            require_members(folder, info.name, read_made_blend(folder))
+        except SkyfoldError as error:
+            return str(error).removesuffix(f". {AGAIN}")
+    made_from, key = read_contents(folder), json.dumps(info.config.get("data"), sort_keys=True)
+    if made_from is None or "data" not in info.config:
+        return ""
+    if key not in at_hand:
+        try:
+            at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace).contents
+        except (SkyfoldError, ValueError):  # the files are elsewhere, or broken; `skyfold prepare` says so
+            at_hand[key] = None
+    now = at_hand[key]
+    changes = made_from.changes(now) if now is not None else []
+    return changes[0] if changes else ""
+
+
+def outdated_submission(path: Path, workspace: Workspace) -> str:
+    """What has changed since skyfold wrote the table `path`; '' where nothing has, or where it did not write it."""
+    sidecar = path.with_suffix(".json")
+    if not (path.is_file() and sidecar.is_file()):
+        return ""
+    try:
+        about = read_record(sidecar, SidecarRecord, remedy="Write the submission again with `skyfold submit`.")
+        if about["sha256"] != file_digest(path):
+            return f"{path.name} is not as skyfold wrote it"
+        folder = workspace.run(path.resolve().parent.name, str(about.get("blend")))
+        if path.resolve().parent != workspace.submissions(folder.parent.name) or not (folder / "blend.json").is_file():
+            return ""
+        blend = read_made_blend(folder)
+        now = {**blend, "selection": blend["selection"].get(about.get("stage"))}
+        if any(about.get(part) != now.get(part) for part in ("fingerprint", "weights", "selection")):
+            return f"'{folder.name}' was blended again since {path.name} was submitted"
+        return outdated_run(folder, read_info(folder), workspace, {})
+    except SkyfoldError as error:
+        return str(error)
