@@ -36,6 +36,13 @@ def samples(folder: Path, count: int = 5) -> Samples:
     return Samples(ids=ids, inputs=ImageFiles(paths), targets=targets, valid=valid)
 
 
+class FloatFiles(ImageFiles):
+    """As a plug-in might give them."""
+
+    def resized(self, index: int, size: IntPair) -> np.ndarray:
+        return super().resized(index, size) / np.float32(255)
+
+
 def cached(given: Samples, folder: Path, *, size: IntPair = (8, 12), fingerprint: str = "") -> TrainingArrays:
     return training_arrays(given, size=size, folder=folder / "cache", fingerprint=fingerprint)
 
@@ -98,6 +105,8 @@ def test_a_broken_image_is_named_and_the_rest_can_go_on_and_one_of_float_is_refu
     assert cached(given, tmp_path).inputs[30].any()
     with pytest.raises(DataLayoutError, match="expected uint8"):
         cached(Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32)), tmp_path / "floats")
+    with pytest.raises(DataLayoutError, match="expected uint8"):
+        cached(Samples(ids=np.array(["a"]), inputs=FloatFiles([broken])), tmp_path / "resized to floats")
 
 
 def test_packed_masks_are_the_masks_and_samples_without_truth_have_none(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyfold.data.images import ImageFiles, check_images, image_paths, read_header, read_image, read_plane, resize
+from skyfold.data.check_images import check_images
+from skyfold.data.images import ImageFiles, image_paths, read_header, read_image, read_plane, resize
 from skyfold.errors import DataLayoutError, Problems
 
 

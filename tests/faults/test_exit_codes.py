@@ -18,11 +18,15 @@ def test_each_kind_of_error_has_its_exit_code_and_one_line(tiny, monkeypatch, er
     assert tiny.run("train", "bright") == (code, "", "error: what is wrong. What to do.\n")
 
 
-def test_a_wrong_argument_is_2_and_names_it(tiny, capsys):
+NOT_WHOLE = ("\N{FULLWIDTH DIGIT ONE}", "\N{ARABIC-INDIC DIGIT ONE}", "1_0", " 1", "1.")
+
+
+@pytest.mark.parametrize("given", [("--epochs", "3"), *(("--fold", fold) for fold in NOT_WHOLE)])
+def test_a_wrong_argument_is_2_and_names_it(tiny, capsys, given):
     with pytest.raises(SystemExit) as ended:
-        tiny.run("train", "bright", "--epochs", "3")
+        tiny.run("train", "bright", *given)
     assert ended.value.code == 2
-    assert "--epochs" in capsys.readouterr().err
+    assert given[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [KeyError("fold"), OSError("no file is named"), ZeroDivisionError()])

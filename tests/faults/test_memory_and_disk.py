@@ -16,10 +16,13 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numba.core.caching import IndexDataCacheFile
 
 from skyfold.compiled import compiled
 from skyfold.data.array_files import read_arrays
+from skyfold.data.images import read_image
+from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError
 
 KERNELS = """
@@ -199,3 +202,18 @@ def test_an_archive_that_unpacks_to_more_than_memory_is_refused_with_the_figure(
     expected = r"bomb\.npz, x\.npy: .*it takes 20\.0 MB, and 10\.0 MB of memory are free\. Free memory, or cut"
     with pytest.raises(DataLayoutError, match=expected):
         read_arrays(archive, ["x"])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_an_image_that_needs_more_memory_than_there_is_is_refused_undecoded(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"scene{suffix}"
+    image = np.zeros((300, 200, 3), np.uint8)
+    tifffile.imwrite(path, image) if suffix == ".tif" else cv2.imwrite(str(path), image)
+    read = read_tiff if suffix == ".tif" else read_image
+    assert np.array_equal(read(path), image)
+    monkeypatch.setattr("skyfold.memory.free_memory", lambda: 100_000)
+    assert np.array_equal(read(path), image)  # so small a one is not asked for
+    monkeypatch.setattr(f"{read.__module__}.SMALL", 0)
+    monkeypatch.setattr("cv2.imdecode", None)
+    with pytest.raises(DataLayoutError, match=r"scene.*it takes 0\.\d MB, and 0\.1 MB of memory are free.*Free memory"):
+        read(path)

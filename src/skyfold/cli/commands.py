@@ -151,7 +151,7 @@ def score(given: Namespace) -> JsonDict:
 
     data = _data_config(given.competition)
     root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
-    project = Workspace(root.resolve(), given.data)
+    project = Workspace(root.resolve(), given.data, verify=given.verify)
     folder = project.data(data.folder)
     if given.data is not None and not folder.is_dir():
         raise DataLayoutError(f"{folder}: no such folder, named by --data.")

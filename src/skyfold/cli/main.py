@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,14 @@ import skyfold
 from skyfold.cli import commands
 from skyfold.errors import ConfigError, SkyfoldError, printable
 
+
+def _whole(text: str) -> int:
+    """A whole number in plain digits: `int` also takes blanks, underscores and the digits of every script."""
+    if not re.fullmatch("-?[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number")
+    return int(text)
+
+
 CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
 MANY: dict[str, Any] = {"action": "append", "default": []}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -30,11 +39,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
     "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
     "--sample": {"action": "store_true", "help": "write a small procedural sample of the same layout"},
-    "--fold": {"type": int, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
+    "--fold": {"type": _whole, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
-    "--trials": {"type": int, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
+    "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
-    "--workers": {"type": int, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
+    "--workers": {"type": _whole, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
     "--products": {"action": "store_true", "help": "also write a map of each test scene, class fractions and a grade"},
     "--html": {"type": Path, "metavar": "FILE", "help": "also write the table as a page"},
     "--diff": {"nargs": 2, "metavar": ("A", "B"), "help": "names of two entries, or folders that hold them"},
@@ -62,7 +71,7 @@ COMMANDS = {
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--verify", "--json"),
-    commands.score: ("competition", "submission", "--truth", "--json"),
+    commands.score: ("competition", "submission", "--truth", "--verify", "--json"),
     commands.leaderboard: ("competition", "--html", "--diff", "--verify", "--json"),
     commands.plot: ("config", "--forecast", "--id"),
     commands.run: ("config", "--set", "--verify"),

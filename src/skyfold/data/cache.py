@@ -84,9 +84,8 @@ def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
     def resized(row: int) -> np.ndarray:
-        if isinstance(samples.inputs, Resizable):
-            return samples.inputs.resized(row, size)
-        image = samples.inputs[row]
+        inputs = samples.inputs
+        image = inputs.resized(row, size) if isinstance(inputs, Resizable) else inputs[row]
         if image.dtype != np.uint8 or image.ndim != 3:
             raise DataLayoutError(f"'{samples.ids[row]}': expected uint8 (H, W, C), got {image.dtype} {image.shape}.")
         return resize(image, size)

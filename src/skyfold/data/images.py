@@ -7,13 +7,9 @@ checked first: a JPEG must reach its end marker, each chunk of a PNG must match 
 from __future__ import annotations
 
 import io
-import os
-import queue
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,9 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 from skyfold.data.folder import file_id, files_in
 from skyfold.data.tiff import read_tiff
-from skyfold.errors import DataLayoutError, Problems, shortened
+from skyfold.errors import DataLayoutError, Problems
 from skyfold.files import digest, read_bytes, require_file
-from skyfold.progress import THREADS, map_in_threads, note
+from skyfold.memory import too_large
 from skyfold.types import IntPair
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -45,12 +41,8 @@ JPEG_SCAN = 0xDA
 EXIF_ORIENTATION = 0x0112
 UPRIGHT, TURNED_BY_A_QUARTER = 1, (5, 6, 7, 8)
 MOST_PIXELS = 1 << 30  # that OpenCV decodes
-# Decodes the files that are named on standard input; the decoder prints its warnings on standard error, nowhere else.
-DECODER = """import cv2, os, sys
-for line in sys.stdin.buffer:
-    cv2.imread(os.fsdecode(line[:-1]), cv2.IMREAD_COLOR)
-    os.write(2, b"\\0")
-"""
+SMALL = 1 << 26  # pixels of an image that fits into any memory
+BYTES_A_PIXEL = 8  # while an image is decoded: four bands, twice
 
 Image.MAX_IMAGE_PIXELS = None  # only headers are read with it, and scenes are larger than its bound
 
@@ -114,7 +106,7 @@ class ImageFiles:
             wanted = read_header(path).size
             for step, flag in REDUCED.items():
                 if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(wanted, size, strict=True)):
-                    return resize(_decode(path, _read_bytes(path), flag)[..., ::-1], size)
+                    return resize(_decode(path, read_whole(path), flag)[..., ::-1], size)
         return resize(self[index], size)
 
     def sources(self, index: int) -> tuple[Path, str]:
@@ -128,7 +120,7 @@ class ImageFiles:
 
 def read_image(path: Path, bands: int = 3) -> np.ndarray:
     """Read one file as uint8 (H, W, bands); `ImageFiles` documents the bands and the errors."""
-    data = _read_bytes(path)
+    data = read_whole(path)
     if bands == 3:
         _refuse_transparent(path, data)
         return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
@@ -149,7 +141,7 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         return _tiff_plane(path, colours=colours)
-    data = _read_bytes(path)
+    data = read_whole(path)
     if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA:
         _refuse_transparent(path, data)
     if colours:
@@ -241,81 +233,6 @@ def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
     return np.asarray(resized).reshape(height, width, *image.shape[2:])
 
 
-def check_images(paths: Sequence[Path], problems: Problems, label: str = "checking images") -> list[Path]:
-    """Read every file; the whole ones, in the order of `paths`. The others are added to `problems`.
-
-    Finds more than reading does: a JPEG that is damaged inside, of which the decoder makes an image all the same.
-    Images that an EXIF tag turns are named in a note: masks are not turned.
-    """
-    with ExitStack() as stack:
-        decoders: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
-        if any(path.suffix.lower() != ".png" for path in paths):
-            for _ in range(THREADS):
-                decoders.put(stack.enter_context(_Decoder()))
-
-        def attempt(path: Path) -> DataLayoutError | Header:
-            try:
-                if _read_bytes(path).startswith(JPEG_SIGNATURE) and not decoders.empty():
-                    _refuse_damaged_jpeg(path, decoders)
-                else:
-                    read_image(path)
-                return read_header(path)
-            except DataLayoutError as error:
-                return error
-
-        found = list(zip(paths, map_in_threads(label, attempt, paths, "images"), strict=True))
-    turned = []
-    for path, result in found:
-        if isinstance(result, DataLayoutError):
-            problems.add_error(result)
-        elif result.turned:
-            turned.append(f"{path} (orientation {result.orientation})")
-    if turned:
-        note(
-            f"an EXIF tag turns {len(turned)} images when they are read, but no masks: {shortened(turned)}. "
-            "Where masks were drawn on the stored pixels, write the images without the tag."
-        )
-    return [path for path, result in found if isinstance(result, Header)]
-
-
-class _Decoder:
-    """A process that decodes one image after the other, so that what the decoder says of each can be read."""
-
-    def __enter__(self) -> _Decoder:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen([sys.executable, "-c", DECODER], stdin=pipe, stderr=pipe, bufsize=0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._process:
-            self._process.kill()
-
-    def warnings(self, path: Path) -> str:
-        """What the decoder says of a file; '' where it is whole."""
-        to, of = self._process.stdin, self._process.stderr
-        assert to is not None
-        assert of is not None
-        to.write(os.fsencode(path.resolve()) + b"\n")
-        said = b""
-        while not said.endswith(b"\0"):
-            if not (more := of.read(4096)):
-                return "the decoder crashed"
-            said += more
-        return said[:-1].decode(errors="replace").strip()
-
-
-def _refuse_damaged_jpeg(path: Path, decoders: queue.SimpleQueue[_Decoder]) -> None:
-    decoder = decoders.get()
-    try:
-        if said := decoder.warnings(path):
-            raise DataLayoutError(
-                f"{path}: the JPEG is damaged ({said.splitlines()[0]}). Download it again; where the whole image looks "
-                "right, save it anew."
-            )
-    finally:
-        decoders.put(decoder)
-
-
 def image_paths(folder: Path, problems: Problems | None = None) -> list[Path]:
     """The JPEG and PNG files of `folder` by name, which no two share but for the suffix: an id is a name without it.
 
@@ -340,7 +257,8 @@ def files_stamp(paths: Sequence[Path]) -> str:
     return digest("\n".join(lines))
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_whole(path: Path) -> bytes:
+    """The bytes of a JPEG or PNG file; DataLayoutError where it is neither, cut short, or a PNG that is damaged."""
     data = read_bytes(path, "an image")
     if data.startswith(JPEG_SIGNATURE):
         _refuse_cut_jpeg(path, data)
@@ -384,11 +302,16 @@ def _refuse_damaged_png(path: Path, data: bytes) -> None:
 
 
 def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:
-    """The image in OpenCV's order of bands, BGR; DataLayoutError where `data`, its bytes, cannot be decoded."""
+    """The image in OpenCV's order of bands, BGR; DataLayoutError where `data`, its bytes, cannot be decoded, or where
+    the image would not fit into memory."""
+    height, width = read_header(path).size
+    if height * width > SMALL and (shortage := too_large(height * width * BYTES_A_PIXEL)):
+        raise DataLayoutError(
+            f"{path}: {height}x{width} pixels; {shortage}. Free memory, or cut it into smaller images."
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
-        height, width = read_header(path).size
         if height * width > MOST_PIXELS:
             raise DataLayoutError(
                 f"{path}: {height}x{width} pixels, more than {MOST_PIXELS:,} in all. Cut it into smaller images."

@@ -20,6 +20,7 @@ import tifffile
 
 from skyfold.errors import DataLayoutError, SkyfoldError, shortened
 from skyfold.files import read_bytes
+from skyfold.memory import too_large
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # of both byte orders; "+" is BigTIFF
 # Compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits, LZMA; and predictors: none,
@@ -29,6 +30,7 @@ PREDICTORS = (1, 2)
 # Bytes that one byte of a file can stand for at most: none, PackBits, deflate; of others tens of thousands.
 LARGEST_RATIO = {1: 1, 32773: 64, 8: 1100, 32946: 1100}
 LARGEST_RATIO_OF_ANY = 50_000
+SMALL = 1 << 28  # bytes of an image that fits into any memory
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION = 274
 
@@ -123,7 +125,7 @@ def _refuse_odd(path: Path, page: tifffile.TiffPage) -> None:
 
 
 def _refuse_claims(path: Path, page: tifffile.TiffPage, size: int) -> None:
-    """DataLayoutError where the header tells of more pixels than the bytes of the file can hold, before they are read.
+    """DataLayoutError where the header tells of more pixels than the bytes of the file, or the memory, can hold.
 
     Strips and tiles that are left out, of length 0, hold zeros; they need no bytes.
     """
@@ -134,6 +136,8 @@ def _refuse_claims(path: Path, page: tifffile.TiffPage, size: int) -> None:
             f"{path}: the TIFF is cut short or damaged (its header tells of {claimed >> 20} MB in {size} bytes). "
             "Download it again."
         )
+    if claimed > SMALL and (shortage := too_large(2 * claimed)):
+        raise DataLayoutError(f"{path}: {shortage}. Free memory, or cut it into smaller images.")
 
 
 def _by_opencv(path: Path, data: bytes, page: tifffile.TiffPage) -> np.ndarray:

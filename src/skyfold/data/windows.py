@@ -7,6 +7,7 @@ middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -188,11 +189,13 @@ def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray
     """What `make` gives of the file at `path`, mapped; kept in a folder of its own in `cache` till the file changes."""
     folder = cache / f"{path.stem}-{digest(str(path.resolve()), what)}"
     kept = folder / f"{files_stamp([path])}.npy"
-    if not kept.is_file():
-        array = make()
-        for outdated in folder.glob("[!.]*.npy"):  # a name with a dot in front is being written elsewhere
-            outdated.unlink()
-        write_atomic(kept, lambda beside: np.save(beside, array, allow_pickle=False))
+    if kept.is_file():
+        with suppress(DataLayoutError):  # damaged: made again
+            return read_array(kept, mmap_mode="r")
+    array = make()
+    for outdated in folder.glob("[!.]*.npy"):  # a name with a dot in front is being written elsewhere
+        outdated.unlink()
+    write_atomic(kept, lambda beside: np.save(beside, array, allow_pickle=False))
     return read_array(kept, mmap_mode="r")
 
 

@@ -18,12 +18,12 @@ from skyfold.competition import Competition, Contest
 from skyfold.competitions._segmentation_files import SegmentationFiles, spelled
 from skyfold.competitions.understanding_clouds.sample import GRID_STEP, write_sample
 from skyfold.config.fields import Size
+from skyfold.data.check_images import check_images
 from skyfold.data.folder import note_others
 from skyfold.data.images import (
     SUFFIXES,
     TURNED_BY_A_QUARTER,
     ImageFiles,
-    check_images,
     image_paths,
     read_header,
 )
