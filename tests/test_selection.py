@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skyfold.config.blend import PostprocessConfig
@@ -100,8 +100,17 @@ class Loss:
         return 1 - MeanIoU().score(stats)
 
 
+# Maps of one hole, which the rule fills where a gate has emptied them.
+FILLED = (
+    Maps(np.full((2, 1, 2, 1), 255, np.uint8), np.array([[[[True], [True]]], [[[False], [False]]]])),
+    np.array([[1], [0]], np.float32),
+    {"rule": "fill", "thresholds": np.array([0, 254]), "min_areas": np.array([5])},
+)
+
+
 @pytest.mark.parametrize("metric", [*(metric() for metric in METRICS.values()), Loss()], ids=lambda metric: metric.name)
 @given(case=small_maps(), gated=st.booleans(), at_once=st.sampled_from([2, 256]))
+@example(case=FILLED, gated=True, at_once=256)
 @settings(deadline=None, max_examples=40)
 def test_nothing_scores_better_than_what_is_chosen_by_masks_and_metric(metric, case, gated, at_once):
     """Brute force: every setting and gate is applied to the pixels, and the masks are scored by the metric."""

@@ -44,8 +44,8 @@ class Selection:
         if self.gate_thresholds is not None:
             if gate_prob is None or gate_prob.shape != (len(prob), prob.shape[-1]):
                 raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
-            # Before the rule, which has less to do then: a probability of 0 is in no mask.
-            prob = prob * passes(gate_prob, self.gate_thresholds)[:, None, None]
+            passed = passes(gate_prob, self.gate_thresholds)[:, None, None]
+            prob = prob * passed  # the rule has less to do then
         rule = load_rule(self.rule)
         masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
         if isinstance(rule, TopRule):
@@ -53,7 +53,7 @@ class Selection:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
             above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))
             masks = masks & rule.keeps(above, self.min_areas)[:, None, None]
-        return masks
+        return masks if self.gate_thresholds is None else masks & passed  # a rule may fill what is empty
 
 
 def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
