@@ -36,11 +36,12 @@ from skyfold.cli.main import main as skyfold
 from skyfold.config.files import load_blend
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_masks
-from skyfold.files import read_json, write_json
+from skyfold.files import write_json
 from skyfold.rle.codec import encode_many
 from skyfold.store import rows as row_store
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import make_folds, save_folds
+from skyfold.store.records import RunRecord, read_record, write_record
 from skyfold.store.runs import RunInfo, begin_run, open_rows
 from skyfold.workspace import Workspace
 
@@ -282,7 +283,7 @@ def main() -> int:
         shutil.rmtree(workspace.run("contest", name) / "threshold_sweep", ignore_errors=True)
     for name in MEMBERS:  # a member without scores is swept and scored by the blend
         about = workspace.run("contest", name) / "run.json"
-        write_json(about, {**read_json(about), "scores": {}})
+        write_record(about, {**read_record(about, RunRecord, remedy=""), "scores": {}})
     for stage in ("no sweep stored", "sweeps of the members stored"):
         shutil.rmtree(workspace.run("contest", "blend"), ignore_errors=True)
         command = [sys.executable, __file__, str(given.folder), "--measure"]

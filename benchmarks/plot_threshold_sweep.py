@@ -20,8 +20,9 @@ from skyfold.data.dataset import open_masks
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_atomic
 from skyfold.postprocess.evaluate import Evaluation, evaluate
+from skyfold.postprocess.measure import measure
 from skyfold.postprocess.select import score_grid
-from skyfold.postprocess.threshold_sweep import ThresholdSweep, measure
+from skyfold.postprocess.threshold_sweep import ThresholdSweep
 from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace
 

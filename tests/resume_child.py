@@ -1,6 +1,9 @@
-"""Trains the run of test_resume.py in a process of its own, which kills itself where it is told to.
+"""Trains the run of test_resume.py in processes of their own, which kill themselves where they are told to.
 
-    python resume_child.py ROOT SETTING [KIND NUMBER SHARE]
+    python resume_child.py ROOT SETTING MOMENT ...
+
+Each MOMENT is a process, begun when the one before has ended; their exit codes are printed, a line each. They are
+forked after the imports, of which each would otherwise take seconds. MOMENT: KIND,NUMBER,SHARE, or "end".
 
 SETTING: float32, bfloat16, or gathered: float32 with gradients of two batches gathered, mixed images and a mean of
 weights. KIND: cache (a write of decoded rows), step (training), checkpoint or kept (its file, or the weights of a
@@ -19,16 +22,29 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.config.run import RunConfig
+from skyfold.pipeline import train
+from skyfold.store.rows import RowStore
+from skyfold.training import checkpoint
+from skyfold.training.network import Network
+from skyfold.workspace import Workspace
+
 KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
 
-def main(root: Path, setting: str, kind: str = "", number: str = "0", share: str = "0") -> None:
-    from skyfold.config.run import RunConfig
-    from skyfold.pipeline import train
-    from skyfold.training import checkpoint
-    from skyfold.workspace import Workspace
+def main(root: Path, setting: str, *moments: str) -> None:
+    for moment in moments:
+        child = os.fork()
+        if not child:
+            run(root, setting, moment)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(code, flush=True)
 
-    if kind:
+
+def run(root: Path, setting: str, moment: str) -> None:
+    if moment != "end":
+        kind, number, share = moment.split(",")
         arm(kind, int(number), float(share))
     checkpoint.SECONDS = 0  # one after every epoch
     train.train(RunConfig.model_validate(config(setting)), Workspace(root=root, data_from=root / "images"))
@@ -67,14 +83,12 @@ def arm(kind: str, number: int, share: float) -> None:
         return counted == number
 
     if kind == "step":
-        from skyfold.training.network import Network
-
-        train = Network.train
+        of_step = Network.train
 
         def step(self, *arguments, **options):
             if is_it():
                 threading.Timer(share * 0.06, die).start()
-            return train(self, *arguments, **options)
+            return of_step(self, *arguments, **options)
 
         Network.train = step
     elif kind in ("checkpoint", "kept"):
@@ -91,8 +105,6 @@ def arm(kind: str, number: int, share: float) -> None:
 
         os.replace = move
     else:
-        from skyfold.store.rows import RowStore
-
         write = RowStore.write
 
         def write_part(self, rows: np.ndarray, values: np.ndarray) -> None:

@@ -16,13 +16,13 @@ from skyfold.blending import uncertain_pixels
 from skyfold.config.files import load_blend, load_run
 from skyfold.data.dataset import open_masks
 from skyfold.errors import OofMismatch
-from skyfold.files import read_json, write_json
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.alignment import require_aligned
+from skyfold.store.records import RunRecord, read_record, write_record
 from skyfold.store.runs import read_made_blend, read_run
 from skyfold.tasks._fit_combination import blended_oof, fit_combination
 from skyfold.tasks.segmentation import Segmentation
@@ -83,8 +83,8 @@ def test_runs_of_another_grid_or_config_or_trained_anew_are_refused(work):
     with pytest.raises(OofMismatch, match="run 'good' was trained with another config than its file has now"):
         run_blend(work, "greedy")
     path.write_text(BLEND)
-    info = read_json(stored)
-    write_json(stored, {**info, "fingerprint": {**info["fingerprint"], "rows": "of another"}})
+    info = read_record(stored, RunRecord, remedy="")
+    write_record(stored, {**info, "fingerprint": {**info["fingerprint"], "rows": "of another"}})
     with pytest.raises(OofMismatch, match=r"run 'good' was trained anew.*`skyfold blend` again"):
         submit(load_blend(work / "greedy.yaml"), Workspace(work))
     assert {path.name for path in (work / "submissions").glob("*/*")} <= {".locks"}

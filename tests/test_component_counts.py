@@ -11,8 +11,9 @@ from skyfold import compiled as compiled_module
 from skyfold.compiled import compiled
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.component_counts import component_counts
+from skyfold.postprocess.measure import sweep_maps
 from skyfold.postprocess.threshold_counts import threshold_counts
-from skyfold.postprocess.threshold_sweep import Maps, sweep_maps
+from skyfold.postprocess.threshold_sweep import Maps
 
 THRESHOLDS = np.array([0, 1, 60, 127, 128, 200, 254])
 MIN_AREAS = np.array([0, 1, 2, 3, 5, 9, 40])

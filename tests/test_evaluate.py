@@ -7,7 +7,7 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import OofMismatch
 from skyfold.metrics.segmentation import METRICS, MeanDice
 from skyfold.postprocess.evaluate import difference, evaluate, map_columns, write_rows
-from skyfold.postprocess.threshold_sweep import measure
+from skyfold.postprocess.measure import measure
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 

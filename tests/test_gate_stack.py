@@ -5,19 +5,12 @@ import pytest
 
 from skyfold.blending.stack import LogisticStack
 from skyfold.postprocess.gate_stack import MIN_PROBABILITY, TOP_FRACTIONS, features_of, fit_gate_stack
-from skyfold.types import Predictions, Samples
-
-
-def features(prob, gate_prob, valid=None):
-    ids, every = np.arange(len(prob)).astype(str), np.ones(len(prob), bool)
-    pred, gate = (Predictions(ids, values, every, "probability") for values in (prob, gate_prob))
-    return features_of(pred, gate, None if valid is None else Samples(ids, prob, valid=valid))
 
 
 def test_top_means_are_those_of_the_sorted_pixels():
     rng = np.random.default_rng(0)
     prob = rng.integers(0, 256, (3, 20, 25, 2), dtype=np.uint8)
-    found = features(prob, np.full((3, 2), 0.5))
+    found = features_of(prob, np.full((3, 2), 0.5))
     for i in range(3):
         for k in range(2):
             highest = np.sort(prob[i, ..., k].ravel())[::-1] / 255.0
@@ -32,7 +25,7 @@ def test_only_valid_pixels_count():
     prob[0, :2] = 255
     valid = np.ones((1, 4, 4), dtype=bool)
     valid[0, :2] = False
-    found = features(prob, np.array([[1.0]]), valid)
+    found = features_of(prob, np.array([[1.0]]), valid)
     floor = np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY))
     assert found[0, 0, :-1] == pytest.approx([floor] * len(TOP_FRACTIONS), abs=1e-5)
     assert found[0, 0, -1] == pytest.approx(-floor, abs=1e-5)
@@ -40,7 +33,7 @@ def test_only_valid_pixels_count():
 
 def test_an_image_without_valid_pixels_has_the_lowest_features():
     prob = np.full((1, 2, 2, 1), 200, dtype=np.uint8)
-    found = features(prob, np.array([[0.5]]), np.zeros((1, 2, 2), dtype=bool))
+    found = features_of(prob, np.array([[0.5]]), np.zeros((1, 2, 2), dtype=bool))
     assert (found[0, 0, :-1] < -6).all()
 
 

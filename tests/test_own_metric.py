@@ -15,7 +15,7 @@ from skyfold.pipeline.compare import compare
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.run import run_job
 from skyfold.postprocess.evaluate import difference, evaluate
-from skyfold.postprocess.threshold_sweep import measure
+from skyfold.postprocess.measure import measure
 from skyfold.store.runs import read_info, read_run
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace

@@ -14,7 +14,7 @@ from conftest import begin_stored, store_rows
 from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.files import load_run
-from skyfold.postprocess.threshold_sweep import threshold_grid
+from skyfold.postprocess.measure import threshold_grid
 from skyfold.store.folds import read_folds
 
 pytestmark = pytest.mark.usefixtures("own_data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,19 +45,19 @@ def save(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), image)
 
 
-def start(root: Path, setting: str, *moment: str) -> int:
-    """Run the child to its end or its death. Two of them run side by side, with one core each."""
+def start(root: Path, setting: str, *moments: str) -> list[int]:
+    """Run the child at each moment to its end or its death. Two run side by side, with one core each."""
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(CHILD), str(root), setting, *moment],
+        [sys.executable, str(CHILD), str(root), setting, *moments],
         env=environment,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+    assert done.returncode == 0, done.stderr
+    return [int(line) for line in done.stdout.splitlines() if re.fullmatch(r"-?\d+", line)]
 
 
 def workspace(root: Path, images: Path) -> Path:
@@ -69,11 +70,10 @@ def workspace(root: Path, images: Path) -> Path:
 
 def killed_run(root: Path, setting: str, moments: tuple[str, ...]) -> None:
     rng = np.random.default_rng(len(setting))
-    for kind in moments:
-        number = int(rng.integers(1, 1 + STEPS)) if kind in ("step", "cache") else 1
-        code = start(root, setting, kind, str(number), f"{rng.uniform():.3f}")
-        assert code == -signal.SIGKILL, f"{setting}: the run ended before {kind} number {number} came"
-    assert start(root, setting) == 0
+    numbers = [int(rng.integers(1, 1 + STEPS)) if kind in ("step", "cache") else 1 for kind in moments]
+    given = [f"{kind},{number},{rng.uniform():.3f}" for kind, number in zip(moments, numbers, strict=True)]
+    codes = start(root, setting, *given, "end")
+    assert codes == [*[-signal.SIGKILL] * len(moments), 0], f"{setting}: not each of {given} was reached: {codes}"
 
 
 def results(root: Path) -> dict[str, np.ndarray]:
@@ -91,7 +91,7 @@ def test_ten_kills_change_no_byte(tmp_path):
 
     def one(setting: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         quiet = workspace(tmp_path / f"{setting}_quiet", tmp_path / "images")
-        assert start(quiet, setting) == 0
+        assert start(quiet, setting, "end") == [0]
         killed = workspace(tmp_path / f"{setting}_killed", tmp_path / "images")
         killed_run(killed, setting, MOMENTS if setting == "float32" else TRAINING_MOMENTS)
         return results(quiet), results(killed)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError
 from skyfold.metrics.segmentation import MeanDice
+from skyfold.postprocess.measure import sweep_maps
 from skyfold.postprocess.rules import above_thresholds, component, load_rule, total
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import Maps, sweep_maps
+from skyfold.postprocess.threshold_sweep import Maps
 
 MASK = np.array([[200, 200, 0, 0], [0, 200, 0, 0], [0, 0, 0, 200]], dtype=np.uint8)[None, :, :, None]
 THRESHOLDS, MIN_COUNTS = np.array([0, 60, 127, 200, 254]), np.array([0, 1, 4, 30])

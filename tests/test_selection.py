@@ -17,9 +17,10 @@ from skyfold.metrics.segmentation import METRICS, MeanDice, MeanIoU
 from skyfold.postprocess import rules
 from skyfold.postprocess import select as select_module
 from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.measure import sweep_maps
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep, sweep_maps
+from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep
 from skyfold.store.folds import Folds
 
 THRESHOLDS = np.array([25, 76, 127, 178, 229])

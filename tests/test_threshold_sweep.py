@@ -9,10 +9,12 @@ from conftest import begin_stored, store_rows
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.segmentation import METRICS, MeanDice, MeanIoU, PixelAccuracy
+from skyfold.postprocess import measure as measure_module
 from skyfold.postprocess import threshold_sweep
 from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.measure import measure, sweep_maps, threshold_grid
 from skyfold.postprocess.rules import component
-from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps, threshold_grid
+from skyfold.postprocess.threshold_sweep import Maps
 from skyfold.store.folds import Folds
 from skyfold.store.runs import read_run
 from skyfold.types import Samples
@@ -56,7 +58,7 @@ def counted(monkeypatch):
 
         monkeypatch.setattr(module, name, watched)
 
-    watch(threshold_sweep, "threshold_counts", "histogram")
+    watch(measure_module, "threshold_counts", "histogram")
     watch(component, "sweep", "sweep")
     return seen
 

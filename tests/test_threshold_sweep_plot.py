@@ -10,9 +10,9 @@ from matplotlib.image import imread
 from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import METRICS
 from skyfold.postprocess.evaluate import evaluate
+from skyfold.postprocess.measure import measure
 from skyfold.postprocess.select import score_grid
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 

@@ -20,7 +20,8 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.evaluate import evaluate
-from skyfold.postprocess.threshold_sweep import Maps, measure, sweep_maps, threshold_grid
+from skyfold.postprocess.measure import measure, sweep_maps, threshold_grid
+from skyfold.postprocess.threshold_sweep import Maps
 from skyfold.store.folds import Folds
 from skyfold.types import Predictions, Samples
 from speed.maps import cloud_masks, probabilities

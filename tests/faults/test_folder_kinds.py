@@ -3,6 +3,7 @@
 import pytest
 
 from skyfold.errors import ConfigError, DamagedFile
+from skyfold.store.records import RunRecord, read_record, write_record
 from skyfold.store.runs import read_info, require_kind
 
 
@@ -17,7 +18,8 @@ def forecast_in(tiny, name):
     folder = tiny.oof / name
     path = folder / "run.json"
     folder.mkdir()
-    path.write_text((tiny.oof / "bright" / "run.json").read_text().replace('"run"', '"forecast"'))
+    run = read_record(tiny.oof / "bright" / "run.json", RunRecord, remedy="")
+    write_record(path, {**run, "kind": "forecast"})
     return folder
 
 
@@ -92,3 +94,10 @@ def test_the_same_kind_goes_on(tiny):
     assert tiny.run("train", "bright", "--restart")[0] == 0
     assert tiny.run("blend", "blend")[0] == 0
     assert tiny.files() == before
+
+
+def test_a_blend_that_replaces_another_of_its_name_says_so(tiny):
+    assert "replaced" not in tiny.run("blend", "blend")[2]
+    another = tiny.config("blend").read_text().replace("[bright.yaml, dark.yaml]", "[bright.yaml]")
+    code, _, err = tiny.run("blend", tiny.write_config("another", another))
+    assert (code, "'blend' was blended with another config, and is replaced (changed: runs)" in err) == (0, True), err

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from skyfold.cli.main import main
-from skyfold.files import write_json
+from skyfold.store.records import RunRecord, read_record, write_record
 from skyfold.training import backend
 from skyfold.tuning import worker
 from skyfold.tuning.search_space import StudyConfig
@@ -147,9 +147,9 @@ def test_a_run_goes_on_in_the_threads_it_was_begun_with_to_the_same_bytes(tiny):
 
 def test_a_process_that_computes_in_other_threads_is_refused_with_how_to_go_on(tiny):
     record = tiny.oof / "network" / "run.json"
-    values = json.loads(record.read_text())
+    values = read_record(record, RunRecord, remedy="")
     values["fingerprint"]["threads"] = str(backend.default_threads() + 1)
-    write_json(record, values)
+    write_record(record, values)
     forget_fold_1(tiny)
     before = tiny.files()
     code, _, err = tiny.run("train", "network")

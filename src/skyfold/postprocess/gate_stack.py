@@ -10,8 +10,6 @@ import numpy as np
 
 from skyfold.blending.stack import LogisticStack, fit_logistic
 from skyfold.postprocess.threshold_counts import threshold_counts
-from skyfold.postprocess.threshold_sweep import Maps
-from skyfold.types import Predictions, Samples
 
 TOP_FRACTIONS = (0.002, 0.01, 0.05, 0.2, 1.0)  # of the pixels, the most probable ones, whose mean is a feature
 MIN_PROBABILITY = 1e-3  # probabilities are kept this far from 0 and 1 before the logit
@@ -35,12 +33,12 @@ def gate_features(above: np.ndarray, gate_prob: np.ndarray) -> np.ndarray:
     return np.stack([*features, _logit(gate_prob)], axis=-1).astype(np.float32)
 
 
-def features_of(pred: Predictions, gate: Predictions, samples: Samples | None) -> np.ndarray:
-    """Features of the stacked gate of every row of `pred`, float32 (n, K, F); `samples` holds the valid pixels."""
-    maps = Maps(pred.values, valid=None if samples is None else samples.valid)
-    chunks = maps.chunks(np.arange(len(pred.values)))
-    counts = [threshold_counts(prob, target, valid)[:, :, 1] for _, prob, target, valid in chunks]
-    return gate_features(np.concatenate(counts), np.asarray(gate.values))
+def features_of(prob: np.ndarray, gate_prob: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Features of the stacked gate of some maps, float32 (n, K, F).
+
+    prob: uint8 (n, H, W, K); gate_prob: (n, K); valid: bool (n, H, W), pixels that count, None: all.
+    """
+    return gate_features(threshold_counts(prob, np.zeros(prob.shape, dtype=bool), valid)[:, :, 1], gate_prob)
 
 
 def _top_mean(pixels: np.ndarray, total: np.ndarray, fraction: float) -> np.ndarray:

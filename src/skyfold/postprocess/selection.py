@@ -44,8 +44,8 @@ class Selection:
         if self.gate_thresholds is not None:
             if gate_prob is None or gate_prob.shape != (len(prob), prob.shape[-1]):
                 raise ValueError("the selection has a gate: give the classifier's probabilities (n, K)")
-            passed = passes(gate_prob, self.gate_thresholds)[:, None, None]
-            prob = prob * passed  # the rule has less to do then
+            passed = passes(gate_prob, self.gate_thresholds)
+            prob = _where_passed(prob, passed)  # the rule has less to do then
         rule = load_rule(self.rule)
         masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
         if isinstance(rule, TopRule):
@@ -53,7 +53,16 @@ class Selection:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
             above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))
             masks = masks & rule.keeps(above, self.min_areas)[:, None, None]
-        return masks if self.gate_thresholds is None else masks & passed  # a rule may fill what is empty
+        return masks if self.gate_thresholds is None else _where_passed(masks, passed)  # a rule may fill what is empty
+
+
+def _where_passed(planes: np.ndarray, passed: np.ndarray) -> np.ndarray:
+    """`planes` (n, H, W, K), 0 or False where `passed`, bool (n, K), is False."""
+    if passed.all():
+        return planes
+    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
+    rows = np.tile(passed[:, None], planes.shape[2]).astype(planes.dtype)
+    return np.asarray((planes.reshape(*planes.shape[:2], -1) * rows).reshape(planes.shape))
 
 
 def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

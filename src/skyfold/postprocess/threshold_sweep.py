@@ -1,42 +1,19 @@
-"""Statistics of every out-of-fold map at every searched setting, computed once and stored beside the run.
-
-    threshold_sweep/histogram/      RowStore, a row per sample: pixels of every map above each of the 256 stored values
-    threshold_sweep/<rule>_counts/  RowStore: pixels kept at each minimum area and threshold (`sweep` of a rule)
-    threshold_sweep/statistics/     RowStore: the metric's own statistics at each setting, where counts do not give them
-
-Metrics and rules of pixel counts are swept exactly, all thresholds at once. For any other the rule is applied at every
-setting and the metric computes its statistics: slower, in the same bounded memory. A store has the fingerprint of the
-predictions, the ground truth and the settings: one of other contents is discarded, an interrupted one is resumed.
-"""
+"""Statistics of every out-of-fold map at every searched setting, and what any choice of settings scores by them."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
-from skyfold.config.blend import PostprocessConfig
-from skyfold.data.cache import fingerprint_of
-from skyfold.errors import ConfigError, OofMismatch
-from skyfold.files import digest
-from skyfold.plugins import source_digest
-from skyfold.postprocess.rules import CountedRule, SweptRule, TopRule, load_rule
+from skyfold.errors import OofMismatch
+from skyfold.postprocess.rules import CountedRule, TopRule, load_rule
 from skyfold.postprocess.selection import HALF, Selection, passes
-from skyfold.postprocess.threshold_counts import threshold_counts
-from skyfold.progress import Progress
-from skyfold.store.folds import Folds
-from skyfold.store.locks import waited_for
-from skyfold.store.rows import CheckedRows, RowStore, release_pages
-from skyfold.types import ArraySequence, CountMetric, Metric, Predictions, RowMetric, Samples
+from skyfold.store.rows import release_pages
+from skyfold.types import ArraySequence, CountMetric, Metric, RowMetric
 
 CHUNK_PIXELS = 32 << 20
-Compute = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -207,111 +184,9 @@ class ThresholdSweep:
             masks = selection.apply(prob, gate, valid=valid)
             done += len(chunk)
             stats.append(self.metric.stats(target=target, pred=masks, valid=valid))
-            of_classes = (_of_class(self.metric, k, target, masks[..., k : k + 1], valid) for k in range(self.classes))
+            of_classes = (of_class(self.metric, k, target, masks[..., k : k + 1], valid) for k in range(self.classes))
             scores.append(np.stack([row_scores(self.metric, one) for one in of_classes], axis=1))
         return np.concatenate(stats), np.concatenate(scores)
-
-
-def threshold_grid(count: int) -> np.ndarray:
-    """`count` evenly spaced thresholds; an odd count has 127, probability 0.5, among them.
-
-    >>> threshold_grid(5).tolist()
-    [25, 76, 127, 178, 229]
-    """
-    return np.round(255 * (np.arange(count) + 0.5) / count - 0.5).astype(np.int64)
-
-
-def measure(
-    oof: Predictions,
-    samples: Samples,
-    folds: Folds,
-    metric: Metric,
-    post: PostprocessConfig,
-    *,
-    folder: Path | None = None,
-) -> ThresholdSweep:
-    """Sweep every validated map at every searched setting, read once, chunk by chunk.
-
-    folder: the run's, whose row store `oof` holds the predictions; statistics are stored in its `threshold_sweep`, or
-    kept in memory only where it is None. ConfigError where there is no ground truth; OofMismatch where `oof` is not
-    what the folder holds.
-    """
-    if samples.targets is None:
-        raise ConfigError("post-processing is fitted on the training part, which has no targets here.")
-    open_store = None
-    if folder is not None:
-        open_store = partial(_open_store, folder, oof.ids, _fingerprint(folder, oof, samples))
-    # Another blend of the same run may count now.
-    with waited_for(folder / "threshold_sweep.lock") if folder else nullcontext():
-        return sweep_maps(
-            Maps(oof.values, samples.targets, samples.valid),
-            metric,
-            rule=post.rule,
-            thresholds=threshold_grid(post.thresholds),
-            min_areas=np.array(sorted(set(post.min_areas)), dtype=np.int64),
-            rows=np.flatnonzero(folds.fold >= 0),
-            open_store=open_store,
-        )
-
-
-def sweep_maps(
-    maps: Maps,
-    metric: Metric,
-    *,
-    rule: str,
-    thresholds: np.ndarray,
-    min_areas: np.ndarray,
-    rows: np.ndarray | None = None,
-    open_store: Callable[[str, tuple[int, ...], str, str], RowStore] | None = None,
-) -> ThresholdSweep:
-    """Sweep the `rows` (None: all) of `maps`; thresholds and min_areas as in `ThresholdSweep`.
-
-    open_store: called with the name, row shape, dtype and settings of a part, None: it is kept in memory.
-    """
-    chosen = load_rule(rule)
-    rows = np.arange(len(maps.prob)) if rows is None else rows
-    classes, settings = maps.prob.shape[-1], f"{thresholds.tolist()} {min_areas.tolist()}"
-
-    def filled(part: str, shape: tuple[int, ...], dtype: str, made_with: str, compute: Compute) -> np.ndarray:
-        store = None if open_store is None else open_store(part, shape, dtype, made_with)
-        values = np.empty((len(maps.prob), *shape), dtype) if store is None else store.values
-        missing = rows if store is None else rows[~store.complete[rows]]
-        with Progress(f"threshold sweep, {part.replace('_', ' ')}", len(missing)) as progress:
-            for chunk, prob, target, valid in maps.chunks(missing):
-                computed = compute(prob, target, valid)
-                if store is None:
-                    values[chunk] = computed
-                else:
-                    store.write(chunk, computed)
-                progress.advance(len(chunk))
-        if store is not None and len(missing):
-            store.flush()
-        return values if len(rows) == len(maps.prob) else values[rows]
-
-    def statistics_of(prob: np.ndarray, target: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-        """float64 (n, K, M * T + 1, S) by applying the rule at every setting, as in `ThresholdSweep.statistics`."""
-        of_classes = []
-        for k in range(classes):
-            one = prob[..., k : k + 1]
-            masks = (chosen.apply(one, [threshold], [area], valid) for area in min_areas for threshold in thresholds)
-            settings_and_emptied = chain(masks, [np.zeros(one.shape, dtype=bool)])
-            found = [_of_class(metric, k, target, mask, valid) for mask in settings_and_emptied]
-            of_classes.append(np.stack(found, axis=1))
-        return np.stack(of_classes, axis=1)
-
-    histogram = filled("histogram", (classes, 2, 256), "int32", "", threshold_counts)
-    swept = statistics = None
-    if not (isinstance(metric, CountMetric) and isinstance(chosen, CountedRule)):
-        one = np.zeros((1, *maps.prob.shape[1:3], 1), dtype=bool)
-        shape = (classes, len(min_areas) * len(thresholds) + 1, metric.stats(target=one, pred=one).shape[1])
-        file = getattr(inspect.getmodule(type(metric)), "__file__", None)  # None: defined in a notebook
-        source = Path(file).read_bytes() if file else b""
-        made_with = digest(settings, repr(metric), source, rule, source_digest("postprocess.rules", rule))
-        statistics = filled("statistics", shape, "float64", made_with, statistics_of)
-    elif isinstance(chosen, SweptRule) and min_areas[-1] > 1:
-        compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
-        swept = filled(f"{rule}_counts", (classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
-    return ThresholdSweep(rows, metric, rule, thresholds, min_areas, histogram, swept, statistics, maps)
 
 
 def row_scores(metric: Metric, stats: np.ndarray) -> np.ndarray:
@@ -321,7 +196,7 @@ def row_scores(metric: Metric, stats: np.ndarray) -> np.ndarray:
     return np.array([metric.score(stats[i : i + 1]) for i in range(len(stats))], dtype=np.float64)
 
 
-def _of_class(metric: Metric, k: int, target: np.ndarray, masks: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+def of_class(metric: Metric, k: int, target: np.ndarray, masks: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """Statistics of class k only: target bool (n, H, W, K), masks bool (n, H, W, 1)."""
     return metric.stats(target=target[..., k : k + 1], pred=masks, valid=valid)
 
@@ -336,19 +211,3 @@ def _position(value: int, grid: np.ndarray) -> int:
     if position == len(grid) or grid[position] != value:
         raise ValueError(f"{value} is not among the searched values {grid.tolist()}")
     return position
-
-
-def _open_store(
-    folder: Path, ids: np.ndarray, stored: str, part: str, shape: tuple[int, ...], dtype: str, settings: str
-) -> RowStore:
-    path, fingerprint = folder / "threshold_sweep" / part, digest(stored, settings)
-    return RowStore.open_or_create(path, ids=ids, shape=shape, dtype=dtype, fingerprint=fingerprint)
-
-
-def _fingerprint(folder: Path, oof: Predictions, samples: Samples) -> str:
-    stored = RowStore.open(folder / "oof")
-    if not isinstance(oof.values, CheckedRows) or oof.values.store.folder != stored.folder:
-        raise OofMismatch(
-            f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
-        )
-    return digest(stored.checksum(), fingerprint_of(samples.targets), fingerprint_of(samples.valid))

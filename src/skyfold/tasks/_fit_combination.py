@@ -21,9 +21,9 @@ from skyfold.config.blend import BlendConfig, MergeConfig, PostprocessConfig, We
 from skyfold.data.class_subset import of_classes, require_one_class
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
+from skyfold.postprocess.measure import measure
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import HALF
-from skyfold.postprocess.threshold_sweep import measure
 from skyfold.store.folds import Folds
 from skyfold.store.runs import StoredRun
 from skyfold.types import CountMetric, JsonDict, Names, Predictions

@@ -25,8 +25,8 @@ from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
 from skyfold.postprocess.gate_stack import features_of, fit_gate_stack, gate_features
+from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import HALF, Selection
-from skyfold.postprocess.threshold_sweep import measure
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
@@ -281,13 +281,15 @@ def _masks(
         folds = read_folds(workspace.folds(config.data.folder))
         gate = getattr(read_run(workspace.run(config.data.folder, result["gate"]["name"]), folds), part)
         gate_prob = gate.values
-        if result["presence_stack"] is not None:
-            gate_prob = LogisticStack(**result["presence_stack"]).probability(features_of(pred, gate, samples))
-    selection = Selection.from_dict(result["selection"][stage])
+    selection, stack = Selection.from_dict(result["selection"][stage]), result["presence_stack"]
 
     def mask(i: int) -> np.ndarray:
+        prob = np.asarray(pred.values[i : i + 1])
         gates = None if gate_prob is None else gate_prob[i : i + 1]
-        return np.asarray(selection.apply(pred.values[i : i + 1], gates)[0])
+        if gates is not None and stack is not None:
+            valid = None if samples is None or samples.valid is None else samples.valid[i][np.newaxis]
+            gates = LogisticStack(**stack).probability(features_of(prob, gates, valid))
+        return np.asarray(selection.apply(prob, gates)[0])
 
     return LazyArrays(len(pred.values), mask)
 

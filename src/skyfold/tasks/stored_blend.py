@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.config.blend import BlendConfig
+from skyfold.config.merging import dotted
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, OofMismatch, SkyfoldError, shortened
 from skyfold.files import digest
-from skyfold.progress import Progress
+from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of, require_unchanged
 from skyfold.store.fingerprint import Fingerprint
@@ -51,9 +53,8 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
     result = read_made_blend(path.parent)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
-    members = [*config.runs, *([config.classifier_gate] if config.classifier_gate else [])]
     blended = {run["name"]: Fingerprint.from_json(run["fingerprint"], str(path)).rows for run in of_members(result)}
-    for member in members:
+    for member in config.members:
         if blended.get(member.name) != member.hash():
             raise OofMismatch(
                 f"the config of run '{member.name}' has changed since '{config.name}' was blended. Take back what was "
@@ -64,6 +65,20 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
         require_unchanged(path.parent, now, since=f"'{config.name}' was blended", remedy=remedy)
     require_members(path.parent, config.name, result)
     return result
+
+
+def note_replaced(folder: Path, config: BlendConfig) -> None:
+    """Say what differs where the blend in `folder` was made with another config: two files may share a name."""
+    if not (folder / "blend.json").is_file():
+        return
+    with suppress(SkyfoldError):  # damaged, and made again now
+        before, now = dotted(read_made_blend(folder)["config"]), dotted(config_json(config))
+        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        if changed:
+            note(
+                f"'{config.name}' was blended with another config, and is replaced (changed: {shortened(changed)}). "
+                "Give one of two blends another name."
+            )
 
 
 def of_members(result: JsonDict) -> list[JsonDict]:

@@ -27,7 +27,15 @@ from skyfold.store.locks import held
 from skyfold.store.records import write_record
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
-from skyfold.tasks.stored_blend import Blend, config_json, made_of, read_member, rows_of, store_blend
+from skyfold.tasks.stored_blend import (
+    Blend,
+    config_json,
+    made_of,
+    note_replaced,
+    read_member,
+    rows_of,
+    store_blend,
+)
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.types import ArraySequence, JsonDict, Predictions, Samples
 from skyfold.workspace import Workspace
@@ -112,6 +120,7 @@ class Task(Objective):
         competition = dataset.competition
         cls.check_blend(config, competition)
         require_kind(workspace.run(config.data.folder, config.name), "blend")
+        note_replaced(workspace.run(config.data.folder, config.name), config)
         runs = [read_member(run, dataset, workspace) for run in config.runs]
         gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)

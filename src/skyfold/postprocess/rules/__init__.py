@@ -75,7 +75,9 @@ def above_thresholds(prob: np.ndarray, thresholds: Sequence[int], valid: np.ndar
             f"expected uint8 (n, H, W, {len(thresholds)}) for {len(thresholds)} thresholds; got {prob.dtype} "
             f"{prob.shape}"
         )
-    masks: np.ndarray = prob > np.asarray(thresholds, dtype=np.uint8)
+    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
+    rows = np.tile(np.asarray(thresholds, dtype=np.uint8), prob.shape[2])
+    masks: np.ndarray = (prob.reshape(*prob.shape[:2], -1) > rows).reshape(prob.shape)
     if valid is not None:
         masks &= valid[..., None]
     return masks
