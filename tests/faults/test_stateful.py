@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from faults.careless import CHOICES, CONFIGS, IDS, RUNS, Careless, image, mask
+from faults.careless import CHOICES, CONFIGS, FRESH, IDS, RUNS, Careless, image, mask
+from faults.planted import PLANTS
 from skyfold.config.merging import set_key
 
 SAMPLES = st.sampled_from(range(len(IDS) + 2))
@@ -211,3 +212,22 @@ def test_no_score_or_submission_is_wrong_silently():
 def test_no_score_or_submission_is_wrong_silently_in_five_hundred_sequences(monkeypatch):
     monkeypatch.setattr(f"{__name__}.KILL", True)
     run_state_machine_as_test(CarelessUser, settings=settings(max_examples=SEQUENCES, **COMMON))
+
+
+@pytest.mark.by_hand
+def test_nine_of_ten_planted_bugs_are_found(monkeypatch, capsys):
+    monkeypatch.setattr(f"{__name__}.KILL", True)
+    once = settings(max_examples=SEQUENCES, derandomize=True, phases=[Phase.generate], **COMMON)
+    found = {}
+    for plant in PLANTS:
+        _made.clear()
+        FRESH.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            plant(patch)
+            try:
+                run_state_machine_as_test(CarelessUser, settings=once)
+            except AssertionError as error:
+                found[plant.__name__] = str(error).splitlines()[0]
+        with capsys.disabled():
+            print(f"{plant.__name__}: {found.get(plant.__name__, 'not found')}", flush=True)
+    assert 10 * len(found) >= 9 * len(PLANTS)
