@@ -39,7 +39,7 @@ def test_labels_are_balanced_better_than_by_plain_kfold() -> None:
 def test_sizes_of_single_samples_differ_by_one_and_more_folds_than_groups_are_refused() -> None:
     folds = make_folds(ids=names(23), labels=some_labels(23, [0.9, 0.2]), groups=np.arange(23), k=5, seed=1)
     assert sorted(np.bincount(folds.fold)) == [4, 4, 5, 5, 5]
-    with pytest.raises(ConfigError, match="only 2 groups"):
+    with pytest.raises(ConfigError, match="groups: 2"):
         make_folds(ids=names(6), labels=np.zeros((6, 0), bool), groups=np.arange(6) % 2, k=3, seed=0)
 
 

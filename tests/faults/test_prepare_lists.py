@@ -219,3 +219,19 @@ def test_files_of_ice_frames_are_listed_with_the_gaps_between_them(tmp_path, cap
         contest.check(tmp_path)
     for part in ("files that cannot be read (1):", "nt_200006_f13_v1.1_n.bin: 3 bytes", "2000-04 is missing: 2000-05"):
         assert part in str(error.value), part
+
+
+def test_test_images_of_another_size_are_named(tiny):
+    (tiny.oof / "folds.csv").unlink()
+    path = tiny.images / "test_images" / "t02.png"
+    cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (24, 20)))
+    code, _, err = tiny.run("prepare", "bright")
+    assert code == 0
+    assert "1 of 4 test images are not 40x48 like most: t02.png (20x24). Their masks are submitted on the grid" in err
+
+
+def test_what_is_left_aside_is_named_beside_the_problems(tiny):
+    (tiny.images / "images" / "more").mkdir()
+    (tiny.images / "images" / "i02.png").rename(tiny.images / "images" / "more" / "i02.png")
+    code, _, err = tiny.run("prepare", "bright")
+    assert (code, "left aside 1 folder (more)" in err, "i02.png: no image for this mask" in err) == (2, True, True)

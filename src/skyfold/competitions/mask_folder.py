@@ -23,7 +23,7 @@ from skyfold.data.check_images import check_images
 from skyfold.data.folder import file_id, note_others, unread
 from skyfold.data.images import SUFFIXES, ImageFiles, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
-from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
 from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.progress import note
 from skyfold.submission.formats import RleTable, read_table
@@ -188,9 +188,11 @@ class ImagesAndMasks(SegmentationFiles):
         covers = read_each("checking masks", self._fractions, masks, problems)
         pairs = [pair for pair in zip(images, masks, strict=True) if pair[0] in whole and pair[1] in covers]
         _add_unequal(pairs, problems)
+        for name in [*(name for pair in self.folders for name in pair), self.test_images]:
+            if name is not None:
+                note_others(folder / name, SUFFIXES)
+        self._note_sizes([path for path in tests if path in whole])
         problems.refuse(folder)
-        for name in [*(name for pair in self.folders for name in pair), *([self.test_images] if tests else [])]:
-            note_others(folder / str(name), SUFFIXES)
         fractions = np.array(list(covers.values()))
         defined = 1 - fractions[:, -1]
         parts = [f"{len(images)} images with masks, grid {spelled(self.submission.shape)}"]
@@ -208,6 +210,16 @@ class ImagesAndMasks(SegmentationFiles):
                 values = " or ".join(map(self.table.spelled, self.table.classes[name]))
                 note(f"{folder}: no mask has a pixel of class '{name}' (value {values}). Is it the right value?")
         return "; ".join(parts)
+
+    def _note_sizes(self, tests: Sequence[Path]) -> None:
+        """Say which test images have another size than most: their masks are on the grid like all others."""
+        sizes = {path: read_header(path).size for path in tests}
+        usual = max(Counter(sizes.values()).items(), key=lambda item: item[1], default=((0, 0), 0))[0]
+        if odd := [f"{path.name} ({spelled(size)})" for path, size in sizes.items() if size != usual]:
+            note(
+                f"{tests[0].parent}: {len(odd)} of {len(tests)} test images are not {spelled(usual)} like most: "
+                f"{shortened(odd)}. Their masks are submitted on the grid of {spelled(self.submission.shape)}, too."
+            )
 
     def _fractions(self, mask: Path) -> np.ndarray:
         """Fractions of the pixels of each class, and of ignored ones, float64 (K + 1,)."""

@@ -75,7 +75,7 @@ def make_folds(*, ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: in
     order = np.argsort(ids)
     counts, member_of = _count_by_group(labels[order], groups[order], np.random.default_rng(seed))
     if k > len(counts):
-        raise ConfigError(f"{k} folds were asked for, but there are only {len(counts)} groups. Set folds.k lower.")
+        raise ConfigError(f"{k} folds were asked for; groups: {len(counts)}. Set folds.k lower.")
     fold = np.empty(len(ids), dtype=np.int64)
     fold[order] = _assign(counts, k)[member_of]
     return Folds(ids=ids, fold=fold, groups=groups)
