@@ -275,3 +275,9 @@ def test_a_submission_that_is_out_of_date_is_scored_with_a_word(tiny, words):
     code, out, _ = tiny.run(*score)
     assert (code, f"outdated: {words}" in out) == (0, True), out
     assert "outdated" not in tiny.run("score", tiny.config("bright"), truth, "--truth", truth)[1]
+
+
+def test_a_run_in_a_folder_of_another_name_is_listed_with_the_folder(tiny):
+    shutil.copytree(tiny.oof / "bright", tiny.oof / "copied")
+    lines = [line for line in tiny.run("leaderboard", "tiny")[1].splitlines() if line.startswith("bright ")]
+    assert [("in the folder 'copied'" in line) for line in lines] in ([True, False], [False, True])

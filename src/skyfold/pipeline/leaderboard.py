@@ -39,6 +39,8 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
             own = task_class(info.task).entries(run, info, workspace.submissions(name))
             if None not in (folds, info.fingerprint.folds) and info.fingerprint.folds != folds:
                 own = [replace(entry, kind=f"{entry.kind}, of other folds than folds.csv") for entry in own]
+            if info.name != run.name:
+                own = [replace(entry, kind=f"{entry.kind}, in the folder '{run.name}'") for entry in own]
             why = outdated_run(run, info, workspace, at_hand)
             entries += [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
         except SkyfoldError as error:
