@@ -10,7 +10,9 @@ import sqlite3
 import subprocess
 import sys
 
+import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 
 from skyfold.cli.main import main
 from skyfold.store.records import RunRecord, read_record, write_record
@@ -162,3 +164,19 @@ def test_a_process_that_computes_in_other_threads_is_refused_with_how_to_go_on(t
 def forget_fold_1(tiny):
     for path in (tiny.oof / "network" / "models").glob("fold1_*"):
         path.unlink()
+
+
+def test_a_database_on_a_full_disk_is_named_with_the_remedy(study, monkeypatch):
+    def full(**_):
+        raise StorageInternalError("An exception is raised during the commit.") from sqlite3.OperationalError(
+            "(sqlite3.OperationalError) database or disk is full"
+        )
+
+    monkeypatch.setattr(optuna, "create_study", full)
+    code, _, err = study.run("tune", study.config("search"), "--trials", "1")
+    assert code == 2
+    assert (
+        f"{database(study)}: cannot be used as a study database ((sqlite3.OperationalError) database or disk is" in err
+    )
+    assert "Free disk space, then run the same command again." in err
+    assert "delete" not in err

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,7 @@ PREDICTORS = (1, 2)
 # Bytes that one byte of a file can stand for at most: none, PackBits, deflate; of others tens of thousands.
 LARGEST_RATIO = {1: 1, 32773: 64, 8: 1100, 32946: 1100}
 LARGEST_RATIO_OF_ANY = 50_000
+MOST_PAGES = 64
 SMALL = 1 << 28  # bytes of an image that fits into any memory
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION = 274
@@ -98,7 +100,12 @@ def first_page(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPage:
 
 def refuse_pages(path: Path, file: tifffile.TiffFile) -> None:
     """DataLayoutError where a TIFF holds another image besides the first: a page that is no smaller overview of it."""
-    pages = (page for page in file.pages if isinstance(page, tifffile.TiffPage))  # the others are parts of volumes
+    every = list(islice(file.pages, MOST_PAGES + 1))
+    if len(every) > MOST_PAGES:  # each page tells where the next is, in a damaged file an earlier one
+        raise DataLayoutError(
+            f"{path}: more than {MOST_PAGES} pages, or damaged. Write one image a file, or download it again."
+        )
+    pages = (page for page in every if isinstance(page, tifffile.TiffPage))  # the others are parts of volumes
     (height, width), *sizes = [(page.imagelength, page.imagewidth) for page in pages]
     others = [
         f"page {number} of {rows}x{columns}"

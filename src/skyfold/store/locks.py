@@ -26,7 +26,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from skyfold.errors import Locked
-from skyfold.files import host, process_lives, remove_unfinished
+from skyfold.files import host, process_lives, remove_unfinished, write_text
 
 HEARTBEAT_SECONDS = 15
 STALE_SECONDS = 120  # without a heartbeat: a process that swaps, or a slow network, may miss some
@@ -124,7 +124,7 @@ def _file_held(path: Path, *, writes: bool, wait: bool) -> Iterator[None]:
     lock = _acquired(path, wait=wait)
     soft, ended = isinstance(lock, SoftFileLock), threading.Event()
     try:
-        _record(path).write_text(json.dumps(asdict(_myself(writes=writes, soft=soft))), encoding="utf-8")
+        write_text(_record(path), json.dumps(asdict(_myself(writes=writes, soft=soft))))
         if soft:
             threading.Thread(target=_beat, args=(_record(path), ended), daemon=True).start()
         yield

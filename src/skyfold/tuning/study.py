@@ -37,6 +37,10 @@ from skyfold.tuning.search_space import PrunerConfig, SamplerConfig, StudyConfig
 HEARTBEAT_SECONDS = 15
 GRACE_SECONDS = 120  # without a heartbeat: a worker that swaps, or a slow database, may miss some
 MAX_DEATHS = 3  # of workers at the same epoch of a trial: then the trial is the cause
+FULL, FREE_SPACE = "disk is full", "Free disk space, then run the same command again."  # SQLite's words, and a remedy
+ANOTHER_DATABASE = (
+    "Pass the URL of an empty database, or delete this one to start over. PostgreSQL needs pip install -e .[postgres]."
+)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # failed trials do not count towards the number asked for
 
 
@@ -68,6 +72,11 @@ class OpenStudy:
     def trial_folder(self, number: int) -> Path:
         """Folder of a trial's config, history and checkpoint."""
         return self.folder / "trials" / f"{number:04d}"
+
+
+def reason_of(error: Exception) -> str:
+    """What the database says, in one line."""
+    return str(error.__cause__ or error).splitlines()[0]
 
 
 def open_study(
@@ -111,10 +120,10 @@ def open_study(
             )
             trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
         except Exception as error:  # every database driver has its own
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = reason_of(error)
             raise ConfigError(
-                f"--storage {url.render_as_string()}: cannot be used as a study database ({reason}). Pass the URL of "
-                "an empty database, or delete this one to start over. PostgreSQL needs pip install -e .[postgres]."
+                f"--storage {url.render_as_string()}: cannot be used as a study database ({reason}). "
+                f"{FREE_SPACE if FULL in reason else ANOTHER_DATABASE}"
             ) from None
         before = _settings_of(attributes, url)
         if problems := [problem for trial in trials if (problem := _oddity(trial, config))]:

@@ -26,7 +26,7 @@ from skyfold.training.backend import default_threads, usable_cores
 from skyfold.training.run_folds import fit_score
 from skyfold.tuning.results import summary, write_best, write_plots, write_table
 from skyfold.tuning.search_space import StudyConfig, load_study
-from skyfold.tuning.study import FINISHED, open_study
+from skyfold.tuning.study import FINISHED, FREE_SPACE, FULL, open_study, reason_of
 from skyfold.tuning.trial_config import TrialConfigs, check_search_space
 from skyfold.tuning.worker import TrialJob, keep_best_only, run_worker, run_worker_processes
 from skyfold.workspace import Workspace
@@ -88,8 +88,9 @@ def tune(
             objective = partial(train_trial, configs=configs, workspace=workspace, threads=opened.threads)
             run_worker(opened, objective, n_trials=trials, deadline=deadline, save_best=save_best)
     except StorageInternalError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f"study database: {reason}. Run the same command again to resume.") from None
+        reason = reason_of(error)
+        remedy = FREE_SPACE if FULL in reason else "Run the same command again to resume."
+        raise ConfigError(f"{'--storage' if storage else folder / 'study.db'}: {reason}. {remedy}") from None
     finally:
         with suppress(StorageInternalError):
             write_table(opened)
