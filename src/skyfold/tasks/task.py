@@ -120,7 +120,6 @@ class Task(Objective):
         competition = dataset.competition
         cls.check_blend(config, competition)
         require_kind(workspace.run(config.data.folder, config.name), "blend")
-        note_replaced(workspace.run(config.data.folder, config.name), config)
         runs = [read_member(run, dataset, workspace) for run in config.runs]
         gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
@@ -129,6 +128,7 @@ class Task(Objective):
                 cls.score_run(run.folder, dataset)
         fitted = fit_combination(config, runs, dataset)
         record = workspace.run(config.data.folder, config.name) / "blend.json"
+        note_replaced(record.parent, config)
         record.unlink(missing_ok=True)  # it is of the rows before; a process killed now leaves an unfinished blend
         stored = store_blend(config, fitted, runs, dataset, workspace)
         weights: Sequence[float] = fitted.whole.weights or (1.0,) * len(runs)
