@@ -69,7 +69,8 @@ def test_what_is_kept_is_read_back_from_a_line_a_date_figure_and_lead_time(tmp_p
     np.testing.assert_allclose(read.contest, given.contest, rtol=1e-11)
     np.testing.assert_array_equal(read.figures["wet"], wet)
     write_sums(tmp_path, OURS)
-    assert (tmp_path / FILE).read_text().splitlines()[:3] == [
+    lines = (tmp_path / FILE).read_text().splitlines()
+    assert [line.rpartition(",")[0] for line in lines[:3]] == [
         "case,figure,lead,error,cells,hits,misses,false_alarms",
         "2010-12,mae_by_f1,month 1,300,100,80,20,20",
         "2010-12,mae_by_f1,month 2,500,100,80,20,20",

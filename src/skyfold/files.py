@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNFINISHED = ".writing-"
+CHECKSUM = ",checksum"  # how the header of a table with checksums ends
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -58,8 +59,30 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
     write_text(path, text.getvalue())
 
 
+def write_checked_csv(path: Path, table: pd.DataFrame, *, float_format: str | None = None) -> None:
+    """Write a table as CSV with one column more, a checksum of each row, which `read_csv` verifies."""
+    text = table.to_csv(index=False, float_format=float_format)
+    head, *lines = text.split("\n")[:-1]
+    if len(lines) == len(table):  # no cell holds a line end
+        text = "".join(f"{line}\n" for line in (f"{head}{CHECKSUM}", *(f"{line},{digest(line)}" for line in lines)))
+    write_text(path, text)
+
+
+def _without_checksums(path: Path, remedy: str) -> io.StringIO | Path:
+    """The table in `path`, without its checksums where it has some; DamagedFile where a row does not match its own."""
+    head, *lines = path.read_bytes().decode(errors="replace").rstrip("\n").split("\n")
+    if not head.endswith(CHECKSUM):
+        return path
+    for number, line in enumerate(lines, start=2):
+        row, _, checksum = line.rpartition(",")
+        if digest(row) != checksum:
+            raise DamagedFile(f"{path}: line {number} was edited since it was written. {remedy}")
+    return io.StringIO("\n".join(line.rpartition(",")[0] for line in (head, *lines)))
+
+
 def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = False) -> pd.DataFrame:
-    """A table that `write_csv` or pandas wrote: the columns `text`, which must be there, as str, others as numbers.
+    """A table that `write_csv` or `write_checked_csv` wrote: the columns `text`, which must be there, as str, others as
+    numbers.
 
     empty: whether a cell may hold no number, NaN then. DamagedFile, with `remedy`, where the file is no such table.
     """
@@ -68,7 +91,8 @@ def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = Fals
 
     not_numbers = "" if empty else None
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=not_numbers)
+        whole = _without_checksums(path, remedy)
+        table = pd.read_csv(whole, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=not_numbers)
         if not isinstance(table.index, pd.RangeIndex):  # so pandas takes rows with more fields than columns
             raise ValueError(f"rows have more fields than the {len(table.columns)} columns")
     except ValueError as error:  # of pandas, where the file is empty or no table

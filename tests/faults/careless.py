@@ -67,7 +67,7 @@ PROGRESS = re.compile(r"^[^:]+: \d+/\d+ .*/s, .*$")
 USUAL = re.compile(
     r"fold \d|out of fold:|trained:|so far:|blend, |gain over|written:|submission:|mean_dice:|95 % interval|  blob:"
     r"|samples per fold|\d+ images with masks|.*folds\.csv: (kept|\d+ folds)|name +kind"
-    r"|(bright|dark|blend|all empty|best single at 0.5: .*) {2,}"
+    r"|(bright|dark|blend|all empty|best single at 0.5: .*|perfect classifier with these masks|-+) {2,}"
 )
 
 

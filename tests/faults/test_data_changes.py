@@ -281,3 +281,12 @@ def test_a_run_in_a_folder_of_another_name_is_listed_with_the_folder(tiny):
     shutil.copytree(tiny.oof / "bright", tiny.oof / "copied")
     lines = [line for line in tiny.run("leaderboard", "tiny")[1].splitlines() if line.startswith("bright ")]
     assert [("in the folder 'copied'" in line) for line in lines] in ([True, False], [False, True])
+
+
+def test_the_leaderboard_says_where_data_cannot_be_compared(tiny):
+    assert "not known" not in tiny.run("leaderboard", "tiny")[2]
+    (tiny.images / "images" / "i03.png").unlink()
+    code, out, err = tiny.run("leaderboard", "tiny")
+    assert (code, "outdated" in out) == (0, False)
+    assert err.count("whether the data changed since is not known") == 1
+    assert "i03.png: no image for this mask" in err

@@ -341,6 +341,18 @@ def test_a_table_that_is_none_is_named_with_the_remedy(tiny, name, damage):
     assert path.is_file()
 
 
+def test_an_edited_row_of_a_table_of_scores_is_noticed(tiny):
+    path = tiny.oof / "bright" / "rows.csv"
+    compared = ("leaderboard", "tiny", "--diff", tiny.oof / "bright", tiny.oof / "dark")
+    assert tiny.run(*compared)[0] == 0
+    head, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([head, first.replace("0.9", "0.8", 1), *rest]) + "\n")
+    before = tiny.files()
+    code, _, err = tiny.run(*compared)
+    assert (code, f"{path}: line 2 was edited since it was written" in err) == (DAMAGED, True), err
+    assert tiny.files() == before
+
+
 def test_files_that_are_named_like_fits_but_are_none_do_no_harm(tiny):
     models, folds = tiny.oof / "network" / "models", read_folds(tiny.oof / "folds.csv")
     before = summary_of_fits(models, folds=folds)

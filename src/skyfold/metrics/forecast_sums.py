@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import read_csv, write_text
+from skyfold.files import read_csv, write_checked_csv
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1, SUMS, ErrorBySkill
 
@@ -60,7 +60,7 @@ def write_sums(folder: Path, sums: ForecastSums) -> Path:
         table.insert(1, "figure", name)
         table.insert(2, "lead", list(sums.leads) * len(stats))
         tables.append(table)
-    write_text(folder / FILE, pd.concat(tables).to_csv(index=False, float_format="%.12g"))
+    write_checked_csv(folder / FILE, pd.concat(tables), float_format="%.12g")
     return folder / FILE
 
 

@@ -9,6 +9,7 @@ from skyfold.config.data import DataConfig
 from skyfold.data.dataset import open_dataset
 from skyfold.errors import SkyfoldError
 from skyfold.files import file_digest
+from skyfold.progress import note
 from skyfold.store.contents import Contents, read_contents
 from skyfold.store.records import SidecarRecord, read_record
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
@@ -17,7 +18,8 @@ from skyfold.workspace import Workspace
 
 
 def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dict[str, Contents | None]) -> str:
-    """What has changed since the run or blend in `folder` was made; '' where nothing has, or where it is not known.
+    """What has changed since the run or blend in `folder` was made; '' where nothing has, or where it is not known,
+    which a note says where the data cannot be read.
 
     at_hand: what the data hold, by their settings; data that are opened here are added.
     """
@@ -32,7 +34,9 @@ def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dic
     if key not in at_hand:
         try:
             at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace).contents
-        except (SkyfoldError, ValueError):  # the files are elsewhere, or broken; `skyfold prepare` says so
+        except (SkyfoldError, ValueError) as error:  # the files are elsewhere, or broken
+            if None not in at_hand.values():  # of other settings of the same data the reason is the same
+                note(f"whether the data changed since is not known, they cannot be read: {error}")
             at_hand[key] = None
     now = at_hand[key]
     changes = made_from.changes(now) if now is not None else []

@@ -16,7 +16,7 @@ import pandas as pd
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.files import read_csv, write_text
+from skyfold.files import read_csv, write_checked_csv
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.postprocess.select import select
@@ -177,7 +177,7 @@ def write_rows(path: Path, ids: np.ndarray, folds: Folds, columns: dict[str, np.
     """
     rows = np.flatnonzero(folds.fold >= 0)
     table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows], **columns})
-    write_text(path, table.to_csv(index=False))
+    write_checked_csv(path, table)
 
 
 def _is_mean_of_maps(metric: Metric) -> bool:
