@@ -97,7 +97,7 @@ RATE = "optimizer.learning_rate: {kind: float, low: 1e-4, high: 1e-2}"
         ("loss.name: {kind: categorical, choices: []}", "choices"),
         ("loss.name: {kind: categorical, choices: [bce, bce]}", "duplicate choice"),
         ("loss.name: {kind: normal}", "'search.loss.name': Input tag 'normal' found using 'kind' does not match any"),
-        ("loss.name: {low: 1, high: 2}", "Unable to extract tag using discriminator 'kind'"),
+        ("loss.name: {low: 1, high: 2}", "'search.loss.name': 'kind' is missing"),
         ("loss.name: {kind: int, low: 1, high: 2, when: {loss.name: 1}}", "(when) of loss.name are circular"),
         ("data.folds.k: {kind: int, low: 2, high: 3}", "trials on other data or folds cannot be compared"),
         ("task: {kind: categorical, choices: [segmentation]}", "scores of different tasks cannot be compared"),

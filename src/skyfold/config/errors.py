@@ -39,6 +39,9 @@ def explain(kind: type[BaseModel], error: ValidationError, also: Sequence[str] =
             message = problem["msg"].removeprefix("Value error, ")
             message = message.replace("valid tuple", "list").replace("Tuple should", "List should")
             message = re.sub("^Input should be a valid dictionary.*", "expected a table of keys and values", message)
+            message = re.sub("^Unable to extract tag using discriminator '?([a-z]+).*", r"'\1' is missing", message)
+            if problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+                message = f'expected text; quote it: "{problem["input"]}"'
             if problem["type"] == "literal_error":
                 message += nearest(str(problem["input"]), re.findall(r"'([^']*)'", message))
             given = repr(problem["input"])

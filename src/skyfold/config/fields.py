@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -22,8 +23,13 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 BESIDE_RUNS = ("folds.csv", "folds.json", "tuning")  # what lies in oof/<data>/ besides the folders of runs
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):
+        raise ValueError("a name becomes a folder: use letters, digits, '_', '.' and '-', the first a letter or digit")
+    return name
 
 
 def _not_taken(name: str) -> str:
@@ -51,6 +57,7 @@ def refuse(*problems: tuple[object, str]) -> None:
             raise ValueError(message)
 
 
+Name = Annotated[str, AfterValidator(_plain)]
 RunName = Annotated[Name, AfterValidator(_not_taken)]
 Distinct = AfterValidator(_distinct)
 Ascending = AfterValidator(_ascending)
