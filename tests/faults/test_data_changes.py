@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from skyfold import plugins
+from skyfold.store.contents import PartContents
 
 RETRAIN = "Train it again: skyfold train CONFIG --restart. Or bring the data back to what they were."
 
@@ -290,3 +291,13 @@ def test_the_leaderboard_says_where_data_cannot_be_compared(tiny):
     assert (code, "outdated" in out) == (0, False)
     assert err.count("whether the data changed since is not known") == 1
     assert "i03.png: no image for this mask" in err
+
+
+def test_samples_of_one_file_changed_together():
+    """Of frames of one archive there is one checksum, which tells not which of them changed."""
+    before, after = PartContents({"a": "1", "b": "1"}), PartContents({"a": "2", "b": "2", "c": "2"})
+    assert before.changes(after) == [
+        "something in the 3 images changed (they have one checksum)",
+        "image of 'c' was added",
+    ]
+    assert before.changes(before) == []
