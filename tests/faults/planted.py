@@ -1,4 +1,4 @@
-"""Ten bugs that can be planted, each of which makes a command silently use or show what is out of date or damaged.
+"""Twelve bugs that can be planted, each of which makes a command silently use or show what is out of date or damaged.
 
 The stateful test must find them: a test that finds none of them proves nothing. Where two barriers catch the same
 change, a plant takes both away.

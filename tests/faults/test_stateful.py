@@ -151,8 +151,7 @@ class CarelessUser(RuleBasedStateMachine):
             path.unlink()
         elif how == "touch":
             os.utime(path)
-        elif how == "flip":
-            data = bytearray(path.read_bytes())
+        elif how == "flip" and (data := bytearray(path.read_bytes())):
             data[-(1 + place) % len(data)] ^= 1 << place % 8
             path.write_bytes(bytes(data))
         elif how == "number" and path.suffix == ".json":
