@@ -611,9 +611,11 @@ def main(project: Path, work: Path, first: int, count: int, after: list, *names:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     skip = bool(after)
     for name, reader in chosen.items():
+        if skip and name != after[0]:
+            continue
         for number, suffix, data in versions(name, reader, begun[name], first, count):
             if skip:
-                skip = [name, number] != after
+                skip = number != after[1]
                 continue
             (work / "at").write_text(json.dumps([name, number]))
             faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.__stderr__)

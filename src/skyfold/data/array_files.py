@@ -21,7 +21,8 @@ LOAD_ERRORS = (
     *(ValueError, TypeError, EOFError, OSError, OverflowError, SyntaxError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
-LARGEST_CHARACTER = 0x10FFFF
+KINDS = "biufUSmM"  # of numbers, text and times
+LARGEST_CHARACTER, LARGEST_BYTE = 0x10FFFF, 0x7F  # of text, and of text in bytes
 
 
 def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
@@ -34,6 +35,8 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> np.ndarr
     try:
         # Mapped even where it is read as a whole: a header that claims more than the file holds is refused unread.
         array = np.load(path, allow_pickle=False, mmap_mode="r")
+        if isinstance(array, np.ndarray) and array.dtype.kind not in KINDS:
+            raise ValueError(f"of type {array.dtype}")
         if isinstance(array, np.ndarray) and mmap_mode is None:
             _refuse_too_large(str(path), array.nbytes)
             array = np.array(array)
@@ -70,12 +73,17 @@ def _member(path: Path, arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
         of_version = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = of_version(member)
         there = arrays.zip.getinfo(file).file_size - member.tell()
+    if dtype.kind not in KINDS:
+        raise ValueError(f"{name} is of type {dtype}, neither numbers nor text")
     if (claimed := math.prod(shape) * dtype.itemsize) != there:
         raise ValueError(f"{name} should have {claimed} bytes, the archive holds {there}")
     _refuse_too_large(f"{path}, {file}", claimed)
     array: np.ndarray = arrays[name]
-    if dtype.kind == "U" and array.size and array.view(f"{dtype.byteorder}u4").max() > LARGEST_CHARACTER:
-        raise ValueError(f"{name} holds what is no text")
+    largest = {"U": LARGEST_CHARACTER, "S": LARGEST_BYTE}.get(dtype.kind)
+    if largest is not None and array.size:
+        characters = array.view(f"{dtype.byteorder}u4" if dtype.kind == "U" else np.uint8)
+        if characters.max() > largest:
+            raise ValueError(f"{name} holds what is no text")
     return array
 
 
