@@ -171,7 +171,7 @@ def other_values(tree: Any, rng: Rng) -> Any:
     holders: list[Any] = []
 
     def walk(node: Any) -> None:
-        if isinstance(node, dict | list):
+        if isinstance(node, dict | list) and not any(node is known for known in holders):  # one for all its aliases
             holders.append(node)
             for inner in node.values() if isinstance(node, dict) else node:
                 walk(inner)

@@ -19,7 +19,7 @@ from skyfold.store.contents import Contents
 from skyfold.store.fingerprint import PARTS, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.tasks import stored_blend
+from skyfold.tasks import stored_blend, task
 from skyfold.training import run_folds
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -68,7 +68,9 @@ def a_changed_config_trains_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def a_changed_blend_config_is_submitted(patch: pytest.MonkeyPatch) -> None:
     """A submission comes from the stored blend though its config asks for other weights or rules."""
-    patch.setattr(stored_blend, "config_json", lambda config: {})
+    whole = stored_blend.config_json
+    for module in (stored_blend, task):
+        patch.setattr(module, "config_json", lambda config: {**whole(config), "weights": None, "postprocess": None})
 
 
 def rows_of_other_test_images_are_kept(patch: pytest.MonkeyPatch) -> None:
