@@ -78,9 +78,11 @@ def with_right_checksum(data: bytes) -> bytes:
     """A record of JSON with the checksum of the values it has now; anything else as it is."""
     try:
         values = json.loads(data)
-        return json.dumps(with_checksum({key: values[key] for key in values if key != "checksum"})).encode()
-    except (ValueError, TypeError, RecursionError):
-        return data
+        if isinstance(values, dict):
+            return json.dumps(with_checksum({key: values[key] for key in values if key != "checksum"})).encode()
+    except (ValueError, RecursionError):
+        pass
+    return data
 
 
 def flip_bits(data: bytes, rng: Rng) -> bytes:
