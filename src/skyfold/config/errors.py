@@ -64,7 +64,7 @@ def _locate(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
             inside = tagged
         else:
             keys.append(str(part))
-    return keys, known
+    return keys or [*map(str, location[-1:])], known  # an unknown key may be called like a tag
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:

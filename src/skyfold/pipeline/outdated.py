@@ -34,7 +34,7 @@ def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dic
     if key not in at_hand:
         try:
             at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace).contents
-        except (SkyfoldError, ValueError) as error:  # the files are elsewhere, or broken
+        except (SkyfoldError, ValueError, OSError) as error:  # the files are elsewhere, or broken
             if None not in at_hand.values():  # of other settings of the same data the reason is the same
                 note(f"whether the data changed since is not known, they cannot be read: {error}")
             at_hand[key] = None
