@@ -56,7 +56,7 @@ def test_one_damaged_file_does_not_take_the_table_down_and_missing_scores_are_em
     entries = leaderboard("sky", Workspace(tmp_path))
     assert [entry.name for entry in entries] == ["unet", "fpn"]
     assert "run.json" in entries[1].kind
-    assert as_text(entries).splitlines()[2] == "unet  run"
+    assert as_text(entries).splitlines()[2] == "unet  run, unfinished: run skyfold train again"
 
 
 def test_what_differs_between_two_runs(tmp_path):
