@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from skyfold.errors import InvalidSubmission
-from skyfold.files import file_digest
+from skyfold.files import file_digest, with_checksum
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.submission.write import write_submission
 
@@ -162,7 +162,7 @@ def test_written_submission_reads_back_and_its_sidecar_knows_it(tmp_path):
     write_submission(path, IDS, MASKS, FISH_FLOWER, tmp_path / "sample.csv", {"runs": ["unet"]})
     pd.testing.assert_frame_equal(FISH_FLOWER.read(path), FISH_FLOWER.encode(IDS, MASKS), check_dtype=False)
     sidecar = json.loads(path.with_suffix(".json").read_text())
-    assert sidecar == {"runs": ["unet"], "file": "final.csv", "rows": 6, "sha256": file_digest(path)}
+    assert sidecar == with_checksum({"runs": ["unet"], "file": "final.csv", "rows": 6, "sha256": file_digest(path)})
     assert sorted(p.name for p in path.parent.iterdir()) == ["final.csv", "final.json"]
     write_submission(tmp_path / "chunks.csv", IDS, iter([MASKS[:2], MASKS[2:]]), FISH_FLOWER, None, {})
     assert file_digest(path) == file_digest(tmp_path / "chunks.csv")
