@@ -213,7 +213,7 @@ def other_yaml(data: bytes, rng: Rng) -> bytes:
         return BOMBS[int(rng.integers(len(BOMBS)))]
     try:
         return yaml.safe_dump(other_values(yaml.safe_load(data), rng), sort_keys=False, allow_unicode=True).encode()
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, OverflowError, TypeError):
         return replace_token(data, rng)
 
 
