@@ -169,8 +169,7 @@ def score(given: Namespace) -> JsonDict:
         print(f"  {name}: {value:.6f}")
     figures = {"score": scored.score, "low": scored.interval.low, "high": scored.interval.high}
     told = {"metric": competition.metric.name, **figures, "per_class": scored.per_class, "samples": scored.samples}
-    told["outdated"] = why
-    return {"files": [given.submission, given.truth], **told}
+    return {"files": [given.submission, given.truth], **told, "outdated": why}
 
 
 def leaderboard(given: Namespace) -> JsonDict:

@@ -52,8 +52,11 @@ def outdated_submission(path: Path, workspace: Workspace) -> str:
         about = read_record(sidecar, SidecarRecord, remedy="Write the submission again with `skyfold submit`.")
         if about["sha256"] != file_digest(path):
             return f"{path.name} is not as skyfold wrote it"
-        folder = workspace.run(path.resolve().parent.name, str(about.get("blend")))
-        if path.resolve().parent != workspace.submissions(folder.parent.name) or not (folder / "blend.json").is_file():
+        if not isinstance(about.get("blend"), str):  # of a forecast
+            return ""
+        beside = path.resolve().parent
+        folder = workspace.run(beside.name, about["blend"])
+        if beside != workspace.submissions(beside.name) or not (folder / "blend.json").is_file():
             return ""
         blend = read_made_blend(folder)
         now = {**blend, "selection": blend["selection"].get(about.get("stage"))}

@@ -281,14 +281,15 @@ def _masks(
         folds = read_folds(workspace.folds(config.data.folder))
         gate = getattr(read_run(workspace.run(config.data.folder, result["gate"]["name"]), folds), part)
         gate_prob = gate.values
-    selection, stack = Selection.from_dict(result["selection"][stage]), result["presence_stack"]
+    selection = Selection.from_dict(result["selection"][stage])
+    stack = LogisticStack(**result["presence_stack"]) if result["presence_stack"] is not None else None
 
     def mask(i: int) -> np.ndarray:
         prob = np.asarray(pred.values[i : i + 1])
         gates = None if gate_prob is None else gate_prob[i : i + 1]
         if gates is not None and stack is not None:
             valid = None if samples is None or samples.valid is None else samples.valid[i][np.newaxis]
-            gates = LogisticStack(**stack).probability(features_of(prob, gates, valid))
+            gates = stack.probability(features_of(prob, gates, valid))
         return np.asarray(selection.apply(prob, gates)[0])
 
     return LazyArrays(len(pred.values), mask)
