@@ -108,9 +108,9 @@ def test_no_masks_masks_of_no_pixels_and_markers_that_only_some_dialects_have():
     assert decode("", (0, 5)).shape == (0, 5)
     assert not decode(" - ", (2, 3), DIALECTS["kaggle_dash"]).any()
     for text, dialect in (("-1", KAGGLE), ("-", KAGGLE), ("-1", DIALECTS["kaggle_dash"])):
-        with pytest.raises(InvalidSubmission, match="token 1 is '-'|1 number, but segments are pairs"):
+        with pytest.raises(InvalidSubmission, match=r"token 1 is '-'|1 number, but segments are pairs"):
             decode(text, (2, 3), dialect)
-    with pytest.raises(InvalidSubmission, match="row 'a': no text. Write '-' for an empty mask."):
+    with pytest.raises(InvalidSubmission, match=r"row 'a': no text\. Write '-' for an empty mask."):
         decode(" ", (2, 3), DIALECTS["kaggle_dash"], row="a")
     with pytest.raises(ValueError, match="'1 1' cannot mark an empty mask, since it is a segment too"):
         Dialect("other", empty="1 1")

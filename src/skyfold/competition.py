@@ -33,7 +33,7 @@ class Competition:
 
     task          "segmentation" or "forecasting"
     classes       names of the K classes (or lead times), in the order of the last target axis
-    grid          (H, W) on which predictions are stored, scored and submitted
+    grid          (H, W) on which predictions are stored, scored and submitted; None: each on the size of its own image
     unit          unit of a prediction: "probability", "mm/h", "concentration x 250"
     load          load(folder, part) -> Samples, part "train" or "test"; DataLayoutError lists all that is wrong
     check         check(folder) -> a line of text about the files; DataLayoutError as `load`, but reads every file
@@ -54,7 +54,7 @@ class Competition:
     name: str
     task: str
     classes: tuple[str, ...]
-    grid: IntPair
+    grid: IntPair | None
     unit: str
     metric: Metric
     submission: SubmissionFormat
@@ -91,7 +91,7 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
     competition = contest.build(folder)
-    height, width = competition.grid
+    height, width = competition.grid or (1, 1)
     if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
         raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")
     return competition

@@ -8,7 +8,8 @@ sample, by task:
   classification  uint8 (H, W, C)    (H, W, K)     bool (H, W)             float32 (K,), probability
   forecasting     (T, H, W)          (H, W, L)     bool (H, W, L)          float32 (H, W, L), in the unit
 
-Targets and rows lie on the competition's grid, whatever size a network reads. Metrics read N of them, stacked in front.
+Targets and rows lie on the competition's grid, whatever size a network reads; where it has none, each is of the size of
+its own image. Metrics read N of one size, stacked in front.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Samples:
     valid    valid[i]; False counts in no loss and no score; None: all pixels count
     groups   (n,) str or int; samples of one group never fall into different folds; None: every sample its own
     times    (n,) datetime64, for splits forward in time; None where time plays no part
+    sizes    (n, 2) int, H and W of each target and stored row, where the competition has no grid; else None
     """
 
     ids: np.ndarray
@@ -65,6 +67,7 @@ class Samples:
     valid: ArraySequence | None = None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,6 +144,18 @@ class CountMetric(RowMetric, Protocol):
 
     def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Score of single maps, float64, elementwise; counts of any one shape (or broadcast to one)."""
+        ...
+
+
+@runtime_checkable
+class VolumeMetric(Metric, Protocol):
+    """A metric of volumes: `stats` is called with all samples of one, sorted by id, which are its slices (n, H, W, K).
+
+    What cannot be told of one slice may stand in any of its rows: folds and bootstrap draws keep volumes whole.
+    """
+
+    def volume_of(self, name: str) -> str:
+        """The volume that the sample with this id is a slice of."""
         ...
 
 

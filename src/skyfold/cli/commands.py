@@ -150,6 +150,8 @@ def score(given: Namespace) -> JsonDict:
     from skyfold.workspace import Workspace, find_root
 
     data = _data_config(given.competition)
+    if given.sizes is not None:
+        data = data.model_copy(update={"options": {**data.options, "sizes": str(given.sizes.resolve())}})
     root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
     project = Workspace(root.resolve(), given.data, verify=given.verify)
     folder = project.data(data.folder)

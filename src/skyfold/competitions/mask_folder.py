@@ -16,13 +16,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from skyfold.competition import Competition, Contest, Truth
-from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.config.fields import Size, Strict, Text
 from skyfold.config.options import one_of
 from skyfold.data.check_images import check_images
 from skyfold.data.folder import file_id, note_others, unread
 from skyfold.data.images import SUFFIXES, ImageFiles, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
+from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
 from skyfold.metrics.segmentation import METRICS, named_metric
 from skyfold.progress import note

@@ -42,7 +42,7 @@ def iou_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None 
 
 
 @dataclass(frozen=True)
-class _RowMetric:
+class RowScore:
     """Score of a metric that is known from its rows (see `skyfold.types.RowMetric`)."""
 
     name: str
@@ -66,7 +66,7 @@ class _RowMetric:
 
 
 @dataclass(frozen=True)
-class MeanOfMaps(_RowMetric):
+class MeanOfMaps(RowScore):
     """Mean of scores that were computed map by map, for their bootstrap. stats: the scores, (n, K)."""
 
     name: str = "mean_of_maps"
@@ -76,7 +76,7 @@ class MeanOfMaps(_RowMetric):
         return np.asarray(stats.astype(np.float64).mean(axis=1))
 
 
-class OverlapMetric(_RowMetric):
+class OverlapMetric(RowScore):
     """A metric of pixel counts: a subclass gives `of_counts`. stats: (n, 3K), see `skyfold.types.CountMetric`."""
 
     def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -144,7 +144,7 @@ class GlobalIoU(MeanIoU):
 
 
 @dataclass(frozen=True)
-class PixelAccuracy(_RowMetric):
+class PixelAccuracy(RowScore):
     """Fraction of the valid pixels of all images at which every class is predicted right.
 
     stats: (n, 2) pixels right, pixels valid. 1 where no pixel is valid.

@@ -80,6 +80,7 @@ class Forecasting(Task):
         return AbsoluteError()
 
     def row_shape(self) -> tuple[int, ...]:
+        assert self.competition.grid is not None
         return *self.competition.grid, len(self.classes)
 
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:

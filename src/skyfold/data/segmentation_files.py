@@ -37,7 +37,7 @@ class SegmentationFiles(ABC):
             name=name,
             task="segmentation",
             classes=self.submission.classes,
-            grid=self.submission.shape,
+            grid=None if self.submission.sizes is not None else self.submission.shape,
             unit="probability",
             metric=metric,
             submission=self.submission,
