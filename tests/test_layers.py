@@ -21,6 +21,7 @@ LAYERS = [
     ["data", "blending"],
     ["models", "postprocess"],
     ["forecasting", "reports"],
+    ["api"],
     ["competitions", "training"],
     ["tasks"],
     ["tuning"],

@@ -8,7 +8,7 @@ from skyfold.competition import Competition, Contest, Truth
 from skyfold.config.options import one_of
 from skyfold.data.array_files import read_array
 from skyfold.data.check_images import check_images
-from skyfold.data.folder import file_id, note_others
+from skyfold.data.folder import file_id, files_in, note_others
 from skyfold.data.images import SUFFIXES, TIFF_SUFFIXES, ImageFiles, files_stamp, image_paths
 from skyfold.data.mask_tables import MaskTables, files_of, read_sizes, sizes_file
 from skyfold.data.masks import ClassTable, MaskFiles
@@ -17,6 +17,7 @@ from skyfold.data.sample_images import as_image, sample_names, smooth_noise, wri
 from skyfold.data.segmentation_files import SegmentationFiles, read_each
 from skyfold.data.tiff import read_tiff
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems
+from skyfold.files import digest
 from skyfold.metrics.segmentation import (
     GlobalDice,
     GlobalIoU,
@@ -31,6 +32,7 @@ from skyfold.metrics.segmentation import (
 from skyfold.progress import map_in_threads, note
 from skyfold.rle.codec import DIALECTS, Dialect
 from skyfold.submission.formats import RleTable, read_table
+from skyfold.submission.tiff_folder import TiffFolder
 from skyfold.types import (
     ArraySequence,
     CountMetric,
@@ -73,12 +75,15 @@ __all__ = [
     "RowScore",
     "Samples",
     "SegmentationFiles",
+    "TiffFolder",
     "Truth",
     "VolumeMetric",
     "as_image",
     "check_images",
     "dice_score",
+    "digest",
     "file_id",
+    "files_in",
     "files_of",
     "files_stamp",
     "image_paths",

@@ -64,6 +64,22 @@ def train(given: Namespace) -> JsonDict:
     }
 
 
+def import_(given: Namespace) -> JsonDict:
+    """Import predictions of another framework as a run, to be blended and scored like one that was trained.
+
+    Arrays (.npy, .npz), a folder of images, or a table of masks; in a blend the run is called
+    {name: NAME, model: {family: imported}}.
+    """
+    from skyfold.pipeline.import_predictions import Foreign, import_predictions
+    from skyfold.store.runs import read_info
+
+    data, project = _data_config(str(given.config)), workspace(given)
+    foreign = Foreign(given.oof, given.test, given.ids, given.folds)
+    folder, lines = import_predictions(given.name, data, foreign, project)
+    print("\n".join([*lines, f"imported: {folder}"]))
+    return {"run": given.name, "scores": read_info(folder).scores, "files": [folder / "run.json"]}
+
+
 def tune(given: Namespace) -> None:
     """Search the hyper-parameters of a training run.
 
@@ -251,7 +267,7 @@ def workspace(given: Namespace) -> Workspace:
         )
     if not root.is_dir():
         raise ConfigError(f"--root {root}: no such folder.")
-    return Workspace(root.resolve(), given.data, verify=getattr(given, "verify", False))
+    return Workspace(root.resolve(), getattr(given, "data", None), verify=getattr(given, "verify", False))
 
 
 def _data_config(text: str) -> DataConfig:

@@ -37,6 +37,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "metavar": "CONFIG", "help": CONFIG},
     "competition": {"metavar": "COMPETITION", "help": "name of a competition or data set, or a config file"},
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
+    "name": {"metavar": "NAME", "help": "what to call it"},
+    "--data CONFIG": {"type": Path, "required": True, "metavar": "CONFIG", "dest": "config", "help": CONFIG},
+    "--oof": {"type": Path, "required": True, "metavar": "FILE", "help": "out-of-fold predictions, a file or folder"},
+    "--test": {"type": Path, "metavar": "FILE", "help": "predictions of the test part, a file or folder"},
+    "--ids": {"type": Path, "metavar": "FILE", "help": "CSV whose column id names the rows of arrays, of both parts"},
+    "--folds": {"type": Path, "metavar": "FILE", "help": "CSV with the columns id and fold that they were made with"},
     "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
     "--sizes": {"type": Path, "metavar": "FILE", "help": "CSV of the masks' sizes, where a competition's masks differ"},
     "--sample": {"action": "store_true", "help": "write a small procedural sample of the same layout"},
@@ -69,6 +75,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
     commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
+    commands.import_: ("name", "--data CONFIG", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--verify", "--json"),
@@ -105,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with redirect_stdout(sys.stderr) if as_json else nullcontext():
                 document = given.command(given)
             if as_json:
-                print(_json({"command": given.command.__name__, **document}))
+                print(_json({"command": given.command.__name__.rstrip("_"), **document}))
             sys.stdout.flush()
     except SkyfoldError as error:
         return _ended(error.exit_code, f"error: {error}")
@@ -208,8 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command, names in COMMANDS.items():
         text = command.__doc__ or ""
-        added = subparsers.add_parser(command.__name__, help=text.partition("\n")[0], description=text)
-        for name in (*names, "--data", "--root"):
-            added.add_argument(name, **ARGUMENTS[name])
+        added = subparsers.add_parser(command.__name__.rstrip("_"), help=text.partition("\n")[0], description=text)
+        own_data = [] if "--data CONFIG" in names else ["--data"]
+        for name in (*names, *own_data, "--root"):
+            added.add_argument(name.partition(" ")[0], **ARGUMENTS[name])
         added.set_defaults(command=command)
     return parser

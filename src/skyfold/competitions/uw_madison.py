@@ -47,7 +47,7 @@ class DiceAndHausdorff(RowScore):
         stats = np.zeros((len(target), 4))
         stats[:, 0], stats[:, 1] = np.where(present, dice, 0).sum(axis=1), present.sum(axis=1)
         if present.any():
-            stats[0, 2:] = hausdorff(target.any(axis=-1), pred.any(axis=-1)), 1
+            stats[0, 2:] = hausdorff(np.asarray(target.any(axis=-1)), np.asarray(pred.any(axis=-1))), 1
         return stats
 
     def per_row(self, stats: np.ndarray) -> np.ndarray:

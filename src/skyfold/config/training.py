@@ -19,6 +19,9 @@ class InitConfig(Strict):
     data: Name | None = None
 
 
+IMPORTED = "imported"  # the family of predictions that come from elsewhere
+
+
 class ModelConfig(Strict):
     """family: a module of `skyfold.models`; options: the arguments of its `build`."""
 

@@ -6,6 +6,7 @@ discarded and made again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from skyfold.errors import DataLayoutError
 from skyfold.files import digest, remove_unfinished
 from skyfold.progress import THREADS, Progress
 from skyfold.store.locks import waited_for
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import RowStore, Shape
 from skyfold.types import ArraySequence, IntPair, Samples
 
 ROWS_AT_ONCE = 16
@@ -34,6 +35,7 @@ class TrainingArrays(WholeRows):
     targets   (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last one is 1 at valid pixels
     checksum  a digest of what the arrays hold, the same wherever and whenever the files were decoded
     on_grid   (n, H, W, C) uint8, the images on the competition's grid, for the guided filter; else None
+    sizes     as `Samples.sizes`
     """
 
     ids: np.ndarray
@@ -41,6 +43,7 @@ class TrainingArrays(WholeRows):
     targets: np.ndarray | None
     checksum: str = ""
     on_grid: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -66,7 +69,7 @@ def training_arrays(
     inputs = _input_store(samples, size, folder, fingerprint)
     targets, valid = samples.targets, samples.valid
     if targets is None:
-        return TrainingArrays(samples.ids, inputs.values, None, digest(inputs.checksum(), ""))
+        return TrainingArrays(samples.ids, inputs.values, None, digest(inputs.checksum(), ""), sizes=samples.sizes)
     masks = filled_store(
         folder / (f"targets {digest(*classes)}" if classes else "targets"),
         samples.ids,
@@ -74,7 +77,8 @@ def training_arrays(
         fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
         label="decoding masks",
     )
-    return TrainingArrays(samples.ids, inputs.values, masks.values, digest(inputs.checksum(), masks.checksum()))
+    checksum = digest(inputs.checksum(), masks.checksum())
+    return TrainingArrays(samples.ids, inputs.values, masks.values, checksum, sizes=samples.sizes)
 
 
 def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
@@ -104,17 +108,21 @@ def reduce_masks(target: np.ndarray, valid: np.ndarray | None, size: IntPair) ->
 
 @dataclass(frozen=True)
 class PackedPlanes:
-    """Some planes of 0/1 arrays (H, W, P), stored as bits: uint8 (H, W, k) for a slice, bool (H, W) for one plane."""
+    """Some planes of 0/1 arrays (H, W, P), stored as bits: uint8 (H, W, k) for a slice, bool (H, W) for one plane.
+
+    shape: (H, W, P); a list of shapes, one an array, where they differ.
+    """
 
     store: RowStore
-    shape: tuple[int, int, int]
+    shape: Shape | list[Shape]
     planes: slice | int
 
     def __len__(self) -> int:
         return len(self.store)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        bits = np.unpackbits(self.store[index], count=int(np.prod(self.shape))).reshape(self.shape)
+        shape = self.shape if isinstance(self.shape, tuple) else self.shape[index]
+        bits = np.unpackbits(self.store[index], count=math.prod(shape)).reshape(shape)
         chosen = bits[..., self.planes]  # of all planes no copy is made
         return np.ascontiguousarray(chosen) if isinstance(self.planes, slice) else chosen.astype(bool)
 
@@ -132,15 +140,18 @@ def with_packed_masks(samples: Samples, folder: Path) -> Samples:
     targets, valid = samples.targets, samples.valid
     if targets is None or not len(samples):
         return samples
-    height, width, classes = targets[0].shape
+    classes = targets[0].shape[-1]
+    sizes = [targets[0].shape[:2]] if samples.sizes is None else samples.sizes.tolist()
+    shapes: list[Shape] = [(*size, classes + (valid is not None)) for size in sizes]
 
     def packed(row: int) -> np.ndarray:
         planes = targets[row] if valid is None else np.dstack([targets[row], valid[row]])
         return np.packbits(planes.astype(bool))
 
     own = digest("", fingerprint_of(targets), fingerprint_of(valid))
-    store = filled_store(folder, samples.ids, packed, fingerprint=own, label="decoding masks")
-    shape = (height, width, classes + (valid is not None))
+    packed_shapes: list[Shape] = [(-(-math.prod(shape) // 8),) for shape in shapes]
+    shape, row_shape = (shapes[0], packed_shapes[0]) if samples.sizes is None else (shapes, packed_shapes)
+    store = filled_store(folder, samples.ids, packed, fingerprint=own, label="decoding masks", shape=row_shape)
     return replace(
         samples,
         targets=PackedPlanes(store, shape, slice(0, classes)),
@@ -149,27 +160,40 @@ def with_packed_masks(samples: Samples, folder: Path) -> Samples:
 
 
 def filled_store(
-    folder: Path, ids: np.ndarray, make: Callable[[int], np.ndarray], *, fingerprint: str, label: str
+    folder: Path,
+    ids: np.ndarray,
+    make: Callable[[int], np.ndarray],
+    *,
+    fingerprint: str,
+    label: str,
+    shape: Shape | list[Shape] | None = None,
 ) -> RowStore:
-    """A store in `folder` of `make(row)`, uint8 of one shape, for every row of `ids` (n,).
+    """A store in `folder` of `make(row)`, uint8, for every row of `ids` (n,). shape: of a row, None: of the first.
 
     Rows that are complete under the same fingerprint are kept; the others are made in two threads, with progress. Of
     two processes that want the same rows the second waits for the first.
     """
     with waited_for(folder.with_name(f"{folder.name}.lock")):
-        return _filled(folder, ids, make, fingerprint, label)
+        return _filled(folder, ids, make, fingerprint, label, make(0).shape if shape is None else shape)
 
 
-def _filled(folder: Path, ids: np.ndarray, make: Callable[[int], np.ndarray], fingerprint: str, label: str) -> RowStore:
+def _filled(
+    folder: Path,
+    ids: np.ndarray,
+    make: Callable[[int], np.ndarray],
+    fingerprint: str,
+    label: str,
+    shape: Shape | list[Shape],
+) -> RowStore:
     remove_unfinished(folder)
-    store = RowStore.open_or_create(folder, ids=ids, shape=make(0).shape, dtype="uint8", fingerprint=fingerprint)
+    store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="uint8", fingerprint=fingerprint)
     missing = np.flatnonzero(~store.complete)
     if not len(missing):
         return store
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(missing), ROWS_AT_ONCE):
             rows = missing[start : start + ROWS_AT_ONCE]
-            store.write(rows, np.stack(list(pool.map(make, rows.tolist()))))
+            store.write(rows, list(pool.map(make, rows.tolist())))
             progress.advance(len(rows))
     store.flush()
     return store

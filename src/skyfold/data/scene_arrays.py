@@ -34,6 +34,7 @@ class SceneArrays:
     plan      how crops are drawn
     classes   K
     checksum  a digest of the contents of the files and of the class table, whatever their names and times
+    sizes     as `Samples.sizes`
     """
 
     ids: np.ndarray
@@ -42,6 +43,7 @@ class SceneArrays:
     plan: CropPlan
     classes: int
     checksum: str
+    sizes: np.ndarray | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -81,11 +83,11 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
         content = digest(*checksums)
         opened = partial(open_windows, cache=cache, bands=images.bands)
         windows = list(map_in_threads("opening scenes", opened, paths, "scenes"))
-        return SceneArrays(samples.ids, windows, None, plan, 0, content)
+        return SceneArrays(samples.ids, windows, None, plan, 0, content, samples.sizes)
     content = digest(*checksums, repr(labels.table))
     scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands)
     windows = [scene.image for scene in scenes]
-    return SceneArrays(samples.ids, windows, scenes, plan, len(labels.table.classes), content)
+    return SceneArrays(samples.ids, windows, scenes, plan, len(labels.table.classes), content, samples.sizes)
 
 
 def _checksum(path: Path, cache: Path) -> str:

@@ -14,7 +14,7 @@ from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
 from skyfold.metrics.points import AtPoints
 from skyfold.rle.segments import SegmentMasks, Segments
-from skyfold.types import ArraySequence, CountMetric, VolumeMetric
+from skyfold.types import ArraySequence, CountMetric, Metric, VolumeMetric
 
 CHUNK_PIXELS = 16 << 20
 
@@ -51,12 +51,9 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     stats = prediction_stats(competition, known, pred)
     metric, classes = competition.metric, competition.classes
     counted = isinstance(metric, CountMetric)
-    volumes = None
-    if isinstance(metric, VolumeMetric):
-        volumes = np.array([metric.volume_of(str(name)) for name in known.ids])
     return Scored(
         score=metric.score(stats),
-        interval=bootstrap_interval(metric, stats, groups=volumes, draws=draws),
+        interval=bootstrap_interval(metric, stats, groups=volumes_of(metric, known.ids), draws=draws),
         per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
         samples=len(stats),
     )
@@ -116,6 +113,11 @@ def _segment_stats(target: SegmentMasks, pred: SegmentMasks, valid: ArraySequenc
             defined = Segments.from_masks(counting, target.segments.order)
         parts.append(overlap_counts(target.of_images(rows), pred.of_images(rows), defined, classes))
     return np.concatenate(parts)
+
+
+def volumes_of(metric: Metric, ids: np.ndarray) -> np.ndarray | None:
+    """The volume of each sample, of a metric of volumes; else None."""
+    return np.array([metric.volume_of(str(name)) for name in ids]) if isinstance(metric, VolumeMetric) else None
 
 
 def slices_of_volumes(metric: VolumeMetric, ids: np.ndarray) -> list[list[int]]:

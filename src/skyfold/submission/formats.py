@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission, SkyfoldError, listing, shortened
+from skyfold.errors import InvalidSubmission, OtherRows, SkyfoldError, listing, shortened
 from skyfold.files import write_atomic
 from skyfold.progress import note
 from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode_many, parse_all
@@ -82,17 +82,19 @@ class RleTable(SubmissionFormat):
         """The table at `path`, all text; InvalidSubmission as `read_table`."""
         return read_table(path, self.columns)
 
-    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, ArraySequence]:
+    def read_masks(
+        self, path: Path, ids: np.ndarray | None = None, *, others: bool = True
+    ) -> tuple[np.ndarray, ArraySequence]:
         """Ids and masks, as `decode`, in the table at `path`; only those of `ids`, and in their order, where given.
 
-        Every row is checked. InvalidSubmission names the file and lists what is wrong with it; rows of other ids are
-        ignored, and so are other columns, which is said.
+        Every row is checked. InvalidSubmission names the file and lists what is wrong with it; other columns are
+        ignored, which is said, and so are rows of other ids, unless `others` is False: OtherRows.
         """
         if self.sizes is not None or self.class_column is not None:
-            return self._of_closely_read(path, ids)
+            return self._of_closely_read(path, ids, others)
         table = read_plain(path, (self.key_column, self.rle_column), self.shape, self.dialect)
         if table is None:
-            return self._of_closely_read(path, ids)
+            return self._of_closely_read(path, ids, others)
         found = self._ids(table.keys)
         own = self._keys(found)
         if table.keys != own and (problems := self._key_problems(table.keys, own)):
@@ -102,25 +104,32 @@ class RleTable(SubmissionFormat):
         segments, keys = table.segments, own if ids is None else self._keys(ids)
         if keys != table.keys:
             with _named(path):
+                self._refuse_others(table.keys, found, None if others else ids)
                 segments = segments.take(self._places(table.keys, keys))
         return np.array(found, dtype=str) if ids is None else ids, SegmentMasks(segments, len(self.classes))
 
-    def _of_closely_read(self, path: Path, ids: np.ndarray | None) -> tuple[np.ndarray, ArraySequence]:
+    def _of_closely_read(self, path: Path, ids: np.ndarray | None, others: bool) -> tuple[np.ndarray, ArraySequence]:
         """Rows of any CSV file, as `read_masks`."""
         table = self.read(path)
-        if others := [column for column in table.columns if column not in self.columns]:
-            note(f"{path}: the column{'s' if len(others) > 1 else ''} {shortened(others)} is not read.")
+        if unread := [column for column in table.columns if column not in self.columns]:
+            note(f"{path}: not read: column {shortened(unread)}.")
             table = table[list(self.columns)]
         if problems := self.problems(table, None):
             raise InvalidSubmission(self._not_a_table(path, problems))
         keys = self._table_keys(table)
         found = np.array(self._ids(keys), dtype=str) if ids is None else ids
         with _named(path):
+            self._refuse_others(keys, self._ids(keys), None if others else ids)
             masks, _ = self._parsed(table[self.rle_column].tolist(), keys, found)
         segments = [part.segments for part in masks.parts]
         if counted := next(filter(None, (counts_from_zero([], one, {}, self.dialect) for one in segments)), ""):
             note(f"{path}: {counted}")
         return found, masks if self.sizes is not None else masks.parts[0]
+
+    def _refuse_others(self, keys: list[str], found: Sequence[str], ids: np.ndarray | None) -> None:
+        """OtherRows where ids were `found` in a table with these `keys` that are not among `ids`; None: any may be."""
+        if ids is not None and not set(found) <= set(ids.tolist()):
+            raise OtherRows(f"rows of masks:\n{listing(key_problems(keys, self._keys(ids), ordered=False))}")
 
     def _not_a_table(self, path: Path, problems: list[str]) -> str:
         of = f"of {self.shape[0]}x{self.shape[1]} pixels" if self.sizes is None else "of the sizes given"
@@ -268,7 +277,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except InvalidSubmission as error:
-        raise InvalidSubmission(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def key_problems(

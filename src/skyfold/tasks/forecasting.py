@@ -17,6 +17,7 @@ from skyfold.reports.forecast_table import as_text, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
+from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
@@ -79,7 +80,7 @@ class Forecasting(Task):
     def validation(self) -> AbsoluteError:
         return AbsoluteError()
 
-    def row_shape(self) -> tuple[int, ...]:
+    def row_shape(self, arrays: RunArrays) -> Shape:
         assert self.competition.grid is not None
         return *self.competition.grid, len(self.classes)
 

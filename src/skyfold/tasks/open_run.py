@@ -24,6 +24,7 @@ from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
 
 LEAST_BANDS = 3
+NOT_TRAINED = "its predictions are imported. Import them: skyfold import {name} --data CONFIG --oof FILE --test FILE."
 
 
 @dataclass(frozen=True)

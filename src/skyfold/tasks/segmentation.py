@@ -12,6 +12,8 @@ from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
 from skyfold.data.scene_arrays import scene_arrays
+from skyfold.errors import ConfigError
+from skyfold.store.rows import Shape
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks._mask_blend import MaskBlending
 from skyfold.training.losses.segmentation import MASK_LOSSES
@@ -42,8 +44,11 @@ class Segmentation(MaskBlending, ImageTask):
     def validation(self) -> MaskScore:
         return MaskScore(self.competition.metric, one_class=self.config.activation == "softmax")
 
-    def row_shape(self) -> tuple[int, ...]:
-        return *self.competition.grid, len(self.classes)
+    def row_shape(self, arrays: RunArrays) -> Shape | list[Shape]:
+        if self.competition.grid is not None:
+            return *self.competition.grid, len(self.classes)
+        assert arrays.sizes is not None
+        return [(*size, len(self.classes)) for size in arrays.sizes.tolist()]
 
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return *input_shape[:2], len(self.classes)
@@ -65,11 +70,20 @@ class Segmentation(MaskBlending, ImageTask):
             return arrays
         assert isinstance(arrays, TrainingArrays)
         grid = self.competition.grid
+        if grid is None:
+            raise ConfigError("image.guided_filter: needs one grid for all images, which these data do not have.")
         folder = cache / f"{grid[0]}x{grid[1]}" / part
         return replace(arrays, on_grid=images_of_size(samples, size=grid, folder=folder, fingerprint=part))
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
-        """Probabilities (n, h, w, K), 0 to 1, resized to the grid and guided by its images: uint8 (n, H, W, K)."""
+    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Probabilities (n, h, w, K), 0 to 1, resized to the grid and guided by its images: uint8 (n, H, W, K).
+
+        Without a grid each is resized to its own size, which gives a list.
+        """
+        if self.competition.grid is None:
+            assert arrays.sizes is not None
+            sizes = arrays.sizes[rows].tolist()
+            return [on_grid(value[np.newaxis], tuple(size))[0] for value, size in zip(values, sizes, strict=True)]
         images = None
         if self.config.images.guided_filter:
             assert isinstance(arrays, TrainingArrays)

@@ -12,7 +12,7 @@ from skyfold.data.normalization import normalized
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.data.windows import Windows
 from skyfold.progress import Progress
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import RowStore, row_shape
 from skyfold.training import tta
 from skyfold.training.network import Network
 from skyfold.training.predict import LoadWeights, on_grid, require_finite, sigmoid
@@ -38,12 +38,13 @@ def write_scenes(
     assert image.crop is not None
     least = min(image.size)
     tiling = Tiling(image.size, min(round(image.crop.overlap * least), least // 2))
-    grid = (store.values.shape[1], store.values.shape[2])
     missing = [int(row) for row in rows if not store.complete[row]]
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)
     with Progress(f"{label}: predicting", tiles * len(members), "tiles") as progress:
         for row in missing:
             windows, on_tile = arrays.images[row], progress.advance
+            height, width, _ = row_shape(store.values, row)
+            grid = height, width
             scene = scene_probabilities(network, members, windows, tiling, grid, on_tile=on_tile, row=row)
             store.write(np.array([row]), on_grid(scene[np.newaxis], grid))
     store.flush()

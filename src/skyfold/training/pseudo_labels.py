@@ -94,7 +94,7 @@ class Teacher:
                 store = RowStore.open_or_create(
                     self.run.folder / "pseudo_labels" / f"fold{fold}",
                     ids=self.images.ids,
-                    shape=task.row_shape(),
+                    shape=task.row_shape(self.images),
                     dtype=task.dtype,
                     fingerprint=self.provenance,
                 )

@@ -99,8 +99,8 @@ def run_folds(
         )
     if teacher is not None:
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
-    shape, dtype = objective.row_shape(), objective.dtype
-    oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=shape, dtype=dtype)
+    dtype = objective.dtype
+    oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=objective.row_shape(train), dtype=dtype)
     for fold in chosen:
         fits = trainer.fits(folds, fold)
         trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
@@ -108,6 +108,7 @@ def run_folds(
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and test is not None:
+        shape = objective.row_shape(test)
         store = open_rows(run_folder, "test", info, ids=test.ids, shape=shape, dtype=dtype, checksum=test.checksum)
         # Where folds follow each other in time the last one has seen all that the others have.
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
