@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from skyfold import plugins
 from skyfold.config.options import Options, configured
 from skyfold.errors import ConfigError
 from skyfold.memory import too_large
@@ -49,6 +50,7 @@ class Competition:
     horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
+    source        digest of the code that reads the files, where it lies outside skyfold; else ''
     """
 
     name: str
@@ -69,6 +71,7 @@ class Competition:
     colours: Mapping[str, Colour] | None = None
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()
+    source: str = ""
 
 
 class Contest(Options):
@@ -90,7 +93,7 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     that is too large for the memory of this machine.
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
-    competition = contest.build(folder)
+    competition = replace(contest.build(folder), source=plugins.outside_digest("competitions", name))
     height, width = competition.grid or (1, 1)
     if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
         raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")

@@ -190,6 +190,27 @@ def score(given: Namespace) -> JsonDict:
     return {"files": [given.submission, given.truth], **told, "outdated": why}
 
 
+def new(given: Namespace) -> None:
+    """Begin a competition of one's own: a commented file, and a config that runs on made-up data at once."""
+    from skyfold.pipeline.new_competition import new_competition
+
+    paths = new_competition(given.name, workspace(given))
+    print("\n".join(f"written: {path}" for path in paths))
+    print(f"Try it: skyfold run {paths[1]}")
+
+
+def check(given: Namespace) -> None:
+    """Try on a competition's files what skyfold relies on: ids, arrays, metric, submission.
+
+    Nothing is written. The folder of the files is that of --data, or of the data set.
+    """
+    from skyfold.pipeline.check_competition import check_competition
+
+    data, project = _data_config(given.name), workspace(given)
+    print("\n".join(check_competition(data, project.data(data.folder))))
+    print(f"competition '{data.competition}' keeps the contract")
+
+
 def leaderboard(given: Namespace) -> JsonDict:
     """Show every run, blend and forecast of a data set with its scores, best first; or a table of models.
 

@@ -20,8 +20,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import skyfold
+from skyfold import plugins
 from skyfold.cli import commands
 from skyfold.errors import ConfigError, SkyfoldError, printable
+from skyfold.workspace import find_root
 
 
 def _whole(text: str) -> int:
@@ -37,6 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "metavar": "CONFIG", "help": CONFIG},
     "competition": {"metavar": "COMPETITION", "help": "name of a competition or data set, or a config file"},
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
+    "what": {"choices": ["competition"], "help": "what it is"},
     "name": {"metavar": "NAME", "help": "what to call it"},
     "--data CONFIG": {"type": Path, "required": True, "metavar": "CONFIG", "dest": "config", "help": CONFIG},
     "--oof": {"type": Path, "required": True, "metavar": "FILE", "help": "out-of-fold predictions, a file or folder"},
@@ -80,6 +83,8 @@ COMMANDS = {
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--verify", "--json"),
     commands.score: ("competition", "submission", "--truth", "--sizes", "--verify", "--json"),
+    commands.new: ("what", "name"),
+    commands.check: ("what", "name", "--verify"),
     commands.leaderboard: ("competition", "--html", "--diff", "--verify", "--json"),
     commands.plot: ("config", "--forecast", "--id"),
     commands.run: ("config", "--set", "--verify"),
@@ -110,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _signals_stop():
             _require_working_folder()
             with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                _use_plugins(given)
                 document = given.command(given)
             if as_json:
                 print(_json({"command": given.command.__name__.rstrip("_"), **document}))
@@ -135,6 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Free some, or make image.size, batch_size or the model smaller."
         return _ended(2, printable(f"error: {place}: out of memory. {what}{remedy}"))
     return 0
+
+
+def _use_plugins(given: argparse.Namespace) -> None:
+    """Find the plug-ins in the folder `plugins` of the project, if there is one."""
+    root = getattr(given, "root", None) or find_root(Path.cwd())
+    if root is not None and (root / "plugins").is_dir():
+        plugins.add_folder(root / "plugins")
 
 
 def _unwritable_output() -> str:

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator
 
 from skyfold.competition import Competition, Contest, Truth
 from skyfold.config.fields import Size, Strict, Text
-from skyfold.config.options import one_of
 from skyfold.data.check_images import check_images
 from skyfold.data.folder import file_id, note_others, unread
 from skyfold.data.images import SUFFIXES, ImageFiles, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
 from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
-from skyfold.metrics.segmentation import METRICS, named_metric
+from skyfold.metrics.segmentation import known_metric, named_metric
 from skyfold.progress import note
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.types import ArraySequence, IntPair, Samples
@@ -43,7 +43,7 @@ class MaskFolder(Contest):
 
     background    values of no class
     ignore_value  values of pixels that count in no loss and no score
-    metric        a name in `skyfold.metrics.segmentation.METRICS`
+    metric        a name in `skyfold.metrics.segmentation.METRICS`, or FILE.py:CLASS
     group         images of one group never fall into different folds
     grid          (H, W) of predictions and scores; by default the size that all images share
     test_images   name of the folder of images to predict; without it there is no part "test"
@@ -52,7 +52,7 @@ class MaskFolder(Contest):
     classes: Any
     background: Any = 0
     ignore_value: Any = None
-    metric: Annotated[str, one_of(METRICS)] = "mean_dice"
+    metric: Annotated[str, AfterValidator(known_metric)] = "mean_dice"
     group: Groups | None = None
     grid: Size | None = None
     test_images: Text | None = None

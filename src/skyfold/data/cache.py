@@ -131,11 +131,12 @@ class PackedPlanes:
         return digest(self.store.fingerprint, repr((self.shape, self.planes)))
 
 
-def with_packed_masks(samples: Samples, folder: Path) -> Samples:
+def with_packed_masks(samples: Samples, folder: Path, *, fingerprint: str = "") -> Samples:
     """The same samples, targets and valid decoded once into bits in `folder`: 92 kB for four masks of 350 x 525, and 23
     for the pixels that count, where not all do.
 
-    A cache made from the same masks is resumed; samples without targets are returned as they are.
+    A cache made from the same masks is resumed; samples without targets are returned as they are. fingerprint: what
+    else the masks depend on.
     """
     targets, valid = samples.targets, samples.valid
     if targets is None or not len(samples):
@@ -148,7 +149,7 @@ def with_packed_masks(samples: Samples, folder: Path) -> Samples:
         planes = targets[row] if valid is None else np.dstack([targets[row], valid[row]])
         return np.packbits(planes.astype(bool))
 
-    own = digest("", fingerprint_of(targets), fingerprint_of(valid))
+    own = digest(fingerprint, fingerprint_of(targets), fingerprint_of(valid))
     packed_shapes: list[Shape] = [(-(-math.prod(shape) // 8),) for shape in shapes]
     shape, row_shape = (shapes[0], packed_shapes[0]) if samples.sizes is None else (shapes, packed_shapes)
     store = filled_store(folder, samples.ids, packed, fingerprint=own, label="decoding masks", shape=row_shape)

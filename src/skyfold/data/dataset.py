@@ -75,5 +75,6 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
 def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:
     """As `open_dataset`, masks decoded once into bits in the cache, for stages that read them often."""
     dataset = open_dataset(data, workspace)
-    packed = with_packed_masks(dataset.train, workspace.cache(data.folder) / "grid")
+    folder = workspace.cache(data.folder) / "grid"
+    packed = with_packed_masks(dataset.train, folder, fingerprint=dataset.competition.source)
     return replace(dataset, samples={**dataset.samples, "train": packed})

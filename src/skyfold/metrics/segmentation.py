@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skyfold.errors import ConfigError, InvalidSubmission
-from skyfold.plugins import nearest
+from skyfold.plugins import from_file, nearest
 from skyfold.types import Metric
 
 LONGEST_UINT8_SUM = 255
@@ -171,13 +171,40 @@ METRICS: dict[str, Callable[[], Metric]] = {kind().name: kind for kind in _KINDS
 
 
 def named_metric(name: object) -> Metric:
-    """The metric `name` of METRICS.
+    """The metric `name` of METRICS, or of a file: `FILE.py:CLASS`, as `plugins.from_file`.
 
-    ConfigError, with the nearest name, where there is none.
+    ConfigError, with the nearest name, where there is none, and where the class is no metric (`skyfold.types.Metric`).
     """
+    if isinstance(name, str) and ".py:" in name:
+        return _metric_of_file(name)
     if not isinstance(name, str) or name not in METRICS:
         raise ConfigError(f"metric '{name}'{nearest(str(name), list(METRICS))}. There are: {', '.join(METRICS)}.")
     return METRICS[name]()
+
+
+def known_metric(name: str) -> str:
+    """`name`; ValueError, as pydantic expects, where `named_metric` refuses it."""
+    if ".py:" not in name and name not in METRICS:
+        raise ValueError(f"unknown{nearest(name, list(METRICS))}. There are: {', '.join(METRICS)}, and FILE.py:CLASS")
+    try:
+        named_metric(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _metric_of_file(reference: str) -> Metric:
+    kind: Any = from_file(reference)
+    try:
+        metric: Metric = kind()
+    except Exception as error:
+        raise ConfigError(
+            f"metric '{reference}': cannot be made without arguments ({error}). Give defaults."
+        ) from error
+    lacks = [part for part in ("name", "greater_is_better", "stats", "score") if not hasattr(metric, part)]
+    if lacks:
+        raise ConfigError(f"metric '{reference}': has no '{lacks[0]}'. A metric offers what skyfold.api.Metric lists.")
+    return metric
 
 
 def _pixel_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

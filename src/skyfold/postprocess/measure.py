@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold import plugins
 from skyfold.config.blend import PostprocessConfig
 from skyfold.data.cache import fingerprint_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
 from skyfold.metrics.score_submission import slices_of_volumes
-from skyfold.plugins import source_digest
 from skyfold.postprocess.rules import CountedRule, SweptRule, load_rule
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep, of_class
@@ -118,10 +118,11 @@ def sweep_maps(
         shape = (classes, len(min_areas) * len(thresholds) + 1, metric.stats(target=one, pred=one).shape[1])
         file = getattr(inspect.getmodule(type(metric)), "__file__", None)  # None: defined in a notebook
         source = Path(file).read_bytes() if file else b""
-        made_with = digest(settings, repr(metric), source, rule, source_digest("postprocess.rules", rule))
+        made_with = digest(settings, repr(metric), source, rule, plugins.source_digest("postprocess.rules", rule))
         parts["statistics"] = _Part(shape, "float64", made_with, statistics_of)
     elif isinstance(chosen, SweptRule) and min_areas[-1] > 1:
         compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
+        settings += plugins.outside_digest("postprocess.rules", rule)
         parts[swept] = _Part((classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
     values = _filled(maps, rows, parts, open_store)
     return ThresholdSweep(

@@ -39,6 +39,6 @@ class ImageTask(Task):
             samples,
             size=(height, width),
             folder=cache / f"{height}x{width}" / part,
-            fingerprint=part,
+            fingerprint=f"{part} {self.competition.source}".strip(),
             classes=self.config.classes,
         )

@@ -73,7 +73,12 @@ class Segmentation(MaskBlending, ImageTask):
         if grid is None:
             raise ConfigError("image.guided_filter: needs one grid for all images, which these data do not have.")
         folder = cache / f"{grid[0]}x{grid[1]}" / part
-        return replace(arrays, on_grid=images_of_size(samples, size=grid, folder=folder, fingerprint=part))
+        return replace(
+            arrays,
+            on_grid=images_of_size(
+                samples, size=grid, folder=folder, fingerprint=f"{part} {self.competition.source}".strip()
+            ),
+        )
 
     def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Probabilities (n, h, w, K), 0 to 1, resized to the grid and guided by its images: uint8 (n, H, W, K).

@@ -93,8 +93,9 @@ def run_folds(
         contents.of("train").record(run_folder)
     if info.fingerprint.different(fingerprint, "source"):
         trainer.refusal = OofMismatch(
-            f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter) changed since run "
-            f"'{config.name}' was begun, so that what is missing would come from another network. Take the change "
+            f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter, or of a "
+            f"competition outside skyfold) changed since run '{config.name}' was begun, so that what is missing would "
+            "come from another network. Take the change "
             f"back, or start over with skyfold train CONFIG --restart."
         )
     if teacher is not None:
@@ -155,6 +156,7 @@ def fingerprint_of_run(
 ) -> Fingerprint:
     """checksum: of the training arrays; teacher, init: where the config names them."""
     source = plugins.source_digest("models", config.model.family)
+    source += plugins.outside_digest("competitions", config.data.competition)
     if config.frame_adapter is not None:
         source += plugins.source_digest("forecasting.frame_adapters", config.frame_adapter.name)
     return Fingerprint(
