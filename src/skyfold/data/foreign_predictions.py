@@ -18,7 +18,7 @@ from skyfold.data.array_files import read_array, read_arrays
 from skyfold.data.folder import file_id, files_in
 from skyfold.data.images import TIFF_SUFFIXES, read_plane
 from skyfold.data.tiff import read_tiff
-from skyfold.errors import DataLayoutError, InvalidSubmission, OofMismatch, Problems, listing
+from skyfold.errors import DataLayoutError, InvalidSubmission, Problems, listing
 from skyfold.tables import read_rows
 from skyfold.types import ArraySequence, LazyArrays
 
@@ -36,10 +36,10 @@ def read_predictions(
     `.tif` or `.npy`, or `<id>_<class>` of each class; a submission table of the competition, whose masks count as 0 and
     1. listed: ids of the rows of a `.npy`, None: those of `ids`. H and W may be any.
 
-    OofMismatch names the file, and ids without a map; a map that is not as the module says is refused when it is read.
+    DataLayoutError names the file, and ids without a map; a map that is not as the module says is refused when it is read.
     """
     if not path.exists():
-        raise OofMismatch(f"{path}: no such file or folder. Name the predictions.")
+        raise DataLayoutError(f"{path}: no such file or folder. Name the predictions.")
     classes = competition.classes
     if path.is_dir():
         find = _of_folder(path, ids, classes)
@@ -51,9 +51,9 @@ def read_predictions(
         try:
             find = competition.read_pred(path, ids)
         except InvalidSubmission as error:
-            raise OofMismatch(str(error)) from None
+            raise DataLayoutError(str(error)) from None
     else:
-        raise OofMismatch(f"{path}: expected .npy, .npz, .csv, or a folder of images.")
+        raise DataLayoutError(f"{path}: expected .npy, .npz, .csv, or a folder of images.")
 
     def make(index: int) -> np.ndarray:
         return as_probability(find[index], len(classes), f"{path}, '{ids[index]}'")
@@ -62,7 +62,7 @@ def read_predictions(
 
 
 def as_probability(values: np.ndarray, classes: int, what: str) -> np.ndarray:
-    """One map, see the module, as (H, W, K), uint8 or float32; OofMismatch, which begins with `what`, where it is none.
+    """One map, see the module, as (H, W, K), uint8 or float32; DataLayoutError, which begins with `what`, where it is none.
 
     >>> as_probability(np.array([[True, False]]), 1, "a").ravel().tolist()
     [255, 0]
@@ -74,7 +74,7 @@ def as_probability(values: np.ndarray, classes: int, what: str) -> np.ndarray:
         values = np.moveaxis(values, 0, -1)
     if values.ndim != 3 or values.shape[2] != classes or not values.size:
         axes = "(H, W)" if classes == 1 else f"(H, W, {classes})"
-        raise OofMismatch(f"{what}: expected {axes}, got {shape}. Write a map of each of the {classes} classes.")
+        raise DataLayoutError(f"{what}: expected {axes}, got {shape}. Write a map of each of the {classes} classes.")
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint8:
@@ -82,10 +82,10 @@ def as_probability(values: np.ndarray, classes: int, what: str) -> np.ndarray:
     if values.dtype == np.uint16:
         return values / np.float32(65535)
     if values.dtype.kind != "f":
-        raise OofMismatch(f"{what}: {values.dtype} values. Write probabilities as float32, uint8 or uint16.")
+        raise DataLayoutError(f"{what}: {values.dtype} values. Write probabilities as float32, uint8 or uint16.")
     low, high = float(values.min()), float(values.max())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # also where one of them is NaN
-        raise OofMismatch(
+        raise DataLayoutError(
             f"{what}: values from {low:g} to {high:g}, expected probabilities from 0 to 1. Apply the sigmoid (or "
             "softmax) to logits, divide percentages by 100, and predict anew what is NaN."
         )
@@ -93,19 +93,19 @@ def as_probability(values: np.ndarray, classes: int, what: str) -> np.ndarray:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The column `id` of a CSV file; OofMismatch where it has none, or an id stands there twice."""
-    header, rows = read_rows(path, ("id",), refuse=OofMismatch)
+    """The column `id` of a CSV file; DataLayoutError where it has none, or an id stands there twice."""
+    header, rows = read_rows(path, ("id",), refuse=DataLayoutError)
     ids = [fields[header.index("id")] for _, fields in rows]
     if twice := [name for name, count in Counter(ids).items() if count > 1]:
-        raise OofMismatch(f"{path}: '{twice[0]}' stands in {ids.count(twice[0])} rows. Keep one.")
+        raise DataLayoutError(f"{path}: '{twice[0]}' stands in {ids.count(twice[0])} rows. Keep one.")
     return ids
 
 
 def _of_array(path: Path, array: np.ndarray, ids: np.ndarray, listed: Sequence[str]) -> ArraySequence:
     if array.ndim not in (3, 4):
-        raise OofMismatch(f"{path}: expected (n, H, W) or (n, H, W, K), got {array.shape}.")
+        raise DataLayoutError(f"{path}: expected (n, H, W) or (n, H, W, K), got {array.shape}.")
     if len(array) != len(listed):
-        raise OofMismatch(
+        raise DataLayoutError(
             f"{path}: {len(array)} maps, expected {len(listed)}. Name their ids in a CSV file, column id: --ids FILE."
         )
     place = {name: row for row, name in enumerate(listed)}
@@ -118,7 +118,7 @@ def _of_archive(path: Path, ids: np.ndarray) -> ArraySequence:
         with ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except (BadZipFile, OSError) as error:
-        raise OofMismatch(f"{path}: not an .npz file ({error}). Write it again.") from None
+        raise DataLayoutError(f"{path}: not an .npz file ({error}). Write it again.") from None
     if len(names) == 2 and IDS in names:
         [values] = {*names} - {IDS}
         listed, array = read_arrays(path, [IDS, values])
@@ -130,10 +130,7 @@ def _of_archive(path: Path, ids: np.ndarray) -> ArraySequence:
 def _of_folder(path: Path, ids: np.ndarray, classes: Sequence[str]) -> ArraySequence:
     problems = Problems()
     files = {file_id(file): file for file in files_in(path, IMAGES, problems, expected="predictions")}
-    try:
-        problems.refuse(path)
-    except DataLayoutError as error:
-        raise OofMismatch(str(error)) from None
+    problems.refuse(path)
     if len(classes) > 1 and f"{ids[0]}_{classes[0]}" in files:
         _require(path, [f"{name}_{label}" for name in ids for label in classes], files)
         return LazyArrays(
@@ -150,7 +147,7 @@ def _plane(path: Path) -> np.ndarray:
 
 
 def _require(path: Path, ids: Sequence[str] | np.ndarray, there: object) -> None:
-    """OofMismatch with the ids that are not in `there`."""
+    """DataLayoutError with the ids that are not in `there`."""
     missing = [f"no map of '{name}'" for name in ids if str(name) not in there]  # type: ignore[operator]
     if missing:
-        raise OofMismatch(f"{path}: {len(missing)} of {len(ids)} maps are missing\n{listing(missing)}")
+        raise DataLayoutError(f"{path}: {len(missing)} of {len(ids)} maps are missing\n{listing(missing)}")

@@ -17,7 +17,7 @@ from skyfold.config.run import RunConfig
 from skyfold.config.training import IMPORTED, ModelConfig
 from skyfold.data.dataset import Dataset
 from skyfold.data.foreign_predictions import read_ids, read_predictions
-from skyfold.errors import OofMismatch, listing
+from skyfold.errors import DataLayoutError, listing
 from skyfold.files import digest, file_digest
 from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
@@ -50,7 +50,7 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
     """Store the maps as the run `name`, resampled bilinearly to the competition's grid, and score it.
 
     Returns its folder, and its scores in lines for people. A run that was imported before under this name is replaced.
-    Every map is checked before anything is written: OofMismatch names the file and the sample where one is missing or
+    Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing or
     no probability, or where the folds are others; ConfigError where the folder holds something else.
     """
     config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
@@ -64,7 +64,7 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
         if foreign.test is not None and dataset.test is not None:
             samples["test"], rows["test"] = dataset.test, np.arange(len(dataset.test))
         elif foreign.test is not None:
-            raise OofMismatch(f"{foreign.test}: '{data.folder}' has no test part. Leave --test off.")
+            raise DataLayoutError(f"{foreign.test}: '{data.folder}' has no test part. Leave --test off.")
         elif dataset.test is not None:
             note(f"no predictions of the test part are imported; a blend of '{name}' cannot be submitted. Give --test.")
         maps = _checked(foreign, samples, rows, dataset)
@@ -106,7 +106,7 @@ def _checked(
             of_other = set().union(*(each.ids.tolist() for name, each in samples.items() if name != part))
             own = [name for name in listed if name not in of_other]
             if unknown := [f"'{name}'" for name in own if name not in set(samples[part].ids.tolist())]:
-                raise OofMismatch(f"{foreign.ids}: ids that the data do not have\n{listing(unknown)}")
+                raise DataLayoutError(f"{foreign.ids}: ids that the data do not have\n{listing(unknown)}")
         maps[part] = read_predictions(path, ids, dataset.competition, own)
         most = 0
         with Progress(f"checking {path.name}", len(ids), "maps") as progress:
@@ -115,7 +115,7 @@ def _checked(
                 most = max(most, int(values.max()) if values.dtype == np.uint8 else 255)
                 progress.advance()
         if most == 1:
-            raise OofMismatch(
+            raise DataLayoutError(
                 f"{path}: bytes of 0 and 1 only, expected 255 x the probability. Write masks as bool, or as 0 and 255."
             )
     return maps
@@ -141,8 +141,8 @@ def _write(
 
 
 def _require_folds(path: Path, folds: Folds) -> bool:
-    """OofMismatch unless the table divides the samples as `folds`, whatever numbers it gives to them."""
-    header, lines = read_rows(path, ("id", "fold"), refuse=OofMismatch)
+    """DataLayoutError unless the table divides the samples as `folds`, whatever numbers it gives to them."""
+    header, lines = read_rows(path, ("id", "fold"), refuse=DataLayoutError)
     theirs = {fields[header.index("id")]: fields[header.index("fold")] for _, fields in lines}
     wrong, seen, taken = [], dict[int, str](), dict[str, int]()
     for name, fold in zip(folds.ids.tolist(), folds.fold.tolist(), strict=True):
@@ -154,7 +154,7 @@ def _require_folds(path: Path, folds: Folds) -> bool:
         elif seen.setdefault(fold, other) != other or taken.setdefault(other, fold) != fold:
             wrong.append(f"'{name}' is in fold {other}, others of fold {fold} of folds.csv in {seen[fold]}")
     if wrong:
-        raise OofMismatch(
+        raise DataLayoutError(
             f"{path}: not the folds of folds.csv, so that out-of-fold predictions would have seen what they are scored "
             f"on. Train with the column fold of folds.csv.\n{listing(wrong)}"
         )
