@@ -1,8 +1,7 @@
 """NAME: one line on what is predicted from what, and where the contest is.
 
 `train/<id>.png` and `test/<id>.png` are the images. `train.csv` holds their masks as run-length text, with the columns
-id and rle; `sample_submission.csv`, a submission and a truth file have the same columns. Pixels count from 1, down the
-columns (DIALECTS has other ways of counting, and other texts for an empty mask).
+id and rle; `sample_submission.csv`, a submission and a truth file have them, too. Pixels count from 1, down the columns.
 """
 
 from functools import partial
@@ -16,6 +15,7 @@ from skyfold.api import (
     MeanDice,
     RleTable,
     as_image,
+    check_images,
     file_id,
     files_of,
     image_paths,
@@ -50,6 +50,11 @@ class Files(MaskTables):
         """Images of `ids`, in their order. What is wrong is collected in `problems` and refused together."""
         files = {file_id(path): path for path in image_paths(folder / part, problems)}
         return ImageFiles(files_of(ids.tolist(), files, folder / part, problems))
+
+    def check_images(self, folder, problems):
+        """Read every image once, for `skyfold prepare`."""
+        for part in ("train", "test"):
+            check_images(image_paths(folder / part, problems), problems)
 
 
 def write_sample(folder, **settings):

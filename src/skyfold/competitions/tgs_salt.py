@@ -77,16 +77,13 @@ class _Files(MaskTables):
         files = {file_id(path): path for path in image_paths(images, problems)}
         return ImageFiles(files_of(ids.tolist(), files, images, problems))
 
-    def check(self, folder: Path) -> str:
-        problems, found = Problems(), super().check(folder)
+    def check_images(self, folder: Path, problems: Problems) -> None:
         for images in (folder / part / "images" for part in ("train", "test")):
             whole = check_images(image_paths(images, problems), problems)
             sizes = {path: ImageFiles([path])[0].shape[:2] for path in whole}
             odd = [f"{path}: {size}, expected {GRID} pixels" for path, size in sizes.items() if size != GRID]
             problems.add("images of another size", *odd)
             note_others(images, SUFFIXES)
-        problems.refuse(folder)
-        return found
 
 
 def write_sample(folder: Path, **settings: int) -> None:

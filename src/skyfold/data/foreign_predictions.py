@@ -36,7 +36,8 @@ def read_predictions(
     `.tif` or `.npy`, or `<id>_<class>` of each class; a submission table of the competition, whose masks count as 0 and
     1. listed: ids of the rows of a `.npy`, None: those of `ids`. H and W may be any.
 
-    DataLayoutError names the file, and ids without a map; a map that is not as the module says is refused when it is read.
+    DataLayoutError names the file, and ids without a map; a map that is not as the module says is refused when it is
+    read.
     """
     if not path.exists():
         raise DataLayoutError(f"{path}: no such file or folder. Name the predictions.")
@@ -62,7 +63,7 @@ def read_predictions(
 
 
 def as_probability(values: np.ndarray, classes: int, what: str) -> np.ndarray:
-    """One map, see the module, as (H, W, K), uint8 or float32; DataLayoutError, which begins with `what`, where it is none.
+    """One map, see the module, as (H, W, K), uint8 or float32; DataLayoutError, which begins with `what`, else.
 
     >>> as_probability(np.array([[True, False]]), 1, "a").ravel().tolist()
     [255, 0]

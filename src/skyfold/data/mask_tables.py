@@ -67,6 +67,9 @@ class MaskTables(SegmentationFiles):
         """Images of `ids`; what is wrong with their files is added to `problems`. Here there are none."""
         return NoImages(len(ids))
 
+    def check_images(self, folder: Path, problems: Problems) -> None:
+        """Read every image once; what is wrong with the files is added to `problems`. Here there are none."""
+
     def load(self, folder: Path, part: str) -> Samples:
         """DataLayoutError lists the rows of a table that are wrong, and the problems of the images."""
         problems, targets = Problems(), None
@@ -88,6 +91,9 @@ class MaskTables(SegmentationFiles):
         return Samples(ids, inputs, targets, groups=groups, sizes=sizes)
 
     def check(self, folder: Path) -> str:
+        problems = Problems()
+        self.check_images(folder, problems)
+        problems.refuse(folder)
         train, test = (self.load(folder, part) for part in ("train", "test"))
         assert train.targets is not None
         covers = np.array([train.targets[i].mean(axis=(0, 1)) for i in range(len(train))])

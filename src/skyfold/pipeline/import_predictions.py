@@ -50,8 +50,8 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
     """Store the maps as the run `name`, resampled bilinearly to the competition's grid, and score it.
 
     Returns its folder, and its scores in lines for people. A run that was imported before under this name is replaced.
-    Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing or
-    no probability, or where the folds are others; ConfigError where the folder holds something else.
+    Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing
+    or no probability, or where the folds are others; ConfigError where the folder holds something else.
     """
     config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
     folder = workspace.run(data.folder, name)

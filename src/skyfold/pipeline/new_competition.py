@@ -17,7 +17,7 @@ plugins: [../../plugins]
 data: {{competition: {name}, name: {name}_demo, folds: {{k: 2}}, sample: {{train: 48, test: 16}}}}
 name: demo
 image: {{size: [64, 96]}}
-model: {{family: plain_unet, options: {{filters: [8, 16, 32]}}}}
+model: {{family: plain_unet, options: {{filters: [8, 16, 32], batchnorm_momentum: 0.9}}}}
 optimizer: {{learning_rate: 5.0e-3}}
 training: {{epochs: 12, batch_size: 4}}
 runs: [{{name: unet}}]
