@@ -146,10 +146,10 @@ def submit(given: Namespace) -> JsonDict:
     told = ("name", "stage", "metric", "scores", "rows", "sha256")
     written = [read_json(path.with_suffix(".json")) for path in files]
     submissions = [{key: one[key] for key in told} for one in written]
-    if given.products:
+    if given.products or given.polygons:
         from skyfold.pipeline.products import write_blend_products
 
-        files.append(write_blend_products(config, project))
+        files.append(write_blend_products(config, project, polygons=given.polygons))
         print(f"products: {files[-1]}")
     return {"blend": config.name, "submissions": submissions, "files": files}
 

@@ -1,7 +1,7 @@
 """NAME: one line on what is predicted from what, and where the contest is.
 
 `train/<id>.png` and `test/<id>.png` are the images. `train.csv` holds their masks as run-length text, with the columns
-id and rle; `sample_submission.csv`, a submission and a truth file have them, too. Pixels count from 1, down the columns.
+id and rle, which `sample_submission.csv`, a submission and a truth file have, too. Pixels count from 1, down columns.
 """
 
 from functools import partial
