@@ -8,6 +8,7 @@ import ast
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,37 @@ def test_run_length_text_that_a_grader_may_let_pass_is_refused(name, capsys, tmp
         code, said = score(capsys, name, write_rows(tmp_path / "s.csv", table), folder / "truth.csv", *sizes)
         assert code == 2, kind
         assert f"line {place + 1}" in said, kind
+
+
+@needs_golden
+@pytest.mark.parametrize("name", ["hubmap_kidney", "uw_madison", "vesuvius_ink"])
+def test_an_imported_submission_scores_out_of_fold_what_it_scores_as_a_file(name, tmp_path, capsys):
+    """The masks as out-of-fold predictions: at 0.5 nothing is chosen; then blended, and handed in."""
+    folder, _ = graded(name)
+    data = tmp_path / "data" / name
+    data.mkdir(parents=True)
+    for kind, file in (("truth", "train"), ("submission", "sample_submission"), ("sizes", "sizes")):
+        shutil.copy(folder / f"{kind}.csv", data / f"{file}.csv")
+    config = tmp_path / "blend.yaml"
+    config.write_text(
+        f"data: {{competition: {name}, folds: {{k: 3}}}}\nname: mean\n"
+        "runs: [{name: theirs, model: {family: imported}}]\npostprocess: {thresholds: 3, rule: total}\n"
+    )
+    files = ["--oof", str(folder / "submission.csv"), "--test", str(folder / "submission.csv")]
+    commands = (["prepare", str(config)], ["import", "theirs", "--data", str(config), *files])
+    for command in (*commands, ["blend", str(config)], ["submit", str(config)]):
+        assert main([*command, "--root", str(tmp_path)]) == 0, capsys.readouterr().err
+    result = json.loads((tmp_path / "oof" / name / "mean" / "blend.json").read_text())
+    assert result["scores"]["final"]["cv_at_0.5"] == pytest.approx(CONTESTS[name][1], abs=1e-12)
+    assert result["scores"]["final"]["cv_in_sample"] == pytest.approx(CONTESTS[name][1], abs=1e-12)
+    capsys.readouterr()
+    code, found = score(capsys, name, tmp_path / "submissions" / name / "mean.csv", *graded_truth(name))
+    assert (code, found["score"]) == (0, pytest.approx(CONTESTS[name][1], abs=1e-12))
+
+
+def graded_truth(name):
+    folder, sizes = graded(name)
+    return folder / "truth.csv", *sizes
 
 
 @pytest.mark.parametrize("name", ONE_FILE)
