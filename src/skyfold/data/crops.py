@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skyfold.data.cache import reduce_masks
+from skyfold.data.definedness import reduce_defined
 from skyfold.data.images import resize
 from skyfold.data.masks import UNDEFINED, ClassTable
 from skyfold.data.seeding import derived_seed
@@ -62,12 +63,14 @@ class Crop(NamedTuple):
 class Scene:
     """An image, the places of its pixels' classes (C = 1, as `ClassTable.read`), and where they are.
 
-    counts: int32 (rows, columns, K), the pixels of each class in each square of CELL pixels.
+    counts: int32 (rows, columns, K), the pixels of each class in each square of CELL pixels; defined: 0 where the image
+    has no measurement (C = 1), None: it has one everywhere.
     """
 
     image: Windows
     labels: Windows
     counts: np.ndarray
+    defined: Windows | None = None
 
     def pixel(self, place: int, number: int) -> IntPair:
         """Row and column of one pixel of class `place`, of which there are `counts[..., place].sum()`; `number` says
@@ -97,7 +100,7 @@ class EpochCrops:
 
     @property
     def inputs(self) -> ArraySequence:
-        """uint8 (h, w, C) each, of `plan.size`."""
+        """(h, w, C) each, of `plan.size`, in the type of the scenes."""
         return LazyArrays(len(self), self._image)
 
     @property
@@ -107,11 +110,18 @@ class EpochCrops:
 
     def _image(self, row: int) -> np.ndarray:
         scene = self.scenes[row // self.plan.crops_per_image]
-        return resize(scene.image.read(*self.crop(row)), self.plan.size)
+        image, size = scene.image.read(*self.crop(row)), self.plan.size
+        if scene.defined is None:
+            return resize(image, size)
+        return reduce_defined(image, scene.defined.read(*self.crop(row))[..., 0] > 0, size)[0]
 
     def _target(self, row: int) -> np.ndarray:
-        places = self.scenes[row // self.plan.crops_per_image].labels.read(*self.crop(row))
-        return reduce_masks(places == np.arange(self.classes), places[..., 0] != UNDEFINED, self.plan.size)
+        scene = self.scenes[row // self.plan.crops_per_image]
+        places = scene.labels.read(*self.crop(row))
+        valid = places[..., 0] != UNDEFINED
+        if scene.defined is not None:
+            valid &= scene.defined.read(*self.crop(row))[..., 0] > 0
+        return reduce_masks(places == np.arange(self.classes), valid, self.plan.size)
 
     def crop(self, row: int) -> Crop:
         """The window of crop `row`, the same whenever it is drawn."""
