@@ -169,7 +169,9 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     # not sure of the first (0.898), (0, 26) not of the second (0.102), (0, 0) is sure that there is nothing.
     probabilities = np.array([[[255, 0], [230, 25], [229, 0], [0, 26], [0, 0]]], np.uint8)[np.newaxis]
     inputs = np.full((1, 1, 5, 3), 7, np.uint8)
-    labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), inputs, {1: probabilities})
+    defined = np.ones((1, 1, 5), bool)
+    images = TrainingArrays(np.array(["t"]), inputs, None, defined=defined)
+    labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), images, {1: probabilities})
     own = TrainingArrays(np.arange(4).astype(str), *np.zeros((2, 4, 1, 5, 3), np.uint8))
     rows, split = labels.added_to(own, Split(train=np.array([1, 3]), valid=np.array([0, 2])), fold=1)
     assert (split.train.tolist(), split.valid.tolist()) == ([1, 3, 4], [0, 2])
@@ -178,6 +180,8 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     assert rows.targets[4].dtype == np.uint8
     np.testing.assert_array_equal(rows.targets[4][0], [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]])
     assert len(rows.inputs) == len(rows.targets) == 5
+    defined[0, 0, 1] = False  # nothing was measured there, whatever the teacher says
+    assert rows.targets[4][0, :, 2].tolist() == [1, 0, 0, 0, 1]
 
 
 def student(**pseudo_labels):

@@ -12,6 +12,7 @@ from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
 from skyfold.data.scene_arrays import scene_arrays
+from skyfold.errors import ConfigError
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks._mask_blend import MaskBlending
 from skyfold.training.losses.segmentation import MASK_LOSSES
@@ -52,18 +53,23 @@ class Segmentation(MaskBlending, ImageTask):
         """Scenes to crop where `image.crop` is set, else images and masks at `image.size`.
 
         With `image.guided_filter` the images on the competition's grid are stored, too. ConfigError where the softmax
-        activation finds pixels of no class, or of several.
+        activation finds pixels of no class, or of several, where images need `image.rescale`, and where the filter
+        would be guided by other images than bytes.
         """
         if self.config.activation == "softmax" and part == "train":
             require_one_class(samples, self.classes, why="activation: softmax")
         if self.config.images.crop is not None:
             crop = self.config.images.crop
             plan = CropPlan(self.config.images.size, crop.crops_per_image, crop.scales, crop.class_balanced_fraction)
-            return scene_arrays(samples, plan, cache=cache / "scenes")
+            scenes = scene_arrays(samples, plan, cache=cache / "scenes")
+            self.require_rescale(scenes.images[0].dtype)
+            return scenes
         arrays = super().arrays(samples, part, cache)
         if not self.config.images.guided_filter:
             return arrays
         assert isinstance(arrays, TrainingArrays)
+        if (dtype := samples.inputs[0].dtype) != np.uint8:
+            raise ConfigError(f"image.guided_filter: is guided by bytes, the images are {dtype}. Remove it.")
         grid = self.competition.grid
         folder = cache / f"{grid[0]}x{grid[1]}" / part
         return replace(arrays, on_grid=images_of_size(samples, size=grid, folder=folder, fingerprint=part))

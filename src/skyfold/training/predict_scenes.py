@@ -9,6 +9,7 @@ import numpy as np
 
 from skyfold.data.images import resize
 from skyfold.data.normalization import normalized
+from skyfold.data.rescale import Rescale
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.data.windows import Windows
 from skyfold.progress import Progress
@@ -68,8 +69,9 @@ def scene_probabilities(
     assert normalization is not None
     views = tta.views(network.config.tta)
 
-    def predict(tiles: np.ndarray, member: int) -> np.ndarray:
-        inputs, total = normalized(tiles, normalization), np.zeros((), dtype=np.float32)
+    def predict(tiles: np.ndarray, member: int, rescale: Rescale | None) -> np.ndarray:
+        inputs = normalized(tiles if rescale is None else rescale(tiles), normalization)
+        total = np.zeros((), dtype=np.float32)
         for view in views:
             outputs = network.logits(np.ascontiguousarray(tta.apply(inputs, view)))
             require_finite(outputs, np.full(len(outputs), row), member)
@@ -78,10 +80,8 @@ def scene_probabilities(
 
     total = np.zeros((), dtype=np.float32)
     for member, load in enumerate(members):
-        load()
-        strips = predict_scene(
-            scene, partial(predict, member=member), tiling, batch_size=network.batch_size, on_tile=on_tile
-        )
+        of_member = partial(predict, member=member, rescale=load())
+        strips = predict_scene(scene, of_member, tiling, batch_size=network.batch_size, on_tile=on_tile)
         total = total + strips_on_grid(strips, grid)
     return total / np.float32(len(members))
 
