@@ -30,8 +30,8 @@ class Augmenter:
     """The transforms of a config, in order. An empty config changes nothing.
 
     Images are uint8 or, where they are `rescaled`, float32 in 0..1. ConfigError where a name or argument is unknown, a
-    value is refused, or a transform does not take images of `bands` bands, does not keep their `size` (h, w), or
-    reduces rescaled ones to 8 bits. planes: K + 1 of the targets.
+    value is refused, or a transform does not take images of `bands` bands, does not keep their `size` (h, w) and type,
+    or reduces rescaled ones to 8 bits. planes: K + 1 of the targets.
     """
 
     def __init__(
@@ -80,6 +80,11 @@ def _try(place: str, entry: AugmentConfig, image: np.ndarray, target: np.ndarray
         raise ConfigError(
             f"{place}: {entry.name} turns images of {given} pixels into {became}. Use a transform that keeps the size "
             "(for example RandomResizedCrop with this size)."
+        )
+    if changed["image"].dtype != image.dtype:
+        raise ConfigError(
+            f"{place}: {entry.name} turns {image.dtype} into {changed['image'].dtype}, in training only. Remove it; "
+            "image.rescale and image.normalization are for all images."
         )
     levels = changed["image"] * np.float32(255)
     if image.dtype == np.float32 and np.allclose(levels, np.rint(levels), atol=1e-3) and len(np.unique(levels)) > 2:
