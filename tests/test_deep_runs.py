@@ -9,7 +9,7 @@ import pytest
 
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import open_dataset
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.train import train
 from skyfold.store.folds import read_folds
@@ -180,9 +180,27 @@ def test_deep_images_without_rescale_are_refused_before_anything_is_trained(file
     with pytest.raises(ConfigError, match=r"image\.rescale: the images are uint16, not bytes; set it"):
         train(config(image={"rescale": None}), place)
     assert not folder_of(place).exists()
+    rule = {"family": "colour_threshold"}
+    with pytest.raises(ConfigError, match=r"model\.family: colour_threshold reads bytes, the images are uint16"):
+        train(config(image={"rescale": None}, model=rule, tta=[]), place)
     guided = {"guided_filter": {"guide": "brightness"}}
     with pytest.raises(ConfigError, match=r"image\.guided_filter: is guided by bytes, the images are uint16"):
         train(config(image=guided), place)
+
+
+def test_test_images_of_another_kind_are_refused_before_anything_is_trained(files, tmp_path):
+    changed = tmp_path / "files"
+    changed.mkdir()
+    for name in ("train.npy", "masks.npy"):
+        (changed / name).write_bytes((files / name).read_bytes())
+    place = Workspace(root=tmp_path / "root", data_from=changed)
+    test = np.load(files / "test.npy")
+    for other, kind in ((test.astype(np.int16), "int16, 4 bands"), (test[..., :3], "uint16, 3 bands")):
+        np.save(changed / "test.npy", other)
+        prepare(config().data, place)
+        with pytest.raises(DataLayoutError, match=rf"differ \(train: uint16, 4 bands; test: {kind}\)"):
+            train(config(), place)
+    assert not folder_of(place).exists()
 
 
 def test_slices_beside_are_further_bands(files, tmp_path):

@@ -131,6 +131,9 @@ def test_weights_that_do_not_fit_are_refused(root):
     given = config("x", "dark", init_from=FIRST, image={"size": SIZE, "normalization": "tf"})
     with pytest.raises(ConfigError, match=r"normalized as unit, not tf\. Set image.normalization: unit"):
         init_weights(given, root)
+    given = config("x", "dark", init_from=FIRST, image={"size": SIZE, "rescale": {"kind": "minmax", "per": "all"}})
+    with pytest.raises(ConfigError, match=r"has image\.rescale None, this run \{'kind': 'minmax', 'per': 'all'\}"):
+        init_weights(given, root)
 
 
 def test_runs_that_saw_the_validated_rows_are_missing_or_not_finished_are_refused(root):
@@ -199,6 +202,10 @@ def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
         ({"kind": "blend"}, "'teacher' on .* is a blend and has no weights of its own"),
         ({"task": "classification"}, "task: classification, 'student' task: segmentation"),
         ({"of": config("teacher", pseudo_labels={"run": "a"})}, "itself. Name the run that made them, 'a'"),
+        (
+            {"of": config("teacher", image={"size": SIZE, "neighbours": 1})},
+            r"has image.neighbours 1, 'student' 0\. Set both alike",
+        ),
         ({"of": config("teacher", image={"size": (8, 16)})}, r"has image.size \(8, 16\), 'student' \(8, 12\)"),
         ({"of": config("teacher", classes=("ice",))}, "learned ice, 'student' learns all classes"),
         ({}, "has not finished fold 0 with seed 0"),

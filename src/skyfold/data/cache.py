@@ -55,6 +55,11 @@ class TrainingArrays(WholeRows):
         height, width, bands = self.inputs.shape[1:]
         return height, width, bands
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the inputs."""
+        return self.inputs.dtype
+
     def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The defined pixels of the samples `rows` as they are stored, (m, C), sample by sample."""
         stored = self.inputs.stored if isinstance(self.inputs, NeighbourBands) else self.inputs

@@ -29,6 +29,11 @@ class NeighbourBands:
         return np.concatenate([self.stored[row] for row in self.rows[index]], axis=-1)
 
     @property
+    def dtype(self) -> np.dtype:
+        """Type of the images."""
+        return self.stored.dtype
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """(n, h, w, (2k + 1) C)."""
         return *self.stored.shape[:3], self.stored.shape[3] * self.rows.shape[1]

@@ -25,6 +25,11 @@ Pieces = Callable[[], Iterator[np.ndarray]]  # each (m, C); may be gone through 
 class StoredPixels(Protocol):
     """Samples whose pixels can be gone through as they are stored."""
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pixels."""
+        ...
+
     def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The defined pixels of the samples `rows`, (m, C), piece by piece, the same whenever it is called."""
         ...

@@ -50,6 +50,11 @@ class SceneArrays:
         """(h, w, C) that the network sees."""
         return *self.plan.size, self.images[0].shape[2]
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the scenes."""
+        return self.images[0].dtype
+
     def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The defined pixels of the scenes `rows` as they are stored, (m, C), strip by strip."""
         assert self.scenes is not None, "limits are taken from scenes to train on"

@@ -12,6 +12,7 @@ from skyfold.data.cache import training_arrays
 from skyfold.data.neighbours import NeighbourBands, neighbour_rows
 from skyfold.errors import ConfigError
 from skyfold.files import digest
+from skyfold.models import RuleFamily, family_of
 from skyfold.tasks.task import Task
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import sigmoid
@@ -58,8 +59,14 @@ class ImageTask(Task):
 
     def require_rescale(self, dtype: np.dtype) -> None:
         """ConfigError where images of this type are not mapped to the 0..1 that networks read."""
-        if dtype != np.uint8 and self.config.images.rescale is None:
+        if dtype == np.uint8 or self.config.images.rescale is not None:
+            return
+        if isinstance(family_of(self.config.model), RuleFamily):
             raise ConfigError(
-                f"image.rescale: the images are {dtype}, not bytes; set it to map their values to 0..1, for instance "
-                "rescale: {kind: percentile}."
+                f"model.family: {self.config.model.family} reads bytes, the images are {dtype}. Use a family that is "
+                "trained, with image.rescale."
             )
+        raise ConfigError(
+            f"image.rescale: the images are {dtype}, not bytes; set it to map their values to 0..1, for instance "
+            "rescale: {kind: percentile}."
+        )

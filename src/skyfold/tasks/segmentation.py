@@ -62,7 +62,7 @@ class Segmentation(MaskBlending, ImageTask):
             crop = self.config.images.crop
             plan = CropPlan(self.config.images.size, crop.crops_per_image, crop.scales, crop.class_balanced_fraction)
             scenes = scene_arrays(samples, plan, cache=cache / "scenes")
-            self.require_rescale(scenes.images[0].dtype)
+            self.require_rescale(scenes.dtype)
             return scenes
         arrays = super().arrays(samples, part, cache)
         if not self.config.images.guided_filter:
