@@ -54,12 +54,14 @@ class Rescale:
                 f"image.rescale: expected images of {self.dtype}, as in training, got {images.dtype}. Write all images "
                 "of a data set with one type."
             )
-        low, high = (np.tile(limits, images.shape[-1] // len(limits)) for limits in (self.low, self.high))
+        row = math.prod(images.shape[-2:])  # as one axis: NumPy is slow along an axis of a few bands
+        low, high = (np.tile(limits, row // len(limits)) for limits in (self.low, self.high))
         scale = np.divide(1, high - low, out=np.zeros_like(low), where=high > low).astype(np.float32)
+        values = images.reshape(-1, row).astype(np.float32)
         with np.errstate(over="ignore"):  # of the filling of undefined pixels of float32, which becomes 0
-            values = np.subtract(images, low.astype(np.float32), dtype=np.float32)
+            values -= low.astype(np.float32)
             values *= scale
-        return np.clip(values, 0, 1, out=values)
+        return np.clip(values, 0, 1, out=values).reshape(images.shape)
 
 
 def fit_rescale(config: RescaleConfig, arrays: StoredPixels, rows: np.ndarray) -> Rescale:
