@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +62,22 @@ def test_percentiles_are_those_of_numpy_in_whatever_pieces(
     wanted = (min(first, second), max(first, second))
     found = percentiles(lambda: iter(np.split(pixels, sorted(cuts))), wanted)
     np.testing.assert_array_equal(found, np.percentile(pixels, wanted, axis=0, method="inverted_cdf"))
+
+
+def test_memory_is_that_of_a_piece_whatever_their_number() -> None:
+    """Forty pieces of 0.8 MB: each value in the order of its float, and again for the lower bits."""
+
+    def pieces() -> Iterator[np.ndarray]:
+        for i in range(40):
+            yield np.arange(i, 200_000 + i, dtype=np.float32)[:, np.newaxis]
+
+    tracemalloc.start()
+    found = percentiles(pieces, (0, 100))
+    mean_and_std(pieces)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.ravel().tolist() == [0, 200_038]
+    assert peak < 12 << 20
 
 
 @pytest.mark.parametrize("dtype", TYPES)

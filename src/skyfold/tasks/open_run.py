@@ -103,7 +103,7 @@ def _refuse_batch(task: Task) -> None:
         return
     height, width = config.image.size
     batch = 1 if isinstance(family_of(config.model), RuleFamily) else config.training.batch_size
-    bands = LEAST_BANDS + len(task.classes)
+    bands = LEAST_BANDS * (2 * config.image.neighbours + 1) + len(task.classes)
     if shortage := too_large(batch * height * width * bands * np.float32().itemsize):
         many = f"a batch of {batch} images of" if batch > 1 else "an image of"
         raise ConfigError(
