@@ -143,6 +143,8 @@ def test_deep_scenes_keep_their_type_and_tell_the_pixels_that_are_measured(tmp_p
     assert [len(some) for some in pixels] == [40 * 24, 40 * 48]
     assert [np.unique(some, axis=0).tolist() for some in pixels] == [[[1, 2, 3, 4]], [[11, 12, 13, 14]]]
     assert arrays.images[0].read(3, 22, 1, 4)[0, :, 0].tolist() == [0, 0, 1, 1]  # filled with the least of the type
+    assert arrays.scenes is not None
+    assert [scene.counts.sum() for scene in arrays.scenes] == [40 * 24, 40 * 48]  # no crop is drawn around the others
     crops, _ = arrays.epoch_rows(np.array([0]), seed=0, epoch=3)
     for row in range(4):
         crop, valid = crops.crop(row), crops.targets[row][..., -1] > 0

@@ -37,7 +37,8 @@ def reduce_defined(image: np.ndarray, defined: np.ndarray, size: IntPair) -> tup
     return filled(mean.astype(image.dtype), fraction[..., 0] > 0), fraction[..., 0] > 0
 
 
-def filled(image: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """A copy of image (H, W, C) with the least number of its type where `defined` (H, W) is False."""
-    least = np.finfo(image.dtype).min if image.dtype.kind == "f" else np.iinfo(image.dtype).min
-    return np.where(defined[..., np.newaxis], image, np.asarray(least, dtype=image.dtype))
+def filled(image: np.ndarray, defined: np.ndarray, value: int | None = None) -> np.ndarray:
+    """A copy of image (H, W, C) with `value`, None: the least number of its type, where `defined` (H, W) is False."""
+    limits = np.finfo(image.dtype) if image.dtype.kind == "f" else np.iinfo(image.dtype)
+    fill = limits.min if value is None else value
+    return np.where(defined[..., np.newaxis], image, np.asarray(fill, dtype=image.dtype))

@@ -95,30 +95,29 @@ def scene_arrays(samples: Samples, plan: CropPlan, *, cache: Path) -> SceneArray
     remove_unfinished(cache)
     paths = [*images.paths, *(labels.paths if labels else [])]
     checksums = map_in_threads("reading scenes", partial(_checksum, cache=cache), paths, "files")
+    known = [_definedness(images, row, cache) for row in range(len(images))] if has_undefined(images) else None
+    reading = [images.sources(row)[1] for row in range(len(images))] if known else []
     if labels is None:
-        content = digest(*checksums)
+        content = digest(*checksums, *reading)
         opened = partial(open_windows, cache=cache, bands=images.bands)
         windows = list(map_in_threads("opening scenes", opened, paths, "scenes"))
         scenes, classes = None, 0
     else:
-        content = digest(*checksums, repr(labels.table))
-        scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands)
+        content = digest(*checksums, repr(labels.table), *reading)
+        scenes = open_scenes(images.paths, labels.paths, labels.table, cache=cache, bands=images.bands, defined=known)
         windows, classes = [scene.image for scene in scenes], len(labels.table.classes)
     for path, window in zip(images.paths, windows, strict=True):
         if window.dtype != windows[0].dtype:
             raise DataLayoutError(
                 f"{path}: {window.dtype}, {images.paths[0]} {windows[0].dtype}. Write all images with one type."
             )
-    if has_undefined(images):
-        known = [_definedness(images, row, cache) for row in range(len(images))]
+    if known is not None:
         pairs = zip(windows, known, strict=True)
         windows = [window if defined is None else FilledWindows(window, defined) for window, defined in pairs]
-        scenes = scenes and [replace(scene, defined=own) for scene, own in zip(scenes, known, strict=True)]
-        content = digest(content, *(images.sources(row)[1] for row in range(len(images))))
     return SceneArrays(samples.ids, windows, scenes, plan, classes, content)
 
 
-def _definedness(images: ImageFiles, row: int, cache: Path) -> Windows | None:
+def _definedness(images: ImageFiles, row: int, cache: Path) -> ArrayWindows | None:
     """1 where a scene has measurements and else 0 (C = 1), kept in `cache`; None where it has everywhere."""
 
     def read() -> np.ndarray:

@@ -226,10 +226,11 @@ def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray
 
 @dataclass(frozen=True)
 class FilledWindows:
-    """`scene`, filled (see data/definedness.py) where `defined` (C = 1) is 0."""
+    """`scene`, filled (see `data.definedness.filled`) with `value` where `defined` (C = 1) is 0."""
 
     scene: Windows
     defined: Windows
+    value: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -241,7 +242,7 @@ class FilledWindows:
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         window = top, left, height, width
-        return filled(self.scene.read(*window), self.defined.read(*window)[..., 0] > 0)
+        return filled(self.scene.read(*window), self.defined.read(*window)[..., 0] > 0, self.value)
 
 
 def _with_bands(window: np.ndarray, bands: int) -> np.ndarray:
