@@ -100,9 +100,9 @@ def training_batches(
     def prepare(step: int) -> Batch:
         chosen = order[step * batch_size : (step + 1) * batch_size]
         changed = [prepared(int(row)) for row in chosen]
-        inputs = np.stack([image for image, _ in changed])
+        inputs = _stacked([image for image, _ in changed], normalization)
         targets = np.stack([target for _, target in changed])
-        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
+        return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
 
@@ -122,17 +122,24 @@ def prediction_batches(
     def prepare(step: int) -> Batch:
         chosen = rows[step * batch_size : (step + 1) * batch_size]
         filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-        inputs = np.stack([_rescaled(arrays.inputs[row], rescale) for row in filled])
+        inputs = _stacked([_rescaled(arrays.inputs[row], rescale) for row in filled], normalization)
         if arrays.targets is None:
-            return Batch(normalized(inputs, normalization), None, chosen)
+            return Batch(inputs, None, chosen)
         targets = np.stack([arrays.targets[row] for row in filled])
-        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
+        return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
 
 
 def _rescaled(image: np.ndarray, rescale: Rescale | None) -> np.ndarray:
     return image if rescale is None else rescale(image)
+
+
+def _stacked(images: Sequence[np.ndarray], normalization: str | None) -> np.ndarray:
+    """Normalized images, stacked: bytes at once, floats one by one, while they are in the processor's cache."""
+    if images[0].dtype == np.uint8:
+        return normalized(np.stack(images), normalization)
+    return np.concatenate([normalized(image[np.newaxis], normalization) for image in images])
 
 
 def image_labels(targets: np.ndarray) -> np.ndarray:
