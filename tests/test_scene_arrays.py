@@ -185,7 +185,7 @@ def test_strips_are_brought_to_the_grid_as_the_whole_would_be(size, grid, step):
     values = np.random.default_rng(0).random((*size, 4), dtype=np.float32)
     strips = (values[top : top + step] for top in range(0, size[0], step))
     shrinks_or_grows = (np.less_equal(grid, size).all(), np.greater_equal(grid, size).all())
-    found = strips_on_grid(strips, grid)
+    found = strips_on_grid(strips, size[0], grid)
     assert found.shape == (*grid, 4)
     if any(shrinks_or_grows):
         np.testing.assert_allclose(found, resize(values, grid), atol=1e-5)

@@ -51,7 +51,7 @@ if how == "whole":
     predict(scene.read(0, 0, height, width)[np.newaxis])
 else:
     strips = predict_scene(scene, predict, Tiling(seen, tile // 4), batch_size=batch)
-    strips_on_grid(strips, (height // 8, width // 8))
+    strips_on_grid(strips, height, (height // 8, width // 8))
 """
 DEEP_SCENE = """
 import json
@@ -81,7 +81,7 @@ model = plugins.load("models", "unet").PLUGIN(**options).build(input_shape=(tile
 rescale = Rescale((0.0,), (10000.0,), str(scene.dtype))
 predict = lambda images: sigmoid(model.predict_on_batch(rescale(images)))
 strips = predict_scene(scene, predict, Tiling((tile, tile), tile // 4), batch_size=batch)
-strips_on_grid(strips, (height // 8, width // 8))
+strips_on_grid(strips, height, (height // 8, width // 8))
 print(peak() - bare)
 """
 

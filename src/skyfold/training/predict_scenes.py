@@ -82,14 +82,22 @@ def scene_probabilities(
     for member, load in enumerate(members):
         of_member = partial(predict, member=member, rescale=load())
         strips = predict_scene(scene, of_member, tiling, batch_size=network.batch_size, on_tile=on_tile)
-        total = total + strips_on_grid(strips, grid)
+        total = total + strips_on_grid(strips, scene.shape[0], grid)
     return total / np.float32(len(members))
 
 
-def strips_on_grid(strips: Iterable[np.ndarray], grid: IntPair) -> np.ndarray:
-    """Resize the strips (rows, W, K) of a scene to `grid` (H, W) as `images.resize` does: columns first, then rows.
+def strips_on_grid(strips: Iterable[np.ndarray], height: int, grid: IntPair) -> np.ndarray:
+    """Resize the strips (rows, W, K) of a scene, `height` rows in all, to `grid` (H, W) as `images.resize` does:
+    columns first, then rows.
 
     Each side is averaged over areas where it shrinks, and interpolated linearly where it grows.
     """
-    narrow = [resize(strip, (len(strip), grid[1])) for strip in strips]
-    return resize(np.concatenate(narrow), grid)
+    narrow: np.ndarray | None = None
+    done = 0
+    for strip in strips:
+        if narrow is None:
+            narrow = np.empty((height, grid[1], strip.shape[-1]), dtype=np.float32)
+        narrow[done : done + len(strip)] = resize(strip, (len(strip), grid[1]))
+        done += len(strip)
+    assert narrow is not None, "a scene without rows"
+    return resize(narrow, grid)
