@@ -17,6 +17,7 @@ import numpy as np
 from skyfold.config.data import RescaleConfig
 from skyfold.errors import ConfigError, DataLayoutError
 
+AT_ONCE = 1 << 18  # pixels, which float64 and counting make several times as large
 DIGITS = 1 << 16  # values of 16 bits, of which a key has one or two
 Pieces = Callable[[], Iterator[np.ndarray]]  # each (m, C); may be gone through several times
 
@@ -81,8 +82,9 @@ def fit_rescale(config: RescaleConfig, arrays: StoredPixels, rows: np.ndarray) -
         return Rescale(low, high, first.dtype.name)
 
     def pieces() -> Iterator[np.ndarray]:
-        for piece in arrays.pixels(rows):
-            yield piece.reshape(-1, 1) if config.per == "all" else piece
+        for image in arrays.pixels(rows):
+            pixels = image.reshape(-1, 1) if config.per == "all" else image
+            yield from (pixels[start : start + AT_ONCE] for start in range(0, len(pixels), AT_ONCE))
 
     if config.kind == "mean_std":
         mean, std = mean_and_std(pieces)
