@@ -4,12 +4,13 @@ Axes are named alike everywhere: N samples, T past frames, L lead times, H rows,
 sample, by task:
 
                   inputs[i]          targets[i]    valid[i]                stored row
-  segmentation    uint8 (H, W, C)    (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
-  classification  uint8 (H, W, C)    (H, W, K)     bool (H, W)             float32 (K,), probability
+  segmentation    (H, W, C)          (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
+  classification  (H, W, C)          (H, W, K)     bool (H, W)             float32 (K,), probability
   forecasting     (T, H, W)          (H, W, L)     bool (H, W, L)          float32 (H, W, L), in the unit
 
-Targets and rows lie on the competition's grid, whatever size a network reads; where it has none, each is of the size of
-its own image. Metrics read N of one size, stacked in front.
+Images (H, W, C) are uint8, uint16, int16 or float32, all of a data set of one type; C may be any number. Targets and
+rows lie on the competition's grid, whatever size a network reads; where it has none, each is of the size of its own
+image. Metrics read N of one size, stacked in front.
 """
 
 from __future__ import annotations
@@ -46,6 +47,19 @@ class LazyArrays:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.make(index)
+
+
+@runtime_checkable
+class PartlyDefined(Protocol):
+    """Inputs some of whose pixels may have no measurement (nodata)."""
+
+    def defined(self, index: int) -> np.ndarray | None:
+        """bool (H, W), False where any band of sample `index` has no measurement; None: all are defined.
+
+        It is asked of every sample whenever a data set is opened, up to the first answer that is not None: None has to
+        be cheap. Where only decoding could tell, an array that is True throughout is the better answer.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Cache on disk of what is decoded once: images and masks at the size a network reads, and masks packed into bits.
 
+Images keep the type and the values of their files, so that one cache serves all folds (see data/rescale.py).
+
 Every store can be interrupted and resumed: complete rows are kept. A store made from other files, sizes or masks is
 discarded and made again.
 """
@@ -7,7 +9,7 @@ discarded and made again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.batches import WholeRows
+from skyfold.data.definedness import TYPES, defined_in, has_undefined, reduce_defined
 from skyfold.data.images import Resizable, resize
+from skyfold.data.neighbours import NeighbourBands
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, remove_unfinished
 from skyfold.progress import THREADS, Progress
@@ -31,19 +35,22 @@ class TrainingArrays(WholeRows):
     """Samples at the size a network reads, memory-mapped.
 
     ids       (n,) str
-    inputs    (n, h, w, C) uint8
+    inputs    (n, h, w, C) of the images' own type, of which undefined pixels are filled (see data/definedness.py), or
+              these with their neighbours
     targets   (n, h, w, K + 1) uint8 or None: planes 0..K-1 are the masks, 0 or 1; the last one is 1 at valid pixels
     checksum  a digest of what the arrays hold, the same wherever and whenever the files were decoded
     on_grid   (n, H, W, C) uint8, the images on the competition's grid, for the guided filter; else None
     sizes     as `Samples.sizes`
+    defined   defined[i] bool (h, w), False where no pixel of an area was defined; None: all are defined
     """
 
     ids: np.ndarray
-    inputs: np.ndarray
+    inputs: np.ndarray | NeighbourBands
     targets: np.ndarray | None
     checksum: str = ""
     on_grid: np.ndarray | None = None
     sizes: np.ndarray | None = None
+    defined: ArraySequence | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -51,25 +58,40 @@ class TrainingArrays(WholeRows):
         height, width, bands = self.inputs.shape[1:]
         return height, width, bands
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the inputs."""
+        return self.inputs.dtype
+
+    def pixels(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The defined pixels of the samples `rows` as they are stored, (m, C), sample by sample."""
+        stored = self.inputs.stored if isinstance(self.inputs, NeighbourBands) else self.inputs
+        for row in rows.tolist():
+            image = np.asarray(stored[row])
+            yield image.reshape(-1, image.shape[-1]) if self.defined is None else image[self.defined[row]]
+
 
 def training_arrays(
     samples: Samples, *, size: IntPair, folder: Path, fingerprint: str, classes: Sequence[str] = ()
 ) -> TrainingArrays:
     """Decode and reduce every sample to `size` (h, w), or read what `folder` holds of it already.
 
-    Images are averaged over areas. A pixel is valid where more than half of the area it covers is; a mask is 1 where it
-    fills more than half of that valid area.
+    Images are averaged over areas, of their defined pixels only. A pixel is valid where more than half of the area it
+    covers is; a mask is 1 where it fills more than half of that valid area.
 
     fingerprint  what else the arrays depend on; names, sizes and times of the files, run-length text and class tables
                  are included by themselves
     classes      where targets are of some classes only, these; they are stored beside those of all classes
 
-    DataLayoutError names a broken file.
+    DataLayoutError names a broken file, and samples that differ in type or number of bands.
     """
     inputs = _input_store(samples, size, folder, fingerprint)
+    defined = _defined_store(samples, size, folder, fingerprint) if has_undefined(samples.inputs) else None
+    undefined = [] if defined is None else [defined.store.checksum()]
     targets, valid = samples.targets, samples.valid
     if targets is None:
-        return TrainingArrays(samples.ids, inputs.values, None, digest(inputs.checksum(), ""), sizes=samples.sizes)
+        checksum = digest(inputs.checksum(), "", *undefined)
+        return TrainingArrays(samples.ids, inputs.values, None, checksum, sizes=samples.sizes, defined=defined)
     masks = filled_store(
         folder / (f"targets {digest(*classes)}" if classes else "targets"),
         samples.ids,
@@ -77,25 +99,44 @@ def training_arrays(
         fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
         label="decoding masks",
     )
-    checksum = digest(inputs.checksum(), masks.checksum())
-    return TrainingArrays(samples.ids, inputs.values, masks.values, checksum, sizes=samples.sizes)
+    checksum = digest(inputs.checksum(), masks.checksum(), *undefined)
+    return TrainingArrays(samples.ids, inputs.values, masks.values, checksum, sizes=samples.sizes, defined=defined)
 
 
 def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
-    """uint8 (n, h, w, C), memory-mapped: the images only, as `training_arrays` stores them."""
+    """(n, h, w, C), memory-mapped: the images only, as `training_arrays` stores them."""
     return _input_store(samples, size, folder, fingerprint).values
 
 
 def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
-    def resized(row: int) -> np.ndarray:
-        inputs = samples.inputs
-        image = inputs.resized(row, size) if isinstance(inputs, Resizable) else inputs[row]
-        if image.dtype != np.uint8 or image.ndim != 3:
-            raise DataLayoutError(f"'{samples.ids[row]}': expected uint8 (H, W, C), got {image.dtype} {image.shape}.")
-        return resize(image, size)
+    def reduced(row: int) -> np.ndarray:
+        inputs, name = samples.inputs, samples.ids[row]
+        defined = defined_in(inputs, row)
+        at_once = defined is None and isinstance(inputs, Resizable)
+        image = inputs.resized(row, size) if at_once and isinstance(inputs, Resizable) else inputs[row]
+        if image.dtype.name not in TYPES or image.ndim != 3:
+            kinds = " or ".join((", ".join(TYPES[:-1]), TYPES[-1]))
+            raise DataLayoutError(f"'{name}': expected (H, W, C) of {kinds}, got {image.dtype} {image.shape}.")
+        small = resize(image, size) if defined is None else reduce_defined(image, defined, size)[0]
+        if small.dtype.kind == "f" and not np.isfinite(small).all():
+            raise DataLayoutError(f"'{name}': values are NaN or infinite. Declare them as nodata, or fill them.")
+        return small
 
     own = digest(fingerprint, repr(size), fingerprint_of(samples.inputs))
-    return filled_store(folder / "inputs", samples.ids, resized, fingerprint=own, label="decoding images")
+    return filled_store(folder / "inputs", samples.ids, reduced, fingerprint=own, label="decoding images")
+
+
+def _defined_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> PackedPlanes:
+    def packed(row: int) -> np.ndarray:
+        defined = defined_in(samples.inputs, row)
+        if defined is None:
+            return np.packbits(np.ones(size, dtype=bool))
+        return np.packbits(resize(defined[..., np.newaxis].astype(np.float32), size) > 0)
+
+    own = digest(fingerprint, repr(size), fingerprint_of(samples.inputs))
+    label = "looking for undefined pixels"
+    store = filled_store(folder / "defined", samples.ids, packed, fingerprint=own, label=label)
+    return PackedPlanes(store, (*size, 1), 0)
 
 
 def reduce_masks(target: np.ndarray, valid: np.ndarray | None, size: IntPair) -> np.ndarray:
@@ -169,13 +210,13 @@ def filled_store(
     label: str,
     shape: Shape | list[Shape] | None = None,
 ) -> RowStore:
-    """A store in `folder` of `make(row)`, uint8, for every row of `ids` (n,). shape: of a row, None: of the first.
+    """A store in `folder` of `make(row)`, of one type, for every row of `ids` (n,). shape: of rows, None: of the first.
 
     Rows that are complete under the same fingerprint are kept; the others are made in two threads, with progress. Of
     two processes that want the same rows the second waits for the first.
     """
     with waited_for(folder.with_name(f"{folder.name}.lock")):
-        return _filled(folder, ids, make, fingerprint, label, make(0).shape if shape is None else shape)
+        return _filled(folder, ids, make, fingerprint, label, shape)
 
 
 def _filled(
@@ -184,17 +225,27 @@ def _filled(
     make: Callable[[int], np.ndarray],
     fingerprint: str,
     label: str,
-    shape: Shape | list[Shape],
+    given: Shape | list[Shape] | None,
 ) -> RowStore:
     remove_unfinished(folder)
-    store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype="uint8", fingerprint=fingerprint)
+    first = make(0)
+    dtype, shape = first.dtype, first.shape if given is None else given
+    store = RowStore.open_or_create(folder, ids=ids, shape=shape, dtype=dtype.name, fingerprint=fingerprint)
     missing = np.flatnonzero(~store.complete)
     if not len(missing):
         return store
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(missing), ROWS_AT_ONCE):
             rows = missing[start : start + ROWS_AT_ONCE]
-            store.write(rows, list(pool.map(make, rows.tolist())))
+            values = list(pool.map(make, rows.tolist()))
+            for row, value in zip(rows.tolist(), values, strict=True):
+                wanted = shape if isinstance(shape, tuple) else shape[row]
+                if (value.shape, value.dtype) != (wanted, dtype):
+                    raise DataLayoutError(
+                        f"'{ids[row]}' is {value.dtype} {value.shape}, expected {dtype} {wanted} as '{ids[0]}', once "
+                        "reduced. Write all with one type and number of bands."
+                    )
+            store.write(rows, values)
             progress.advance(len(rows))
     store.flush()
     return store

@@ -155,6 +155,14 @@ class RowsRecord(Record):
     fingerprint: str
 
 
+class RescaleRecord(Record):
+    """Limits of `data.rescale.Rescale`."""
+
+    low: list[float]
+    high: list[float]
+    dtype: str
+
+
 class FitRecord(Record):
     """fold<f>_seed<s>.json, see `fits.FitResult`."""
 
@@ -164,6 +172,7 @@ class FitRecord(Record):
     epochs: Count
     seconds: float
     weights_sha256: Sha256 | None = None  # records without it are older
+    rescale: RescaleRecord | None = None
 
 
 class PartContentsRecord(Record):

@@ -57,18 +57,23 @@ class Segmentation(MaskBlending, ImageTask):
         """Scenes to crop where `image.crop` is set, else images and masks at `image.size`.
 
         With `image.guided_filter` the images on the competition's grid are stored, too. ConfigError where the softmax
-        activation finds pixels of no class, or of several.
+        activation finds pixels of no class, or of several, where images need `image.rescale`, and where the filter
+        would be guided by other images than bytes.
         """
         if self.config.activation == "softmax" and part == "train":
             require_one_class(samples, self.classes, why="activation: softmax")
         if self.config.images.crop is not None:
             crop = self.config.images.crop
             plan = CropPlan(self.config.images.size, crop.crops_per_image, crop.scales, crop.class_balanced_fraction)
-            return scene_arrays(samples, plan, cache=cache / "scenes")
+            scenes = scene_arrays(samples, plan, cache=cache / "scenes")
+            self.require_rescale(scenes.dtype)
+            return scenes
         arrays = super().arrays(samples, part, cache)
         if not self.config.images.guided_filter:
             return arrays
         assert isinstance(arrays, TrainingArrays)
+        if (dtype := samples.inputs[0].dtype) != np.uint8:
+            raise ConfigError(f"image.guided_filter: is guided by bytes, the images are {dtype}. Remove it.")
         grid = self.competition.grid
         if grid is None:
             raise ConfigError("image.guided_filter: needs one grid for all images, which these data do not have.")

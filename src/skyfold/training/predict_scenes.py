@@ -9,6 +9,7 @@ import numpy as np
 
 from skyfold.data.images import resize
 from skyfold.data.normalization import normalized
+from skyfold.data.rescale import Rescale
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.data.windows import Windows
 from skyfold.progress import Progress
@@ -69,8 +70,9 @@ def scene_probabilities(
     assert normalization is not None
     views = tta.views(network.config.tta)
 
-    def predict(tiles: np.ndarray, member: int) -> np.ndarray:
-        inputs, total = normalized(tiles, normalization), np.zeros((), dtype=np.float32)
+    def predict(tiles: np.ndarray, member: int, rescale: Rescale | None) -> np.ndarray:
+        inputs = normalized(tiles if rescale is None else rescale(tiles), normalization)
+        total = np.zeros((), dtype=np.float32)
         for view in views:
             outputs = network.logits(np.ascontiguousarray(tta.apply(inputs, view)))
             require_finite(outputs, np.full(len(outputs), row), member)
@@ -79,18 +81,24 @@ def scene_probabilities(
 
     total = np.zeros((), dtype=np.float32)
     for member, load in enumerate(members):
-        load()
-        strips = predict_scene(
-            scene, partial(predict, member=member), tiling, batch_size=network.batch_size, on_tile=on_tile
-        )
-        total = total + strips_on_grid(strips, grid)
+        of_member = partial(predict, member=member, rescale=load())
+        strips = predict_scene(scene, of_member, tiling, batch_size=network.batch_size, on_tile=on_tile)
+        total = total + strips_on_grid(strips, scene.shape[0], grid)
     return total / np.float32(len(members))
 
 
-def strips_on_grid(strips: Iterable[np.ndarray], grid: IntPair) -> np.ndarray:
-    """Resize the strips (rows, W, K) of a scene to `grid` (H, W) as `images.resize` does: columns first, then rows.
+def strips_on_grid(strips: Iterable[np.ndarray], height: int, grid: IntPair) -> np.ndarray:
+    """Resize the strips (rows, W, K) of a scene, `height` rows in all, to `grid` (H, W) as `images.resize` does:
+    columns first, then rows.
 
     Each side is averaged over areas where it shrinks, and interpolated linearly where it grows.
     """
-    narrow = [resize(strip, (len(strip), grid[1])) for strip in strips]
-    return resize(np.concatenate(narrow), grid)
+    narrow: np.ndarray | None = None
+    done = 0
+    for strip in strips:
+        if narrow is None:
+            narrow = np.empty((height, grid[1], strip.shape[-1]), dtype=np.float32)
+        narrow[done : done + len(strip)] = resize(strip, (len(strip), grid[1]))
+        done += len(strip)
+    assert narrow is not None, "a scene without rows"
+    return resize(narrow, grid)
