@@ -1,0 +1,96 @@
+"""Samples of a folder of radar composites: windows of frames to train on, and the newest frames to forecast from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competitions.hydro_rain.composite_windows import Frames, find_frames
+from skyfold.competitions.hydro_rain.radar_files import digest_of_files, rain_source
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.files import digest
+from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.metrics.forecast import MAE_BY_CSI
+from skyfold.progress import Progress
+from skyfold.types import IntPair, LazyArrays, Samples
+
+
+@dataclass(frozen=True)
+class CompositeSamples:
+    """How samples are cut from composites.
+
+    grid     (H, W) of a sample
+    corner   (row, column) of its first pixel in the composite; None: so that it lies in the middle
+    known    number of frames that a forecast is made from
+    minutes  between frames, and from the last one to the target
+    """
+
+    grid: IntPair
+    corner: IntPair | None
+    known: int
+    minutes: int
+
+    def load(self, folder: Path, part: str) -> Samples:
+        """train: every window whose target is there, a group for each day; test: the newest frames.
+
+        A sample has the time of its last known frame as its id, "20200131T0950". DataLayoutError where there is none.
+        """
+        frames = find_frames(folder)
+        if part == "train":
+            windows = frames.windows(self.known + 1, self.minutes)
+        elif part == "test":
+            windows = frames.windows(self.known, self.minutes)[-1:]
+        else:
+            raise ConfigError(f"part '{part}': there are train and test.")
+        if not len(windows):
+            raise DataLayoutError(
+                f"{folder}: {len(frames.times)} composites, {frames.times[0]} to {frames.times[-1]}: none has "
+                f"{self.known - (part == 'test')} others of its day before it, {self.minutes} minutes apart. Add them, "
+                "or set data.options.minutes."
+            )
+        corner, last = self._corner(folder, frames), windows[:, self.known - 1]
+        samples = Samples(frames.names(last), self._inputs(frames, windows[:, : self.known], corner))
+        if part == "test":
+            return samples
+        found = LazyArrays(len(windows), lambda index: frames.rain(windows[index, -1:], corner, self.grid))
+        rain = LazyArrays(len(windows), lambda index: np.nan_to_num(found[index], nan=0.0))
+        valid = LazyArrays(len(windows), lambda index: ~np.isnan(found[index]))
+        return Samples(samples.ids, samples.inputs, rain, valid, groups=frames.days(last))
+
+    def check(self, folder: Path) -> str:
+        """A line about the composites, of which every pixel that samples have is read."""
+        frames, windows = find_frames(folder), self.load(folder, "train")
+        corner, unknown, rainy, pixels = self._corner(folder, frames), 0, 0, 0
+        with Progress("checking composites", len(frames.times), "frames") as progress:
+            for row in range(len(frames.times)):
+                rain = frames.rain(np.array([row]), corner, self.grid)
+                unknown += int(np.isnan(rain).sum())
+                rainy += int((rain >= MAE_BY_CSI.threshold).sum())
+                pixels += rain.size
+                progress.advance()
+        assert windows.groups is not None
+        return (
+            f"other files: {len(frames.times)} composites of {frames.shape[0]} x {frames.shape[1]} pixels, "
+            f"{frames.times[0]} to {frames.times[-1]} (rain in {rainy / pixels:.0%} of the pixels, "
+            f"{unknown / pixels:.1%} without data); {len(windows)} windows of {len(np.unique(windows.groups))} days"
+        )
+
+    def _inputs(self, frames: Frames, windows: np.ndarray, corner: IntPair) -> PastFramesSource:
+        def rain(index: int) -> np.ndarray:
+            return np.nan_to_num(frames.rain(windows[index], corner, self.grid), nan=0.0)
+
+        paths = sorted({path for path, _ in frames.places})
+        about = (corner, self.grid, frames.times[windows].astype(str).tolist())
+        return rain_source(len(windows), rain, lambda: digest(digest_of_files(paths), str(about)))
+
+    def _corner(self, folder: Path, frames: Frames) -> IntPair:
+        spare = [side - own for side, own in zip(frames.shape, self.grid, strict=True)]
+        corner = self.corner or (max(spare[0], 0) // 2, max(spare[1], 0) // 2)
+        if any(first > most for first, most in zip(corner, spare, strict=True)):
+            raise DataLayoutError(
+                f"{folder}: composites of {frames.shape[0]} x {frames.shape[1]} pixels have no {self.grid[0]} x "
+                f"{self.grid[1]} at row {corner[0]}, column {corner[1]}. Set data.options.corner."
+            )
+        return corner
