@@ -325,7 +325,7 @@ def swapped(old: str, new: str) -> Callable[[str], str]:
         (swapped("scale_factor = 0.004", 'scale_factor = "x"'), "scale_factor x and add_offset"),
         (swapped("add_offset = 0.", "add_offset = 1."), "add_offset 1.0, expected 0.004 and 0"),
         (swapped("ubyte N07", "float N07"), "holds float32, expected bytes"),
-        (swapped("251UB, 252UB", "251UB"), "4 flag_values, 5 flag_meanings"),
+        (swapped("251UB, 252UB", "251UB"), "4 flag_values and 5 flag_meanings, expected"),
         (swapped("days since 1970-01-01", "months since 1970-01-01"), "time is in 'months since 1970-01-01'"),
         (swapped("days since 1970-01-01", "days since 1970-02-31"), "which is no date"),
         (swapped('"standard"', '"360_day"'), "calendar '360_day', expected days, hours"),

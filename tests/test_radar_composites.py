@@ -322,7 +322,7 @@ def swapped(old: str, new: str) -> Callable[[str], str]:
         (swapped("/dataset1/data1/what undetect = 0.0\n", ""), "no number for undetect in its what group"),
         (swapped("undetect = 0.0", "undetect = 255.0"), "nodata and undetect are both 255"),
         (swapped("gain = 0.5", "gain = 0.0"), "scale 0.0 and offset -32.0"),
-        (swapped("xsize = 5", "xsize = 7"), r"has shape (4, 5), but where tells ysize, xsize (4, 7)"),
+        (swapped("xsize = 5", "xsize = 7"), "has shape (4, 5), but where tells 4 x 7 pixels"),
         (swapped('date = "20100826"', 'date = "20101326"'), "what: date 20101326, time 001000, expected yyyymmdd"),
         (swapped("gain = 0.5", "gain = 5.0"), "row 1, column 1: 518 dBZ, expected -90 to 90"),
         (swapped("nodata = 255.0", "nodata = 254.0"), "row 0, column 0: 95.5 dBZ, expected -90 to 90"),

@@ -65,9 +65,10 @@ class Hdf5File:
             return True
 
     def attributes(self, name: str = "/") -> Mapping[str, Any]:
-        """Attributes of a group or variable: text as str, one number as float, several as an array."""
+        """Attributes of a group or variable: text as str, one number as float, several as float (n,); others not."""
         with self._whole():
-            return {str(key): _plain(value) for key, value in dict(self._find(name).attrs).items()}
+            found = {str(key): _plain(value) for key, value in dict(self._find(name).attrs).items()}
+            return {key: value for key, value in found.items() if value is not None}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable."""
@@ -150,12 +151,10 @@ def _pyfive() -> Any:
     return pyfive
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace").rstrip("\0")
-    if isinstance(value, str):
-        return value.rstrip("\0")
+def _plain(value: Any) -> str | float | np.ndarray | None:
     array = np.asarray(value)
-    if array.size == 1 and array.dtype.kind in "SUO":
-        return _plain(array.item()) if isinstance(array.item(), bytes | str) else array
-    return float(array.item()) if array.size == 1 and array.dtype.kind in "iufb" else array
+    if array.dtype.kind in "iufb":
+        return float(array.item()) if array.size == 1 else array.astype(float).ravel()
+    one = array.item() if array.size == 1 else None
+    text = one.decode(errors="replace") if isinstance(one, bytes) else one
+    return text.rstrip("\0") if isinstance(text, str) else None

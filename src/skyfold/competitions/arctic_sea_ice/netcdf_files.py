@@ -12,7 +12,7 @@ December 1987 and January 1988 as such.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def _table(file: Hdf5File, name: str, scale: float, flags: Mapping[int, int]) ->
     """The code of each byte, uint8 (256,), from the scale and the flags of the file."""
     about = file.attributes(name)
     found, offset = about.get("scale_factor"), about.get("add_offset", 0.0)
-    if not isinstance(found, float) or abs(found - scale) > 1e-6 or offset != 0:
+    if not isinstance(found, float) or abs(found - scale) > 1e-6 or not (isinstance(offset, float) and offset == 0):
         raise DataLayoutError(
             f"{file.path}: {name} has scale_factor {found} and add_offset {offset}, expected {scale} and 0. Download "
             "the file again."
@@ -115,13 +115,17 @@ def _flags(path: Path, name: str, about: Mapping[str, Any], usual: Mapping[int, 
     values, meanings = about.get("flag_values"), about.get("flag_meanings")
     fill = about.get("_FillValue", 0.0)
     missing = {int(fill): MISSING} if isinstance(fill, float) and FULL_ICE < fill < 256 else {}
-    if values is None or not isinstance(meanings, str):
+    if not isinstance(values, float | np.ndarray) or not isinstance(meanings, str):
         return {**usual, **missing}
-    words: Sequence[str] = meanings.split()
-    numbers = [int(value) for value in np.atleast_1d(values).tolist()]
-    if len(words) != len(numbers) or not all(0 <= number < 256 for number in numbers):
-        raise DataLayoutError(f"{path}: {name}: {len(numbers)} flag_values, {len(words)} flag_meanings. Get it again.")
-    return {number: MEANINGS[word] for number, word in zip(numbers, words, strict=True) if word in MEANINGS} | missing
+    words = meanings.split()
+    numbers = np.atleast_1d(values).tolist()
+    if len(words) != len(numbers) or not all(number in range(256) for number in numbers):
+        raise DataLayoutError(
+            f"{path}: {name}: {len(numbers)} flag_values and {len(words)} flag_meanings, expected as many bytes as "
+            "words. Download the file again."
+        )
+    told = zip(map(int, numbers), words, strict=True)
+    return {number: MEANINGS[word] for number, word in told if word in MEANINGS} | missing
 
 
 def _stamp_surface(file: Hdf5File, name: str, grid: IntPair, codes: np.ndarray) -> None:

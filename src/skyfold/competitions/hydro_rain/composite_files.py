@@ -100,9 +100,9 @@ def _rain(path: Path, numbers: np.ndarray, about: Composite, corner: IntPair) ->
 
 def _odim(file: Hdf5File) -> Composite:
     about, path = file.attributes("what"), file.path
-    if about.get("object") not in OBJECTS:
+    if (kind := str(about.get("object"))) not in OBJECTS:
         raise DataLayoutError(
-            f"{path}: object {str(about.get('object'))[:20]}, expected {' or '.join(OBJECTS)}. Radar scans and volumes "
+            f"{path}: object {kind[:20]}, expected {' or '.join(OBJECTS)}. Radar scans and volumes "
             "are not read; take the composite."
         )
     found = {quantity: (name, what) for name, quantity, what in _odim_data(file)}
@@ -122,9 +122,11 @@ def _odim(file: Hdf5File) -> Composite:
             f"{path}: {name}: nodata and undetect are both {nodata:g}, so that dry and unknown pixels look alike."
         )
     shape, where = file.shape(name), file.attributes("where") if "where" in file else {}
-    size = tuple(int(where.get(key, side)) for key, side in zip(("ysize", "xsize"), shape, strict=False))
-    if len(shape) != 2 or size != shape:
-        raise DataLayoutError(f"{path}: {name} has shape {shape}, but where tells ysize, xsize {size}. Get it again.")
+    told = [str(where.get(key, side)).removesuffix(".0") for key, side in zip(("ysize", "xsize"), shape, strict=False)]
+    if len(shape) != 2 or told != list(map(str, shape)):
+        raise DataLayoutError(
+            f"{path}: {name} has shape {shape}, but where tells {' x '.join(told)[:40]} pixels. Download it again."
+        )
     height, width = shape
     times, per_hour = _odim_time(path, about), QUANTITIES[quantity]
     return Composite(name, times, (height, width), per_hour, gain, offset, (nodata,), undetect)
