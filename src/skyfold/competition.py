@@ -49,6 +49,8 @@ class Competition:
     horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
+    write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
+                  conventions, with the attributes `about`; None where samples have no time
     """
 
     name: str
@@ -69,6 +71,7 @@ class Competition:
     colours: Mapping[str, Colour] | None = None
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()
+    write_netcdf: Callable[[Path, Path, np.ndarray, ArraySequence, Mapping[str, str]], None] | None = None
 
 
 class Contest(Options):

@@ -54,7 +54,10 @@ class Hdf5File:
     def names(self, group: str = "/") -> list[str]:
         """Names of the groups and variables in a group."""
         with self._whole():
-            return [str(name) for name in self._file[group]]
+            found = self._find(group)
+            if hasattr(found, "shape"):  # which would count without an end
+                raise DataLayoutError(f"{self.path}: '{group}' is a variable, expected a group. Get the file again.")
+            return [str(name) for name in found]
 
     def __contains__(self, name: str) -> bool:
         with self._whole():
@@ -134,19 +137,11 @@ class Hdf5File:
             ) from None
 
 
-def require_netcdf() -> None:
-    """Raise ConfigError where the packages for NetCDF and HDF5 files are not installed."""
-    try:
-        import h5netcdf  # noqa: F401
-        import pyfive  # noqa: F401
-    except ImportError:
-        raise ConfigError("NetCDF and HDF5 files need more packages: pip install -e .[netcdf]") from None
-
-
 def _pyfive() -> Any:
-    require_netcdf()
-    import pyfive
-
+    try:
+        import pyfive
+    except ImportError:
+        raise ConfigError("NetCDF and HDF5 files are read by pyfive: pip install -e .[netcdf]") from None
     warnings.filterwarnings("ignore", module=r"pyfive\.")  # types of attributes that nobody asks for
     return pyfive
 

@@ -6,6 +6,7 @@ every frame up to it, its target the frames at the lead times; flagged cells cou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.arctic_sea_ice.cadence import CADENCES
 from skyfold.competitions.arctic_sea_ice.ice_files import read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, known_ice, without_flags
+from skyfold.competitions.arctic_sea_ice.polar_grid import GRID, polar_geometry
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.config.fields import Size
 from skyfold.config.options import one_of
@@ -26,10 +28,10 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
+from skyfold.submission.forecast_netcdf import ForecastLayout, write_forecast
 from skyfold.submission.pixel_table import PixelTable, sample_table
-from skyfold.types import LazyArrays, Samples
+from skyfold.types import ArraySequence, LazyArrays, Samples
 
-GRID = (448, 304)  # NSIDC's north polar grid of 25 km
 SUFFIXES = (".bin", ".csv", ".json", ".nc", ".npy", ".npz")
 KNOWN_FRAMES = 12  # at least so many before a forecast
 FLAGGED_TRUTH = 255  # codes above 250 in a truth file are flags
@@ -72,6 +74,7 @@ class ArcticSeaIce(Contest):
             write_sample=partial(write_sample, cadence=cadence, grid=self.grid),
             provenance=_provenance,
             horizon=int(cadence.lead_times[-1]) * cadence.step,
+            write_netcdf=self._write_netcdf,
         )
 
     def _table(self) -> PixelTable:
@@ -81,6 +84,27 @@ class ArcticSeaIce(Contest):
             return (cadence.time(name) + cadence.lead_times * cadence.step).astype(str).tolist()
 
         return PixelTable(cadence.column, labels, self.grid, float(FULL_ICE), share_suspected=True)
+
+    def _write_netcdf(
+        self, path: Path, folder: Path, ids: np.ndarray, values: ArraySequence, about: Mapping[str, str]
+    ) -> None:
+        """Fractions of cells, and the month or week of each; the time of issue is when the last known one ends."""
+        cadence = CADENCES[self.cadence]
+
+        def periods(name: str) -> np.ndarray:
+            begin = cadence.time(name) + cadence.lead_times * cadence.step
+            return np.stack([begin, begin + cadence.step], axis=-1)
+
+        attributes = {
+            "standard_name": "sea_ice_area_fraction",
+            "long_name": "sea-ice concentration",
+            "units": "1",
+            "cell_methods": "time: mean",
+        }
+        layout = ForecastLayout(
+            "siconc", attributes, 1 / FULL_ICE, lambda name: cadence.time(name) + cadence.step, periods
+        )
+        write_forecast(path, ids.tolist(), values, layout, polar_geometry(self.grid), about)
 
     def _series(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         cadence = CADENCES[self.cadence]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from skyfold.competitions.hydro_rain.composite_geometry import read_geometry
 from skyfold.competitions.hydro_rain.composite_windows import Frames, find_frames
 from skyfold.competitions.hydro_rain.radar_files import digest_of_files, rain_source
 from skyfold.errors import ConfigError, DataLayoutError
@@ -14,7 +16,8 @@ from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.progress import Progress
-from skyfold.types import IntPair, LazyArrays, Samples
+from skyfold.submission.forecast_netcdf import ForecastLayout, write_forecast
+from skyfold.types import ArraySequence, IntPair, LazyArrays, Samples
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,20 @@ class CompositeSamples:
             f"{frames.times[0]} to {frames.times[-1]} (rain in {rainy / pixels:.0%} of the pixels, "
             f"{unknown / pixels:.1%} without data); {len(windows)} windows of {len(np.unique(windows.groups))} days"
         )
+
+    def write_netcdf(
+        self, path: Path, folder: Path, ids: np.ndarray, values: ArraySequence, about: Mapping[str, str]
+    ) -> None:
+        """Rain rates in mm/h at a moment, issued at the time of the last known frame."""
+        frames = find_frames(folder)
+        attributes = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1"}
+        times = dict(zip(frames.names(np.arange(len(frames.times))).tolist(), frames.times, strict=True))
+        ahead = np.timedelta64(self.minutes, "m")
+        layout = ForecastLayout(
+            "rainfall_rate", attributes, 1.0, times.__getitem__, lambda name: np.array([[times[name] + ahead] * 2])
+        )
+        geometry = read_geometry(frames.places[-1][0], self._corner(folder, frames), self.grid)
+        write_forecast(path, ids.tolist(), values, layout, geometry, about)
 
     def _inputs(self, frames: Frames, windows: np.ndarray, corner: IntPair) -> PastFramesSource:
         def rain(index: int) -> np.ndarray:

@@ -86,6 +86,7 @@ class HydroRain(Contest):
             return competition(
                 load=lambda folder, part: samples.load(folder / COMPOSITES, part),
                 check=lambda folder: samples.check(folder / COMPOSITES),
+                write_netcdf=lambda path, folder, *rest: samples.write_netcdf(path, folder / COMPOSITES, *rest),
             )
         return competition(
             load=partial(_load_files, per_dbz=self.raw_per_dbz),
