@@ -16,7 +16,7 @@ from skyfold.competitions.arctic_sea_ice.polar_grid import GRID, GRID_MAPPING, p
 pytest.importorskip("h5netcdf", reason="forecasts in NetCDF need h5netcdf")
 xarray = pytest.importorskip("xarray", reason="xarray reads what is written")
 
-from test_radar_composites import ODIM, write_odim  # noqa: E402
+from odim_listing import ODIM, write_odim  # noqa: E402
 
 ICE = """
 name: ice

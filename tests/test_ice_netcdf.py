@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -377,11 +379,40 @@ def test_a_variable_that_claims_more_than_the_file_holds_is_refused_unread(tmp_p
 
 
 @pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"external": [("/etc/passwd", 0, h5py.h5f.UNLIMITED)]}, "N07_ICECON has no data in this file"),
+        ({"chunks": (1, *GRID)}, "N07_ICECON has no data in this file"),
+        (
+            {"chunks": (1, *GRID), "compression": "lzf", "data": np.zeros((1, *GRID), np.uint8)},
+            "repack it: h5repack -f GZIP=4",
+        ),
+    ],
+)
+def test_data_in_another_file_or_packed_by_another_library_are_refused(tmp_path, codes, options, named):
+    path = write_months(tmp_path, "0051", MONTHS[:1], codes[:1])
+    with h5py.File(path, "r+") as file:
+        del file["N07_ICECON"]
+        file.create_dataset("N07_ICECON", (1, *GRID), "u1", **options).attrs["scale_factor"] = 0.004
+    with pytest.raises(DataLayoutError, match=named):
+        read_netcdf(path, MONTHLY, GRID)
+
+
+def test_a_chunk_that_would_unpack_to_far_more_than_it_should_is_refused_packed(tmp_path, codes):
+    path = write_months(tmp_path, "0051", MONTHS[:1], codes[:1])
+    with h5py.File(path, "r+") as file:
+        file["N07_ICECON"].id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(20_000_000)))
+    with pytest.raises(DataLayoutError, match="N07_ICECON has a chunk that unpacks to too much"):
+        read_netcdf(path, MONTHLY, GRID)
+
+
+@pytest.mark.parametrize(
     ("data", "named"),
     [
         (b"CDF\x01" + bytes(90), "a NetCDF-3 file. Convert it: nccopy -k nc4"),
         (b"", "not a whole HDF5 or NetCDF-4 file"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(90), "not a whole HDF5 or NetCDF-4 file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "stored in a way that is not read"),
+        (b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(90), "not a whole HDF5 or NetCDF-4 file"),
     ],
 )
 def test_what_is_no_netcdf_4_file_is_refused(tmp_path, data, named):

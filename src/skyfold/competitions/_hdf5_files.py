@@ -23,6 +23,7 @@ from skyfold.memory import too_large
 
 SUFFIXES = (".h5", ".hdf", ".hdf5", ".nc", ".nc4")
 CLASSIC = b"CDF"  # how a NetCDF-3 file begins
+UNDEFINED = 2**64 - 1  # the place of data that are not there
 MOST_PACKED = 1032  # bytes that deflate makes of one
 UNITS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 CALENDARS = ("gregorian", "standard", "proleptic_gregorian")
@@ -95,6 +96,10 @@ class Hdf5File:
                 )
             if shortage := too_large(claimed):
                 raise DataLayoutError(f"{self.path}: {name}: {shortage}. Free memory, or cut the file into several.")
+            if _unwritten(variable):
+                raise DataLayoutError(f"{self.path}: {name} has no data in this file. Download it again.")
+            if variable.chunks and _largest_chunk(variable) > 2 * dtype.itemsize * math.prod(variable.chunks) + 1024:
+                raise DataLayoutError(f"{self.path}: {name} has a chunk that unpacks to too much. Download it again.")
             return np.asarray(variable[window], dtype=dtype.newbyteorder("="))
 
     def times(self, name: str = "time") -> np.ndarray:
@@ -130,6 +135,11 @@ class Hdf5File:
             yield
         except SkyfoldError:
             raise
+        except (NotImplementedError, ImportError) as error:
+            raise DataLayoutError(
+                f"{self.path}: stored in a way that is not read ({str(error)[:80]}). Download it again, or repack it: "
+                "h5repack -f GZIP=4 FILE NEW_FILE."
+            ) from None
         except Exception as error:
             raise DataLayoutError(
                 f"{self.path}: not a whole HDF5 or NetCDF-4 file ({type(error).__name__}: {str(error)[:80]}). Download "
@@ -144,6 +154,19 @@ def _pyfive() -> Any:
         raise ConfigError("NetCDF and HDF5 files are read by pyfive: pip install -e .[netcdf]") from None
     warnings.filterwarnings("ignore", module=r"pyfive\.")  # types of attributes that nobody asks for
     return pyfive
+
+
+def _unwritten(variable: Any) -> bool:
+    """Whether nothing of it was ever written into the file: it would be read as zeros, or lies in another file."""
+    if variable.chunks:
+        return bool(variable.id.get_num_chunks() == 0)
+    return bool(getattr(variable.id, "data_offset", 0) == UNDEFINED)
+
+
+def _largest_chunk(variable: Any) -> int:
+    """Bytes of the largest chunk as it is stored: packed, an honest one is hardly larger than what it holds."""
+    index = variable.id
+    return max((index.get_chunk_info(number).size for number in range(index.get_num_chunks())), default=0)
 
 
 def _plain(value: Any) -> str | float | np.ndarray | None:

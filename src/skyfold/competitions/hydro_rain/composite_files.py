@@ -86,15 +86,15 @@ def _rain(path: Path, numbers: np.ndarray, about: Composite, corner: IntPair) ->
     values = np.where(unknown | dry, 0.0, numbers * about.gain + about.offset)
     if about.per_hour is None:
         low, high, unit = LEAST_RAW / RAW_PER_DBZ, GREATEST_RAW / RAW_PER_DBZ, "dBZ"
-        rain = rain_of_raw(values * RAW_PER_DBZ)
     else:
         low, high, unit = 0.0, GREATEST_RAIN, "mm/h"
-        rain = (values := values * about.per_hour).astype(np.float32)
+        values = values * about.per_hour
     for row, column in np.argwhere((values < low) | (values > high))[:1].tolist():
         raise DataLayoutError(
             f"{path}: {about.variable}, row {row + corner[0]}, column {column + corner[1]}: {values[row, column]:g} "
             f"{unit}, expected {low:g} to {high:g}. Correct scale and offset, or mark it as missing data."
         )
+    rain = values.astype(np.float32) if about.per_hour else rain_of_raw(values * RAW_PER_DBZ)
     return np.where(unknown, np.float32(np.nan), np.where(dry, np.float32(0), rain))
 
 
