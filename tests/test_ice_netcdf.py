@@ -228,6 +228,14 @@ def test_the_pole_hole_of_version_5_is_one_although_the_file_has_ice_in_it(tmp_p
     assert set(read[codes[:1] <= 250].tolist()) == {220}
 
 
+def test_version_5_without_its_mask_cannot_tell_land_and_is_refused(tmp_path, codes):
+    path = write_months(tmp_path, "v5", MONTHS[:1], codes[:1])
+    with h5py.File(path, "r+") as file:
+        del file["cdr_supplementary"]
+    with pytest.raises(DataLayoutError, match="no surface_type_mask beside it, so that land looks like missing data"):
+        read_netcdf(path, MONTHLY, GRID)
+
+
 def test_of_two_satellites_the_later_one_is_read(tmp_path, codes):
     both = NSIDC_0051[: NSIDC_0051.index("    ubyte")].replace("{", "{", 1)
     variable = NSIDC_0051[NSIDC_0051.index("    ubyte") :]

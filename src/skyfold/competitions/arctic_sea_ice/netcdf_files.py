@@ -53,6 +53,11 @@ def read_netcdf(path: Path, cadence: Cadence, grid: IntPair) -> tuple[np.ndarray
         codes = _table(file, name, scale, flags)[frames]
         if surface := next((name for name in SURFACES if name in file), None):
             _stamp_surface(file, surface, grid, codes)
+        elif name == CDR and "flag_meanings" not in file.attributes(name):
+            raise DataLayoutError(
+                f"{path}: {name} has no flag_meanings, and there is no surface_type_mask beside it, so that land looks "
+                "like missing data. Download the whole file."
+            )
         times = _times(file, cadence, len(codes))
     unknown = codes == NO_CODE
     if unknown.any():
