@@ -260,6 +260,32 @@ def test_copied_files_are_the_same_data(folder, tmp_path):
         build("hydro_rain", {}, tmp_path / "copy").load(tmp_path / "copy", "train")
 
 
+def test_the_newest_frames_may_be_of_two_days_and_must_all_be_there(tmp_path):
+    for day, minute in [(26, 1420), (26, 1430), (27, 0), (27, 10)]:
+        write_composite(tmp_path, day, minute)
+    contest = build("hydro_rain", {}, tmp_path)
+    test = contest.load(tmp_path, "test")
+    assert test.ids.tolist() == ["20100827T0010"]
+    np.testing.assert_array_equal(test.inputs[0][1][:, 1:], test.inputs[0][0][:, :-1])
+    with pytest.raises(DataLayoutError, match="none has 4 others of its day before it"):
+        contest.load(tmp_path, "train")
+    next(tmp_path.rglob("1430.h5")).unlink()
+    with pytest.raises(DataLayoutError, match="is of 2010-08-27T00:10, but there is none of 2010-08-26T23:50"):
+        contest.load(tmp_path, "test")
+
+
+def test_every_composite_that_cannot_be_used_is_listed_by_prepare(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    damaged = sorted((tmp_path / "copy").rglob("*.h5"))[:2]
+    listing = LARGE.replace("gain = 0.5", "gain = 5.0")
+    for path in damaged:
+        write_odim(path, listing, {"dataset1/data1/data": rain_at(0)}, int(path.stem))
+    with pytest.raises(DataLayoutError) as refused:
+        build("hydro_rain", {}, tmp_path / "copy").check(tmp_path / "copy")
+    assert "files that cannot be read (2)" in str(refused.value)
+    assert all(str(path) in str(refused.value) for path in damaged)
+
+
 # What is refused
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from skyfold.competitions.hydro_rain.composite_geometry import read_geometry
 from skyfold.competitions.hydro_rain.composite_windows import Frames, find_frames
 from skyfold.competitions.hydro_rain.radar_files import digest_of_files, rain_source
-from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.errors import ConfigError, DataLayoutError, Problems
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFramesSource
 from skyfold.metrics.forecast import MAE_BY_CSI
@@ -41,38 +41,43 @@ class CompositeSamples:
         A sample has the time of its last known frame as its id, "20200131T0950". DataLayoutError where there is none.
         """
         frames = find_frames(folder)
-        if part == "train":
-            windows = frames.windows(self.known + 1, self.minutes)
-        elif part == "test":
-            windows = frames.windows(self.known, self.minutes)[-1:]
-        else:
+        corner = self._corner(folder, frames)
+        if part == "test":
+            newest = self._newest(folder, frames)
+            return Samples(frames.names(newest[:, -1]), self._inputs(frames, newest, corner))
+        if part != "train":
             raise ConfigError(f"part '{part}': there are train and test.")
+        windows = frames.windows(self.known + 1, self.minutes)
         if not len(windows):
             raise DataLayoutError(
                 f"{folder}: {len(frames.times)} composites, {frames.times[0]} to {frames.times[-1]}: none has "
-                f"{self.known - (part == 'test')} others of its day before it, {self.minutes} minutes apart. Add them, "
-                "or set data.options.minutes."
+                f"{self.known} others of its day before it, {self.minutes} minutes apart. Add them, or set "
+                "data.options.minutes."
             )
-        corner, last = self._corner(folder, frames), windows[:, self.known - 1]
-        samples = Samples(frames.names(last), self._inputs(frames, windows[:, : self.known], corner))
-        if part == "test":
-            return samples
-        found = LazyArrays(len(windows), lambda index: frames.rain(windows[index, -1:], corner, self.grid))
+        known, target = windows[:, :-1], windows[:, -1:]
+        found = LazyArrays(len(windows), lambda index: frames.rain(target[index], corner, self.grid))
         rain = LazyArrays(len(windows), lambda index: np.nan_to_num(found[index], nan=0.0))
         valid = LazyArrays(len(windows), lambda index: ~np.isnan(found[index]))
-        return Samples(samples.ids, samples.inputs, rain, valid, groups=frames.days(last))
+        last = known[:, -1]
+        inputs = self._inputs(frames, known, corner)
+        return Samples(frames.names(last), inputs, rain, valid, groups=frames.days(last))
 
     def check(self, folder: Path) -> str:
         """A line about the composites, of which every pixel that samples have is read."""
         frames, windows = find_frames(folder), self.load(folder, "train")
-        corner, unknown, rainy, pixels = self._corner(folder, frames), 0, 0, 0
+        corner, problems, unknown, rainy, pixels = self._corner(folder, frames), Problems(), 0, 0, 0
         with Progress("checking composites", len(frames.times), "frames") as progress:
             for row in range(len(frames.times)):
-                rain = frames.rain(np.array([row]), corner, self.grid)
+                progress.advance()
+                try:
+                    rain = frames.rain(np.array([row]), corner, self.grid)
+                except DataLayoutError as error:
+                    problems.add_error(error)
+                    continue
                 unknown += int(np.isnan(rain).sum())
                 rainy += int((rain >= MAE_BY_CSI.threshold).sum())
                 pixels += rain.size
-                progress.advance()
+        problems.refuse(folder)
         assert windows.groups is not None
         return (
             f"other files: {len(frames.times)} composites of {frames.shape[0]} x {frames.shape[1]} pixels, "
@@ -93,6 +98,16 @@ class CompositeSamples:
         )
         geometry = read_geometry(frames.places[-1][0], self._corner(folder, frames), self.grid)
         write_forecast(path, ids.tolist(), values, layout, geometry, about)
+
+    def _newest(self, folder: Path, frames: Frames) -> np.ndarray:
+        """Rows of the newest frames, whatever their day, int (1, known)."""
+        wanted = frames.times[-1] - np.arange(self.known)[::-1] * np.timedelta64(self.minutes, "m")
+        if absent := [str(time) for time in wanted if time not in frames.times]:
+            raise DataLayoutError(
+                f"{folder}: the newest composite is of {frames.times[-1]}, but there is none of {', '.join(absent)}. "
+                "Add it, or remove what is newer."
+            )
+        return np.searchsorted(frames.times, wanted)[None]
 
     def _inputs(self, frames: Frames, windows: np.ndarray, corner: IntPair) -> PastFramesSource:
         def rain(index: int) -> np.ndarray:
