@@ -40,6 +40,7 @@ TOPICS = {
     "rain": "Rain ten minutes ahead",
     "rain_networks": "Training of the networks of rain",
     "ice": "Sea ice a year ahead",
+    "ice_files": "Opening the sea-ice record",
 }
 
 

@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.competitions.arctic_sea_ice.ice_files import (
-    MONTHLY,
-    WEEKLY,
-    Cadence,
-    read_contest,
-    read_nsidc,
-    read_series,
-)
+from skyfold.competitions.arctic_sea_ice.cadence import MONTHLY, WEEKLY, Cadence
+from skyfold.competitions.arctic_sea_ice.ice_files import read_contest, read_nsidc, read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, LAND, MISSING, POLE_HOLE, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import DataLayoutError

@@ -51,6 +51,8 @@ class Competition:
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
     source        digest of the code that reads the files, where it lies outside skyfold; else ''
+    write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
+                  conventions, with the attributes `about`; None where samples have no time
     """
 
     name: str
@@ -72,6 +74,7 @@ class Competition:
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()
     source: str = ""
+    write_netcdf: Callable[[Path, Path, np.ndarray, ArraySequence, Mapping[str, str]], None] | None = None
 
 
 class Contest(Options):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,27 +133,40 @@ def blend(given: Namespace) -> JsonDict:
 
 
 def submit(given: Namespace) -> JsonDict:
-    """Write and validate a blend's submissions.
+    """Write and validate the submissions of a blend, or that of the last forecast of a config of forecasts.
 
-    One without the classifier gate and one with it. `skyfold blend` must have run on the config.
+    Of a blend one without the classifier gate and one with it. `skyfold blend`, or `run` of forecasts, must have run on
+    the config.
     """
-    from skyfold.config.files import load_blend
+    from skyfold.config.files import load_blend, load_config
+    from skyfold.config.forecasts import ForecastConfig
     from skyfold.files import read_json
-    from skyfold.pipeline.submit import submit
 
-    project, config = workspace(given), load_blend(given.config)
-    files = submit(config, project)
+    project, config = workspace(given), load_config(given.config)
+    products: Callable[[], Path]
+    if isinstance(config, ForecastConfig):
+        from skyfold.pipeline.baselines import make_forecasts
+        from skyfold.pipeline.forecasts import submit_forecast, write_forecast_products
+
+        data = make_forecasts(config, project)
+        kind, name, files = "forecast", config.name, [submit_forecast(config, data, project)]
+        products = partial(write_forecast_products, config, data, project)
+    else:
+        from skyfold.pipeline.products import write_blend_products
+        from skyfold.pipeline.submit import submit
+
+        blended = load_blend(given.config)
+        kind, name, files = "blend", blended.name, submit(blended, project)
+        products = partial(write_blend_products, blended, project, polygons=given.polygons)
     for path in files:
         print(f"submission: {path}")
     told = ("name", "stage", "metric", "scores", "rows", "sha256")
     written = [read_json(path.with_suffix(".json")) for path in files]
-    submissions = [{key: one[key] for key in told} for one in written]
+    submissions = [{key: one[key] for key in told if key in one} for one in written]
     if given.products or given.polygons:
-        from skyfold.pipeline.products import write_blend_products
-
-        files.append(write_blend_products(config, project, polygons=given.polygons))
+        files.append(products())
         print(f"products: {files[-1]}")
-    return {"blend": config.name, "submissions": submissions, "files": files}
+    return {kind: name, "submissions": submissions, "files": files}
 
 
 def score(given: Namespace) -> JsonDict:

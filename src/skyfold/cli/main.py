@@ -54,7 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
     "--workers": {"type": _whole, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
-    "--products": {"action": "store_true", "help": "also write a map of each test scene, class fractions and a grade"},
+    "--products": {"action": "store_true", "help": "also write maps and grades of test scenes, or forecasts as NetCDF"},
     "--polygons": {"action": "store_true", "help": "with --products: also write the classes as GeoJSON"},
     "--html": {"type": Path, "metavar": "FILE", "help": "also write the table as a page"},
     "--diff": {"nargs": 2, "metavar": ("A", "B"), "help": "names of two entries, or folders that hold them"},
