@@ -47,6 +47,19 @@ class LazyArrays:
         return self.make(index)
 
 
+@runtime_checkable
+class PartlyDefined(Protocol):
+    """Inputs some of whose pixels may have no measurement (nodata)."""
+
+    def defined(self, index: int) -> np.ndarray | None:
+        """bool (H, W), False where any band of sample `index` has no measurement; None: all are defined.
+
+        It is asked of every sample whenever a data set is opened, up to the first answer that is not None: None has to
+        be cheap. Where only decoding could tell, an array that is True throughout is the better answer.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Samples:
     """Samples to train on or to predict; nothing is read from disk before it is indexed.

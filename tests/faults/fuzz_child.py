@@ -42,7 +42,8 @@ from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.competitions.leeds_sea_ice.vis_sar import read_band_image
 from skyfold.config.files import load_config
-from skyfold.data.images import read_image, read_plane
+from skyfold.data.images import read_image
+from skyfold.data.mask_planes import read_plane
 from skyfold.data.masks import ClassTable
 from skyfold.data.sample_folder import write_whole
 from skyfold.data.windows import open_labels, open_windows

@@ -49,36 +49,36 @@ def with_alpha(path, alpha):
 
 def test_files_of_other_kinds_are_named_wherever_a_folder_is_listed(tiny):
     for folder, names in {
-        "images": ("x.tif", "y.tif", "notes.txt"),
-        "masks": ("x.tif",),
-        "test_images": ("z.bmp",),
+        "images": ("x.gif", "y.gif", "notes.txt"),
+        "masks": ("x.gif",),
+        "test_images": ("z.psd",),
     }.items():
         for name in names:
-            (tiny.images / folder / name).write_bytes(b"II*\0")
+            (tiny.images / folder / name).write_bytes(b"GIF8")
     (tiny.images / "images" / "more").mkdir()
     (tiny.images / "images" / ".DS_Store").touch()
     code, said = prepare(tiny)
     assert code == 0
     assert "12 images with masks" in said
     assert (
-        "images: left aside 2 .tif (x.tif, y.tif), 1 .txt (notes.txt), 1 folder (more); read as images are .jpg" in said
+        "images: left aside 2 .gif (x.gif, y.gif), 1 .txt (notes.txt), 1 folder (more), 1 hidden file (.DS_Store); "
+        "read as images are .jpg" in said
     )
-    assert "masks: left aside 1 .tif (x.tif)" in said
-    assert "test_images: left aside 1 .bmp (z.bmp)" in said
-    assert "DS_Store" not in said
+    assert "masks: left aside 1 .gif (x.gif)" in said
+    assert "test_images: left aside 1 .psd (z.psd)" in said
     for name in ("t00", "t01", "t02", "t03"):
         (tiny.root / "truth").mkdir(exist_ok=True)
         write_png(tiny.root / "truth" / f"{name}.png", np.zeros((40, 48), np.uint8))
-    (tiny.root / "truth" / "t04.tiff").touch()
+    (tiny.root / "truth" / "t04.gif").touch()
     submission = tiny.root / "submissions" / "tiny" / "blend.csv"
     code, _, err = tiny.run("score", "blend", submission, "--truth", tiny.root / "truth")
     assert code == 0
-    assert "truth: left aside 1 .tiff (t04.tiff)" in err
+    assert "truth: left aside 1 .gif (t04.gif)" in err
 
 
 def test_a_mask_of_another_kind_is_named_beside_the_image_that_lacks_it(tiny):
-    (tiny.images / "masks" / "i03.png").rename(tiny.images / "masks" / "i03.tif")
-    refused(tiny, "i03.png: no mask 'i03.png' for this image; i03.tif is not read, write it as PNG")
+    (tiny.images / "masks" / "i03.png").rename(tiny.images / "masks" / "i03.gif")
+    refused(tiny, "i03.png: no mask 'i03.png' for this image; i03.gif is not read, write it as PNG")
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

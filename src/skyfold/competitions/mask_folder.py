@@ -19,7 +19,7 @@ from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.config.fields import Size, Strict, Text
 from skyfold.config.options import one_of
-from skyfold.data.check_images import check_images
+from skyfold.data.check_images import check_images, note_turned
 from skyfold.data.folder import file_id, note_others, unread
 from skyfold.data.images import SUFFIXES, ImageFiles, image_paths, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
@@ -184,7 +184,8 @@ class ImagesAndMasks(SegmentationFiles):
         images, masks = self._train_paths(folder, problems)
         groups = self._groups(folder, images, problems)
         tests = [] if self.test_images is None else self._test_paths(folder, problems)
-        whole = set(check_images([*images, *tests], problems))
+        whole = check_images([*images, *tests], problems)
+        note_turned(whole)
         covers = read_each("checking masks", self._fractions, masks, problems)
         pairs = [pair for pair in zip(images, masks, strict=True) if pair[0] in whole and pair[1] in covers]
         _add_unequal(pairs, problems)

@@ -46,16 +46,23 @@ def files_in(folder: Path, suffixes: Sequence[str], problems: Problems, *, expec
 
 
 def note_others(folder: Path, suffixes: Sequence[str], *, expected: str = "images") -> None:
-    """Say what lies in `folder` besides its files with `suffixes`, by kind; hidden files and folders not."""
+    """Say what lies in `folder` besides its files with `suffixes`, by kind, hidden files among them."""
     if not folder.is_dir():
         return
-    others = [entry for entry in _entries(folder) if Path(entry.name).suffix.lower() not in suffixes]
-    kind_of = {entry.name: "folder" if entry.is_dir() else Path(entry.name).suffix.lower() for entry in others}
+    kind_of = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            suffix = Path(entry.name).suffix.lower()
+            if entry.name.startswith(".") or suffix not in suffixes:
+                hidden = "hidden " * entry.name.startswith(".")
+                kind_of[entry.name] = (
+                    f"{hidden}folder" if entry.is_dir() else "hidden file" if hidden else suffix or "file"
+                )
     kinds = []
     for kind, count in sorted(Counter(kind_of.values()).items()):
         names = sorted(name for name, own in kind_of.items() if own == kind)
         shown = ", ".join(names[:SHOWN]) + ", ..." * (count > SHOWN)
-        kinds.append(f"{count} {kind or 'file'}{'s' * (count > 1 and kind in ('', 'folder'))} ({shown})")
+        kinds.append(f"{count} {kind}{'s' * (count > 1 and not kind.startswith('.'))} ({shown})")
     if kinds:
         note(f"{folder}: left aside {', '.join(kinds)}; read as {expected} are {', '.join(suffixes)}.")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data.images import files_stamp, read_plane
+from skyfold.data.images import files_stamp
+from skyfold.data.mask_planes import read_plane
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import digest
 from skyfold.rle.codec import decode_many
