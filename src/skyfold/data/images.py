@@ -56,6 +56,16 @@ class Header:
         """Whether the EXIF tag turns or mirrors the image when it is read."""
         return self.orientation != UPRIGHT
 
+    @property
+    def stored_size(self) -> IntPair:
+        """(H, W) of the pixels as stored, without the turn."""
+        return self.size[::-1] if self.orientation in TURNED_BY_A_QUARTER else self.size
+
+    @property
+    def kind(self) -> str:
+        """Bands and number type, in words."""
+        return f"{self.bands} band{'s' * (self.bands > 1)} of {self.dtype}"
+
 
 @runtime_checkable
 class Resizable(Protocol):
@@ -141,7 +151,7 @@ class ImageFiles(MeasuredImages):
         path = self.paths[index]
         if self.bands == COLOURS and path.suffix.lower() in JPEG_SUFFIXES:
             header = read_header(path)
-            stored = header.size[::-1] if header.orientation in TURNED_BY_A_QUARTER and not self.turn else header.size
+            stored = header.size if self.turn else header.stored_size
             plain = header.dtype == np.uint8 and self._all_defined(header)
             for step, flag in REDUCED.items() if plain else ():
                 if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(stored, size, strict=True)):
