@@ -49,7 +49,7 @@ def test_unknown_values_are_named_with_their_number(tmp_path: Path) -> None:
         ({"a": 1, "b": []}, 0, None, "give 'b' a mask value"),
         ({"a": None}, 0, None, "give 'a' a mask value"),
         ({"a": 0}, 0, None, "belongs to both class 'a' and background"),
-        ({"a": 256}, 0, None, "mask value 256 of class 'a'"),
+        ({"a": 65536}, 0, None, "mask value 65536 of class 'a'"),
         ({"a": True}, 0, None, "mask value True"),
         ({"a": "red"}, 0, None, "mask value 'red'"),
         ({"a": "#ff0000", "b": 3}, 0, None, "all of them as colours"),

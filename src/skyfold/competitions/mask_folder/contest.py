@@ -13,11 +13,15 @@ from typing import Annotated, Any
 from skyfold.competition import Competition, Contest
 from skyfold.competitions.mask_folder.files import ImagesAndMasks
 from skyfold.competitions.mask_folder.options import Groups, Images, Masks, Truth
-from skyfold.competitions.mask_folder.truth import TruthFiles, truth_files
+from skyfold.competitions.mask_folder.rle_table import RleTruth
+from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.config.fields import Size, Text
 from skyfold.config.options import one_of
+from skyfold.data.labels import LabelTable
+from skyfold.data.masks import ClassTable
 from skyfold.errors import ConfigError
 from skyfold.metrics.segmentation import METRICS, named_metric
+from skyfold.rle.codec import DIALECTS
 from skyfold.submission.formats import RleTable
 
 
@@ -53,7 +57,7 @@ class MaskFolder(Contest):
         """ConfigError where a value is of no known kind, or belongs to two of classes, background, ignore_value."""
         if self.truth is None and (self.images.folder, self.images.files) == (self.masks.folder, self.masks.files):
             raise ConfigError("data.options.masks: the same files as those of images. Give masks.files their ending.")
-        self._truth = truth_files(self.truth, self.masks, self.classes, self.background, self.ignore_value)
+        self._truth = self._truth_files()
 
     def build(self, folder: Path | None) -> Competition:
         """The competition on `grid`, or on the common size (H, W) of the images in `folder`.
@@ -76,6 +80,16 @@ class MaskFolder(Contest):
             files = files.fitted(folder, sized=self.grid is None)
         parts = ("train",) if self.test_images is None else ("train", "test")
         return files.competition("mask_folder", named_metric(self.metric), parts=parts)
+
+    def _truth_files(self) -> TruthFiles:
+        if self.truth is None:
+            table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)
+            return MaskImages(table, self.masks.files)
+        if self.ignore_value is not None:
+            raise ConfigError("data.options.ignore_value: only mask images have one. Remove it.")
+        truth, labels = self.truth, LabelTable.parse(self.classes, self.background)
+        assert truth.csv is not None
+        return RleTruth(truth.csv, (truth.id, truth.rle), truth.category, labels, DIALECTS[truth.dialect])
 
 
 PLUGIN = MaskFolder

@@ -123,7 +123,9 @@ class ImagesAndMasks(SegmentationFiles):
         self._add_unfit(kept, items, whole, problems)
         if self._turn:
             note_turned(whole)
-        self._note_unread(folder, [*images.values(), *tests.values()], items)
+        if items:
+            self.truth.note_oddities([items[name] for name in images], list(sizes.values()))
+        self._note_unread(folder)
         _note_capitals([*images, *tests])
         self._note_sizes([files[0] for files in tests.values()], whole)
         problems.refuse(folder)
@@ -314,17 +316,18 @@ class ImagesAndMasks(SegmentationFiles):
         problems.add(f"rows of {path}, where every image needs one group", *found)
         return np.array([group_of.get(name, "") for name in names])
 
-    def _note_unread(self, folder: Path, samples: Iterable[Sample], items: Mapping[str, Any]) -> None:
+    def _note_unread(self, folder: Path) -> None:
         """Say what lies in the folders besides images and masks."""
-        taken = {path for files in samples for path in files}
-        taken |= {item for item in items.values() if isinstance(item, Path)}
         depths: dict[str, int] = {}
-        for images, masks in self.folders:
+        taken: set[Path] = set()
+        for images, masks in [*self.folders, *([] if self.test_images is None else [(self.test_images, None)])]:
             depths[images] = max(depths.get(images, 1), self._pattern.depth)
-            if isinstance(self.truth, MaskImages):
+            found = find_files(folder / images, self._pattern, Problems()).values()
+            taken.update(path for files in found for path in files.values())
+            if masks is not None:
+                taken.update(self.truth.taken(folder, masks).values())
+            if masks is not None and isinstance(self.truth, MaskImages):
                 depths[masks] = max(depths.get(masks, 1), self.truth.pattern.depth)
-        if self.test_images is not None:
-            depths[self.test_images] = max(depths.get(self.test_images, 1), self._pattern.depth)
         for name, depth in depths.items():
             note_unread(folder / name, taken, depth=depth, expected=_read_as("images", self._pattern))
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from skyfold.competitions._segmentation_files import spelled
-from skyfold.competitions.mask_folder.options import Masks, Truth
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import unread
 from skyfold.data.images import SUFFIXES, Header, read_header
@@ -55,15 +54,13 @@ class TruthFiles(ABC):
         """Files of masks in `folder`/`beside`, by id; they are no images."""
         return {}
 
+    def note_oddities(self, items: Sequence[Any], sizes: Sequence[IntPair]) -> None:
+        """Say what is no error, but nobody should have to find out."""
+        return
+
     def misfit(self, item: Any, image: Header, turn: bool) -> str:
         """How the item does not fit the image, '' where it does, or only `fractions` could tell."""
         return ""
-
-
-def truth_files(truth: Truth | None, masks: Masks, classes: Any, background: Any, ignore_value: Any) -> TruthFiles:
-    """The source of ground truth that the options of a config describe; ConfigError where they contradict."""
-    table = ClassTable.parse(classes, background=background, ignore_value=ignore_value)
-    return MaskImages(table, masks.files)
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,10 @@ class MaskImages(TruthFiles):
     def taken(self, folder: Path, beside: str) -> dict[str, Path]:
         masks = find_files(folder / beside, self.pattern, Problems())
         return {name: files[""] for name, files in masks.items()}
+
+    def note_oddities(self, items: Sequence[Any], sizes: Sequence[IntPair]) -> None:
+        """Say what is no error, but nobody should have to find out."""
+        return
 
     def misfit(self, item: Any, image: Header, turn: bool) -> str:
         mask = read_header(item)
