@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,9 @@ import pytest
 from skyfold import competition
 from skyfold.competitions.mask_folder.rle_table import RleTruth
 from skyfold.data.labels import LabelTable
+from skyfold.data.polygons import draw_polygon
 from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.rle.coco import encode_coco
 from skyfold.rle.codec import DIALECTS, decode, encode
 
 SIZE = (6, 8)
@@ -140,3 +143,175 @@ def test_labels_that_contradict_are_refused(folder):
             built(folder, classes, {"csv": "train.csv"}, **more)
     with pytest.raises(ConfigError, match=r"mask images have no class table here. Give a table"):
         built(folder, {"x": 1}, {"csv": "train.csv"}).read_truth(folder / "images")
+
+
+# --- Polygons --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pixel_is_in_a_polygon_where_its_centre_is():
+    """Centres of a triangle: worked by hand. Its left and upper borders count, its right and lower ones do not."""
+    triangle = np.array([[0.5, 0.5], [3.5, 0.5], [0.5, 3.5]])
+    found = draw_polygon([triangle], (4, 4)).astype(int).tolist()
+    assert found == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    found = draw_polygon([triangle], (4, 4), touched=True).astype(int).tolist()
+    assert found == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
+    whole = np.array([[1.0, 1], [3, 1], [3, 2], [1, 2]])
+    for touched in (False, True):  # borders between pixels touch neither
+        np.testing.assert_array_equal(draw_polygon([whole], (4, 4), touched=touched), box(1, 1, 2, 3, (4, 4)))
+    hole = np.array([[2.0, 1], [3, 1], [3, 2], [2, 2]])
+    np.testing.assert_array_equal(draw_polygon([whole, hole], (4, 4)), box(1, 1, 2, 2, (4, 4)))
+    far = np.array([[-1e7, -1e7], [1e7, -1e7], [1e7, 1e7], [-1e7, 1e7]])
+    assert draw_polygon([far], (4, 4), touched=True).all()
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_polygons_are_drawn_as_gdal_draws_them(touched):
+    features = pytest.importorskip("rasterio.features", reason="rasterio is not installed")
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        size = (int(rng.integers(5, 40)), int(rng.integers(5, 40)))
+        ring = rng.random((int(rng.integers(3, 9)), 2)) * 50 - 5
+        geometry = {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}
+        theirs = features.rasterize([(geometry, 1)], out_shape=size, all_touched=touched)
+        np.testing.assert_array_equal(draw_polygon([ring], size, touched=touched), theirs.astype(bool))
+
+
+def corners(top: float, left: float, bottom: float, right: float) -> list[list[float]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def labelme(*shapes: tuple[str, list], size=SIZE, **more) -> dict:
+    listed = [{"label": label, "points": points, "shape_type": "polygon", **more} for label, points in shapes]
+    return {"shapes": listed, "imageHeight": size[0], "imageWidth": size[1], "imageData": None}
+
+
+def geojson(*features: tuple[str, list], kind="Polygon") -> dict:
+    listed = [
+        {"type": "Feature", "properties": {"label": label}, "geometry": {"type": kind, "coordinates": coordinates}}
+        for label, coordinates in features
+    ]
+    return {"type": "FeatureCollection", "features": listed}
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_labelme_files_are_drawn(folder):
+    write_json(folder / "labels" / "a.json", labelme(("cu", corners(1, 2, 4, 5)), ("ci", corners(0, 0, 2, 2))))
+    write_json(folder / "labels" / "b.json", labelme(("cu", [[3, 5], [1, 2]]), shape_type="rectangle"))
+    contest = built(folder, {"low": "cu", "high": "ci"}, {"polygons": "labels/{id}.json"})
+    targets = contest.load(folder, "train").targets
+    np.testing.assert_array_equal(targets[0], np.stack([box(1, 2, 4, 5), box(0, 0, 2, 2)], -1))
+    np.testing.assert_array_equal(targets[1][..., 0], box(2, 1, 5, 3))
+    assert targets.sources(0)[0] == folder / "labels" / "a.json"
+    assert contest.check(folder).startswith("2 images with masks, grid 6x8; low 15.6% of the pixels, empty 0%; high")
+    before = targets.fingerprint()
+    write_json(folder / "labels" / "b.json", labelme())
+    assert contest.load(folder, "train").targets.fingerprint() != before
+
+
+def test_geojson_files_have_holes_and_several_parts(folder):
+    with_hole, two = [corners(0, 0, 5, 5), corners(1, 1, 3, 3)], [[corners(0, 0, 1, 1)], [corners(4, 4, 6, 8)]]
+    write_json(folder / "a.geojson", geojson(("x", with_hole)))
+    write_json(folder / "b.geojson", geojson(("x", two), kind="MultiPolygon"))
+    targets = built(folder, {"x": "x"}, {"polygons": "{id}.geojson"}).load(folder, "train").targets
+    np.testing.assert_array_equal(targets[0][..., 0], box(0, 0, 5, 5) & ~box(1, 1, 3, 3))
+    np.testing.assert_array_equal(targets[1][..., 0], box(0, 0, 1, 1) | box(4, 4, 6, 8))
+
+
+def test_geojson_of_a_georeferenced_tiff_has_map_coordinates(tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    transform = rasterio.transform.from_origin(500_000, 4_600_000, 10, 20)
+    (tmp_path / "images").mkdir()
+    profile = {"driver": "GTiff", "height": SIZE[0], "width": SIZE[1], "count": 1, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "images" / "a.tif", "w", **profile, transform=transform, crs="EPSG:32633") as file:
+        file.write(np.arange(48, dtype=np.uint16).reshape(1, *SIZE))
+    ring = [list(transform * tuple(point)) for point in corners(1, 2, 4, 5)]
+    write_json(tmp_path / "labels" / "a.json", geojson(("x", [ring])))
+    contest = built(tmp_path, {"x": "x"}, {"polygons": "labels/{id}.json"})
+    np.testing.assert_array_equal(contest.load(tmp_path, "train").targets[0][..., 0], box(1, 2, 4, 5))
+    write_json(tmp_path / "labels" / "a.json", geojson(("x", [corners(1, 2, 4, 5)])))
+    with pytest.raises(DataLayoutError, match=r"no polygon meets the image\. Give coordinates in the reference system"):
+        contest.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2", "not whole JSON"),
+        ([], "neither LabelMe .shapes. nor GeoJSON"),
+        (labelme(("x", [[1, 2], [3, 4]])), "expected 3 points of two numbers or more"),
+        (labelme(("x", corners(1, 2, 4, 5)), shape_type="circle"), "a shape of type 'circle', expected a polygon or"),
+        (labelme(("x", corners(1, 2, 4, 5)), size=(60, 80)), "drawn on an image of 60x80, the file has 6x8"),
+        (labelme(("y", corners(1, 2, 4, 5))), "'y' is no label of classes: x. Add it there, or to background"),
+        (geojson(("x", [[1, 2]]), kind="Point"), "a feature of type 'Point', expected Polygon or MultiPolygon"),
+        (geojson(("x", [])), None),
+        (geojson(("x", [corners(100, 100, 200, 200)])), "no polygon meets the image. Give pixels"),
+    ],
+)
+def test_files_that_are_no_polygons_are_named(folder, content, message):
+    write_json(folder / "labels" / "b.json", labelme())
+    path = folder / "labels" / "a.json"
+    write_json(path, content) if not isinstance(content, str) else path.write_text(content)
+    with pytest.raises(DataLayoutError, match=rf"a\.json: {message or 'a polygon without rings'}"):
+        built(folder, {"x": "x"}, {"polygons": "labels/{id}.json"}).check(folder)
+
+
+def test_images_and_polygon_files_without_each_other_are_named(folder):
+    write_json(folder / "labels" / "a.json", labelme())
+    write_json(folder / "labels" / "z.json", labelme())
+    with pytest.raises(DataLayoutError) as error:
+        built(folder, {"x": "x"}, {"polygons": "labels/{id}.json"}).load(folder, "train")
+    assert "b.png: no file" in str(error.value)
+    assert "z.json: no image 'z' in the folder" in str(error.value)
+
+
+# --- COCO ------------------------------------------------------------------------------------------------------------
+
+
+def coco(*annotations: dict, names=("a.png", "sub/b.png"), size=SIZE) -> dict:
+    images = [{"id": i, "file_name": name, "height": size[0], "width": size[1]} for i, name in enumerate(names)]
+    categories = [{"id": 3, "name": "ship"}, {"id": 4}]
+    return {"images": images, "annotations": list(annotations), "categories": categories}
+
+
+def test_coco_annotations_are_polygons_or_counts(folder):
+    flat = [value for point in corners(1, 2, 4, 5) for value in point]
+    shapes = [
+        {"image_id": 0, "category_id": 3, "segmentation": [flat, [0, 0, 1, 0, 1, 1, 0, 1]]},
+        {"image_id": 0, "category_id": 4, "segmentation": encode_coco(box(2, 3, 6, 8), compressed=False)},
+        {"image_id": 0, "category_id": 4, "segmentation": encode_coco(box(0, 0, 1, 1)), "iscrowd": 1},
+    ]
+    write_json(folder / "coco.json", coco(*shapes))
+    contest = built(folder, {"ships": "ship", "cars": 4}, {"coco": "coco.json"})
+    targets = contest.load(folder, "train").targets
+    expected = [box(1, 2, 4, 5) | box(0, 0, 1, 1), box(2, 3, 6, 8) | box(0, 0, 1, 1)]
+    np.testing.assert_array_equal(targets[0], np.stack(expected, -1))
+    assert not targets[1].any()
+    assert targets.sources(0) != targets.sources(1)
+    assert contest.check(folder).startswith("2 images with masks, grid 6x8; ships 10.4% of the pixels, empty 50%")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, r"image 'a\.png' is not listed"),
+        (coco(names=("a.png", "b.png", "z.png")), r"no image 'z\.png' in the folder"),
+        (coco(names=("a.png", "x/a.png")), r"image 'a\.png' is there twice"),
+        (coco(size=(7, 8)), r"image 'a\.png' has height and width \(7, 8\), its file \(6, 8\)"),
+        (coco({"image_id": 0, "category_id": 9}), "an image, annotation or category without 9"),
+        (coco({"image_id": 0, "category_id": 3, "segmentation": None}), "an annotation without segmentation"),
+        (
+            coco({"image_id": 0, "category_id": 3, "segmentation": {"size": [9**9, 9**9], "counts": [9**18]}}),
+            r"counts of size .*, expected \[6, 8\]",
+        ),
+        (coco({"image_id": 0, "category_id": 3, "segmentation": {"size": [6, 8], "counts": [9]}}), "add up to 9"),
+        ([1], "expected COCO, with lists of images"),
+    ],
+)
+def test_what_is_wrong_with_a_coco_file_is_named(folder, content, message):
+    write_json(folder / "coco.json", content)
+    with pytest.raises(DataLayoutError, match=message):
+        built(folder, {"ships": "ship", "cars": 4}, {"coco": "coco.json"}).check(folder)

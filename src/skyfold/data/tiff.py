@@ -39,6 +39,8 @@ MOST_PAGES = 64
 SMALL = 1 << 28  # bytes of an image that fits into any memory
 WHITE_IS_ZERO, GREY, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 ORIENTATION, GDAL_NODATA = 274, 42113
+PIXEL_SCALE, TIE_POINT, TRANSFORMATION = 33550, 33922, 34264
+OF_CENTRES = 2  # coordinates of the tags are those of the centres of pixels
 ALPHA = (1, 2)  # what an extra band is: transparency, with colours multiplied by it or not
 LERC_SIGNATURE = b"Lerc2 "
 JPEG_2000_SIZE = b"\xff\x4f\xff\x51"  # markers: start, size
@@ -95,6 +97,26 @@ def read_tiff_header(path: Path) -> TiffHeader:
         refuse_other_kinds(path, start.read(4))
     with damage_named(path), tifffile.TiffFile(path) as file:
         return _header(path, _checked_page(path, file, path.stat().st_size))
+
+
+def read_map_transform(path: Path) -> np.ndarray | None:
+    """Pixels (x, y) of map coordinates (x, y, 1), float64 (2, 3), of a georeferenced TIFF; None: it is none.
+
+    (0, 0) is the outer corner of the first pixel. DataLayoutError as `read_tiff_header`, and where the tags contradict.
+    """
+    with damage_named(path), tifffile.TiffFile(path) as file:
+        page = first_page(path, file)
+        scale, tie, whole = (page.tags.get(tag) for tag in (PIXEL_SCALE, TIE_POINT, TRANSFORMATION))
+        if whole is not None:
+            to_map = np.array(whole.value, np.float64).reshape(4, 4)[[0, 1]][:, [0, 1, 3]]
+        elif scale is not None and tie is not None:
+            (width, height), (column, row, _, x, y) = scale.value[:2], tie.value[:5]
+            to_map = np.array([[width, 0, x - column * width], [0, -height, y + row * height]], np.float64)
+        else:
+            return None
+        if (page.geotiff_tags or {}).get("GTRasterTypeGeoKey") == OF_CENTRES:
+            to_map[:, 2] -= to_map[:, :2] @ (0.5, 0.5)
+        return np.asarray(np.linalg.inv(np.vstack([to_map, [0, 0, 1]]))[:2])
 
 
 def _header(path: Path, page: tifffile.TiffPage) -> TiffHeader:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from skyfold.competition import Competition, Contest
+from skyfold.competitions.mask_folder.drawn_shapes import CocoTruth, PolygonTruth
 from skyfold.competitions.mask_folder.files import ImagesAndMasks
 from skyfold.competitions.mask_folder.options import Groups, Images, Masks, Truth
 from skyfold.competitions.mask_folder.rle_table import RleTruth
@@ -88,6 +89,10 @@ class MaskFolder(Contest):
         if self.ignore_value is not None:
             raise ConfigError("data.options.ignore_value: only mask images have one. Remove it.")
         truth, labels = self.truth, LabelTable.parse(self.classes, self.background)
+        if truth.coco is not None:
+            return CocoTruth(truth.coco, labels, truth.touched)
+        if truth.polygons is not None:
+            return PolygonTruth(truth.polygons, labels, truth.touched, truth.label)
         assert truth.csv is not None
         return RleTruth(truth.csv, (truth.id, truth.rle), truth.category, labels, DIALECTS[truth.dialect])
 
