@@ -13,14 +13,15 @@ from skyfold.data.folder import entries_below, is_usable
 from skyfold.errors import Problems
 from skyfold.tables import plain
 
-PLACEHOLDERS = re.compile(r"(\{id\}|\{band\}|\*)")
+PLACEHOLDERS = re.compile(r"(\{\w+\}|\*)")
 
 
 @dataclass(frozen=True)
 class FilePattern:
     """A path below a folder, in which `{id}` and `{band}` stand for a part of a name, and `*` for any.
 
-    Without one of `suffixes` at its end any of them is meant, in any capitals. bands: what `{band}` may be.
+    Without one of `suffixes` at its end any of them is meant, in any capitals. bands: what `{band}` may be;
+    placeholder: another name of it.
 
     >>> FilePattern("{id}/{band}.tif", (".tif",), ("B02", "B8A")).match("chip 1/B8A.tif")
     ('chip 1', 'B8A')
@@ -29,6 +30,7 @@ class FilePattern:
     text: str
     suffixes: tuple[str, ...]
     bands: tuple[str, ...] = ()
+    placeholder: str = "{band}"
 
     def match(self, relative: str) -> tuple[str, str] | None:
         """Id and band of a path below the folder; None where it is no such path."""
@@ -37,7 +39,7 @@ class FilePattern:
 
     def example(self, name: str, band: str = "") -> str:
         """The path of the file of id `name`, PNG where any kind would do."""
-        path = self.text.replace("{id}", name).replace("{band}", band)
+        path = self.text.replace("{id}", name).replace(self.placeholder, band)
         return path if self._suffix else f"{path}.png"
 
     @property
@@ -54,7 +56,7 @@ class FilePattern:
     def _regex(self) -> re.Pattern[str]:
         parts, seen = [], set()
         stem = plain(self.text)[: len(self.text) - len(self._suffix)]
-        meaning = {"{id}": "(?P<id>[^/]+)", "{band}": f"(?P<band>{'|'.join(map(re.escape, self.bands))})"}
+        meaning = {"{id}": "(?P<id>[^/]+)", self.placeholder: f"(?P<band>{'|'.join(map(re.escape, self.bands))})"}
         for part in PLACEHOLDERS.split(stem):
             if part in seen:  # the same id in a folder and in the name of a file
                 parts.append(f"(?P={part[1:-1]})")
@@ -67,12 +69,12 @@ class FilePattern:
         return re.compile(f"{''.join(parts)}(?i:{suffixes})")
 
 
-def refuse_pattern(text: str, *, bands: bool) -> None:
-    """ValueError where `text` is no pattern of files, with `{band}` where there are `bands` and not elsewhere."""
-    if "{id}" not in text or text.startswith("/") or ".." in text.split("/") or text.count("{band}") > 1:
+def refuse_pattern(text: str, *, bands: bool, placeholder: str = "{band}") -> None:
+    """ValueError where `text` is no pattern of files, with `placeholder` where there are `bands` and not elsewhere."""
+    if "{id}" not in text or text.startswith("/") or ".." in text.split("/") or text.count(placeholder) > 1:
         raise ValueError("expected a path below the folder with {id} in it, such as '{id}_mask.png'")
-    if ("{band}" in text) != bands:
-        raise ValueError("give bands and a path with {band} in it, or none of both")
+    if (placeholder in text) != bands:
+        raise ValueError(f"give {placeholder[1:-1]}s and a path with {placeholder} in it, or none of both")
 
 
 def find_files(

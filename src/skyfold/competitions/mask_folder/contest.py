@@ -15,6 +15,7 @@ from skyfold.competitions.mask_folder.drawn_shapes import CocoTruth, PolygonTrut
 from skyfold.competitions.mask_folder.files import ImagesAndMasks
 from skyfold.competitions.mask_folder.options import Groups, Images, Masks, Truth
 from skyfold.competitions.mask_folder.rle_table import RleTruth
+from skyfold.competitions.mask_folder.soft_images import SoftImages
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.config.fields import Size, Text
 from skyfold.config.options import one_of
@@ -84,8 +85,7 @@ class MaskFolder(Contest):
 
     def _truth_files(self) -> TruthFiles:
         if self.truth is None:
-            table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)
-            return MaskImages(table, self.masks.files)
+            return self._mask_files(self.masks)
         if self.ignore_value is not None:
             raise ConfigError("data.options.ignore_value: only mask images have one. Remove it.")
         truth, labels = self.truth, LabelTable.parse(self.classes, self.background)
@@ -95,6 +95,16 @@ class MaskFolder(Contest):
             return PolygonTruth(truth.polygons, labels, truth.touched, truth.label)
         assert truth.csv is not None
         return RleTruth(truth.csv, (truth.id, truth.rle), truth.category, labels, DIALECTS[truth.dialect])
+
+    def _mask_files(self, masks: Masks) -> TruthFiles:
+        table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)
+        names = tuple(table.classes)
+        if masks.fractions and [codes[0] for codes in table.classes.values()] != list(range(1, len(names) + 1)):
+            numbered = ", ".join(f"{name}: {place}" for place, name in enumerate(names, start=1))
+            raise ConfigError(f"data.options.classes: with masks.fractions number the bands: {{{numbered}}}.")
+        if masks.fractions or masks.annotators:
+            return SoftImages(names, None if masks.fractions else table, masks.files, masks.annotators)
+        return MaskImages(table, masks.files)
 
 
 PLUGIN = MaskFolder

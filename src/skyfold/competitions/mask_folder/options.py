@@ -51,15 +51,24 @@ class Images(Strict):
 
 
 class Masks(Strict):
-    """Where mask images lie. folder, files: as of `Images`. Files of that path are no images, where the folder is the
-    same."""
+    """Where mask images lie. Files of that path are no images, where the folder is the same.
+
+    folder, files  as of `Images`
+    annotators     names for {annotator} in `files`, of people who drew masks of every image: a pixel is of the class
+                   that more than half of them chose
+    fractions      whether files hold fractions of the classes, one band each: 0 to 1, or whole numbers up to the
+                   greatest of their type; a pixel is of a class whose fraction is more than one half
+    """
 
     folder: Text = "masks"
     files: Text = "{id}"
+    annotators: Annotated[tuple[Text, ...], Distinct] = ()
+    fractions: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> Masks:
-        refuse_pattern(self.files, bands=False)
+        refuse_pattern(self.files, bands=bool(self.annotators), placeholder="{annotator}")
+        refuse((self.annotators and self.fractions, "fractions are of one file an image, without annotators"))
         return self
 
 
