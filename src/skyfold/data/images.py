@@ -244,10 +244,12 @@ def read_measured(
         raise DataLayoutError(f"{path}: expected {bands} bands, the file has {image.shape[2]}.")
     if alpha is not None and nodata != "alpha":
         require_opaque(path, alpha)
+    values = [value for value in (of_tag, nodata) if value is not None and value != "alpha"]
+    if alpha is None and not values and image.dtype.kind != "f":
+        return np.ascontiguousarray(image), None
     defined = np.ones(image.shape[:2], bool) if alpha is None else alpha == _opaque(alpha)
-    for value in (of_tag, None if nodata == "alpha" else nodata):
-        if value is not None:
-            defined &= ~_equal(image, value).any(axis=-1)
+    for value in values:
+        defined &= ~_equal(image, value).any(axis=-1)
     if image.dtype.kind == "f":
         defined &= np.isfinite(image).all(axis=-1)
     if defined.all():
