@@ -292,6 +292,9 @@ def test_coco_annotations_are_polygons_or_counts(folder):
     assert not targets[1].any()
     assert targets.sources(0) != targets.sources(1)
     assert contest.check(folder).startswith("2 images with masks, grid 6x8; ships 10.4% of the pixels, empty 50%")
+    truth = contest.read_truth(folder / "coco.json")
+    assert truth.ids.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(truth.targets[0], targets[0])
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,15 @@ def truth_folder(file: str, data: bytes) -> Callable[[Path], dict[str, bytes]]:
 
 def truth_reader(file: str, kind: str, data: bytes, **truth: str) -> Reader:
     options = {"classes": {"cloud": "cu", "haze": ["ci", 7]}, "truth": truth}
-    return Reader(kind, file, truth_folder(file, data), samples_of("mask_folder", options, "train", check=True))
+    read_samples = samples_of("mask_folder", options, "train", check=True)
+
+    def read(folder: Path, path: Path) -> None:
+        refused_or(lambda: read_samples(folder, path))
+        truth = build("mask_folder", options, folder).read_truth(path)
+        for i in range(len(truth.ids)):
+            truth.targets[i]
+
+    return Reader(kind, file, truth_folder(file, data), read)
 
 
 COCO = {

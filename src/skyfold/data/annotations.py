@@ -24,6 +24,7 @@ from skyfold.tables import plain
 from skyfold.types import IntPair, JsonDict
 
 BYTES_A_BYTE = 10  # in memory for one of a JSON file
+BYTES_A_PIXEL = 4  # while a shape is drawn
 FARTHEST = 1e8  # pixels, or metres of a map
 CORNERS = 2  # points that tell a rectangle of LabelMe
 
@@ -143,6 +144,8 @@ class AnnotationMasks:
 
 def draw_shapes(drawing: Drawing, labels: LabelTable, size: IntPair, *, touched: bool) -> np.ndarray:
     """Masks of the shapes of an image, bool (H, W, K) of `size`; shapes of one class are joined."""
+    if shortage := too_large(size[0] * size[1] * (len(labels.classes) + BYTES_A_PIXEL)):
+        raise DataLayoutError(f"{drawing.path}: an image of {size[0]}x{size[1]}; {shortage}. Is its size right?")
     masks = np.zeros((*size, len(labels.classes)), bool)
     for shape in drawing.shapes(size):
         place = labels.places.get(shape.label)
@@ -256,7 +259,7 @@ def _ring(where: str, points: Any, *, least: int = 3) -> np.ndarray:
 
 
 def _whole(number: Any) -> int:
-    if not isinstance(number, int) or isinstance(number, bool):
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"whole numbers as height and width, but {number!r:.20}")
     return number
 

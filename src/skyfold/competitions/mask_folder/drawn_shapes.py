@@ -65,6 +65,11 @@ class CocoTruth(ShapeTruth):
         problems.add("annotations without an image", *spare)
         return {name: found[name] for name in images if name in found}
 
+    def listed_in(self, path: Path) -> dict[str, tuple[Any, IntPair]]:
+        if path.suffix.lower() != ".json":
+            return {}
+        return {file_id(Path(name)): (image, image.size) for name, image in read_coco(path).items()}
+
 
 @dataclass(frozen=True)
 class PolygonTruth(ShapeTruth):

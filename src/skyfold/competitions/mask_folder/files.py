@@ -148,9 +148,12 @@ class ImagesAndMasks(SegmentationFiles):
         return "; ".join(parts)
 
     def read_truth(self, path: Path) -> Truth:
-        """A folder of masks, of any size, or a table on the grid."""
+        """A folder of masks, of any size, or a table on the grid; with truth.coco also such a file."""
         if self.unfit:
             raise ConfigError(self.unfit)
+        if listed := self.truth.listed_in(path):
+            items, sizes = zip(*listed.values(), strict=True)
+            return Truth(ids=np.array(list(listed)), **self.truth.open(items, sizes, self.submission.shape))
         if not path.is_dir():
             return super().read_truth(path)
         truth, problems = self._mask_images(path), Problems()
