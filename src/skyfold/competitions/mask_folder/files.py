@@ -66,16 +66,12 @@ class ImagesAndMasks(SegmentationFiles):
                 "data.options.grid: [rows, columns]."
             )
             return replace(self, unfit=unfit)
-        size = self._size(first[1])
-        other = next((path for path, header in headers.items() if self._size(header) != size), None)
-        unfit = (
-            ""
-            if other is None
-            else (
+        size, unfit = self._size(first[1]), ""
+        if other := next((path for path, header in headers.items() if self._size(header) != size), None):
+            unfit = (
                 f"{first[0]} has {spelled(size)} pixels, {other} {spelled(self._size(headers[other]))}. Set grid: "
                 "[rows, columns] in data.options; images and masks are brought to it."
             )
-        )
         return replace(self, submission=replace(self.submission, shape=size), bands=bands, unfit=unfit)
 
     def load(self, folder: Path, part: str) -> Samples:
@@ -126,26 +122,34 @@ class ImagesAndMasks(SegmentationFiles):
         if items:
             self.truth.note_oddities([items[name] for name in images], list(sizes.values()))
         self._note_unread(folder)
-        _note_capitals([*images, *tests])
+        for names in (images, tests):
+            _note_capitals(list(names))
         self._note_sizes([files[0] for files in tests.values()], whole)
         problems.refuse(folder)
         fractions = np.array(list(covers.values()))
-        defined = 1 - fractions[:, -1]
-        parts = [f"{len(images)} images with masks, grid {spelled(self.submission.shape)}"]
-        for name, cover in zip(self.truth.classes, fractions.T, strict=False):
-            pixels = cover.sum() / max(defined.sum(), 1e-9)
-            parts.append(f"{name} {pixels:.1%} of the pixels, empty {(cover == 0).mean():.0%}")
-        if fractions[:, -1].any():
-            parts.append(f"undefined {1 - defined.mean():.1%}")
+        self._note_absent(folder, fractions)
+        parts = self._summary(fractions)
         if groups is not None:
             parts.append(f"{len(np.unique(groups))} groups")
         if self.test_images is not None:
             parts.append(f"{len(tests)} test images")
-        for place, (name, cover) in enumerate(zip(self.truth.classes, fractions.T, strict=False)):
-            if not cover.any():
+        return "; ".join(parts)
+
+    def _summary(self, fractions: np.ndarray) -> list[str]:
+        """Counts in words. fractions (n, K + 1): of each class, and of ignored pixels, of each mask."""
+        defined = 1 - fractions[:, -1]
+        parts = [f"{len(fractions)} images with masks, grid {spelled(self.submission.shape)}"]
+        for name, cover in zip(self.truth.classes, fractions.T, strict=False):
+            pixels = cover.sum() / max(defined.sum(), 1e-9)
+            parts.append(f"{name} {pixels:.1%} of the pixels, empty {(cover == 0).mean():.0%}")
+        return [*parts, f"undefined {1 - defined.mean():.1%}"] if fractions[:, -1].any() else parts
+
+    def _note_absent(self, folder: Path, fractions: np.ndarray) -> None:
+        """Say which classes no mask has a pixel of. fractions: as `_summary`."""
+        for place, name in enumerate(self.truth.classes):
+            if not fractions[:, place].any():
                 value = self.truth.named(place)
                 note(f"{folder}: no mask has a pixel of class '{name}' (value {value}). Is it the right value?")
-        return "; ".join(parts)
 
     def read_truth(self, path: Path) -> Truth:
         """A folder of masks, of any size, or a table on the grid; with truth.coco also such a file."""
