@@ -276,6 +276,21 @@ def test_arrays_that_would_lose_something_are_refused(tmp_path: Path) -> None:
             read_image(path, bands=1)
 
 
+@pytest.mark.parametrize(("dtype", "bands"), [("uint8", 3), ("uint16", 1), ("uint16", 4), ("int16", 6)])
+@pytest.mark.parametrize("suffix", [".jp2", ".j2k"])
+def test_jpeg_2000_files_come_back(tmp_path: Path, suffix: str, dtype: str, bands: int) -> None:
+    path, image = tmp_path / f"a{suffix}", scene(dtype, bands)
+    path.write_bytes(imagecodecs.jpeg2k_encode(image.squeeze(), codecformat=suffix[1:], level=0, reversible=True))
+    header, read = read_header(path), read_image(path, bands=bands)
+    assert (header.size, header.bands, header.dtype) == (SIZE, bands, np.dtype(dtype))
+    np.testing.assert_array_equal(read, image)
+    data = path.read_bytes()
+    for forged in (data[: len(data) // 2], data[:30], data[:-2]):
+        path.write_bytes(forged)
+        with pytest.raises(DataLayoutError, match=rf"a{suffix}: .*(cut short|not a whole JPEG 2000)"):
+            read_image(path, bands=bands)
+
+
 def test_every_suffix_has_a_reader(tmp_path: Path) -> None:
     for suffix, number in zip(SUFFIXES, count(), strict=False):
         path = tmp_path / f"{number}{suffix}"

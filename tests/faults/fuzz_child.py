@@ -30,6 +30,7 @@ from functools import cache
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -200,6 +201,15 @@ def npys(_: Path) -> dict[str, bytes]:
         "-rgb.npy": npy(colours()),
         "-deep.npy": npy(colours().astype(">u2")),
         "-f.npy": npy(floats),
+    }
+
+
+def jp2s(_: Path) -> dict[str, bytes]:
+    deep = colours().astype(np.uint16) * 99
+    return {
+        ".jp2": imagecodecs.jpeg2k_encode(colours(), codecformat="jp2", reversible=True),
+        ".j2k": imagecodecs.jpeg2k_encode(deep, codecformat="j2k", reversible=True),
+        "-grey.jp2": imagecodecs.jpeg2k_encode(codes(), codecformat="jp2", level=30),
     }
 
 
@@ -641,6 +651,7 @@ def readers(project: Path) -> dict[str, Reader]:
         "images tiff": Reader("bytes", "x*", tiffs, read_tiff_every_way),
         "images webp": Reader("bytes", "x*", webps, read_every_way),
         "images bmp": Reader("bytes", "x*", bmps, read_every_way),
+        "images jp2": Reader("bytes", "x*", jp2s, read_every_way),
         "images npy": Reader("npy", "x*", npys, read_every_way),
         "images tiff codecs": Reader("bytes", "x*", tiff_codecs, read_tiff_every_way),
         "folder band": Reader("bytes", "images/b/B8.tif", of_file(band_folder, "images/b/B8.tif"), read_bands),

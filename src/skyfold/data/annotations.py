@@ -93,7 +93,7 @@ class CocoImage:
     def _shape(self, annotation: JsonDict) -> Shape:
         where, drawn = f"{self.path}: image '{self.name}'", annotation.get("segmentation")
         if isinstance(drawn, dict):
-            if list(drawn.get("size") or ()) != list(self.size):
+            if drawn.get("size") != list(self.size):
                 raise DataLayoutError(f"{where}: counts of size {drawn.get('size')!r}, expected {list(self.size)}.")
             return Shape(annotation["label"], counts=drawn)
         if not isinstance(drawn, list) or not all(isinstance(ring, list) and len(ring) % 2 == 0 for ring in drawn):
@@ -215,7 +215,9 @@ def _of_labelme(path: Path, content: JsonDict, size: IntPair) -> list[Shape]:
 
 def _of_geojson(path: Path, content: JsonDict, label: str, size: IntPair, to_pixels: np.ndarray | None) -> list[Shape]:
     """to_pixels (2, 3): of map coordinates x, y, 1; None: coordinates are pixels."""
-    found = [_of_feature(path, feature, label) for feature in content.get("features") or ()]
+    if not isinstance(content.get("features"), list):
+        raise DataLayoutError(f"{path}: a FeatureCollection without a list of features. Write it again.")
+    found = [_of_feature(path, feature, label) for feature in content["features"]]
     if to_pixels is not None:
         found = [
             replace(shape, polygons=tuple(tuple(_moved(ring, to_pixels) for ring in part) for part in shape.polygons))

@@ -1,4 +1,4 @@
-"""Images in files as arrays, in their own number type: JPEG, PNG, WebP, BMP, TIFF and `.npy`."""
+"""Images in files as arrays, in their own number type: JPEG, PNG, WebP, BMP, TIFF, JPEG 2000 and `.npy`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skyfold.data.array_files import read_array
 from skyfold.data.decode import PNG_COLOUR_TYPE, PNG_DEPTH, PNG_WITH_ALPHA, decode_alpha, decode_colours, decode_stored
 from skyfold.data.decode import opened as opened_by_pillow
 from skyfold.data.folder import file_id, files_in
+from skyfold.data.jpeg_2000 import read_jpeg_2000, read_jpeg_2000_header
 from skyfold.data.number_types import MOST_BANDS, as_kept, kept_type
 from skyfold.data.tiff import read_tiff_and_header, read_tiff_header
 from skyfold.data.whole_files import PNG_SIGNATURE, read_whole
@@ -26,7 +27,8 @@ from skyfold.types import IntPair
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
 ARRAY_SUFFIX = ".npy"
-SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", *TIFF_SUFFIXES, ARRAY_SUFFIX)
+JPEG_2000_SUFFIXES = (".jp2", ".j2k")
+SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", *TIFF_SUFFIXES, *JPEG_2000_SUFFIXES, ARRAY_SUFFIX)
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
 EXIF_ORIENTATION = 0x0112
@@ -235,6 +237,8 @@ def read_measured(
     alpha: np.ndarray | None = None
     if suffix == ARRAY_SUFFIX:
         image = as_kept(path, _array(path)[...])
+    elif suffix in JPEG_2000_SUFFIXES:
+        image = read_jpeg_2000(path)[0]
     elif suffix in TIFF_SUFFIXES:
         image, alpha, of_tag = _read_tiff(path, bands)
     else:
@@ -336,6 +340,9 @@ def read_header(path: Path) -> Header:
         kept = kept_type(path, tiff.dtype)
         alpha = tiff.alpha and kept.kind == "u"
         return Header(tiff.size, dtype=kept, bands=tiff.bands - alpha, alpha=alpha, nodata=tiff.nodata)
+    if suffix in JPEG_2000_SUFFIXES:
+        stream = read_jpeg_2000_header(path)
+        return Header(stream.size, dtype=stream.dtype, bands=stream.bands)
     require_file(path, "an image")
     with opened_by_pillow(path, path) as file:
         width, height = file.size

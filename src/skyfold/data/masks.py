@@ -58,8 +58,8 @@ class RleMasks:
         return digest(text, repr((self.drawn_at, self.grid)) + self._written, RESAMPLING)
 
     def _size(self, index: int) -> IntPair:
-        one = self.drawn_at[index]
-        return one if isinstance(one, tuple) else self.drawn_at  # type: ignore[return-value]
+        several = isinstance(self.drawn_at[0], tuple)
+        return self.drawn_at[index] if several else self.drawn_at  # type: ignore[return-value]
 
     @property
     def _written(self) -> str:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import imagecodecs  # noqa: F401, tifffile decodes with it and tells of a missing one file by file only
 import numpy as np
 import tifffile
 
+from skyfold.data.jpeg_2000 import codestream
 from skyfold.errors import DataLayoutError, SkyfoldError, shortened
 from skyfold.files import read_bytes, require_file
 from skyfold.memory import too_large
@@ -43,7 +43,6 @@ PIXEL_SCALE, TIE_POINT, TRANSFORMATION = 33550, 33922, 34264
 OF_CENTRES = 2  # coordinates of the tags are those of the centres of pixels
 ALPHA = (1, 2)  # what an extra band is: transparency, with colours multiplied by it or not
 LERC_SIGNATURE = b"Lerc2 "
-JPEG_2000_SIZE = b"\xff\x4f\xff\x51"  # markers: start, size
 JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # markers before a size
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it would name no file; the errors below do
@@ -256,9 +255,8 @@ def _size_inside(segment: bytes, compression: int) -> IntPair:
         version = int.from_bytes(segment[6:10], "little")
         height, width = struct.unpack_from("<ii", segment, 14 if version >= 3 else 10)  # a checksum lies before
         return height, width
-    if compression == JPEG_2000 and (start := segment.find(JPEG_2000_SIZE)) >= 0:
-        right, bottom, left, top = struct.unpack_from(">IIII", segment, start + 8)
-        return bottom - top, right - left
+    if compression == JPEG_2000 and (inside := codestream(segment)):
+        return inside.size
     position = 2
     while compression == JPEG and position + 9 <= len(segment) and segment[position] == 0xFF:
         if segment[position + 1] in JPEG_FRAMES:
