@@ -18,17 +18,26 @@ START = b"\xff\x4f\xff\x51"  # markers: start of a codestream, size
 END = b"\xff\xd9"
 PALETTE = b"pclr"
 SIGNED = 0x80
+SHORTEST_TILE = 14  # bytes: markers of its start and of its data
+LARGEST_RATIO = 50_000  # bytes that one byte of a file can stand for at most
 SMALL = 1 << 28  # bytes of an image that fits into any memory
 
 
 @dataclass(frozen=True)
 class Codestream:
-    """size: (H, W); bands; dtype: uint8, uint16 or int16; whole: whether all bands are of one kind and size."""
+    """size: (H, W); bands; dtype: uint8, uint16 or int16; alike: whether all bands are of one kind and size; tiles:
+    number of them."""
 
     size: IntPair
     bands: int
     dtype: np.dtype
-    whole: bool
+    alike: bool
+    tiles: int
+
+    def fits_into(self, length: int) -> bool:
+        """Whether so many tiles can stand in so many bytes, and so many pixels be told by them."""
+        pixels = self.size[0] * self.size[1] * self.bands * self.dtype.itemsize
+        return self.tiles * SHORTEST_TILE <= length and pixels <= length * LARGEST_RATIO
 
 
 def read_jpeg_2000(path: Path) -> tuple[np.ndarray, Codestream]:
@@ -64,13 +73,14 @@ def codestream(data: bytes) -> Codestream | None:
     start = data.find(START)
     if start < 0:
         return None
-    right, bottom, left, top, *_, bands = struct.unpack_from(">IIIIIIIIH", data, start + 8)
+    right, bottom, left, top, wide, high, first, upper, bands = struct.unpack_from(">IIIIIIIIH", data, start + 8)
     kinds = {struct.unpack_from(">BBB", data, start + 42 + 3 * band) for band in range(bands)}
     depth, across, down = min(kinds, default=(0, 0, 0))
     signed, bits = bool(depth & SIGNED), (depth & ~SIGNED) + 1
     dtype = np.dtype(np.int16 if signed else np.uint8 if bits <= 8 else np.uint16)
-    whole = len(kinds) == 1 and (across, down) == (1, 1) and bits <= 16
-    return Codestream((bottom - top, right - left), bands, dtype, whole)
+    alike = len(kinds) == 1 and (across, down) == (1, 1) and bits <= 16
+    tiles = -((first - right) // max(wide, 1)) * -((upper - bottom) // max(high, 1))
+    return Codestream((bottom - top, right - left), bands, dtype, alike, tiles)
 
 
 def _header(path: Path, data: bytes) -> Codestream:
@@ -78,9 +88,9 @@ def _header(path: Path, data: bytes) -> Codestream:
         header = codestream(data)
     except struct.error:
         header = None
-    if header is None or min(header.size) < 1:
+    if header is None or min(header.size) < 1 or not header.fits_into(len(data)):
         raise DataLayoutError(f"{path}: not a whole JPEG 2000 file. Download it again.")
-    if not header.whole or PALETTE in data[: data.find(START)]:
+    if not header.alike or PALETTE in data[: data.find(START)]:
         raise DataLayoutError(
             f"{path}: JPEG 2000 with a palette, more than 16 bits, or bands that differ in size or depth. Convert it."
         )

@@ -43,6 +43,7 @@ PIXEL_SCALE, TIE_POINT, TRANSFORMATION = 33550, 33922, 34264
 OF_CENTRES = 2  # coordinates of the tags are those of the centres of pixels
 ALPHA = (1, 2)  # what an extra band is: transparency, with colours multiplied by it or not
 LERC_SIGNATURE = b"Lerc2 "
+FORGED = 1 << 31  # rows and columns of what cannot be
 JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # markers before a size
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it would name no file; the errors below do
@@ -256,7 +257,7 @@ def _size_inside(segment: bytes, compression: int) -> IntPair:
         height, width = struct.unpack_from("<ii", segment, 14 if version >= 3 else 10)  # a checksum lies before
         return height, width
     if compression == JPEG_2000 and (inside := codestream(segment)):
-        return inside.size
+        return inside.size if inside.fits_into(len(segment)) else (FORGED, FORGED)
     position = 2
     while compression == JPEG and position + 9 <= len(segment) and segment[position] == 0xFF:
         if segment[position + 1] in JPEG_FRAMES:
