@@ -6,7 +6,7 @@ import os
 import queue
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def check_images(
     """Read every file; headers of the whole ones, in the order of `paths`. The others are added to `problems`.
 
     Finds more than reading does: a JPEG that is damaged inside, of which the decoder makes an image all the same.
-    Files with a band of one value, or without a measurement, are named in a note. bands, nodata, turn: as `ImageFiles`.
+    Files with a band of one value, or without a measurement, are named in a note, and images that an EXIF tag turns:
+    masks are not turned. bands, nodata, turn: as `ImageFiles`.
     """
     decoded_beside = bands == COLOURS and nodata in (None, "alpha")
     with ExitStack() as stack:
@@ -71,17 +72,13 @@ def check_images(
                 flat.append(f"{path} (band {', '.join(result[1])})" if bands > 1 else str(path))
     if flat:
         note(f"{len(flat)} files have a band of one value throughout, or no data: {shortened(flat)}. Are they damaged?")
-    return whole
-
-
-def note_turned(headers: Mapping[Path, Header]) -> None:
-    """Name the images that an EXIF tag turns when they are read: masks are not turned."""
-    turned = [f"{path} (orientation {header.orientation})" for path, header in headers.items() if header.turned]
-    if turned:
+    turned = [f"{path} (orientation {header.orientation})" for path, header in whole.items() if header.turned]
+    if turned and turn:
         note(
             f"an EXIF tag turns {len(turned)} images when they are read, but no masks: {shortened(turned)}. "
             "Where masks were drawn on the stored pixels, write the images without the tag."
         )
+    return whole
 
 
 def _named_jpeg(path: Path) -> bool:

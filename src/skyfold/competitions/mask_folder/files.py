@@ -15,7 +15,7 @@ from skyfold.competition import Truth
 from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.competitions.mask_folder.options import Groups, Images
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
-from skyfold.data.check_images import check_images, note_turned
+from skyfold.data.check_images import check_images
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import file_id, note_unread, unread
 from skyfold.data.images import COLOURS, SUFFIXES, BandFiles, Header, ImageFiles, image_paths, read_header
@@ -117,8 +117,6 @@ class ImagesAndMasks(SegmentationFiles):
         )
         kept = {name: files for name, files in images.items() if name in covers and all(map(whole.get, files))}
         self._add_unfit(kept, items, whole, problems)
-        if self._turn:
-            note_turned(whole)
         if items:
             self.truth.note_oddities([items[name] for name in images], list(sizes.values()))
         self._note_unread(folder)

@@ -18,7 +18,7 @@ from skyfold.competition import Competition, Contest
 from skyfold.competitions._segmentation_files import SegmentationFiles, spelled
 from skyfold.competitions.understanding_clouds.sample import GRID_STEP, write_sample
 from skyfold.config.fields import Size
-from skyfold.data.check_images import check_images, note_turned
+from skyfold.data.check_images import check_images
 from skyfold.data.folder import note_others
 from skyfold.data.images import (
     SUFFIXES,
@@ -119,7 +119,6 @@ class _CloudFiles(SegmentationFiles):
             listed = problems if found or not table.is_file() else Problems()  # without images each row would be wrong
             texts[part] = self._texts(table, list(found), listed, decoded=part == "train")
             whole = check_images(list(found.values()), problems, label=f"checking {IMAGES[part]}")
-            note_turned(whole)
             self._add_wrong_sizes(list(whole), problems)
         problems.refuse(folder)
         for name in IMAGES.values():
