@@ -425,6 +425,8 @@ def test_codes_of_masks_reach_65535_in_every_format(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", codes + 1)
     with pytest.raises(DataLayoutError, match="int64 values from 1 to 65536, expected 0 to 65535"):
         read_plane(tmp_path / "a.npy", colours=False)
+    with pytest.raises(DataLayoutError, match=r"a\.png: colours of 16 bits, expected '#rrggbb', 8 each"):
+        read_plane(tmp_path / "a.png", colours=True)
     small = (codes % 256).astype(np.uint8)
     Image.fromarray(small).save(tmp_path / "b.bmp")
     Image.fromarray(small).save(tmp_path / "b.webp", lossless=True)

@@ -10,6 +10,7 @@ import numpy as np
 from skyfold.data.array_files import read_array
 from skyfold.data.decode import (
     PNG_COLOUR_TYPE,
+    PNG_DEPTH,
     PNG_PALETTE,
     PNG_WITH_ALPHA,
     decode_alpha,
@@ -39,6 +40,8 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     alpha = decode_alpha(path, data)
     if alpha is not None and not (data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] not in PNG_WITH_ALPHA):
         require_opaque(path, alpha)  # the one transparent colour of other PNG files is a code like the others
+    if colours and data.startswith(PNG_SIGNATURE) and data[PNG_DEPTH] > 8:
+        raise DataLayoutError(f"{path}: colours of {data[PNG_DEPTH]} bits, expected '#rrggbb', 8 each. Write them so.")
     if colours:
         return decode_colours(path, data, turn=False)
     with opened_by_pillow(path, io.BytesIO(data)) as file:
