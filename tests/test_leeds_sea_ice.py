@@ -183,7 +183,7 @@ REF = np.array([[0, 1, 1, 0]] * 4, np.uint8)
         (SAR.astype(np.float32), REF, r"a_sar.tiff: float32 values (0 to 0), expected bytes"),
         (SAR, np.where(REF, [0, 1, 255, 0], REF).astype(np.uint8), "holds both 1 and 255"),
         (SAR, 7 * REF, "8 pixels have values that no class has: 7"),
-        (SAR, np.full((4, 4), 0.5, np.float32), "float32 values from 0.5 to 0.5, expected 0 to 255"),
+        (SAR, np.full((4, 4), 0.5, np.float32), "float32 values from 0.5 to 0.5, expected 0 to 65535"),
     ],
 )
 def test_images_and_masks_that_cannot_be_used_are_refused(sar, ref, message, tmp_path):

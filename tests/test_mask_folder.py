@@ -93,7 +93,7 @@ def turn(folder):
             r"2 problems .*a\.jpg: no mask 'a\.png'.*z\.png: no image for this mask",
         ),
         (use_capitals, r"1 problem .*a\.jpg and .*A\.png: names that differ only in capitals"),
-        (turn, r"1 problem .*b\.jpg: 12x8 pixels, its mask 8x12 \(an EXIF tag turns it"),
+        (turn, r"2 problems .*b\.jpg: an EXIF tag turns it.*b\.jpg: 12x8 pixels, its mask 8x12 \(an EXIF tag turns it"),
         (lambda f: shutil.rmtree(f / "masks"), "1 problem .*masks: no such folder"),
     ],
 )

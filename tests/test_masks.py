@@ -49,7 +49,7 @@ def test_unknown_values_are_named_with_their_number(tmp_path: Path) -> None:
         ({"a": 1, "b": []}, 0, None, "give 'b' a mask value"),
         ({"a": None}, 0, None, "give 'a' a mask value"),
         ({"a": 0}, 0, None, "belongs to both class 'a' and background"),
-        ({"a": 256}, 0, None, "mask value 256 of class 'a'"),
+        ({"a": 65536}, 0, None, "mask value 65536 of class 'a'"),
         ({"a": True}, 0, None, "mask value True"),
         ({"a": "red"}, 0, None, "mask value 'red'"),
         ({"a": "#ff0000", "b": 3}, 0, None, "all of them as colours"),
@@ -79,3 +79,11 @@ def test_wrong_segments_name_their_table_and_row() -> None:
     )
     with pytest.raises(DataLayoutError, match=r"train\.csv: row 'a\.jpg_x'"):
         masks[0]
+
+
+def test_sizes_are_one_for_all_or_one_each() -> None:
+    texts, rows = np.array([["1 2"], ["1 2"], [""]], dtype=object), np.array([["a"], ["b"], ["c"]])
+    of_one = RleMasks(texts, TABLE, rows, drawn_at=(2, 4), grid=(2, 4))
+    assert [of_one[i].sum() for i in range(3)] == [2, 2, 0]
+    of_each = RleMasks(texts, TABLE, rows, drawn_at=((2, 4), (4, 8), (2, 4)), grid=(2, 4))
+    assert [of_each[i].sum() for i in range(3)] == [2, 1, 0]

@@ -9,7 +9,7 @@ from skyfold.config.options import one_of
 from skyfold.data.array_files import read_array
 from skyfold.data.check_images import check_images
 from skyfold.data.folder import file_id, files_in, note_others
-from skyfold.data.images import SUFFIXES, TIFF_SUFFIXES, ImageFiles, files_stamp, image_paths
+from skyfold.data.images import SUFFIXES, TIFF_SUFFIXES, BandFiles, ImageFiles, files_stamp, image_paths
 from skyfold.data.mask_tables import MaskTables, files_of, read_sizes, sizes_file
 from skyfold.data.masks import ClassTable, MaskFiles
 from skyfold.data.sample_folder import sample_settings, write_whole
@@ -49,6 +49,7 @@ __all__ = [
     "SUFFIXES",
     "TIFF_SUFFIXES",
     "ArraySequence",
+    "BandFiles",
     "ClassTable",
     "Competition",
     "ConfigError",

@@ -32,6 +32,7 @@ from pathlib import Path
 import cv2
 import h5netcdf
 import h5py
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -41,13 +42,15 @@ from skyfold.competition import build
 from skyfold.competitions.arctic_sea_ice.cadence import MONTHLY
 from skyfold.competitions.arctic_sea_ice.ice_files import read_contest
 from skyfold.competitions.arctic_sea_ice.netcdf_files import read_netcdf
-from skyfold.competitions.hydro_rain.composite_files import read_header, read_rain
+from skyfold.competitions.hydro_rain import composite_files
+from skyfold.competitions.hydro_rain.composite_files import read_rain
 from skyfold.competitions.hydro_rain.radar_files import read_patches, read_raw
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.competitions.leeds_sea_ice.vis_sar import read_band_image
 from skyfold.config.files import load_config
-from skyfold.data.images import read_image, read_plane
+from skyfold.data.images import ImageFiles, read_header, read_image
+from skyfold.data.mask_planes import read_plane
 from skyfold.data.masks import ClassTable
 from skyfold.data.sample_folder import write_whole
 from skyfold.data.windows import open_labels, open_windows
@@ -175,10 +178,66 @@ def tiffs(_: Path) -> dict[str, bytes]:
     }
 
 
+def webps(_: Path) -> dict[str, bytes]:
+    image, exif = Image.fromarray(colours()), Image.Exif()
+    exif[0x0112] = 6
+    clear = Image.fromarray(np.dstack([colours(), codes()]))
+    return {
+        **{".webp": by_pillow(image, "WEBP", lossless=True), ".WEBP": by_pillow(image, "WEBP", exif=exif)},
+        **{"-alpha.webp": by_pillow(clear, "WEBP", lossless=True)},
+    }
+
+
+def bmps(_: Path) -> dict[str, bytes]:
+    image = Image.fromarray(colours())
+    kinds = {mode: by_pillow(image.convert(mode), "BMP") for mode in ("RGB", "L", "1")}
+    return {
+        ".bmp": kinds["RGB"],
+        ".BMP": kinds["L"],
+        "-bits.bmp": kinds["1"],
+        "-p.bmp": by_pillow(image.quantize(4), "BMP"),
+    }
+
+
+def npys(_: Path) -> dict[str, bytes]:
+    floats = colours().astype(np.float32)
+    floats[3, 3] = np.nan
+    return {
+        ".npy": npy(codes()),
+        "-rgb.npy": npy(colours()),
+        "-deep.npy": npy(colours().astype(">u2")),
+        "-f.npy": npy(floats),
+    }
+
+
+def jp2s(_: Path) -> dict[str, bytes]:
+    deep = colours().astype(np.uint16) * 99
+    return {
+        ".jp2": imagecodecs.jpeg2k_encode(colours(), codecformat="jp2", reversible=True),
+        ".j2k": imagecodecs.jpeg2k_encode(deep, codecformat="j2k", reversible=True),
+        "-grey.jp2": imagecodecs.jpeg2k_encode(codes(), codecformat="jp2", level=30),
+    }
+
+
+def tiff_codecs(_: Path) -> dict[str, bytes]:
+    """One of each compression that imagecodecs decodes, in tiles, and of several number types."""
+    image, deep = colours(), np.dstack([colours(), codes()]).astype(np.int16) - 99
+    tags = [(42113, "s", 0, "-99", True)]
+    bands = {"photometric": "minisblack", "planarconfig": "contig", "tile": (16, 16)}
+    return {
+        **{f"-{how}.tif": tiff(image, photometric="rgb", tile=(16, 16), compression=how) for how in ("lzw", "jpeg")},
+        **{f"-{how}.tif": tiff(deep, compression=how, **bands) for how in ("zstd", "lerc", "jpeg2000", "lzma")},
+        **{"-nodata.tif": tiff(deep, compression="packbits", extratags=tags, **bands)},
+        **{"-f.tif": tiff(image.astype(np.float32), photometric="rgb", compression="zlib", predictor=True)},
+    }
+
+
 def read_every_way(folder: Path, path: Path) -> None:
-    """As an image of 1, 3 and 4 bands, and as a mask of grey values and of colours."""
+    """As an image of 1, 3 and 4 bands, of those it has, and as a mask of grey values and of colours."""
     for read in (
         *[lambda bands=bands: read_image(path, bands=bands) for bands in (1, 3, 4)],
+        lambda: ImageFiles([path], bands=read_header(path).bands, nodata="alpha").defined(0),
+        lambda: ImageFiles([path], bands=read_header(path).bands, nodata=7).resized(0, (8, 12)),
         *[lambda colours=colours: read_plane(path, colours=colours) for colours in (True, False)],
         lambda: ClassTable.parse(CLASSES["classes"], 0, 7).read(path),
     ):
@@ -265,6 +324,77 @@ def packed(text: bytes) -> dict[str, bytes]:
 MASK_OPTIONS = {**CLASSES, "test_images": "test_images", "group": {"file": "groups.csv", "id": "id", "column": "scene"}}
 read_mask_folder = samples_of("mask_folder", MASK_OPTIONS, check=True)
 read_groups = samples_of("mask_folder", MASK_OPTIONS, "train")
+BANDS = {"images": {"files": "{id}/{band}.tif", "bands": ["B2", "B8"], "nodata": 9}, "classes": {"cloud": 255}}
+read_bands = samples_of("mask_folder", BANDS, check=True)
+
+
+def band_folder(folder: Path) -> Path:
+    for name in ("a", "b"):
+        for band in ("B2", "B8"):
+            deep = tiff(codes().astype(np.uint16) + ord(name), compression="zlib", predictor=True)
+            write(folder / "images" / name / f"{band}.tif", deep)
+        write(folder / "masks" / f"{name}.png", png(np.minimum(codes(), 255) // 255 * 255))
+    return folder
+
+
+def truth_folder(file: str, data: bytes) -> Callable[[Path], dict[str, bytes]]:
+    """Two images, and ground truth that is no mask image."""
+
+    def begin(folder: Path) -> dict[str, bytes]:
+        for name in ("a", "b"):
+            write(folder / "images" / f"{name}.png", png(colours(ord(name))))
+        if file == "a.json":
+            write(folder / "b.json", b'{"shapes": []}')
+        write(folder / file, data)
+        return {"": data}
+
+    return begin
+
+
+def truth_reader(file: str, kind: str, data: bytes, **truth: str) -> Reader:
+    options = {"classes": {"cloud": "cu", "haze": ["ci", 7]}, "truth": truth}
+    read_samples = samples_of("mask_folder", options, "train", check=True)
+
+    def read(folder: Path, path: Path) -> None:
+        refused_or(lambda: read_samples(folder, path))
+        truth = build("mask_folder", options, folder).read_truth(path)
+        for i in range(len(truth.ids)):
+            truth.targets[i]
+
+    return Reader(kind, file, truth_folder(file, data), read)
+
+
+COCO = {
+    "images": [
+        {"id": i, "file_name": f"{name}.png", "height": SIZE[0], "width": SIZE[1]} for i, name in enumerate("ab")
+    ],
+    "categories": [{"id": 1, "name": "cu"}, {"id": 2, "name": "ci"}],
+    "annotations": [
+        {"image_id": 0, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9.5, 7, 1, 7]]},
+        {"image_id": 1, "category_id": 2, "segmentation": {"size": list(SIZE), "counts": [0, 5, 379]}},
+    ],
+}
+LABELME = {
+    "imageHeight": SIZE[0],
+    "imageWidth": SIZE[1],
+    "shapes": [
+        {"label": "cu", "points": [[1, 1], [9, 1], [4.5, 9]], "shape_type": "polygon"},
+        {"label": "ci", "points": [[1, 1], [9, 3]], "shape_type": "rectangle"},
+    ],
+}
+GEOJSON = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"label": "cu"},
+            "geometry": {"type": "Polygon", "coordinates": [[[1, 1], [9, 1], [9, 9]], [[2, 2], [3, 2], [3, 3]]]},
+        }
+    ],
+}
+TRUTH_TABLE = b"id,rle,label\na,1 3 9 2,cu\na,30 2,cu\nb.png,384 1,7\nb,,ci\n"
+
+
 read_leeds = samples_of("leeds_sea_ice", {}, "train", check=True)
 RLE_OPTIONS = {"classes": {"cloud": 255, "haze": 100}, "grid": list(SIZE)}
 RLE_TABLE = b"id_class,EncodedPixels\na_cloud,1 3 9 2\na_haze,\nb_cloud,384 1\nb_haze,20 5\n"
@@ -379,7 +509,7 @@ def composites(_: Path) -> dict[str, bytes]:
 
 
 def read_composite(_: Path, path: Path) -> None:
-    for frame in range(len(read_header(path).times[:3])):
+    for frame in range(len(composite_files.read_header(path).times[:3])):
         read_rain(path, frame, (1, 1), (3, 4))
 
 
@@ -594,6 +724,16 @@ def readers(project: Path) -> dict[str, Reader]:
         "images png": Reader("png", "x*", pngs, read_every_way),
         "images jpeg": Reader("bytes", "x*", jpegs, read_every_way),
         "images tiff": Reader("bytes", "x*", tiffs, read_tiff_every_way),
+        "images webp": Reader("bytes", "x*", webps, read_every_way),
+        "images bmp": Reader("bytes", "x*", bmps, read_every_way),
+        "images jp2": Reader("bytes", "x*", jp2s, read_every_way),
+        "images npy": Reader("npy", "x*", npys, read_every_way),
+        "images tiff codecs": Reader("bytes", "x*", tiff_codecs, read_tiff_every_way),
+        "folder band": Reader("bytes", "images/b/B8.tif", of_file(band_folder, "images/b/B8.tif"), read_bands),
+        "truth rle": truth_reader("t.csv", "csv", TRUTH_TABLE, csv="t.csv", category="label"),
+        "truth coco": truth_reader("t.json", "json", json.dumps(COCO).encode(), coco="t.json"),
+        "truth labelme": truth_reader("a.json", "json", json.dumps(LABELME).encode(), polygons="{id}.json"),
+        "truth geojson": truth_reader("a.json", "json", json.dumps(GEOJSON).encode(), polygons="{id}.json"),
         "scenes png": Reader("png", "x*", pngs, read_scene),
         "scenes npy": Reader("npy", "x*", lambda _: {".npy": npy(colours()), "-1.npy": npy(codes())}, read_scene),
         "folder image": Reader("png", "images/b.png", of_file(mask_folder, "images/b.png"), read_mask_folder),

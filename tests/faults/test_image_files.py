@@ -17,7 +17,7 @@ from PIL import Image
 from faults.conftest import write_png
 from skyfold.cli.main import main
 from skyfold.competition import build
-from skyfold.data.images import read_header, read_image
+from skyfold.data.images import ImageFiles, read_header, read_image
 from skyfold.data.masks import ClassTable, MaskFiles, RleMasks
 from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError
@@ -49,36 +49,36 @@ def with_alpha(path, alpha):
 
 def test_files_of_other_kinds_are_named_wherever_a_folder_is_listed(tiny):
     for folder, names in {
-        "images": ("x.tif", "y.tif", "notes.txt"),
-        "masks": ("x.tif",),
-        "test_images": ("z.bmp",),
+        "images": ("x.gif", "y.gif", "notes.txt"),
+        "masks": ("x.gif",),
+        "test_images": ("z.psd",),
     }.items():
         for name in names:
-            (tiny.images / folder / name).write_bytes(b"II*\0")
+            (tiny.images / folder / name).write_bytes(b"GIF8")
     (tiny.images / "images" / "more").mkdir()
     (tiny.images / "images" / ".DS_Store").touch()
     code, said = prepare(tiny)
     assert code == 0
     assert "12 images with masks" in said
     assert (
-        "images: left aside 2 .tif (x.tif, y.tif), 1 .txt (notes.txt), 1 folder (more); read as images are .jpg" in said
+        "images: left aside 2 .gif (x.gif, y.gif), 1 .txt (notes.txt), 1 folder (more), 1 hidden file (.DS_Store); "
+        "read as images are .jpg" in said
     )
-    assert "masks: left aside 1 .tif (x.tif)" in said
-    assert "test_images: left aside 1 .bmp (z.bmp)" in said
-    assert "DS_Store" not in said
+    assert "masks: left aside 1 .gif (x.gif)" in said
+    assert "test_images: left aside 1 .psd (z.psd)" in said
     for name in ("t00", "t01", "t02", "t03"):
         (tiny.root / "truth").mkdir(exist_ok=True)
         write_png(tiny.root / "truth" / f"{name}.png", np.zeros((40, 48), np.uint8))
-    (tiny.root / "truth" / "t04.tiff").touch()
+    (tiny.root / "truth" / "t04.gif").touch()
     submission = tiny.root / "submissions" / "tiny" / "blend.csv"
     code, _, err = tiny.run("score", "blend", submission, "--truth", tiny.root / "truth")
     assert code == 0
-    assert "truth: left aside 1 .tiff (t04.tiff)" in err
+    assert "truth: left aside 1 .gif (t04.gif)" in err
 
 
 def test_a_mask_of_another_kind_is_named_beside_the_image_that_lacks_it(tiny):
-    (tiny.images / "masks" / "i03.png").rename(tiny.images / "masks" / "i03.tif")
-    refused(tiny, "i03.png: no mask 'i03.png' for this image; i03.tif is not read, write it as PNG")
+    (tiny.images / "masks" / "i03.png").rename(tiny.images / "masks" / "i03.gif")
+    refused(tiny, "i03.png: no mask 'i03.png' for this image; i03.gif is not read, write it as PNG")
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -142,7 +142,7 @@ def test_what_is_no_file_is_refused_instead_of_waited_for(tiny):
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_an_image_that_a_tag_turns_is_named_at_prepare(tiny, orientation, suffix):
+def test_an_image_that_a_tag_turns_is_refused_till_the_config_says_what_masks_do(tiny, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
     square = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
@@ -153,15 +153,26 @@ def test_an_image_that_a_tag_turns_is_named_at_prepare(tiny, orientation, suffix
     (tiny.images / "images" / "s03.png").unlink()
     Image.fromarray(square).save(tiny.images / "images" / f"s03{suffix}", exif=exif)
     config = tiny.write_config("square", tiny.config("bright").read_text().replace("name: tiny", "name: square"))
-    code, _, err = tiny.run("prepare", config, "--data", tiny.images)
-    assert code == 0
-    assert f"note: an EXIF tag turns 1 images when they are read, but no masks: {tiny.images}" in err
-    assert f"s03{suffix} (orientation {orientation})" in err
+    for command in ("prepare", "train"):
+        code, _, err = tiny.run(command, config, "--data", tiny.images)
+        assert code == 2
+        assert f"s03{suffix}: an EXIF tag turns it (orientation {orientation}), and no mask turns with it. Set" in err
     Image.fromarray(square[..., 0] // 128 * 255).save(tiny.images / "masks" / "s04.png", exif=exif)
-    config = tiny.write_config("square", config.read_text().replace("name: square", "name: again"))
-    code, _, err = tiny.run("prepare", config, "--data", tiny.images)
-    assert code == 2
-    assert "s04.png: 40x40 pixels, its mask 40x40 (an EXIF tag turns it; turn both or none)" in err
+    read = {}
+    for way, expected in (("apply", 2), ("ignore", 0)):
+        text = config.read_text().replace("name: square", f"name: {way}")
+        other = tiny.write_config(
+            way, text.replace("options: {classes", f"options: {{images: {{orientation: {way}}}, classes")
+        )
+        code, _, err = tiny.run("prepare", other, "--data", tiny.images)
+        assert code == expected
+        turned = f"note: an EXIF tag turns 1 images when they are read, but no masks: {tiny.images}"
+        assert (turned in err) == (way == "apply")
+        assert ("s04.png: 40x40 pixels, its mask 40x40 (an EXIF tag turns it; turn both or none)" in err) == bool(
+            expected
+        )
+        read[way] = ImageFiles([tiny.images / "images" / f"s03{suffix}"], turn=way == "apply")[0].astype(int)
+    assert np.abs(read["ignore"] - square).mean() < np.abs(read["apply"] - square).mean() - 20
 
 
 def test_transparent_pixels_are_refused_and_an_opaque_alpha_band_is_read(tiny):

@@ -213,7 +213,7 @@ def test_an_image_that_needs_more_memory_than_there_is_is_refused_undecoded(tmp_
     assert np.array_equal(read(path), image)
     monkeypatch.setattr("skyfold.memory.free_memory", lambda: 100_000)
     assert np.array_equal(read(path), image)  # so small a one is not asked for
-    monkeypatch.setattr(f"{read.__module__}.SMALL", 0)
+    monkeypatch.setattr(f"skyfold.data.{'tiff' if suffix == '.tif' else 'decode'}.SMALL", 0)
     monkeypatch.setattr("cv2.imdecode", None)
     with pytest.raises(DataLayoutError, match=r"scene.*it takes 0\.\d MB, and 0\.1 MB of memory are free.*Free memory"):
         read(path)

@@ -8,8 +8,6 @@ columns chip_id and rle. Chips of one location share a fold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import tifffile
 from skyfold.api import (
     TIFF_SUFFIXES,
     ArraySequence,
+    BandFiles,
     ClassTable,
     Competition,
     Contest,
@@ -31,14 +30,11 @@ from skyfold.api import (
     SegmentationFiles,
     TiffFolder,
     Truth,
-    digest,
     file_id,
     files_in,
     files_of,
-    files_stamp,
     read_each,
     read_table,
-    read_tiff,
     sample_names,
     sample_settings,
     smooth_noise,
@@ -71,14 +67,14 @@ class _Files(SegmentationFiles):
         ids = np.array([chip.name for chip in chips])
         if part == "test":
             problems.refuse(folder)
-            return Samples(ids, Chips(chips))
+            return Samples(ids, _bands(chips))
         labels = files_of(ids.tolist(), _labels(folder / "train_labels", problems), folder / "train_labels", problems)
         table = read_table(folder / "train_metadata.csv", ("chip_id", "location"), refuse=DataLayoutError)
         location = dict(zip(table["chip_id"], table["location"], strict=True))
         problems.add("chips without a location", *(f"'{name}'" for name in ids if name not in location))
         problems.refuse(folder)
         groups = np.array([location[name] for name in ids])
-        return Samples(ids, Chips(chips), MaskFiles(labels, LABELS, GRID), groups=groups)
+        return Samples(ids, _bands(chips), MaskFiles(labels, LABELS, GRID), groups=groups)
 
     def _chips(self, folder: Path, part: str, problems: Problems) -> list[Path]:
         root = folder / f"{part}_features"
@@ -92,9 +88,9 @@ class _Files(SegmentationFiles):
     def check(self, folder: Path) -> str:
         problems = Problems()
         train, test = (self.load(folder, part) for part in ("train", "test"))
-        for samples in (train, test):
-            read_each("checking chips", lambda chip: Chips([chip])[0], samples.inputs.chips, problems)  # type: ignore[attr-defined]
-        labels = train.targets.paths  # type: ignore[union-attr]
+        for part in ("train", "test"):
+            read_each("checking chips", _chip, self._chips(folder, part, problems), problems)
+        labels = list(_labels(folder / "train_labels", problems).values())
         covers = read_each("checking labels", lambda path: (LABELS.read(path) == 0).mean(), labels, problems)
         problems.refuse(folder)
         cover = np.array(list(covers.values()))
@@ -128,32 +124,16 @@ def _labels(folder: Path, problems: Problems) -> dict[str, Path]:
     return {file_id(path): path for path in files_in(folder, TIFF_SUFFIXES, problems, expected="masks")}
 
 
-@dataclass(frozen=True)
-class Chips:
-    """The bands of each chip, uint16 (512, 512, 4): blue, green, red, near infrared."""
-
-    chips: Sequence[Path]
-
-    def __len__(self) -> int:
-        return len(self.chips)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return np.stack([_band(path) for path in self.sources(index)], axis=-1)
-
-    def sources(self, index: int) -> list[Path]:
-        """The files of the bands."""
-        return [self.chips[index] / f"{band}.tif" for band in BANDS]
-
-    def fingerprint(self) -> str:
-        """Changes with the files."""
-        return digest(files_stamp([path for i in range(len(self)) for path in self.sources(i)]), repr(BANDS))
+def _chip(chip: Path) -> np.ndarray:
+    image = _bands([chip])[0]
+    if image.shape[:2] != GRID or image.dtype != np.uint16:
+        raise DataLayoutError(f"{chip}: bands of {image.dtype} {image.shape[:2]}, expected uint16 {GRID}.")
+    return image
 
 
-def _band(path: Path) -> np.ndarray:
-    band = read_tiff(path)
-    if band.shape != GRID or band.dtype != np.uint16:
-        raise DataLayoutError(f"{path}: {band.dtype} {band.shape}, expected uint16 {GRID}. Download it again.")
-    return band
+def _bands(chips: list[Path]) -> BandFiles:
+    """uint16 (512, 512, 4): blue, green, red, near infrared."""
+    return BandFiles([tuple(chip / f"{band}.tif" for band in BANDS) for chip in chips])
 
 
 def write_sample(folder: Path, **settings: int) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from skyfold.competition import Competition
 from skyfold.data.array_files import read_array, read_arrays
 from skyfold.data.folder import file_id, files_in
-from skyfold.data.images import TIFF_SUFFIXES, read_plane
+from skyfold.data.images import TIFF_SUFFIXES
+from skyfold.data.mask_planes import read_plane
 from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError, InvalidSubmission, Problems, listing
 from skyfold.tables import read_rows

@@ -1,63 +1,72 @@
-"""Reading of JPEG and PNG files, and detection of damaged ones.
-
-OpenCV decodes; it may fill the missing part of a truncated file with grey, silently. So the bytes of every file are
-checked first: a JPEG must reach its end marker, each chunk of a PNG must match its checksum.
-"""
+"""Images in files as arrays, in their own number type: JPEG, PNG, WebP, BMP, TIFF, JPEG 2000 and `.npy`."""
 
 from __future__ import annotations
 
-import io
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from skyfold.data.array_files import read_array
+from skyfold.data.decode import PNG_COLOUR_TYPE, PNG_DEPTH, PNG_WITH_ALPHA, decode_alpha, decode_colours, decode_stored
+from skyfold.data.decode import opened as opened_by_pillow
 from skyfold.data.folder import file_id, files_in
-from skyfold.data.tiff import read_tiff
+from skyfold.data.jpeg_2000 import read_jpeg_2000, read_jpeg_2000_header
+from skyfold.data.number_types import MOST_BANDS, as_kept, kept_type
+from skyfold.data.tiff import read_tiff_and_header, read_tiff_header
+from skyfold.data.whole_files import PNG_SIGNATURE, read_whole
 from skyfold.errors import DataLayoutError, Problems
-from skyfold.files import digest, read_bytes, require_file
-from skyfold.memory import too_large
+from skyfold.files import digest, require_file
 from skyfold.types import IntPair
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
+ARRAY_SUFFIX = ".npy"
+JPEG_2000_SUFFIXES = (".jp2", ".j2k")
+SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", *TIFF_SUFFIXES, *JPEG_2000_SUFFIXES, ARRAY_SUFFIX)
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_COLOUR_TYPE, PNG_GREY, PNG_PALETTE, PNG_WITH_ALPHA = 25, 0, 3, (4, 6)
-PNG_HEADER_CHUNK = 25  # bytes, with length, name and checksum
-# What Pillow raises for a file that is cut off, damaged, of another kind, or claims to be larger than memory.
-PILLOW_ERRORS = (UnidentifiedImageError, OSError, OverflowError, MemoryError, SyntaxError, ValueError)
-JPEG_SIGNATURE = b"\xff\xd8\xff"
-JPEG_END = b"\xff\xd9"
-JPEG_SCAN = 0xDA
 EXIF_ORIENTATION = 0x0112
 UPRIGHT, TURNED_BY_A_QUARTER = 1, (5, 6, 7, 8)
-MOST_PIXELS = 1 << 30  # that OpenCV decodes
-SMALL = 1 << 26  # pixels of an image that fits into any memory
-BYTES_A_PIXEL = 8  # while an image is decoded: four bands, twice
+COLOURS = 3  # bands of red, green and blue
 
-Image.MAX_IMAGE_PIXELS = None  # only headers are read with it, and scenes are larger than its bound
+BYTES = np.dtype(np.uint8)
+Nodata = float | Literal["alpha"] | None
 
 
 @dataclass(frozen=True)
 class Header:
-    """Header of an image file. size: (H, W) as decoded; orientation: of its EXIF tag, 1 where it is not turned."""
+    """Header of an image file. size: (H, W) as decoded; orientation: of its EXIF tag, 1 where it is not turned.
+
+    dtype, bands: of what is read, an alpha band left out; alpha: whether there is one; nodata: of the tag of a TIFF.
+    """
 
     size: IntPair
-    orientation: int
+    orientation: int = UPRIGHT
+    dtype: np.dtype = BYTES
+    bands: int = COLOURS
+    alpha: bool = False
+    nodata: float | None = None
 
     @property
     def turned(self) -> bool:
         """Whether the EXIF tag turns or mirrors the image when it is read."""
         return self.orientation != UPRIGHT
+
+    @property
+    def stored_size(self) -> IntPair:
+        """(H, W) of the pixels as stored, without the turn."""
+        return self.size[::-1] if self.orientation in TURNED_BY_A_QUARTER else self.size
+
+    @property
+    def kind(self) -> str:
+        """Bands and number type, in words."""
+        return f"{self.bands} band{'s' * (self.bands > 1)} of {self.dtype}"
 
 
 @runtime_checkable
@@ -72,117 +81,226 @@ class Resizable(Protocol):
     def __len__(self) -> int: ...
 
     def resized(self, index: int, size: IntPair) -> np.ndarray:
-        """uint8 (H, W, bands) of `size` (H, W)."""
+        """(H, W, bands) of `size` (H, W), of the number type of the images."""
         ...
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Image files as an ArraySequence: `files[i]` decodes one to uint8 (H, W, bands).
+class MeasuredImages(ABC):
+    """Images as an ArraySequence, some of whose pixels may be no measurement: these hold 0 in every band."""
 
-    bands 3: RGB; grey is repeated, palettes are looked up, an alpha band is dropped where it is opaque throughout, and
-    refused elsewhere: what lies beneath a transparent pixel is no measurement. bands 1: grey, colours are refused.
-    bands 4: RGBA, any other number of bands is refused. EXIF rotation is applied. JPEG and 8-bit PNG only.
-    DataLayoutError names a file that is damaged or of another kind.
+    nodata: Nodata
+
+    @abstractmethod
+    def measured(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Image (H, W, bands), and where it is defined, bool (H, W); None: everywhere."""
+
+    @abstractmethod
+    def headers(self, index: int) -> Sequence[Header]:
+        """Of the files of image `index`."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.measured(index)[0]
+
+    def defined(self, index: int) -> np.ndarray | None:
+        """bool (H, W), False where any band has no measurement; None where the headers tell that all have."""
+        if all(self._all_defined(header) for header in self.headers(index)):
+            return None
+        image, defined = self.measured(index)
+        return np.ones(image.shape[:2], bool) if defined is None else defined
+
+    def resized(self, index: int, size: IntPair) -> np.ndarray:
+        """The image reduced to `size` (H, W) by area averaging, or enlarged bilinearly."""
+        return resize(self[index], size)
+
+    def _all_defined(self, header: Header) -> bool:
+        return self.nodata is None and header.nodata is None and header.dtype.kind != "f"
+
+
+@dataclass(frozen=True)
+class ImageFiles(MeasuredImages):
+    """Image files as an ArraySequence: `files[i]` decodes one to (H, W, bands).
+
+    uint8, uint16, int16 or float32, as the file; other types as `number_types.kept_type` says. Of 8-bit JPEG, PNG, WebP
+    and BMP bands 3 is RGB: grey is repeated, palettes are looked up, an alpha band is left out. All else, and any other
+    number of bands, must be that of the file.
+
+    A pixel is not defined where a band has the value `nodata`, or that of the tag of a TIFF, or is not finite; and with
+    nodata "alpha" where the alpha band is not opaque. Without it a file with transparent pixels is refused: what lies
+    beneath them is no measurement. turn: as an EXIF tag says. DataLayoutError names a file that is damaged or of
+    another kind.
     """
 
     paths: Sequence[Path]
-    bands: int = 3
+    bands: int = COLOURS
+    nodata: Nodata = None
+    turn: bool = True
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return read_image(self.paths[index], bands=self.bands)
+    def measured(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return read_measured(self.paths[index], bands=self.bands, nodata=self.nodata, turn=self.turn)
+
+    def headers(self, index: int) -> Sequence[Header]:
+        return (read_header(self.paths[index]),)
 
     def resized(self, index: int, size: IntPair) -> np.ndarray:
-        """The image reduced to `size` (H, W) by area averaging, or enlarged bilinearly; uint8 (H, W, bands).
+        """The image reduced to `size` (H, W) by area averaging, or enlarged bilinearly.
 
         Where the size allows, the JPEG decoder itself averages blocks of 2, 4 or 8 pixels first, several times faster
         than decoding all of them; values differ from plain area averaging by rounding.
         """
         path = self.paths[index]
-        if self.bands == 3 and path.suffix.lower() != ".png":
-            wanted = read_header(path).size
-            for step, flag in REDUCED.items():
-                if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(wanted, size, strict=True)):
-                    return resize(_decode(path, read_whole(path), flag)[..., ::-1], size)
-        return resize(self[index], size)
+        if self.bands == COLOURS and path.suffix.lower() in JPEG_SUFFIXES:
+            header = read_header(path)
+            stored = header.size if self.turn else header.stored_size
+            plain = header.dtype == np.uint8 and self._all_defined(header)
+            for step, flag in REDUCED.items() if plain else ():
+                if all(h % step == 0 and h // step >= SPARE * s for h, s in zip(stored, size, strict=True)):
+                    return resize(decode_colours(path, read_whole(path), turn=self.turn, flag=flag), size)
+        return super().resized(index, size)
 
     def sources(self, index: int) -> tuple[Path, str]:
-        """The file, and how many bands are read of it."""
-        return self.paths[index], f"{self.bands} bands"
+        """The file, and how it is read."""
+        return self.paths[index], f"{self.bands} bands{self._reading}"
 
     def fingerprint(self) -> str:
-        """Changes when a file is replaced, added or renamed; see `files_stamp`."""
-        return files_stamp(self.paths)
+        """Changes when a file is replaced, added or renamed, see `files_stamp`, or is read in another way."""
+        stamp = files_stamp(self.paths)
+        return digest(stamp, str(self.bands), self._reading) if self._reading or self.bands != COLOURS else stamp
+
+    @property
+    def _reading(self) -> str:
+        """What differs from the default, for digests."""
+        nodata = "" if self.nodata is None else f", nodata {self.nodata}"
+        return nodata + ("" if self.turn else ", never turned")
 
 
-def read_image(path: Path, bands: int = 3) -> np.ndarray:
-    """Read one file as uint8 (H, W, bands); `ImageFiles` documents the bands and the errors."""
-    data = read_whole(path)
-    if bands == 3:
-        _refuse_transparent(path, data)
-        return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
-    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    found = 1 if image.ndim == 2 else image.shape[2]
-    if found != bands:
-        raise DataLayoutError(f"{path}: expected {bands} bands, the file has {found}.")
-    if read_header(path).turned:
-        raise DataLayoutError(f"{path}: EXIF rotation is applied to images of three bands only. Write it unrotated.")
-    return image[..., np.newaxis] if bands == 1 else np.ascontiguousarray(image[..., [2, 1, 0, 3]])
+@dataclass(frozen=True)
+class BandFiles(MeasuredImages):
+    """Images whose bands are files of one band each: `images[i]` is (H, W, bands), in the order of the files.
 
-
-def read_plane(path: Path, *, colours: bool) -> np.ndarray:
-    """The codes of a mask file, never rotated: uint8 RGB (H, W, 3) with `colours`, else (H, W).
-
-    Without `colours` a code is a grey value or, in a PNG with a palette, the place in it; DataLayoutError where the
-    bands of a file differ from each other. A TIFF may hold its codes in any type of number.
+    files: of each sample, one a band; nodata: as `ImageFiles`. DataLayoutError names two files that differ in size or
+    number type, and what is wrong with a single one.
     """
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        return _tiff_plane(path, colours=colours)
+
+    files: Sequence[tuple[Path, ...]]
+    nodata: float | None = None
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The file of the first band."""
+        return [files[0] for files in self.files]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def measured(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        bands = [read_measured(path, bands=1, nodata=self.nodata) for path in self.files[index]]
+        first = bands[0][0]
+        for path, (band, _) in zip(self.files[index], bands, strict=True):
+            if band.shape != first.shape or band.dtype != first.dtype:
+                raise DataLayoutError(
+                    f"{path}: {band.dtype} of {band.shape[0]}x{band.shape[1]} pixels, {self.files[index][0]} has "
+                    f"{first.dtype} of {first.shape[0]}x{first.shape[1]}. Bring all bands to one size and type."
+                )
+        image = np.concatenate([band for band, _ in bands], axis=-1)
+        parts = [defined for _, defined in bands if defined is not None]
+        if not parts:
+            return image, None
+        defined = np.logical_and.reduce(parts)
+        image[~defined] = 0
+        return image, defined
+
+    def headers(self, index: int) -> Sequence[Header]:
+        return [read_header(path) for path in self.files[index]]
+
+    def sources(self, index: int) -> tuple[Path | str, ...]:
+        """The files, and how they are read."""
+        return *self.files[index], f"nodata {self.nodata}"
+
+    def fingerprint(self) -> str:
+        """Changes when a file is replaced, added or renamed, see `files_stamp`, or is read in another way."""
+        return digest(files_stamp([path for files in self.files for path in files]), f"nodata {self.nodata}")
+
+
+def read_image(path: Path, bands: int = COLOURS) -> np.ndarray:
+    """Read one file as (H, W, bands); `ImageFiles` documents the bands, the types and the errors."""
+    return read_measured(path, bands=bands)[0]
+
+
+def read_measured(
+    path: Path, *, bands: int = COLOURS, nodata: Nodata = None, turn: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read one file as (H, W, bands), and where it is defined, bool (H, W), as `ImageFiles`; None: everywhere."""
+    suffix, of_tag = path.suffix.lower(), None
+    alpha: np.ndarray | None = None
+    if suffix == ARRAY_SUFFIX:
+        image = as_kept(path, _array(path)[...])
+    elif suffix in JPEG_2000_SUFFIXES:
+        image = read_jpeg_2000(path)[0]
+    elif suffix in TIFF_SUFFIXES:
+        image, alpha, of_tag = _read_tiff(path, bands)
+    else:
+        image, alpha = _read_picture(path, bands, turn=turn, keep_alpha=nodata == "alpha")
+    image = image if image.ndim == 3 else image[..., np.newaxis]
+    if image.shape[2] != bands:
+        raise DataLayoutError(f"{path}: expected {bands} bands, the file has {image.shape[2]}.")
+    if alpha is not None and nodata != "alpha":
+        require_opaque(path, alpha)
+    values = [value for value in (of_tag, nodata) if value is not None and value != "alpha"]
+    if alpha is None and not values and image.dtype.kind != "f":
+        return np.ascontiguousarray(image), None
+    defined = np.ones(image.shape[:2], bool) if alpha is None else alpha == _opaque(alpha)
+    for value in values:
+        defined &= ~_equal(image, value).any(axis=-1)
+    if image.dtype.kind == "f":
+        defined &= np.isfinite(image).all(axis=-1)
+    if defined.all():
+        return np.ascontiguousarray(image), None
+    return np.where(defined[..., np.newaxis], image, image.dtype.type(0)), defined
+
+
+def _equal(image: np.ndarray, value: float) -> np.ndarray:
+    """Where `image` holds `value`, of a decimal fraction the nearest float32."""
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.asarray(image == np.float32(value))
+    return np.asarray(image == int(value)) if float(value).is_integer() else np.zeros(image.shape, bool)
+
+
+def _read_tiff(path: Path, bands: int) -> tuple[np.ndarray, np.ndarray | None, float | None]:
+    """Bands, alpha where it is not asked for as a band, and the value of pixels without data."""
+    stored, header = read_tiff_and_header(path)
+    image = as_kept(path, stored)
+    if header.alpha and header.bands == bands + 1 and image.dtype.kind == "u":
+        return image[..., :-1], image[..., -1], header.nodata
+    return image, None, header.nodata
+
+
+def _read_picture(path: Path, bands: int, *, turn: bool, keep_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Bands and alpha of a JPEG, PNG, WebP or BMP; alpha that is not asked for is refused where it is not opaque."""
     data = read_whole(path)
-    if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA:
-        _refuse_transparent(path, data)
-    if colours:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        return np.ascontiguousarray(_decode(path, data, flags)[..., ::-1])
-    if data.startswith(PNG_SIGNATURE) and data[PNG_COLOUR_TYPE] == PNG_PALETTE:
-        with _opened(path, io.BytesIO(data)) as file:
-            return np.array(file)
-    return _single_plane(path, _decode(path, data, cv2.IMREAD_UNCHANGED))
+    deep = data.startswith(PNG_SIGNATURE) and data[PNG_DEPTH] > 8
+    if bands == COLOURS and not deep:
+        alpha = decode_alpha(path, data)
+        if alpha is not None and not keep_alpha:
+            require_opaque(path, alpha)
+            alpha = None
+        if alpha is not None and turn and read_header(path).turned:
+            raise DataLayoutError(f"{path}: transparent, and turned by an EXIF tag. Write it unturned.")
+        return decode_colours(path, data, turn=turn), alpha
+    image = decode_stored(path, data)
+    if turn and read_header(path).turned:
+        raise DataLayoutError(f"{path}: EXIF rotation is applied to images of three bands only. Write it unrotated.")
+    if image.ndim == 3 and image.shape[2] == bands + 1 and bands in (1, COLOURS):
+        return image[..., :-1], image[..., -1]
+    return image, decode_alpha(path, data) if deep else None
 
 
-def _tiff_plane(path: Path, *, colours: bool) -> np.ndarray:
-    stored = read_tiff(path)
-    with np.errstate(invalid="ignore"):
-        codes = stored.astype(np.uint8)
-    if not np.array_equal(codes, stored):
-        raise DataLayoutError(
-            f"{path}: {stored.dtype} values from {stored.min():g} to {stored.max():g}, expected 0 to 255. "
-            "Write the mask with bytes."
-        )
-    if codes.ndim == 3 and codes.shape[2] in (2, 4):
-        _require_opaque(path, codes[..., -1])
-    if not colours:
-        return _single_plane(path, codes)
-    return np.ascontiguousarray(np.dstack([codes] * 3) if codes.ndim == 2 else codes[..., :3])
-
-
-def _refuse_transparent(path: Path, data: bytes) -> None:
-    """DataLayoutError where a PNG has transparent pixels."""
-    if not data.startswith(PNG_SIGNATURE) or (data[PNG_COLOUR_TYPE] not in PNG_WITH_ALPHA and b"tRNS" not in data):
-        return
-    image = _decode(path, data, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 3 and image.shape[2] == 4:
-        _require_opaque(path, image[..., 3])
-    elif data[PNG_COLOUR_TYPE] == PNG_GREY:  # of which OpenCV does not give the transparent value
-        place = data.index(b"tRNS") + len(b"tRNS")
-        _require_opaque(path, np.where(image == int.from_bytes(data[place : place + 2], "big"), 0, 255))
-
-
-def _require_opaque(path: Path, alpha: np.ndarray) -> None:
-    transparent = np.count_nonzero(alpha != 255)
+def require_opaque(path: Path, alpha: np.ndarray) -> None:
+    """DataLayoutError where pixels of a file are transparent, alpha (H, W)."""
+    transparent = np.count_nonzero(alpha != _opaque(alpha))
     if transparent:
         raise DataLayoutError(
             f"{path}: {transparent / alpha.size:.1%} of the pixels are transparent; what is stored beneath was never "
@@ -191,35 +309,55 @@ def _require_opaque(path: Path, alpha: np.ndarray) -> None:
         )
 
 
-def _single_plane(path: Path, image: np.ndarray) -> np.ndarray:
-    if image.ndim == 2:
-        return image
-    if (image[..., :1] != image[..., 1:3]).any():
-        raise DataLayoutError(f"{path}: the mask is in colour. Give its values as '#rrggbb'.")
-    return np.ascontiguousarray(image[..., 0])
+def _opaque(alpha: np.ndarray) -> int:
+    return int(np.iinfo(alpha.dtype).max)
+
+
+def _array(path: Path) -> np.ndarray:
+    """The mapped array of a `.npy` file, (H, W) or (H, W, bands)."""
+    array = read_array(path, mmap_mode="r")
+    if array.ndim not in (2, 3) or not array.size:
+        raise DataLayoutError(f"{path}: an array of shape {array.shape}, expected (H, W) or (H, W, bands).")
+    if array.ndim == 3 and array.shape[2] > MOST_BANDS:
+        first = (
+            "; the bands come first. Write it with np.moveaxis(array, 0, -1)" if array.shape[0] <= MOST_BANDS else ""
+        )
+        raise DataLayoutError(
+            f"{path}: shape {array.shape}, expected (H, W, bands), at most {MOST_BANDS} bands{first}."
+        )
+    return array
 
 
 def read_header(path: Path) -> Header:
-    """Size and rotation, without decoding; DataLayoutError where the file is no image."""
+    """Size, rotation, type and bands, without decoding; DataLayoutError where the file is no image."""
+    suffix = path.suffix.lower()
+    if suffix == ARRAY_SUFFIX:
+        array = _array(path)
+        bands = 1 if array.ndim == 2 else array.shape[2]
+        return Header((array.shape[0], array.shape[1]), dtype=kept_type(path, array.dtype), bands=bands)
+    if suffix in TIFF_SUFFIXES:
+        tiff = read_tiff_header(path)
+        kept = kept_type(path, tiff.dtype)
+        alpha = tiff.alpha and kept.kind == "u"
+        return Header(tiff.size, dtype=kept, bands=tiff.bands - alpha, alpha=alpha, nodata=tiff.nodata)
+    if suffix in JPEG_2000_SUFFIXES:
+        stream = read_jpeg_2000_header(path)
+        return Header(stream.size, dtype=stream.dtype, bands=stream.bands)
     require_file(path, "an image")
-    with _opened(path, path) as file:
+    with opened_by_pillow(path, path) as file:
         width, height = file.size
         exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
         orientation = exif.get(EXIF_ORIENTATION, UPRIGHT)
     if orientation not in range(UPRIGHT, 9):  # one that decoders leave alone
         orientation = UPRIGHT
     size = (width, height) if orientation in TURNED_BY_A_QUARTER else (height, width)
-    return Header(size=size, orientation=orientation)
-
-
-@contextmanager
-def _opened(path: Path, source: Path | io.BytesIO) -> Iterator[Image.Image]:
-    """The image as Pillow opens it; DataLayoutError for what Pillow raises, here and in the `with` block."""
-    try:
-        with Image.open(source) as file:
-            yield file
-    except PILLOW_ERRORS as error:
-        raise DataLayoutError(f"{path}: not an image that can be read ({error}). Download it again.") from None
+    with open(path, "rb") as start:
+        first = start.read(PNG_COLOUR_TYPE + 1)
+    if not first.startswith(PNG_SIGNATURE) or first[PNG_DEPTH] <= 8:
+        return Header(size, orientation)
+    alpha = first[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA
+    bands = COLOURS if first[PNG_COLOUR_TYPE] & 2 else 1
+    return Header(size, orientation, np.dtype(np.uint16), bands, alpha)
 
 
 def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
@@ -234,7 +372,7 @@ def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
 
 
 def image_paths(folder: Path, problems: Problems | None = None) -> list[Path]:
-    """The JPEG and PNG files of `folder` by name, which no two share but for the suffix: an id is a name without it.
+    """The image files of `folder` by name, which no two share but for the suffix: an id is a name without it.
 
     DataLayoutError where there is no folder, no image, one id twice, or a name that cannot be used; with `problems`
     these are added there instead.
@@ -255,68 +393,3 @@ def files_stamp(paths: Sequence[Path]) -> str:
     stats = [(path, path.stat()) for path in paths]
     lines = [f"{path.name}\t{s.st_size}\t{s.st_mtime_ns}\t{s.st_ctime_ns}\t{s.st_ino}" for path, s in stats]
     return digest("\n".join(lines))
-
-
-def read_whole(path: Path) -> bytes:
-    """The bytes of a JPEG or PNG file; DataLayoutError where it is neither, cut short, or a PNG that is damaged."""
-    data = read_bytes(path, "an image")
-    if data.startswith(JPEG_SIGNATURE):
-        _refuse_cut_jpeg(path, data)
-    elif data.startswith(PNG_SIGNATURE):
-        _refuse_damaged_png(path, data)
-    else:
-        raise DataLayoutError(f"{path}: neither JPEG nor PNG. Convert it, or download it again.")
-    return data
-
-
-def _refuse_cut_jpeg(path: Path, data: bytes) -> None:
-    """The end marker must follow the first scan: one before it belongs to a thumbnail; within a scan none can occur."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != JPEG_SCAN:
-        if data[position + 1] == 0xFF:  # a marker may have any number of these before it
-            position += 1
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    if data.find(JPEG_END, position) < 0:
-        raise DataLayoutError(f"{path}: the JPEG is cut short ({len(data)} bytes, no end marker). Download it again.")
-
-
-def _refuse_damaged_png(path: Path, data: bytes) -> None:
-    position = len(PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        if end > len(data):
-            break
-        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            name = kind.decode("latin-1")
-            raise DataLayoutError(f"{path}: the PNG is damaged (checksum of chunk {name}). Download it again.")
-        if kind == b"IHDR" and end - position != PNG_HEADER_CHUNK:
-            raise DataLayoutError(f"{path}: the PNG is damaged (a header of another length). Download it again.")
-        if kind == b"IHDR" and data[position + 16] > 8:
-            raise DataLayoutError(f"{path}: a PNG of {data[position + 16]} bits a band. Write it with 8 bits.")
-        if kind == b"IEND":
-            return
-        position = end
-    raise DataLayoutError(f"{path}: the PNG is cut short ({len(data)} bytes, no end chunk). Download it again.")
-
-
-def _decode(path: Path, data: bytes, flag: int) -> np.ndarray:
-    """The image in OpenCV's order of bands, BGR; DataLayoutError where `data`, its bytes, cannot be decoded, or where
-    the image would not fit into memory."""
-    height, width = read_header(path).size
-    if height * width > SMALL and (shortage := too_large(height * width * BYTES_A_PIXEL)):
-        raise DataLayoutError(
-            f"{path}: {height}x{width} pixels; {shortage}. Free memory, or cut it into smaller images."
-        )
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    except cv2.error as error:
-        if height * width > MOST_PIXELS:
-            raise DataLayoutError(
-                f"{path}: {height}x{width} pixels, more than {MOST_PIXELS:,} in all. Cut it into smaller images."
-            ) from None
-        raise DataLayoutError(f"{path}: cannot be decoded ({error.err}). Download it again.") from None
-    if image is None:
-        raise DataLayoutError(f"{path}: cannot be decoded. Download it again.")
-    return np.asarray(image)

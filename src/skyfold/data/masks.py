@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data.images import files_stamp, read_plane
+from skyfold.data.images import files_stamp
+from skyfold.data.mask_planes import LARGEST, read_plane
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import digest
-from skyfold.rle.codec import decode_many
+from skyfold.rle.codec import KAGGLE, Dialect, decode_many
 from skyfold.types import IntPair
 
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
@@ -25,39 +26,50 @@ ROWS_AT_ONCE = 256
 class RleMasks:
     """Run-length text as an ArraySequence: `masks[i]` is uint8 0/1 (H, W, K) on `grid`.
 
-    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) of their masks; rows (n, K): the names of the texts
-    in the table at `source`, for error messages.
+    texts (n, K) str or None for an empty mask; drawn_at: the (H, W) of their masks, one for all or one each; rows (n,
+    K): the names of the texts in the table at `source`, for error messages.
     """
 
     texts: np.ndarray
     source: Path
     rows: np.ndarray
-    drawn_at: IntPair
+    drawn_at: IntPair | tuple[IntPair, ...]
     grid: IntPair
+    dialect: Dialect = KAGGLE
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __getitem__(self, index: int) -> np.ndarray:
         try:
-            planes = decode_many(list(self.texts[index]), self.drawn_at, rows=list(self.rows[index]))
+            planes = decode_many(list(self.texts[index]), self._size(index), self.dialect, rows=list(self.rows[index]))
         except InvalidSubmission as error:
             raise DataLayoutError(f"{self.source}: {error}") from None
         return np.stack([resample(plane.view(np.uint8), self.grid) for plane in planes], axis=-1)
 
     def sources(self, index: int) -> tuple[str, ...]:
         """The texts, the size they are drawn at, and the grid."""
-        return *(text or "" for text in self.texts[index].tolist()), repr((self.drawn_at, self.grid))
+        size = repr((self._size(index), self.grid))
+        return *(text or "" for text in self.texts[index].tolist()), f"{size}{self._written}"
 
     def fingerprint(self) -> str:
         """Changes with the texts, their rows and the grid."""
         text = "\n".join(f"{row}\t{text}" for row, text in zip(self.rows.ravel(), self.texts.ravel(), strict=True))
-        return digest(text, repr((self.drawn_at, self.grid)), RESAMPLING)
+        return digest(text, repr((self.drawn_at, self.grid)) + self._written, RESAMPLING)
+
+    def _size(self, index: int) -> IntPair:
+        several = isinstance(self.drawn_at[0], tuple)
+        return self.drawn_at[index] if several else self.drawn_at  # type: ignore[return-value]
+
+    @property
+    def _written(self) -> str:
+        """What differs from the default, for digests."""
+        return "" if self.dialect == KAGGLE else repr(self.dialect)
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Which codes of a mask image mean what. A code is a grey value 0..255 or a colour '#rrggbb'; all of one kind.
+    """Which codes of a mask image mean what. A code is a grey value 0..65535 or a colour '#rrggbb'; all of one kind.
 
     classes: codes of each class, in the order of the last axis of targets; background: codes of no class;
     ignore_value: codes of pixels that count in no loss and no score.
@@ -218,7 +230,7 @@ def _listed(value: Any) -> list[Any]:
 def _code(owner: str, code: Any, colours: bool) -> int:
     if colours and isinstance(code, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", code):
         return int(code[1:], 16)
-    if not colours and isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255:
+    if not colours and isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= LARGEST:
         return code
-    expected = "a colour '#rrggbb'" if colours else "a grey value 0 to 255"
+    expected = "a colour '#rrggbb'" if colours else f"a grey value 0 to {LARGEST}"
     raise ConfigError(f"mask value {code!r} of {owner}: expected {expected}, as for the other values.")

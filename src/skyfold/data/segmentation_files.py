@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from skyfold.submission.formats import RleTable
 from skyfold.types import ArraySequence, IntPair, Metric, Samples
 
 Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,19 @@ class SegmentationFiles(ABC):
         return self.submission.read_masks(path, ids, others=False)[1]
 
 
-def read_each(
-    label: str, read: Callable[[Path], Result], paths: Sequence[Path], problems: Problems
-) -> dict[Path, Result]:
-    """Results of `read` by file, in order; the files for which it raises DataLayoutError are added to `problems`.
+def read_each(label: str, read: Callable[[Key], Result], paths: Sequence[Key], problems: Problems) -> dict[Key, Result]:
+    """Results of `read` by file or name, in order; those for which it raises DataLayoutError are added to `problems`.
 
     Files are read in threads; progress is shown as `label`. Other exceptions are raised.
     """
 
-    def attempt(path: Path) -> Result | DataLayoutError:
+    def attempt(path: Key) -> Result | DataLayoutError:
         try:
             return read(path)
         except DataLayoutError as error:
             return error
 
-    found: dict[Path, Result] = {}
+    found: dict[Key, Result] = {}
     for path, result in zip(paths, map_in_threads(label, attempt, paths, "images"), strict=True):
         if isinstance(result, DataLayoutError):
             problems.add_error(result)

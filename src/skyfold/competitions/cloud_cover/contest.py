@@ -16,7 +16,9 @@ from typing import Any
 
 from skyfold.competition import Colour, Competition, Contest
 from skyfold.competitions.cloud_cover.sample import CLASSES, write_sample
-from skyfold.competitions.mask_folder import ImagesAndMasks
+from skyfold.competitions.mask_folder.files import ImagesAndMasks
+from skyfold.competitions.mask_folder.options import Images
+from skyfold.competitions.mask_folder.truth import MaskImages
 from skyfold.config.fields import Size
 from skyfold.data.images import read_header
 from skyfold.data.masks import ClassTable
@@ -56,7 +58,8 @@ class CloudCover(Contest):
         """
         rgb = {name: _rgb(codes[0]) for name, codes in self._table.classes.items()}
         submission = RleTable(tuple(rgb), self.grid, key_column="id_class")
-        files = _Scenes(submission, self._table, TRAIN_FOLDERS, TEST_IMAGES, root=folder)
+        truth, reading = MaskImages(self._table), Images(orientation="apply")
+        files = _Scenes(submission, truth, TRAIN_FOLDERS, TEST_IMAGES, reading=reading, root=folder)
         return files.competition(
             "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb)
         )

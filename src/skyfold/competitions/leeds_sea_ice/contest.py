@@ -26,7 +26,8 @@ from skyfold.competitions.leeds_sea_ice.vis_sar import (
     submission_table,
 )
 from skyfold.data.folder import note_others
-from skyfold.data.images import TIFF_SUFFIXES, read_plane
+from skyfold.data.images import TIFF_SUFFIXES
+from skyfold.data.mask_planes import read_plane
 from skyfold.data.masks import ClassTable, MaskFiles
 from skyfold.data.sample_folder import ABOUT
 from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled

@@ -119,7 +119,7 @@ class _CloudFiles(SegmentationFiles):
             listed = problems if found or not table.is_file() else Problems()  # without images each row would be wrong
             texts[part] = self._texts(table, list(found), listed, decoded=part == "train")
             whole = check_images(list(found.values()), problems, label=f"checking {IMAGES[part]}")
-            self._add_wrong_sizes(whole, problems)
+            self._add_wrong_sizes(list(whole), problems)
         problems.refuse(folder)
         for name in IMAGES.values():
             note_others(folder / name, SUFFIXES)

@@ -1,0 +1,1 @@
+from skyfold.competitions.mask_folder.contest import PLUGIN as PLUGIN

@@ -1,0 +1,135 @@
+"""Ground truth in a table of run-length text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.competitions.mask_folder.truth import TruthFiles
+from skyfold.data.images import SUFFIXES
+from skyfold.data.labels import LabelTable
+from skyfold.data.masks import RleMasks
+from skyfold.errors import DataLayoutError, Problems
+from skyfold.progress import note
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, parse_all
+from skyfold.submission.formats import read_table
+from skyfold.tables import plain
+from skyfold.types import IntPair
+
+
+@dataclass(frozen=True)
+class RleTruth(TruthFiles):
+    """Rows of a table; the item of an image is the table, its id, and its texts (K,).
+
+    columns: of ids, or file names, and of run-length text; category: the column of labels; None: an id ends in
+    `_<label>`, or, with a single class, stands alone.
+    """
+
+    file: str
+    columns: tuple[str, str]
+    category: str | None
+    labels: LabelTable
+    dialect: Dialect = KAGGLE
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.labels.classes
+
+    def find(self, folder: Path, beside: str, images: Mapping[str, Path], problems: Problems) -> dict[str, Any]:
+        path = folder / self.file
+        columns = self.columns if self.category is None else (*self.columns, self.category)
+        try:
+            table = read_table(path, columns, refuse=DataLayoutError)
+        except DataLayoutError as error:
+            problems.add("tables that cannot be read", str(error))
+            return {}
+        rows: dict[str, list[list[str]]] = {}
+        for line, fields in enumerate(table[list(columns)].itertuples(index=False), start=2):
+            name, label = self._key(fields)
+            place = 0 if label is None else self.labels.places.get(label)
+            if place is not None:
+                rows.setdefault(name, [[] for _ in self.classes])[place].append(fields[1])
+            elif label not in self.labels.left_out:
+                known = ", ".join(self.labels.places)
+                problems.add("rows of no class", f"{path}, line {line}: '{label}' is no label of classes: {known}")
+            else:
+                rows.setdefault(name, [[] for _ in self.classes])
+        missing = [
+            f"{path}: no row for image '{name}'. An image without a mask needs one too, of empty text"
+            for name in images
+            if name not in rows
+        ]
+        problems.add("images without a row", *missing)
+        spare = [f"{path}: no image '{name}' in the folder" for name in rows if name not in images]
+        problems.add("rows without an image", *spare)
+        return {name: (path, name, [self._joined(texts) for texts in rows[name]]) for name in images if name in rows}
+
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+        drawn_at = sizes[0] if len(set(sizes)) == 1 else tuple(sizes)
+        texts = np.array([texts for _, _, texts in items], dtype=object)
+        several = len(self.classes) > 1
+        rows = np.array([[f"{name}, {label}" if several else name for label in self.classes] for _, name, _ in items])
+        return {"targets": RleMasks(texts, items[0][0], rows, drawn_at, grid, self.dialect), "valid": None}
+
+    def fractions(self, item: Any, size: IntPair) -> np.ndarray:
+        masks: np.ndarray = self.open([item], [size], size)["targets"][0]
+        return np.append(masks.mean(axis=(0, 1), dtype=np.float64), 0.0)
+
+    def note_oddities(self, items: Sequence[Any], sizes: Sequence[IntPair]) -> None:
+        """Say where the table seems to count pixels from 0; not where images differ in size."""
+        if len(set(sizes)) == 1:
+            texts = [text for _, _, some in items for text in some]
+            segments, refused = parse_all(texts, sizes[0], self.dialect)
+            if counted := counts_from_zero(texts, segments, refused, self.dialect):
+                note(f"{items[0][0]}: {counted}")
+
+    def named(self, place: int) -> str:
+        return self.labels.spelled(place)
+
+    def _key(self, fields: tuple[str, ...]) -> tuple[str, str | None]:
+        """Id and label of a row."""
+        name, label = fields[0], fields[2] if len(fields) > 2 else None
+        if self.category is None and len(self.classes) > 1:
+            name, _, label = name.rpartition("_")
+        suffix = Path(name).suffix
+        return plain(name[: len(name) - len(suffix)] if suffix.lower() in SUFFIXES else name), label
+
+    def _joined(self, texts: Sequence[str]) -> str:
+        """One text of the segments of all rows of an image and class; the first that is no segments as it is, for the
+        decoder to refuse."""
+        some = [text for text in texts if not self.dialect.reads_as_empty(text)]
+        if len(some) < 2:
+            return "".join(some)
+        relative, segments = self.dialect.starts == "relative", []
+        for text in some:
+            numbers = text.split()
+            if len(numbers) % 2 or not all(map(str.isdecimal, numbers)):
+                return text
+            end = 0
+            for start, length in zip(map(int, numbers[::2]), map(int, numbers[1::2]), strict=True):
+                end = end * relative + start + length
+                segments.append((end - length, end))
+        return self._written(merged(segments))
+
+    def _written(self, segments: Sequence[tuple[int, int]]) -> str:
+        ends = [0, *(end for _, end in segments)] if self.dialect.starts == "relative" else [0] * len(segments)
+        return " ".join(f"{start - before} {end - start}" for (start, end), before in zip(segments, ends, strict=False))
+
+
+def merged(segments: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Segments (start, end) in order, those that touch or overlap as one.
+
+    >>> merged([(7, 9), (1, 4), (3, 5)])
+    [(1, 5), (7, 9)]
+    """
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(segments):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
