@@ -2,10 +2,12 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from contests.own_sizes import CLASSES, SIZES, mask, names, padded, size_of
+from skyfold.cli.main import main
 from skyfold.config.files import load_blend
 from skyfold.errors import OofMismatch
 from skyfold.pipeline.import_predictions import Foreign, import_predictions
@@ -112,3 +114,64 @@ def test_rows_are_split_where_their_size_changes_and_where_they_are_many(tmp_pat
     assert rows[5].tolist() == (30 + np.arange(12).reshape(4, 3, 1)).tolist()
     assert rows[1:3].shape == (2, 2, 3, 1)
     assert rows.shape == (8, None, 3, 1)
+
+
+CONFIG = """
+data:
+  competition: mask_folder
+  name: own
+  options: {classes: {cloud: 255}, grid: own, test_images: test}
+  folds: {k: 2, phash_max_distance: -1}
+name: mean
+image: {size: [16, 24]}
+runs:
+  - {name: bright, model: {family: colour_threshold, options: {feature: brightness}}}
+  - {name: white, model: {family: colour_threshold, options: {feature: whiteness}}}
+postprocess: {thresholds: 15, min_areas: [0, 12]}
+"""
+
+
+def folder_of_sizes(root):
+    """Bright boxes on a dark ground, and their masks; images to predict."""
+    rng = np.random.default_rng(3)
+    for name in ("images", "masks", "test"):
+        (root / "data" / "own" / name).mkdir(parents=True)
+    for i in range(14):
+        size = SIZES[i % len(SIZES)]
+        inside = np.zeros(size, dtype=np.uint8)
+        inside[3:9, 4 : 12 + i // 2] = 255
+        image = np.repeat((50 + inside // 2 + rng.integers(0, 40, size)).astype(np.uint8)[..., None], 3, axis=2)
+        folder = "test" if i >= 10 else "images"
+        cv2.imwrite(str(root / "data" / "own" / folder / f"{i:02d}.png"), image)
+        if i < 10:
+            cv2.imwrite(str(root / "data" / "own" / "masks" / f"{i:02d}.png"), inside)
+    (root / "blend.yaml").write_text(CONFIG)
+    return str(root / "blend.yaml")
+
+
+def test_a_folder_of_images_of_several_sizes_is_trained_on_blended_and_submitted(tmp_path, capsys):
+    config = folder_of_sizes(tmp_path)
+    assert main(["run", config, "--root", str(tmp_path)]) == 0
+    assert "each on its own size" in capsys.readouterr().out
+    rows = RowStore.open(tmp_path / "oof" / "own" / "bright" / "oof")
+    assert [rows.values.row_shape(i)[:2] for i in range(10)] == SIZES * 2
+    table = tmp_path / "submissions" / "own" / "mean.csv"
+    sizes = {f"{i:02d}": SIZES[i % len(SIZES)] for i in range(10, 14)}
+    masks = RleTable(("cloud",), (1, 1), key_column="id_class", sizes=sizes).read_masks(table)[1]
+    assert [masks[i].shape[:2] for i in range(4)] == list(sizes.values())
+    result = json.loads((tmp_path / "oof" / "own" / "mean" / "blend.json").read_text())
+    assert result["scores"]["final"]["cv_cross_fitted"] > 0.6
+    # The masks themselves, as a submission of the training images: all right.
+    given = [str(tmp_path / "data" / "own" / "masks"), "--truth", str(tmp_path / "data" / "own" / "masks")]
+    assert main(["score", config, *given, "--root", str(tmp_path)]) == 0
+    assert "mean_dice: 1.000000 (10 samples)" in capsys.readouterr().out
+
+
+def test_sizes_that_differ_without_a_grid_are_refused_with_both_ways_out(tmp_path, capsys):
+    config = folder_of_sizes(tmp_path)
+    text = (tmp_path / "blend.yaml").read_text()
+    (tmp_path / "blend.yaml").write_text(text.replace("grid: own, ", ""))
+    assert main(["prepare", config, "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "Set grid: [rows, columns]" in said
+    assert "Or set grid: own;" in said

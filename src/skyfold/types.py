@@ -207,4 +207,5 @@ class SubmissionFormat(Protocol):
 
 JsonDict = dict[str, Any]
 IntPair = tuple[int, int]
+Grid = IntPair | None  # (H, W) of all masks of a data set; None: each is of the size of its image
 Names = Sequence[str]

@@ -63,7 +63,7 @@ class RleTable(SubmissionFormat):
         if self.sizes is None:
             return self.shape
         if name not in self.sizes:
-            raise InvalidSubmission(f"'{name}' has no row in the table of sizes. Add it there.")
+            raise InvalidSubmission(f"the size of '{name}' is not known: no image, or row of the sizes, has this id.")
         return self.sizes[name]
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
