@@ -87,6 +87,15 @@ class Samples:
         return len(self.ids)
 
 
+@runtime_checkable
+class SoftTargets(Protocol):
+    """Targets that are decided from fractions, of several annotators for instance, which may be trained on."""
+
+    def fractions(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Fraction of each class, float32 (H, W, K), 0 to 1, and where they are defined, bool (H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
     """One fold: rows to fit on and rows to validate on, int64, disjoint."""

@@ -130,7 +130,10 @@ class FalseColour:
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of records, uint8 0/1 (256, 256, 1): what most annotators marked, as the contest counted it."""
+    """Masks of records, uint8 0/1 (256, 256, 1): what most annotators marked, as the contest counted it.
+
+    With `training.soft_labels` a network learns the share of the annotators who marked a pixel.
+    """
 
     records: Sequence[Path]
 
@@ -140,9 +143,20 @@ class Masks:
     def __getitem__(self, index: int) -> np.ndarray:
         return (_read(self.records[index] / f"{MASK}.npy", (*GRID, 1)) > 0).astype(np.uint8)
 
+    def fractions(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Share of the annotators, float32 (256, 256, 1), of a record without them the mask; everywhere defined."""
+        path, everywhere = self.records[index] / f"{ANNOTATORS}.npy", np.ones(GRID, dtype=bool)
+        if not path.is_file():
+            return self[index].astype(np.float32), everywhere
+        several = read_array(path)
+        if several.shape[:3] != (*GRID, 1) or several.ndim != 4:
+            raise DataLayoutError(f"{path}: expected {(*GRID, 1)} and annotators, got {several.shape}.")
+        return (several > 0).mean(axis=-1, dtype=np.float32), everywhere
+
     def sources(self, index: int) -> tuple[Path, ...]:
-        """The file."""
-        return (self.records[index] / f"{MASK}.npy",)
+        """The masks, and those of each annotator where there are any."""
+        files = [self.records[index] / f"{name}.npy" for name in (MASK, ANNOTATORS)]
+        return tuple(path for path in files if path.is_file())
 
     def fingerprint(self) -> str:
         """Changes with the files."""
@@ -174,6 +188,8 @@ def _write_files(folder: Path, /, train: int, test: int, seed: int) -> None:
         masks.append(contrails[..., np.newaxis])
         if index < train:
             np.save(record / f"{MASK}.npy", masks[-1].astype(np.int32))
+            seen = masks[-1][..., np.newaxis] & (rng.random((*GRID, 1, 4)) < 0.8)
+            np.save(record / f"{ANNOTATORS}.npy", seen.astype(np.int32))
     table = RleTable(("contrail",), GRID, "record_id", "encoded_pixels", DIALECTS["kaggle_dash"], bare_ids=True)
     truth = table.encode(np.array(names[train:]), masks[train:])
     table.write(folder / "test_truth.csv", truth)

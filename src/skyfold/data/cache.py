@@ -25,7 +25,7 @@ from skyfold.files import digest, remove_unfinished
 from skyfold.progress import THREADS, Progress
 from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore, Shape
-from skyfold.types import ArraySequence, IntPair, Samples
+from skyfold.types import ArraySequence, IntPair, Samples, SoftTargets
 
 ROWS_AT_ONCE = 16
 
@@ -72,7 +72,7 @@ class TrainingArrays(WholeRows):
 
 
 def training_arrays(
-    samples: Samples, *, size: IntPair, folder: Path, fingerprint: str, classes: Sequence[str] = ()
+    samples: Samples, *, size: IntPair, folder: Path, fingerprint: str, classes: Sequence[str] = (), soft: bool = False
 ) -> TrainingArrays:
     """Decode and reduce every sample to `size` (h, w), or read what `folder` holds of it already.
 
@@ -82,6 +82,8 @@ def training_arrays(
     fingerprint  what else the arrays depend on; names, sizes and times of the files, run-length text and class tables
                  are included by themselves
     classes      where targets are of some classes only, these; they are stored beside those of all classes
+    soft         planes 0..K-1 of targets are 255 times the fraction of a class, the mean over the area; the samples
+                 have `types.SoftTargets`
 
     DataLayoutError names a broken file, and samples that differ in type or number of bands.
     """
@@ -92,10 +94,18 @@ def training_arrays(
     if targets is None:
         checksum = digest(inputs.checksum(), "", *undefined)
         return TrainingArrays(samples.ids, inputs.values, None, checksum, sizes=samples.sizes, defined=defined)
+
+    def reduced(row: int) -> np.ndarray:
+        counting = None if valid is None else valid[row]
+        if soft:
+            assert isinstance(targets, SoftTargets)
+            return reduce_fractions(targets.fractions(row)[0], counting, size)
+        return reduce_masks(targets[row], counting, size)
+
     masks = filled_store(
-        folder / (f"targets {digest(*classes)}" if classes else "targets"),
+        folder / ("soft targets" if soft else f"targets {digest(*classes)}" if classes else "targets"),
         samples.ids,
-        lambda row: reduce_masks(targets[row], None if valid is None else valid[row], size),
+        reduced,
         fingerprint=digest(fingerprint, repr(size), fingerprint_of(targets), fingerprint_of(valid)),
         label="decoding masks",
     )
@@ -137,6 +147,16 @@ def _defined_store(samples: Samples, size: IntPair, folder: Path, fingerprint: s
     label = "looking for undefined pixels"
     store = filled_store(folder / "defined", samples.ids, packed, fingerprint=own, label=label)
     return PackedPlanes(store, (*size, 1), 0)
+
+
+def reduce_fractions(fractions: np.ndarray, valid: np.ndarray | None, size: IntPair) -> np.ndarray:
+    """fractions float32 (H, W, K), valid bool (H, W) or None for all. Returns uint8 (*size, K + 1): 255 times the mean
+    fraction of the valid area, and 1 where more than half of the area is valid."""
+    counting = np.ones(fractions.shape[:2], np.float32) if valid is None else valid.astype(np.float32)
+    share = resize(counting[..., np.newaxis], size)
+    mean = resize(fractions * counting[..., np.newaxis], size) / np.maximum(share, np.float32(1e-6))
+    stored = np.ceil(255 * np.clip(mean, 0, 1) - 0.5).astype(np.uint8)  # one half is not more than one half
+    return np.concatenate([stored, (share > 0.5).astype(np.uint8)], axis=-1)
 
 
 def reduce_masks(target: np.ndarray, valid: np.ndarray | None, size: IntPair) -> np.ndarray:

@@ -25,7 +25,7 @@ from skyfold.tasks import task_class
 from skyfold.tasks.open_run import NOT_TRAINED, check
 from skyfold.workspace import Workspace
 
-TRUTH_FILE = "test_truth.csv"
+TRUTH_FILE, TRUTH_FOLDER = "test_truth.csv", "test_truth"
 
 
 def run_job(
@@ -80,9 +80,10 @@ def _results(config: RunConfig | BlendConfig, competition: Competition, workspac
     yield from task.show_blend(config, workspace)
     if "test" in competition.parts:
         yield from (f"submission: {path}" for path in submit(config, workspace))
-        truth = workspace.data(config.data.folder) / TRUTH_FILE
-        if truth.is_file():
-            yield from task.score_on_test(config, truth, workspace)
+        folder = workspace.data(config.data.folder)
+        for truth in (folder / TRUTH_FILE, folder / TRUTH_FOLDER):
+            if truth.exists():
+                yield from task.score_on_test(config, truth, workspace)
 
 
 def parts(

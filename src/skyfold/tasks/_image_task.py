@@ -16,7 +16,7 @@ from skyfold.models import RuleFamily, family_of
 from skyfold.tasks.task import Task
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import sigmoid
-from skyfold.types import Samples
+from skyfold.types import Samples, SoftTargets
 
 
 class ImageTask(Task):
@@ -45,6 +45,9 @@ class ImageTask(Task):
         """
         (height, width), neighbours = self.config.images.size, self.config.images.neighbours
         self.require_rescale(samples.inputs[0].dtype)
+        soft = self.config.training.soft_labels and samples.targets is not None
+        if soft and not isinstance(samples.targets, SoftTargets):
+            raise ConfigError("training.soft_labels: the ground truth of these data has no fractions. Remove it.")
         rows = neighbour_rows(samples, neighbours) if neighbours else None
         arrays = training_arrays(
             samples,
@@ -52,6 +55,7 @@ class ImageTask(Task):
             folder=cache / f"{height}x{width}" / part,
             fingerprint=f"{part} {self.competition.source}".strip(),
             classes=self.config.classes,
+            soft=soft,
         )
         if rows is None:
             return arrays

@@ -30,7 +30,7 @@ class Classification(ImageTask):
     def check(cls, config: RunConfig) -> None:
         """As `Task.check`; ValueError on softmax, and on keys that ask for masks."""
         super().check(config)
-        refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop")
+        refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop", "training.soft_labels")
 
     @property
     def validation(self) -> MeanAveragePrecision:

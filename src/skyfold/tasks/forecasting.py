@@ -49,7 +49,7 @@ class Forecasting(Task):
                     f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
                     "checkpoint: last or swa, and no patience"
                 )
-        refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses")
+        refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses", "training.soft_labels")
         for entry in config.augment:
             if entry.name not in FLIPS_AND_TURNS:
                 raise ValueError(

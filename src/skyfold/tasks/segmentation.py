@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.config.fields import refuse
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
@@ -20,6 +21,8 @@ from skyfold.training.losses.segmentation import MASK_LOSSES
 from skyfold.training.objective import RunArrays
 from skyfold.training.predict import on_grid
 from skyfold.types import Metric, Samples
+
+HARD_LOSSES = ("focal", "lovasz")  # that are defined for masks of 0 and 1 only
 
 
 class Segmentation(MaskBlending, ImageTask):
@@ -37,12 +40,30 @@ class Segmentation(MaskBlending, ImageTask):
         super().check(config)
         if config.activation == "softmax" and len(config.classes) == 1:
             raise ValueError("activation: softmax needs two classes or more that exclude each other; use sigmoid")
+        if config.training.soft_labels:
+            hard = {
+                "image.crop": config.image and config.image.crop,
+                "pseudo_labels": config.pseudo_labels,
+                "classes": config.classes,
+                "aux_losses": config.aux_losses,
+                f"loss.name: {config.loss.name}": config.loss.name in HARD_LOSSES,
+            }
+            refused = (
+                (given, f"training.soft_labels: not supported with {key}; remove one") for key, given in hard.items()
+            )
+            refuse(*refused)
         if config.pseudo_labels and config.images.crop:
             raise ValueError("image.crop: pseudo-labels are made for whole images; remove pseudo_labels or image.crop")
 
     @property
     def validation(self) -> MaskScore:
         return MaskScore(self.competition.metric, one_class=self.config.activation == "softmax")
+
+    def labels(self, targets: np.ndarray) -> np.ndarray:
+        """Masks 0 and 1, and validity, as they are; of soft labels float32, fractions 0 to 1."""
+        if not self.config.training.soft_labels:
+            return targets
+        return np.concatenate([targets[..., :-1] / np.float32(255), targets[..., -1:]], axis=-1)
 
     def row_shape(self, arrays: RunArrays) -> Shape | list[Shape]:
         if self.competition.grid is not None:
@@ -123,10 +144,11 @@ class MaskScore:
         return self.metric.greater_is_better
 
     def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """targets 0/1 (B, h, w, K + 1), validity last; logits (B, h, w, K). Returns `metric.stats` of the masks."""
+        """targets (B, h, w, K + 1), validity last, 0 and 1 or fractions; logits (B, h, w, K). Returns `metric.stats` of
+        the masks."""
         classes = np.arange(outputs.shape[-1])
         pred = outputs.argmax(axis=-1)[..., np.newaxis] == classes if self.one_class else outputs > 0
-        target = targets.astype(bool)
+        target = targets > 0.5
         return self.metric.stats(target=target[..., :-1], pred=pred, valid=target[..., -1])
 
     def score(self, stats: np.ndarray) -> float:
