@@ -35,6 +35,7 @@ TOPICS = {
     "bagging": "Bagging",
     "weights": "Weights of a blend",
     "image_cache": "Image cache",
+    "chips": "Chips of 16 bits into the cache",
     "batches": "Batches of 16 bits",
     "tiles": "Tiles of big scenes",
     "rain": "Rain ten minutes ahead",
