@@ -339,9 +339,11 @@ def read_header(path: Path) -> Header:
         tiff = read_tiff_header(path)
         kept = kept_type(path, tiff.dtype)
         alpha = tiff.alpha and kept.kind == "u"
+        _refuse_many_bands(path, tiff.bands - alpha)
         return Header(tiff.size, dtype=kept, bands=tiff.bands - alpha, alpha=alpha, nodata=tiff.nodata)
     if suffix in JPEG_2000_SUFFIXES:
         stream = read_jpeg_2000_header(path)
+        _refuse_many_bands(path, stream.bands)
         return Header(stream.size, dtype=stream.dtype, bands=stream.bands)
     require_file(path, "an image")
     with opened_by_pillow(path, path) as file:
@@ -358,6 +360,11 @@ def read_header(path: Path) -> Header:
     alpha = first[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA
     bands = COLOURS if first[PNG_COLOUR_TYPE] & 2 else 1
     return Header(size, orientation, np.dtype(np.uint16), bands, alpha)
+
+
+def _refuse_many_bands(path: Path, bands: int) -> None:
+    if bands > MOST_BANDS:
+        raise DataLayoutError(f"{path}: {bands} bands, expected at most {MOST_BANDS}. Write those that are needed.")
 
 
 def resize(image: np.ndarray, size: IntPair) -> np.ndarray:
