@@ -198,7 +198,7 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_labelme_files_are_drawn(folder):
+def test_labelme_files_are_drawn(folder, capsys):
     write_json(folder / "labels" / "a.json", labelme(("cu", corners(1, 2, 4, 5)), ("ci", corners(0, 0, 2, 2))))
     write_json(folder / "labels" / "b.json", labelme(("cu", [[3, 5], [1, 2]]), shape_type="rectangle"))
     contest = built(folder, {"low": "cu", "high": "ci"}, {"polygons": "labels/{id}.json"})
@@ -207,6 +207,9 @@ def test_labelme_files_are_drawn(folder):
     np.testing.assert_array_equal(targets[1][..., 0], box(2, 1, 5, 3))
     assert targets.sources(0)[0] == folder / "labels" / "a.json"
     assert contest.check(folder).startswith("2 images with masks, grid 6x8; low 15.6% of the pixels, empty 0%; high")
+    (folder / "labels" / "notes.txt").touch()
+    contest.check(folder)
+    assert "labels: left aside 1 .txt (notes.txt)" in capsys.readouterr().err
     before = targets.fingerprint()
     write_json(folder / "labels" / "b.json", labelme())
     assert contest.load(folder, "train").targets.fingerprint() != before

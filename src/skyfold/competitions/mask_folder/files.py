@@ -17,7 +17,7 @@ from skyfold.competitions.mask_folder.options import Groups, Images
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.data.check_images import check_images
 from skyfold.data.file_patterns import FilePattern, find_files
-from skyfold.data.folder import file_id, note_unread, unread
+from skyfold.data.folder import file_id, note_others, note_unread, unread
 from skyfold.data.images import COLOURS, SUFFIXES, BandFiles, Header, ImageFiles, image_paths, read_header
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
 from skyfold.progress import note
@@ -174,6 +174,7 @@ class ImagesAndMasks(SegmentationFiles):
         if not path.is_dir():
             return super().read_pred(path, ids)
         by_id = {file_id(file): file for file in image_paths(path)}
+        note_others(path, SUFFIXES, expected="masks")
         problems = [f"no mask for '{name}'{unread(path, name)}" for name in ids if name not in by_id]
         for name in sorted(set(ids.tolist()) & set(by_id)):
             size, expected = read_header(by_id[name]).size, self._predicted_size(name)
@@ -331,10 +332,12 @@ class ImagesAndMasks(SegmentationFiles):
             taken.update(path for files in found for path in files.values())
             if masks is not None:
                 taken.update(self.truth.taken(folder, masks).values())
-            if masks is not None and isinstance(self.truth, MaskImages):
-                depths[masks] = max(depths.get(masks, 1), self.truth.pattern.depth)
+                for name, depth in self.truth.folders(masks).items():
+                    depths[name] = max(depths.get(name, 1), depth)
+        holders = {self.test_images, *(images for images, _ in self.folders)}
         for name, depth in depths.items():
-            note_unread(folder / name, taken, depth=depth, expected=_read_as("images", self._pattern))
+            read = _read_as("images", self._pattern) if name in holders else "all else is read as ground truth"
+            note_unread(folder / name, taken, depth=depth, expected=read)
 
     def _note_sizes(self, tests: Sequence[Path], headers: Mapping[Path, Header]) -> None:
         """Say which test images have another size than most: their masks are on the grid like all others."""
