@@ -86,6 +86,22 @@ def test_one_file_a_band(tmp_path):
         contest.load(tmp_path, "train")
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_bands_of_bytes_may_be_grey_pictures(tmp_path, suffix):
+    for k, band in enumerate(BANDS):
+        save(tmp_path / "images" / f"a_{band}.{suffix}", image(k))
+    save(tmp_path / "masks" / "a.png", mask(3))
+    contest = built(tmp_path, images={"files": "{id}_{band}", "bands": BANDS})
+    read = contest.load(tmp_path, "train").inputs[0]
+    assert (read.shape, read.dtype) == ((*SIZE, 3), np.uint8)
+    if suffix != "jpg":
+        np.testing.assert_array_equal(read, np.dstack([image(k) for k in range(3)]))
+    contest.check(tmp_path)
+    save(tmp_path / "images" / f"a_B8A.{suffix}", image(9, 3))
+    with pytest.raises(DataLayoutError, match=r"a_B8A\.\w+: 3 bands of uint8, .*a_B02\.\w+ has 1 band of uint8"):
+        contest.check(tmp_path)
+
+
 def test_images_and_masks_in_one_tree(tmp_path, capsys):
     for seed, name in enumerate(("north/1", "north/2", "south/3")):
         save(tmp_path / "set" / f"{name}.png", image(seed, 3))

@@ -247,7 +247,8 @@ class ImagesAndMasks(SegmentationFiles):
         found = {}
         for path in paths:
             try:
-                found[path] = read_header(path)
+                header = read_header(path)
+                found[path] = replace(header, bands=1) if self.reading.bands and header.grey else header
             except DataLayoutError as error:
                 problems.add_error(error)
         return found
