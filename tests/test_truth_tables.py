@@ -103,11 +103,14 @@ def test_what_is_wrong_with_a_table_is_named_by_row(folder, capsys):
     with pytest.raises(DataLayoutError) as error:
         built(folder, {"x": 1}, truth).check(folder)
     for part in (
-        "no row for image 'b'. An image without a mask needs one too",
+        "no row for image 'b'. Add one, of empty text where there is no mask, or set",
         "no image 'z' in the folder",
         "row 'a'",
     ):
         assert part in str(error.value)
+    write(folder, "id,rle", "a,1 2")
+    samples = built(folder, {"x": 1}, {**truth, "unlisted": "empty"}).load(folder, "train")
+    assert [samples.targets[i].sum() for i in range(2)] == [2, 0]
     write(folder, "id,text", "a,1 2")
     with pytest.raises(DataLayoutError, match=r"train\.csv: column 'rle' is missing"):
         built(folder, {"x": 1}, truth).load(folder, "train")

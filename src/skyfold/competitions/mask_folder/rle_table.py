@@ -26,7 +26,7 @@ class RleTruth(TruthFiles):
     """Rows of a table; the item of an image is the table, its id, and its texts (K,).
 
     columns: of ids, or file names, and of run-length text; category: the column of labels; None: an id ends in
-    `_<label>`, or, with a single class, stands alone.
+    `_<label>`, or, with a single class, stands alone; unlisted: whether images without a row have empty masks.
     """
 
     file: str
@@ -34,6 +34,7 @@ class RleTruth(TruthFiles):
     category: str | None
     labels: LabelTable
     dialect: Dialect = KAGGLE
+    unlisted: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,12 +59,12 @@ class RleTruth(TruthFiles):
                 problems.add("rows of no class", f"{path}, line {line}: '{label}' is no label of classes: {known}")
             else:
                 rows.setdefault(name, [[] for _ in self.classes])
-        missing = [
-            f"{path}: no row for image '{name}'. An image without a mask needs one too, of empty text"
-            for name in images
-            if name not in rows
-        ]
-        problems.add("images without a row", *missing)
+        missing = [name for name in images if name not in rows]
+        if self.unlisted:
+            rows |= {name: [[] for _ in self.classes] for name in missing}
+        else:
+            remedy = "Add one, of empty text where there is no mask, or set truth.unlisted to empty"
+            problems.add("images without a row", *(f"{path}: no row for image '{name}'. {remedy}" for name in missing))
         spare = [f"{path}: no image '{name}' in the folder" for name in rows if name not in images]
         problems.add("rows without an image", *spare)
         return {name: (path, name, [self._joined(texts) for texts in rows[name]]) for name in images if name in rows}
