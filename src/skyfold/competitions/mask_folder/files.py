@@ -258,21 +258,24 @@ class ImagesAndMasks(SegmentationFiles):
 
         Returns the former.
         """
-        unlike, expected = set(), 1 if self.reading.bands else self.bands
+        unlike: dict[Path, str] = {}
+        expected = 1 if self.reading.bands else self.bands
         first_path, first = next(iter(headers.items()), (Path(), Header((0, 0))))
         for path, header in headers.items():
             if (header.dtype, header.bands) != (first.dtype, first.bands) or header.bands != expected:
                 other = f"{first_path} has {first.kind}" if header.kind != first.kind else f"expected {expected}"
-                problems.add("images of different kinds", f"{path}: {header.kind}, {other}. Bring all to one kind.")
-                unlike.add(path)
-            if header.turned and self.reading.orientation is None:
-                problems.add(
-                    "images that an EXIF tag turns",
-                    f"{path}: an EXIF tag turns it (orientation {header.orientation}), and no mask turns with it. Set "
-                    "images.orientation in data.options: apply where masks were drawn on the turned image, ignore "
-                    "where they were drawn on the stored pixels.",
-                )
-        return unlike
+                unlike[path] = f"{path}: {header.kind}, {other}. Bring all to one kind."
+        problems.add("images of different kinds", *unlike.values())
+        if self.reading.orientation is None:
+            turned = [
+                f"{path}: an EXIF tag turns it (orientation {header.orientation}), and no mask turns with it. Set "
+                "images.orientation in data.options: apply where masks were drawn on the turned image, ignore where "
+                "they were drawn on the stored pixels."
+                for path, header in headers.items()
+                if header.turned
+            ]
+            problems.add("images that an EXIF tag turns", *turned)
+        return set(unlike)
 
     def _add_unfit(
         self,

@@ -48,17 +48,7 @@ class RleTruth(TruthFiles):
         except DataLayoutError as error:
             problems.add("tables that cannot be read", str(error))
             return {}
-        rows: dict[str, list[list[str]]] = {}
-        for line, fields in enumerate(table[list(columns)].itertuples(index=False), start=2):
-            name, label = self._key(fields)
-            place = 0 if label is None else self.labels.places.get(label)
-            if place is not None:
-                rows.setdefault(name, [[] for _ in self.classes])[place].append(fields[1])
-            elif label not in self.labels.left_out:
-                known = ", ".join(self.labels.places)
-                problems.add("rows of no class", f"{path}, line {line}: '{label}' is no label of classes: {known}")
-            else:
-                rows.setdefault(name, [[] for _ in self.classes])
+        rows = self._rows(path, table[list(columns)].itertuples(index=False), problems)
         missing = [name for name in images if name not in rows]
         if self.unlisted:
             rows |= {name: [[] for _ in self.classes] for name in missing}
@@ -68,6 +58,22 @@ class RleTruth(TruthFiles):
         spare = [f"{path}: no image '{name}' in the folder" for name in rows if name not in images]
         problems.add("rows without an image", *spare)
         return {name: (path, name, [self._joined(texts) for texts in rows[name]]) for name in images if name in rows}
+
+    def _rows(self, path: Path, table: Iterable[tuple[str, ...]], problems: Problems) -> dict[str, list[list[str]]]:
+        """Texts of each class (K,) by id."""
+        rows: dict[str, list[list[str]]] = {}
+        unknown, known = [], ", ".join(self.labels.places)
+        for line, fields in enumerate(table, start=2):  # line 1 is the header
+            name, label = self._key(fields)
+            place = 0 if label is None else self.labels.places.get(label)
+            if place is None and label not in self.labels.left_out:
+                unknown.append(f"{path}, line {line}: '{label}' is no label of classes: {known}")
+                continue
+            texts = rows.setdefault(name, [[] for _ in self.classes])
+            if place is not None:
+                texts[place].append(fields[1])
+        problems.add("rows of no class", *unknown)
+        return rows
 
     def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
         drawn_at = sizes[0] if len(set(sizes)) == 1 else tuple(sizes)
