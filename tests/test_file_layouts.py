@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 
 from skyfold import competition
+from skyfold.data.contents import FileChecksums, contents_of
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.images import SUFFIXES
 from skyfold.errors import ConfigError, DataLayoutError, Problems
@@ -82,6 +84,22 @@ def test_one_file_a_band(tmp_path):
     (tmp_path / "more" / "b_B03.tif").unlink()
     with pytest.raises(DataLayoutError, match=r"b_B03\.png: no file of band 'B03' for image 'b'"):
         contest.load(tmp_path, "train")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_bands_of_bytes_may_be_grey_pictures(tmp_path, suffix):
+    for k, band in enumerate(BANDS):
+        save(tmp_path / "images" / f"a_{band}.{suffix}", image(k))
+    save(tmp_path / "masks" / "a.png", mask(3))
+    contest = built(tmp_path, images={"files": "{id}_{band}", "bands": BANDS})
+    read = contest.load(tmp_path, "train").inputs[0]
+    assert (read.shape, read.dtype) == ((*SIZE, 3), np.uint8)
+    if suffix != "jpg":
+        np.testing.assert_array_equal(read, np.dstack([image(k) for k in range(3)]))
+    contest.check(tmp_path)
+    save(tmp_path / "images" / f"a_B8A.{suffix}", image(9, 3))
+    with pytest.raises(DataLayoutError, match=r"a_B8A\.\w+: 3 bands of uint8, .*a_B02\.\w+ has 1 band of uint8"):
+        contest.check(tmp_path)
 
 
 def test_images_and_masks_in_one_tree(tmp_path, capsys):
@@ -166,3 +184,28 @@ def test_partly_transparent_images_are_read_where_the_config_says_so(tmp_path):
     inputs = contest.load(tmp_path, "train").inputs
     assert inputs.defined(0)[0].tolist() == [False] * 3 + [True] * 9
     assert not inputs[0][:, :3].any()
+
+
+def test_a_band_or_an_annotation_that_changes_is_found_in_its_sample_only(tmp_path):
+    """What a run compares with the data at hand before it is resumed, blended or submitted."""
+    images = [{"id": i, "file_name": f"{name}.png", "height": 8, "width": 12} for i, name in enumerate("ab")]
+    shapes = [{"image_id": i, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]} for i in range(2)]
+    coco = {"images": images, "annotations": shapes, "categories": [{"id": 1, "name": "ship"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    for seed, name in enumerate("ab"):
+        for k, band in enumerate(BANDS):
+            save(tmp_path / "images" / name / f"{band}.tif", image(3 * seed + k))
+    options = {"images": {"files": "{id}/{band}.tif", "bands": BANDS}, "truth": {"coco": "coco.json"}}
+
+    def contents():
+        samples = built(tmp_path, classes={"ship": "ship"}, **options).load(tmp_path, "train")
+        return contents_of({"train": samples}, FileChecksums(tmp_path / "checksums.json"))
+
+    before = contents()
+    assert not before.changes(contents())
+    save(tmp_path / "images" / "b" / "B8A.tif", image(9))
+    assert before.changes(contents()) == ["image of 'b' changed"]
+    before = contents()
+    shapes[0]["segmentation"] = [[0, 0, 5, 0, 5, 4, 0, 4]]
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    assert before.changes(contents()) == ["mask of 'a' changed"]

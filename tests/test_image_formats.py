@@ -44,6 +44,7 @@ CODECS: dict[str, dict[str, Any]] = {
     "deflate differences": {"compression": "zlib", "predictor": True},
     "zstd": {"compression": "zstd"},
     "packbits": {"compression": "packbits"},
+    "lzma": {"compression": "lzma"},
     "jpeg": {"compression": "jpeg", "compressionargs": {"level": 95}},
     "jpeg 2000": {"compression": "jpeg2000"},
     "lerc": {"compression": "lerc"},
@@ -330,6 +331,18 @@ def test_pixels_without_a_measurement_are_not_defined_and_hold_0(tmp_path: Path)
     assert np.isfinite(floats[0]).all()
     np.save(tmp_path / "c.npy", scene("float32", 2))
     assert floats.defined(0).all()
+
+
+def test_more_than_sixteen_bands_are_refused(tmp_path: Path) -> None:
+    for bands, refused in ((16, False), (17, True)):
+        path, image = tmp_path / f"{bands}.tif", scene("uint8", bands)
+        tifffile.imwrite(path, image, photometric="minisblack", planarconfig="contig")
+        if refused:
+            with pytest.raises(DataLayoutError, match=r"17\.tif: 17 bands, expected at most 16"):
+                read_header(path)
+        else:
+            assert read_header(path).bands == 16
+            np.testing.assert_array_equal(read_image(path, bands=16), image)
 
 
 def test_a_nodata_tag_that_is_no_number_is_refused(tmp_path: Path) -> None:

@@ -103,11 +103,14 @@ def test_what_is_wrong_with_a_table_is_named_by_row(folder, capsys):
     with pytest.raises(DataLayoutError) as error:
         built(folder, {"x": 1}, truth).check(folder)
     for part in (
-        "no row for image 'b'. An image without a mask needs one too",
+        "no row for image 'b'. Add one, of empty text where there is no mask, or set",
         "no image 'z' in the folder",
         "row 'a'",
     ):
         assert part in str(error.value)
+    write(folder, "id,rle", "a,1 2")
+    samples = built(folder, {"x": 1}, {**truth, "unlisted": "empty"}).load(folder, "train")
+    assert [samples.targets[i].sum() for i in range(2)] == [2, 0]
     write(folder, "id,text", "a,1 2")
     with pytest.raises(DataLayoutError, match=r"train\.csv: column 'rle' is missing"):
         built(folder, {"x": 1}, truth).load(folder, "train")
@@ -198,7 +201,7 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_labelme_files_are_drawn(folder):
+def test_labelme_files_are_drawn(folder, capsys):
     write_json(folder / "labels" / "a.json", labelme(("cu", corners(1, 2, 4, 5)), ("ci", corners(0, 0, 2, 2))))
     write_json(folder / "labels" / "b.json", labelme(("cu", [[3, 5], [1, 2]]), shape_type="rectangle"))
     contest = built(folder, {"low": "cu", "high": "ci"}, {"polygons": "labels/{id}.json"})
@@ -207,6 +210,9 @@ def test_labelme_files_are_drawn(folder):
     np.testing.assert_array_equal(targets[1][..., 0], box(2, 1, 5, 3))
     assert targets.sources(0)[0] == folder / "labels" / "a.json"
     assert contest.check(folder).startswith("2 images with masks, grid 6x8; low 15.6% of the pixels, empty 0%; high")
+    (folder / "labels" / "notes.txt").touch()
+    contest.check(folder)
+    assert "labels: left aside 1 .txt (notes.txt)" in capsys.readouterr().err
     before = targets.fingerprint()
     write_json(folder / "labels" / "b.json", labelme())
     assert contest.load(folder, "train").targets.fingerprint() != before

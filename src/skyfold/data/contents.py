@@ -90,7 +90,8 @@ def _of_samples(samples: Samples, checksums: FileChecksums) -> PartContents:
         of_file = checksums.of([part for parts in sources for part in parts if isinstance(part, Path)])
         for name, parts in zip(ids, sources, strict=True):
             found[of][name] = digest(*(of_file[part] if isinstance(part, Path) else part for part in parts))
-            if files := [part.name for part in parts if isinstance(part, Path)]:
+            files = [part.name for part in parts if isinstance(part, Path)]
+            if len(files) == 1:  # of several it is not known which changed
                 names[of][name] = files[0]
     return PartContents(**found, names=names)
 

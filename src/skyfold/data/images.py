@@ -33,6 +33,7 @@ REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
 EXIF_ORIENTATION = 0x0112
 UPRIGHT, TURNED_BY_A_QUARTER = 1, (5, 6, 7, 8)
+GREY_MODES = ("1", "L", "LA")  # of Pillow
 COLOURS = 3  # bands of red, green and blue
 
 BYTES = np.dtype(np.uint8)
@@ -43,7 +44,8 @@ Nodata = float | Literal["alpha"] | None
 class Header:
     """Header of an image file. size: (H, W) as decoded; orientation: of its EXIF tag, 1 where it is not turned.
 
-    dtype, bands: of what is read, an alpha band left out; alpha: whether there is one; nodata: of the tag of a TIFF.
+    dtype, bands: of what is read, an alpha band left out; grey: whether one band can be read instead of three; alpha:
+    whether there is such a band; nodata: of the tag of a TIFF.
     """
 
     size: IntPair
@@ -52,6 +54,7 @@ class Header:
     bands: int = COLOURS
     alpha: bool = False
     nodata: float | None = None
+    grey: bool = False
 
     @property
     def turned(self) -> bool:
@@ -339,25 +342,32 @@ def read_header(path: Path) -> Header:
         tiff = read_tiff_header(path)
         kept = kept_type(path, tiff.dtype)
         alpha = tiff.alpha and kept.kind == "u"
+        _refuse_many_bands(path, tiff.bands - alpha)
         return Header(tiff.size, dtype=kept, bands=tiff.bands - alpha, alpha=alpha, nodata=tiff.nodata)
     if suffix in JPEG_2000_SUFFIXES:
         stream = read_jpeg_2000_header(path)
+        _refuse_many_bands(path, stream.bands)
         return Header(stream.size, dtype=stream.dtype, bands=stream.bands)
     require_file(path, "an image")
     with opened_by_pillow(path, path) as file:
         width, height = file.size
         exif = Image.Image.getexif(file)  # not file.getexif: that of a PNG decodes the whole file
-        orientation = exif.get(EXIF_ORIENTATION, UPRIGHT)
+        orientation, grey = exif.get(EXIF_ORIENTATION, UPRIGHT), file.mode in GREY_MODES
     if orientation not in range(UPRIGHT, 9):  # one that decoders leave alone
         orientation = UPRIGHT
     size = (width, height) if orientation in TURNED_BY_A_QUARTER else (height, width)
     with open(path, "rb") as start:
         first = start.read(PNG_COLOUR_TYPE + 1)
     if not first.startswith(PNG_SIGNATURE) or first[PNG_DEPTH] <= 8:
-        return Header(size, orientation)
+        return Header(size, orientation, grey=grey)
     alpha = first[PNG_COLOUR_TYPE] in PNG_WITH_ALPHA
     bands = COLOURS if first[PNG_COLOUR_TYPE] & 2 else 1
     return Header(size, orientation, np.dtype(np.uint16), bands, alpha)
+
+
+def _refuse_many_bands(path: Path, bands: int) -> None:
+    if bands > MOST_BANDS:
+        raise DataLayoutError(f"{path}: {bands} bands, expected at most {MOST_BANDS}. Write those that are needed.")
 
 
 def resize(image: np.ndarray, size: IntPair) -> np.ndarray:

@@ -98,7 +98,9 @@ class MaskFolder(Contest):
         if truth.polygons is not None:
             return PolygonTruth(truth.polygons, labels, truth.touched, truth.label)
         assert truth.csv is not None
-        return RleTruth(truth.csv, (truth.id, truth.rle), truth.category, labels, DIALECTS[truth.dialect])
+        return RleTruth(
+            truth.csv, (truth.id, truth.rle), truth.category, labels, DIALECTS[truth.dialect], truth.unlisted == "empty"
+        )
 
     def _mask_files(self, masks: Masks) -> TruthFiles:
         table = ClassTable.parse(self.classes, background=self.background, ignore_value=self.ignore_value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,3 +98,8 @@ class PolygonTruth(ShapeTruth):
 
     def taken(self, folder: Path, beside: str) -> dict[str, Path]:
         return {name: own[""] for name, own in find_files(folder, self.pattern, Problems()).items()}
+
+    def folders(self, beside: str) -> dict[str, int]:
+        parts = self.file.split("/")
+        fixed = [*itertools.takewhile(lambda part: not set("{*") & set(part), parts[:-1])]
+        return {"/".join(fixed): len(parts) - len(fixed)} if fixed else {}

@@ -16,7 +16,7 @@ from skyfold.competitions.mask_folder.options import Groups, Images
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.data.check_images import check_images
 from skyfold.data.file_patterns import FilePattern, find_files
-from skyfold.data.folder import file_id, note_unread, unread
+from skyfold.data.folder import file_id, note_others, note_unread, unread
 from skyfold.data.images import COLOURS, SUFFIXES, BandFiles, Header, ImageFiles, image_paths, read_header
 from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
@@ -197,6 +197,7 @@ class ImagesAndMasks(SegmentationFiles):
         if not path.is_dir():
             return super().read_pred(path, ids)
         by_id = {file_id(file): file for file in image_paths(path)}
+        note_others(path, SUFFIXES, expected="masks")
         problems = [f"no mask for '{name}'{unread(path, name)}" for name in ids if name not in by_id]
         for name in sorted(set(ids.tolist()) & set(by_id)):
             size, expected = read_header(by_id[name]).size, self._predicted_size(name)
@@ -271,7 +272,8 @@ class ImagesAndMasks(SegmentationFiles):
         found = {}
         for path in paths:
             try:
-                found[path] = read_header(path)
+                header = read_header(path)
+                found[path] = replace(header, bands=1) if self.reading.bands and header.grey else header
             except DataLayoutError as error:
                 problems.add_error(error)
         return found
@@ -281,21 +283,24 @@ class ImagesAndMasks(SegmentationFiles):
 
         Returns the former.
         """
-        unlike, expected = set(), 1 if self.reading.bands else self.bands
+        unlike: dict[Path, str] = {}
+        expected = 1 if self.reading.bands else self.bands
         first_path, first = next(iter(headers.items()), (Path(), Header((0, 0))))
         for path, header in headers.items():
             if (header.dtype, header.bands) != (first.dtype, first.bands) or header.bands != expected:
                 other = f"{first_path} has {first.kind}" if header.kind != first.kind else f"expected {expected}"
-                problems.add("images of different kinds", f"{path}: {header.kind}, {other}. Bring all to one kind.")
-                unlike.add(path)
-            if header.turned and self.reading.orientation is None:
-                problems.add(
-                    "images that an EXIF tag turns",
-                    f"{path}: an EXIF tag turns it (orientation {header.orientation}), and no mask turns with it. Set "
-                    "images.orientation in data.options: apply where masks were drawn on the turned image, ignore "
-                    "where they were drawn on the stored pixels.",
-                )
-        return unlike
+                unlike[path] = f"{path}: {header.kind}, {other}. Bring all to one kind."
+        problems.add("images of different kinds", *unlike.values())
+        if self.reading.orientation is None:
+            turned = [
+                f"{path}: an EXIF tag turns it (orientation {header.orientation}), and no mask turns with it. Set "
+                "images.orientation in data.options: apply where masks were drawn on the turned image, ignore where "
+                "they were drawn on the stored pixels."
+                for path, header in headers.items()
+                if header.turned
+            ]
+            problems.add("images that an EXIF tag turns", *turned)
+        return set(unlike)
 
     def _add_unfit(
         self,
@@ -356,10 +361,12 @@ class ImagesAndMasks(SegmentationFiles):
             taken.update(path for files in found for path in files.values())
             if masks is not None:
                 taken.update(self.truth.taken(folder, masks).values())
-            if masks is not None and isinstance(self.truth, MaskImages):
-                depths[masks] = max(depths.get(masks, 1), self.truth.pattern.depth)
+                for name, depth in self.truth.folders(masks).items():
+                    depths[name] = max(depths.get(name, 1), depth)
+        holders = {self.test_images, *(images for images, _ in self.folders)}
         for name, depth in depths.items():
-            note_unread(folder / name, taken, depth=depth, expected=_read_as("images", self._pattern))
+            read = _read_as("images", self._pattern) if name in holders else "all else is read as ground truth"
+            note_unread(folder / name, taken, depth=depth, expected=read)
 
     def _note_sizes(self, tests: Sequence[Path], headers: Mapping[Path, Header]) -> None:
         """Say which test images have another size than most: their masks are on the grid like all others."""

@@ -79,6 +79,7 @@ class Truth(Strict):
               class are joined
     category  its column of classes; without it, and with several classes, an id ends in _<class>
     dialect   how its text is written, a name in `skyfold.rle.codec.DIALECTS`
+    unlisted  images without a row: "refuse" them, or their masks are "empty"
     coco      a JSON file of COCO annotations: polygons, run-length counts, compressed or not
     polygons  path of a LabelMe JSON or GeoJSON file for each image: "labels/{id}.json"; label: the property of GeoJSON
               features with the class
@@ -90,6 +91,7 @@ class Truth(Strict):
     rle: Text = "rle"
     category: Text | None = None
     dialect: Annotated[str, one_of(DIALECTS)] = "kaggle"
+    unlisted: Literal["refuse", "empty"] = "refuse"
     coco: Text | None = None
     polygons: Text | None = None
     label: Text = "label"

@@ -26,7 +26,7 @@ class RleTruth(TruthFiles):
     """Rows of a table; the item of an image is the table, its id, and its texts (K,).
 
     columns: of ids, or file names, and of run-length text; category: the column of labels; None: an id ends in
-    `_<label>`, or, with a single class, stands alone.
+    `_<label>`, or, with a single class, stands alone; unlisted: whether images without a row have empty masks.
     """
 
     file: str
@@ -34,6 +34,7 @@ class RleTruth(TruthFiles):
     category: str | None
     labels: LabelTable
     dialect: Dialect = KAGGLE
+    unlisted: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,26 +48,32 @@ class RleTruth(TruthFiles):
         except DataLayoutError as error:
             problems.add("tables that cannot be read", str(error))
             return {}
-        rows: dict[str, list[list[str]]] = {}
-        for line, fields in enumerate(table[list(columns)].itertuples(index=False), start=2):
-            name, label = self._key(fields)
-            place = 0 if label is None else self.labels.places.get(label)
-            if place is not None:
-                rows.setdefault(name, [[] for _ in self.classes])[place].append(fields[1])
-            elif label not in self.labels.left_out:
-                known = ", ".join(self.labels.places)
-                problems.add("rows of no class", f"{path}, line {line}: '{label}' is no label of classes: {known}")
-            else:
-                rows.setdefault(name, [[] for _ in self.classes])
-        missing = [
-            f"{path}: no row for image '{name}'. An image without a mask needs one too, of empty text"
-            for name in images
-            if name not in rows
-        ]
-        problems.add("images without a row", *missing)
+        rows = self._rows(path, table[list(columns)].itertuples(index=False), problems)
+        missing = [name for name in images if name not in rows]
+        if self.unlisted:
+            rows |= {name: [[] for _ in self.classes] for name in missing}
+        else:
+            remedy = "Add one, of empty text where there is no mask, or set truth.unlisted to empty"
+            problems.add("images without a row", *(f"{path}: no row for image '{name}'. {remedy}" for name in missing))
         spare = [f"{path}: no image '{name}' in the folder" for name in rows if name not in images]
         problems.add("rows without an image", *spare)
         return {name: (path, name, [self._joined(texts) for texts in rows[name]]) for name in images if name in rows}
+
+    def _rows(self, path: Path, table: Iterable[tuple[str, ...]], problems: Problems) -> dict[str, list[list[str]]]:
+        """Texts of each class (K,) by id."""
+        rows: dict[str, list[list[str]]] = {}
+        unknown, known = [], ", ".join(self.labels.places)
+        for line, fields in enumerate(table, start=2):  # line 1 is the header
+            name, label = self._key(fields)
+            place = 0 if label is None else self.labels.places.get(label)
+            if place is None and label not in self.labels.left_out:
+                unknown.append(f"{path}, line {line}: '{label}' is no label of classes: {known}")
+                continue
+            texts = rows.setdefault(name, [[] for _ in self.classes])
+            if place is not None:
+                texts[place].append(fields[1])
+        problems.add("rows of no class", *unknown)
+        return rows
 
     def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         drawn_at = sizes[0] if len(set(sizes)) == 1 else tuple(sizes)

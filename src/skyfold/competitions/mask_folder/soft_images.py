@@ -69,6 +69,9 @@ class SoftImages(TruthFiles):
         found = find_files(folder / beside, self._pattern, Problems())
         return {f"{name} {annotator}": path for name, own in found.items() for annotator, path in own.items()}
 
+    def folders(self, beside: str) -> dict[str, int]:
+        return {beside: self._pattern.depth}
+
     def misfit(self, item: Any, image: Header, turn: bool) -> str:
         size, mask = image.size if turn else image.stored_size, read_header(item[0])
         return "" if size == mask.size else f"{spelled(size)} pixels, its mask {spelled(mask.size)}"

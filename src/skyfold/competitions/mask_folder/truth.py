@@ -54,6 +54,10 @@ class TruthFiles(ABC):
         """Files of masks in `folder`/`beside`, by id; they are no images."""
         return {}
 
+    def folders(self, beside: str) -> dict[str, int]:
+        """Folders that `taken` files lie in, below that of the data, and down to how many levels."""
+        return {}
+
     def listed_in(self, path: Path) -> dict[str, tuple[Any, IntPair]]:
         """Items and sizes (H, W) of images by id, of a file to score against that tells both; {} where it does not."""
         return {}
@@ -124,13 +128,8 @@ class MaskImages(TruthFiles):
         masks = find_files(folder / beside, self.pattern, Problems())
         return {name: files[""] for name, files in masks.items()}
 
-    def listed_in(self, path: Path) -> dict[str, tuple[Any, IntPair]]:
-        """Items and sizes (H, W) of images by id, of a file to score against that tells both; {} where it does not."""
-        return {}
-
-    def note_oddities(self, items: Sequence[Any], sizes: Sequence[IntPair]) -> None:
-        """Say what is no error, but nobody should have to find out."""
-        return
+    def folders(self, beside: str) -> dict[str, int]:
+        return {beside: self.pattern.depth}
 
     def misfit(self, item: Any, image: Header, turn: bool) -> str:
         mask = read_header(item)
