@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from skyfold.compiled import compiled
 from skyfold.config.data import RescaleConfig
 from skyfold.errors import ConfigError, DataLayoutError
 
@@ -55,14 +56,24 @@ class Rescale:
                 f"image.rescale: expected images of {self.dtype}, as in training, got {images.dtype}. Write all images "
                 "of a data set with one type."
             )
-        row = math.prod(images.shape[-2:])  # as one axis: NumPy is slow along an axis of a few bands
+        row = math.prod(images.shape[-2:])  # as one axis, which is compiled to faster code than one of a few bands
         low, high = (np.tile(limits, row // len(limits)) for limits in (self.low, self.high))
-        scale = np.divide(1, high - low, out=np.zeros_like(low), where=high > low).astype(np.float32)
-        values = images.reshape(-1, row).astype(np.float32)
-        with np.errstate(over="ignore"):  # of the filling of undefined pixels of float32, which becomes 0
-            values -= low.astype(np.float32)
-            values *= scale
-        return np.clip(values, 0, 1, out=values).reshape(images.shape)
+        scale = np.divide(1, high - low, out=np.zeros_like(low), where=high > low)
+        values = np.empty((images.size // row, row), dtype=np.float32)
+        _scale(np.asarray(images).reshape(-1, row), low.astype(np.float32), scale.astype(np.float32), values)
+        return values.reshape(images.shape)
+
+
+@compiled
+def _scale(rows: np.ndarray, low: np.ndarray, scale: np.ndarray, values: np.ndarray) -> None:
+    """values = (rows - low) x scale within 0..1, in one pass; rows and values (n, m), low and scale (m,).
+
+    What is not greater than 0 becomes 0, so that no overflow of the filling of undefined pixels matters.
+    """
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            value = (np.float32(rows[i, j]) - low[j]) * scale[j]
+            values[i, j] = min(value, np.float32(1)) if value > np.float32(0) else np.float32(0)
 
 
 def fit_rescale(config: RescaleConfig, arrays: StoredPixels, rows: np.ndarray) -> Rescale:
