@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.batches import WholeRows
-from skyfold.data.definedness import TYPES, defined_in, has_undefined, reduce_defined
+from skyfold.data.definedness import defined_in, has_undefined, reduce_defined
 from skyfold.data.images import Resizable, resize
 from skyfold.data.neighbours import NeighbourBands
+from skyfold.data.number_types import KEPT
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, remove_unfinished
 from skyfold.progress import THREADS, Progress
@@ -124,8 +125,8 @@ def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str
         defined = defined_in(inputs, row)
         at_once = defined is None and isinstance(inputs, Resizable)
         image = inputs.resized(row, size) if at_once and isinstance(inputs, Resizable) else inputs[row]
-        if image.dtype.name not in TYPES or image.ndim != 3:
-            kinds = " or ".join((", ".join(TYPES[:-1]), TYPES[-1]))
+        if image.dtype.name not in KEPT or image.ndim != 3:
+            kinds = " or ".join((", ".join(KEPT[:-1]), KEPT[-1]))
             raise DataLayoutError(f"'{name}': expected (H, W, C) of {kinds}, got {image.dtype} {image.shape}.")
         small = resize(image, size) if defined is None else reduce_defined(image, defined, size)[0]
         if small.dtype.kind == "f" and not np.isfinite(small).all():

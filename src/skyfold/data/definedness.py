@@ -11,8 +11,6 @@ import numpy as np
 from skyfold.data.images import resize
 from skyfold.types import ArraySequence, IntPair, PartlyDefined
 
-TYPES = ("uint8", "uint16", "int16", "float32")  # of images
-
 
 def has_undefined(inputs: ArraySequence) -> bool:
     """Whether `inputs` tell of undefined pixels in any sample; those before it are asked in their order."""

@@ -16,9 +16,10 @@ import numpy as np
 import tifffile
 
 from skyfold.data.array_files import read_array
-from skyfold.data.definedness import TYPES, filled
+from skyfold.data.definedness import filled
 from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
+from skyfold.data.number_types import KEPT
 from skyfold.data.tiff import (
     COMPRESSIONS,
     GREY,
@@ -49,7 +50,7 @@ class Windows(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the pixels, one of `data.definedness.TYPES`."""
+        """Type of the pixels, one of `data.number_types.KEPT`."""
         ...
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -92,9 +93,9 @@ class ArrayWindows:
 
     def __post_init__(self) -> None:
         name = self.path or "scene"
-        if self.array.dtype.name not in TYPES or self.array.ndim not in (2, 3):
+        if self.array.dtype.name not in KEPT or self.array.ndim not in (2, 3):
             raise DataLayoutError(
-                f"{name}: expected (H, W, C) of {', '.join(TYPES)}, got {self.array.dtype} {self.array.shape}. "
+                f"{name}: expected (H, W, C) of {', '.join(KEPT)}, got {self.array.dtype} {self.array.shape}. "
                 "Convert it."
             )
         _refuse_other_bands(name, 1 if self.array.ndim == 2 else self.array.shape[2], self.bands)
@@ -177,8 +178,8 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
             return None
         planes, depth, height, width, samples = page.shaped
         dtype = np.dtype(page.dtype)
-        if dtype.name not in TYPES or depth != 1 or page.bitspersample != 8 * dtype.itemsize:
-            raise DataLayoutError(f"{path}: {page.dtype} of {page.bitspersample} bits. Write it as {', '.join(TYPES)}.")
+        if dtype.name not in KEPT or depth != 1 or page.bitspersample != 8 * dtype.itemsize:
+            raise DataLayoutError(f"{path}: {page.dtype} of {page.bitspersample} bits. Write it as {', '.join(KEPT)}.")
         _refuse_other_bands(path, planes * samples, bands)
         strip = (min(page.rowsperstrip, height), width)
         segment = (page.tilelength, page.tilewidth) if page.is_tiled else strip
@@ -198,8 +199,8 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
 
 def _decode_tiff(path: Path, bands: int) -> np.ndarray:
     image = read_tiff(path)
-    if image.dtype.name not in TYPES:
-        raise DataLayoutError(f"{path}: {image.dtype}. Write it as {', '.join(TYPES)}.")
+    if image.dtype.name not in KEPT:
+        raise DataLayoutError(f"{path}: {image.dtype}. Write it as {', '.join(KEPT)}.")
     image = image.reshape(*image.shape[:2], -1)
     _refuse_other_bands(path, image.shape[2], bands)
     return image

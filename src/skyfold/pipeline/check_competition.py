@@ -11,12 +11,12 @@ import numpy as np
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.mask_tables import NoImages
+from skyfold.data.number_types import KEPT
 from skyfold.errors import ConfigError, DataLayoutError, listing
 from skyfold.submission.write import write_submission
 from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
 
 LOOKED_AT = 8  # samples, evenly over all
-INPUTS = ("uint8", "uint16", "int16", "float32")
 
 
 def check_competition(data: DataConfig, folder: Path) -> list[str]:
@@ -68,8 +68,8 @@ def _problems_of(part: str, samples: Samples, competition: Competition) -> Itera
         what = f"{part}, '{names[i]}'"
         if not isinstance(samples.inputs, NoImages):
             image = samples.inputs[i]
-            if image.ndim != 3 or str(image.dtype) not in INPUTS:
-                yield f"{what}: image {image.dtype} {image.shape}, expected (H, W, C) of {', '.join(INPUTS)}."
+            if image.ndim != 3 or str(image.dtype) not in KEPT:
+                yield f"{what}: image {image.dtype} {image.shape}, expected (H, W, C) of {', '.join(KEPT)}."
             if not np.array_equal(image, samples.inputs[i]):
                 yield f"{what}: the image differs when it is read again."
         if part != "train":
