@@ -35,10 +35,13 @@ TOPICS = {
     "bagging": "Bagging",
     "weights": "Weights of a blend",
     "image_cache": "Image cache",
+    "chips": "Chips of 16 bits into the cache",
+    "batches": "Batches of 16 bits",
     "tiles": "Tiles of big scenes",
     "rain": "Rain ten minutes ahead",
     "rain_networks": "Training of the networks of rain",
     "ice": "Sea ice a year ahead",
+    "ice_files": "Opening the sea-ice record",
 }
 
 

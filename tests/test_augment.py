@@ -14,8 +14,9 @@ from skyfold.errors import ConfigError
 SIZE = (24, 32)
 
 
-def augmenter(*entries, size=SIZE, bands=3, planes=3):
-    return Augmenter([AugmentConfig(**entry) for entry in entries], size=size, bands=bands, planes=planes)
+def augmenter(*entries, size=SIZE, bands=3, planes=3, rescaled=False):
+    config = [AugmentConfig(**entry) for entry in entries]
+    return Augmenter(config, size=size, bands=bands, planes=planes, rescaled=rescaled)
 
 
 BUSY = (
@@ -74,6 +75,25 @@ def test_what_comes_in_from_outside_does_not_count():
     assert masks[:, 9:, 2].all()
 
 
+@pytest.mark.parametrize("bands", [1, 4, 12])
+def test_rescaled_images_keep_their_depth_and_move_with_their_masks(bands):
+    """Steps of 1 / 65,535, which 8 bits would lose."""
+    image = (np.arange(24 * 32 * bands).reshape(*SIZE, bands) / np.float32(65535)).astype(np.float32)
+    target = np.ones((*SIZE, 3), np.uint8)
+    moved, masks = augmenter({"name": "HorizontalFlip", "p": 1}, bands=bands, rescaled=True)(image, target, seed=0)
+    np.testing.assert_array_equal(moved, image[:, ::-1])
+    busy = (*BUSY, {"name": "RandomGamma", "p": 1}, {"name": "GaussNoise", "p": 0.5})
+    changed, masks = augmenter(*busy, bands=bands, rescaled=True)(image, target, seed=1)
+    assert changed.dtype == np.float32
+    assert 0 <= changed.min() < changed.max() <= 1
+    assert len(np.unique(changed[masks[..., 2] > 0])) > 256
+    shift = {"name": "Affine", "translate_px": {"x": [8, 8], "y": [0, 0]}, "p": 1}
+    shifted = augmenter(shift, bands=bands, rescaled=True)
+    changed, masks = shifted(image, target, seed=0)
+    assert not changed[:, :8].any()  # from outside: the lower end of the range, and not valid
+    assert not masks[:, :8, 2].any()
+
+
 def test_inputs_stay_as_they_were():
     image, target = image_and_target()
     before = image.copy(), target.copy()
@@ -101,8 +121,16 @@ def test_without_transforms_nothing_changes():
         ({"name": "RandomCrop", "height": 8, "width": 8}, "24x32 pixels into 8x8"),
         ({"name": "Compose"}, "no transform 'Compose'"),
         ({"name": "HueSaturationValue", "p": 0.1}, "HueSaturationValue fails on images of 4 bands"),
+        ({"name": "ToFloat", "p": 0.1}, "ToFloat turns uint8 into float32, in training only"),
     ],
 )
 def test_mistakes_in_the_config_are_named(entry, message):
     with pytest.raises(ConfigError, match=message):
         augmenter(entry, bands=4 if "Hue" in entry["name"] else 3)
+
+
+@pytest.mark.parametrize("name", ["Equalize", "Posterize", "CLAHE", "ImageCompression", "HueSaturationValue"])
+def test_transforms_of_bytes_are_refused_for_rescaled_images(name):
+    augmenter({"name": name})
+    with pytest.raises(ConfigError, match=rf"augment\.1: {name} reduces images to 8 bits, and image\.rescale"):
+        augmenter({"name": "Rotate"}, {"name": name}, rescaled=True)

@@ -14,6 +14,7 @@ from skyfold.config.training import AugmentConfig, MixConfig
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import image_labels, prediction_batches, steps_per_epoch, training_batches
 from skyfold.data.normalization import NORMALIZATIONS, normalized
+from skyfold.data.rescale import Rescale
 
 
 def arrays(count=11):
@@ -25,6 +26,7 @@ def arrays(count=11):
     return SimpleNamespace(inputs=inputs, targets=targets)
 
 
+FLIPS = [AugmentConfig(name="HorizontalFlip"), AugmentConfig(name="Transpose")]
 NOTHING = Augmenter([], size=(8, 8), bands=3, planes=2)
 
 
@@ -106,6 +108,36 @@ def test_presence_looks_at_counting_pixels():
     np.testing.assert_array_equal(image_labels(targets), [[1, 0], [0, 0]])
     labels = np.concatenate([batch.targets for batch in epoch(np.arange(11), labels=image_labels)])
     assert labels.shape == (12, 1)
+
+
+def test_batches_of_16_bits_are_those_of_8_bits_that_they_stand_for():
+    """257 v of 65,535 is v of 255, in every mode, mixed and moved."""
+    rng = np.random.default_rng(0)
+    small = SimpleNamespace(inputs=rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), targets=arrays(6).targets)
+    deep = SimpleNamespace(inputs=small.inputs.astype(np.uint16) * 257, targets=small.targets)
+    rescale, rows = Rescale((0.0,), (65535.0,), "uint16"), np.arange(6)
+    for mode in NORMALIZATIONS:
+        batches = [
+            training_batches(
+                given,
+                rows,
+                batch_size=3,
+                normalization=mode,
+                labels=None,
+                augmenter=Augmenter(FLIPS, size=(8, 8), bands=3, planes=2, rescaled=bool(own)),
+                seed=1,
+                epoch=0,
+                mix=[MixConfig(name="cutmix", p=0.5)],
+                rescale=own,
+            )
+            for given, own in ((small, None), (deep, rescale))
+        ]
+        for one, other in zip(*batches, strict=True):
+            np.testing.assert_allclose(other.inputs, one.inputs, rtol=1e-4, atol=1e-4)
+            np.testing.assert_array_equal(other.targets, one.targets)
+        (one,) = prediction_batches(small, rows, batch_size=6, normalization=mode)
+        (other,) = prediction_batches(deep, rows, batch_size=6, normalization=mode, rescale=rescale)
+        np.testing.assert_allclose(other.inputs, one.inputs, rtol=1e-4, atol=1e-4)
 
 
 def test_an_error_in_a_thread_arrives():

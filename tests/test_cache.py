@@ -40,7 +40,7 @@ class FloatFiles(ImageFiles):
     """As a plug-in might give them."""
 
     def resized(self, index: int, size: IntPair) -> np.ndarray:
-        return super().resized(index, size) / np.float32(255)
+        return super().resized(index, size) / np.float64(255)
 
 
 def cached(given: Samples, folder: Path, *, size: IntPair = (8, 12), fingerprint: str = "") -> TrainingArrays:
@@ -94,7 +94,7 @@ def test_what_the_masks_are_made_from_is_in_the_stamp(tmp_path: Path, change: st
     assert RowStore.open(tmp_path / "cache" / "targets").fingerprint != before
 
 
-def test_a_broken_image_is_named_and_the_rest_can_go_on_and_one_of_float_is_refused(tmp_path: Path) -> None:
+def test_a_broken_image_is_named_and_the_rest_can_go_on_and_one_of_float64_is_refused(tmp_path: Path) -> None:
     given = samples(tmp_path / "images", count=40)
     broken = tmp_path / "images" / "30.png"
     whole = broken.read_bytes()
@@ -103,9 +103,10 @@ def test_a_broken_image_is_named_and_the_rest_can_go_on_and_one_of_float_is_refu
         cached(given, tmp_path)
     broken.write_bytes(whole)
     assert cached(given, tmp_path).inputs[30].any()
-    with pytest.raises(DataLayoutError, match="expected uint8"):
-        cached(Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float32)), tmp_path / "floats")
-    with pytest.raises(DataLayoutError, match="expected uint8"):
+    expected = r"'a': expected \(H, W, C\) of uint8, uint16, int16 or float32, got float64"
+    with pytest.raises(DataLayoutError, match=expected):
+        cached(Samples(ids=np.array(["a"]), inputs=np.zeros((1, 8, 8, 3), np.float64)), tmp_path / "floats")
+    with pytest.raises(DataLayoutError, match=expected):
         cached(Samples(ids=np.array(["a"]), inputs=FloatFiles([broken])), tmp_path / "resized to floats")
 
 

@@ -18,13 +18,14 @@ ELSEWHERE = re.compile(r"(https?:)?//")
 def test_every_package_has_an_api_page():
     packages = {path.parent.name for path in (ROOT / "src" / "skyfold").glob("*/__init__.py")}
     pages = {path.stem: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md") if path.stem != "index"}
-    assert pages.keys() == packages
+    assert pages.keys() == packages | {"api"}
     assert all(f"::: skyfold.{name}\n" in page for name, page in pages.items())
 
 
 def test_source_files_named_in_the_docs_exist():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     named = {(page.name, name) for page in pages for name in re.findall(r"`([a-z_/]+/[\w/]+\.py)`", page.read_text())}
+    named = {(page, name) for page, name in named if not name.startswith("plugins/")}  # of the reader's own project
     assert ("code_map.md", "store/folds.py") in named
     folders = (ROOT, ROOT / "src" / "skyfold")
     assert [(page, name) for page, name in named if not any((folder / name).is_file() for folder in folders)] == []

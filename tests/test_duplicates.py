@@ -55,6 +55,21 @@ def test_plain_images_are_compared_byte_for_byte(tmp_path: Path) -> None:
     assert duplicate_groups(files, bits=3).tolist() == [0, 1, 2, 3, 2]
 
 
+@pytest.mark.parametrize("scale", [257, 1 / 255])
+def test_near_copies_of_deep_images_are_found_as_those_of_bytes(tmp_path: Path, scale: float) -> None:
+    """In units of 65,535 and of 1, with pixels of no measurement."""
+
+    class DeepFiles(ImageFiles):
+        def resized(self, index: int, size: tuple[int, int]) -> np.ndarray:
+            values = super().resized(index, size).astype(np.float32) * np.float32(scale)
+            values[:1, :2] = np.nan
+            return values
+
+    pictures = [picture(0), picture(1), cv2.resize(picture(0), (96, 64), interpolation=cv2.INTER_AREA)]
+    files = DeepFiles([saved(tmp_path / f"{i}.png", np.asarray(image)) for i, image in enumerate(pictures)])
+    assert duplicate_groups(files, bits=3).tolist() == [0, 1, 0]
+
+
 def test_blocked_comparison_finds_the_same_pairs_as_the_slow_way() -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, (600, 4)).astype(np.uint64)

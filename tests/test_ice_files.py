@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyfold.competitions.arctic_sea_ice.ice_files import (
-    MONTHLY,
-    WEEKLY,
-    Cadence,
-    read_contest,
-    read_nsidc,
-    read_series,
-)
+from skyfold.competitions.arctic_sea_ice.cadence import MONTHLY, WEEKLY, Cadence
+from skyfold.competitions.arctic_sea_ice.ice_files import read_contest, read_nsidc, read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, LAND, MISSING, POLE_HOLE, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import DataLayoutError
@@ -223,3 +217,13 @@ def test_missing_cells_are_as_they_were_a_year_before():
     assert filled[2].tolist() == [[40, 100], [100, 0]]  # in the first year as in the frame before
     assert filled[13].tolist() == [[40, 40], [40, 0]]
     assert without_flags(codes, period=11)[13].tolist() == [[40, 100], [100, 0]]
+
+
+def test_a_week_without_data_is_filled_from_the_same_days_of_earlier_years():
+    times = np.datetime64("1995-01-02") + np.arange(1120) * np.timedelta64(7, "D")
+    days = (times - times.astype("datetime64[Y]")).astype("timedelta64[D]").astype(float)
+    codes = np.rint(125 + 60 * np.cos(2 * np.pi * days / 365.25)).astype(np.uint8)[:, None, None].repeat(4, 2)
+    gap = codes.copy()
+    gap[1086:1088] = MISSING
+    filled = without_flags(gap, WEEKLY.period, climatology=True)
+    assert np.abs(filled.astype(int) - codes).max() <= 2  # 52 weeks a year would be off by 11

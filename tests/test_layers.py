@@ -21,6 +21,7 @@ LAYERS = [
     ["data", "blending"],
     ["models", "postprocess"],
     ["forecasting", "reports"],
+    ["api"],
     ["competitions", "training"],
     ["tasks"],
     ["tuning"],
@@ -78,7 +79,7 @@ def test_frameworks_are_imported_in_their_places_only():
         assert used <= (allowed if path.relative_to(SOURCE).parts[0] in KERAS else set()), path
 
 
-COMMANDS = [command.__name__ for command in main.COMMANDS]
+COMMANDS = [command.__name__.rstrip("_") for command in main.COMMANDS]
 
 
 def test_every_command_has_a_script():

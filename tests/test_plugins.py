@@ -1,9 +1,61 @@
-"""Plug-ins are found by file name."""
+"""Plug-ins are found by file name, in the package and in folders outside."""
+
+import sys
 
 import pytest
 
+import skyfold.competitions
+import skyfold.models
+import skyfold.postprocess.rules
 from skyfold import plugins
+from skyfold.cli.main import main
+from skyfold.competition import build
+from skyfold.config.files import load_config
 from skyfold.errors import ConfigError
+from skyfold.metrics.segmentation import named_metric
+
+CONTEST = """
+from skyfold.api import Contest, MaskTables, MeanDice, RleTable
+
+class Own(Contest):
+    threshold: int = 3
+
+    def build(self, folder):
+        return MaskTables(RleTable(("a",), (4, 6), "id", "rle", bare_ids=True), "rle").competition("own", MeanDice())
+
+PLUGIN = Own
+"""
+METRIC = """
+from dataclasses import dataclass
+from skyfold.api import OverlapMetric
+
+@dataclass(frozen=True)
+class Area(OverlapMetric):
+    name: str = "area"
+
+    def of_counts(self, both, pred, target):
+        return 1.0 * both
+"""
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A folder of plug-ins outside skyfold; what a test adds is forgotten."""
+    for package in (skyfold.competitions, skyfold.models, skyfold.postprocess.rules):
+        monkeypatch.setattr(package, "__path__", [*package.__path__])
+    monkeypatch.setattr(plugins, "_searched", [])
+    forget()
+    folder = tmp_path / "mine"
+    (folder / "competitions").mkdir(parents=True)
+    (folder / "competitions" / "own_lakes.py").write_text(CONTEST)
+    yield folder
+    forget()
+
+
+def forget():
+    """Let files of plug-ins be imported anew."""
+    for name in [name for name in sys.modules if name.endswith(("own_lakes", "my_lakes", ".broken"))]:
+        del sys.modules[name]
 
 
 def test_helpers_of_a_folder_are_no_plug_ins():
@@ -15,3 +67,115 @@ def test_helpers_of_a_folder_are_no_plug_ins():
 def test_unknown_name_gets_the_nearest():
     with pytest.raises(ConfigError, match=r"there is no 'mask_foler' \(did you mean 'mask_folder'"):
         plugins.load("competitions", "mask_foler")
+
+
+def test_a_config_names_folders_relative_to_its_own(outside, tmp_path):
+    (tmp_path / "configs").mkdir()
+    config = tmp_path / "configs" / "data.yaml"
+    config.write_text("plugins: [../mine]\ndata: {competition: own_lakes, options: {threshold: 5}}\n")
+    loaded = load_config(config)
+    assert build(loaded.data.competition, loaded.data.options).grid == (4, 6)
+    config.write_text("plugins: [../mine]\ndata: {competition: own_lakes, options: {treshold: 5}}\n")
+    with pytest.raises(ConfigError, match=r"treshold.*did you mean 'threshold'"):
+        load_config(config)
+    config.write_text("plugins: [../yours]\ndata: {competition: own_lakes}\n")
+    with pytest.raises(ConfigError, match=r"data\.yaml: plugins: .*yours: no such folder"):
+        load_config(config)
+    config.write_text("plugins: ../mine\ndata: {competition: own_lakes}\n")
+    with pytest.raises(ConfigError, match=r"plugins: expected a list of folders, got '\.\./mine'"):
+        load_config(config)
+
+
+def test_the_environment_names_folders(outside, monkeypatch, capsys):
+    monkeypatch.setenv("SKYFOLD_PLUGINS", str(outside))
+    truth = outside / "truth.csv"
+    truth.write_text("id,rle\nx,1 2\n")
+    assert main(["score", "own_lakes", str(truth), "--truth", str(truth)]) == 0
+    assert "mean_dice: 1.000000" in capsys.readouterr().out
+
+
+def test_code_outside_is_part_of_what_is_read_by_it(outside):
+    plugins.add_folder(outside)
+    before = build("own_lakes").source
+    assert before == plugins.source_digest("competitions", "own_lakes") != ""
+    assert build("understanding_clouds").source == ""
+    (outside / "competitions" / "own_lakes.py").write_text(CONTEST.replace("(4, 6)", "(4, 8)"))
+    assert plugins.outside_digest("competitions", "own_lakes") != before
+
+
+def test_what_cannot_be_a_plug_in_is_refused_by_file(outside):
+    plugins.add_folder(outside)
+    (outside / "competitions" / "broken.py").write_text("import skyfold.nothing\n")
+    with pytest.raises(ConfigError, match=r"broken\.py: cannot be imported \(ModuleNotFoundError"):
+        plugins.load("competitions", "broken")
+    (outside / "models").mkdir()
+    (outside / "models" / "unet.py").write_text("")
+    with pytest.raises(ConfigError, match=r"unet\.py: there is a plug-in of this name\. Rename it"):
+        plugins.add_folder(outside)
+
+
+def test_a_metric_is_a_class_of_a_file(outside):
+    plugins.add_folder(outside)
+    (outside / "my_metric.py").write_text(METRIC)
+    metric = named_metric("my_metric.py:Area")
+    assert (metric.name, float(metric.of_counts(2, 3, 4))) == ("area", 2.0)
+    with pytest.raises(ConfigError, match=r"there is no 'Arae' \(did you mean 'Area'\?\)"):
+        named_metric("my_metric.py:Arae")
+    with pytest.raises(ConfigError, match=r"no such file beside the config or in a folder of plug-ins"):
+        named_metric("other.py:Area")
+    (outside / "half.py").write_text("class Half:\n    name = 'half'\n")
+    with pytest.raises(ConfigError, match=r"half\.py:Half': has no 'greater_is_better'"):
+        named_metric("half.py:Half")
+
+
+def test_a_new_competition_keeps_the_contract_at_once(outside, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    assert main(["new", "competition", "my_lakes"]) == 0
+    written = tmp_path / "plugins" / "competitions" / "my_lakes.py"
+    assert len(written.read_text().splitlines()) <= 80
+    config = str(tmp_path / "configs" / "my_lakes" / "demo.yaml")
+    assert main(["prepare", config, "--sample"]) == 0
+    assert main(["check", "competition", config]) == 0
+    assert "keeps the contract" in capsys.readouterr().out
+    assert main(["new", "competition", "my_lakes"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["new", "competition", "My Lakes"]) == 2
+    assert main(["new", "competition", "tgs_salt"]) == 2
+    assert "there is a competition of this name" in capsys.readouterr().err
+
+
+BREAKS = {
+    "image int64": ("return ImageFiles(", "return Wide("),
+    "Is greater_is_better right?": ("MeanDice(), write", "Upside(), write"),
+    "has changed its files": ("files = {", "(folder / 'mine').touch()\n        files = {"),
+    "the image differs when it is read again": ("return ImageFiles(", "return Noisy("),
+}
+WRONG = """
+class Wide(ImageFiles):
+    def __getitem__(self, index):
+        return super().__getitem__(index).astype(int)
+
+class Noisy(ImageFiles):
+    def __getitem__(self, index):
+        return np.random.default_rng().integers(0, 255, (8, 8, 3), dtype=np.uint8)
+
+class Upside(MeanDice):
+    def of_counts(self, both, pred, target):
+        return 1.0 * (both == 0)
+
+class MyLakes"""
+
+
+@pytest.mark.parametrize("said", BREAKS)
+def test_what_breaks_the_contract_is_told(outside, tmp_path, monkeypatch, capsys, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    assert main(["new", "competition", "my_lakes"]) == 0
+    config = str(tmp_path / "configs" / "my_lakes" / "demo.yaml")
+    assert main(["prepare", config, "--sample"]) == 0
+    path = tmp_path / "plugins" / "competitions" / "my_lakes.py"
+    path.write_text(path.read_text().replace(*BREAKS[said]).replace("class MyLakes", WRONG))
+    forget()
+    assert main(["check", "competition", config]) == 2
+    assert said in capsys.readouterr().err

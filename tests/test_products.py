@@ -14,7 +14,7 @@ from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.products import class_map, quality_grade, write_blend_products, write_products
+from skyfold.pipeline.products import SceneMap, class_map, quality_grade, write_blend_products, write_products
 from skyfold.store.folds import read_folds
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace
@@ -43,7 +43,7 @@ def test_shares_and_grades_of_two_scenes(tmp_path):
     one = np.zeros((4, 5), np.uint8)
     one[0, :3], one[3, 4] = 1, 2  # of 20 pixels 3 and 1
     other = np.full((2, 3), 1, np.uint8)
-    write_products(tmp_path, iter([("one", one), ("other", other)]), COLOURS, count=2)
+    write_products(tmp_path, iter([SceneMap("one", one), SceneMap("other", other)]), COLOURS, count=2)
     assert rows(tmp_path / "shares.csv") == [
         ["id", "background", "cloud", "shadow", "covered", "grade"],
         ["one", "0.8000", "0.1500", "0.0500", "0.2000", "B"],
@@ -58,7 +58,7 @@ def test_shares_and_grades_of_two_scenes(tmp_path):
 
 def test_a_scene_is_held_one_at_a_time_and_the_table_comes_last(tmp_path):
     def maps():
-        yield "one", np.zeros((2, 2), np.uint8)
+        yield SceneMap("one", np.zeros((2, 2), np.uint8))
         assert (tmp_path / "one.png").is_file()
         raise KeyboardInterrupt
 

@@ -6,21 +6,27 @@ import os
 import shutil
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.competition import build
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.crops import CropPlan, EpochCrops
-from skyfold.data.images import resize
+from skyfold.data.images import ImageFiles, resize
+from skyfold.data.masks import ClassTable, MaskFiles
+from skyfold.data.rescale import Rescale
 from skyfold.data.scene_arrays import SceneArrays, scene_arrays
-from skyfold.errors import ConfigError
+from skyfold.data.windows import ArrayWindows
+from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.training.network import Network
 from skyfold.training.predict_scenes import scene_probabilities, strips_on_grid
 from skyfold.training.tiles import Tiling
@@ -107,6 +113,68 @@ def test_data_that_are_no_image_files_are_refused(tmp_path: Path) -> None:
         scene_arrays(samples, PLAN, cache=tmp_path)
 
 
+@dataclass(frozen=True)
+class PartlyMeasured(ImageFiles):
+    """Scenes whose first one has no measurement in its left half."""
+
+    def defined(self, index: int) -> np.ndarray | None:
+        return None if index else np.arange(48) >= np.full((40, 1), 24)
+
+
+def deep_scenes(folder: Path, dtype: type = np.uint16) -> Samples:
+    """Two scenes of 40 x 48 in tiled TIFFs: 1 to 4 in the bands of the first, 11 to 14 in those of the second."""
+    folder.mkdir()
+    paths, masks = [], []
+    for i in range(2):
+        paths.append(folder / f"{i}.tif")
+        image = np.full((40, 48, 4), [1, 2, 3, 4]).astype(dtype) + dtype(10 * i)
+        tifffile.imwrite(paths[-1], image, photometric="rgb", tile=(16, 16), compression="zlib")
+        masks.append(folder / f"{i}.png")
+        cv2.imwrite(str(masks[-1]), np.zeros((40, 48), np.uint8))
+    table = ClassTable.parse({"ground": 0}, background=None, ignore_value=None)
+    return Samples(np.array(["a", "b"]), PartlyMeasured(paths, bands=4), MaskFiles(masks, table, (40, 48)))
+
+
+def test_deep_scenes_keep_their_type_and_tell_the_pixels_that_are_measured(tmp_path: Path) -> None:
+    arrays = scene_arrays(deep_scenes(tmp_path / "files"), PLAN, cache=tmp_path / "cache")
+    assert arrays.input_shape == (16, 16, 4)
+    assert [image.dtype for image in arrays.images] == [np.uint16] * 2
+    pixels = [np.concatenate(list(arrays.pixels(np.array([row])))) for row in (0, 1)]
+    assert [len(some) for some in pixels] == [40 * 24, 40 * 48]
+    assert [np.unique(some, axis=0).tolist() for some in pixels] == [[[1, 2, 3, 4]], [[11, 12, 13, 14]]]
+    assert arrays.images[0].read(3, 22, 1, 4)[0, :, 0].tolist() == [0, 0, 1, 1]  # filled with the least of the type
+    assert arrays.scenes is not None
+    assert [scene.counts.sum() for scene in arrays.scenes] == [40 * 24, 40 * 48]  # no crop is drawn around the others
+    crops, _ = arrays.epoch_rows(np.array([0]), seed=0, epoch=3)
+    for row in range(4):
+        crop, valid = crops.crop(row), crops.targets[row][..., -1] > 0
+        assert set(np.unique(crops.inputs[row][valid][:, 0])) <= {1}  # a mean of what is measured, of nothing else
+        assert valid.any() == (crop.left + crop.width > 24)
+        assert valid.all() == (crop.left >= 24)
+
+
+def test_scenes_of_several_types_are_named(tmp_path: Path) -> None:
+    samples = deep_scenes(tmp_path / "files")
+    tifffile.imwrite(tmp_path / "files/1.tif", np.zeros((40, 48, 4), np.int16), photometric="rgb")
+    with pytest.raises(DataLayoutError, match=r"1\.tif: int16, .*0\.tif uint16\. Write all images with one type"):
+        scene_arrays(samples, PLAN, cache=tmp_path / "cache")
+
+
+def test_a_deep_scene_is_predicted_as_its_bytes_are() -> None:
+    """257 v of 65,535 is v of 255."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    network = network_of(lambda inputs: inputs[..., :2] - 0.5, batch_size=2, tta=("hflip",))
+    rescale = Rescale((0.0,), (65535.0,), "uint16")
+    of_bytes, of_words = (
+        scene_probabilities(
+            network, [lambda own=own: own], ArrayWindows(values, 3), Tiling((16, 16), 4), (40, 30), on_tile=lambda: None
+        )
+        for values, own in ((image, None), (image.astype(np.uint16) * 257, rescale))
+    )
+    np.testing.assert_allclose(of_words, of_bytes, atol=1e-6)
+    assert of_bytes.std() > 0.05
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
@@ -117,7 +185,7 @@ def test_strips_are_brought_to_the_grid_as_the_whole_would_be(size, grid, step):
     values = np.random.default_rng(0).random((*size, 4), dtype=np.float32)
     strips = (values[top : top + step] for top in range(0, size[0], step))
     shrinks_or_grows = (np.less_equal(grid, size).all(), np.greater_equal(grid, size).all())
-    found = strips_on_grid(strips, grid)
+    found = strips_on_grid(strips, size[0], grid)
     assert found.shape == (*grid, 4)
     if any(shrinks_or_grows):
         np.testing.assert_allclose(found, resize(values, grid), atol=1e-5)

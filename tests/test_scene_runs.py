@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import tifffile
 
 from skyfold import plugins
 from skyfold.config.run import RunConfig
+from skyfold.data import crops
 from skyfold.data import scene_arrays as scenes_of_run
 from skyfold.data.images import read_image, resize
+from skyfold.data.windows import open_windows
 from skyfold.errors import ConfigError
 from skyfold.pipeline import train
 from skyfold.pipeline.prepare import prepare
@@ -123,6 +128,41 @@ def test_what_is_stored_of_a_scene_is_what_its_network_says_of_it_as_a_whole(sam
     assert np.abs(values[row] - whole).max() < 0.03
     assert np.abs(values[row] - whole).mean() < 0.004  # half a level is 0.002
     assert whole.std() > 0.1  # the network has more than one thing to say
+
+
+def test_limits_of_deep_scenes_are_those_of_the_training_scenes_and_serve_their_tiles(sample, tmp_path, monkeypatch):
+    """The scenes in 16 bits, as 257 times their bytes in tiled TIFFs, are predicted as their bytes are."""
+    folds = read_folds(workspace(sample, tmp_path / "bytes").folds("cloud_cover"))
+    stored = {}
+    for kind in ("bytes", "words"):
+        place = Workspace(root=tmp_path / kind, data_from=sample / "files")
+        if kind == "words":
+            workspace(sample, place.root)
+            monkeypatch.setattr(scenes_of_run, "open_windows", as_words)
+            monkeypatch.setattr(crops, "open_windows", as_words)
+        image = {"crop": {"crops_per_image": 3}, "rescale": {"kind": "minmax", "per": "all"}}
+        training = {"epochs": 1, "batch_size": 4}
+        train.train(config(image=image, training=training), place, only_folds=[0])
+        folder = place.run("cloud_cover", "tiny")
+        limits = json.loads((folder / "models/fold0_seed0.json").read_text())["rescale"]
+        names = folds.ids[folds.fold != 0]
+        pixels = [read_image(next((sample / "files/images").rglob(f"{name}.png"))) for name in names]
+        scale = 257 if kind == "words" else 1
+        expected = [scale * int(min(map(np.min, pixels))), scale * int(max(map(np.max, pixels)))]
+        assert [*limits["low"], *limits["high"]] == expected
+        assert limits["dtype"] == ("uint16" if kind == "words" else "uint8")
+        stored[kind] = np.array(RowStore.open(folder / "oof").values[folds.fold == 0]).astype(int)
+    assert np.abs(stored["words"] - stored["bytes"]).max() <= 1
+    assert stored["bytes"].std() > 1
+
+
+def as_words(path, *, cache, bands=3):
+    """A scene as a tiled TIFF of 16 bits."""
+    deep = cache / f"{path.stem}.tif"
+    deep.parent.mkdir(parents=True, exist_ok=True)
+    image = read_image(path).astype(np.uint16) * 257
+    tifffile.imwrite(deep, image, photometric="rgb", tile=(32, 32), compression="zlib")
+    return open_windows(deep, cache=cache, bands=bands)
 
 
 def test_another_overlap_predicts_anew_with_the_same_weights():

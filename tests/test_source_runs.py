@@ -131,6 +131,9 @@ def test_weights_that_do_not_fit_are_refused(root):
     given = config("x", "dark", init_from=FIRST, image={"size": SIZE, "normalization": "tf"})
     with pytest.raises(ConfigError, match=r"normalized as unit, not tf\. Set image.normalization: unit"):
         init_weights(given, root)
+    given = config("x", "dark", init_from=FIRST, image={"size": SIZE, "rescale": {"kind": "minmax", "per": "all"}})
+    with pytest.raises(ConfigError, match=r"has image\.rescale None, this run \{'kind': 'minmax', 'per': 'all'\}"):
+        init_weights(given, root)
 
 
 def test_runs_that_saw_the_validated_rows_are_missing_or_not_finished_are_refused(root):
@@ -169,7 +172,9 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     # not sure of the first (0.898), (0, 26) not of the second (0.102), (0, 0) is sure that there is nothing.
     probabilities = np.array([[[255, 0], [230, 25], [229, 0], [0, 26], [0, 0]]], np.uint8)[np.newaxis]
     inputs = np.full((1, 1, 5, 3), 7, np.uint8)
-    labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), inputs, {1: probabilities})
+    defined = np.ones((1, 1, 5), bool)
+    images = TrainingArrays(np.array(["t"]), inputs, None, defined=defined)
+    labels = PseudoLabels(PseudoLabelsConfig(run="teacher"), images, {1: probabilities})
     own = TrainingArrays(np.arange(4).astype(str), *np.zeros((2, 4, 1, 5, 3), np.uint8))
     rows, split = labels.added_to(own, Split(train=np.array([1, 3]), valid=np.array([0, 2])), fold=1)
     assert (split.train.tolist(), split.valid.tolist()) == ([1, 3, 4], [0, 2])
@@ -178,6 +183,8 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     assert rows.targets[4].dtype == np.uint8
     np.testing.assert_array_equal(rows.targets[4][0], [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]])
     assert len(rows.inputs) == len(rows.targets) == 5
+    defined[0, 0, 1] = False  # nothing was measured there, whatever the teacher says
+    assert rows.targets[4][0, :, 2].tolist() == [1, 0, 0, 0, 1]
 
 
 def student(**pseudo_labels):
@@ -195,6 +202,10 @@ def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
         ({"kind": "blend"}, "'teacher' on .* is a blend and has no weights of its own"),
         ({"task": "classification"}, "task: classification, 'student' task: segmentation"),
         ({"of": config("teacher", pseudo_labels={"run": "a"})}, "itself. Name the run that made them, 'a'"),
+        (
+            {"of": config("teacher", image={"size": SIZE, "neighbours": 1})},
+            r"has image.neighbours 1, 'student' 0\. Set both alike",
+        ),
         ({"of": config("teacher", image={"size": (8, 16)})}, r"has image.size \(8, 16\), 'student' \(8, 12\)"),
         ({"of": config("teacher", classes=("ice",))}, "learned ice, 'student' learns all classes"),
         ({}, "has not finished fold 0 with seed 0"),

@@ -42,7 +42,7 @@ def assert_windows_agree(opened: Windows, image: np.ndarray) -> None:
     corner = (height - 1, width - 1, 1, 1)
     for top, left, rows, columns in [(0, 0, height, width), (17, 30, 40, 21), corner, (31, 0, 2, 70)]:
         window = opened.read(top, left, rows, columns)
-        assert window.dtype == np.uint8
+        assert window.dtype == opened.dtype == image.dtype
         assert np.array_equal(window, image[top : top + rows, left : left + columns])
 
 
@@ -80,6 +80,31 @@ def test_windows_of_a_file_are_its_pixels(tmp_path: Path, name: str) -> None:
     write(path, image)
     assert_windows_agree(open_windows(path, cache=tmp_path / "cache"), image)
     assert len(list(tmp_path.glob("cache/*/*.npy"))) == name.startswith("decoded once")
+
+
+DEEP_WRITERS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
+    **{name: WRITERS[name] for name in ("plain", "strips", "plain tiles", "tiles", "planes", "array")},
+    "plain, big-endian": (".tif", partial(as_tiff, byteorder=">")),
+    "tiles, big-endian": (".tif", partial(as_tiff, byteorder=">", tile=(32, 48), compression="zlib")),
+    "BigTIFF": (".tif", partial(as_tiff, bigtiff=True, rowsperstrip=16, compression="zlib")),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("name", DEEP_WRITERS)
+def test_windows_keep_the_type_of_a_file(tmp_path: Path, name: str, dtype: type) -> None:
+    suffix, write = DEEP_WRITERS[name]
+    path = tmp_path / f"a{suffix}"
+    image = (np.random.default_rng(0).random((HEIGHT, WIDTH, 3)) * 60000 - 30000 * (dtype != np.uint16)).astype(dtype)
+    write(path, image)
+    assert_windows_agree(open_windows(path, cache=tmp_path / "cache"), image)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_differences_of_whole_numbers_keep_their_depth(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 3)).astype(np.uint16)
+    path = as_tiff(tmp_path / "a.tif", image, tile=(32, 48), compression="zlib", predictor=2)
+    assert_windows_agree(open_windows(path, cache=tmp_path), image)
 
 
 def test_only_what_a_window_touches_is_decoded(tmp_path: Path) -> None:
@@ -150,13 +175,15 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         opened.read(0, 0, HEIGHT, WIDTH)
     (tmp_path / "text.tif").write_text("no image")
     as_tiff(tmp_path / "bands.tif", scene(bands=8), compression="zlib")
-    np.save(tmp_path / "deep.npy", np.zeros((4, 4, 3), np.float32))
+    np.save(tmp_path / "deep.npy", np.zeros((4, 4, 3), np.float64))
     (tmp_path / "a.gif").touch()
+    as_tiff(tmp_path / "double.tif", np.zeros((8, 8, 3)), compression="zlib")
     for named in (
         "text.tif: not a TIFF",
         "bands.tif: expected 3 bands, the file has 8",
         "none.tif: no such file",
-        "deep.npy: expected uint8",
+        "deep.npy: expected (H, W, C) of uint8, uint16, int16, float32, got float64",
+        "double.tif: float64 of 64 bits. Write it as uint8, uint16, int16, float32.",
         "a.gif: expected .jpg",
     ):
         with pytest.raises(DataLayoutError, match=re.escape(named)):

@@ -3,18 +3,22 @@
 The network is a U-Net on ResNet18 with fresh weights, in float32. Times are of a megapixel of the scene. Overlap costs
 what it adds in tiles: with a quarter of a tile about 1.8 times; beside tiles without overlap it is shown what the
 weighting itself costs. Memory is the greatest of a process of its own, network and libraries included. The scene is a
-mapped file, so that what is not asked for is not in memory; the whole image has to be.
+mapped file, so that what is not asked for is not in memory; the whole image has to be. The scene of 16 bits is a tiled
+TIFF of the size of a Sentinel-2 scene, whose bands are rescaled; its memory is what it takes above the imports.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import tifffile
 from timing import Line, Work, interleaved, memory, ratios
 
 from skyfold import plugins
@@ -47,7 +51,38 @@ if how == "whole":
     predict(scene.read(0, 0, height, width)[np.newaxis])
 else:
     strips = predict_scene(scene, predict, Tiling(seen, tile // 4), batch_size=batch)
-    strips_on_grid(strips, (height // 8, width // 8))
+    strips_on_grid(strips, height, (height // 8, width // 8))
+"""
+DEEP_SCENE = """
+import json
+import sys
+from pathlib import Path
+import numpy as np
+from skyfold import plugins
+from skyfold.data.rescale import Rescale
+from skyfold.data.windows import open_windows
+from skyfold.training.predict import sigmoid
+from skyfold.training.predict_scenes import strips_on_grid
+from skyfold.training.tiles import Tiling, predict_scene
+from skyfold.training import backend
+
+import keras
+
+def peak():
+    return int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])
+
+file, tile = Path(sys.argv[1]), int(sys.argv[2])
+classes, batch, options = json.loads(sys.argv[3])
+bare = peak()
+scene = open_windows(file, cache=file.parent, bands=4)
+height, width, bands = scene.shape
+backend.start(deterministic=True)
+model = plugins.load("models", "unet").PLUGIN(**options).build(input_shape=(tile, tile, bands), classes=classes)
+rescale = Rescale((0.0,), (10000.0,), str(scene.dtype))
+predict = lambda images: sigmoid(model.predict_on_batch(rescale(images)))
+strips = predict_scene(scene, predict, Tiling((tile, tile), tile // 4), batch_size=batch)
+strips_on_grid(strips, height, (height // 8, width // 8))
+print(peak() - bare)
 """
 
 
@@ -55,6 +90,7 @@ def lines(*, quick: bool) -> list[Line]:
     tile, size, rounds = (64, (192, 128), 1) if quick else (256, (1536, 1280), 5)
     sides = (96, 192) if quick else (1500, 6000)
     found = [*_memory(sides, tile)]  # first: a child's memory begins at its parent's, which is small yet
+    found.append(_deep_memory(160 if quick else 10_980, tile))
     backend.start(deterministic=True)
     build = partial(plugins.load("models", "unet").PLUGIN(**OPTIONS).build, classes=CLASSES)
     of_tiles, of_whole = build(input_shape=(tile, tile, 3)), build(input_shape=(*size, 3))
@@ -107,6 +143,23 @@ def predicted(model: object, images: np.ndarray) -> np.ndarray:
 
 def made_scene(size: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def _deep_memory(side: int, tile: int) -> Line:
+    """The greatest memory (MB) that the prediction of a scene of side x side x 4 in 16 bits adds to the imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "deep.tif"
+        part = np.random.default_rng(0).integers(0, 10_000, (512, 512, 4), dtype=np.uint16)
+        tiles = (part for _ in range((-(-side // 512)) ** 2))
+        shape = (side, side, 4)
+        tifffile.imwrite(file, tiles, shape=shape, dtype=np.uint16, photometric="rgb", tile=(512, 512), compression=8)
+        command = [sys.executable, "-c", DEEP_SCENE, str(file), str(tile), json.dumps([CLASSES, BATCH, OPTIONS])]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    megabytes = int(said.split()[-1]) / 1024
+    path = f"memory above the imports: TIFF of {side} x {side} x 4, uint16, by tiles of {tile}"
+    wanted = 700.0 if side > 1000 else None
+    note = f"the image alone {side * side * 8 / 2**20:.0f} MB"
+    return Line(path, "", megabytes, megabytes, megabytes, "MB", wanted, note)
 
 
 def _memory(sides: tuple[int, int], tile: int) -> list[Line]:

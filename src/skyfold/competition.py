@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from skyfold import plugins
 from skyfold.config.options import Options, configured
 from skyfold.errors import ConfigError
 from skyfold.memory import too_large
@@ -33,7 +34,7 @@ class Competition:
 
     task          "segmentation" or "forecasting"
     classes       names of the K classes (or lead times), in the order of the last target axis
-    grid          (H, W) on which predictions are stored, scored and submitted
+    grid          (H, W) on which predictions are stored, scored and submitted; None: each on the size of its own image
     unit          unit of a prediction: "probability", "mm/h", "concentration x 250"
     load          load(folder, part) -> Samples, part "train" or "test"; DataLayoutError lists all that is wrong
     check         check(folder) -> a line of text about the files; DataLayoutError as `load`, but reads every file
@@ -49,12 +50,15 @@ class Competition:
     horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
+    source        digest of the code that reads the files, where it lies outside skyfold; else ''
+    write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
+                  conventions, with the attributes `about`; None where samples have no time
     """
 
     name: str
     task: str
     classes: tuple[str, ...]
-    grid: IntPair
+    grid: IntPair | None
     unit: str
     metric: Metric
     submission: SubmissionFormat
@@ -69,6 +73,8 @@ class Competition:
     colours: Mapping[str, Colour] | None = None
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()
+    source: str = ""
+    write_netcdf: Callable[[Path, Path, np.ndarray, ArraySequence, Mapping[str, str]], None] | None = None
 
 
 class Contest(Options):
@@ -90,8 +96,8 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     that is too large for the memory of this machine.
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
-    competition = contest.build(folder)
-    height, width = competition.grid
+    competition = replace(contest.build(folder), source=plugins.outside_digest("competitions", name))
+    height, width = competition.grid or (1, 1)
     if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
         raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")
     return competition

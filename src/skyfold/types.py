@@ -4,11 +4,13 @@ Axes are named alike everywhere: N samples, T past frames, L lead times, H rows,
 sample, by task:
 
                   inputs[i]          targets[i]    valid[i]                stored row
-  segmentation    uint8 (H, W, C)    (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
-  classification  uint8 (H, W, C)    (H, W, K)     bool (H, W)             float32 (K,), probability
+  segmentation    (H, W, C)          (H, W, K)     bool (H, W)             uint8 (H, W, K), 255 x probability
+  classification  (H, W, C)          (H, W, K)     bool (H, W)             float32 (K,), probability
   forecasting     (T, H, W)          (H, W, L)     bool (H, W, L)          float32 (H, W, L), in the unit
 
-Targets and rows lie on the competition's grid, whatever size a network reads. Metrics read N of them, stacked in front.
+Images (H, W, C) are uint8, uint16, int16 or float32, all of a data set of one type; C may be any number. Targets and
+rows lie on the competition's grid, whatever size a network reads; where it has none, each is of the size of its own
+image. Metrics read N of one size, stacked in front.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Samples:
     valid    valid[i]; False counts in no loss and no score; None: all pixels count
     groups   (n,) str or int; samples of one group never fall into different folds; None: every sample its own
     times    (n,) datetime64, for splits forward in time; None where time plays no part
+    sizes    (n, 2) int, H and W of each target and stored row, where the competition has no grid; else None
     """
 
     ids: np.ndarray
@@ -78,9 +81,19 @@ class Samples:
     valid: ArraySequence | None = None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@runtime_checkable
+class SoftTargets(Protocol):
+    """Targets that are decided from fractions, of several annotators for instance, which may be trained on."""
+
+    def fractions(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Fraction of each class, float32 (H, W, K), 0 to 1, and where they are defined, bool (H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,18 @@ class CountMetric(RowMetric, Protocol):
         ...
 
 
+@runtime_checkable
+class VolumeMetric(Metric, Protocol):
+    """A metric of volumes: `stats` is called with all samples of one, sorted by id, which are its slices (n, H, W, K).
+
+    What cannot be told of one slice may stand in any of its rows: folds and bootstrap draws keep volumes whole.
+    """
+
+    def volume_of(self, name: str) -> str:
+        """The volume that the sample with this id is a slice of."""
+        ...
+
+
 class SubmissionFormat(Protocol):
     """A competition's submission table. Values are masks, bool (H, W, K) a sample, or forecasts, float (H, W, L).
 
@@ -191,4 +216,5 @@ class SubmissionFormat(Protocol):
 
 JsonDict = dict[str, Any]
 IntPair = tuple[int, int]
+Grid = IntPair | None  # (H, W) of all masks of a data set; None: each is of the size of its image
 Names = Sequence[str]

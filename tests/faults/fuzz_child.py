@@ -30,6 +30,8 @@ from functools import cache
 from pathlib import Path
 
 import cv2
+import h5netcdf
+import h5py
 import imagecodecs
 import numpy as np
 import tifffile
@@ -37,7 +39,11 @@ from PIL import Image
 
 from faults.mutations import mutate
 from skyfold.competition import build
+from skyfold.competitions.arctic_sea_ice.cadence import MONTHLY
 from skyfold.competitions.arctic_sea_ice.ice_files import read_contest
+from skyfold.competitions.arctic_sea_ice.netcdf_files import read_netcdf
+from skyfold.competitions.hydro_rain import composite_files
+from skyfold.competitions.hydro_rain.composite_files import read_rain
 from skyfold.competitions.hydro_rain.radar_files import read_patches, read_raw
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
@@ -439,6 +445,74 @@ def begin_bins(folder: Path) -> dict[str, bytes]:
     return {"": nsidc(ice_frames()[3])}
 
 
+def hdf5(make: Callable[[h5py.File], None], version: str) -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w", libver=version) as made:
+        make(made)
+    return file.getvalue()
+
+
+def fill(group: h5py.Group, name: str, data: np.ndarray | None = None, **attributes: object) -> None:
+    target = group.require_group(name) if data is None else group.create_dataset(name, data=data)
+    for key, value in attributes.items():
+        target.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
+
+
+def ice_variables(file: h5py.File, name: str) -> None:
+    fill(file, "time", np.array([10957.0, 10988.0]), units="days since 1970-01-01", calendar="standard")
+    flags = {"flag_values": np.arange(251, 256, dtype=np.uint8), "flag_meanings": "pole_hole unused coast land missing"}
+    scale = np.float32(0.01) if name.startswith("cdr") else 0.004
+    fill(file, name, ice_frames()[4:6] % 100, scale_factor=scale, add_offset=0.0, **flags)
+
+
+def cdr_variables(file: h5py.File) -> None:
+    ice_variables(file, "cdr_seaice_conc_monthly")
+    mask = np.full((2, 4, 3), 50, np.uint8)
+    meanings = {"flag_values": np.array([50, 100, 250], np.uint8), "flag_meanings": "ocean polehole_mask land"}
+    fill(file, "cdr_supplementary/surface_type_mask", mask, **meanings)
+
+
+def netcdf_ice(_: Path) -> dict[str, bytes]:
+    """NSIDC-0051 as two versions of HDF5 have it, as a NetCDF library writes it, and G02202 version 5."""
+    file = io.BytesIO()
+    with h5netcdf.File(file, "w") as made:
+        made.dimensions = {"time": 2, "y": 4, "x": 3}
+        time = made.create_variable("time", ("time",), "f8", data=np.array([10957.0, 10988.0]))
+        time.attrs["units"] = "days since 1970-01-01"
+        packing = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+        ice = made.create_variable("F17_ICECON", ("time", "y", "x"), "u1", data=ice_frames()[4:6] % 100, **packing)
+        ice.attrs["scale_factor"] = 0.004
+    return {
+        "-old.nc": hdf5(lambda made: ice_variables(made, "N07_ICECON"), "earliest"),
+        "-new.nc": hdf5(lambda made: ice_variables(made, "N07_ICECON"), "latest"),
+        "-packed.nc": file.getvalue(),
+        "-cdr.nc": hdf5(cdr_variables, "latest"),
+    }
+
+
+def odim(file: h5py.File) -> None:
+    fill(file, "what", object="COMP", date="20100826", time="001000")
+    fill(file, "where", xsize=5, ysize=4)
+    fill(file, "dataset1/data1/what", quantity="DBZH", gain=0.5, offset=-32.0, nodata=255.0, undetect=0.0)
+    fill(file, "dataset1/data1/data", np.arange(20, dtype=np.uint8).reshape(RAIN_GRID))
+
+
+def cf_radar(file: h5py.File) -> None:
+    fill(file, "time", np.array([10.0]), units="minutes since 2010-08-26 00:00:00")
+    rain = np.arange(20, dtype=np.float32).reshape(1, *RAIN_GRID)
+    fill(file, "rain", rain, units="mm/h", _FillValue=np.float32(-9999), _Undetect=np.float32(-8888))
+
+
+def composites(_: Path) -> dict[str, bytes]:
+    kinds = {"odim.h5": odim, "cf.nc": cf_radar}
+    return {f"-{version}-{kind}": hdf5(make, version) for kind, make in kinds.items() for version in VERSIONS}
+
+
+def read_composite(_: Path, path: Path) -> None:
+    for frame in range(len(composite_files.read_header(path).times[:3])):
+        read_rain(path, frame, (1, 1), (3, 4))
+
+
 def begin_contest_ice(folder: Path) -> dict[str, bytes]:
     for month, frame in zip(months(), ice_frames(), strict=True):
         planes = np.stack([np.where(frame > 250, 0, frame), *[frame == code for code in (251, 253, 254, 255)]], -1)
@@ -461,6 +535,7 @@ def ice_table() -> bytes:
     return f"month,{','.join(map(str, range(12)))}\n{''.join(lines)}".encode()
 
 
+VERSIONS = ("earliest", "latest")  # of the layout of HDF5 files
 RAIN_GRID = (4, 5)
 RAIN = ReflectivityTable("file_name", lambda name: [name], RAIN_GRID, GREATEST_RAW)
 
@@ -470,7 +545,7 @@ def rain_table() -> bytes:
     return f"file_name,{','.join(map(str, range(20)))}\n{''.join(lines)}".encode()
 
 
-def read_rain(_: Path, path: Path) -> None:
+def read_rain_table(_: Path, path: Path) -> None:
     ids = np.array(["a.npy", "b.npy"])
     refused_or(lambda: RAIN.read_values(path, ids))
     refused_or(lambda: RAIN.check_sample(path, ids))
@@ -688,7 +763,7 @@ def readers(project: Path) -> dict[str, Reader]:
             tables_of("mask_folder", RLE_OPTIONS, ["a", "b"]),
         ),
         "ice table": Reader("csv", "x.csv", lambda _: {"": ice_table()}, tables_of("arctic_sea_ice", ICE, ["2014-12"])),
-        "rain table": Reader("csv", "x.csv", lambda _: {"": rain_table()}, read_rain),
+        "rain table": Reader("csv", "x.csv", lambda _: {"": rain_table()}, read_rain_table),
         "ice bin": Reader("bytes", "nt_200004_f17_v1.1_n.bin", begin_bins, samples_of("arctic_sea_ice", ICE, "test")),
         "ice index": Reader("csv", "monthly_train.csv", begin_contest_ice, samples_of("arctic_sea_ice", ICE, "test")),
         "ice npy": Reader(
@@ -698,6 +773,8 @@ def readers(project: Path) -> dict[str, Reader]:
             lambda _, path: read_contest(path, (4, 3)),
         ),
         "ice npz": Reader("npz", "monthly_x.npz", lambda _: ice_npz, samples_of("arctic_sea_ice", ICE, "train")),
+        "ice netcdf": Reader("hdf5", "x*", netcdf_ice, lambda _, path: read_netcdf(path, MONTHLY, (4, 3))),
+        "radar composites": Reader("hdf5", "x*", composites, read_composite),
         "radar npy": Reader("npy", "x*", begin_radar, read_radar),
         "radar npz": Reader("npz", "x*", patches, lambda _, path: read_patches(path, RAIN_GRID)),
         "rle": Reader("csv", "x.txt", rle_texts, read_rle),

@@ -1,7 +1,8 @@
 """Damage to files: what disks, networks, spreadsheets and editors do to them, and what a hostile file would say.
 
 `mutate(data, kind, rng)` gives one damaged version of `data`. Where a kind has checksums or is packed (PNG, NPZ, gzip),
-most versions are damaged inside and closed again, since readers would go no further than the checksum otherwise.
+most versions are damaged inside and closed again, since readers would go no further than the checksum otherwise. Some
+of HDF5 are whole files of other contents.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import h5py
 import numpy as np
 import yaml
 
@@ -68,6 +70,8 @@ VALUES: tuple[Any, ...] = (
 
 def mutate(data: bytes, kind: str, rng: Rng) -> bytes:
     """`data` of this kind, damaged once to four times."""
+    if kind == "hdf5" and rng.random() < 0.4:
+        return other_hdf5(data, rng)
     for _ in range(min(4, int(rng.geometric(0.6)))):
         damages = DAMAGES[kind]
         data = damages[int(rng.integers(len(damages)))](data, rng)
@@ -317,6 +321,64 @@ def within_gzip(data: bytes, rng: Rng) -> bytes:
         return flip_bits(data, rng)
 
 
+HDF5_VALUES: tuple[Any, ...] = (
+    *(0, -1, 1e308, math.nan, math.inf, 2**63 - 1, True, "", "x", "1", b"\xff\xfe", "x" * 5000, "days since 1-1-1"),
+    *([], [1, 2], [0.5] * 300, ["a", "b"], [[1, 2], [3, 4]], h5py.Empty("f8"), np.zeros((), "V9"), 1j),
+    *(np.zeros(2, [("a", "i4"), ("b", "f8")]), np.float16(0.004), np.int8(-1), np.array(["a"], dtype=object)),
+)
+HDF5_TYPES = (*("f2", "f8", ">i2", "u8", "?", "c16", "S3", "V8"), h5py.string_dtype(), h5py.vlen_dtype("i4"))
+
+
+def other_hdf5(data: bytes, rng: Rng) -> bytes:
+    """A whole HDF5 file in which something is of another type, shape or storage, refers elsewhere, or is not there."""
+    packed = io.BytesIO(data)
+    with h5py.File(packed, "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        name = names[int(rng.integers(len(names)))]
+        if rng.random() < 0.5:
+            attributes = file[name].attrs
+            keys = [*attributes, "units", "scale_factor", "_FillValue", "gain", "undetect"]
+            key = keys[int(rng.integers(len(keys)))]
+            attributes.pop(key, None)
+            if rng.random() < 0.9:
+                attributes[key] = HDF5_VALUES[int(rng.integers(len(HDF5_VALUES)))]
+            return _closed(file, packed)
+        shape = getattr(file[name], "shape", None) or (1, 4, 3)
+        del file[name]
+        _other_variable(file, name, shape, rng)
+        return _closed(file, packed)
+
+
+def _closed(file: h5py.File, packed: io.BytesIO) -> bytes:
+    file.flush()
+    file.close()
+    return packed.getvalue()
+
+
+def _other_variable(file: h5py.File, name: str, shape: tuple[int, ...], rng: Rng) -> None:
+    kind = HDF5_TYPES[int(rng.integers(len(HDF5_TYPES)))]
+    shapes = ((), (0, *shape), (2**40, *shape), shape[1:], (1, *shape), (*shape[:-1], 2**31), (3, 3))
+    other = shapes[int(rng.integers(len(shapes)))]
+    chunks = tuple(min(side, 2**10) for side in other) if 0 not in (other or (0,)) else None
+    choices: tuple[Callable[[], object], ...] = (
+        lambda: None,
+        lambda: file.create_group(name),
+        lambda: file.create_dataset(name, shape, kind),
+        lambda: file.create_dataset(name, other, "u1", chunks=chunks),
+        lambda: file.create_dataset(name, shape, "u2", chunks=shape, fletcher32=True, shuffle=True),
+        lambda: file.create_dataset(name, shape, "u1", chunks=(1,) * len(shape), compression="lzf"),
+        lambda: file.create_dataset(name, shape, "i2", chunks=shape, scaleoffset=4),
+        lambda: file.create_dataset(name, shape, "u1", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]),
+        lambda: file.create_virtual_dataset(name, h5py.VirtualLayout(shape, "u1")),
+        lambda: file.__setitem__(name, h5py.SoftLink(f"/{name}")),
+        lambda: file.__setitem__(name, h5py.ExternalLink("/etc/passwd", "/x")),
+        lambda: file.create_dataset(name, data=h5py.Empty("u1")),
+        lambda: file.create_dataset(name, shape, "u1", chunks=shape, compression=1, data=np.full(shape, 200, "u1")),
+    )
+    choices[int(rng.integers(len(choices)))]()
+
+
 BYTES: tuple[Damage, ...] = (
     flip_bits,
     cut,
@@ -329,6 +391,7 @@ BYTES: tuple[Damage, ...] = (
 TEXT: tuple[Damage, ...] = (replace_token, replace_token, insert_word, shuffle_lines, other_separator, other_encoding)
 DAMAGES: dict[str, tuple[Damage, ...]] = {
     "bytes": BYTES,
+    "hdf5": BYTES,
     "png": (*[with_right_checksums] * 12, *BYTES),
     "npy": (*[other_npy_header] * 4, *BYTES),
     "npz": (*[within_npz] * 12, *BYTES),

@@ -34,7 +34,7 @@ class MeanCover(Task):
     def validation(self):
         return MeanError()
 
-    def row_shape(self):
+    def row_shape(self, arrays):
         return (1,)
 
     def output_shape(self, input_shape):

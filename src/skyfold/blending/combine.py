@@ -11,7 +11,7 @@ import numpy as np
 
 from skyfold.compiled import compiled
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.store.rows import release_pages
+from skyfold.store.rows import pieces, release_pages, row_shape
 
 CHUNK_BYTES = 2 << 20  # of one member
 MAX_PARTS = 65535 // 255  # whole parts of weight whose sum of bytes still fits into 16 bits
@@ -41,14 +41,9 @@ def combine(
 
 
 def chunks(arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Split `rows` into pieces of at most `CHUNK_BYTES` of any array, at least one row; release memory maps after each.
-
-    arrays: (N, ...) each.
-    """
-    row_bytes = max(1, *(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays))
-    size = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    """Split `rows` as `pieces`, at most `CHUNK_BYTES` each; release memory maps after each."""
+    for piece in pieces(arrays, rows, CHUNK_BYTES):
+        yield piece
         for array in arrays:
             release_pages(array)
 
@@ -84,7 +79,7 @@ def _mean_of_bytes(
     for chunk in chunks(arrays, rows):
         contiguous = bool((np.diff(chunk) == 1).all())
         index = slice(int(chunk[0]), int(chunk[-1]) + 1) if contiguous else chunk  # a slice is read without a copy
-        sums = np.zeros((len(chunk), *arrays[0].shape[1:]), dtype=np.uint16)
+        sums = np.zeros((len(chunk), *row_shape(arrays[0], chunk[0])), dtype=np.uint16)
         for array, part in zip(arrays, parts, strict=True):
             if part:
                 add_bytes(sums.reshape(-1), np.ascontiguousarray(array[index]).reshape(-1), part)
@@ -97,7 +92,7 @@ def _mean(
     """Weighted mean in float64."""
     dtype = arrays[0].dtype
     for chunk in chunks(arrays, rows):
-        total = np.zeros((len(chunk), *arrays[0].shape[1:]))
+        total = np.zeros((len(chunk), *row_shape(arrays[0], chunk[0])))
         for i, array in enumerate(arrays):
             values = array[chunk]
             if np.isnan(values).any():

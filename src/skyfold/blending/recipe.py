@@ -12,6 +12,7 @@ from skyfold.blending.combine import combine
 from skyfold.blending.merge import Merge
 from skyfold.blending.stack import LogisticStack
 from skyfold.files import digest
+from skyfold.store.rows import Shape, row_shape
 from skyfold.types import JsonDict
 
 
@@ -64,9 +65,10 @@ class BlendedRows:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         rows = np.atleast_1d(np.arange(len(self))[index])
-        blended = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        done = 0
-        for chunk, values in self.combination.rows(self.arrays, rows):
-            blended[done : done + len(chunk)] = values
-            done += len(chunk)
+        parts = [values for _, values in self.combination.rows(self.arrays, rows)]
+        blended = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return blended[0] if isinstance(index, int | np.integer) else blended
+
+    def row_shape(self, row: int) -> Shape:
+        """Shape of row i."""
+        return *row_shape(self.arrays[0], row)[:-1], self.shape[-1]

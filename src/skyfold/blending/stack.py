@@ -13,7 +13,7 @@ import numpy as np
 
 from skyfold.blending.combine import check_arrays, chunks
 from skyfold.compiled import compiled
-from skyfold.store.rows import release_pages
+from skyfold.store.rows import release_pages, row_shape
 from skyfold.types import ArraySequence
 
 SAMPLED = 40_000  # uncertain pixels of each class; of the others a quarter of that
@@ -49,7 +49,7 @@ class LogisticStack:
         """
         tables = (np.array(self.coef_).T[..., None] * LOGIT_OF_STORED).astype(np.float32)
         for chunk in chunks(arrays, rows):
-            logits = np.empty((len(chunk), *arrays[0].shape[1:]), dtype=np.float32)
+            logits = np.empty((len(chunk), *row_shape(arrays[0], chunk[0])), dtype=np.float32)
             logits[:] = np.array(self.intercept_, dtype=np.float32)
             flat = logits.reshape(-1, logits.shape[-1])
             for array, table in zip(arrays, tables, strict=True):

@@ -73,18 +73,17 @@ def screen(
     Rows are read in random order until all are done or `MAX_BYTES` are used, so that what fits is an unbiased sample.
     Raises OofMismatch for predictions that are not uint8 of one shape.
     """
-    shape = arrays[0].shape
     check_arrays(arrays, stored=True)
     thresholds = np.asarray(thresholds, dtype=np.int64)
-    pixels, classes = shape[1] * shape[2], shape[3]
+    classes = arrays[0].shape[-1]
     room = MAX_BYTES // (len(arrays) + 3)
     order = np.random.default_rng(seed).permutation(np.asarray(rows, dtype=np.int64))
     kept: list[list[np.ndarray]] = [[] for _ in range(classes)]
     counts: list[list[tuple[int, ...]]] = [[] for _ in range(classes)]
 
     def screened(row: int) -> list[tuple[np.ndarray, tuple[int, ...]]]:
-        maps = [np.ascontiguousarray(array[row]).reshape(pixels, classes) for array in arrays]
-        truth = np.asarray(targets[row], dtype=bool).reshape(pixels, classes)
+        maps = [np.ascontiguousarray(array[row]).reshape(-1, classes) for array in arrays]
+        truth = np.asarray(targets[row], dtype=bool).reshape(-1, classes)
         known = None if valid is None else np.asarray(valid[row], dtype=bool).reshape(-1)
         return _screen_row(maps, truth, known, int(thresholds[0]), int(thresholds[-1]))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,22 @@ def train(given: Namespace) -> JsonDict:
     }
 
 
+def import_(given: Namespace) -> JsonDict:
+    """Import predictions of another framework as a run, to be blended and scored like one that was trained.
+
+    Arrays (.npy, .npz), a folder of images, or a table of masks; in a blend the run is called
+    {name: NAME, model: {family: imported}}.
+    """
+    from skyfold.pipeline.import_predictions import Foreign, import_predictions
+    from skyfold.store.runs import read_info
+
+    data, project = _data_config(str(given.config)), workspace(given)
+    foreign = Foreign(given.oof, given.test, given.ids, given.folds)
+    folder, lines = import_predictions(given.name, data, foreign, project)
+    print("\n".join([*lines, f"imported: {folder}"]))
+    return {"run": given.name, "scores": read_info(folder).scores, "files": [folder / "run.json"]}
+
+
 def tune(given: Namespace) -> None:
     """Search the hyper-parameters of a training run.
 
@@ -115,27 +133,40 @@ def blend(given: Namespace) -> JsonDict:
 
 
 def submit(given: Namespace) -> JsonDict:
-    """Write and validate a blend's submissions.
+    """Write and validate the submissions of a blend, or that of the last forecast of a config of forecasts.
 
-    One without the classifier gate and one with it. `skyfold blend` must have run on the config.
+    Of a blend one without the classifier gate and one with it. `skyfold blend`, or `run` of forecasts, must have run on
+    the config.
     """
-    from skyfold.config.files import load_blend
+    from skyfold.config.files import load_blend, load_config
+    from skyfold.config.forecasts import ForecastConfig
     from skyfold.files import read_json
-    from skyfold.pipeline.submit import submit
 
-    project, config = workspace(given), load_blend(given.config)
-    files = submit(config, project)
+    project, config = workspace(given), load_config(given.config)
+    products: Callable[[], Path]
+    if isinstance(config, ForecastConfig):
+        from skyfold.pipeline.baselines import make_forecasts
+        from skyfold.pipeline.forecasts import submit_forecast, write_forecast_products
+
+        data = make_forecasts(config, project)
+        kind, name, files = "forecast", config.name, [submit_forecast(config, data, project)]
+        products = partial(write_forecast_products, config, data, project)
+    else:
+        from skyfold.pipeline.products import write_blend_products
+        from skyfold.pipeline.submit import submit
+
+        blended = load_blend(given.config)
+        kind, name, files = "blend", blended.name, submit(blended, project)
+        products = partial(write_blend_products, blended, project, polygons=given.polygons)
     for path in files:
         print(f"submission: {path}")
     told = ("name", "stage", "metric", "scores", "rows", "sha256")
     written = [read_json(path.with_suffix(".json")) for path in files]
-    submissions = [{key: one[key] for key in told} for one in written]
-    if given.products:
-        from skyfold.pipeline.products import write_blend_products
-
-        files.append(write_blend_products(config, project))
+    submissions = [{key: one[key] for key in told if key in one} for one in written]
+    if given.products or given.polygons:
+        files.append(products())
         print(f"products: {files[-1]}")
-    return {"blend": config.name, "submissions": submissions, "files": files}
+    return {kind: name, "submissions": submissions, "files": files}
 
 
 def score(given: Namespace) -> JsonDict:
@@ -150,6 +181,8 @@ def score(given: Namespace) -> JsonDict:
     from skyfold.workspace import Workspace, find_root
 
     data = _data_config(given.competition)
+    if given.sizes is not None:
+        data = data.model_copy(update={"options": {**data.options, "sizes": str(given.sizes.resolve())}})
     root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
     project = Workspace(root.resolve(), given.data, verify=given.verify)
     folder = project.data(data.folder)
@@ -170,6 +203,27 @@ def score(given: Namespace) -> JsonDict:
     figures = {"score": scored.score, "low": scored.interval.low, "high": scored.interval.high}
     told = {"metric": competition.metric.name, **figures, "per_class": scored.per_class, "samples": scored.samples}
     return {"files": [given.submission, given.truth], **told, "outdated": why}
+
+
+def new(given: Namespace) -> None:
+    """Begin a competition of one's own: a commented file, and a config that runs on made-up data at once."""
+    from skyfold.pipeline.new_competition import new_competition
+
+    paths = new_competition(given.name, workspace(given))
+    print("\n".join(f"written: {path}" for path in paths))
+    print(f"Try it: skyfold run {paths[1]}")
+
+
+def check(given: Namespace) -> None:
+    """Try on a competition's files what skyfold relies on: ids, arrays, metric, submission.
+
+    Nothing is written. The folder of the files is that of --data, or of the data set.
+    """
+    from skyfold.pipeline.check_competition import check_competition
+
+    data, project = _data_config(given.name), workspace(given)
+    print("\n".join(check_competition(data, project.data(data.folder))))
+    print(f"competition '{data.competition}' keeps the contract")
 
 
 def leaderboard(given: Namespace) -> JsonDict:
@@ -249,7 +303,7 @@ def workspace(given: Namespace) -> Workspace:
         )
     if not root.is_dir():
         raise ConfigError(f"--root {root}: no such folder.")
-    return Workspace(root.resolve(), given.data, verify=getattr(given, "verify", False))
+    return Workspace(root.resolve(), getattr(given, "data", None), verify=getattr(given, "verify", False))
 
 
 def _data_config(text: str) -> DataConfig:

@@ -20,8 +20,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import skyfold
+from skyfold import plugins
 from skyfold.cli import commands
 from skyfold.errors import ConfigError, SkyfoldError, printable
+from skyfold.workspace import find_root
 
 
 def _whole(text: str) -> int:
@@ -37,14 +39,23 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "metavar": "CONFIG", "help": CONFIG},
     "competition": {"metavar": "COMPETITION", "help": "name of a competition or data set, or a config file"},
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
+    "what": {"choices": ["competition"], "help": "what it is"},
+    "name": {"metavar": "NAME", "help": "what to call it"},
+    "--data CONFIG": {"type": Path, "required": True, "metavar": "CONFIG", "dest": "config", "help": CONFIG},
+    "--oof": {"type": Path, "required": True, "metavar": "FILE", "help": "out-of-fold predictions, a file or folder"},
+    "--test": {"type": Path, "metavar": "FILE", "help": "predictions of the test part, a file or folder"},
+    "--ids": {"type": Path, "metavar": "FILE", "help": "CSV whose column id names the rows of arrays, of both parts"},
+    "--folds": {"type": Path, "metavar": "FILE", "help": "CSV with the columns id and fold that they were made with"},
     "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
+    "--sizes": {"type": Path, "metavar": "FILE", "help": "CSV of the masks' sizes, where a competition's masks differ"},
     "--sample": {"action": "store_true", "help": "write a small procedural sample of the same layout"},
     "--fold": {"type": _whole, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
     "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
     "--workers": {"type": _whole, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
-    "--products": {"action": "store_true", "help": "also write a map of each test scene, class fractions and a grade"},
+    "--products": {"action": "store_true", "help": "also write maps and grades of test scenes, or forecasts as NetCDF"},
+    "--polygons": {"action": "store_true", "help": "with --products: also write the classes as GeoJSON"},
     "--html": {"type": Path, "metavar": "FILE", "help": "also write the table as a page"},
     "--diff": {"nargs": 2, "metavar": ("A", "B"), "help": "names of two entries, or folders that hold them"},
     "--forecast": {"metavar": "NAME", "help": "a forecast of the config (default: the last one)"},
@@ -68,10 +79,13 @@ REMEDIES = {  # of errors of the system that may meet any file
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
     commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
+    commands.import_: ("name", "--data CONFIG", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
-    commands.submit: ("config", "--products", "--verify", "--json"),
-    commands.score: ("competition", "submission", "--truth", "--verify", "--json"),
+    commands.submit: ("config", "--products", "--polygons", "--verify", "--json"),
+    commands.score: ("competition", "submission", "--truth", "--sizes", "--verify", "--json"),
+    commands.new: ("what", "name"),
+    commands.check: ("what", "name", "--verify"),
     commands.leaderboard: ("competition", "--html", "--diff", "--verify", "--json"),
     commands.plot: ("config", "--forecast", "--id"),
     commands.run: ("config", "--set", "--verify"),
@@ -102,9 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _signals_stop():
             _require_working_folder()
             with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                _use_plugins(given)
                 document = given.command(given)
             if as_json:
-                print(_json({"command": given.command.__name__, **document}))
+                print(_json({"command": given.command.__name__.rstrip("_"), **document}))
             sys.stdout.flush()
     except SkyfoldError as error:
         return _ended(error.exit_code, f"error: {error}")
@@ -127,6 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Free some, or make image.size, batch_size or the model smaller."
         return _ended(2, printable(f"error: {place}: out of memory. {what}{remedy}"))
     return 0
+
+
+def _use_plugins(given: argparse.Namespace) -> None:
+    """Find the plug-ins in the folder `plugins` of the project, if there is one."""
+    root = getattr(given, "root", None) or find_root(Path.cwd())
+    if root is not None and (root / "plugins").is_dir():
+        plugins.add_folder(root / "plugins")
 
 
 def _unwritable_output() -> str:
@@ -207,8 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command, names in COMMANDS.items():
         text = command.__doc__ or ""
-        added = subparsers.add_parser(command.__name__, help=text.partition("\n")[0], description=text)
-        for name in (*names, "--data", "--root"):
-            added.add_argument(name, **ARGUMENTS[name])
+        added = subparsers.add_parser(command.__name__.rstrip("_"), help=text.partition("\n")[0], description=text)
+        own_data = [] if "--data CONFIG" in names else ["--data"]
+        for name in (*names, *own_data, "--root"):
+            added.add_argument(name.partition(" ")[0], **ARGUMENTS[name])
         added.set_defaults(command=command)
     return parser

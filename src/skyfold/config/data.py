@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from skyfold.config.fields import Above0, Ascending, Fraction, Many, Name, Positive, Seed, Strict, Years
+from skyfold.config.fields import Above0, Ascending, Fraction, Many, Name, Positive, Seed, Strict, Years, refuse
 
 
 class FoldsConfig(Strict):
@@ -69,6 +69,7 @@ class GuidedFilterConfig(Strict):
 
 
 Side = Annotated[int, Field(ge=8)]  # pixels
+Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
 class CropConfig(Strict):
@@ -86,25 +87,73 @@ class CropConfig(Strict):
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
 
+Limits = Annotated[tuple[float, float], Ascending]
+
+
+class RescaleConfig(Strict):
+    """Stored values mapped to 0..1 before augmentation, with limits from the training rows of each fit.
+
+    kind: what becomes 0 and 1: the least and the greatest value (minmax), two `percentiles`, the mean minus and plus
+    `deviations` standard deviations (mean_std), or the two stored values in `limits` (fixed), which may also be one
+    pair of each band. Values beyond are clipped. per: limits of each band, or one pair of all bands together.
+    """
+
+    kind: Literal["minmax", "percentile", "mean_std", "fixed"]
+    per: Literal["band", "all"] = "band"
+    percentiles: Annotated[tuple[Percentile, Percentile], Ascending] = (2.0, 98.0)
+    deviations: Above0 = 2.0
+    limits: Limits | Annotated[tuple[Limits, ...], Field(min_length=1)] | None = None
+
+    @property
+    def pairs(self) -> tuple[tuple[float, float], ...]:
+        """`limits` as pairs, one or one of each band."""
+        given: Any = self.limits or ()
+        return given if not given or isinstance(given[0], tuple) else (given,)
+
+    @model_validator(mode="after")
+    def _of_kind(self) -> RescaleConfig:
+        default = type(self).model_fields
+        for key, kind in (("percentiles", "percentile"), ("deviations", "mean_std"), ("limits", "fixed")):
+            refuse(
+                (
+                    self.kind != kind and getattr(self, key) != default[key].default,
+                    f"{key}: is of kind: {kind}, here kind: {self.kind}; remove it, or change kind",
+                )
+            )
+        refuse(
+            (self.kind == "fixed" and self.limits is None, "limits: kind: fixed needs it, for instance [0, 10000]"),
+            (self.kind == "fixed" and self.per != "band", "per: not used by kind: fixed; give one pair as limits"),
+            (any(low == high for low, high in self.pairs), "limits: expected [low, high], low below high"),
+        )
+        return self
+
+
 class ImageConfig(Strict):
     """Images as the network reads them.
 
-    size: (H, W); images are resized with area averaging or, with `crop`, cropped. normalization: mode of
-    `data.normalization`, or "encoder" for that of the encoder's pretrained weights. guided_filter: aligns probability
-    maps with the edges of the image on the competition's grid; None: maps are resized bilinearly.
+    size: (H, W); images are resized with area averaging or, with `crop`, cropped. rescale: maps stored values to 0..1;
+    needed by images of other types than uint8. neighbours: this many samples before and after each are further bands
+    (2.5D). normalization: mode of `data.normalization`, or "encoder" for that of the encoder's pretrained weights.
+    guided_filter: aligns probability maps with the edges of the image on the competition's grid; None: maps are
+    resized bilinearly.
     """
 
     size: tuple[Side, Side]
+    rescale: RescaleConfig | None = None
+    neighbours: Annotated[int, Field(ge=0, le=16)] = 0
     normalization: Literal["unit", "none", "tf", "torch", "caffe", "reflectance", "per_image", "encoder"] = "unit"
     guided_filter: GuidedFilterConfig | None = None
     crop: CropConfig | None = None
 
     @model_validator(mode="after")
     def _cut_or_reduced(self) -> ImageConfig:
-        if self.crop and self.guided_filter:
-            raise ValueError(
-                "guided_filter: not supported with crop, whose tiles keep the image's own scale; remove one of them"
-            )
+        refuse(
+            (
+                self.crop and self.guided_filter,
+                "guided_filter: not supported with crop, whose tiles keep the image's own scale; remove one of them",
+            ),
+            (self.crop and self.neighbours, "neighbours: not supported with crop; remove one of them"),
+        )
         return self
 
 

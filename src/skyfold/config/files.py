@@ -1,7 +1,7 @@
 """Read config files: bases merged, sweeps expanded, members read, every error named with its file.
 
 A config is addressed as FILE.yaml, or as FILE.yaml#NAME where it is a run or a blend written inline in that file.
-Within a file, NAME is enough. File names are relative to the file that is read.
+Within a file, NAME is enough. File names are relative to the file that is read, and so are the folders of `plugins`.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ def _find(path: Path, seen: Seen = ()) -> tuple[_File, type[AnyConfig] | None, V
 def _read(path: Path, seen: Seen) -> _File:
     _refuse_circle(path, seen)
     own, file = read_yaml(path, f", which {seen[-1]} names" if seen else ""), _File(path, {})
+    _use_plugins(own, path)
     for holder, key, _ in _slots(own, inner=True):
         member = holder[key]
         if isinstance(member, str) and (address := _address(member, file)):
@@ -137,6 +138,19 @@ def _read(path: Path, seen: Seen) -> _File:
         elif key == "run" and isinstance(member, dict) and "name" in holder:  # a forecast, which names its run
             holder[key] = {"name": holder["name"], **member}
     return _File(path, expand_sweeps(_on_bases({}, own, file, (*seen, path)), where=str(path)))
+
+
+def _use_plugins(own: Values, path: Path) -> None:
+    """Find the plug-ins in the folders that a config names, relative to its own; ConfigError names what is wrong."""
+    plugins.search(path.parent)
+    folders = own.pop("plugins", [])
+    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+        raise ConfigError(f"{path}: plugins: expected a list of folders, got {folders!r}.")
+    for folder in folders:
+        try:
+            plugins.add_folder(path.parent / folder)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
 
 
 def _find_inline(file: _File, name: str, seen: Seen) -> tuple[type[AnyConfig], Values]:

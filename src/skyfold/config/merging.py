@@ -114,7 +114,8 @@ def _entries(entry: Any, where: str) -> list[Any]:
     if isinstance(entry.get("blend"), dict):
         entry = {**entry, "blend": expand_sweeps(entry["blend"], where=where)}
     sweep = entry.get("sweep", {})
-    if not isinstance(sweep, dict) or not all(isinstance(choices, list) and choices for choices in sweep.values()):
+    lists = isinstance(sweep, dict) and all(isinstance(choices, list) and choices for choices in sweep.values())
+    if not lists or not all(isinstance(key, str) for key in sweep):  # yes and no are no text in YAML
         raise ConfigError(
             f"{where}: sweep: write it as {{key: [value, value]}}, for instance model.options.units; got {sweep}."
         )

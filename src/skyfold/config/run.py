@@ -14,6 +14,7 @@ from skyfold.config.fields import Distinct, RunName, Strict, refuse
 from skyfold.config.merging import nested
 from skyfold.config.options import one_of
 from skyfold.config.training import (
+    IMPORTED,
     AugmentConfig,
     AuxLossesConfig,
     LossConfig,
@@ -56,6 +57,11 @@ class RunConfig(Strict):
     aux_losses: AuxLossesConfig | None = None
     pseudo_labels: PseudoLabelsConfig | None = None
     tta: Annotated[tuple[Literal["hflip", "vflip", "rot90", "d4"], ...], Distinct] = ()
+
+    @property
+    def imported(self) -> bool:
+        """Whether its predictions come from elsewhere (`skyfold import`)."""
+        return self.model.family == IMPORTED
 
     @property
     def images(self) -> ImageConfig:
@@ -109,5 +115,7 @@ class RunConfig(Strict):
         return self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)))
 
     def _digest(self, *left_out: str) -> str:
-        values = self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)), exclude_defaults=True)
+        of_all = {"name", "data", "task", "classes", "model"} if self.imported else None  # nothing is trained
+        excluded = nested(dict.fromkeys(left_out, True))
+        values = self.model_dump(mode="json", include=of_all, exclude=excluded, exclude_defaults=True)
         return digest(json.dumps(values, sort_keys=True))

@@ -19,6 +19,9 @@ class InitConfig(Strict):
     data: Name | None = None
 
 
+IMPORTED = "imported"  # the family of predictions that come from elsewhere
+
+
 class ModelConfig(Strict):
     """family: a module of `skyfold.models`; options: the arguments of its `build`."""
 
@@ -61,6 +64,7 @@ class TrainingConfig(Strict):
     bagging             each fit sees a bootstrap sample of its training set, another one for each seed
     devices             devices that share each batch
     epochs              0 predicts with the weights of `model.init_from` as they are
+    soft_labels         train on fractions, where the ground truth has them, not on masks decided at one half
     """
 
     epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
@@ -76,6 +80,7 @@ class TrainingConfig(Strict):
     swa_epochs: Positive = 5
     devices: Positive | Literal["all"] = 1
     deterministic: bool = True
+    soft_labels: bool = False
 
 
 class PseudoLabelsConfig(Strict):

@@ -21,7 +21,7 @@ from skyfold.files import digest, read_bytes
 from skyfold.memory import too_large
 from skyfold.rle.coco import decode_coco
 from skyfold.tables import plain
-from skyfold.types import IntPair, JsonDict
+from skyfold.types import Grid, IntPair, JsonDict
 
 BYTES_A_BYTE = 10  # in memory for one of a JSON file
 BYTES_A_PIXEL = 4  # while a shape is drawn
@@ -116,7 +116,7 @@ class AnnotationMasks:
     drawings: Sequence[Drawing]
     labels: LabelTable
     sizes: Sequence[IntPair]
-    grid: IntPair
+    grid: Grid
     touched: bool = False
 
     def __len__(self) -> int:

@@ -29,20 +29,25 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 class Augmenter:
     """The transforms of a config, in order. An empty config changes nothing.
 
-    ConfigError where a name or argument is unknown, a value is refused, or a transform does not take images of
-    `bands` bands or does not keep their `size` (h, w). planes: K + 1 of the targets.
+    Images are uint8 or, where they are `rescaled`, float32 in 0..1. ConfigError where a name or argument is unknown, a
+    value is refused, or a transform does not take images of `bands` bands, does not keep their `size` (h, w) and type,
+    or reduces rescaled ones to 8 bits. planes: K + 1 of the targets.
     """
 
-    def __init__(self, config: Sequence[AugmentConfig], *, size: IntPair, bands: int, planes: int) -> None:
+    def __init__(
+        self, config: Sequence[AugmentConfig], *, size: IntPair, bands: int, planes: int, rescaled: bool = False
+    ) -> None:
         self._config = tuple(config)
         self._local = threading.local()  # a pipeline keeps its random state, so each thread has one of its own
-        image = np.random.default_rng(0).integers(0, 256, (*size, bands), dtype=np.uint8)
+        rng, shape = np.random.default_rng(0), (*size, bands)
+        image = rng.random(shape, np.float32) if rescaled else rng.integers(0, 256, shape, dtype=np.uint8)
         target = np.ones((*size, planes), dtype=np.uint8)
         for index, entry in enumerate(self._config):
             _try(f"augment.{index}", entry, image, target)
 
     def __call__(self, image: np.ndarray, target: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """image uint8 (h, w, C); target uint8 (h, w, K + 1). Returns both transformed alike, as new arrays."""
+        """image uint8 or float32 (h, w, C); target uint8 (h, w, K + 1). Returns both transformed alike, as new
+        arrays."""
         if not self._config:
             return image, target
         if not hasattr(self._local, "pipeline"):
@@ -68,12 +73,24 @@ def _try(place: str, entry: AugmentConfig, image: np.ndarray, target: np.ndarray
     try:
         changed = transform(image=image, mask=target)
     except (ValueError, TypeError, IndexError, KeyError, cv2.error) as error:
-        raise ConfigError(f"{place}: {entry.name} fails on images of {image.shape[-1]} bands: {error}") from None
+        kind = "" if image.dtype == np.uint8 else " rescaled to 0..1 (image.rescale)"
+        raise ConfigError(f"{place}: {entry.name} fails on images of {image.shape[-1]} bands{kind}: {error}") from None
     if changed["image"].shape != image.shape or changed["mask"].shape != target.shape:
         given, became = ("x".join(map(str, shape[:2])) for shape in (image.shape, changed["image"].shape))
         raise ConfigError(
             f"{place}: {entry.name} turns images of {given} pixels into {became}. Use a transform that keeps the size "
             "(for example RandomResizedCrop with this size)."
+        )
+    if changed["image"].dtype != image.dtype:
+        raise ConfigError(
+            f"{place}: {entry.name} turns {image.dtype} into {changed['image'].dtype}, in training only. Remove it; "
+            "image.rescale and image.normalization are for all images."
+        )
+    levels = changed["image"] * np.float32(255)
+    if image.dtype == np.float32 and np.allclose(levels, np.rint(levels), atol=1e-3) and len(np.unique(levels)) > 2:
+        raise ConfigError(
+            f"{place}: {entry.name} reduces images to 8 bits, and image.rescale is to keep their depth. Remove it, or "
+            "use a transform that computes with floats (RandomBrightnessContrast, RandomGamma, GaussNoise)."
         )
 
 

@@ -14,6 +14,7 @@ from skyfold.config.training import MixConfig
 from skyfold.data.augment import Augmenter, sample_seed
 from skyfold.data.mix import mixed
 from skyfold.data.normalization import normalized
+from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.types import ArraySequence
 
@@ -70,8 +71,10 @@ def training_batches(
     epoch: int,
     mix: Sequence[MixConfig] = (),
     gradient_accumulation_steps: int = 1,
+    rescale: Rescale | None = None,
 ) -> Iterator[Batch]:
-    """One epoch over `rows`, shuffled by (seed, epoch), augmented, and mixed with others of `rows` as `mix` says.
+    """One epoch over `rows`, shuffled by (seed, epoch), rescaled, augmented, and mixed with others of `rows` as `mix`
+    says.
 
     The batches are a multiple of `accumulate`, filled up from the start of the epoch. What a row becomes depends on
     (seed, epoch, row) and on which `rows` there are, not on its batch. labels: augmented targets as the loss reads
@@ -85,7 +88,7 @@ def training_batches(
     images, masks = arrays.inputs, arrays.targets
 
     def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmenter(images[row], masks[row], seed=own_seed)
+        return augmenter(_rescaled(images[row], rescale), masks[row], seed=own_seed)
 
     def another(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return augmented(int(rng.choice(rows)), int(rng.integers(2**31)))
@@ -97,9 +100,9 @@ def training_batches(
     def prepare(step: int) -> Batch:
         chosen = order[step * batch_size : (step + 1) * batch_size]
         changed = [prepared(int(row)) for row in chosen]
-        inputs = np.stack([image for image, _ in changed])
+        inputs = _stacked([image for image, _ in changed], normalization)
         targets = np.stack([target for _, target in changed])
-        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
+        return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
 
@@ -111,20 +114,32 @@ def prediction_batches(
     batch_size: int,
     normalization: str | None,
     labels: Callable[[np.ndarray], np.ndarray] | None = None,
+    rescale: Rescale | None = None,
 ) -> Iterator[Batch]:
-    """`rows` in their order, unchanged; with targets where the arrays have them."""
+    """`rows` in their order, not augmented; with targets where the arrays have them."""
     steps = steps_per_epoch(len(rows), batch_size)
 
     def prepare(step: int) -> Batch:
         chosen = rows[step * batch_size : (step + 1) * batch_size]
         filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-        inputs = np.stack([arrays.inputs[row] for row in filled])
+        inputs = _stacked([_rescaled(arrays.inputs[row], rescale) for row in filled], normalization)
         if arrays.targets is None:
-            return Batch(normalized(inputs, normalization), None, chosen)
+            return Batch(inputs, None, chosen)
         targets = np.stack([arrays.targets[row] for row in filled])
-        return Batch(normalized(inputs, normalization), targets if labels is None else labels(targets), chosen)
+        return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
     return _ahead(prepare, steps)
+
+
+def _rescaled(image: np.ndarray, rescale: Rescale | None) -> np.ndarray:
+    return image if rescale is None else rescale(image)
+
+
+def _stacked(images: Sequence[np.ndarray], normalization: str | None) -> np.ndarray:
+    """Normalized images, stacked: bytes at once, floats one by one, while they are in the processor's cache."""
+    if images[0].dtype == np.uint8:
+        return normalized(np.stack(images), normalization)
+    return np.concatenate([normalized(image[np.newaxis], normalization) for image in images])
 
 
 def image_labels(targets: np.ndarray) -> np.ndarray:

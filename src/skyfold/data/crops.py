@@ -6,6 +6,7 @@ after an interruption. Only the cropped windows are read.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from skyfold.data.cache import reduce_masks
+from skyfold.data.definedness import reduce_defined
 from skyfold.data.images import resize
 from skyfold.data.masks import UNDEFINED, ClassTable
 from skyfold.data.seeding import derived_seed
-from skyfold.data.windows import Windows, kept_array, open_labels, open_windows
+from skyfold.data.windows import ArrayWindows, FilledWindows, Windows, kept_array, open_labels, open_windows
 from skyfold.errors import DataLayoutError
 from skyfold.progress import map_in_threads
 from skyfold.types import ArraySequence, IntPair, LazyArrays
@@ -62,12 +64,14 @@ class Crop(NamedTuple):
 class Scene:
     """An image, the places of its pixels' classes (C = 1, as `ClassTable.read`), and where they are.
 
-    counts: int32 (rows, columns, K), the pixels of each class in each square of CELL pixels.
+    counts: int32 (rows, columns, K), the pixels of each class in each square of CELL pixels; defined: 0 where the image
+    has no measurement (C = 1), and labels are UNDEFINED; None: it has one everywhere.
     """
 
     image: Windows
     labels: Windows
     counts: np.ndarray
+    defined: Windows | None = None
 
     def pixel(self, place: int, number: int) -> IntPair:
         """Row and column of one pixel of class `place`, of which there are `counts[..., place].sum()`; `number` says
@@ -97,7 +101,7 @@ class EpochCrops:
 
     @property
     def inputs(self) -> ArraySequence:
-        """uint8 (h, w, C) each, of `plan.size`."""
+        """(h, w, C) each, of `plan.size`, in the type of the scenes."""
         return LazyArrays(len(self), self._image)
 
     @property
@@ -107,7 +111,10 @@ class EpochCrops:
 
     def _image(self, row: int) -> np.ndarray:
         scene = self.scenes[row // self.plan.crops_per_image]
-        return resize(scene.image.read(*self.crop(row)), self.plan.size)
+        image, size = scene.image.read(*self.crop(row)), self.plan.size
+        if scene.defined is None:
+            return resize(image, size)
+        return reduce_defined(image, scene.defined.read(*self.crop(row))[..., 0] > 0, size)[0]
 
     def _target(self, row: int) -> np.ndarray:
         places = self.scenes[row // self.plan.crops_per_image].labels.read(*self.crop(row))
@@ -121,22 +128,34 @@ class EpochCrops:
 
 
 def open_scenes(
-    images: Sequence[Path], labels: Sequence[Path], table: ClassTable, *, cache: Path, bands: int = 3
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    table: ClassTable,
+    *,
+    cache: Path,
+    bands: int = 3,
+    defined: Sequence[ArrayWindows | None] | None = None,
 ) -> list[Scene]:
     """Scenes to draw crops from; what must be decoded as a whole is, two scenes at a time, and stays in `cache`.
 
-    DataLayoutError names a file that is damaged, or a label of another size than its image.
+    defined: of each scene 0 where it has no measurement (C = 1), None: it has everywhere; labels are undefined there,
+    too. DataLayoutError names a file that is damaged, or a label of another size than its image.
     """
 
-    def opened(path: Path, label: Path) -> Scene:
-        image, places = open_windows(path, cache=cache, bands=bands), open_labels(label, table, cache=cache)
+    def opened(path: Path, label: Path, known: ArrayWindows | None) -> Scene:
+        image = open_windows(path, cache=cache, bands=bands)
+        places: Windows = open_labels(label, table, cache=cache)
         (height, width, _), own = image.shape, places.shape
         if (height, width) != own[:2]:
             raise DataLayoutError(f"{path}: {height}x{width} pixels, its label {own[0]}x{own[1]}.")
+        what = f"counts {CELL} {table!r}"
+        if known is not None:
+            places, what = FilledWindows(places, known, UNDEFINED), f"{what} {zlib.crc32(known.array.data)}"
         count = partial(count_classes, places, len(table.classes))
-        return Scene(image, places, kept_array(label, cache, f"counts {CELL} {table!r}", count))
+        return Scene(image, places, kept_array(label, cache, what, count), known)
 
-    return list(map_in_threads("opening scenes", opened, images, "scenes", labels))
+    known = [None] * len(images) if defined is None else defined
+    return list(map_in_threads("opening scenes", opened, images, "scenes", labels, known))
 
 
 def count_classes(labels: Windows, classes: int) -> np.ndarray:

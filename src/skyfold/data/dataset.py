@@ -11,6 +11,7 @@ from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.cache import with_packed_masks
 from skyfold.data.contents import FileChecksums, contents_of
+from skyfold.data.valid_pixels import with_defined_inputs
 from skyfold.errors import ConfigError
 from skyfold.store.contents import Contents
 from skyfold.store.folds import Folds, load_folds
@@ -69,11 +70,14 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
     samples = {part: competition.load(folder, part) for part in parts or competition.parts}
     folds = load_folds(data, samples["train"], workspace)
     checksums = FileChecksums(workspace.cache(data.folder) / "checksums.json", verify=workspace.verify)
-    return Dataset(competition, samples, folds, contents_of(samples, checksums))
+    contents = contents_of(samples, checksums)
+    samples = {part: with_defined_inputs(some, competition.grid) for part, some in samples.items()}
+    return Dataset(competition, samples, folds, contents)
 
 
 def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:
     """As `open_dataset`, masks decoded once into bits in the cache, for stages that read them often."""
     dataset = open_dataset(data, workspace)
-    packed = with_packed_masks(dataset.train, workspace.cache(data.folder) / "grid")
+    folder = workspace.cache(data.folder) / "grid"
+    packed = with_packed_masks(dataset.train, folder, fingerprint=dataset.competition.source)
     return replace(dataset, samples={**dataset.samples, "train": packed})

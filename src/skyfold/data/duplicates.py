@@ -65,13 +65,21 @@ def difference_hashes(files: Resizable) -> tuple[np.ndarray, np.ndarray]:
     that tell images apart."""
 
     def thumbnail(row: int) -> np.ndarray:
-        grey: np.ndarray = files.resized(row, (HASH_SIDE, HASH_SIDE + 1)).mean(axis=-1)
-        return grey
+        image = files.resized(row, (HASH_SIDE, HASH_SIDE + 1))
+        grey: np.ndarray = image.mean(axis=-1)
+        return grey if image.dtype == np.uint8 else _as_bytes(grey)
 
     cells = np.array(list(map_in_threads("comparing images", thumbnail, range(len(files)), "images")))
     steps = np.diff(cells, axis=2).reshape(len(files), -1)
     hashes = np.packbits(steps > 0, axis=1).view(np.uint64)
     return hashes, (np.abs(steps) >= STEP).sum(axis=1) >= FEWEST_STEPS
+
+
+def _as_bytes(cells: np.ndarray) -> np.ndarray:
+    """Cells of images of other types, stretched to 0..255, so that a step means the same; NaN becomes the least."""
+    known = cells[np.isfinite(cells)]
+    least, span = (known.min(), np.ptp(known)) if len(known) else (0, 0)
+    return np.nan_to_num((cells - least) * (255 / (span or 1)))
 
 
 def near_pairs(hashes: np.ndarray, bits: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from skyfold.data.mask_planes import LARGEST, read_plane
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission
 from skyfold.files import digest
 from skyfold.rle.codec import KAGGLE, Dialect, decode_many
-from skyfold.types import IntPair
+from skyfold.types import Grid, IntPair
 
 NONE, UNDEFINED, UNKNOWN = 253, 254, 255
 RESAMPLING = "middle"  # what `resample` takes; caches of another rule are made again
@@ -34,7 +34,7 @@ class RleMasks:
     source: Path
     rows: np.ndarray
     drawn_at: IntPair | tuple[IntPair, ...]
-    grid: IntPair
+    grid: Grid
     dialect: Dialect = KAGGLE
 
     def __len__(self) -> int:
@@ -164,7 +164,7 @@ class MaskFiles:
 
     paths: Sequence[Path]
     table: ClassTable
-    grid: IntPair
+    grid: Grid
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -177,7 +177,7 @@ class MaskFiles:
         """The file, and what its values mean on which grid."""
         table = self.table
         meaning = (tuple(table.classes.items()), table.background, table.ignore_value, table.colours)
-        return self.paths[index], repr((meaning, tuple(self.grid)))
+        return self.paths[index], repr((meaning, self.grid and tuple(self.grid)))
 
     def fingerprint(self) -> str:
         """Changes with the files, the class table and the grid."""
@@ -202,13 +202,14 @@ class DefinedPixels:
         return self.masks.fingerprint()
 
 
-def resample(plane: np.ndarray, grid: IntPair) -> np.ndarray:
-    """uint8 (H, W) or (H, W, K) codes onto `grid`, each place that of the pixel in the middle of its area.
+def resample(plane: np.ndarray, grid: Grid) -> np.ndarray:
+    """uint8 (H, W) or (H, W, K) codes onto `grid`, None: as they are; each place that of the pixel in the middle of its
+    area.
 
     Where the middle lies between two pixels the upper or left one is taken, at most half a pixel off. One pixel's code,
     since a mean would be of no class.
     """
-    if plane.shape[:2] == grid:
+    if grid is None or plane.shape[:2] == grid:
         return plane
     rows, columns = map(_middles, grid, plane.shape)
     return np.ascontiguousarray(plane[rows][:, columns])

@@ -1,4 +1,6 @@
-"""Normalization of stored bytes to the values a network reads: the modes of Keras' `preprocess_input`, and others.
+"""Normalization of images to the values a network reads: the modes of Keras' `preprocess_input`, and others.
+
+Images are bytes, or 0 .. 1 as `image.rescale` gives them; a mode means the same for both, 255 being 1.
 
 unit         0 .. 1
 none         0 .. 255, for encoders whose first layer normalizes (ResNet, ResNeXt of segmentation-models)
@@ -15,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 NORMALIZATIONS = ("unit", "none", "tf", "torch", "caffe", "reflectance", "per_image")
+BYTE_MODES = ("none", "caffe", "per_image")  # computed on 0 .. 255
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _MEAN_AND_DEVIATION = {
@@ -25,14 +28,18 @@ _MEAN_AND_DEVIATION = {
 
 
 def normalized(images: np.ndarray, normalization: str | None) -> np.ndarray:
-    """Normalize images uint8 (n, H, W, C); None: keep the numbers. Returns float32 of the same shape.
+    """Normalize images (n, H, W, C), uint8 or float32 in 0 .. 1; None: keep the numbers. Returns float32 of this shape.
 
     ImageNet's statistics exist for three bands, those of reflectance for four; further bands take their mean, and so do
     one or two bands. A band without contrast becomes 0 under `per_image`.
     """
     values = images.astype(np.float32, copy=False)
-    bands = values.shape[-1]
-    if normalization in (None, "none"):
+    if normalization is None:
+        return values
+    bands, of_bytes = values.shape[-1], images.dtype == np.uint8
+    if normalization in BYTE_MODES and not of_bytes:
+        values = values * np.float32(255)
+    if normalization == "none":
         return values
     if normalization == "caffe":
         values = values[..., [2, 1, 0, *range(3, bands)]] if bands >= 3 else values
@@ -41,7 +48,7 @@ def normalized(images: np.ndarray, normalization: str | None) -> np.ndarray:
         mean = values.mean(axis=(1, 2), keepdims=True)
         deviation = values.std(axis=(1, 2), keepdims=True)
         return (values - mean) / np.maximum(deviation, np.float32(1e-3))
-    values = values / np.float32(255)
+    values = values / np.float32(255) if of_bytes else values
     if normalization in _MEAN_AND_DEVIATION:
         mean, deviation = (_per_band(figures, bands) for figures in _MEAN_AND_DEVIATION[normalization])
         return (values - mean) / deviation

@@ -12,7 +12,7 @@ from skyfold.data.images import files_stamp, read_measured
 from skyfold.data.masks import RESAMPLING, UNDEFINED, ClassTable, resample
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest
-from skyfold.types import IntPair
+from skyfold.types import Grid
 
 DECIDED_AT = 0.5  # a larger fraction is of the class
 
@@ -30,7 +30,7 @@ class SoftMasks:
     files: Sequence[tuple[Path, ...]]
     table: ClassTable | None
     classes: int
-    grid: IntPair
+    grid: Grid
 
     def __len__(self) -> int:
         return len(self.files)
@@ -53,7 +53,7 @@ class SoftMasks:
 
     @property
     def _reading(self) -> str:
-        return repr((self.table, self.classes, tuple(self.grid), DECIDED_AT))
+        return repr((self.table, self.classes, self.grid and tuple(self.grid), DECIDED_AT))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ import numpy as np
 import tifffile
 
 from skyfold.data.array_files import read_array
+from skyfold.data.definedness import TYPES, filled
 from skyfold.data.images import SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
 from skyfold.data.tiff import (
     COMPRESSIONS,
     GREY,
+    PREDICTORS,
     RGB,
     damage_named,
     first_page,
@@ -45,13 +47,18 @@ class Windows(Protocol):
         """(H, W, C)."""
         ...
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pixels, one of `data.definedness.TYPES`."""
+        ...
+
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """uint8 (height, width, C), an array of its own; ValueError where the window leaves the scene."""
+        """(height, width, C), an array of its own; ValueError where the window leaves the scene."""
         ...
 
 
 def open_windows(path: Path, *, cache: Path, bands: int = 3) -> Windows:
-    """The scene at `path`, of any height and width, uint8.
+    """The scene at `path`, of any height and width, in the type of its file.
 
     bands 3: RGB; grey is repeated and a fourth band left out. Any other number must be that of the file. cache:
     folder for what must be decoded as a whole, one file a scene; it may be deleted at any time. DataLayoutError
@@ -85,18 +92,26 @@ class ArrayWindows:
 
     def __post_init__(self) -> None:
         name = self.path or "scene"
-        if self.array.dtype != np.uint8 or self.array.ndim not in (2, 3):
-            raise DataLayoutError(f"{name}: expected uint8 (H, W, C), got {self.array.dtype} {self.array.shape}.")
+        if self.array.dtype.name not in TYPES or self.array.ndim not in (2, 3):
+            raise DataLayoutError(
+                f"{name}: expected (H, W, C) of {', '.join(TYPES)}, got {self.array.dtype} {self.array.shape}. "
+                "Convert it."
+            )
         _refuse_other_bands(name, 1 if self.array.ndim == 2 else self.array.shape[2], self.bands)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.array.shape[0], self.array.shape[1], self.bands
 
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype.newbyteorder("=")
+
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         _refuse_outside(self.shape, top, left, height, width)
         part = self.array[top : top + height, left : left + width]
-        window = _with_bands(np.array(part if part.ndim == 3 else part[..., np.newaxis]), self.bands)
+        part = part if part.ndim == 3 else part[..., np.newaxis]
+        window = _with_bands(np.array(part, dtype=self.dtype), self.bands)
         release_pages(self.array)
         return window
 
@@ -111,6 +126,7 @@ class TiffWindows:
 
     path: Path
     shape: tuple[int, int, int]
+    dtype: np.dtype
     found_bands: int
     segment: IntPair
     planar: bool
@@ -119,7 +135,7 @@ class TiffWindows:
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         _refuse_outside(self.shape, top, left, height, width)
-        window = np.zeros((height, width, self.found_bands), dtype=np.uint8)
+        window = np.zeros((height, width, self.found_bands), dtype=self.dtype)
         down, across = (-(-side // step) for side, step in zip(self.shape[:2], self.segment, strict=True))
         planes: list[Any] = [*range(self.found_bands)] if self.planar else [slice(None)]
         with open(self.path, "rb") as file:
@@ -133,7 +149,7 @@ class TiffWindows:
         return _with_bands(window, self.shape[2])
 
     def _decoded(self, file: BinaryIO, index: int) -> np.ndarray | None:
-        """Strip or tile `index`, uint8 (rows, columns, bands); None where the file leaves it out, which means zeros."""
+        """Strip or tile `index`, (rows, columns, bands); None where the file leaves it out, which means zeros."""
         offset, count = self.extents[index]
         if not count:
             return None
@@ -156,11 +172,13 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
     with damage_named(path), tifffile.TiffFile(path) as file:
         page = first_page(path, file)
         refuse_pages(path, file)
-        if page.photometric not in (GREY, RGB) or page.compression not in COMPRESSIONS:
+        by_segments = page.compression in COMPRESSIONS and page.predictor in PREDICTORS
+        if page.photometric not in (GREY, RGB) or not by_segments:
             return None
         planes, depth, height, width, samples = page.shaped
-        if page.dtype != np.uint8 or depth != 1 or page.bitspersample != 8:
-            raise DataLayoutError(f"{path}: {page.dtype} of {page.bitspersample} bits. Write it with 8 bits a band.")
+        dtype = np.dtype(page.dtype)
+        if dtype.name not in TYPES or depth != 1 or page.bitspersample != 8 * dtype.itemsize:
+            raise DataLayoutError(f"{path}: {page.dtype} of {page.bitspersample} bits. Write it as {', '.join(TYPES)}.")
         _refuse_other_bands(path, planes * samples, bands)
         strip = (min(page.rowsperstrip, height), width)
         segment = (page.tilelength, page.tilewidth) if page.is_tiled else strip
@@ -169,17 +187,19 @@ def _open_tiff(path: Path, bands: int) -> Windows | None:
         if len(extents) < needed or (extents.sum(axis=1) > path.stat().st_size).any():
             raise DataLayoutError(f"{path}: the TIFF is cut short. Get the file again.")
         if page.is_memmappable and planes == 1:
-            array = np.memmap(path, np.uint8, mode="r", offset=int(extents[0, 0]), shape=(height, width, samples))
+            stored, offset = dtype.newbyteorder(file.byteorder), int(extents[0, 0])
+            array = np.memmap(path, stored, mode="r", offset=offset, shape=(height, width, samples))
             return ArrayWindows(array, bands, path)
-        if segment[0] * segment[1] * samples > LARGEST_SEGMENT:
+        if segment[0] * segment[1] * samples * dtype.itemsize > LARGEST_SEGMENT:
             return None
-        return TiffWindows(path, (height, width, bands), planes * samples, segment, planes > 1, extents, page.decode)
+        shape, found = (height, width, bands), planes * samples
+        return TiffWindows(path, shape, dtype, found, segment, planes > 1, extents, page.decode)
 
 
 def _decode_tiff(path: Path, bands: int) -> np.ndarray:
     image = read_tiff(path)
-    if image.dtype != np.uint8:
-        raise DataLayoutError(f"{path}: {image.dtype}. Write it with 8 bits a band.")
+    if image.dtype.name not in TYPES:
+        raise DataLayoutError(f"{path}: {image.dtype}. Write it as {', '.join(TYPES)}.")
     image = image.reshape(*image.shape[:2], -1)
     _refuse_other_bands(path, image.shape[2], bands)
     return image
@@ -202,6 +222,27 @@ def kept_array(path: Path, cache: Path, what: str, make: Callable[[], np.ndarray
 def _decoded(path: Path, cache: Path, what: str, decode: Callable[[], np.ndarray]) -> ArrayWindows:
     array = kept_array(path, cache, what, decode)
     return ArrayWindows(array, array.shape[2], path)
+
+
+@dataclass(frozen=True)
+class FilledWindows:
+    """`scene`, filled (see `data.definedness.filled`) with `value` where `defined` (C = 1) is 0."""
+
+    scene: Windows
+    defined: Windows
+    value: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.scene.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.scene.dtype
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        window = top, left, height, width
+        return filled(self.scene.read(*window), self.defined.read(*window)[..., 0] > 0, self.value)
 
 
 def _with_bands(window: np.ndarray, bands: int) -> np.ndarray:

@@ -31,6 +31,7 @@ class ForecastArrays(WholeRows):
     adapter: FrameAdapter
     inputs: ArraySequence
     targets: ArraySequence | None
+    sizes: None = None
 
     @property
     def checksum(self) -> str:

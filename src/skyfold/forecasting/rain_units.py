@@ -13,6 +13,7 @@ MARSHALL_PALMER = (200.0, 1.6)  # Z = a R ** b
 LEAST_RAW, GREATEST_RAW = -9000, 9000  # 90 dBZ are some 15 m/h: beyond them a number is no reflectivity
 NO_DATA = -9999  # the only raw number that is no measurement: a weak echo is negative, too
 GREATEST_CODE = 254
+GREATEST_RAIN = 1000.0  # mm/h: beyond it a number is no rain
 LEAST_RAIN, RAIN_RANGE = 0.05, 4000.0  # mm/h: of code 1, and of code 254 over code 1
 LOG_FLOOR = 0.1  # mm/h: about where the logarithmic scale turns linear, so that it can reach 0
 

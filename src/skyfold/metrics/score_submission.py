@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from skyfold.errors import InvalidSubmission, OtherRows
 from skyfold.metrics.bootstrap import Interval, bootstrap_interval
 from skyfold.metrics.points import AtPoints
 from skyfold.rle.segments import SegmentMasks, Segments
-from skyfold.types import ArraySequence, CountMetric
+from skyfold.types import ArraySequence, CountMetric, Metric, VolumeMetric
 
 CHUNK_PIXELS = 16 << 20
 
@@ -52,7 +53,7 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     counted = isinstance(metric, CountMetric)
     return Scored(
         score=metric.score(stats),
-        interval=bootstrap_interval(metric, stats, draws=draws),
+        interval=bootstrap_interval(metric, stats, groups=volumes_of(metric, known.ids), draws=draws),
         per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
         samples=len(stats),
     )
@@ -85,19 +86,67 @@ def prediction_stats(competition: Competition, truth: Truth, pred: ArraySequence
     """
     if len(pred) != len(truth.ids):
         raise InvalidSubmission(f"the truth holds {len(truth.ids)} images, the prediction {len(pred)}.")
-    target, metric, classes = truth.targets, competition.metric, len(competition.classes)
-    height, width = competition.grid
-    size = max(1, CHUNK_PIXELS // (height * width * classes))
-    parts = []
+    target, metric = truth.targets, competition.metric
+    if isinstance(metric, CountMetric) and isinstance(target, SegmentMasks) and isinstance(pred, SegmentMasks):
+        return _segment_stats(target, pred, truth.valid)
+    stats: dict[int, np.ndarray] = {}
+    volumes = slices_of_volumes(metric, truth.ids) if isinstance(metric, VolumeMetric) else None
+    for rows in volumes or [list(range(len(pred)))]:
+        most = len(rows) if volumes else None
+        for part, arrays in stacks(rows, [target, pred, *([] if truth.valid is None else [truth.valid])], most):
+            if volumes and len(part) < len(rows):
+                raise InvalidSubmission(
+                    f"'{truth.ids[part[0]]}' differs in size from another slice of its volume. Mend the sizes."
+                )
+            valid = arrays[2] if len(arrays) > 2 else None
+            stats |= zip(part, metric.stats(target=arrays[0], pred=arrays[1], valid=valid), strict=True)
+    return np.stack([stats[row] for row in range(len(pred))])
+
+
+def _segment_stats(target: SegmentMasks, pred: SegmentMasks, valid: ArraySequence | None) -> np.ndarray:
+    (height, width), classes = target.segments.shape, target.classes
+    size, parts = max(1, CHUNK_PIXELS // (height * width * classes)), []
     for start in range(0, len(pred), size):
-        rows = range(start, min(start + size, len(pred)))
-        valid = None if truth.valid is None else _stacked(truth.valid, rows)
-        if isinstance(metric, CountMetric) and isinstance(target, SegmentMasks) and isinstance(pred, SegmentMasks):
-            defined = None if valid is None else Segments.from_masks(valid.astype(bool), target.segments.order)
-            parts.append(overlap_counts(target.of_images(rows), pred.of_images(rows), defined, classes))
-        else:
-            parts.append(metric.stats(target=_stacked(target, rows), pred=_stacked(pred, rows), valid=valid))
+        rows, defined = range(start, min(start + size, len(pred))), None
+        if valid is not None:
+            counting = np.stack([valid[row] for row in rows]).astype(bool)
+            defined = Segments.from_masks(counting, target.segments.order)
+        parts.append(overlap_counts(target.of_images(rows), pred.of_images(rows), defined, classes))
     return np.concatenate(parts)
+
+
+def volumes_of(metric: Metric, ids: np.ndarray) -> np.ndarray | None:
+    """The volume of each sample, of a metric of volumes; else None."""
+    return np.array([metric.volume_of(str(name)) for name in ids]) if isinstance(metric, VolumeMetric) else None
+
+
+def slices_of_volumes(metric: VolumeMetric, ids: np.ndarray) -> list[list[int]]:
+    """Rows of each volume, sorted by id."""
+    rows: dict[str, list[int]] = {}
+    for row in np.argsort(ids, kind="stable").tolist():
+        rows.setdefault(metric.volume_of(str(ids[row])), []).append(row)
+    return list(rows.values())
+
+
+def stacks(
+    rows: Sequence[int], arrays: Sequence[ArraySequence], most: int | None = None
+) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Yield rows that follow each other and are of one shape, and of each of `arrays` these rows as one array.
+
+    most: rows of a piece; None: as many as hold about CHUNK_PIXELS numbers.
+    """
+    piece: list[int] = []
+    read: list[list[np.ndarray]] = []
+    for row in rows:
+        found = [array[row] for array in arrays]
+        fit = most or max(1, CHUNK_PIXELS // max(1, found[0].size))
+        if piece and (len(piece) == fit or found[0].shape != read[0][0].shape):
+            yield piece, [np.stack(each) for each in zip(*read, strict=True)]
+            piece, read = [], []
+        piece.append(row)
+        read.append(found)
+    if piece:
+        yield piece, [np.stack(each) for each in zip(*read, strict=True)]
 
 
 def overlap_counts(target: Segments, pred: Segments, valid: Segments | None, classes: int) -> np.ndarray:
@@ -112,7 +161,3 @@ def overlap_counts(target: Segments, pred: Segments, valid: Segments | None, cla
         target, pred = target.intersection(valid), pred.intersection(valid)
     counts = [part.areas().reshape(-1, classes) for part in (target.intersection(pred), pred, target)]
     return np.concatenate(counts, axis=1).astype(np.float64)
-
-
-def _stacked(arrays: ArraySequence, rows: range) -> np.ndarray:
-    return np.stack([arrays[row] for row in rows])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skyfold.errors import ConfigError, InvalidSubmission
-from skyfold.plugins import nearest
+from skyfold.plugins import from_file, nearest
 from skyfold.types import Metric
 
 LONGEST_UINT8_SUM = 255
@@ -42,7 +42,7 @@ def iou_score(*, target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None 
 
 
 @dataclass(frozen=True)
-class _RowMetric:
+class RowScore:
     """Score of a metric that is known from its rows (see `skyfold.types.RowMetric`)."""
 
     name: str
@@ -66,7 +66,7 @@ class _RowMetric:
 
 
 @dataclass(frozen=True)
-class MeanOfMaps(_RowMetric):
+class MeanOfMaps(RowScore):
     """Mean of scores that were computed map by map, for their bootstrap. stats: the scores, (n, K)."""
 
     name: str = "mean_of_maps"
@@ -76,7 +76,7 @@ class MeanOfMaps(_RowMetric):
         return np.asarray(stats.astype(np.float64).mean(axis=1))
 
 
-class OverlapMetric(_RowMetric):
+class OverlapMetric(RowScore):
     """A metric of pixel counts: a subclass gives `of_counts`. stats: (n, 3K), see `skyfold.types.CountMetric`."""
 
     def of_counts(self, both: np.ndarray, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -144,7 +144,7 @@ class GlobalIoU(MeanIoU):
 
 
 @dataclass(frozen=True)
-class PixelAccuracy(_RowMetric):
+class PixelAccuracy(RowScore):
     """Fraction of the valid pixels of all images at which every class is predicted right.
 
     stats: (n, 2) pixels right, pixels valid. 1 where no pixel is valid.
@@ -171,13 +171,40 @@ METRICS: dict[str, Callable[[], Metric]] = {kind().name: kind for kind in _KINDS
 
 
 def named_metric(name: object) -> Metric:
-    """The metric `name` of METRICS.
+    """The metric `name` of METRICS, or of a file: `FILE.py:CLASS`, as `plugins.from_file`.
 
-    ConfigError, with the nearest name, where there is none.
+    ConfigError, with the nearest name, where there is none, and where the class is no metric (`skyfold.types.Metric`).
     """
+    if isinstance(name, str) and ".py:" in name:
+        return _metric_of_file(name)
     if not isinstance(name, str) or name not in METRICS:
         raise ConfigError(f"metric '{name}'{nearest(str(name), list(METRICS))}. There are: {', '.join(METRICS)}.")
     return METRICS[name]()
+
+
+def known_metric(name: str) -> str:
+    """`name`; ValueError, as pydantic expects, where `named_metric` refuses it."""
+    if ".py:" not in name and name not in METRICS:
+        raise ValueError(f"unknown{nearest(name, list(METRICS))}. There are: {', '.join(METRICS)}, and FILE.py:CLASS")
+    try:
+        named_metric(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _metric_of_file(reference: str) -> Metric:
+    kind: Any = from_file(reference)
+    try:
+        metric: Metric = kind()
+    except Exception as error:
+        raise ConfigError(
+            f"metric '{reference}': cannot be made without arguments ({error}). Give defaults."
+        ) from error
+    lacks = [part for part in ("name", "greater_is_better", "stats", "score") if not hasattr(metric, part)]
+    if lacks:
+        raise ConfigError(f"metric '{reference}': has no '{lacks[0]}'. A metric offers what skyfold.api.Metric lists.")
+    return metric
 
 
 def _pixel_counts(target: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

@@ -89,6 +89,7 @@ def _make(
         require_unchanged(folder, data.contents.of("train"), since=f"forecast '{model.name}' was made", remedy=again)
     info = runs.begin_run(folder, begun, restart=restart)
     data.contents.of("train").record(folder)
+    assert data.competition.grid is not None
     family, shape = baseline_of(model), (*data.competition.grid, len(data.competition.classes))
     out_of_fold = [RowStore.open(path / "oof") for path in members]
     maker = _Maker(family, data.train, shape, out_of_fold, {} if members else shared)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold import __version__
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.dataset import Dataset
+from skyfold.errors import ConfigError
 from skyfold.metrics.score_submission import score_lines
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.reports.forecast_table import ForecastTable, as_text, forecast_table
@@ -30,8 +32,7 @@ def run_forecasts(config: ForecastConfig, truth: Path, workspace: Workspace, log
     with held(reads=made):
         log(as_text(score_forecasts(config, data, workspace)))
     if data.test is not None:
-        with held(writes=[workspace.submissions(config.data.folder) / f"{config.name}.csv"], reads=made[-1:]):
-            submission = submit_forecast(config, data, workspace)
+        submission = submit_forecast(config, data, workspace)
         log(f"submission: {submission}")
         if truth.is_file():
             for line in score_lines(data.competition, submission, truth):
@@ -52,15 +53,45 @@ def submit_forecast(config: ForecastConfig, data: Dataset, workspace: Workspace)
     """
     competition, test, last = data.competition, data.test, config.forecasts[-1]
     assert test is not None
-    stored = RowStore.open(workspace.run(config.data.folder, last.name) / "test")
-    rows = [stored[row] for row in range(len(test))]
-    if test.valid is not None:
-        rows = [np.where(test.valid[row], values, np.float32(0)) for row, values in enumerate(rows)]
     path = workspace.submissions(config.data.folder) / f"{config.name}.csv"
-    made_of = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
-    sample = competition.sample_table(workspace.data(config.data.folder))
-    write_submission(path, test.ids, rows, competition.submission, sample, {**made_of, "format": FORMAT})
-    if competition.points:
-        beside = path.with_name(f"{config.name}_points.csv")
-        write_points(beside, test.ids, rows, competition.points, competition.classes)
+    with held(writes=[path], reads=[workspace.run(config.data.folder, last.name)]):
+        rows = _test_rows(config, data, workspace, outside=0.0)
+        made_of = {"name": config.name, "forecast": last.model_dump(mode="json"), "folds": data.folds.hash()}
+        sample = competition.sample_table(workspace.data(config.data.folder))
+        write_submission(path, test.ids, rows, competition.submission, sample, {**made_of, "format": FORMAT})
+        if competition.points:
+            beside = path.with_name(f"{config.name}_points.csv")
+            write_points(beside, test.ids, rows, competition.points, competition.classes)
     return path
+
+
+def write_forecast_products(config: ForecastConfig, data: Dataset, workspace: Workspace) -> Path:
+    """Write the last forecast as a NetCDF file by the CF conventions, `submissions/<data>/<name>.nc`; returns its path.
+
+    Cells outside the valid area have no value. ConfigError where the competition's samples have no time or no test
+    part, or h5netcdf is not installed.
+    """
+    competition, test, last = data.competition, data.test, config.forecasts[-1]
+    if competition.write_netcdf is None or test is None:
+        raise ConfigError(
+            f"data set '{config.data.folder}': its samples have no {'time' if test else 'test part'}, so that there is "
+            "no forecast to write as NetCDF. Leave --products off."
+        )
+    path = workspace.submissions(config.data.folder) / f"{config.name}.nc"
+    about = {"title": f"{config.name}: {last.name}", "source": f"skyfold {__version__}"}
+    with held(writes=[path], reads=[workspace.run(config.data.folder, last.name)]):
+        rows = _test_rows(config, data, workspace, outside=np.nan)
+        competition.write_netcdf(path, workspace.data(config.data.folder), test.ids, rows, about)
+    return path
+
+
+def _test_rows(config: ForecastConfig, data: Dataset, workspace: Workspace, *, outside: float) -> list[np.ndarray]:
+    """The last forecast of every test sample, (H, W, L) each, with the value `outside` in cells outside the valid
+    area."""
+    test = data.test
+    assert test is not None
+    stored = RowStore.open(workspace.run(config.data.folder, config.forecasts[-1].name) / "test")
+    rows = [stored[row] for row in range(len(test))]
+    if test.valid is None:
+        return rows
+    return [np.where(test.valid[row], values, np.float32(outside)) for row, values in enumerate(rows)]

@@ -1,8 +1,13 @@
-"""Products of predicted scenes: a map of the classes, the fraction of each, and a quality grade."""
+"""Products of predicted scenes: a map of the classes, the fraction of each, and a quality grade.
+
+Where a scene is georeferenced, so is its map, and the fractions are square kilometres, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,76 +15,139 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from skyfold.competition import Colour, build
+from skyfold.competition import Colour, Competition, build
 from skyfold.config.blend import BlendConfig
-from skyfold.data.images import ImageFiles, read_header
+from skyfold.data.contents import FromFiles
+from skyfold.data.georeference import (
+    NO_DATA,
+    Georeference,
+    defined_pixels,
+    georeference_of,
+    polygons_of,
+    write_class_map,
+)
+from skyfold.data.images import read_header
 from skyfold.errors import ConfigError
 from skyfold.files import write_atomic, write_text
 from skyfold.progress import Progress
 from skyfold.store.folds import read_folds
 from skyfold.store.locks import held
 from skyfold.store.runs import read_run
-from skyfold.types import IntPair
+from skyfold.tasks import task_class
+from skyfold.types import IntPair, Samples
 from skyfold.workspace import Workspace
 
 TABLE = "shares.csv"
 CLEAR = "background"  # the class that hides nothing
+ONE_CLASS: tuple[Colour, Colour] = ((0, 0, 0), (255, 255, 255))  # outside, and within the masks of a single class
 # Grade of a scene of which at most this fraction is anything but clear. Assumed: no competition defines one.
 GRADES = (("A", 0.1), ("B", 0.3), ("C", 0.6), ("D", 1.0))
 
 
-def write_blend_products(config: BlendConfig, workspace: Workspace) -> Path:
-    """Products of the test scenes, from a blend's probabilities: the class with the largest, at each scene's own size.
+@dataclass(frozen=True)
+class SceneMap:
+    """places: uint8 (H, W), the index of each pixel's class; where: it lies, None where that is not known."""
 
-    Returns their folder, `submissions/<data>/<blend>_products`, as `write_products`. ConfigError where the classes of
-    the competition may overlap, or it has no test part.
+    name: str
+    places: np.ndarray
+    where: Georeference | None = None
+
+
+def write_blend_products(config: BlendConfig, workspace: Workspace, *, polygons: bool = False) -> Path:
+    """Products of the test scenes of a blend, at each scene's own size; see `write_products`.
+
+    Where classes exclude each other, a pixel is of the class with the largest probability; of a single class, where the
+    submitted mask is. Returns their folder, `submissions/<data>/<blend>_products`. ConfigError where the classes of the
+    competition may overlap, it has no test part, or a scene is georeferenced and the extra geo is missing.
     """
     name = config.data.folder
     target = workspace.submissions(name) / f"{config.name}_products"
     with held(writes=[target], reads=[workspace.run(name, config.name)]):
-        _write_into(target, config, workspace)
+        competition = build(config.data.competition, config.data.options, workspace.data(name))
+        colours = competition.colours
+        if colours is None and len(competition.classes) == 1:
+            colours = dict(zip((CLEAR, *competition.classes), ONE_CLASS, strict=True))
+        if colours is None:
+            raise ConfigError(
+                f"competition '{competition.name}': its classes may overlap, so that one map cannot show them."
+            )
+        samples = _test_samples(competition, workspace.data(name), name)
+        maps = _maps(config, competition, samples, workspace)
+        write_products(target, maps, colours, count=len(samples), polygons=polygons)
     return target
 
 
-def _write_into(target: Path, config: BlendConfig, workspace: Workspace) -> None:
-    name = config.data.folder
-    folder = workspace.data(name)
-    competition = build(config.data.competition, config.data.options, folder)
-    if competition.colours is None:
-        raise ConfigError(
-            f"competition '{competition.name}': its classes may overlap, so that one map cannot show them."
-        )
-    run = read_run(workspace.run(name, config.name), read_folds(workspace.folds(name)))
-    if run.test is None:
+def _test_samples(competition: Competition, folder: Path, name: str) -> Samples:
+    if "test" not in competition.parts:
         raise ConfigError(f"data set '{name}' has no test part; there is nothing to make products of.")
-    samples = competition.load(folder, "test")
-    assert isinstance(samples.inputs, ImageFiles), "classes without overlap are drawn on image files"
-    paths = dict(zip(samples.ids.tolist(), samples.inputs.paths, strict=True))
-    sized = ((scene, read_header(paths[scene]).size) for scene in run.test.ids.tolist())
-    values = run.test.values
-    maps = ((scene, class_map(values[row], size)) for row, (scene, size) in enumerate(sized))
-    write_products(target, maps, competition.colours, count=len(values))
+    return competition.load(folder, "test")
+
+
+def _maps(config: BlendConfig, competition: Competition, samples: Samples, workspace: Workspace) -> Iterator[SceneMap]:
+    """The map of each test scene, one at a time."""
+    name = config.data.folder
+    if competition.colours is None:
+        ids, masks = task_class(config.task).submitted(config, "final", workspace)
+    else:
+        run = read_run(workspace.run(name, config.name), read_folds(workspace.folds(name)))
+        assert run.test is not None
+        ids, masks = run.test.ids, run.test.values
+    row_of = {scene: row for row, scene in enumerate(samples.ids.tolist())}
+    for place, scene in enumerate(ids.tolist()):
+        path = _file_of(samples, row_of[scene])
+        where = georeference_of(path)
+        size = where.size if where is not None else read_header(path).size
+        places = class_map(masks[place], size) if competition.colours else within(masks[place][..., 0], size)
+        if where is not None:
+            places[~defined_pixels(path)] = NO_DATA
+        yield SceneMap(scene, places, where)
+
+
+def _file_of(samples: Samples, row: int) -> Path:
+    """The first file that a sample is read from."""
+    sources = samples.inputs.sources(row) if isinstance(samples.inputs, FromFiles) else ()
+    path = next((source for source in sources if isinstance(source, Path)), None)
+    if path is None:
+        raise ConfigError("products: these samples are not read from image files, so that their maps have no size.")
+    return path
 
 
 def write_products(
-    folder: Path, maps: Iterable[tuple[str, np.ndarray]], colours: Mapping[str, Colour], *, count: int
+    folder: Path, maps: Iterator[SceneMap], colours: Mapping[str, Colour], *, count: int, polygons: bool = False
 ) -> None:
     """Write `<id>.png` of each scene, indexed, in the colours of the classes; then `shares.csv`.
 
-    maps: the id of a scene and, uint8 (H, W), the place of each pixel's class in `colours`; one is held at a time.
-    count: number of scenes. The table has a row for each: its id, the fraction of each class, the covered fraction (all
-    but CLEAR), and the grade.
+    maps: one is held at a time; count: number of scenes. Of a georeferenced scene also `geotiff/<id>.tif`, tiled and
+    cloud-optimised, and with `polygons` `polygons/<id>.geojson`. The table has a row for each scene: its id, the
+    fraction of each class, the covered fraction (all but CLEAR), the grade and, where scenes are georeferenced, the
+    square kilometres of each class. Pixels without a measurement count nowhere.
     """
     classes, table = list(colours), []
     with Progress("writing products", count, "scenes") as progress:
-        for name, places in maps:
-            _write_indexed(folder / f"{name}.png", places, colours)
-            fractions = dict(zip(classes, class_shares(places, len(classes)), strict=True))
+        for scene in maps:
+            measured = scene.places[scene.places != NO_DATA]
+            fractions = dict(zip(classes, class_shares(measured, len(classes)), strict=True))
             covered = 1.0 - fractions.get(CLEAR, 0.0)
-            table.append({"id": name, **fractions, "covered": covered, "grade": quality_grade(covered)})
+            row = {"id": scene.name, **fractions, "covered": covered, "grade": quality_grade(covered)}
+            _write_indexed(folder / f"{scene.name}.png", scene.places, colours)
+            if scene.where is not None:
+                write_class_map(folder / "geotiff" / f"{scene.name}.tif", scene.places, scene.where, colours)
+                row |= _square_kilometres(scene.places, scene.where, classes)
+                if polygons:
+                    shapes = polygons_of(scene.places, scene.where, classes)
+                    write_text(folder / "polygons" / f"{scene.name}.geojson", json.dumps(shapes))
+            elif polygons:
+                raise ConfigError(f"--polygons: '{scene.name}' is not georeferenced. Leave the option off.")
+            table.append(row)
             progress.advance()
     columns = ["id", *classes, "covered", "grade"]
+    columns += [name for name in dict.fromkeys(key for row in table for key in row) if name not in columns]
     write_text(folder / TABLE, pd.DataFrame(table, columns=columns).to_csv(index=False, float_format="%.4f"))
+
+
+def _square_kilometres(places: np.ndarray, where: Georeference, classes: list[str]) -> dict[str, float]:
+    by_row = where.areas()
+    return {f"{name}_km2": float((places == index).sum(axis=1) @ by_row) for index, name in enumerate(classes)}
 
 
 def class_map(values: np.ndarray, size: IntPair) -> np.ndarray:
@@ -96,13 +164,20 @@ def class_map(values: np.ndarray, size: IntPair) -> np.ndarray:
     return places
 
 
+def within(mask: np.ndarray, size: IntPair) -> np.ndarray:
+    """A mask, bool (h, w), brought to `size` (H, W) by nearest neighbour: uint8 (H, W), 0 or 1."""
+    plane = mask.astype(np.uint8)
+    return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
 def class_shares(places: np.ndarray, classes: int) -> list[float]:
-    """Fraction of each class in a map (H, W) of class indices; fractions sum to 1.
+    """Fraction of each class in class indices of any shape; fractions sum to 1, of no pixels they are 0.
 
     >>> class_shares(np.array([[0, 0], [0, 2]], dtype=np.uint8), 3)
     [0.75, 0.0, 0.25]
     """
-    fractions: list[float] = (np.bincount(places.ravel(), minlength=classes) / places.size).tolist()
+    counts = np.bincount(places.ravel(), minlength=classes)
+    fractions: list[float] = (counts / max(places.size, 1)).tolist()
     return fractions
 
 

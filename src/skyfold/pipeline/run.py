@@ -22,10 +22,10 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.reports.leaderboard import as_text
 from skyfold.tasks import task_class
-from skyfold.tasks.open_run import check
+from skyfold.tasks.open_run import NOT_TRAINED, check
 from skyfold.workspace import Workspace
 
-TRUTH_FILE = "test_truth.csv"
+TRUTH_FILE, TRUTH_FOLDER = "test_truth.csv", "test_truth"
 
 
 def run_job(
@@ -60,8 +60,11 @@ def run_job(
         run_table(config, path, workspace, log)
         return
     for run in runs:
-        log(f"run {run.name}")
-        train.train(run, workspace)
+        if not run.imported:
+            log(f"run {run.name}")
+            train.train(run, workspace)
+        elif not (workspace.run(run.data.folder, run.name) / "run.json").is_file():
+            raise ConfigError(f"run '{run.name}': {NOT_TRAINED.format(name=run.name)}")
     for line in _results(config, competition, workspace):
         log(line)
     log(as_text(leaderboard(config.data.folder, workspace)))
@@ -77,9 +80,10 @@ def _results(config: RunConfig | BlendConfig, competition: Competition, workspac
     yield from task.show_blend(config, workspace)
     if "test" in competition.parts:
         yield from (f"submission: {path}" for path in submit(config, workspace))
-        truth = workspace.data(config.data.folder) / TRUTH_FILE
-        if truth.is_file():
-            yield from task.score_on_test(config, truth, workspace)
+        folder = workspace.data(config.data.folder)
+        for truth in (folder / TRUTH_FILE, folder / TRUTH_FOLDER):
+            if truth.exists():
+                yield from task.score_on_test(config, truth, workspace)
 
 
 def parts(

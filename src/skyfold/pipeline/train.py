@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyfold.config.run import RunConfig
+from skyfold.errors import ConfigError
 from skyfold.store.locks import held
-from skyfold.tasks.open_run import check, open_run
+from skyfold.tasks.open_run import NOT_TRAINED, check, open_run
 from skyfold.training.run_folds import RunResult, run_folds
 from skyfold.workspace import Workspace
 
@@ -16,6 +17,8 @@ def train(
 ) -> RunResult:
     """Train the run of `config`; see `run_folds`. SkyfoldError where data, folds or a plug-in is missing, or another
     process uses the run, or trains one that this one starts or learns from."""
+    if config.imported:
+        raise ConfigError(f"run '{config.name}': {NOT_TRAINED.format(name=config.name)}")
     check(config)
     folder = workspace.run(config.data.folder, config.name)
     sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []

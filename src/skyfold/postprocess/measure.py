@@ -21,19 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold import plugins
 from skyfold.config.blend import PostprocessConfig
 from skyfold.data.cache import fingerprint_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
-from skyfold.plugins import source_digest
+from skyfold.metrics.score_submission import slices_of_volumes
 from skyfold.postprocess.rules import CountedRule, SweptRule, load_rule
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep, of_class
 from skyfold.progress import Progress
 from skyfold.store.folds import Folds
 from skyfold.store.locks import waited_for
-from skyfold.store.rows import CheckedRows, RowStore
-from skyfold.types import CountMetric, Metric, Predictions, Samples
+from skyfold.store.rows import CheckedRows, RowStore, row_shape
+from skyfold.types import CountMetric, Metric, Predictions, Samples, VolumeMetric
 
 Compute = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 OpenStore = Callable[[str, tuple[int, ...], str, str], RowStore]
@@ -71,7 +72,7 @@ def measure(
     # Another blend of the same run may count now.
     with waited_for(folder / "threshold_sweep.lock") if folder else nullcontext():
         return sweep_maps(
-            Maps(oof.values, samples.targets, samples.valid),
+            Maps(oof.values, samples.targets, samples.valid, _volumes(metric, oof.ids)),
             metric,
             rule=post.rule,
             thresholds=threshold_grid(post.thresholds),
@@ -113,14 +114,15 @@ def sweep_maps(
     parts = {"histogram": _Part((classes, 2, 256), "int32", "", threshold_counts)}
     swept = f"{rule}_counts"
     if not (isinstance(metric, CountMetric) and isinstance(chosen, CountedRule)):
-        one = np.zeros((1, *maps.prob.shape[1:3], 1), dtype=bool)
+        one = np.zeros((1, *row_shape(maps.prob, 0)[:2], 1), dtype=bool)
         shape = (classes, len(min_areas) * len(thresholds) + 1, metric.stats(target=one, pred=one).shape[1])
         file = getattr(inspect.getmodule(type(metric)), "__file__", None)  # None: defined in a notebook
         source = Path(file).read_bytes() if file else b""
-        made_with = digest(settings, repr(metric), source, rule, source_digest("postprocess.rules", rule))
+        made_with = digest(settings, repr(metric), source, rule, plugins.source_digest("postprocess.rules", rule))
         parts["statistics"] = _Part(shape, "float64", made_with, statistics_of)
     elif isinstance(chosen, SweptRule) and min_areas[-1] > 1:
         compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
+        settings += plugins.outside_digest("postprocess.rules", rule)
         parts[swept] = _Part((classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
     values = _filled(maps, rows, parts, open_store)
     return ThresholdSweep(
@@ -172,6 +174,10 @@ def _filled(
         for store in stores.values():
             store.flush()
     return values if len(rows) == len(maps.prob) else {name: array[rows] for name, array in values.items()}
+
+
+def _volumes(metric: Metric, ids: np.ndarray) -> list[list[int]] | None:
+    return slices_of_volumes(metric, ids) if isinstance(metric, VolumeMetric) else None
 
 
 def _open_store(

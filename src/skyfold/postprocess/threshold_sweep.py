@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from skyfold.errors import OofMismatch
 from skyfold.postprocess.rules import CountedRule, TopRule, load_rule
 from skyfold.postprocess.selection import HALF, Selection, passes
-from skyfold.store.rows import release_pages
+from skyfold.store.rows import pieces, release_pages
 from skyfold.types import ArraySequence, CountMetric, Metric, RowMetric
 
 CHUNK_PIXELS = 32 << 20
@@ -20,22 +20,27 @@ CHUNK_PIXELS = 32 << 20
 class Maps:
     """Probability maps of N samples and their ground truth.
 
-    prob: uint8 (N, H, W, K), often memory-mapped; targets[i]: (H, W, K), None: empty; valid[i]: bool (H, W), pixels
-    that count, None: all.
+    prob: uint8 (N, H, W, K), often memory-mapped, whose rows may differ in size; targets[i]: (H, W, K), None: empty;
+    valid[i]: bool (H, W), pixels that count, None: all; volumes: rows that are the slices of one volume, for metrics of
+    volumes, None: there are none.
     """
 
     prob: np.ndarray
     targets: ArraySequence | None = None
     valid: ArraySequence | None = None
+    volumes: Sequence[Sequence[int]] | None = None
 
     def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Yield (rows of the chunk, prob, target, valid), stacked, until all `rows` were read.
+        """Yield (rows of the chunk, prob, target, valid), stacked, until all `rows` were read, volumes as wholes.
 
         Memory maps are released after each chunk.
         """
-        size = max(1, CHUNK_PIXELS // max(1, int(np.prod(self.prob.shape[1:]))))
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
+        if self.volumes is None:
+            parts = pieces([self.prob], rows, CHUNK_PIXELS)
+        else:
+            wanted = set(rows.tolist())
+            parts = (np.array(volume) for volume in self.volumes if wanted.issuperset(volume))
+        for chunk in parts:
             prob = np.asarray(self.prob[chunk])
             if self.targets is None:
                 target = np.zeros(prob.shape, dtype=bool)
@@ -178,15 +183,16 @@ class ThresholdSweep:
         self, selection: Selection, gate_prob: np.ndarray | None, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         assert self.maps is not None
-        stats, scores, done = [], [], 0
-        for chunk, prob, target, valid in self.maps.chunks(self.rows[rows]):
-            gate = None if gate_prob is None else gate_prob[done : done + len(chunk)]
-            masks = selection.apply(prob, gate, valid=valid)
-            done += len(chunk)
+        stats, scores, order, chosen = [], [], [], self.rows[rows]
+        for chunk, prob, target, valid in self.maps.chunks(chosen):
+            places = np.searchsorted(chosen, chunk)
+            masks = selection.apply(prob, None if gate_prob is None else gate_prob[places], valid=valid)
+            order.append(places)
             stats.append(self.metric.stats(target=target, pred=masks, valid=valid))
             of_classes = (of_class(self.metric, k, target, masks[..., k : k + 1], valid) for k in range(self.classes))
             scores.append(np.stack([row_scores(self.metric, one) for one in of_classes], axis=1))
-        return np.concatenate(stats), np.concatenate(scores)
+        back = np.argsort(np.concatenate(order))
+        return np.concatenate(stats)[back], np.concatenate(scores)[back]
 
 
 def row_scores(metric: Metric, stats: np.ndarray) -> np.ndarray:

@@ -148,7 +148,7 @@ def as_text(table: ForecastTable) -> str:
             ["all", *(_figure(row.score, 3) for row in rows)],
             *(
                 [head, *(_figure(row.beside[name], 3) for row in rows)]
-                for head, name in zip(beside, rows[0].beside, strict=True)
+                for head, name in zip(beside, rows[0].beside, strict=False)  # no dams where there are no points
             ),
             ["ms", *("" if row.seconds is None else f"{1000 * row.seconds:.1f}" for row in rows)],
             *training,
@@ -193,7 +193,7 @@ def _figures(metric: ErrorBySkill, points: Sequence[IntPair], are_events: bool) 
         metric.name: metric,
         "mae_where_wet": ErrorBySkill(RAIN_RATE, threshold=WET, error_from=WET, part="error"),
         **{f"csi_at_{rate:g}": ErrorBySkill(RAIN_RATE, threshold=rate, skill="csi", part="skill") for rate in HEAVIER},
-        f"{metric.name}_at_points": AtPoints(metric, points),
+        **({f"{metric.name}_at_points": AtPoints(metric, points)} if points else {}),
     }
 
 

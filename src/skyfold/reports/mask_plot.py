@@ -24,8 +24,9 @@ def draw_examples(
 ) -> None:
     """Write a PNG with a column per image: above the truth, below the prediction.
 
-    images: uint8 (H, W, C), of whose bands the first three are shown, of less than three the first; truth, pred: bool
-    (h, w, K) on any grid of the same view.
+    images: (H, W, C), of whose bands the first three are shown, of less than three the first, those of other types
+    than uint8 stretched between their 2nd and 98th percentile; truth, pred: bool (h, w, K) on any grid of the same
+    view.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -37,7 +38,7 @@ def draw_examples(
         for row, masks in enumerate((truth[column], pred[column])):
             axis = axes[row, column]
             axis.imshow(
-                image[..., : 3 if image.shape[2] > 2 else 1],
+                _shown(image[..., : 3 if image.shape[2] > 2 else 1]),
                 extent=(0, 1, 1, 0),
                 aspect=image.shape[0] / image.shape[1],
             )
@@ -50,6 +51,15 @@ def draw_examples(
     figure.legend(handles=handles, loc="outside lower center", ncols=len(classes), frameon=False)
     figure.suptitle(title)
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=80))
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """Bytes as they are; values of other types between their percentiles as 0..1, NaN as 0."""
+    known = image[np.isfinite(image)]
+    if image.dtype == np.uint8 or not len(known):
+        return image
+    low, high = np.percentile(known, (2, 98))
+    return np.nan_to_num(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
 def _outline(axis: object, masks: np.ndarray) -> None:

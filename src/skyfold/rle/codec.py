@@ -30,7 +30,7 @@ class Dialect:
     order          "column": top to bottom, then left to right; "row": left to right, then top to bottom
     starts         "absolute": counted from the first pixel; "relative": from the end of the segment before
     empty          text of an empty mask; ValueError where it could be a segment
-    also_empty     other texts that are read as an empty mask; a missing value and blank text always are
+    also_empty     other texts that are read as an empty mask; a missing value is read as ""
     """
 
     name: str
@@ -46,21 +46,21 @@ class Dialect:
                 raise ValueError(f"dialect {self.name}: {text!r} cannot mark an empty mask, since it is a segment too.")
 
     def reads_as_empty(self, text: object) -> bool:
-        """True for None, NaN, blank text, and what the dialect writes for an empty mask."""
+        """Whether `text` stands for an empty mask; None and NaN as blank text."""
         if text is None or (isinstance(text, float) and np.isnan(text)):
-            return True
-        return isinstance(text, str) and text.strip() in {"", self.empty, *self.also_empty}
+            text = ""
+        return isinstance(text, str) and text.strip() in {self.empty, *self.also_empty}
 
 
 DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("kaggle"),
-        Dialect("kaggle_minus_one", empty="-1"),
-        Dialect("kaggle_dash", empty="-", also_empty=("-1",)),
-        Dialect("kaggle_one_zero", empty="1 0"),
+        Dialect("kaggle_minus_one", empty="-1", also_empty=("",)),
+        Dialect("kaggle_dash", empty="-"),
+        Dialect("kaggle_one_zero", empty="1 0", also_empty=("",)),
         Dialect("row_major", order="row"),
-        Dialect("siim", first_index=0, starts="relative", empty="-1"),
+        Dialect("siim", first_index=0, starts="relative", empty="-1", also_empty=("",)),
     )
 }
 KAGGLE = DIALECTS["kaggle"]
@@ -207,6 +207,8 @@ def parse_lines(text: bytes, shape: IntPair, dialect: Dialect) -> Lines:
     if n == _kernels.NO_TABLE:
         raise InvalidSubmission("a line has no comma; expected 'key,start length start length ...'.")
     found = offsets[n]
+    if not dialect.reads_as_empty(""):
+        plain[:n] &= np.diff(offsets[: n + 1]) > 0
     return Lines(Segments(starts[:found], ends[:found], offsets[: n + 1], shape, dialect.order), bounds[:n], plain[:n])
 
 
@@ -219,6 +221,8 @@ def _normalized(text: object, shape: IntPair, dialect: Dialect, row: str) -> str
     if not isinstance(text, str):
         raise InvalidSubmission(f"row '{row}': expected run-length text, got {text!r}. Read the column as text.")
     tokens, size, first = text.split(), shape[0] * shape[1], dialect.first_index
+    if not tokens:
+        raise InvalidSubmission(f"row '{row}': no text. Write {dialect.empty!r} for an empty mask.")
     for position, token in enumerate(tokens, start=1):
         if not WHOLE_NUMBER.fullmatch(token):
             raise InvalidSubmission(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,6 +126,24 @@ class SegmentMasks:
         return replace(
             all_masks, starts=all_masks.starts[some], ends=all_masks.ends[some], offsets=offsets - offsets[0]
         )
+
+
+@dataclass(frozen=True)
+class MasksOfSizes:
+    """Masks of images of several sizes as an ArraySequence: `masks[i]` is bool (H, W, K) of its own size.
+
+    parts: the masks of each size; place: (part, index in it) of each image.
+    """
+
+    parts: Sequence[SegmentMasks]
+    place: Sequence[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        part, own = self.place[index]
+        return self.parts[part][own]
 
 
 def require_masks(masks: np.ndarray, *shapes: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from skyfold.errors import OofMismatch
 from skyfold.store.folds import id_difference
+from skyfold.store.rows import row_shape
 from skyfold.store.runs import StoredRun
 from skyfold.types import IntPair
 
@@ -47,6 +48,8 @@ def require_aligned(
                     f"{theirs[what]}. {REMEDIES[what]}"
                 )
         _require_same_ids(first, run)
+        if run is not gate:
+            _require_same_sizes(first, run)
     if gate is not None and gate.oof.values.ndim != 2:
         raise OofMismatch(
             f"gate '{gate.info.name}' has task: {gate.info.task}; a classifier gate is a run with task: classification."
@@ -57,6 +60,19 @@ def _properties(run: StoredRun) -> dict[str, Any]:
     info = run.info
     own = {"task": info.task, "unit": info.unit, "classes": info.classes, "folds": info.fingerprint.folds}
     return {**own, "shape": run.oof.values.shape[1:-1]}
+
+
+def _require_same_sizes(first: StoredRun, run: StoredRun) -> None:
+    for one, other in ((first.oof, run.oof), (first.test, run.test)):
+        if one is None or other is None or None not in (*one.values.shape, *other.values.shape):
+            continue
+        for row, name in enumerate(one.ids):
+            ours, theirs = row_shape(one.values, row)[:-1], row_shape(other.values, row)[:-1]
+            if ours != theirs:
+                raise OofMismatch(
+                    f"sizes differ: '{name}' is {ours[0]} x {ours[1]} in run '{first.info.name}', {theirs[0]} x "
+                    f"{theirs[1]} in run '{run.info.name}'. {REMEDIES['shape']}"
+                )
 
 
 def _require_same_ids(first: StoredRun, run: StoredRun) -> None:

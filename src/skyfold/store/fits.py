@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +30,8 @@ class FitResult:
 
     weights: the file of the weights that predict; score: validation score of their epoch, at the size of training;
     best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit; weights_sha256: of
-    the file of weights as it was written, None where the record is older than the checksum.
+    the file of weights as it was written, None where the record is older than the checksum; rescale: fields of the
+    `data.rescale.Rescale` of its inputs, None where stored bytes are read.
     """
 
     weights: Path
@@ -39,6 +40,7 @@ class FitResult:
     epochs: int
     seconds: float
     weights_sha256: str | None = None
+    rescale: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ FORMAT = 2  # of all records; raised when one of them changes so that an older s
 
 OF_ALL = ("format", "checksum")  # keys of every record, beside its values
 
-Kind = Literal["run", "blend", "forecast"]  # of what a folder below oof/<data> holds
+Kind = Literal["run", "blend", "forecast", "imported"]  # of what a folder below oof/<data> holds
 LARGEST = 1e300  # of a score: whole numbers beyond every float can stand in a JSON file
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -150,8 +150,17 @@ class RowsRecord(Record):
 
     ids: Annotated[list[str], AfterValidator(_distinct)]
     shape: list[Count]
+    shapes: list[list[Count]] | None = None
     dtype: Annotated[str, AfterValidator(_dtype)]
     fingerprint: str
+
+
+class RescaleRecord(Record):
+    """Limits of `data.rescale.Rescale`."""
+
+    low: list[float]
+    high: list[float]
+    dtype: str
 
 
 class FitRecord(Record):
@@ -163,6 +172,7 @@ class FitRecord(Record):
     epochs: Count
     seconds: float
     weights_sha256: Sha256 | None = None  # records without it are older
+    rescale: RescaleRecord | None = None
 
 
 class PartContentsRecord(Record):

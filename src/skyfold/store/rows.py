@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from skyfold.memory import too_large_for_disk
 from skyfold.store.records import RowsRecord, read_record, write_record
 
 CHUNK_BYTES = 64 << 20
+Shape = tuple[int, ...]
 REMEDY = (
     "The command that wrote it does so again: skyfold train CONFIG, skyfold blend CONFIG, of forecasts skyfold run "
     "CONFIG; a cache may be deleted at any time."
@@ -35,12 +36,12 @@ _verified: dict[tuple[object, ...], np.ndarray] = {}
 
 
 class RowStore:
-    """Rows `values[i]` of one shape and dtype for `ids[i]`, in a folder of `.npy` files.
+    """Rows `values[i]` of one dtype for `ids[i]`, of one shape or each of its own, in a folder of `.npy` files.
 
     Open with `RowStore.open_or_create` to write (complete rows are kept) or `RowStore.open` to read.
 
-    Attributes: ids (n,) str; values (n, *shape) memory map; complete (n,) bool; fingerprint: what the rows were made
-    from.
+    Attributes: ids (n,) str; values (n, *shape) memory map, or `RowsOfShapes`; complete (n,) bool; fingerprint: what
+    the rows were made from.
     """
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
@@ -50,7 +51,12 @@ class RowStore:
         self.fingerprint = meta["fingerprint"]
         self.ids = np.array(meta["ids"], dtype=str)
         count = len(self.ids)
-        self.values = _map(folder / "values.npy", (count, *meta["shape"]), np.dtype(meta["dtype"]), mode)
+        dtype, shapes = np.dtype(meta["dtype"]), meta.get("shapes")
+        if shapes is None:
+            self.values = _map(folder / "values.npy", (count, *meta["shape"]), dtype, mode)
+        else:
+            flat = _map(folder / "values.npy", (sum(map(math.prod, shapes)),), dtype, mode)
+            self.values = cast(np.ndarray, RowsOfShapes(flat, [tuple(shape) for shape in shapes]))
         self._crc = _map(folder / "crc32.npy", (count,), np.dtype(np.uint32), mode)
         self._complete = _map(folder / "complete.npy", (count,), np.dtype(np.uint8), mode)
 
@@ -63,12 +69,24 @@ class RowStore:
 
     @classmethod
     def open_or_create(
-        cls, folder: Path, *, ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: str, fingerprint: str
+        cls,
+        folder: Path,
+        *,
+        ids: Sequence[str] | np.ndarray,
+        shape: Shape | Sequence[Shape],
+        dtype: str,
+        fingerprint: str,
     ) -> RowStore:
         """Open to write. A store of other ids, shape, dtype or `fingerprint` is created anew, and so is one that is
-        truncated; else its complete rows are kept, except those that no longer hold what was written."""
+        truncated; else its complete rows are kept, except those that no longer hold what was written.
+
+        shape: of each row; a list of shapes, one a row, where they differ.
+        """
         names = [str(i) for i in ids]
         wanted = {"ids": names, "shape": list(shape), "dtype": np.dtype(dtype).str, "fingerprint": fingerprint}
+        size: Shape = (len(names), *shape) if isinstance(shape, tuple) else (sum(map(math.prod, shape)),)
+        if not isinstance(shape, tuple):
+            wanted |= {"shape": [], "shapes": [list(one) for one in shape]}
         if len(set(names)) != len(names):
             raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
         meta = folder / "rows.json"
@@ -83,7 +101,7 @@ class RowStore:
             pass  # its rows can be made again
         meta.unlink(missing_ok=True)
         count = len(names)
-        _create(folder / "values.npy", (count, *shape), np.dtype(dtype))
+        _create(folder / "values.npy", size, np.dtype(dtype))
         _create(folder / "crc32.npy", (count,), np.dtype(np.uint32))
         _create(folder / "complete.npy", (count,), np.dtype(np.uint8))
         write_record(meta, wanted)  # last: without it the folder counts as empty
@@ -100,8 +118,12 @@ class RowStore:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.checked[index]
 
-    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
+    def write(self, rows: np.ndarray, values: np.ndarray | Sequence[np.ndarray]) -> None:
         """Write `values[j]` into row `rows[j]`, then its checksum, then its flag."""
+        if isinstance(values, list) and len({value.shape for value in values}) > 1:
+            for row, value in zip(rows, values, strict=True):
+                self.write(np.array([row]), value[np.newaxis])
+            return
         values = np.asarray(values)
         if values.dtype.kind == "f" and not np.isfinite(values).all():  # a cast would make whole numbers of them
             bad = rows[~np.isfinite(values.reshape(len(values), -1)).all(axis=1)][0]
@@ -160,10 +182,72 @@ class RowStore:
 
     def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """`rows` in pieces of about 64 MB of values."""
-        row_bytes = max(1, int(np.prod(self.values.shape[1:])) * self.values.dtype.itemsize)
-        size = max(1, CHUNK_BYTES // row_bytes)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+        return pieces([self.values], rows, CHUNK_BYTES)
+
+
+class RowsOfShapes:
+    """Rows that differ in shape, one after the other in a flat memory map: `rows[i]` is a view of row i.
+
+    A slice or list of rows is read stacked, where all of these are of one shape. shape: as of an array (n, ...), None
+    where rows differ.
+    """
+
+    def __init__(self, flat: np.ndarray, shapes: Sequence[Shape]) -> None:
+        self.flat, self.shapes, self.base = flat, shapes, flat.base
+        self.dtype, self.ndim = flat.dtype, 1 + len(shapes[0]) if shapes else 1
+        sides = [set(side) for side in zip(*shapes, strict=True)]
+        self.shape = (len(shapes), *(next(iter(side)) if len(side) == 1 else None for side in sides))
+        self._ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, int | np.integer):
+            shape, end = self.shapes[int(index)], int(self._ends[index])
+            return self.flat[end - math.prod(shape) : end].reshape(shape)
+        return np.stack([self[row] for row in np.arange(len(self))[index]])
+
+    def row_shape(self, row: int) -> Shape:
+        """Shape of row i."""
+        return self.shapes[row]
+
+    def __setitem__(self, rows: Any, values: np.ndarray) -> None:
+        for row, value in zip(np.atleast_1d(rows), values, strict=True):
+            self[row][...] = value
+
+    def flush(self) -> None:
+        """Force all to disk."""
+        self.flat.flush()  # type: ignore[attr-defined]  # a memmap, typed as the ndarray it is used as
+
+
+@runtime_checkable
+class OwnShapes(Protocol):
+    """Rows that may differ in shape."""
+
+    def row_shape(self, row: int) -> Shape: ...
+
+
+def row_shape(values: Any, row: int) -> Shape:
+    """Shape of one row of an array (n, ...), or of rows that may differ."""
+    return values.row_shape(row) if isinstance(values, OwnShapes) else tuple(values.shape[1:])
+
+
+def pieces(arrays: Sequence[Any], rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Split `rows` where their shape changes, and into pieces of at most `most` bytes of any array, at least one row.
+
+    arrays: (N, ...) each, rows of one shape in all but the last axis.
+    """
+    start = 0
+    while start < len(rows):
+        shapes = [row_shape(array, rows[start]) for array in arrays]
+        largest = max(math.prod(shape) * array.dtype.itemsize for shape, array in zip(shapes, arrays, strict=True))
+        end = min(len(rows), start + max(1, most // max(1, largest)))
+        if any(None in array.shape for array in arrays):
+            alike = (row for row in range(start, end) if row_shape(arrays[0], rows[row]) != shapes[0])
+            end = next(alike, end)
+        yield rows[start:end]
+        start = end
 
 
 class CheckedRows:
@@ -178,6 +262,10 @@ class CheckedRows:
         self.shape, self.dtype, self.ndim = store.values.shape, store.values.dtype, store.values.ndim
         self._verified = store.verified()
 
+    def row_shape(self, row: int) -> Shape:
+        """Shape of row i."""
+        return row_shape(self.store.values, row)
+
     def __len__(self) -> int:
         return len(self.store)
 
@@ -188,7 +276,7 @@ class CheckedRows:
             return np.asarray(self[chosen][(*several, *within)])
         values = np.asarray(self.store.values[index])
         rows = np.atleast_1d(np.arange(len(self))[index])
-        for row, own in zip(rows.tolist(), values.reshape(len(rows), *self.shape[1:]), strict=True):
+        for row, own in zip(rows.tolist(), values if values.ndim == self.ndim else values[np.newaxis], strict=True):
             if not self._verified[row]:
                 if not self.store.holds(row, own):
                     raise self.store._differs(row)
@@ -234,11 +322,11 @@ def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     write_atomic(path, write)
 
 
-def release_pages(array: np.ndarray) -> None:
+def release_pages(array: Any) -> None:
     """Return the pages of a memory map that were read to the system; any other array stays as it is.
 
     They stay in the system's file cache and are read again on demand, but no longer count as memory of this process,
     which otherwise grows to the size of every file it has passed through.
     """
     if isinstance(getattr(array, "base", None), mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
+        array.base.madvise(mmap.MADV_DONTNEED)

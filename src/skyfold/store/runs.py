@@ -23,7 +23,7 @@ from skyfold.errors import ConfigError, DamagedFile, OofMismatch
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import RowStore, Shape
 from skyfold.types import JsonDict, Predictions
 
 RETRAIN = "skyfold train CONFIG"
@@ -43,7 +43,8 @@ CHANGES = {
 class RunInfo:
     """Contents of `run.json`.
 
-    kind    "run" (trained, or a model family without training), "blend", or "forecast" of a baseline family
+    kind    "run" (trained, or a model family without training), "blend", "forecast" of a baseline family, or
+            "imported" from another framework
     task    what is predicted, a module of `tasks`
     config  as it was when the run was begun
     """
@@ -108,7 +109,7 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
 
 
 def require_kind(folder: Path, kind: str) -> None:
-    """ConfigError where `folder` holds something else than a `kind` ("run", "blend", "forecast"), which would be
+    """ConfigError where `folder` holds something else than a `kind` ("run", "blend", ...), which would be
     overwritten. DamagedFile where what it holds cannot be told."""
     there = None
     if (folder / "run.json").is_file():
@@ -150,7 +151,7 @@ def open_rows(
     info: RunInfo,
     *,
     ids: np.ndarray,
-    shape: tuple[int, ...],
+    shape: Shape | Sequence[Shape],
     dtype: str,
     checksum: str = "",
 ) -> RowStore:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from skyfold.errors import InvalidSubmission, SkyfoldError, listing
+from skyfold.errors import InvalidSubmission, OtherRows, SkyfoldError, listing, shortened
 from skyfold.files import write_atomic
 from skyfold.progress import note
-from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode_many, parse, parse_all
-from skyfold.rle.segments import SegmentMasks
-from skyfold.submission.plain_table import KeyedSegments, read_plain
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode_many, parse_all
+from skyfold.rle.segments import MasksOfSizes, SegmentMasks
+from skyfold.submission.plain_table import read_plain
 from skyfold.tables import plain, read_rows
 from skyfold.types import ArraySequence, IntPair, SubmissionFormat
 
@@ -26,8 +27,11 @@ from skyfold.types import ArraySequence, IntPair, SubmissionFormat
 class RleTable(SubmissionFormat):
     """Masks as run-length text: one row per image and class, with the key `<id>_<class>`.
 
-    classes: (K,) names in the order of the last mask axis; shape: (H, W) of the masks; bare_ids: the key is the id
-    only, for a single class.
+    classes       (K,) names in the order of the last mask axis
+    shape         (H, W) of the masks
+    sizes         (H, W) of the masks of each id, where they differ; `shape` is then of no account
+    bare_ids      the key is the id only, for a single class
+    class_column  the class stands in this column, the key is the id only
     """
 
     classes: tuple[str, ...]
@@ -36,6 +40,8 @@ class RleTable(SubmissionFormat):
     rle_column: str = "EncodedPixels"
     dialect: Dialect = KAGGLE
     bare_ids: bool = False
+    class_column: str | None = None
+    sizes: Mapping[str, IntPair] | None = None
 
     exact: ClassVar[bool] = True
 
@@ -44,9 +50,21 @@ class RleTable(SubmissionFormat):
             raise ValueError(f"bare ids: one class has them, not {len(self.classes)}")
 
     @property
-    def columns(self) -> tuple[str, str]:
-        """Names of the two columns: keys, run-length text."""
-        return self.key_column, self.rle_column
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns: keys, classes where they have a column, run-length text."""
+        return *self._key_columns, self.rle_column
+
+    @property
+    def _key_columns(self) -> tuple[str, ...]:
+        return (self.key_column,) if self.class_column is None else (self.key_column, self.class_column)
+
+    def size_of(self, name: str) -> IntPair:
+        """(H, W) of the masks of the image `name`; InvalidSubmission where it is not known."""
+        if self.sizes is None:
+            return self.shape
+        if name not in self.sizes:
+            raise InvalidSubmission(f"the size of '{name}' is not known: no image, or row of the sizes, has this id.")
+        return self.sizes[name]
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a CSV completely, or leave what is there.
@@ -64,13 +82,19 @@ class RleTable(SubmissionFormat):
         """The table at `path`, all text; InvalidSubmission as `read_table`."""
         return read_table(path, self.columns)
 
-    def read_masks(self, path: Path, ids: np.ndarray | None = None) -> tuple[np.ndarray, SegmentMasks]:
+    def read_masks(
+        self, path: Path, ids: np.ndarray | None = None, *, others: bool = True
+    ) -> tuple[np.ndarray, ArraySequence]:
         """Ids and masks, as `decode`, in the table at `path`; only those of `ids`, and in their order, where given.
 
-        Every row is checked. InvalidSubmission names the file and lists what is wrong with it; rows of other ids are
-        ignored.
+        Every row is checked. InvalidSubmission names the file and lists what is wrong with it; other columns are
+        ignored, which is said, and so are rows of other ids, unless `others` is False: OtherRows.
         """
-        table = read_plain(path, self.columns, self.shape, self.dialect) or self._read_closely(path)
+        if self.sizes is not None or self.class_column is not None:
+            return self._of_closely_read(path, ids, others)
+        table = read_plain(path, (self.key_column, self.rle_column), self.shape, self.dialect)
+        if table is None:
+            return self._of_closely_read(path, ids, others)
         found = self._ids(table.keys)
         own = self._keys(found)
         if table.keys != own and (problems := self._key_problems(table.keys, own)):
@@ -79,50 +103,94 @@ class RleTable(SubmissionFormat):
             note(f"{path}: {counted}")
         segments, keys = table.segments, own if ids is None else self._keys(ids)
         if keys != table.keys:
-            try:
+            with _named(path):
+                self._refuse_others(table.keys, found, None if others else ids)
                 segments = segments.take(self._places(table.keys, keys))
-            except InvalidSubmission as error:
-                raise InvalidSubmission(f"{path}: {error}") from None
         return np.array(found, dtype=str) if ids is None else ids, SegmentMasks(segments, len(self.classes))
 
-    def _read_closely(self, path: Path) -> KeyedSegments:
-        """Rows of any CSV file; InvalidSubmission as `read_masks`."""
+    def _of_closely_read(self, path: Path, ids: np.ndarray | None, others: bool) -> tuple[np.ndarray, ArraySequence]:
+        """Rows of any CSV file, as `read_masks`."""
         table = self.read(path)
+        if unread := [column for column in table.columns if column not in self.columns]:
+            note(f"{path}: not read: column {shortened(unread)}.")
+            table = table[list(self.columns)]
         if problems := self.problems(table, None):
             raise InvalidSubmission(self._not_a_table(path, problems))
-        texts = table[self.rle_column].tolist()
-        return KeyedSegments(table[self.key_column].tolist(), parse(texts, self.shape, self.dialect))
+        keys = self._table_keys(table)
+        found = np.array(self._ids(keys), dtype=str) if ids is None else ids
+        with _named(path):
+            self._refuse_others(keys, self._ids(keys), None if others else ids)
+            masks, _ = self._parsed(table[self.rle_column].tolist(), keys, found)
+        segments = [part.segments for part in masks.parts]
+        if counted := next(filter(None, (counts_from_zero([], one, {}, self.dialect) for one in segments)), ""):
+            note(f"{path}: {counted}")
+        return found, masks if self.sizes is not None else masks.parts[0]
+
+    def _refuse_others(self, keys: list[str], found: Sequence[str], ids: np.ndarray | None) -> None:
+        """OtherRows where ids were `found` in a table with these `keys` that are not among `ids`; None: any may be."""
+        if ids is not None and not set(found) <= set(ids.tolist()):
+            raise OtherRows(f"rows of masks:\n{listing(key_problems(keys, self._keys(ids), ordered=False))}")
 
     def _not_a_table(self, path: Path, problems: list[str]) -> str:
-        return f"{path}: not a table of masks of {self.shape[0]}x{self.shape[1]} pixels\n{listing(problems)}"
+        of = f"of {self.shape[0]}x{self.shape[1]} pixels" if self.sizes is None else "of the sizes given"
+        return f"{path}: not a table of masks {of}\n{listing(problems)}"
 
     def encode(self, ids: np.ndarray, values: ArraySequence) -> pd.DataFrame:
         """Table of masks, rows in the order of ids, then classes. ids (n,) str; values[i] bool (H, W, K).
 
         InvalidSubmission on masks of another shape or dtype, or not as many as ids.
         """
-        expected = (*self.shape, len(self.classes))
         if len(values) != len(ids):
             raise InvalidSubmission(f"{len(ids)} ids but {len(values)} masks; give one mask for each id.")
         texts: list[str] = []
         for i, name in enumerate(ids):
-            masks = values[i]
+            masks, expected = values[i], (*self.size_of(str(name)), len(self.classes))
             if masks.shape != expected or masks.dtype != np.bool_:
                 raise InvalidSubmission(
                     f"masks of '{name}': expected bool {expected}, got {masks.dtype} {masks.shape}. Apply the "
                     "post-processing and resize to the submission's size first."
                 )
             texts += encode_many(masks[np.newaxis], self.dialect)
-        return pd.DataFrame({self.key_column: self._keys(ids), self.rle_column: texts}, dtype=object)
+        if self.class_column is None:
+            keys = {self.key_column: self._keys(ids)}
+        else:
+            keys = {
+                self.key_column: [str(name) for name in ids for _ in self.classes],
+                self.class_column: list(self.classes) * len(ids),
+            }
+        return pd.DataFrame({**keys, self.rle_column: texts}, dtype=object)
 
-    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> SegmentMasks:
+    def decode(self, table: pd.DataFrame, ids: np.ndarray) -> ArraySequence:
         """The masks of `ids`, bool (H, W, K) each, drawn when indexed.
 
         InvalidSubmission for keys that are missing or doubled, and for run-length text of these ids.
         """
-        keys = self._keys(ids)
-        texts = table[self.rle_column].to_numpy(dtype=object)[self._places(table[self.key_column].tolist(), keys)]
-        return SegmentMasks(parse(texts, self.shape, self.dialect, rows=keys), len(self.classes))
+        masks, refused = self._parsed(table[self.rle_column].tolist(), self._table_keys(table), ids)
+        if refused:
+            raise InvalidSubmission(next(iter(refused.values())))
+        return masks if self.sizes is not None else masks.parts[0]
+
+    def _parsed(
+        self, texts: Sequence[str], keys: Sequence[str], ids: Sequence[str] | np.ndarray
+    ) -> tuple[MasksOfSizes, dict[int, str]]:
+        """Masks of `ids`, those of one size read together, from rows of these `keys`; and the refusals, by row."""
+        of_size: dict[IntPair, list[int]] = {} if len(ids) else {self.shape: []}
+        for i, name in enumerate(ids):
+            of_size.setdefault(self.size_of(str(name)), []).append(i)
+        places = self._places(keys, self._keys(ids)).reshape(len(ids), len(self.classes))
+        refused: dict[int, str] = {}
+        parts: list[SegmentMasks] = []
+        place = [(0, 0)] * len(ids)
+        for size, own in of_size.items():
+            rows = places[own].ravel().tolist()
+            segments, wrong = parse_all(
+                [texts[row] for row in rows], size, self.dialect, rows=[keys[row] for row in rows]
+            )
+            refused |= {rows[i]: message for i, message in wrong.items()}
+            for index, i in enumerate(own):
+                place[i] = len(parts), index
+            parts.append(SegmentMasks(segments, len(self.classes)))
+        return MasksOfSizes(parts, place), dict(sorted(refused.items()))
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """All that is wrong with `table`, one message each, naming the line and the remedy; [] where nothing is.
@@ -135,48 +203,81 @@ class RleTable(SubmissionFormat):
             return [f"the columns are {', '.join(columns)}; expected {', '.join(self.columns)}."]
         if not len(table):
             return ["the table has no rows, only a header. Write it again."]
-        keys = [str(key) for key in table[self.key_column]]
+        keys = self._table_keys(table)
         if sample is None:
             problems = self._key_problems(keys, self._keys(self._ids(keys)))
         else:
-            problems = key_problems(keys, list(map(str, sample[self.key_column])))
-        texts = table[self.rle_column].tolist()
-        segments, refused = parse_all(texts, self.shape, self.dialect, rows=keys)
-        if refused and (counted := counts_from_zero(texts, segments, refused, self.dialect)):
-            problems.insert(0, counted)
-        return problems + [f"line {place + 2}: {message}" for place, message in refused.items()]
+            problems = key_problems(keys, self._table_keys(sample))
+        return problems + self._text_problems(table[self.rle_column].tolist(), keys)
+
+    def ids_of(self, table: pd.DataFrame) -> list[str]:
+        """Ids in `table`, each once, in the order of its rows."""
+        return self._ids(self._table_keys(table))
+
+    def _text_problems(self, texts: list[str], keys: list[str]) -> list[str]:
+        """What is wrong with the run-length texts of rows with these keys."""
+        by_size: dict[IntPair, list[int]] = {}
+        problems = []
+        for row, name in enumerate(self._id_of_each(keys)):
+            if not name and self.sizes is not None:  # a key that is refused by itself
+                continue
+            try:
+                by_size.setdefault(self.size_of(name), []).append(row)
+            except InvalidSubmission as error:
+                problems.append(f"line {row + 2}: {error}")
+        wrong: dict[int, str] = {}
+        for size, rows in by_size.items():
+            own = [texts[row] for row in rows]
+            segments, refused = parse_all(own, size, self.dialect, rows=[keys[row] for row in rows])
+            if refused and (counted := counts_from_zero(own, segments, refused, self.dialect)):
+                problems.insert(0, counted)
+            wrong |= {rows[place]: message for place, message in refused.items()}
+        return problems + [f"line {row + 2}: {message}" for row, message in sorted(wrong.items())]
+
+    def _table_keys(self, table: pd.DataFrame) -> list[str]:
+        columns = [map(str, table[column]) for column in self._key_columns]
+        return ["_".join(parts) for parts in zip(*columns, strict=True)]
 
     def _keys(self, ids: Sequence[str] | np.ndarray) -> list[str]:
         """Keys of the rows of `ids`, image by image, class by class."""
         return list(map(str, ids)) if self.bare_ids else [f"{name}_{label}" for name in ids for label in self.classes]
 
     def _ids(self, keys: list[str]) -> list[str]:
-        """Ids in `keys`, each once; keys that end in no class are left out.
+        """Ids in `keys`, each once; keys that end in no class are left out."""
+        return list(dict.fromkeys(name for name in self._id_of_each(keys) if name))
 
-        The longest class wins, since one class may end in the name of another.
-        """
+    def _id_of_each(self, keys: list[str]) -> list[str]:
+        """Id of each key, "" where it ends in no class; the longest class wins, one may end in the name of another."""
         if self.bare_ids:
-            return list(dict.fromkeys(keys))
+            return keys
         endings = sorted((f"_{label}" for label in self.classes), key=len, reverse=True)
         known = tuple(endings)
-        names: dict[str, None] = {}
-        for key in keys:
-            if key.endswith(known):
-                names[key[: -len(next(ending for ending in endings if key.endswith(ending)))]] = None
-        return list(names)
+        return [
+            key[: -len(next(ending for ending in endings if key.endswith(ending)))] if key.endswith(known) else ""
+            for key in keys
+        ]
 
     def _key_problems(self, keys: list[str], expected: list[str]) -> list[str]:
         """Problems of keys where no sample says which images there are."""
         kind = "<id>" if self.bare_ids else f"<id>_<class>, class one of {', '.join(self.classes)}"
         return key_problems(keys, expected, ordered=False, remedy=f"Keys are {kind}.")
 
-    def _places(self, keys: list[str], expected: list[str]) -> np.ndarray:
+    def _places(self, keys: Sequence[str], expected: list[str]) -> np.ndarray:
         """Positions of the `expected` keys in `keys`, int64 (n,); InvalidSubmission where one is missing or doubled."""
         place = dict(zip(keys, range(len(keys)), strict=True))
         if len(place) < len(keys) or not place.keys() >= set(expected):
             problems = key_problems(keys, expected, ordered=False, others=True)
             raise InvalidSubmission(f"rows of masks:\n{listing(problems)}")
         return np.fromiter((place[key] for key in expected), dtype=np.int64, count=len(expected))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in an InvalidSubmission that is raised inside."""
+    try:
+        yield
+    except InvalidSubmission as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def key_problems(

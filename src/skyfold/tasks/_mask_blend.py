@@ -22,7 +22,7 @@ from skyfold.data.dataset import Dataset, open_masks
 from skyfold.errors import ConfigError
 from skyfold.files import file_digest, read_csv
 from skyfold.metrics.bootstrap import Interval, paired_difference
-from skyfold.metrics.score_submission import prediction_stats
+from skyfold.metrics.score_submission import prediction_stats, volumes_of
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
 from skyfold.postprocess.gate_stack import features_of, fit_gate_stack, gate_features
 from skyfold.postprocess.measure import measure
@@ -34,7 +34,7 @@ from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
 from skyfold.tasks.stored_blend import Blend, read_blend
 from skyfold.tasks.task import Task
-from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays, Predictions, Samples
+from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays, Predictions, Samples, VolumeMetric
 from skyfold.workspace import Workspace
 
 EXAMPLES = 4  # images drawn of a blend
@@ -76,6 +76,11 @@ class MaskBlending(Task):
                 "weights or leave them off, or let the metric offer `of_counts` (skyfold.types.CountMetric)."
             )
         members = [(run.name, run.classes or classes) for run in config.runs]
+        if isinstance(metric, VolumeMetric) and config.classifier_gate:
+            raise ConfigError(
+                f"classifier_gate: it empties single slices, which '{metric.name}', a metric of volumes, cannot score "
+                "by itself. Remove it."
+            )
         if config.merge is not None:
             merge_of(config, config.merge, members, classes)
             return
@@ -212,14 +217,20 @@ class MaskBlending(Task):
             values, row = run.test.values, {name: i for i, name in enumerate(run.test.ids.tolist())}
             rows = [row[name] for name in known.ids.tolist()]
             preds["best_single_at_0.5"] = LazyArrays(len(rows), lambda i: values[rows[i]] > HALF)
-        preds["all_empty"] = [np.zeros((*competition.grid, len(competition.classes)), dtype=bool)] * len(known.ids)
+        preds["all_empty"] = LazyArrays(len(known.ids), lambda i: np.zeros(known.targets[i].shape, dtype=bool))
         stats = {name: prediction_stats(competition, known, pred) for name, pred in preds.items()}
         scores = {name: competition.metric.score(rows) for name, rows in stats.items()}
         title = {name: name.replace("_", " ") for name in stats}
         listed = ", ".join(f"{title[name]} {score:.4f}" for name, score in scores.items())
         lines, differences = [f"on the test truth, {len(known.ids)} images: {listed}"], {}
         for better, worse in pairwise(stats):
-            gain = paired_difference(competition.metric, stats[better], stats[worse], seed=config.seed)
+            gain = paired_difference(
+                competition.metric,
+                stats[better],
+                stats[worse],
+                groups=volumes_of(competition.metric, known.ids),
+                seed=config.seed,
+            )
             differences[f"{better} - {worse}"] = _limits(gain)
             lines.append(f"  {title[better]} - {title[worse]}: {gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
         result = {

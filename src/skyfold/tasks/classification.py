@@ -12,10 +12,12 @@ from skyfold.config.run import RunConfig
 from skyfold.data.batches import image_labels
 from skyfold.metrics.pr_curve import average_precision
 from skyfold.reports.leaderboard import Entry, score_entry
+from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.task import refuse_keys
 from skyfold.training.losses.segmentation import PRESENCE_LOSSES
+from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
 
 
@@ -28,7 +30,7 @@ class Classification(ImageTask):
     def check(cls, config: RunConfig) -> None:
         """As `Task.check`; ValueError on softmax, and on keys that ask for masks."""
         super().check(config)
-        refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop")
+        refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop", "training.soft_labels")
 
     @property
     def validation(self) -> MeanAveragePrecision:
@@ -40,7 +42,7 @@ class Classification(ImageTask):
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return (len(self.classes),)
 
-    def row_shape(self) -> tuple[int, ...]:
+    def row_shape(self, arrays: RunArrays) -> Shape:
         return (len(self.classes),)
 
     @classmethod

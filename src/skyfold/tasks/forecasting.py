@@ -17,6 +17,7 @@ from skyfold.reports.forecast_table import as_text, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
+from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
@@ -48,7 +49,7 @@ class Forecasting(Task):
                     f"training: {key} depends on the validation fold, which lies in the future of a forecast. Use "
                     "checkpoint: last or swa, and no patience"
                 )
-        refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses")
+        refuse_keys(config, "classes", "mix", "pseudo_labels", "aux_losses", "training.soft_labels")
         for entry in config.augment:
             if entry.name not in FLIPS_AND_TURNS:
                 raise ValueError(
@@ -79,7 +80,8 @@ class Forecasting(Task):
     def validation(self) -> AbsoluteError:
         return AbsoluteError()
 
-    def row_shape(self) -> tuple[int, ...]:
+    def row_shape(self, arrays: RunArrays) -> Shape:
+        assert self.competition.grid is not None
         return *self.competition.grid, len(self.classes)
 
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:

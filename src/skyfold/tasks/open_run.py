@@ -10,7 +10,8 @@ import numpy as np
 from skyfold.config.run import RunConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import open_dataset
-from skyfold.errors import ConfigError
+from skyfold.data.rescale import StoredPixels
+from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.memory import too_large
 from skyfold.models import NetworkFamily, RuleFamily, family_of
@@ -24,6 +25,7 @@ from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
 
 LEAST_BANDS = 3
+NOT_TRAINED = "its predictions are imported. Import them: skyfold import {name} --data CONFIG --oof FILE --test FILE."
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def check(config: RunConfig) -> None:
 def open_run(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | None = None) -> OpenRun:
     """Read the samples of `parts` (None: all there are) and the folds, and decode images into the cache.
 
-    ConfigError, before any is decoded, where a batch of images does not fit into memory.
+    ConfigError, before any is decoded, where a batch of images does not fit into memory. DataLayoutError where the
+    images of the parts differ in type or number of bands.
     """
     dataset = open_dataset(config.data, workspace, parts=parts)
     known, cache = dataset.competition, workspace.cache(config.data.folder)
@@ -78,7 +81,20 @@ def open_run(config: RunConfig, workspace: Workspace, *, parts: Sequence[str] | 
         part: task.arrays(of_classes(samples, known.classes, task.classes), part, cache)
         for part, samples in dataset.samples.items()
     }
+    _refuse_unlike(arrays)
     return OpenRun(task, arrays, dataset.folds, dataset.contents)
+
+
+def _refuse_unlike(arrays: Mapping[str, RunArrays]) -> None:
+    """DataLayoutError where a network that is trained on one part could not read another."""
+    found = {
+        part: f"{some.dtype}, {some.input_shape[-1]} bands"
+        for part, some in arrays.items()
+        if isinstance(some, StoredPixels)
+    }
+    if len(set(found.values())) > 1:
+        kinds = "; ".join(f"{part}: {kind}" for part, kind in found.items())
+        raise DataLayoutError(f"the images of the parts differ ({kinds}). Write all with one type and number of bands.")
 
 
 def _refuse_batch(task: Task) -> None:
@@ -88,7 +104,7 @@ def _refuse_batch(task: Task) -> None:
         return
     height, width = config.image.size
     batch = 1 if isinstance(family_of(config.model), RuleFamily) else config.training.batch_size
-    bands = LEAST_BANDS + len(task.classes)
+    bands = LEAST_BANDS * (2 * config.image.neighbours + 1) + len(task.classes)
     if shortage := too_large(batch * height * width * bands * np.float32().itemsize):
         many = f"a batch of {batch} images of" if batch > 1 else "an image of"
         raise ConfigError(

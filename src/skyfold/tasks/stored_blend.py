@@ -19,7 +19,7 @@ from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of, require_unchanged
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.rows import RowStore, release_pages
+from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
 from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_made_blend, read_run
 from skyfold.tasks._fit_combination import FittedCombination
 from skyfold.types import JsonDict
@@ -143,7 +143,10 @@ def store_blend(
             continue
         first = predictions[0]
         arrays = [one.values for one in predictions]
-        shape = (*first.values.shape[1:-1], combination.classes(arrays))
+        classes = combination.classes(arrays)
+        shape: Shape | list[Shape] = (*first.values.shape[1:-1], classes)
+        if None in shape:
+            shape = [(*row_shape(first.values, row)[:-1], classes) for row in range(len(first.ids))]
         rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=first.values.dtype.str)
         if np.array_equal(rows.complete, first.has_prediction):
             continue

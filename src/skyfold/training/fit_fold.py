@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.data.augment import Augmenter
 from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, training_batches
+from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.progress import Progress
@@ -34,12 +36,14 @@ def fit_fold(
     fold: int,
     seed: int,
     fingerprint: Fingerprint,
+    rescale: Rescale | None = None,
     start: Callable[[], weight_averaging.Weights] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` as `training.validation_freq` says, and write
     `folder/fold<f>_seed<s>.*`.
 
+    rescale   of the inputs, stored with the result; None: stored bytes are read
     start     callable returning initial weights, called after re-initialisation; None: initialised by the seed
     on_epoch  called with epoch (from 1) and score of every validated epoch, those before a resume too
 
@@ -56,7 +60,8 @@ def fit_fold(
     steps = steps_per_epoch(len(of_epoch), network.batch_size, training.gradient_accumulation_steps)
     checked = arrays.validation_rows(split.valid)
     height, width, bands = network.input_shape
-    augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=objective.target_planes)
+    planes = objective.target_planes
+    augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=planes, rescaled=bool(rescale))
     history: list[HistoryRow] = []
     kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
@@ -88,6 +93,7 @@ def fit_fold(
                 epoch=epoch,
                 mix=config.mix,
                 gradient_accumulation_steps=training.gradient_accumulation_steps,
+                rescale=rescale,
             )
             loss = rate = math.nan
             for step, batch in enumerate(batches, start=epoch * steps):
@@ -107,7 +113,7 @@ def fit_fold(
             if looked or training.checkpoint == "swa":
                 weights = network.averaged_weights()
                 if looked:
-                    row["val_loss"], row["val_score"] = _measured(network, weights, *checked, label)
+                    row["val_loss"], row["val_score"] = _measured(network, weights, *checked, rescale, label)
                     note = f"{where}, loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}"
                     progress.advance(0, note=note)
                 best = looked and epoch == best_epoch(history, training, greater_is_better=score.greater_is_better)
@@ -127,7 +133,7 @@ def fit_fold(
     if history and training.checkpoint != "swa":
         final_score = history[ended_with]["val_score"]
     else:
-        _, final_score = _measured(network, network.weights(), *checked, label)
+        _, final_score = _measured(network, network.weights(), *checked, rescale, label)
     paths.weights.unlink(missing_ok=True)  # with the history of another fit they would pass for finished
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
@@ -138,11 +144,17 @@ def fit_fold(
         best_epoch=ended_with + 1,
         epochs=len(history),
         seconds=sum(row["seconds"] for row in history),
+        **({} if rescale is None else {"rescale": asdict(rescale)}),
     )
 
 
 def _measured(
-    network: Network, weights: weight_averaging.Weights, arrays: Rows, rows: np.ndarray, label: str
+    network: Network,
+    weights: weight_averaging.Weights,
+    arrays: Rows,
+    rows: np.ndarray,
+    rescale: Rescale | None,
+    label: str,
 ) -> tuple[float, float]:
     """Mean loss and score of `weights` on `rows`; the network keeps its own weights.
 
@@ -153,7 +165,12 @@ def _measured(
     network.set_weights(weights)
     total, stats = 0.0, []
     for batch in prediction_batches(
-        arrays, rows, batch_size=network.batch_size, normalization=objective.normalization, labels=objective.labels
+        arrays,
+        rows,
+        batch_size=network.batch_size,
+        normalization=objective.normalization,
+        labels=objective.labels,
+        rescale=rescale,
     ):
         assert batch.targets is not None
         logits = network.logits(batch.inputs)[: batch.count]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.data.batches import Rows
+from skyfold.data.rescale import Rescale, StoredPixels, fit_rescale
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.models import RuleFamily, family_of
@@ -87,6 +88,10 @@ class FoldTrainer:
         self._refuse()
         arrays: FitArrays = self.arrays
         split = self.split(folds, fold, seed)
+        image, rescale = self.config.image, None
+        if image is not None and image.rescale is not None:
+            assert isinstance(self.arrays, StoredPixels)
+            rescale = fit_rescale(image.rescale, self.arrays, split.train)
         if self.add_pseudo_labels is not None:
             arrays, split = self.add_pseudo_labels(arrays, split, fold)
         start = None
@@ -100,6 +105,7 @@ class FoldTrainer:
             fold=fold,
             seed=seed,
             fingerprint=self.fingerprint,
+            rescale=rescale,
             start=start,
             on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
         )
@@ -145,13 +151,20 @@ class FoldTrainer:
             predict = partial(_rule_predictions, self.family, len(self.objective.classes))
             write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)
             return
-        members = [partial(fit.load_into, self.network.model) for fit in fits]
+        members = [partial(_load, self.network, fit) for fit in fits]
         if isinstance(arrays, SceneArrays):
             write_scenes(self.network, members, arrays, rows, store, label=label)
             return
         predict = partial(mean_predictions, self.network, members, self.objective)
         size = self.network.batch_size
         write_predictions(predict, self.objective, arrays, rows, store, batch_size=size, label=label)
+
+
+def _load(network: Network, fit: FitResult) -> Rescale | None:
+    fit.load_into(network.model)
+    if fit.rescale is None:
+        return None
+    return Rescale(tuple(fit.rescale["low"]), tuple(fit.rescale["high"]), fit.rescale["dtype"])
 
 
 def _rule_predictions(family: RuleFamily, classes: int, arrays: Rows, rows: np.ndarray) -> np.ndarray:

@@ -53,6 +53,9 @@ def find_init_weights(
             f"{source.what} was trained on images normalized as {normalization_of(source.config)}, not "
             f"{objective.normalization}. Set image.normalization: {normalization_of(source.config)}."
         )
+    their_rescale, own_rescale = _rescale_of(source.config), _rescale_of(config)
+    if their_rescale != own_rescale:
+        raise ConfigError(f"{source.what} has image.rescale {their_rescale}, this run {own_rescale}. Set both alike.")
     if source.config.frame_adapter != config.frame_adapter:
         raise ConfigError(
             f"{source.what} was trained through another frame adapter, {source.config.frame_adapter}. Set "
@@ -61,6 +64,11 @@ def find_init_weights(
     files = sorted({fit.weights for fit in fits.values()})
     provenance = " ".join(f"{path.name}:{file_digest(path)}" for path in files)
     return InitWeights(source, fits, provenance)
+
+
+def _rescale_of(config: RunConfig) -> dict[str, Any] | None:
+    """`image.rescale` without its defaults; None where there is none."""
+    return config.image.rescale.model_dump(exclude_defaults=True) if config.image and config.image.rescale else None
 
 
 def _refuse_leak(

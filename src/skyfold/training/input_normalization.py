@@ -16,6 +16,12 @@ def normalization_of(config: RunConfig) -> str | None:
     if config.image is None:
         return None
     family, asked = family_of(config.model), config.image.normalization
+    if isinstance(family, RuleFamily) and (config.image.rescale or config.image.neighbours):
+        key = "rescale" if config.image.rescale else "neighbours"
+        raise ConfigError(
+            f"image.{key} is not supported by model family {config.model.family}, which reads the stored bytes. "
+            "Remove it."
+        )
     if isinstance(family, RuleFamily) and asked != "unit":
         raise ConfigError(
             f"image.normalization: {asked} is not supported by model family {config.model.family}, which reads the "

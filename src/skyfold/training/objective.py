@@ -13,6 +13,7 @@ from skyfold.config.run import RunConfig
 from skyfold.data.batches import Rows
 from skyfold.data.class_subset import with_classes
 from skyfold.store.folds import Folds
+from skyfold.store.rows import Shape
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import Loss, make_loss
 
@@ -32,7 +33,8 @@ class FitArrays(Protocol):
 class RunArrays(FitArrays, Protocol):
     """The samples of one part of a data set as a network reads them.
 
-    ids (n,) str; input_shape (H, W, C); checksum: digest of the arrays' values, independent of where files lie.
+    ids (n,) str; input_shape (H, W, C); checksum: digest of the arrays' values, independent of where files lie; sizes
+    as `Samples.sizes`.
     """
 
     @property
@@ -40,6 +42,9 @@ class RunArrays(FitArrays, Protocol):
 
     @property
     def checksum(self) -> str: ...
+
+    @property
+    def sizes(self) -> np.ndarray | None: ...
 
     @property
     def input_shape(self) -> tuple[int, int, int]: ...
@@ -104,8 +109,8 @@ class Objective(ABC):
         return make_loss(cls.LOSSES, config.loss.name, config.loss.options, task=config.task, classes=classes)
 
     @abstractmethod
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one stored prediction."""
+    def row_shape(self, arrays: RunArrays) -> Shape | list[Shape]:
+        """Shape of a stored prediction of `arrays`; a list, one a sample, where they differ."""
 
     @abstractmethod
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
@@ -123,6 +128,6 @@ class Objective(ABC):
         """Network outputs as what is averaged over members and test-time augmentations."""
         return outputs
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
-        """Averaged outputs (n, ...) of the samples `rows` as they are stored, (n, *row_shape)."""
+    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Averaged outputs (n, ...) of the samples `rows` as they are stored, each in its `row_shape`."""
         return values

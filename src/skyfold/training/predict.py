@@ -11,6 +11,7 @@ import numpy as np
 from skyfold.config.data import GuidedFilterConfig
 from skyfold.data.batches import Rows, prediction_batches
 from skyfold.data.colour import colour_plane
+from skyfold.data.rescale import Rescale
 from skyfold.progress import Progress
 from skyfold.store.rows import RowStore
 from skyfold.training import tta
@@ -20,8 +21,8 @@ from skyfold.types import IntPair
 
 CHUNK_BYTES = 256 << 20  # of float32 outputs that are averaged at once
 
-# Loads the weights of one member of an ensemble into its network.
-LoadWeights = Callable[[], object]
+# Loads the weights of one member of an ensemble into its network; returns the rescale of the member's inputs.
+LoadWeights = Callable[[], Rescale | None]
 
 
 class NotFinite(Exception):
@@ -56,10 +57,14 @@ def mean_predictions(
     views = tta.views(objective.config.tta)
     total: np.ndarray | None = None
     for member, load in enumerate(members):
-        load()
+        rescale = load()
         start = 0
         for batch in prediction_batches(
-            arrays, rows, batch_size=network.batch_size, normalization=objective.normalization
+            arrays,
+            rows,
+            batch_size=network.batch_size,
+            normalization=objective.normalization,
+            rescale=rescale,
         ):
             for view in views:
                 outputs = network.logits(np.ascontiguousarray(tta.apply(batch.inputs, view)))[: batch.count]

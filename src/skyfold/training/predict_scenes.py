@@ -9,10 +9,11 @@ import numpy as np
 
 from skyfold.data.images import resize
 from skyfold.data.normalization import normalized
+from skyfold.data.rescale import Rescale
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.data.windows import Windows
 from skyfold.progress import Progress
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import RowStore, row_shape
 from skyfold.training import tta
 from skyfold.training.network import Network
 from skyfold.training.predict import LoadWeights, on_grid, require_finite, sigmoid
@@ -38,12 +39,13 @@ def write_scenes(
     assert image.crop is not None
     least = min(image.size)
     tiling = Tiling(image.size, min(round(image.crop.overlap * least), least // 2))
-    grid = (store.values.shape[1], store.values.shape[2])
     missing = [int(row) for row in rows if not store.complete[row]]
     tiles = sum(tile_count(arrays.images[row], tiling) for row in missing)
     with Progress(f"{label}: predicting", tiles * len(members), "tiles") as progress:
         for row in missing:
             windows, on_tile = arrays.images[row], progress.advance
+            height, width, _ = row_shape(store.values, row)
+            grid = height, width
             scene = scene_probabilities(network, members, windows, tiling, grid, on_tile=on_tile, row=row)
             store.write(np.array([row]), on_grid(scene[np.newaxis], grid))
     store.flush()
@@ -68,8 +70,9 @@ def scene_probabilities(
     assert normalization is not None
     views = tta.views(network.config.tta)
 
-    def predict(tiles: np.ndarray, member: int) -> np.ndarray:
-        inputs, total = normalized(tiles, normalization), np.zeros((), dtype=np.float32)
+    def predict(tiles: np.ndarray, member: int, rescale: Rescale | None) -> np.ndarray:
+        inputs = normalized(tiles if rescale is None else rescale(tiles), normalization)
+        total = np.zeros((), dtype=np.float32)
         for view in views:
             outputs = network.logits(np.ascontiguousarray(tta.apply(inputs, view)))
             require_finite(outputs, np.full(len(outputs), row), member)
@@ -78,18 +81,24 @@ def scene_probabilities(
 
     total = np.zeros((), dtype=np.float32)
     for member, load in enumerate(members):
-        load()
-        strips = predict_scene(
-            scene, partial(predict, member=member), tiling, batch_size=network.batch_size, on_tile=on_tile
-        )
-        total = total + strips_on_grid(strips, grid)
+        of_member = partial(predict, member=member, rescale=load())
+        strips = predict_scene(scene, of_member, tiling, batch_size=network.batch_size, on_tile=on_tile)
+        total = total + strips_on_grid(strips, scene.shape[0], grid)
     return total / np.float32(len(members))
 
 
-def strips_on_grid(strips: Iterable[np.ndarray], grid: IntPair) -> np.ndarray:
-    """Resize the strips (rows, W, K) of a scene to `grid` (H, W) as `images.resize` does: columns first, then rows.
+def strips_on_grid(strips: Iterable[np.ndarray], height: int, grid: IntPair) -> np.ndarray:
+    """Resize the strips (rows, W, K) of a scene, `height` rows in all, to `grid` (H, W) as `images.resize` does:
+    columns first, then rows.
 
     Each side is averaged over areas where it shrinks, and interpolated linearly where it grows.
     """
-    narrow = [resize(strip, (len(strip), grid[1])) for strip in strips]
-    return resize(np.concatenate(narrow), grid)
+    narrow: np.ndarray | None = None
+    done = 0
+    for strip in strips:
+        if narrow is None:
+            narrow = np.empty((height, grid[1], strip.shape[-1]), dtype=np.float32)
+        narrow[done : done + len(strip)] = resize(strip, (len(strip), grid[1]))
+        done += len(strip)
+    assert narrow is not None, "a scene without rows"
+    return resize(narrow, grid)

@@ -50,6 +50,11 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays
         raise ConfigError(
             f"{what} has image.size {config.images.size}, '{student.name}' {student.images.size}. Set both alike."
         )
+    if config.images.neighbours != student.images.neighbours:
+        raise ConfigError(
+            f"{what} has image.neighbours {config.images.neighbours}, '{student.name}' {student.images.neighbours}. "
+            "Set both alike."
+        )
     if config.classes != student.classes:
         learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
         raise ConfigError(
@@ -94,21 +99,21 @@ class Teacher:
                 store = RowStore.open_or_create(
                     self.run.folder / "pseudo_labels" / f"fold{fold}",
                     ids=self.images.ids,
-                    shape=task.row_shape(),
+                    shape=task.row_shape(self.images),
                     dtype=task.dtype,
                     fingerprint=self.provenance,
                 )
                 trainer.predict(self.images, rows, store, fits, label=f"labels of {config.name}, fold {fold}")
                 probabilities[fold] = store.values
-        return PseudoLabels(student.config.pseudo_labels, self.images.inputs, probabilities)
+        return PseudoLabels(student.config.pseudo_labels, self.images, probabilities)
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """inputs: uint8 (m, h, w, C), the images without labels; probabilities: by fold, uint8 (m, h, w, K), 255 x p."""
+    """images: m of them, without labels; probabilities: by fold, uint8 (m, h, w, K), 255 x p."""
 
     config: PseudoLabelsConfig
-    inputs: ArraySequence
+    images: TrainingArrays
     probabilities: Mapping[int, ArraySequence]
 
     def added_to(self, arrays: FitArrays, split: Split, fold: int) -> tuple[FitArrays, Split]:
@@ -116,10 +121,10 @@ class PseudoLabels:
         assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
         assert arrays.targets is not None
         count = len(arrays.inputs)
-        labels = _labels(self.probabilities[fold], self.config)
-        extended = _Extended(_chained(arrays.inputs, self.inputs), _chained(arrays.targets, labels))
+        labels = _labels(self.probabilities[fold], self.images.defined, self.config)
+        extended = _Extended(_chained(arrays.inputs, self.images.inputs), _chained(arrays.targets, labels))
         return extended, Split(
-            train=np.concatenate([split.train, np.arange(count, count + len(self.inputs))]), valid=split.valid
+            train=np.concatenate([split.train, np.arange(count, count + len(labels))]), valid=split.valid
         )
 
 
@@ -134,13 +139,16 @@ def _chained(first: ArraySequence, second: ArraySequence) -> LazyArrays:
     return LazyArrays(count + len(second), lambda i: first[i] if i < count else second[i - count])
 
 
-def _labels(probabilities: ArraySequence, config: PseudoLabelsConfig) -> LazyArrays:
-    """Targets uint8 (h, w, K + 1) of probabilities: a pixel counts where the teacher is sure of every class."""
+def _labels(probabilities: ArraySequence, defined: ArraySequence | None, config: PseudoLabelsConfig) -> LazyArrays:
+    """Targets uint8 (h, w, K + 1) of probabilities: a pixel counts where the image is defined and the teacher is sure
+    of every class."""
 
     def targets(index: int) -> np.ndarray:
         probability = probabilities[index] / np.float32(255)
         shown = probability >= config.high
         sure = (shown | (probability <= config.low)).all(axis=-1, keepdims=True)
+        if defined is not None:
+            sure &= defined[index][..., np.newaxis]
         return np.concatenate([shown, sure], axis=-1).astype(np.uint8)
 
     return LazyArrays(len(probabilities), targets)

@@ -93,14 +93,15 @@ def run_folds(
         contents.of("train").record(run_folder)
     if info.fingerprint.different(fingerprint, "source"):
         trainer.refusal = OofMismatch(
-            f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter) changed since run "
-            f"'{config.name}' was begun, so that what is missing would come from another network. Take the change "
+            f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter, or of a "
+            f"competition outside skyfold) changed since run '{config.name}' was begun, so that what is missing would "
+            "come from another network. Take the change "
             f"back, or start over with skyfold train CONFIG --restart."
         )
     if teacher is not None:
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
-    shape, dtype = objective.row_shape(), objective.dtype
-    oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=shape, dtype=dtype)
+    dtype = objective.dtype
+    oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=objective.row_shape(train), dtype=dtype)
     for fold in chosen:
         fits = trainer.fits(folds, fold)
         trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
@@ -108,6 +109,7 @@ def run_folds(
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and test is not None:
+        shape = objective.row_shape(test)
         store = open_rows(run_folder, "test", info, ids=test.ids, shape=shape, dtype=dtype, checksum=test.checksum)
         # Where folds follow each other in time the last one has seen all that the others have.
         last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
@@ -154,6 +156,7 @@ def fingerprint_of_run(
 ) -> Fingerprint:
     """checksum: of the training arrays; teacher, init: where the config names them."""
     source = plugins.source_digest("models", config.model.family)
+    source += plugins.outside_digest("competitions", config.data.competition)
     if config.frame_adapter is not None:
         source += plugins.source_digest("forecasting.frame_adapters", config.frame_adapter.name)
     return Fingerprint(

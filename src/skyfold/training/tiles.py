@@ -16,7 +16,7 @@ import numpy as np
 from skyfold.data.windows import Windows
 from skyfold.types import IntPair
 
-# uint8 (B, h, w, C) -> float32 (B, h, w, K)
+# (B, h, w, C) as stored -> float32 (B, h, w, K)
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -79,7 +79,7 @@ def tile_count(scene: Windows, tiling: Tiling) -> int:
 
 
 def _tiles(scene: Windows, tiling: Tiling, tops: list[int], lefts: list[int]) -> Iterator[np.ndarray]:
-    """The tiles of a scene, row by row: uint8 (h, w, C) each."""
+    """The tiles of a scene, row by row: (h, w, C) each."""
     height, width, _ = scene.shape
     tile_height, tile_width = tiling.size
     missing = ((0, max(0, tile_height - height)), (0, max(0, tile_width - width)), (0, 0))

@@ -83,7 +83,8 @@ def check_search_space(configs: TrialConfigs) -> None:
             if isinstance(family_of(config.model), RuleFamily):
                 raise ConfigError(f"model.family: {config.model.family} is not trained; there is nothing to tune.")
             check(config)
-            Augmenter(config.augment, size=config.images.size, bands=3, planes=2)
+            images, rescaled = config.images, config.images.rescale is not None
+            Augmenter(config.augment, size=images.size, bands=3, planes=2, rescaled=rescaled)
         except ConfigError as error:
             problem = str(error).replace(f"{configs.base}:\n", "").replace("  - ", "").strip()
             refused.setdefault(problem, ", ".join(f"{key} = {value}" for key, value in params.items()))

@@ -6,16 +6,19 @@ every frame up to it, its target the frames at the lead times; flagged cells cou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator
 
 from skyfold.competition import Competition, Contest, Truth
-from skyfold.competitions.arctic_sea_ice.ice_files import CADENCES, read_series
+from skyfold.competitions.arctic_sea_ice.cadence import CADENCES
+from skyfold.competitions.arctic_sea_ice.ice_files import read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, known_ice, without_flags
+from skyfold.competitions.arctic_sea_ice.polar_grid import GRID, polar_geometry
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
 from skyfold.config.fields import Size
 from skyfold.config.options import one_of
@@ -25,11 +28,11 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
+from skyfold.submission.forecast_netcdf import ForecastLayout, write_forecast
 from skyfold.submission.pixel_table import PixelTable, sample_table
-from skyfold.types import LazyArrays, Samples
+from skyfold.types import ArraySequence, LazyArrays, Samples
 
-GRID = (448, 304)  # NSIDC's north polar grid of 25 km
-SUFFIXES = (".bin", ".csv", ".json", ".npy", ".npz")
+SUFFIXES = (".bin", ".csv", ".json", ".nc", ".npy", ".npz")
 KNOWN_FRAMES = 12  # at least so many before a forecast
 FLAGGED_TRUTH = 255  # codes above 250 in a truth file are flags
 
@@ -37,11 +40,13 @@ FLAGGED_TRUTH = 255  # codes above 250 in a truth file are flags
 class ArcticSeaIce(Contest):
     """cadence: "monthly" (forecasts of twelve months, issued each December) or "weekly" (of twelve weeks after a gap of
     two, issued every week); grid: (H, W) of the files; since: the first frame to read ("1988-01", or "2017-09-04" where
-    weekly), None: all."""
+    weekly), None: all; fill_gaps: "climatology": frames that are missing, up to a year in a row, are in inputs the mean
+    of their season in earlier years, and count in no score and no loss; None: they are refused by name."""
 
     cadence: Annotated[str, one_of(CADENCES)] = "monthly"
     grid: Size = GRID
     since: str | None = None
+    fill_gaps: Literal["climatology"] | None = None
 
     @field_validator("since", mode="before")
     @classmethod
@@ -69,6 +74,7 @@ class ArcticSeaIce(Contest):
             write_sample=partial(write_sample, cadence=cadence, grid=self.grid),
             provenance=_provenance,
             horizon=int(cadence.lead_times[-1]) * cadence.step,
+            write_netcdf=self._write_netcdf,
         )
 
     def _table(self) -> PixelTable:
@@ -79,9 +85,31 @@ class ArcticSeaIce(Contest):
 
         return PixelTable(cadence.column, labels, self.grid, float(FULL_ICE), share_suspected=True)
 
+    def _write_netcdf(
+        self, path: Path, folder: Path, ids: np.ndarray, values: ArraySequence, about: Mapping[str, str]
+    ) -> None:
+        """Fractions of cells, and the month or week of each; the time of issue is when the last known one ends."""
+        cadence = CADENCES[self.cadence]
+
+        def periods(name: str) -> np.ndarray:
+            begin = cadence.time(name) + cadence.lead_times * cadence.step
+            return np.stack([begin, begin + cadence.step], axis=-1)
+
+        attributes = {
+            "standard_name": "sea_ice_area_fraction",
+            "long_name": "sea-ice concentration",
+            "units": "1",
+            "cell_methods": "time: mean",
+        }
+        layout = ForecastLayout(
+            "siconc", attributes, 1 / FULL_ICE, lambda name: cadence.time(name) + cadence.step, periods
+        )
+        write_forecast(path, ids.tolist(), values, layout, polar_geometry(self.grid), about)
+
     def _series(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         cadence = CADENCES[self.cadence]
-        return read_series(folder, cadence, self.grid, since=None if self.since is None else cadence.time(self.since))
+        since = None if self.since is None else cadence.time(self.since)
+        return read_series(folder, cadence, self.grid, since=since, fill_gaps=self.fill_gaps is not None)
 
     def _load(self, folder: Path, part: str) -> Samples:
         """train: every date whose targets are all known; test: the newest date.
@@ -101,7 +129,7 @@ class ArcticSeaIce(Contest):
                 f"for {part}. It takes {KNOWN_FRAMES} known frames{f' and {horizon} more' if part == 'train' else ''}."
             )
         rows = np.array(issued)
-        frames = without_flags(codes, round(cadence.period))
+        frames = without_flags(codes, cadence.period, climatology=self.fill_gaps is not None)
         known = PastFrames(frames, cadence.lead_times, cadence.period)
         inputs = PastFramesSource(
             len(rows), lambda i: known.until(int(rows[i])), lambda: digest(frames.tobytes(), rows.tobytes())
@@ -129,7 +157,7 @@ class ArcticSeaIce(Contest):
             f"{len(times)} {cadence.name} frames of {self.grid[0]} x {self.grid[1]} cells, {times[0]} to {times[-1]}; "
             f"{train} dates with known outcome; forecast wanted from {test.times[0]} on; mean concentration of the "
             f"last year {_concentration(codes[-round(cadence.period) :]).mean():.1f} of {FULL_ICE}"
-            f"{_suspicious(times, codes)}"
+            f"{_suspicious(times, codes, filled=self.fill_gaps is not None)}"
         )
 
     def _read_truth(self, path: Path) -> Truth:
@@ -169,7 +197,7 @@ def _concentration(codes: np.ndarray) -> np.ndarray:
     return np.where(known_ice(codes), codes, 0)
 
 
-def _suspicious(times: np.ndarray, codes: np.ndarray) -> str:
+def _suspicious(times: np.ndarray, codes: np.ndarray, *, filled: bool) -> str:
     """Frames that can hardly be observations, named, each kind on a line; '' without any."""
     known = known_ice(codes).reshape(len(codes), -1)
     values = codes.reshape(len(codes), -1)
@@ -177,14 +205,16 @@ def _suspicious(times: np.ndarray, codes: np.ndarray) -> str:
     greatest = values.max(axis=1, where=known, initial=0)
     empty = ~known.any(axis=1)
     alike = (least == greatest) & (known.sum(axis=1) > 1)
-    lines = {
-        "without a measured cell, on which errors count as 0": empty,
-        "with the same concentration in every measured cell": alike,
-    }
+    whole = "Are the files whole?"
+    lines = [
+        ("filled from earlier years, which count in no score", empty & filled, "Asked for by fill_gaps."),
+        ("without a measured cell, on which errors count as 0", empty & (not filled), whole),
+        ("with the same concentration in every measured cell", alike, whole),
+    ]
     names = times.astype(str)
     return "".join(
-        f"\n{found.sum()} of {len(times)} frames {what}: {shortened(names[found].tolist())}. Are the files whole?"
-        for what, found in lines.items()
+        f"\n{found.sum()} of {len(times)} frames {what}: {shortened(names[found].tolist())}. {advice}"
+        for what, found, advice in lines
         if found.any()
     )
 

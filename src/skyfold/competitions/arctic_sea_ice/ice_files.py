@@ -3,103 +3,48 @@
     contest   <cadence>_train.csv beside <cadence>_train/*.npy, each (H, W, 5): concentration, and one plane for each of
               pole hole, coast, land, missing
     NSIDC     nt_<yyyymm or yyyymmdd>_*.bin as in NSIDC-0051 and NSIDC-0081: 300 bytes of header, one byte per cell
+    NetCDF    *.nc of NSIDC, see `netcdf_files`
     series    <cadence>_*.npz with `sic` uint8 (T, H, W) and `yyyymm` or `week_start`
 
-Whatever the kind, the frames must follow each other without a gap, on the competition's grid, in known codes.
+Whatever the kind, the frames must follow each other, on the competition's grid, in known codes; see `gaps`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from skyfold.competitions.arctic_sea_ice.cadence import Cadence
+from skyfold.competitions.arctic_sea_ice.gaps import close_gaps, refuse_gaps
 from skyfold.competitions.arctic_sea_ice.ice_frames import FLAGS, FULL_ICE
+from skyfold.competitions.arctic_sea_ice.netcdf_files import read_netcdf
 from skyfold.data.array_files import read_array, read_arrays
 from skyfold.errors import DataLayoutError, Problems, listing
 from skyfold.files import read_bytes
 from skyfold.submission.formats import read_table
 from skyfold.types import IntPair
 
-LEADS = 12
 NSIDC_HEADER = 300
-DAYS_PER_YEAR = 365.2425
 KNOWN_CODES = np.isin(np.arange(256), [*range(FULL_ICE + 1), *FLAGS.values()])
 
 
-@dataclass(frozen=True)
-class Cadence:
-    """How often there is a frame, and when forecasts are issued.
-
-    period: frames per year, on average; column, file_column: of times and of file names in the contest's tables; key:
-    of the times in a series; gap: frames between the last known one and the first target.
-    """
-
-    name: str
-    period: float
-    unit: Literal["M", "D"]
-    step: np.timedelta64
-    column: str
-    file_column: str
-    key: str
-    gap: int
-
-    @property
-    def lead_times(self) -> np.ndarray:
-        """(L,) frames from the last known one to each target."""
-        return self.gap + 1 + np.arange(LEADS)
-
-    def issues(self, time: np.datetime64) -> bool:
-        """Whether a forecast is issued when the frame of `time` is the last one: in December, or every week."""
-        return self.unit == "D" or time.astype("datetime64[M]").astype(np.int64) % 12 == 11
-
-    def time(self, text: str) -> np.datetime64:
-        """ "2014-12", "201412" (months), "2018-01-01", "20180101" (weeks); ValueError for anything else."""
-        digits = text.replace("-", "")
-        length = 6 if self.unit == "M" else 8
-        if not (digits.isascii() and digits.isdecimal()) or len(digits) != length:
-            raise ValueError(f"expected {'yyyymm' if length == 6 else 'yyyymmdd'}, got '{text[:20]}'")
-        return np.datetime64("-".join([digits[:4], digits[4:6], digits[6:]][: length // 2 - 1]), self.unit)
-
-    def times(self, texts: Mapping[str, str], source: Path) -> np.ndarray:
-        """datetime64 (n,) of the texts, given by place in `source`; DataLayoutError lists places that hold no time."""
-        times, problems = [], []
-        for place, text in texts.items():
-            try:
-                times.append(self.time(text))
-            except ValueError as error:
-                problems.append(f"{place}: {error}")
-        if problems:
-            raise DataLayoutError(f"{source}: these are not the times of {self.name} frames\n{listing(problems)}")
-        return np.array(times)
-
-
-MONTHLY = Cadence("monthly", 12, "M", np.timedelta64(1, "M"), "month", "month_file_nm", "yyyymm", gap=0)
-WEEKLY = Cadence(
-    "weekly", DAYS_PER_YEAR / 7, "D", np.timedelta64(7, "D"), "week_start", "week_file_nm", "week_start", gap=2
-)
-CADENCES = {cadence.name: cadence for cadence in (MONTHLY, WEEKLY)}
-
-
 def read_series(
-    folder: Path, cadence: Cadence, grid: IntPair, *, since: np.datetime64 | None = None
+    folder: Path, cadence: Cadence, grid: IntPair, *, since: np.datetime64 | None = None, fill_gaps: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frames in `folder`, of whichever kind: times (T,) datetime64, codes uint8 (T, H, W) with flags in them.
 
-    since: the first frame to read; a gap before it does not matter. DataLayoutError names every file, frame or cell
-    that is wrong.
+    since: the first frame to read; a gap before it does not matter. fill_gaps: put frames of missing cells into gaps,
+    as `close_gaps`. DataLayoutError names every file, frame or cell that is wrong.
     """
     index, bins = folder / f"{cadence.name}_train.csv", sorted(folder.glob("**/nt_*.bin"))
-    series = sorted(folder.glob(f"{cadence.name}_*.npz"))
-    kinds = sum(map(bool, (index.is_file(), bins, series)))
+    series, netcdf = sorted(folder.glob(f"{cadence.name}_*.npz")), sorted(folder.glob("**/*.nc"))
+    kinds = sum(map(bool, (index.is_file(), bins, series, netcdf)))
     if kinds != 1:
         raise DataLayoutError(
-            f"{folder}: expected {index.name} with the contest's files, or nt_*.bin of NSIDC, or one "
+            f"{folder}: expected {index.name} with the contest's files, or nt_*.bin of NSIDC, or *.nc of NSIDC, or one "
             f"{cadence.name}_*.npz; found {'more than one kind' if kinds else 'none of these'}. Keep files of one kind."
         )
     if len(series) > 1:
@@ -108,6 +53,9 @@ def read_series(
     if series:
         times, codes = _read_npz(series[0], cadence, grid, problems)
         places = [f"row {row}" for row in range(len(times))]
+    elif netcdf:
+        times, codes, places = _read_netcdfs(netcdf, cadence, grid, problems)
+        problems.refuse(folder)
     else:
         if bins:
             named = {str(path): path.name.split("_")[1] for path in bins}
@@ -125,22 +73,10 @@ def read_series(
         raise DataLayoutError(
             f"{folder}: no {cadence.name} frame is left since {since}; there are {times.min()} to {times.max()}."
         )
-    times, places = times[taken], [places[row] for row in np.flatnonzero(taken).tolist()]
-    gaps = []
-    for (before, one), (after, other) in pairwise(zip(times, places, strict=True)):
-        if after == before:
-            gaps.append(f"{after} is there twice: {one} and {other}")
-        elif after < before:
-            gaps.append(f"{after} is out of order: {other} follows {one}, {before}")
-        elif after != before + cadence.step:
-            gaps.append(f"{before + cadence.step} is missing: {after} follows {before}")
-    problems.add(
-        f"{cadence.name} frames must follow each other without a gap. Add what is missing, or read only the frames "
-        "after it (data.options.since); keep one of each, oldest first",
-        *gaps,
-    )
+    times, codes, places = times[taken], codes[taken], [places[row] for row in np.flatnonzero(taken).tolist()]
+    refuse_gaps(times, places, cadence, problems, may_be_filled=fill_gaps)
     problems.refuse(folder)
-    return times, codes[taken]
+    return close_gaps(times, codes, cadence) if fill_gaps else (times, codes)
 
 
 def read_nsidc(path: Path, grid: IntPair) -> np.ndarray:
@@ -216,6 +152,24 @@ def _read_files(
         except DataLayoutError as error:
             problems.add_error(error)
     return codes
+
+
+def _read_netcdfs(
+    paths: Sequence[Path], cadence: Cadence, grid: IntPair, problems: Problems
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Times, codes and places of the frames of all files, in the order of their times."""
+    times, codes, places = [np.empty(0, f"datetime64[{cadence.unit}]")], [np.empty((0, *grid), np.uint8)], list[str]()
+    for path in paths:
+        try:
+            own, frames = read_netcdf(path, cadence, grid)
+        except DataLayoutError as error:
+            problems.add_error(error)
+            continue
+        times.append(own)
+        codes.append(frames)
+        places += [str(path)] * len(own)
+    order = np.argsort(np.concatenate(times), kind="stable")
+    return np.concatenate(times)[order], np.concatenate(codes)[order], [places[row] for row in order.tolist()]
 
 
 def _listed(index: Path, cadence: Cadence) -> tuple[list[Path], np.ndarray]:

@@ -16,19 +16,25 @@ def known_ice(codes: np.ndarray) -> np.ndarray:
     return codes <= FULL_ICE
 
 
-def without_flags(codes: np.ndarray, period: int = 12) -> np.ndarray:
-    """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs.
+def without_flags(codes: np.ndarray, period: float = 12, *, climatology: bool = False) -> np.ndarray:
+    """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs; period: frames per year.
 
     Land and coast become 0; the hole that the sensor leaves at the pole becomes the mean of its rim, two cells wide,
-    rounded. Missing cells are as they were `period` frames before, in the first year as in the frame before, in the
-    first frame 0. No later frame changes an earlier one.
+    rounded. Missing cells are as they were a year before, in the first year as in the frame before, in the first frame
+    0. climatology: a frame without any measured cell, after the first year, is the mean of its season in all earlier
+    years, rounded. No later frame changes an earlier one.
     """
+    year = round(period)
     frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
     rims: dict[bytes, np.ndarray] = {}
     for time, (frame, own) in enumerate(zip(frames, codes, strict=True)):
         missing = own == MISSING
         if missing.any() and time:
-            frame[missing] = frames[time - period if time >= period else time - 1][missing]
+            frame[missing] = frames[time - year if time >= year else time - 1][missing]
+        if climatology and time >= year and not known_ice(own).any():
+            earlier = time - np.rint(np.arange(1, time // year + 1) * period).astype(int)
+            frame[:] = np.rint(frames[earlier[earlier >= 0]].mean(axis=0))
+            continue
         hole = own == POLE_HOLE
         if hole.any():
             key = hole.tobytes()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from skyfold.competitions.arctic_sea_ice.ice_files import Cadence
+from skyfold.competitions.arctic_sea_ice.cadence import Cadence
 from skyfold.competitions.arctic_sea_ice.ice_frames import COAST, FLAGS, FULL_ICE, LAND, POLE_HOLE
 from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.submission.pixel_table import PixelTable

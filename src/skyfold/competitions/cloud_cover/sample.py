@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skyfold.competitions._sample_files import as_image, write_image
 from skyfold.data.sample_folder import sample_settings, write_whole
+from skyfold.data.sample_images import as_image, write_image
 from skyfold.progress import map_in_threads
 from skyfold.types import IntPair
 

@@ -2,18 +2,21 @@
 
 `train/*.npy` hold five frames of raw reflectivity, `test/*.npy` four; the fifth is the target. A submission has a row
 per test file: `file_name` and a column for each of the 14,400 pixels, in raw reflectivity like the files (assumed). The
-score is MAE / CSI of rain in mm/h. A folder with `patches.npz` instead, rain of several events in codes, is read too;
-it has no test part.
+score is MAE / CSI of rain in mm/h. Two other kinds of folders are read too: `patches.npz`, rain of several events in
+codes, which has no test part, and `composites/`, radar composites in ODIM HDF5 or NetCDF.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from skyfold.competition import Competition, Contest, Truth
+from skyfold.competitions.hydro_rain.composite_samples import CompositeSamples
 from skyfold.competitions.hydro_rain.radar_files import (
     inputs_and_targets_of_patches,
     inputs_of_files,
@@ -24,10 +27,11 @@ from skyfold.competitions.hydro_rain.radar_files import (
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.sample import write_sample
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
+from skyfold.config.fields import Above0, Seed
 from skyfold.data.folder import files_in, note_others
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, shortened
-from skyfold.forecasting.rain_units import GREATEST_RAW, NO_DATA, rain_of_raw
+from skyfold.forecasting.rain_units import GREATEST_RAW, NO_DATA, RAW_PER_DBZ, rain_of_raw
 from skyfold.metrics.forecast import MAE_BY_CSI
 from skyfold.progress import Progress
 from skyfold.submission.pixel_table import read_keys, sample_table
@@ -40,34 +44,53 @@ KNOWN_FRAMES = 4
 KEY = "file_name"
 OFFICIAL = {"train": 62735, "test": 2674}  # files of the contest
 PATCHES = "patches.npz"
+COMPOSITES = "composites"
 SUFFIXES = (".npy",)
-LEADS = ("+10 min",)
 # (row, column) of the pixels over the dams.
 DAMS = ((67, 28), (64, 46), (69, 57), (66, 62), (64, 68), (71, 70), (87, 56))
 TABLE = ReflectivityTable(KEY, lambda name: [name], GRID, GREATEST_RAW)
 
 
 class HydroRain(Contest):
-    """Rain ten minutes ahead; no options."""
+    """Rain ten minutes ahead.
+
+    raw_per_dbz: numbers in the contest's `.npy` files that are one dBZ; submissions and truth are in hundredths
+    whatever it is. Of composites: corner: (row, column) of the first of 120 x 120 pixels, None: those in the middle;
+    minutes: from one frame of a sample to the next.
+    """
+
+    raw_per_dbz: Above0 = RAW_PER_DBZ
+    corner: tuple[Seed, Seed] | None = None
+    minutes: Annotated[int, Field(gt=0, le=60)] = 10
 
     def build(self, folder: Path | None) -> Competition:
-        coded = folder is not None and (folder / PATCHES).is_file()
-        return Competition(
+        competition = partial(
+            Competition,
             name="hydro_rain",
             task="forecasting",
-            classes=LEADS,
+            classes=(f"+{self.minutes} min",),
             grid=GRID,
             unit=MAE_BY_CSI.unit.name,
             metric=MAE_BY_CSI,
             submission=TABLE,
-            load=_load_patches if coded else _load_files,
-            check=_check_patches if coded else _check_files,
             read_truth=lambda path: Truth(*TABLE.read_truth(path)),
             read_pred=TABLE.read_values,
             sample_table=sample_table,
             write_sample=partial(write_sample, table=TABLE),
-            parts=("train",) if coded else ("train", "test"),
             provenance=_provenance,
+        )
+        if folder is not None and (folder / PATCHES).is_file():
+            return competition(load=_load_patches, check=_check_patches, parts=("train",), points=DAMS)
+        if folder is not None and (folder / COMPOSITES).is_dir():
+            samples = CompositeSamples(GRID, self.corner, KNOWN_FRAMES, self.minutes)
+            return competition(
+                load=lambda folder, part: samples.load(folder / COMPOSITES, part),
+                check=lambda folder: samples.check(folder / COMPOSITES),
+                write_netcdf=lambda path, folder, *rest: samples.write_netcdf(path, folder / COMPOSITES, *rest),
+            )
+        return competition(
+            load=partial(_load_files, per_dbz=self.raw_per_dbz),
+            check=partial(_check_files, per_dbz=self.raw_per_dbz),
             points=DAMS,
         )
 
@@ -82,7 +105,7 @@ def _provenance(folder: Path) -> str:
     return "official" if found == OFFICIAL else "other files"
 
 
-def _load_files(folder: Path, part: str) -> Samples:
+def _load_files(folder: Path, part: str, per_dbz: float) -> Samples:
     """The contest's files, a sample each, known by file name; windows that share a frame are one group, an event.
 
     Of train three rows of each file are read, for the groups. Test samples come in the order of sample_submission.csv,
@@ -92,14 +115,14 @@ def _load_files(folder: Path, part: str) -> Samples:
     paths = _paths(folder, part, problems)
     problems.refuse(folder)
     ids = np.array([plain(path.name) for path in paths])
-    inputs = inputs_of_files(paths, GRID, FRAMES[part], KNOWN_FRAMES)
+    inputs = inputs_of_files(paths, GRID, FRAMES[part], KNOWN_FRAMES, per_dbz)
     if part == "test":
         return Samples(ids, inputs)
-    targets, valid = targets_of_files(paths, GRID, FRAMES[part])
+    targets, valid = targets_of_files(paths, GRID, FRAMES[part], per_dbz)
     return Samples(ids, inputs, targets, valid, groups=shared_frame_groups(paths))
 
 
-def _check_files(folder: Path) -> str:
+def _check_files(folder: Path, per_dbz: float) -> str:
     problems = Problems()
     found, said = [], list[str]()
     for part, frames in FRAMES.items():
@@ -111,7 +134,7 @@ def _check_files(folder: Path) -> str:
             for path in paths:
                 progress.advance()
                 try:
-                    raw = read_raw(path, GRID, frames)
+                    raw = read_raw(path, GRID, frames, per_dbz)
                 except DataLayoutError as error:
                     problems.add_error(error)
                     continue
@@ -126,8 +149,9 @@ def _check_files(folder: Path) -> str:
         if 0 < greatest < MAE_BY_CSI.threshold:
             problems.add(
                 "parts in another unit",
-                f"{part}/: no pixel of any file reaches {MAE_BY_CSI.threshold:g} mm/h when read as raw reflectivity "
-                "(hundredths of dBZ). Are these mm/h? Save them as the contest does, or as patches.npz.",
+                f"{part}/: no pixel of any file reaches {MAE_BY_CSI.threshold:g} mm/h when {per_dbz:g} are one dBZ. "
+                "Are these dBZ? Set data.options.raw_per_dbz: 1. Are these mm/h? Save them as the contest does, or as "
+                "patches.npz.",
             )
         fractions = f"rain in {rainy / max(pixels, 1):.0%} of the pixels, {missing / max(pixels, 1):.1%} without data"
         found.append(f"{len(paths)} {part} files ({fractions})")

@@ -16,8 +16,10 @@ from skyfold.files import digest, file_digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.forecasting.rain_units import (
     GREATEST_CODE,
+    GREATEST_RAIN,
     GREATEST_RAW,
     NO_DATA,
+    RAW_PER_DBZ,
     below_any_echo,
     rain_of_codes,
     rain_of_raw,
@@ -25,29 +27,23 @@ from skyfold.forecasting.rain_units import (
 from skyfold.progress import map_in_threads
 from skyfold.types import IntPair, LazyArrays
 
-GREATEST_RAIN = 1000.0  # mm/h, in files that hold rain itself
 NEXT_FRAME = np.array([1])
 
 
-def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: int) -> PastFramesSource:
-    """The first `known` of `frames` frames of each file, in mm/h; missing data are no rain.
-
-    The digest is of names and bytes, so that copied files are the same.
-    """
-
-    def files_digest() -> str:
-        named = map_in_threads("looking whether files are as before", file_digest, paths, "files")
-        return digest("\n".join(f"{path.name}\t{found}" for path, found in zip(paths, named, strict=True)))
+def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: int, per_dbz: float) -> PastFramesSource:
+    """The first `known` of `frames` frames of each file, in mm/h; missing data are no rain. per_dbz: as `read_raw`."""
 
     def rain(index: int) -> np.ndarray:
-        return rain_of_raw(read_raw(paths[index], grid, frames)[..., :known])
+        return rain_of_raw(read_raw(paths[index], grid, frames, per_dbz)[..., :known])
 
-    return _inputs(len(paths), rain, files_digest)
+    return rain_source(len(paths), rain, lambda: digest_of_files(paths))
 
 
-def targets_of_files(paths: Sequence[Path], grid: IntPair, frames: int) -> tuple[LazyArrays, LazyArrays]:
+def targets_of_files(
+    paths: Sequence[Path], grid: IntPair, frames: int, per_dbz: float
+) -> tuple[LazyArrays, LazyArrays]:
     """The last frame of each file: rain in mm/h, float32 (H, W, 1), and where it has data, bool (H, W, 1)."""
-    last = LazyArrays(len(paths), lambda index: read_raw(paths[index], grid, frames)[..., -1:])
+    last = LazyArrays(len(paths), lambda index: read_raw(paths[index], grid, frames, per_dbz)[..., -1:])
     rain = LazyArrays(len(paths), lambda index: rain_of_raw(last[index]))
     return rain, LazyArrays(len(paths), lambda index: last[index] != NO_DATA)
 
@@ -58,23 +54,15 @@ def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource
     def rain(frames: np.ndarray) -> np.ndarray:
         return rain_of_codes(frames) if frames.dtype == np.uint8 else frames.astype(np.float32)
 
-    inputs = _inputs(len(patches), lambda index: rain(patches[index][..., :-1]), lambda: digest(patches.tobytes()))
+    inputs = rain_source(len(patches), lambda index: rain(patches[index][..., :-1]), lambda: digest(patches.tobytes()))
     return inputs, LazyArrays(len(patches), lambda index: rain(patches[index][..., -1:]))
 
 
-def _inputs(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[], str]) -> PastFramesSource:
-    """rain(index): float32 (H, W, T) mm/h."""
-
-    def history(index: int) -> PastFrames:
-        return PastFrames(np.ascontiguousarray(np.moveaxis(rain(index), -1, 0)), NEXT_FRAME)
-
-    return PastFramesSource(count, history, checksum)
-
-
-def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
+def read_raw(path: Path, grid: IntPair, frames: int, per_dbz: float = RAW_PER_DBZ) -> np.ndarray:
     """Raw reflectivity (H, W, frames) of a `.npy`, in hundredths of dBZ; `NO_DATA` where there is none.
 
-    DataLayoutError names the file and what is wrong: another shape, no numbers, NaN, or values beyond 90 dBZ.
+    per_dbz: numbers of the file that are one dBZ; `NO_DATA` is the same in every unit. DataLayoutError names the file
+    and what is wrong: another shape, no numbers, NaN, or values beyond 90 dBZ.
     """
     raw = read_array(path)
     expected = (*grid, frames)
@@ -82,6 +70,8 @@ def read_raw(path: Path, grid: IntPair, frames: int) -> np.ndarray:
         raise DataLayoutError(f"{path}: shape {raw.shape}, expected {expected}: rows, columns, frames. Get it again.")
     if raw.dtype.kind not in "iuf":
         raise DataLayoutError(f"{path}: {raw.dtype} values, expected numbers. Get the file again.")
+    if per_dbz != RAW_PER_DBZ:
+        raw = np.where(raw == NO_DATA, NO_DATA, raw * (RAW_PER_DBZ / per_dbz))
     for bad, problem in (
         (~np.isfinite(raw), f"NaN or infinite. Mark missing data by {NO_DATA}."),
         (raw > GREATEST_RAW, f"{raw.max():g} is too much for hundredths of dBZ. Get it again."),
@@ -123,3 +113,18 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
                 f"{path}: x, patch {np.argwhere(bad)[0][0]}: {problem}. Correct or remove this patch."
             )
     return patches, events.astype(str)
+
+
+def rain_source(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[], str]) -> PastFramesSource:
+    """The inputs of `count` samples; rain(index): float32 (H, W, T) mm/h."""
+
+    def history(index: int) -> PastFrames:
+        return PastFrames(np.ascontiguousarray(np.moveaxis(rain(index), -1, 0)), NEXT_FRAME)
+
+    return PastFramesSource(count, history, checksum)
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    """Digest of names and bytes, so that copied files are the same."""
+    named = map_in_threads("looking whether files are as before", file_digest, paths, "files")
+    return digest("\n".join(f"{path.name}\t{found}" for path, found in zip(paths, named, strict=True)))

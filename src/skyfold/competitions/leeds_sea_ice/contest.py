@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Competition, Contest, Truth
-from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.competitions.leeds_sea_ice.sample import write_sample
 from skyfold.competitions.leeds_sea_ice.vis_sar import (
     VisAndSar,
@@ -31,6 +30,7 @@ from skyfold.data.images import TIFF_SUFFIXES
 from skyfold.data.mask_planes import read_plane
 from skyfold.data.masks import ClassTable, MaskFiles
 from skyfold.data.sample_folder import ABOUT
+from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import DataLayoutError, InvalidSubmission, Problems
 from skyfold.metrics.segmentation import MeanIoU
 from skyfold.progress import note

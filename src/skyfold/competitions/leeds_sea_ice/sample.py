@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
 from skyfold.competitions.leeds_sea_ice.vis_sar import submission_table
 from skyfold.data.sample_folder import sample_settings, write_whole
+from skyfold.data.sample_images import as_image, sample_names, smooth_noise, write_image
 from skyfold.progress import map_in_threads
 
 SAR_STEP = 3  # sides of the radar image over those of the visible one

@@ -8,7 +8,9 @@ EncodedPixels; so is a submission.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from skyfold.competition import Competition, Contest
 from skyfold.competitions.mask_folder.drawn_shapes import CocoTruth, PolygonTruth
@@ -18,13 +20,13 @@ from skyfold.competitions.mask_folder.rle_table import RleTruth
 from skyfold.competitions.mask_folder.soft_images import SoftImages
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.config.fields import Size, Text
-from skyfold.config.options import one_of
 from skyfold.data.labels import LabelTable
 from skyfold.data.masks import ClassTable
 from skyfold.errors import ConfigError
-from skyfold.metrics.segmentation import METRICS, named_metric
+from skyfold.metrics.segmentation import known_metric, named_metric
 from skyfold.rle.codec import DIALECTS
 from skyfold.submission.formats import RleTable
+from skyfold.types import IntPair
 
 
 class MaskFolder(Contest):
@@ -36,9 +38,9 @@ class MaskFolder(Contest):
     truth         ground truth that is no mask image, in the place of masks
     background    values of no class
     ignore_value  values of pixels that count in no loss and no score
-    metric        a name in `skyfold.metrics.segmentation.METRICS`
+    metric        a name in `skyfold.metrics.segmentation.METRICS`, or FILE.py:CLASS
     group         images of one group never fall into different folds
-    grid          (H, W) of predictions and scores; by default the size that all images share
+    grid          (H, W) of predictions and scores, "own": that of each image; by default the size that all images share
     test_images   name of the folder of images to predict; without it there is no part "test"
     """
 
@@ -48,9 +50,9 @@ class MaskFolder(Contest):
     truth: Truth | None = None
     background: Any = 0
     ignore_value: Any = None
-    metric: Annotated[str, one_of(METRICS)] = "mean_dice"
+    metric: Annotated[str, AfterValidator(known_metric)] = "mean_dice"
     group: Groups | None = None
-    grid: Size | None = None
+    grid: Size | Literal["own"] | None = None
     test_images: Text | None = None
 
     _truth: TruthFiles
@@ -69,7 +71,9 @@ class MaskFolder(Contest):
         """
         if self.grid is None and folder is None:
             raise ConfigError("data.options.grid: set it, or name the folder of the images, whose size is taken then.")
-        submission = RleTable(self._truth.classes, self.grid or (1, 1), key_column="id_class")
+        shape = self.grid if isinstance(self.grid, tuple) else (1, 1)
+        sizes: dict[str, IntPair] | None = {} if self.grid == "own" else None
+        submission = RleTable(self._truth.classes, shape, key_column="id_class", sizes=sizes)
         files = ImagesAndMasks(
             submission,
             self._truth,
@@ -79,7 +83,7 @@ class MaskFolder(Contest):
             reading=self.images,
         )
         if folder is not None:
-            files = files.fitted(folder, sized=self.grid is None)
+            files = files.fitted(folder, sized=not isinstance(self.grid, tuple))
         parts = ("train",) if self.test_images is None else ("train", "test")
         return files.competition("mask_folder", named_metric(self.metric), parts=parts)
 

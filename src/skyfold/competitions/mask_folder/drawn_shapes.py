@@ -17,7 +17,7 @@ from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import file_id
 from skyfold.data.labels import LabelTable
 from skyfold.errors import DataLayoutError, Problems
-from skyfold.types import IntPair
+from skyfold.types import Grid, IntPair
 
 POLYGON_SUFFIXES = (".json", ".geojson")
 
@@ -37,7 +37,7 @@ class ShapeTruth(TruthFiles):
     def classes(self) -> tuple[str, ...]:
         return self.labels.classes
 
-    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         return {"targets": AnnotationMasks(items, self.labels, sizes, grid, self.touched), "valid": None}
 
     def fractions(self, item: Any, size: IntPair) -> np.ndarray:

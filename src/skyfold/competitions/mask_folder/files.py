@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from skyfold.competition import Truth
-from skyfold.competitions._segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.competitions.mask_folder.options import Groups, Images
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
 from skyfold.data.check_images import check_images
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import file_id, note_others, note_unread, unread
 from skyfold.data.images import COLOURS, SUFFIXES, BandFiles, Header, ImageFiles, image_paths, read_header
+from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
 from skyfold.progress import note
 from skyfold.submission.formats import read_table
-from skyfold.types import ArraySequence, IntPair, Samples
+from skyfold.types import ArraySequence, Grid, IntPair, Samples
 
 Sample = tuple[Path, ...]  # the files of an image, one a band where bands are files of their own
 
@@ -49,7 +49,8 @@ class ImagesAndMasks(SegmentationFiles):
     unfit: str = ""
 
     def fitted(self, folder: Path, *, sized: bool) -> ImagesAndMasks:
-        """With the bands of the first image in `folder`; if `sized`, on a grid of the size that all images share."""
+        """With the bands of the first image in `folder`; if `sized`, on a grid of the size that all images share, or,
+        without a grid, with the size of each."""
         headers: dict[Path, Header] = {}
         for files in self._find_images(folder, *self.folders[0], Problems()).values():
             with suppress(DataLayoutError):  # `check` names the file
@@ -60,6 +61,8 @@ class ImagesAndMasks(SegmentationFiles):
         bands = len(self.reading.bands) or (COLOURS if first is None else first[1].bands)
         if not sized:
             return replace(self, bands=bands)
+        if self._grid is None:
+            return replace(self, submission=replace(self.submission, sizes=self._all_sizes(folder)), bands=bands)
         if first is None:
             unfit = (
                 f"{folder / self.folders[0][0]}: no image whose size could be that of the grid. Set "
@@ -70,9 +73,24 @@ class ImagesAndMasks(SegmentationFiles):
         if other := next((path for path, header in headers.items() if self._size(header) != size), None):
             unfit = (
                 f"{first[0]} has {spelled(size)} pixels, {other} {spelled(self._size(headers[other]))}. Set grid: "
-                "[rows, columns] in data.options; images and masks are brought to it."
+                "[rows, columns] in data.options; images and masks are brought to it. Or set grid: own; each mask is "
+                "then stored, scored and submitted on the size of its image."
             )
         return replace(self, submission=replace(self.submission, shape=size), bands=bands, unfit=unfit)
+
+    @property
+    def _grid(self) -> Grid:
+        return self.submission.shape if self.submission.sizes is None else None
+
+    def _all_sizes(self, folder: Path) -> dict[str, IntPair]:
+        """(H, W) of every image, by id; those of broken files are left out."""
+        found: dict[str, Sample] = {}
+        for images, masks in self.folders:
+            found |= self._find_images(folder, images, masks, Problems())
+        if self.test_images is not None:
+            found |= self._find_images(folder, self.test_images, None, Problems())
+        headers = self._headers([files[0] for files in found.values()], Problems())
+        return {name: self._size(headers[files[0]]) for name, files in found.items() if files[0] in headers}
 
     def load(self, folder: Path, part: str) -> Samples:
         """Samples by file name: inputs (H, W, C) of any size, targets uint8 0/1 (H, W, K) on the grid.
@@ -86,16 +104,20 @@ class ImagesAndMasks(SegmentationFiles):
         if part == "test":
             images = self._find_tests(folder, problems)
             problems.refuse(folder)
-            return Samples(ids=np.array(list(images)), inputs=self._open_images(images.values()))
+            inputs, own = self._open_images(images.values()), None
+            if self._grid is None:
+                own = _array(self._sizes(images, self._headers([files[0] for files in images.values()], problems)))
+            return Samples(ids=np.array(list(images)), inputs=inputs, sizes=own)
         images, items = self._find_pairs(folder, problems)
         headers = self._headers([path for files in images.values() for path in files], problems)
         self._add_unlike(headers, problems)
         self._add_unfit(images, items, headers, problems)
         groups = self._groups(folder, list(images), problems)
         problems.refuse(folder)
-        truth = self.truth.open(list(items.values()), self._sizes(images, headers), self.submission.shape)
-        inputs = self._open_images(images.values())
-        return Samples(ids=np.array(list(images)), inputs=inputs, groups=groups, **truth)
+        sizes = self._sizes(images, headers)
+        truth = self.truth.open(list(items.values()), sizes, self._grid)
+        inputs, own = self._open_images(images.values()), _array(sizes) if self._grid is None else None
+        return Samples(ids=np.array(list(images)), inputs=inputs, groups=groups, sizes=own, **truth)
 
     def check(self, folder: Path) -> str:
         """Read every image and mask; returns counts, and fractions of the classes over all defined pixels.
@@ -136,7 +158,8 @@ class ImagesAndMasks(SegmentationFiles):
     def _summary(self, fractions: np.ndarray) -> list[str]:
         """Counts in words. fractions (n, K + 1): of each class, and of ignored pixels, of each mask."""
         defined = 1 - fractions[:, -1]
-        parts = [f"{len(fractions)} images with masks, grid {spelled(self.submission.shape)}"]
+        where = "each on its own size" if self._grid is None else f"grid {spelled(self._grid)}"
+        parts = [f"{len(fractions)} images with masks, {where}"]
         for name, cover in zip(self.truth.classes, fractions.T, strict=False):
             pixels = cover.sum() / max(defined.sum(), 1e-9)
             parts.append(f"{name} {pixels:.1%} of the pixels, empty {(cover == 0).mean():.0%}")
@@ -155,14 +178,14 @@ class ImagesAndMasks(SegmentationFiles):
             raise ConfigError(self.unfit)
         if listed := self.truth.listed_in(path):
             items, sizes = zip(*listed.values(), strict=True)
-            return Truth(ids=np.array(list(listed)), **self.truth.open(items, sizes, self.submission.shape))
+            return Truth(ids=np.array(list(listed)), **self.truth.open(items, sizes, self._grid))
         if not path.is_dir():
             return super().read_truth(path)
         truth, problems = self._mask_images(path), Problems()
         masks = {name: files[""] for name, files in find_files(path, truth.pattern, problems).items()}
         problems.refuse(path)
         note_unread(path, set(masks.values()), depth=truth.pattern.depth, expected=_read_as("masks", truth.pattern))
-        arrays = truth.open(list(masks.values()), [self.submission.shape] * len(masks), self.submission.shape)
+        arrays = truth.open(list(masks.values()), [self.submission.shape] * len(masks), self._grid)
         return Truth(ids=np.array(list(masks)), **arrays)
 
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
@@ -182,13 +205,15 @@ class ImagesAndMasks(SegmentationFiles):
                 problems.append(f"{by_id[name].name}: {spelled(size)} pixels, expected {spelled(expected)}")
         if problems:
             raise InvalidSubmission(f"{path}: masks are missing or unfit\n{listing(problems)}")
-        masks, shape = [by_id[name] for name in ids], self.submission.shape
-        targets: ArraySequence = self._mask_images(path).of_predictions().open(masks, [], shape)["targets"]
+        masks = [by_id[name] for name in ids]
+        targets: ArraySequence = self._mask_images(path).of_predictions().open(masks, [], self._grid)["targets"]
         return targets
 
     def _predicted_size(self, name: str) -> IntPair | None:
         """(H, W) of a predicted mask of the image `name`; None: any."""
-        return self.submission.shape
+        if self.submission.sizes is not None and name not in self.submission.sizes:
+            return None
+        return self.submission.size_of(name)
 
     def _mask_images(self, path: Path) -> MaskImages:
         if not isinstance(self.truth, MaskImages):
@@ -346,12 +371,18 @@ class ImagesAndMasks(SegmentationFiles):
     def _note_sizes(self, tests: Sequence[Path], headers: Mapping[Path, Header]) -> None:
         """Say which test images have another size than most: their masks are on the grid like all others."""
         sizes = {path: self._size(headers[path]) for path in tests if path in headers}
+        if self._grid is None:
+            return
         usual = max(Counter(sizes.values()).items(), key=lambda item: item[1], default=((0, 0), 0))[0]
         if odd := [f"{path.name} ({spelled(size)})" for path, size in sizes.items() if size != usual]:
             note(
                 f"{tests[0].parent}: {len(odd)} of {len(tests)} test images are not {spelled(usual)} like most: "
                 f"{shortened(odd)}. Their masks are submitted on the grid of {spelled(self.submission.shape)}, too."
             )
+
+
+def _array(sizes: list[IntPair]) -> np.ndarray:
+    return np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
 
 def _read_as(what: str, pattern: FilePattern) -> str:

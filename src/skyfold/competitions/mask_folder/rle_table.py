@@ -18,7 +18,7 @@ from skyfold.progress import note
 from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, parse_all
 from skyfold.submission.formats import read_table
 from skyfold.tables import plain
-from skyfold.types import IntPair
+from skyfold.types import Grid, IntPair
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class RleTruth(TruthFiles):
         problems.add("rows of no class", *unknown)
         return rows
 
-    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         drawn_at = sizes[0] if len(set(sizes)) == 1 else tuple(sizes)
         texts = np.array([texts for _, _, texts in items], dtype=object)
         several = len(self.classes) > 1

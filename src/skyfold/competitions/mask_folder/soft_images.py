@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.competitions._segmentation_files import spelled
 from skyfold.competitions.mask_folder.truth import TruthFiles
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.images import SUFFIXES, Header, read_header
 from skyfold.data.masks import ClassTable
+from skyfold.data.segmentation_files import spelled
 from skyfold.data.soft_masks import DECIDED_AT, DefinedFractions, SoftMasks, read_fractions
 from skyfold.errors import Problems
-from skyfold.types import IntPair
+from skyfold.types import Grid, IntPair
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SoftImages(TruthFiles):
         whole = [name for name in images if len(found.get(name, {})) == len(annotators)]
         return {name: tuple(found[name][annotator] for annotator in annotators) for name in whole}
 
-    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         targets = SoftMasks(items, self.table, len(self.names), grid)
         return {"targets": targets, "valid": DefinedFractions(targets)}
 

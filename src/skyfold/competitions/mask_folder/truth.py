@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.competitions._segmentation_files import spelled
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import unread
 from skyfold.data.images import SUFFIXES, Header, read_header
 from skyfold.data.masks import UNDEFINED, ClassTable, DefinedPixels, MaskFiles
+from skyfold.data.segmentation_files import spelled
 from skyfold.errors import Problems
-from skyfold.types import IntPair
+from skyfold.types import Grid, IntPair
 
 
 class TruthFiles(ABC):
@@ -35,10 +35,10 @@ class TruthFiles(ABC):
         """
 
     @abstractmethod
-    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         """Arguments `targets` and `valid` of `Samples`, uint8 0/1 (H, W, K) and bool (H, W) on `grid`.
 
-        sizes: (H, W) of the images.
+        sizes: (H, W) of the images, which masks have where there is no grid.
         """
 
     @abstractmethod
@@ -112,7 +112,7 @@ class MaskImages(TruthFiles):
             problems.add("masks without an image", *unused)
         return {name: masks[name] for name in images if name in masks}
 
-    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: IntPair) -> dict[str, Any]:
+    def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         targets = MaskFiles(items, self.table, grid)
         return {"targets": targets, "valid": DefinedPixels(targets) if self.table.ignore_value else None}
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from skyfold.competition import Competition, Contest
-from skyfold.competitions._segmentation_files import SegmentationFiles, spelled
 from skyfold.competitions.understanding_clouds.sample import GRID_STEP, write_sample
 from skyfold.config.fields import Size
 from skyfold.data.check_images import check_images
@@ -28,6 +27,7 @@ from skyfold.data.images import (
     read_header,
 )
 from skyfold.data.masks import RleMasks
+from skyfold.data.segmentation_files import SegmentationFiles, spelled
 from skyfold.errors import DataLayoutError, Problems
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.progress import note

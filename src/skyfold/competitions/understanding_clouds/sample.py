@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from skyfold.competitions._sample_files import as_image, sample_names, smooth_noise, write_image
 from skyfold.data.masks import resample
 from skyfold.data.sample_folder import sample_settings, write_whole
+from skyfold.data.sample_images import as_image, sample_names, smooth_noise, write_image
 from skyfold.errors import ConfigError
 from skyfold.progress import map_in_threads
 from skyfold.submission.formats import RleTable

@@ -38,7 +38,7 @@ class SegmentationFiles(ABC):
             name=name,
             task="segmentation",
             classes=self.submission.classes,
-            grid=self.submission.shape,
+            grid=None if self.submission.sizes is not None else self.submission.shape,
             unit="probability",
             metric=metric,
             submission=self.submission,
@@ -82,9 +82,9 @@ class SegmentationFiles(ABC):
     def read_pred(self, path: Path, ids: np.ndarray) -> ArraySequence:
         """Masks of `ids` (n,), bool (H, W, K) each, from the table at `path`, in the order of `ids`.
 
-        Rows of other ids are ignored. InvalidSubmission where a row is missing or wrong.
+        InvalidSubmission where a row is missing or wrong, OtherRows where one is of another id.
         """
-        return self.submission.read_masks(path, ids)[1]
+        return self.submission.read_masks(path, ids, others=False)[1]
 
 
 def read_each(label: str, read: Callable[[Key], Result], paths: Sequence[Key], problems: Problems) -> dict[Key, Result]:

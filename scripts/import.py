@@ -1,0 +1,8 @@
+"""`skyfold import` as a script."""
+
+import sys
+
+from skyfold.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["import", *sys.argv[1:]]))

@@ -1,0 +1,148 @@
+"""Contract tests of a competition: what skyfold relies on, tried on the files that are there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from skyfold.competition import Competition, build
+from skyfold.config.data import DataConfig
+from skyfold.data.mask_tables import NoImages
+from skyfold.errors import ConfigError, DataLayoutError, listing
+from skyfold.submission.write import write_submission
+from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
+
+LOOKED_AT = 8  # samples, evenly over all
+INPUTS = ("uint8", "uint16", "int16", "float32")
+
+
+def check_competition(data: DataConfig, folder: Path) -> list[str]:
+    """Lines that say what holds. ConfigError lists what does not, DataLayoutError as the competition's own check.
+
+    folder: of the files, which stay as they are.
+    """
+    if not folder.is_dir():
+        raise DataLayoutError(f"{folder}: no such folder. Name it with --data, or write a sample: skyfold prepare.")
+    competition = build(data.competition, data.options, folder)
+    if competition.task != "segmentation":
+        raise ConfigError(f"check: '{competition.name}' has task {competition.task}; only segmentation is checked.")
+    before = _files(folder)
+    lines = [f"files: {competition.check(folder)}"]
+    parts = {part: competition.load(folder, part) for part in competition.parts}
+    problems: list[str] = []
+    for name, samples in parts.items():
+        problems += _problems_of(name, samples, competition)
+        lines.append(f"{name}: {len(samples)} samples, {_shown(samples)}")
+    again = {part: competition.load(folder, part) for part in competition.parts}
+    for name, samples in parts.items():
+        if not np.array_equal(samples.ids, again[name].ids):
+            problems.append(f"{name}: ids or their order differ when it is loaded again. Sort what a folder lists.")
+    if not problems:
+        problems += _problems_of_metric(competition.metric, parts["train"])
+        problems += _problems_of_submission(competition, parts["train"])
+        lines.append(f"metric: {competition.metric.name}, whole and in parts alike; the truth itself scores best")
+        lines.append("submission: written, read back and scored")
+    if "test" in parts and (table := competition.sample_table(folder)) is not None:
+        problems += [f"{table}: {problem}" for problem in _of_sample(competition, table, parts["test"])]
+    if _files(folder) != before:
+        problems.append(f"{folder}: reading it has changed its files.")
+    if problems:
+        raise ConfigError(f"competition '{competition.name}': {len(problems)} problems\n{listing(problems)}")
+    return lines
+
+
+def _problems_of(part: str, samples: Samples, competition: Competition) -> Iterator[str]:
+    """What is wrong with the ids and arrays of a part."""
+    names = samples.ids.tolist()
+    if samples.ids.dtype.kind != "U" or len(set(names)) < len(names):
+        yield f"{part}: ids are no text, or one is there twice. Give each sample an id, as str."
+    if not len(samples):
+        yield f"{part}: no samples."
+    bands = {samples.inputs[i].shape[-1] for i in _some(samples) if not isinstance(samples.inputs, NoImages)}
+    if len(bands) > 1:
+        yield f"{part}: images have {sorted(bands)} bands. Give all the same number."
+    for i in _some(samples):
+        what = f"{part}, '{names[i]}'"
+        if not isinstance(samples.inputs, NoImages):
+            image = samples.inputs[i]
+            if image.ndim != 3 or str(image.dtype) not in INPUTS:
+                yield f"{what}: image {image.dtype} {image.shape}, expected (H, W, C) of {', '.join(INPUTS)}."
+            if not np.array_equal(image, samples.inputs[i]):
+                yield f"{what}: the image differs when it is read again."
+        if part != "train":
+            continue
+        if samples.targets is None:
+            yield f"{part}: no targets."
+            return
+        size = competition.grid or tuple(samples.sizes[i].tolist() if samples.sizes is not None else ())
+        expected, target = (*size, len(competition.classes)), samples.targets[i]
+        if target.shape != expected or not np.isin(target, (0, 1)).all():
+            yield f"{what}: masks {target.dtype} {target.shape}, expected 0 and 1 in {expected}."
+        if samples.valid is not None and (samples.valid[i].shape, samples.valid[i].dtype) != (size, np.bool_):
+            yield f"{what}: valid is {samples.valid[i].dtype} {samples.valid[i].shape}, expected bool {size}."
+
+
+def _problems_of_metric(metric: Metric, samples: Samples) -> Iterator[str]:
+    """What is wrong with scores of the truth, of its reverse, and of both in parts."""
+    rows, targets = _some(samples), samples.targets
+    assert targets is not None
+    stats: dict[str, list[np.ndarray]] = {"right": [], "wrong": []}
+    for i in rows:
+        target = targets[i].astype(bool)[np.newaxis]
+        valid = None if samples.valid is None else samples.valid[i][np.newaxis]
+        before = target.copy()
+        stats["right"].append(metric.stats(target=target, pred=target.copy(), valid=valid))
+        stats["wrong"].append(metric.stats(target=target, pred=~target, valid=valid))
+        if not np.array_equal(before, target):
+            yield "metric: stats changes the arrays that it is given. Copy them."
+    if any(one.shape[0] != 1 or one.ndim != 2 or one.dtype != np.float64 for one in stats["right"]):
+        yield "metric: stats of one sample, expected float64 (1, S)."
+        return
+    right, wrong = (metric.score(np.concatenate(stats[kind])) for kind in ("right", "wrong"))
+    if not (right > wrong if metric.greater_is_better else right < wrong):
+        yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Is greater_is_better right?"
+
+
+def _problems_of_submission(competition: Competition, samples: Samples) -> Iterator[str]:
+    """What is wrong with a submission of the true masks, written, read back and scored against itself."""
+    rows, targets = _some(samples), samples.targets
+    assert targets is not None
+    masks: ArraySequence = LazyArrays(len(rows), lambda i: targets[rows[i]].astype(bool))
+    ids = samples.ids[rows]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "submission.csv"
+        write_submission(path, ids, masks, competition.submission, None, {})
+        read = competition.read_pred(path, ids)
+    if any(not np.array_equal(read[i], masks[i]) for i in range(len(rows))):
+        yield "submission: masks that are written are not those that `read_pred` reads."
+
+
+def _of_sample(competition: Competition, table: Path, test: Samples) -> Iterator[str]:
+    """What is wrong with the sample submission."""
+    sample = competition.submission.read(table)
+    yield from competition.submission.problems(sample, None)
+    try:
+        competition.submission.check_sample(table, test.ids)
+    except Exception as error:
+        yield str(error)
+
+
+def _some(samples: Samples) -> list[int]:
+    rows: list[int] = np.unique(np.linspace(0, len(samples) - 1, min(LOOKED_AT, len(samples))).astype(int)).tolist()
+    return rows
+
+
+def _shown(samples: Samples) -> str:
+    if isinstance(samples.inputs, NoImages):
+        return "no images"
+    image = samples.inputs[0]
+    return f"images {image.dtype} {image.shape}"
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of every file."""
+    states = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}

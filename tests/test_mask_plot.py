@@ -1,0 +1,31 @@
+"""Images of any type and number of bands are shown, those of 16 bits and floats stretched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyfold.reports.mask_plot import _shown, draw_examples
+
+
+def test_deep_values_are_stretched_between_their_percentiles() -> None:
+    values = np.arange(101, dtype=np.int16).reshape(1, 101, 1) * 10 - 500
+    shown = _shown(values).ravel()
+    assert shown[[0, 2, 50, 98, 100]].tolist() == [0, 0, 0.5, 1, 1]  # percentiles -480 and 480
+    floats = np.array([[[np.nan], [1.0], [1.0]]], np.float32)
+    assert _shown(floats).ravel().tolist() == [0, 0, 0]
+    assert not np.isfinite(_shown(floats[:, :1])).any()  # nothing to show: drawn as nothing
+    small = np.zeros((2, 2, 3), np.uint8)
+    assert _shown(small) is small
+
+
+@pytest.mark.parametrize(("dtype", "bands"), [(np.uint8, 3), (np.uint16, 4), (np.float32, 1)])
+def test_a_picture_is_drawn_of_every_kind(tmp_path: Path, dtype: type, bands: int) -> None:
+    image = (np.random.default_rng(0).random((12, 16, bands)) * 200).astype(dtype)
+    mask = np.zeros((6, 8, 1), bool)
+    mask[2:4, 2:5] = True
+    path = tmp_path / "a.png"
+    draw_examples(path, images=[image], truth=[mask], pred=[~mask], classes=["a"], captions=["b"], title="c")
+    assert path.read_bytes().startswith(b"\x89PNG")
