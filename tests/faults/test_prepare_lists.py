@@ -213,7 +213,7 @@ def test_files_of_ice_frames_are_listed_with_the_gaps_between_them(tmp_path, cap
     for month in (1, 2, 3, 5, 6):
         (tmp_path / f"nt_2000{month:02d}_f13_v1.1_n.bin").write_bytes(header + cells)
     (tmp_path / "nt_200006_f13_v1.1_n.bin").write_bytes(b"cut")
-    (tmp_path / "new.nc").touch()
+    (tmp_path / "new.hdf").touch()
     contest = build("arctic_sea_ice", {"grid": [56, 38]}, tmp_path)
     with pytest.raises(DataLayoutError) as error:
         contest.check(tmp_path)

@@ -129,7 +129,9 @@ class RleTable(SubmissionFormat):
     def _refuse_others(self, keys: list[str], found: Sequence[str], ids: np.ndarray | None) -> None:
         """OtherRows where ids were `found` in a table with these `keys` that are not among `ids`; None: any may be."""
         if ids is not None and not set(found) <= set(ids.tolist()):
-            raise OtherRows(f"rows of masks:\n{listing(key_problems(keys, self._keys(ids), ordered=False))}")
+            problems = key_problems(keys, self._keys(ids), ordered=False)
+            missing_first = sorted(problems, key=lambda problem: not problem.startswith("no row"))
+            raise OtherRows(f"rows of masks:\n{listing(missing_first)}")
 
     def _not_a_table(self, path: Path, problems: list[str]) -> str:
         of = f"of {self.shape[0]}x{self.shape[1]} pixels" if self.sizes is None else "of the sizes given"
