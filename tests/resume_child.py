@@ -108,6 +108,7 @@ def arm(kind: str, number: int, share: float) -> None:
         write = RowStore.write
 
         def write_part(self, rows: np.ndarray, values: np.ndarray) -> None:
+            values = np.asarray(values)
             of_kind = self.folder.name == kind or (kind == "cache" and ".cache" in self.folder.parts)
             if of_kind and is_it():
                 some = int(share * len(rows))

@@ -276,7 +276,7 @@ training: {checkpoint: last}
         load_config(write(tmp_path, "config.yaml", text))
     for problem in (
         "config.yaml:",
-        "unknown key 'data.options.submission_unt'. Known: none.",
+        "unknown key 'data.options.submission_unt'. Known: corner, minutes, raw_per_dbz.",
         "models: there is no 'rain_unt' (did you mean 'rain_unet'?)",
         "unknown key 'loss.options.scale'",
         "unknown key 'frame_adapter.options.motion' (did you mean 'motions'",

@@ -2,6 +2,8 @@
 
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 import skyfold.competitions
@@ -11,8 +13,10 @@ from skyfold import plugins
 from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.files import load_config
-from skyfold.errors import ConfigError
+from skyfold.data.mask_tables import MaskTables
+from skyfold.errors import ConfigError, InvalidSubmission
 from skyfold.metrics.segmentation import named_metric
+from skyfold.submission.formats import RleTable
 
 CONTEST = """
 from skyfold.api import Contest, MaskTables, MeanDice, RleTable
@@ -179,3 +183,55 @@ def test_what_breaks_the_contract_is_told(outside, tmp_path, monkeypatch, capsys
     forget()
     assert main(["check", "competition", config]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_metric_whose_code_changed_is_noticed(outside, tmp_path, monkeypatch, capsys):
+    """Blended, then the metric is edited: submitting and the leaderboard say so, blending again mends it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("configs/lakes", "data/lakes/images", "data/lakes/masks", "data/lakes/test"):
+        (tmp_path / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        mask = np.zeros((16, 24), np.uint8)
+        mask[2 : 8 + i, 3:12] = 255
+        image = np.repeat((50 + mask // 2 + rng.integers(0, 40, mask.shape)).astype(np.uint8)[..., None], 3, axis=2)
+        cv2.imwrite(str(tmp_path / "data" / "lakes" / ("images" if i < 6 else "test") / f"{i}.png"), image)
+        if i < 6:
+            cv2.imwrite(str(tmp_path / "data" / "lakes" / "masks" / f"{i}.png"), mask)
+    metric = tmp_path / "configs" / "lakes" / "my_metric.py"
+    metric.write_text(
+        f"import numpy as np\n{METRIC.replace('1.0 * both', 'both / np.maximum(pred + target - both, 1)')}"
+    )
+    config = tmp_path / "configs" / "lakes" / "blend.yaml"
+    config.write_text(
+        "data:\n  competition: mask_folder\n  name: lakes\n  folds: {k: 2, phash_max_distance: -1}\n"
+        "  options: {classes: {lake: 255}, test_images: test, metric: my_metric.py:Area}\n"
+        "name: mean\nimage: {size: [16, 24]}\npostprocess: {thresholds: 5}\n"
+        "runs: [{name: bright, model: {family: colour_threshold, options: {feature: brightness}}}]\n"
+    )
+    assert main(["run", str(config)]) == 0
+    assert main(["leaderboard", "lakes"]) == 0
+    assert "outdated" not in capsys.readouterr().out  # the file beside the config is found
+    metric.write_text(metric.read_text().replace("both / np", "1 - both / np"))
+    assert main(["submit", str(config)]) == 3
+    assert "metric 'area' or its code changed since 'mean' was blended" in capsys.readouterr().err
+    assert main(["leaderboard", "lakes"]) == 0
+    assert "metric 'area' or its code changed since it was scored" in capsys.readouterr().out
+    assert main(["blend", str(config)]) == 0
+    assert main(["submit", str(config)]) == 0
+    assert main(["score", "lakes", "submissions/lakes/mean.csv", "--truth", "submissions/lakes/mean.csv"]) == 0
+
+
+def test_rows_of_objects_are_joined_to_the_mask_of_their_image(tmp_path):
+    path = tmp_path / "ships.csv"
+    path.write_text("ImageId,EncodedPixels\na.jpg,9 2\nb.jpg,\na.jpg,1 3\na.jpg,3 1\n")
+    table = RleTable(("ship",), (4, 3), "ImageId", "EncodedPixels", bare_ids=True)
+    ids, masks = table.read_joined(path)
+    assert ids.tolist() == ["a.jpg", "b.jpg"]
+    assert masks[0][..., 0].ravel(order="F").nonzero()[0].tolist() == [0, 1, 2, 8, 9]
+    assert not masks[1].any()
+    path.write_text("ImageId,EncodedPixels\na.jpg,9 2\na.jpg,1 99\n")
+    with pytest.raises(InvalidSubmission, match=r"ships\.csv: .*\n.*line 3: row 'a\.jpg': the segment '1 99'"):
+        table.read_joined(path)
+    with pytest.raises(InvalidSubmission, match="Where each row is an object of an image, give MaskTables"):
+        MaskTables(table, "EncodedPixels").read_truth(path)

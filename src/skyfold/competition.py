@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from skyfold import plugins
 from skyfold.config.options import Options, configured
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.memory import too_large
 from skyfold.types import ArraySequence, IntPair, Metric, Samples, SubmissionFormat
 
@@ -51,6 +52,7 @@ class Competition:
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
     source        digest of the code that reads the files, where it lies outside skyfold; else ''
+    metric_source  the same of the metric's code
     write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
                   conventions, with the attributes `about`; None where samples have no time
     """
@@ -74,6 +76,7 @@ class Competition:
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()
     source: str = ""
+    metric_source: str = ""
     write_netcdf: Callable[[Path, Path, np.ndarray, ArraySequence, Mapping[str, str]], None] | None = None
 
 
@@ -96,7 +99,16 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     that is too large for the memory of this machine.
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
-    competition = replace(contest.build(folder), source=plugins.outside_digest("competitions", name))
+    source = plugins.outside_digest("competitions", name)
+    try:
+        made = contest.build(folder)
+    except Exception as error:
+        if not source or isinstance(error, SkyfoldError):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"competition '{name}': {place.filename}, line {place.lineno}"
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}. Mend the file.") from error
+    competition = replace(made, source=source, metric_source=plugins.class_digest(type(made.metric)))
     height, width = competition.grid or (1, 1)
     if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
         raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")

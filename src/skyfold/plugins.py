@@ -106,7 +106,22 @@ def source_digest(package: str, name: str) -> str:
     """Digest of the code of plug-in `name`; comments, docstrings and layout do not change it."""
     file = load(package, name).__file__
     assert file is not None
-    code = ast.parse(Path(file).read_bytes())
+    return _code_digest(Path(file))
+
+
+def class_digest(kind: type) -> str:
+    """Digest of the file in which a class outside skyfold is written; '' of others, and where there is no file."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return _code_digest(Path(file)) if file is not None and outside(Path(file)) else ""
+
+
+def outside(path: Path) -> bool:
+    """Whether a file is not one of skyfold's own."""
+    return not path.is_relative_to(OWN)
+
+
+def _code_digest(file: Path) -> str:
+    code = ast.parse(file.read_bytes())
     for node in ast.walk(code):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -123,7 +138,7 @@ def _file_outside(package: str, name: str) -> Path | None:
     """The file of a plug-in that lies outside skyfold; None of others."""
     spec = importlib.util.find_spec(f"skyfold.{package}.{name}")
     path = Path(spec.origin) if spec and spec.origin else OWN
-    return None if path.is_relative_to(OWN) else path
+    return path if outside(path) else None
 
 
 def _add_folders_of_environment() -> None:

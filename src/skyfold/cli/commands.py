@@ -6,6 +6,7 @@ Everything that a command needs is imported inside its function, so that `--help
 
 from __future__ import annotations
 
+import glob
 import shlex
 import sys
 from argparse import Namespace
@@ -307,15 +308,21 @@ def workspace(given: Namespace) -> Workspace:
 
 
 def _data_config(text: str) -> DataConfig:
-    """The data set that a command names: a config file's `data`, or a competition with its defaults."""
+    """The data set that a command names: a config file's `data`, a competition with its defaults, or one with runs."""
     from skyfold import plugins
     from skyfold.config.data import DataConfig
     from skyfold.config.files import load_config
     from skyfold.errors import ConfigError
+    from skyfold.files import read_json
+    from skyfold.workspace import find_root
 
     if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
         return load_config(Path(text)).data
     known = plugins.names("competitions")
+    root = find_root(Path.cwd())
+    made = sorted(root.glob(f"oof/{glob.escape(text)}/*/run.json")) if root and text not in known else []
+    if made and isinstance(data := read_json(made[0]).get("config", {}).get("data"), dict):
+        return DataConfig.model_validate(data)
     if text not in known:
         raise ConfigError(
             f"no competition '{text}'{plugins.nearest(text, known)}. There are: {', '.join(known)}; "

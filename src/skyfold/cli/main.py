@@ -145,10 +145,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _use_plugins(given: argparse.Namespace) -> None:
-    """Find the plug-ins in the folder `plugins` of the project, if there is one."""
+    """Find the plug-ins in the folder `plugins` of the project, and files beside its configs."""
     root = getattr(given, "root", None) or find_root(Path.cwd())
-    if root is not None and (root / "plugins").is_dir():
+    if root is None:
+        return
+    if (root / "plugins").is_dir():
         plugins.add_folder(root / "plugins")
+    for folder in sorted((root / "configs").glob("*/")):  # files of metrics lie beside configs
+        plugins.search(folder)
 
 
 def _unwritable_output() -> str:

@@ -263,8 +263,8 @@ def _filled(
                 wanted = shape if isinstance(shape, tuple) else shape[row]
                 if (value.shape, value.dtype) != (wanted, dtype):
                     raise DataLayoutError(
-                        f"'{ids[row]}' is {value.dtype} {value.shape}, expected {dtype} {wanted} as '{ids[0]}', once "
-                        "reduced. Write all with one type and number of bands."
+                        f"'{ids[row]}' is {value.dtype} {value.shape}, '{ids[0]}' {dtype} {wanted}, once reduced. "
+                        "Write all with one type and number of bands."
                     )
             store.write(rows, values)
             progress.advance(len(rows))

@@ -54,14 +54,21 @@ def sizes_file(name: str, folder: Path | None) -> Path:
 
 @dataclass(frozen=True)
 class MaskTables(SegmentationFiles):
-    """Masks of the training part in `train.csv`; `sample_submission.csv` names the samples of the test part.
+    """Masks of the training part in a table; the sample submission names the samples of the test part.
 
-    truth_column: of run-length text in train.csv and in truth files; group_of: id -> group whose samples never fall
-    into different folds, None: each by itself. A subclass reads the images.
+    truth_column  of run-length text in the table of masks and in truth files
+    group_of      id -> group whose samples never fall into different folds, None: each by itself
+    joined        ground truth may have several rows of one key, of objects, whose masks are joined
+    train_table, test_table  names of the two tables
+
+    A subclass reads the images.
     """
 
     truth_column: str
     group_of: Callable[[str], str] | None = None
+    joined: bool = False
+    train_table: str = TRAIN
+    test_table: str = TEST
 
     def inputs(self, folder: Path, part: str, ids: np.ndarray, problems: Problems) -> ArraySequence:
         """Images of `ids`; what is wrong with their files is added to `problems`. Here there are none."""
@@ -78,7 +85,7 @@ class MaskTables(SegmentationFiles):
                 table = self.submission.read(self.sample_table(folder))
                 ids = np.array(self.submission.ids_of(table), dtype=str)
             else:
-                truth = self.read_truth(_required(folder / TRAIN))
+                truth = self.read_truth(_required(folder / self.train_table))
                 ids, targets = truth.ids, truth.targets
         except InvalidSubmission as error:
             raise DataLayoutError(str(error)) from None
@@ -103,26 +110,41 @@ class MaskTables(SegmentationFiles):
 
     def sample_table(self, folder: Path) -> Path:
         """DataLayoutError where it is missing: it names what is to be predicted."""
-        return _required(folder / TEST)
+        return _required(folder / self.test_table)
 
     def read_truth(self, path: Path) -> Truth:
         """As `SegmentationFiles.read_truth`, of a table whose run-length text stands in `truth_column`."""
-        ids, masks = replace(self.submission, rle_column=self.truth_column).read_masks(path)
-        return Truth(ids=ids, targets=masks)
+        table = replace(self.submission, rle_column=self.truth_column)
+        if self.joined:
+            return Truth(*table.read_joined(path))
+        try:
+            return Truth(*table.read_masks(path))
+        except InvalidSubmission as error:
+            hint = " Where each row is an object of an image, give MaskTables(..., joined=True)."
+            raise InvalidSubmission(f"{error}{hint if 'stands in' in str(error) else ''}") from None
 
 
 def files_of(ids: Iterable[str], files: Mapping[str, Path], where: Path, problems: Problems) -> list[Path]:
     """The file of each id. Ids without a file in `where` and files that belong to no id are added to `problems`."""
     wanted = list(ids)
-    problems.add("rows without a file", *(f"{where}: no file for '{name}'" for name in wanted if name not in files))
     others = sorted(files.keys() - set(wanted))
+    if wanted and not files.keys() & set(wanted) and others:
+        message = (
+            f"{where}: no id is that of a file: ids are like '{wanted[0]}', files like '{others[0]}'. Name both alike"
+        )
+        problems.add("ids of another form than files", message)
+        return []
+    problems.add("rows without a file", *(f"{where}: no file for '{name}'" for name in wanted if name not in files))
     problems.add("files without a row", *(f"{files[name]}: no row names it. Remove it" for name in others))
     return [files[name] for name in wanted if name in files]
 
 
 def _required(path: Path) -> Path:
     if not path.is_file():
-        raise DataLayoutError(f"{path}: no such file. Download it from the contest's page.")
+        raise DataLayoutError(
+            f"{path}: no such file. Download it from the contest's page; where it has another name, give MaskTables "
+            "train_table or test_table."
+        )
     return path
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.mask_tables import NoImages
 from skyfold.data.number_types import KEPT
-from skyfold.errors import ConfigError, DataLayoutError, listing
+from skyfold.errors import ConfigError, DataLayoutError, SkyfoldError, listing
 from skyfold.submission.write import write_submission
 from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
 
@@ -35,14 +36,14 @@ def check_competition(data: DataConfig, folder: Path) -> list[str]:
     problems: list[str] = []
     for name, samples in parts.items():
         problems += _problems_of(name, samples, competition)
-        lines.append(f"{name}: {len(samples)} samples, {_shown(samples)}")
+        lines.append(f"{name}: {len(samples)} samples, {_shown(samples, competition)}")
     again = {part: competition.load(folder, part) for part in competition.parts}
     for name, samples in parts.items():
         if not np.array_equal(samples.ids, again[name].ids):
             problems.append(f"{name}: ids or their order differ when it is loaded again. Sort what a folder lists.")
     if not problems:
-        problems += _problems_of_metric(competition.metric, parts["train"])
-        problems += _problems_of_submission(competition, parts["train"])
+        problems += _raised("metric", lambda: _problems_of_metric(competition.metric, parts["train"]))
+        problems += _raised("submission", lambda: _problems_of_submission(competition, parts["train"]))
         lines.append(f"metric: {competition.metric.name}, whole and in parts alike; the truth itself scores best")
         lines.append("submission: written, read back and scored")
     if "test" in parts and (table := competition.sample_table(folder)) is not None:
@@ -50,7 +51,8 @@ def check_competition(data: DataConfig, folder: Path) -> list[str]:
     if _files(folder) != before:
         problems.append(f"{folder}: reading it has changed its files.")
     if problems:
-        raise ConfigError(f"competition '{competition.name}': {len(problems)} problems\n{listing(problems)}")
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise ConfigError(f"competition '{competition.name}': {count}\n{listing(problems)}")
     return lines
 
 
@@ -102,7 +104,9 @@ def _problems_of_metric(metric: Metric, samples: Samples) -> Iterator[str]:
         yield "metric: stats of one sample, expected float64 (1, S)."
         return
     right, wrong = (metric.score(np.concatenate(stats[kind])) for kind in ("right", "wrong"))
-    if not (right > wrong if metric.greater_is_better else right < wrong):
+    if np.isnan([right, wrong]).any():
+        yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Say what a mask scores that is empty twice."
+    elif not (right > wrong if metric.greater_is_better else right < wrong):
         yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Is greater_is_better right?"
 
 
@@ -135,11 +139,28 @@ def _some(samples: Samples) -> list[int]:
     return rows
 
 
-def _shown(samples: Samples) -> str:
-    if isinstance(samples.inputs, NoImages):
-        return "no images"
-    image = samples.inputs[0]
-    return f"images {image.dtype} {image.shape}"
+def _shown(samples: Samples, competition: Competition) -> str:
+    """Images, masks and groups in words."""
+    parts = ["no images"]
+    if not isinstance(samples.inputs, NoImages):
+        images = [samples.inputs[i] for i in _some(samples)]
+        parts = [f"images {images[0].dtype} {', '.join(sorted({str(image.shape) for image in images}))}"]
+    grid = competition.grid
+    parts.append("masks of their size" if grid is None else f"masks {grid[0]} x {grid[1]}")
+    if samples.groups is not None:
+        parts.append(f"{len(np.unique(samples.groups))} groups")
+    return ", ".join(parts)
+
+
+def _raised(what: str, find: Callable[[], Iterator[str]]) -> list[str]:
+    """What `find` yields; an exception of the competition's own code is one more problem."""
+    try:
+        return list(find())
+    except SkyfoldError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return [f"{what}: {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})."]
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from skyfold.data.dataset import Dataset
 from skyfold.errors import DataLayoutError, SkyfoldError
 from skyfold.pipeline.outdated import outdated_run
 from skyfold.reports.leaderboard import Entry, unreadable, unreadable_submissions
-from skyfold.store.contents import Contents
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_info
 from skyfold.tasks import task_class
@@ -24,10 +24,14 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
     folder = workspace.oof(name)
     runs = sorted(path.parent for path in folder.glob("*/run.json"))
     if not runs:
-        raise DataLayoutError(f"{folder}: no runs here. Train one with skyfold train CONFIG, or name another data set.")
+        others = sorted({path.parents[1].name for path in workspace.oof(".").glob("*/*/run.json")})
+        there = f" Data sets with runs: {', '.join(others)}." if others else ""
+        raise DataLayoutError(
+            f"{folder}: no runs here. Train one with skyfold train CONFIG, or name another data set.{there}"
+        )
     entries: list[Entry] = []
     damaged = unreadable_submissions(workspace.submissions(name))
-    at_hand: dict[str, Contents | None] = {}  # by the settings of the data
+    at_hand: dict[str, Dataset | None] = {}  # by the settings of the data
     folds: str | None = None
     try:
         folds = read_folds(workspace.folds(name)).hash() if workspace.folds(name).is_file() else None

@@ -6,22 +6,23 @@ import json
 from pathlib import Path
 
 from skyfold.config.data import DataConfig
-from skyfold.data.dataset import open_dataset
+from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import SkyfoldError
 from skyfold.files import file_digest
 from skyfold.progress import note
-from skyfold.store.contents import Contents, read_contents
+from skyfold.store.contents import read_contents
 from skyfold.store.records import SidecarRecord, read_record
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
+from skyfold.tasks.scored_with import scored_by
 from skyfold.tasks.stored_blend import AGAIN, require_members
 from skyfold.workspace import Workspace
 
 
-def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dict[str, Contents | None]) -> str:
+def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dict[str, Dataset | None]) -> str:
     """What has changed since the run or blend in `folder` was made; '' where nothing has, or where it is not known,
     which a note says where the data cannot be read.
 
-    at_hand: what the data hold, by their settings; data that are opened here are added.
+    at_hand: the data, by their settings; data that are opened here are added.
     """
     if (folder / "blend.json").is_file():
         try:
@@ -33,13 +34,17 @@ def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dic
         return ""
     if key not in at_hand:
         try:
-            at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace).contents
+            at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace)
         except (SkyfoldError, ValueError, OSError) as error:  # the files are elsewhere, or broken
             if None not in at_hand.values():  # of other settings of the same data the reason is the same
                 note(f"whether the data changed since is not known, they cannot be read: {error}")
             at_hand[key] = None
     now = at_hand[key]
-    changes = made_from.changes(now) if now is not None else []
+    if now is None:
+        return ""
+    if info.scores.get("metric") and not scored_by(info, now.competition):
+        return f"metric '{now.competition.metric.name}' or its code changed since it was scored"
+    changes = made_from.changes(now.contents)
     return changes[0] if changes else ""
 
 

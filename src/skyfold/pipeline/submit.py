@@ -6,11 +6,14 @@ from pathlib import Path
 
 from skyfold.config.blend import BlendConfig
 from skyfold.data.dataset import open_dataset
+from skyfold.errors import OofMismatch
 from skyfold.store.locks import held
 from skyfold.store.records import FORMAT
+from skyfold.store.runs import read_info
 from skyfold.submission.write import write_submission
 from skyfold.tasks import task_class
-from skyfold.tasks.stored_blend import read_blend
+from skyfold.tasks.scored_with import scored_by
+from skyfold.tasks.stored_blend import AGAIN, read_blend
 from skyfold.workspace import Workspace
 
 
@@ -31,6 +34,10 @@ def _submit(config: BlendConfig, workspace: Workspace) -> list[Path]:
     dataset = open_dataset(config.data, workspace)
     task, result = task_class(config.task), read_blend(config, workspace, dataset.contents)
     competition = dataset.competition
+    if not scored_by(read_info(workspace.run(config.data.folder, config.name)), competition):
+        raise OofMismatch(
+            f"metric '{competition.metric.name}' or its code changed since '{config.name}' was blended. {AGAIN}"
+        )
     sample = competition.sample_table(workspace.data(config.data.folder))
     paths = []
     for stage, name in task.submissions(config).items():

@@ -81,7 +81,7 @@ def _fingerprint(values: JsonDict, info: ValidationInfo) -> JsonDict:
 
 
 def _scores(values: JsonDict) -> JsonDict:
-    others = {"metric": str, "best_single": str, "greater_is_better": bool}
+    others = {"metric": str, "metric_source": str, "best_single": str, "greater_is_better": bool}
     for name, value in values.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
         if not (isinstance(value, others[name]) if name in others else is_number):

@@ -16,11 +16,11 @@ import pandas as pd
 from skyfold.errors import InvalidSubmission, OtherRows, SkyfoldError, listing, shortened
 from skyfold.files import write_atomic
 from skyfold.progress import note
-from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode_many, parse_all
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, decode_many, encode_many, parse_all
 from skyfold.rle.segments import MasksOfSizes, SegmentMasks
 from skyfold.submission.plain_table import read_plain
 from skyfold.tables import plain, read_rows
-from skyfold.types import ArraySequence, IntPair, SubmissionFormat
+from skyfold.types import ArraySequence, IntPair, LazyArrays, SubmissionFormat
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,29 @@ class RleTable(SubmissionFormat):
         if counted := next(filter(None, (counts_from_zero([], one, {}, self.dialect) for one in segments)), ""):
             note(f"{path}: {counted}")
         return found, masks if self.sizes is not None else masks.parts[0]
+
+    def read_joined(self, path: Path) -> tuple[np.ndarray, LazyArrays]:
+        """Ids and masks, bool (H, W, K) each, of a table that may have several rows of one key: their masks together.
+
+        InvalidSubmission lists what is wrong with the rows.
+        """
+        table = self.read(path)
+        keys, texts = self._table_keys(table), table[self.rle_column].tolist()
+        ids = self._ids(keys)
+        wanted = self._keys(ids)
+        problems = key_problems([*dict.fromkeys(keys)], wanted, ordered=False, remedy="Mend the key.")
+        if problems := problems + self._text_problems(texts, keys):
+            raise InvalidSubmission(self._not_a_table(path, problems))
+        rows: dict[str, list[str]] = {}
+        for key, text in zip(keys, texts, strict=True):
+            rows.setdefault(key, []).append(text)
+
+        def joined(index: int) -> np.ndarray:
+            size, own = self.size_of(ids[index]), wanted[index * len(self.classes) : (index + 1) * len(self.classes)]
+            planes = [decode_many(rows[key], size, self.dialect).any(axis=0) for key in own]
+            return np.stack(planes, axis=-1)
+
+        return np.array(ids, dtype=str), LazyArrays(len(ids), joined)
 
     def _refuse_others(self, keys: list[str], found: Sequence[str], ids: np.ndarray | None) -> None:
         """OtherRows where ids were `found` in a table with these `keys` that are not among `ids`; None: any may be."""

@@ -32,6 +32,7 @@ from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
+from skyfold.tasks.scored_with import scored_with
 from skyfold.tasks.stored_blend import Blend, read_blend
 from skyfold.tasks.task import Task
 from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays, Predictions, Samples, VolumeMetric
@@ -62,7 +63,7 @@ class MaskBlending(Task):
         sweep = measure(run.oof, samples, dataset.folds, competition.metric, post, folder=folder)
         evaluation = evaluate(sweep, dataset.folds, post)
         scores = evaluation.scores(draws=draws, seed=seed)
-        record_scores(folder, {**scores, "metric": competition.metric.name})
+        record_scores(folder, {**scores, **scored_with(competition)})
         write_rows(folder / "rows.csv", run.oof.ids, dataset.folds, evaluation.columns(run.info.classes))
         return scores
 

@@ -28,6 +28,7 @@ from skyfold.store.locks import held
 from skyfold.store.records import write_record
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
+from skyfold.tasks.scored_with import scored_by, scored_with
 from skyfold.tasks.stored_blend import (
     Blend,
     config_json,
@@ -76,7 +77,7 @@ class Task(Objective):
         groups = dataset.folds.groups[rows]
         found = bootstrap_interval(metric, stats[metric.name], groups=groups, draws=draws, seed=seed)
         scores: JsonDict = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
-        record_scores(folder, {**scores, "metric": metric.name})
+        record_scores(folder, {**scores, **scored_with(dataset.competition)})
         return scores
 
     @classmethod
@@ -131,7 +132,7 @@ class Task(Objective):
                 )
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
         for run in runs:
-            if run.info.scores.get("metric") != competition.metric.name:
+            if not scored_by(run.info, competition):
                 cls.score_run(run.folder, dataset)
         fitted = fit_combination(config, runs, dataset)
         record = workspace.run(config.data.folder, config.name) / "blend.json"
@@ -155,7 +156,7 @@ class Task(Objective):
             "unknown_data": [run.info.name for run in runs if read_contents(run.folder) is None],
         }
         result["scores"]["runs"] = {run.info.name: read_info(run.folder).scores for run in runs}
-        record_scores(stored.folder, {**result["scores"]["final"], "metric": result["metric"]})
+        record_scores(stored.folder, {**result["scores"]["final"], **scored_with(competition)})
         write_record(record, result)
         return result
 

@@ -344,8 +344,10 @@ class ImagesAndMasks(SegmentationFiles):
         except DataLayoutError as error:
             problems.add("tables that cannot be read", str(error))
             return None
-        rows = Counter(table[self.group.id])
-        group_of = dict(zip(table[self.group.id], table[self.group.column], strict=True))
+        known = set(names)  # a table may also give the names of files
+        names_of = [name if name in known else file_id(Path(name)) for name in table[self.group.id]]
+        rows = Counter(names_of)
+        group_of = dict(zip(names_of, table[self.group.column], strict=True))
         found = [f"id '{name}' is listed {rows[name]} times; keep one row" for name in names if rows[name] > 1]
         found += [f"no group for image '{name}'. Add one" for name in names if not group_of.get(name)]
         problems.add(f"rows of {path}, where every image needs one group", *found)
@@ -371,7 +373,7 @@ class ImagesAndMasks(SegmentationFiles):
     def _note_sizes(self, tests: Sequence[Path], headers: Mapping[Path, Header]) -> None:
         """Say which test images have another size than most: their masks are on the grid like all others."""
         sizes = {path: self._size(headers[path]) for path in tests if path in headers}
-        if self._grid is None:
+        if self._grid is None or self.unfit:
             return
         usual = max(Counter(sizes.values()).items(), key=lambda item: item[1], default=((0, 0), 0))[0]
         if odd := [f"{path.name} ({spelled(size)})" for path, size in sizes.items() if size != usual]:
