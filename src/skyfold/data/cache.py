@@ -88,8 +88,9 @@ def training_arrays(
 
     DataLayoutError names a broken file, and samples that differ in type or number of bands.
     """
-    inputs = _input_store(samples, size, folder, fingerprint)
-    defined = _defined_store(samples, size, folder, fingerprint) if has_undefined(samples.inputs) else None
+    partly = has_undefined(samples.inputs)
+    inputs = _input_store(samples, size, folder, fingerprint, partly)
+    defined = _defined_store(samples, size, folder, fingerprint) if partly else None
     undefined = [] if defined is None else [defined.store.checksum()]
     targets, valid = samples.targets, samples.valid
     if targets is None:
@@ -116,13 +117,15 @@ def training_arrays(
 
 def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
     """(n, h, w, C), memory-mapped: the images only, as `training_arrays` stores them."""
-    return _input_store(samples, size, folder, fingerprint).values
+    return _input_store(samples, size, folder, fingerprint, has_undefined(samples.inputs)).values
 
 
-def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> RowStore:
+def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str, partly: bool) -> RowStore:
+    """partly: whether any sample has undefined pixels, which costs a look at each file again."""
+
     def reduced(row: int) -> np.ndarray:
         inputs, name = samples.inputs, samples.ids[row]
-        defined = defined_in(inputs, row)
+        defined = defined_in(inputs, row) if partly else None
         at_once = defined is None and isinstance(inputs, Resizable)
         image = inputs.resized(row, size) if at_once and isinstance(inputs, Resizable) else inputs[row]
         if image.dtype.name not in KEPT or image.ndim != 3:
@@ -255,18 +258,20 @@ def _filled(
     missing = np.flatnonzero(~store.complete)
     if not len(missing):
         return store
+
+    def fill(row: int) -> None:
+        value, wanted = make(row), shape if isinstance(shape, tuple) else shape[row]
+        if (value.shape, value.dtype) != (wanted, dtype):
+            raise DataLayoutError(
+                f"'{ids[row]}' is {value.dtype} {value.shape}, '{ids[0]}' {dtype} {wanted}, once reduced. Write all "
+                "with one type and number of bands."
+            )
+        store.write(np.array([row]), value[np.newaxis])
+
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(missing), ROWS_AT_ONCE):
             rows = missing[start : start + ROWS_AT_ONCE]
-            values = list(pool.map(make, rows.tolist()))
-            for row, value in zip(rows.tolist(), values, strict=True):
-                wanted = shape if isinstance(shape, tuple) else shape[row]
-                if (value.shape, value.dtype) != (wanted, dtype):
-                    raise DataLayoutError(
-                        f"'{ids[row]}' is {value.dtype} {value.shape}, '{ids[0]}' {dtype} {wanted}, once reduced. "
-                        "Write all with one type and number of bands."
-                    )
-            store.write(rows, values)
+            list(pool.map(fill, rows.tolist()))
             progress.advance(len(rows))
     store.flush()
     return store

@@ -84,7 +84,7 @@ def _require_same_ids(first: StoredRun, run: StoredRun) -> None:
             has, lacks = names if other is None else names[::-1]
             raise OofMismatch(
                 f"{has} has {part} predictions, {lacks} has none. Run `skyfold train` on it again, with the test part "
-                "in place."
+                "in place; predictions that were imported are imported again, with --test FILE."
             )
         if difference := id_difference(one.ids, other.ids, names):
             raise OofMismatch(f"{part}: {difference}. Retrain with the same folds.csv.")

@@ -214,7 +214,8 @@ def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.nda
     if len(missing):
         raise OofMismatch(
             f"run '{info.name}' has no {part} prediction for {len(missing)} of {len(rows.ids)} ids, first "
-            f"'{rows.ids[missing[0]]}'{where}. Run the same `skyfold train` again to resume."
+            f"'{rows.ids[missing[0]]}'{where}. "
+            + ("Import it again." if info.kind == "imported" else "Run the same `skyfold train` again to resume.")
         )
 
 
