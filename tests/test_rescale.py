@@ -13,6 +13,8 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from skyfold.config.data import RescaleConfig
+from skyfold.config.training import AugmentConfig
+from skyfold.data.augment import FLIPS_AND_TURNS, Augmenter
 from skyfold.data.cache import TrainingArrays
 from skyfold.data.rescale import Rescale, fit_rescale, mean_and_std, percentiles
 from skyfold.errors import ConfigError, DataLayoutError
@@ -137,3 +139,18 @@ def test_limits_of_another_number_of_bands_are_refused() -> None:
 def test_options_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         RescaleConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("name", FLIPS_AND_TURNS)
+def test_flips_and_turns_may_come_before(name, dtype):
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 30_000, (12, 12, 4)).astype(dtype), rng.integers(0, 2, (12, 12, 2), dtype=np.uint8)
+    augmenter = Augmenter([AugmentConfig(name=name)], size=(12, 12), bands=4, planes=2, rescaled=True)
+    rescale = Rescale((100.0,), (20_000.0,), np.dtype(dtype).name)
+    assert augmenter.only_moves
+    for seed in range(8):
+        moved, own = augmenter(image, mask, seed=seed)
+        after, same = augmenter(rescale(image), mask, seed=seed)
+        np.testing.assert_array_equal(rescale(np.ascontiguousarray(moved)), after)
+        np.testing.assert_array_equal(own, same)

@@ -26,6 +26,9 @@ from skyfold.types import IntPair
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
+FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")  # move pixels, change none
+
+
 class Augmenter:
     """The transforms of a config, in order. An empty config changes nothing.
 
@@ -45,9 +48,14 @@ class Augmenter:
         for index, entry in enumerate(self._config):
             _try(f"augment.{index}", entry, image, target)
 
+    @property
+    def only_moves(self) -> bool:
+        """Whether no transform changes the value of a pixel, so that rescaling may follow as well."""
+        return all(entry.name in FLIPS_AND_TURNS for entry in self._config)
+
     def __call__(self, image: np.ndarray, target: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """image uint8 or float32 (h, w, C); target uint8 (h, w, K + 1). Returns both transformed alike, as new
-        arrays."""
+        """image uint8 or float32 (h, w, C), of any type where it `only_moves`; target uint8 (h, w, K + 1). Returns both
+        transformed alike, as new arrays."""
         if not self._config:
             return image, target
         if not hasattr(self._local, "pipeline"):

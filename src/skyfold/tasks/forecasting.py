@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.config.run import RunConfig
+from skyfold.data.augment import FLIPS_AND_TURNS
 from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
@@ -26,7 +27,6 @@ from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
 # Augmentations that move values without changing them: a forecast has a physical unit.
-FLIPS_AND_TURNS = ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "D4")
 
 
 class Forecasting(Task):
