@@ -259,19 +259,19 @@ def _filled(
     if not len(missing):
         return store
 
-    def fill(row: int) -> None:
+    def made(row: int) -> np.ndarray:
         value, wanted = make(row), shape if isinstance(shape, tuple) else shape[row]
         if (value.shape, value.dtype) != (wanted, dtype):
             raise DataLayoutError(
                 f"'{ids[row]}' is {value.dtype} {value.shape}, '{ids[0]}' {dtype} {wanted}, once reduced. Write all "
                 "with one type and number of bands."
             )
-        store.write(np.array([row]), value[np.newaxis])
+        return value
 
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(missing), ROWS_AT_ONCE):
             rows = missing[start : start + ROWS_AT_ONCE]
-            list(pool.map(fill, rows.tolist()))
+            store.write(rows, list(pool.map(made, rows.tolist())))
             progress.advance(len(rows))
     store.flush()
     return store
