@@ -1,7 +1,7 @@
 """What a plug-in imports: names that keep their meaning from version to version.
 
-A competition, model family, post-processing rule or metric that lies outside the package needs no other names of
-skyfold. Each is described where it is defined.
+A competition or metric that lies outside the package needs no other names of skyfold. A model family takes its base
+class from `skyfold.models`; `skyfold.postprocess.rules` says what a rule offers. Each is described where it is defined.
 """
 
 from skyfold.competition import Competition, Contest, Truth

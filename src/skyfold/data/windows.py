@@ -1,7 +1,7 @@
 """How a window of a scene is read while the rest of the scene stays on disk.
 
 A TIFF is read by the strips or tiles it is made of, an `.npy` file is mapped. PNG and JPEG cannot be entered in the
-middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs of a compression that only OpenCV decodes.
+middle: they are decoded once, into an `.npy` file in a cache. So are TIFFs that cannot be read by segments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tifffile
 
 from skyfold.data.array_files import read_array
 from skyfold.data.definedness import filled
-from skyfold.data.images import SUFFIXES, files_stamp, read_image
+from skyfold.data.images import SUFFIXES, TIFF_SUFFIXES, files_stamp, read_image
 from skyfold.data.masks import ClassTable
 from skyfold.data.number_types import KEPT
 from skyfold.data.tiff import (
@@ -36,7 +36,6 @@ from skyfold.files import digest, write_atomic
 from skyfold.store.rows import release_pages
 from skyfold.types import IntPair
 
-TIFF_SUFFIXES = (".tif", ".tiff")
 LARGEST_SEGMENT = 32 << 20  # bytes of a decoded strip or tile; beyond it a window would cost as much as the scene
 
 
@@ -75,7 +74,7 @@ def open_windows(path: Path, *, cache: Path, bands: int = 3) -> Windows:
         return own or _decoded(path, cache, f"scene {bands}", lambda: _decode_tiff(path, bands))
     if suffix in SUFFIXES:
         return _decoded(path, cache, f"scene {bands}", lambda: read_image(path, bands=bands))
-    raise DataLayoutError(f"{path}: expected {', '.join((*SUFFIXES, *TIFF_SUFFIXES, '.npy'))}. Convert it.")
+    raise DataLayoutError(f"{path}: expected {', '.join(SUFFIXES)}. Convert it.")
 
 
 def open_labels(path: Path, table: ClassTable, *, cache: Path) -> Windows:

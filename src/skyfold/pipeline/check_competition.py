@@ -44,7 +44,7 @@ def check_competition(data: DataConfig, folder: Path) -> list[str]:
     if not problems:
         problems += _raised("metric", lambda: _problems_of_metric(competition.metric, parts["train"]))
         problems += _raised("submission", lambda: _problems_of_submission(competition, parts["train"]))
-        lines.append(f"metric: {competition.metric.name}, whole and in parts alike; the truth itself scores best")
+        lines.append(f"metric: {competition.metric.name}, one sample at a time; the truth itself scores best")
         lines.append("submission: written, read back and scored")
     if "test" in parts and (table := competition.sample_table(folder)) is not None:
         problems += [f"{table}: {problem}" for problem in _of_sample(competition, table, parts["test"])]
@@ -88,7 +88,7 @@ def _problems_of(part: str, samples: Samples, competition: Competition) -> Itera
 
 
 def _problems_of_metric(metric: Metric, samples: Samples) -> Iterator[str]:
-    """What is wrong with scores of the truth, of its reverse, and of both in parts."""
+    """What is wrong with statistics of single samples, and with the scores of the truth and of its reverse."""
     rows, targets = _some(samples), samples.targets
     assert targets is not None
     stats: dict[str, list[np.ndarray]] = {"right": [], "wrong": []}
