@@ -41,6 +41,22 @@ def test_opening_again_keeps_complete_rows(tmp_path):
     RowStore.open(tmp_path).checked[:]
 
 
+def test_a_row_written_again_is_incomplete_until_it_is_whole(full, monkeypatch):
+    def stopped(values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skyfold.store.rows.zlib.crc32", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        full.write(np.array([1]), np.zeros((1, 2, 2)))
+    assert full.complete.tolist() == [True, False, True]
+
+
+def test_rows_of_another_shape_are_not_written(full):
+    with pytest.raises(ValueError, match=r"row 1 has shape \(2, 2\), got values \(4,\)"):
+        full.write(np.array([1]), np.zeros((1, 4)))
+    full[0], full[2]
+
+
 @pytest.mark.parametrize(
     "other", [{"fingerprint": "two"}, {"ids": ("a", "c", "b")}, {"shape": (2, 3)}, {"dtype": "float32"}], ids=str
 )

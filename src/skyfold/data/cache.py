@@ -29,6 +29,7 @@ from skyfold.store.rows import RowStore, Shape
 from skyfold.types import ArraySequence, IntPair, Samples, SoftTargets
 
 ROWS_AT_ONCE = 16
+PIECES_AHEAD = 2  # of so many rows, made while those before them are written
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,8 @@ def _filled(
         return store
 
     def made(row: int) -> np.ndarray:
-        value, wanted = make(row), shape if isinstance(shape, tuple) else shape[row]
+        value = first if row == 0 else make(row)
+        wanted = shape if isinstance(shape, tuple) else shape[row]
         if (value.shape, value.dtype) != (wanted, dtype):
             raise DataLayoutError(
                 f"'{ids[row]}' is {value.dtype} {value.shape}, '{ids[0]}' {dtype} {wanted}, once reduced. Write all "
@@ -268,11 +270,19 @@ def _filled(
             )
         return value
 
+    pieces = [missing[start : start + ROWS_AT_ONCE] for start in range(0, len(missing), ROWS_AT_ONCE)]
     with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(missing), ROWS_AT_ONCE):
-            rows = missing[start : start + ROWS_AT_ONCE]
-            store.write(rows, list(pool.map(made, rows.tolist())))
-            progress.advance(len(rows))
+        try:
+            ahead = [[pool.submit(made, row) for row in rows.tolist()] for rows in pieces[:PIECES_AHEAD]]
+            for number, rows in enumerate(pieces):
+                values = [row.result() for row in ahead.pop(0)]
+                for following in pieces[number + PIECES_AHEAD : number + PIECES_AHEAD + 1]:
+                    ahead.append([pool.submit(made, row) for row in following.tolist()])
+                store.write(rows, values)
+                progress.advance(len(rows))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     store.flush()
     return store
 

@@ -119,22 +119,36 @@ class RowStore:
         return self.checked[index]
 
     def write(self, rows: np.ndarray, values: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Write `values[j]` into row `rows[j]`, then its checksum, then its flag."""
-        if isinstance(values, list) and len({value.shape for value in values}) > 1:
-            for row, value in zip(rows, values, strict=True):
-                self.write(np.array([row]), value[np.newaxis])
-            return
-        values = np.asarray(values)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():  # a cast would make whole numbers of them
-            bad = rows[~np.isfinite(values.reshape(len(values), -1)).all(axis=1)][0]
-            raise OofMismatch(
-                f"{self.folder}: values for '{self.ids[bad]}' are NaN or infinite; nothing was written. Look at this "
-                "sample, and at what is predicted for it."
-            )
-        values = np.ascontiguousarray(values, dtype=self.values.dtype)
-        self.values[rows] = values
-        self._crc[rows] = [zlib.crc32(value.data) for value in values]
+        """Write `values[j]` into row `rows[j]`, then its checksum, then its flag.
+
+        As bytes of the file, not by way of the memory map, in which every page would be touched by itself.
+        """
+        for row, value in zip(rows, values, strict=True):
+            if value.dtype.kind == "f" and not np.isfinite(value).all():  # a cast would make whole numbers of them
+                raise OofMismatch(
+                    f"{self.folder}: values for '{self.ids[row]}' are NaN or infinite; nothing was written. Look at "
+                    "this sample, and at what is predicted for it."
+                )
+        self._complete[rows] = 0
+        checksums = []
+        with open(self.folder / "values.npy", "r+b") as file:
+            for row, value in zip(rows.tolist(), values, strict=True):
+                if value.shape != (shape := row_shape(self.values, row)):
+                    raise ValueError(f"{self.folder}: row {row} has shape {shape}, got values {value.shape}")
+                stored = np.ascontiguousarray(value, dtype=self.values.dtype)
+                file.seek(self._offset(row))
+                file.write(stored.data)
+                checksums.append(zlib.crc32(stored.data))
+        self._crc[rows] = checksums
         self._complete[rows] = 1
+
+    def _offset(self, row: int) -> int:
+        """Bytes before a row in values.npy."""
+        if isinstance(self.values, RowsOfShapes):
+            start, file = self.values.start(row), self.values.flat
+        else:
+            start, file = row * math.prod(self.values.shape[1:]), self.values
+        return int(file.offset + start * file.dtype.itemsize)  # type: ignore[attr-defined]  # a memmap
 
     def checksum(self) -> str:
         """A digest of the rows' checksums: the same for the same values, whenever they were written."""
@@ -204,17 +218,17 @@ class RowsOfShapes:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, int | np.integer):
-            shape, end = self.shapes[int(index)], int(self._ends[index])
-            return self.flat[end - math.prod(shape) : end].reshape(shape)
+            shape = self.shapes[int(index)]
+            return self.flat[self.start(int(index)) : self._ends[index]].reshape(shape)
         return np.stack([self[row] for row in np.arange(len(self))[index]])
 
     def row_shape(self, row: int) -> Shape:
         """Shape of row i."""
         return self.shapes[row]
 
-    def __setitem__(self, rows: Any, values: np.ndarray) -> None:
-        for row, value in zip(np.atleast_1d(rows), values, strict=True):
-            self[row][...] = value
+    def start(self, row: int) -> int:
+        """Where row i begins in `flat`."""
+        return int(self._ends[row]) - math.prod(self.shapes[row])
 
     def flush(self) -> None:
         """Force all to disk."""
