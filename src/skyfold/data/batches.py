@@ -86,12 +86,11 @@ def training_batches(
 
     assert arrays.targets is not None, "training needs targets"
     images, masks = arrays.inputs, arrays.targets
+    first, last = (None, rescale) if augmenter.only_moves else (rescale, None)  # fewer bytes are moved before
 
     def augmented(row: int, own_seed: int) -> tuple[np.ndarray, np.ndarray]:
-        if augmenter.only_moves:  # fewer bytes are moved before
-            image, mask = augmenter(images[row], masks[row], seed=own_seed)
-            return _rescaled(image, rescale), mask
-        return augmenter(_rescaled(images[row], rescale), masks[row], seed=own_seed)
+        image = images[row] if first is None else first(images[row])
+        return augmenter(image, masks[row], seed=own_seed)
 
     def another(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return augmented(int(rng.choice(rows)), int(rng.integers(2**31)))
@@ -103,7 +102,7 @@ def training_batches(
     def prepare(step: int) -> Batch:
         chosen = order[step * batch_size : (step + 1) * batch_size]
         changed = [prepared(int(row)) for row in chosen]
-        inputs = _stacked([image for image, _ in changed], normalization)
+        inputs = _stacked([image for image, _ in changed], normalization, last)
         targets = np.stack([target for _, target in changed])
         return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
@@ -125,7 +124,7 @@ def prediction_batches(
     def prepare(step: int) -> Batch:
         chosen = rows[step * batch_size : (step + 1) * batch_size]
         filled = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-        inputs = _stacked([_rescaled(arrays.inputs[row], rescale) for row in filled], normalization)
+        inputs = _stacked([arrays.inputs[row] for row in filled], normalization, rescale)
         if arrays.targets is None:
             return Batch(inputs, None, chosen)
         targets = np.stack([arrays.targets[row] for row in filled])
@@ -134,15 +133,17 @@ def prediction_batches(
     return _ahead(prepare, steps)
 
 
-def _rescaled(image: np.ndarray, rescale: Rescale | None) -> np.ndarray:
-    return image if rescale is None else rescale(image)
-
-
-def _stacked(images: Sequence[np.ndarray], normalization: str | None) -> np.ndarray:
-    """Normalized images, stacked: bytes at once, floats one by one, while they are in the processor's cache."""
-    if images[0].dtype == np.uint8:
+def _stacked(images: Sequence[np.ndarray], normalization: str | None, rescale: Rescale | None) -> np.ndarray:
+    """Rescaled and normalized images, stacked: bytes at once, others one by one, while they are in the processor's
+    cache."""
+    if rescale is None and images[0].dtype == np.uint8:
         return normalized(np.stack(images), normalization)
-    return np.concatenate([normalized(image[np.newaxis], normalization) for image in images])
+    inputs = np.empty((len(images), *images[0].shape), dtype=np.float32)
+    for own, image in zip(inputs, images, strict=True):
+        values = normalized((image if rescale is None else rescale(image, out=own))[np.newaxis], normalization)[0]
+        if not np.may_share_memory(values, own):
+            own[...] = values
+    return inputs
 
 
 def image_labels(targets: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -46,10 +47,10 @@ class Rescale:
     high: tuple[float, ...]
     dtype: str
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """images (..., C) as stored, C a multiple of the bands of the limits. Returns float32 of this shape, 0..1.
 
-        DataLayoutError where the images have another type.
+        out: contiguous float32 of this shape to write into. DataLayoutError where the images have another type.
         """
         if images.dtype.name != self.dtype:
             raise DataLayoutError(
@@ -57,11 +58,18 @@ class Rescale:
                 "of a data set with one type."
             )
         row = math.prod(images.shape[-2:])  # as one axis, which is compiled to faster code than one of a few bands
-        low, high = (np.tile(limits, row // len(limits)) for limits in (self.low, self.high))
-        scale = np.divide(1, high - low, out=np.zeros_like(low), where=high > low)
-        values = np.empty((images.size // row, row), dtype=np.float32)
-        _scale(np.asarray(images).reshape(-1, row), low.astype(np.float32), scale.astype(np.float32), values)
-        return values.reshape(images.shape)
+        values = np.empty(images.shape, dtype=np.float32) if out is None else out
+        rows, written = np.asarray(images).reshape(-1, row), values.reshape(-1, row)
+        _scale(rows, *_limits(self.low, self.high, row), written)
+        return values
+
+
+@lru_cache(maxsize=8)
+def _limits(low: tuple[float, ...], high: tuple[float, ...], row: int) -> tuple[np.ndarray, np.ndarray]:
+    """`low` and 1 / (high - low), 0 where they are equal: float32 (row,) each, the bands in turn."""
+    least, greatest = (np.tile(limits, row // len(limits)) for limits in (low, high))
+    scale = np.divide(1, greatest - least, out=np.zeros_like(least), where=greatest > least)
+    return least.astype(np.float32), scale.astype(np.float32)
 
 
 @compiled
