@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,16 @@ def digest(*parts: bytes | str) -> str:
         sha.update(len(data).to_bytes(8, "little"))
         sha.update(data)
     return sha.hexdigest()[:16]
+
+
+def crc32(data: bytes | memoryview, start: int = 0) -> int:
+    """CRC-32 as `zlib.crc32`, whose result for the bytes before is `start`; by libdeflate, 10 to 20 times as fast,
+    where imagecodecs was built with it."""
+    import imagecodecs
+
+    if not imagecodecs.DEFLATE.available:
+        return zlib.crc32(data, start)
+    return int(imagecodecs.deflate_crc32(data, start))  # type: ignore[arg-type]  # any buffer
 
 
 def file_digest(path: Path) -> str:

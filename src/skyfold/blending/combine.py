@@ -69,6 +69,13 @@ def add_bytes(sums, values, parts):  # type: ignore[no-untyped-def]
         sums[j] = np.uint16(sums[j] + np.uint16(parts * np.uint16(values[j])))
 
 
+@compiled
+def divide_sums(sums, parts, mean):  # type: ignore[no-untyped-def]
+    """Write sums / parts, rounded half to even, into `mean`. sums: uint16 (P,); parts: float32; mean: uint8 (P,)."""
+    for j in range(len(sums)):
+        mean[j] = np.uint8(np.rint(np.float32(sums[j]) / parts))
+
+
 def _mean_of_bytes(
     arrays: Sequence[np.ndarray], parts: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -83,7 +90,9 @@ def _mean_of_bytes(
         for array, part in zip(arrays, parts, strict=True):
             if part:
                 add_bytes(sums.reshape(-1), np.ascontiguousarray(array[index]).reshape(-1), part)
-        yield chunk, np.rint(sums / np.float32(parts.sum())).astype(np.uint8)
+        mean = np.empty(sums.shape, dtype=np.uint8)
+        divide_sums(sums.reshape(-1), np.float32(parts.sum()), mean.reshape(-1))
+        yield chunk, mean
 
 
 def _mean(

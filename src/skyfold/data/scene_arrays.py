@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from skyfold.data.images import ImageFiles
 from skyfold.data.masks import MaskFiles
 from skyfold.data.windows import ArrayWindows, FilledWindows, Windows, kept_array, open_windows
 from skyfold.errors import ConfigError, DataLayoutError
-from skyfold.files import digest, remove_unfinished
+from skyfold.files import crc32, digest, remove_unfinished
 from skyfold.progress import map_in_threads
 from skyfold.types import Samples
 
@@ -137,7 +136,7 @@ def _checksum(path: Path, cache: Path) -> str:
         crc = 0
         with open(path, "rb") as file:
             while part := file.read(READ_AT_ONCE):
-                crc = zlib.crc32(part, crc)
+                crc = crc32(part, crc)
         return np.array([crc], dtype=np.uint32)
 
     return f"{int(kept_array(path, cache, 'checksum', read)[0]):08x}"

@@ -10,7 +10,6 @@ import errno
 import math
 import mmap
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Literal, Protocol, cast, runtime_checkable
 import numpy as np
 
 from skyfold.errors import DamagedFile, NewerFile, OofMismatch, TooLarge
-from skyfold.files import digest, write_atomic
+from skyfold.files import crc32, digest, write_atomic
 from skyfold.memory import too_large_for_disk
 from skyfold.store.records import RowsRecord, read_record, write_record
 
@@ -138,7 +137,7 @@ class RowStore:
                 stored = np.ascontiguousarray(value, dtype=self.values.dtype)
                 file.seek(self._offset(row))
                 file.write(stored.data)
-                checksums.append(zlib.crc32(stored.data))
+                checksums.append(crc32(stored.data))
         self._crc[rows] = checksums
         self._complete[rows] = 1
 
@@ -171,7 +170,7 @@ class RowStore:
 
     def holds(self, row: int, values: np.ndarray) -> bool:
         """Whether `values`, read from `row`, are what was written there; of a row that is not complete, yes."""
-        return not self._complete[row] or zlib.crc32(np.ascontiguousarray(values).data) == self._crc[row]
+        return not self._complete[row] or crc32(np.ascontiguousarray(values).data) == self._crc[row]
 
     def _differs(self, row: int) -> OofMismatch:
         return OofMismatch(
@@ -244,6 +243,8 @@ class OwnShapes(Protocol):
 
 def row_shape(values: Any, row: int) -> Shape:
     """Shape of one row of an array (n, ...), or of rows that may differ."""
+    if isinstance(values, np.ndarray):  # told apart a hundred times faster than by the protocol
+        return tuple(values.shape[1:])
     return values.row_shape(row) if isinstance(values, OwnShapes) else tuple(values.shape[1:])
 
 
