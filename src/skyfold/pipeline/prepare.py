@@ -16,6 +16,7 @@ from skyfold.files import read_json
 from skyfold.progress import Progress, note
 from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
 from skyfold.store.locks import held
+from skyfold.tables import plain
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -113,6 +114,7 @@ def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tu
         merged = before - len(np.unique(groups))
         text = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
         _refuse_too_few(data, samples, groups, before)
+        groups = _named(groups, samples.groups)
     labels = _presence_labels(samples, len(competition.classes))
     folds = make_folds(ids=samples.ids, labels=labels, groups=groups, k=data.folds.k, seed=data.folds.seed)
     return folds, f"{folds.k} folds of {len(folds.ids)} samples{text}"
@@ -134,6 +136,20 @@ def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, befo
         f"{shortened(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, "
         "or to -1, to join identical files only."
     )
+
+
+def _named(joined: np.ndarray, names: np.ndarray | None) -> np.ndarray:
+    """Groups `joined` (n,) by the names of those that they join, "north + south"; as they are where `names` (n,) are no
+    text, or a table could not tell them apart."""
+    if names is None or names.dtype.kind != "U":
+        return joined
+    members: dict[int, dict[str, None]] = {}
+    for number, name in zip(joined.tolist(), names.tolist(), strict=True):
+        members.setdefault(number, {})[plain(name)] = None
+    labels = {number: " + ".join(own) for number, own in members.items()}
+    if len(set(labels.values()) - {""}) < len(labels):
+        return joined
+    return np.array([labels[number] for number in joined.tolist()])
 
 
 def _folds_of_years(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:
