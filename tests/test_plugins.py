@@ -153,6 +153,7 @@ BREAKS = {
     "image int64": ("return ImageFiles(", "return Wide("),
     "Is greater_is_better right?": ("MeanDice(), write", "Upside(), write"),
     "has changed its files": ("files = {", "(folder / 'mine').touch()\n        files = {"),
+    "image 64 x 96, masks 96 x 64. Give RleTable the size": ("RleTable(CLASSES, GRID", "RleTable(CLASSES, GRID[::-1]"),
     "the image differs when it is read again": ("return ImageFiles(", "return Noisy("),
 }
 WRONG = """
@@ -183,6 +184,22 @@ def test_what_breaks_the_contract_is_told(outside, tmp_path, monkeypatch, capsys
     forget()
     assert main(["check", "competition", config]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_masks_of_another_size_than_the_images_are_right_where_the_contest_says_so(outside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    assert main(["new", "competition", "my_lakes"]) == 0
+    path = tmp_path / "plugins" / "competitions" / "my_lakes.py"
+    smaller = path.read_text().replace("RleTable(CLASSES, GRID", "RleTable(CLASSES, (32, 48)")
+    path.write_text(
+        smaller.replace("cloud[..., np.newaxis])", "cloud[::2, ::2, np.newaxis])").replace(
+            "write_sample=write_sample)", "write_sample=write_sample, resized=True)"
+        )
+    )
+    config = str(tmp_path / "configs" / "my_lakes" / "demo.yaml")
+    assert main(["prepare", config, "--sample"]) == 0
+    assert main(["check", "competition", config]) == 0
 
 
 def test_a_metric_whose_code_changed_is_noticed(outside, tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,10 @@ from skyfold.submission.write import write_submission
 from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
 
 LOOKED_AT = 8  # samples, evenly over all
+SIZES = (
+    "Give RleTable the size of the images as shape, or that of each as sizes; where the contest wants masks of another "
+    "size, say so: competition(..., resized=True)."
+)
 
 
 def check_competition(data: DataConfig, folder: Path) -> list[str]:
@@ -68,18 +72,20 @@ def _problems_of(part: str, samples: Samples, competition: Competition) -> Itera
         yield f"{part}: images have {sorted(bands)} bands. Give all the same number."
     for i in _some(samples):
         what = f"{part}, '{names[i]}'"
+        size = competition.grid or tuple(samples.sizes[i].tolist() if samples.sizes is not None else ())
         if not isinstance(samples.inputs, NoImages):
             image = samples.inputs[i]
             if image.ndim != 3 or str(image.dtype) not in KEPT:
                 yield f"{what}: image {image.dtype} {image.shape}, expected (H, W, C) of {', '.join(KEPT)}."
             if not np.array_equal(image, samples.inputs[i]):
                 yield f"{what}: the image differs when it is read again."
+            if image.shape[:2] != size and not competition.resized:
+                yield f"{what}: image {_spelled(image.shape[:2])}, masks {_spelled(size)}. {SIZES}"
         if part != "train":
             continue
         if samples.targets is None:
             yield f"{part}: no targets."
             return
-        size = competition.grid or tuple(samples.sizes[i].tolist() if samples.sizes is not None else ())
         expected, target = (*size, len(competition.classes)), samples.targets[i]
         if target.shape != expected or not np.isin(target, (0, 1)).all():
             yield f"{what}: masks {target.dtype} {target.shape}, expected 0 and 1 in {expected}."
@@ -139,6 +145,10 @@ def _some(samples: Samples) -> list[int]:
     return rows
 
 
+def _spelled(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size)) or "of no size"
+
+
 def _shown(samples: Samples, competition: Competition) -> str:
     """Images, masks and groups in words."""
     parts = ["no images"]
@@ -146,7 +156,7 @@ def _shown(samples: Samples, competition: Competition) -> str:
         images = [samples.inputs[i] for i in _some(samples)]
         parts = [f"images {images[0].dtype} {', '.join(sorted({str(image.shape) for image in images}))}"]
     grid = competition.grid
-    parts.append("masks of their size" if grid is None else f"masks {grid[0]} x {grid[1]}")
+    parts.append("masks of their size" if grid is None else f"masks {_spelled(grid)}")
     if samples.groups is not None:
         parts.append(f"{len(np.unique(samples.groups))} groups")
     return ", ".join(parts)

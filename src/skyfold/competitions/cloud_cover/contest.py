@@ -61,7 +61,7 @@ class CloudCover(Contest):
         truth, reading = MaskImages(self._table), Images(orientation="apply")
         files = _Scenes(submission, truth, TRAIN_FOLDERS, TEST_IMAGES, reading=reading, root=folder)
         return files.competition(
-            "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb)
+            "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb), resized=True
         )
 
 

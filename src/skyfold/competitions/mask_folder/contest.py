@@ -85,7 +85,8 @@ class MaskFolder(Contest):
         if folder is not None:
             files = files.fitted(folder, sized=not isinstance(self.grid, tuple))
         parts = ("train",) if self.test_images is None else ("train", "test")
-        return files.competition("mask_folder", named_metric(self.metric), parts=parts)
+        resized = isinstance(self.grid, tuple)
+        return files.competition("mask_folder", named_metric(self.metric), parts=parts, resized=resized)
 
     def _truth_files(self) -> TruthFiles:
         if self.truth is None:
