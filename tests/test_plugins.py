@@ -154,6 +154,9 @@ BREAKS = {
     "Is greater_is_better right?": ("MeanDice(), write", "Upside(), write"),
     "has changed its files": ("files = {", "(folder / 'mine').touch()\n        files = {"),
     "image 64 x 96, masks 96 x 64. Give RleTable the size": ("RleTable(CLASSES, GRID", "RleTable(CLASSES, GRID[::-1]"),
+    "samples score at once 1, in two halves 1, one by one": ("MeanDice(), write", "OfTheChunk(), write"),
+    "metric: stats of 8 samples have shape (1, 3), expected (8, S)": ("MeanDice(), write", "Summed(), write"),
+    "sample_submission.csv: sample submission: KeyError: 'mine' (my_lakes.py, line": ("RleTable(CL", "Odd(CL"),
     "the image differs when it is read again": ("return ImageFiles(", "return Noisy("),
 }
 WRONG = """
@@ -168,6 +171,19 @@ class Noisy(ImageFiles):
 class Upside(MeanDice):
     def of_counts(self, both, pred, target):
         return 1.0 * (both == 0)
+
+class OfTheChunk(MeanDice):
+    def stats(self, **masks):
+        stats = super().stats(**masks)
+        return stats * (len(stats) == 1)
+
+class Summed(MeanDice):
+    def stats(self, **masks):
+        return super().stats(**masks).sum(axis=0, keepdims=True)
+
+class Odd(RleTable):
+    def check_sample(self, path, ids):
+        raise KeyError("mine")
 
 class MyLakes"""
 

@@ -13,9 +13,10 @@ from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.mask_tables import NoImages
 from skyfold.data.number_types import KEPT
-from skyfold.errors import ConfigError, DataLayoutError, SkyfoldError, listing
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, SkyfoldError, listing
+from skyfold.metrics.score_submission import stacks
 from skyfold.submission.write import write_submission
-from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
+from skyfold.types import ArraySequence, LazyArrays, Metric, Samples, VolumeMetric
 
 LOOKED_AT = 8  # samples, evenly over all
 SIZES = (
@@ -48,10 +49,12 @@ def check_competition(data: DataConfig, folder: Path) -> list[str]:
     if not problems:
         problems += _raised("metric", lambda: _problems_of_metric(competition.metric, parts["train"]))
         problems += _raised("submission", lambda: _problems_of_submission(competition, parts["train"]))
-        lines.append(f"metric: {competition.metric.name}, one sample at a time; the truth itself scores best")
+        parts_agree = "" if isinstance(competition.metric, VolumeMetric) else ", the same at once and in parts"
+        lines.append(f"metric: {competition.metric.name}{parts_agree}; the truth itself scores best")
         lines.append("submission: written, read back and scored")
     if "test" in parts and (table := competition.sample_table(folder)) is not None:
-        problems += [f"{table}: {problem}" for problem in _of_sample(competition, table, parts["test"])]
+        of_sample = _raised("sample submission", lambda: _of_sample(competition, table, parts["test"]))
+        problems += [f"{table}: {problem}" for problem in of_sample]
     if _files(folder) != before:
         problems.append(f"{folder}: reading it has changed its files.")
     if problems:
@@ -114,6 +117,29 @@ def _problems_of_metric(metric: Metric, samples: Samples) -> Iterator[str]:
         yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Say what a mask scores that is empty twice."
     elif not (right > wrong if metric.greater_is_better else right < wrong):
         yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Is greater_is_better right?"
+    if not isinstance(metric, VolumeMetric):  # rows of a volume belong together
+        yield from _problems_of_parts(metric, samples)
+
+
+def _problems_of_parts(metric: Metric, samples: Samples) -> Iterator[str]:
+    """Whether samples, each predicted as the one before it, score the same at once, in two halves and one by one."""
+    assert samples.targets is not None
+    found = [samples.targets] if samples.valid is None else [samples.targets, samples.valid]
+    rows, (target, *valid) = next(stacks(_some(samples), found))
+    target = target.astype(bool)
+    pred, count, scores = np.roll(target, 1, axis=0), len(rows), {}
+    for how, size in (("at once", count), ("in two halves", (count + 1) // 2), ("one by one", 1)):
+        stats = []
+        for part in (slice(start, start + size) for start in range(0, count, size)):
+            own = target[part]
+            stats.append(metric.stats(target=own, pred=pred[part], valid=valid[0][part] if valid else None))
+            if len(stats[-1]) != len(own):
+                yield f"metric: stats of {len(own)} samples have shape {stats[-1].shape}, expected ({len(own)}, S)."
+                return
+        scores[how] = metric.score(np.concatenate(stats))
+    if not np.allclose(list(scores.values()), scores["at once"], rtol=1e-9, atol=0, equal_nan=True):
+        told = ", ".join(f"{how} {score:g}" for how, score in scores.items())
+        yield f"metric: {count} samples score {told}. Let each row of stats depend on its own sample only."
 
 
 def _problems_of_submission(competition: Competition, samples: Samples) -> Iterator[str]:
@@ -136,7 +162,7 @@ def _of_sample(competition: Competition, table: Path, test: Samples) -> Iterator
     yield from competition.submission.problems(sample, None)
     try:
         competition.submission.check_sample(table, test.ids)
-    except Exception as error:
+    except InvalidSubmission as error:
         yield str(error)
 
 
