@@ -8,7 +8,7 @@ import numpy as np
 
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
-from skyfold.data.duplicates import duplicate_groups, identical_files
+from skyfold.data.duplicates import duplicate_groups, files_of_samples, identical_samples
 from skyfold.data.images import Resizable
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, shortened
@@ -79,11 +79,11 @@ def _note_copies(train: Samples, test: Samples | None) -> None:
     """Say which test images are training images, and which identical training images have different masks."""
     if not isinstance(train.inputs, Resizable):
         return
-    ids, known, paths = train.ids.tolist(), len(train), list(train.inputs.paths)
+    ids, known, files = train.ids.tolist(), len(train), files_of_samples(train.inputs)
     if test is not None and isinstance(test.inputs, Resizable):
-        ids, paths = ids + test.ids.tolist(), paths + list(test.inputs.paths)
+        ids, files = ids + test.ids.tolist(), files + files_of_samples(test.inputs)
     both, unlike = [], []
-    for rows in identical_files(paths):
+    for rows in identical_samples(files):
         learnt = [row for row in rows if row < known]
         both += [f"'{ids[row]}' is '{ids[learnt[0]]}'" for row in rows if row >= known and learnt]
         if train.targets is not None and learnt[1:]:
@@ -92,7 +92,7 @@ def _note_copies(train: Samples, test: Samples | None) -> None:
             unlike += [f"'{ids[learnt[0]]}' and '{ids[row]}'" for row in others]
     if both:
         note(
-            f"{len(both)} of {len(paths) - known} test images are training images: {shortened(both)}. What is "
+            f"{len(both)} of {len(files) - known} test images are training images: {shortened(both)}. What is "
             "predicted of them says nothing of new images; remove them from one of the two."
         )
     if unlike:
