@@ -134,7 +134,7 @@ def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, befo
         f"data.folds: {k} folds were asked for, but the images form only {len(names)} group{'s' * (len(names) > 1)}. "
         f"Images whose 256-bit hashes differ in at most {bits} bits are joined, by chains of such pairs, too: "
         f"{shortened(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, "
-        "or to -1, to join identical files only."
+        "or to -1, to join none."
     )
 
 
