@@ -9,6 +9,7 @@ import skyfold
 from skyfold.cli import commands
 from skyfold.cli.main import main
 from skyfold.errors import ConfigError
+from skyfold.files import write_json
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
 
@@ -66,6 +67,20 @@ def test_the_project_folder(tmp_path, monkeypatch, capsys, folder, before, after
     arguments = [*before, "prepare", "understanding_clouds", *after]
     assert main([text.format(tmp=tmp_path) for text in arguments]) == 2
     assert message.format(tmp=tmp_path) in capsys.readouterr().err
+
+
+def test_a_data_set_with_runs_is_found_in_the_folder_that_root_names(tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data = {"competition": "mask_folder", "name": "sky", "options": {"classes": {"cloud": 1}, "grid": [2, 3]}}
+    write_json(tmp_path / "oof" / "sky" / "unet" / "run.json", {"config": {"data": data}})
+    truth = Path("truth.csv")
+    truth.write_text("id_class,EncodedPixels\na_cloud,1 2\n")
+    command = ["score", "sky", str(truth), "--truth", str(truth)]
+    assert main(command) == 2
+    assert "no competition 'sky'" in capsys.readouterr().err
+    assert main([*command, "--root", str(tmp_path)]) == 0
+    assert "mean_dice: 1.000000" in capsys.readouterr().out
 
 
 def test_score_needs_no_project(tmp_path, monkeypatch, capsys):

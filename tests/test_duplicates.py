@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skyfold.data.duplicates import duplicate_groups, near_pairs
-from skyfold.data.images import ImageFiles, image_paths
+from skyfold.data.duplicates import duplicate_groups, files_of_samples, identical_samples, near_pairs
+from skyfold.data.images import BandFiles, ImageFiles, image_paths
 
 
 def picture(seed: int) -> np.ndarray:
@@ -53,6 +53,19 @@ def test_plain_images_are_compared_byte_for_byte(tmp_path: Path) -> None:
     plain = [np.full((64, 96, 3), level, np.uint8) for level in (10, 200, 10)]
     files = ImageFiles([saved(tmp_path / f"{i}.png", image) for i, image in enumerate(mostly_black + plain)])
     assert duplicate_groups(files, bits=3).tolist() == [0, 1, 2, 3, 2]
+
+
+def test_samples_of_several_files_are_copies_where_all_their_files_are(tmp_path: Path) -> None:
+    """One file a band; the first band of all is dark, as at night."""
+    bands = {"a": (0, 1), "b": (0, 2), "c": (0, 1), "d": (1, 0)}
+    files = BandFiles(
+        [
+            tuple(saved(tmp_path / f"{name}{place}.png", picture(seed)[..., 0]) for place, seed in enumerate(seeds))
+            for name, seeds in bands.items()
+        ]
+    )
+    assert duplicate_groups(files, bits=-1).tolist() == [0, 1, 0, 2]
+    assert identical_samples(files_of_samples(files)) == [[0, 2]]
 
 
 @pytest.mark.parametrize("scale", [257, 1 / 255])

@@ -219,6 +219,33 @@ def test_missing_cells_are_as_they_were_a_year_before():
     assert without_flags(codes, period=11)[13].tolist() == [[40, 100], [100, 0]]
 
 
+def test_a_cell_that_is_missing_for_years_is_filled_from_the_same_days():
+    """Twenty years: 52 weeks each would be off by 25 days."""
+    times = np.datetime64("1995-01-02") + np.arange(1120) * np.timedelta64(7, "D")
+    days = (times - times.astype("datetime64[Y]")).astype("timedelta64[D]").astype(float)
+    codes = np.rint(125 + 60 * np.cos(2 * np.pi * days / 365.25)).astype(np.uint8)[:, None, None].repeat(4, 2)
+    gap = codes.copy()
+    gap[60:, 0, 0] = MISSING
+    filled = without_flags(gap, WEEKLY.period).astype(int)
+    np.testing.assert_array_equal(filled[..., 1:], codes[..., 1:])
+    assert np.abs(filled - codes).max() <= 5  # of half a week at most
+
+
+@pytest.mark.parametrize("climatology", [False, True])
+def test_missing_cells_of_months_are_as_a_year_before_which_may_be_filled_itself(climatology):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 251, (60, 5, 4)).astype(np.uint8)
+    codes[rng.random(codes.shape) < 0.3] = MISSING
+    codes[[3, 30, 31, 55]] = MISSING
+    filled = without_flags(codes, climatology=climatology)
+    for time in range(12, len(codes)):
+        missing = codes[time] == MISSING
+        if missing.all() and climatology:
+            np.testing.assert_array_equal(filled[time], np.rint(filled[time - 12 :: -12].mean(axis=0)))
+        else:
+            np.testing.assert_array_equal(filled[time][missing], filled[time - 12][missing])
+
+
 def test_a_week_without_data_is_filled_from_the_same_days_of_earlier_years():
     times = np.datetime64("1995-01-02") + np.arange(1120) * np.timedelta64(7, "D")
     days = (times - times.astype("datetime64[Y]")).astype("timedelta64[D]").astype(float)

@@ -1,13 +1,17 @@
 """Leaderboard and comparison of stored runs: order, baselines, differences, and entries that cannot be read."""
 
+import json
+
 import pytest
 
 from conftest import made_blend
+from skyfold.cli.main import main
 from skyfold.errors import DataLayoutError, OofMismatch
-from skyfold.files import write_json
+from skyfold.files import read_json, write_json
 from skyfold.pipeline.compare import compare
 from skyfold.pipeline.leaderboard import leaderboard
-from skyfold.reports.leaderboard import as_html, as_text, score_entry
+from skyfold.reports.leaderboard import TESTED, as_html, as_text, score_entry
+from skyfold.store.records import write_record
 from skyfold.workspace import Workspace
 
 
@@ -39,6 +43,42 @@ def test_best_cross_fitted_first_and_baselines_last(tmp_path):
     names = [entry.name for entry in leaderboard("sky", Workspace(tmp_path))]
     assert names[:3] == ["both", "unet", "fpn"]
     assert names[3:] == ["perfect classifier with these masks", "best single at 0.5: unet", "all empty"]
+
+
+def compared_with(root, name, tested=None, **baselines):
+    """Store a blend with its baselines; tested: their scores on the test truth. Returns its folder."""
+    folder = store(root, name, kind="blend")
+    scores = {"final": {"cv_cross_fitted": 0.7}, "before_gate": {}, "baselines": baselines, "runs": {}}
+    write_json(folder / "blend.json", made_blend(name, scores=scores))
+    if tested is not None:
+        result = {"truth": "truth.csv", "images": 4, "scores": tested, "differences": {}, "sha256": {}}
+        write_record(root / "submissions" / "sky" / f"{name}{TESTED}", result)
+    return folder
+
+
+def test_a_baseline_of_several_blends_is_listed_once(tmp_path, capsys):
+    compared_with(tmp_path, "a", all_empty=0.4, best_single="unet", **{"best_single_at_0.5": 0.5}, oracle=0.9)
+    tested = {"all_empty": 0.3}
+    compared_with(tmp_path, "b", tested, all_empty=0.4, best_single="fpn", **{"best_single_at_0.5": 0.6}, oracle=0.8)
+    stale = compared_with(tmp_path, "c", all_empty=0.4, best_single="unet", **{"best_single_at_0.5": 0.45}, oracle=0.7)
+    write_json(tmp_path / "oof" / "sky" / "c" / "run.json", read_json(stale / "run.json") | {"name": "d"})
+    entries = leaderboard("sky", Workspace(tmp_path))
+    listed = [(entry.name, entry.kind, entry.cells["CV at 0.5"], entry.cells["test"]) for entry in entries[3:]]
+    assert listed == [
+        ("perfect classifier with these masks", "baseline of a", "0.9000", ""),
+        ("perfect classifier with these masks", "baseline of b", "0.8000", ""),
+        ("perfect classifier with these masks", "baseline of c, in the folder 'c'", "0.7000", ""),
+        ("best single at 0.5: fpn", "baseline", "0.6000", ""),
+        ("best single at 0.5: unet", "baseline", "0.5000", ""),
+        ("best single at 0.5: unet", "baseline, in the folder 'c'", "0.4500", ""),
+        ("all empty", "baseline", "0.4000", "0.3000"),
+    ]
+    (tmp_path / "configs").mkdir()
+    page, root = tmp_path / "board.html", ["--root", str(tmp_path)]
+    assert main(["leaderboard", "sky", "--html", str(page), *root]) == 0
+    assert (capsys.readouterr().out.count("all empty"), page.read_text().count("all empty")) == (1, 1)
+    assert main(["leaderboard", "sky", "--json", *root]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["entries"]].count("all empty") == 1
 
 
 def test_less_is_better_where_the_metric_says_so_and_the_page_escapes_names(tmp_path):

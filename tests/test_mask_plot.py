@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,3 +30,17 @@ def test_a_picture_is_drawn_of_every_kind(tmp_path: Path, dtype: type, bands: in
     path = tmp_path / "a.png"
     draw_examples(path, images=[image], truth=[mask], pred=[~mask], classes=["a"], captions=["b"], title="c")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_outline_at_the_border_leaves_the_image_its_size(tmp_path: Path) -> None:
+    image, everywhere = np.full((40, 40, 3), (90, 100, 110), np.uint8), np.ones((4, 4, 1), bool)
+    path = tmp_path / "a.png"
+    draw_examples(
+        path, images=[image], truth=[everywhere], pred=[~everywhere], classes=["a"], captions=["b"], title="c"
+    )
+    above, below = np.split(cv2.imread(str(path)).astype(int), 2)
+    outlined, plain = (np.ptp(np.argwhere((half == (110, 100, 90)).all(axis=-1)), axis=0) for half in (above, below))
+    assert (plain > 200).all()
+    assert (abs(plain - outlined) <= 2).all()
+    red = above[..., 2] > above[..., 0] + 80
+    assert red.sum() > 2 * plain.sum()  # on all four sides

@@ -153,6 +153,10 @@ BREAKS = {
     "image int64": ("return ImageFiles(", "return Wide("),
     "Is greater_is_better right?": ("MeanDice(), write", "Upside(), write"),
     "has changed its files": ("files = {", "(folder / 'mine').touch()\n        files = {"),
+    "image 64 x 96, masks 96 x 64. Give RleTable the size": ("RleTable(CLASSES, GRID", "RleTable(CLASSES, GRID[::-1]"),
+    "samples score at once 1, in two halves 1, one by one": ("MeanDice(), write", "OfTheChunk(), write"),
+    "metric: stats of 8 samples have shape (1, 3), expected (8, S)": ("MeanDice(), write", "Summed(), write"),
+    "sample_submission.csv: sample submission: KeyError: 'mine' (my_lakes.py, line": ("RleTable(CL", "Odd(CL"),
     "the image differs when it is read again": ("return ImageFiles(", "return Noisy("),
 }
 WRONG = """
@@ -167,6 +171,19 @@ class Noisy(ImageFiles):
 class Upside(MeanDice):
     def of_counts(self, both, pred, target):
         return 1.0 * (both == 0)
+
+class OfTheChunk(MeanDice):
+    def stats(self, **masks):
+        stats = super().stats(**masks)
+        return stats * (len(stats) == 1)
+
+class Summed(MeanDice):
+    def stats(self, **masks):
+        return super().stats(**masks).sum(axis=0, keepdims=True)
+
+class Odd(RleTable):
+    def check_sample(self, path, ids):
+        raise KeyError("mine")
 
 class MyLakes"""
 
@@ -183,6 +200,22 @@ def test_what_breaks_the_contract_is_told(outside, tmp_path, monkeypatch, capsys
     forget()
     assert main(["check", "competition", config]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_masks_of_another_size_than_the_images_are_right_where_the_contest_says_so(outside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    assert main(["new", "competition", "my_lakes"]) == 0
+    path = tmp_path / "plugins" / "competitions" / "my_lakes.py"
+    smaller = path.read_text().replace("RleTable(CLASSES, GRID", "RleTable(CLASSES, (32, 48)")
+    path.write_text(
+        smaller.replace("cloud[..., np.newaxis])", "cloud[::2, ::2, np.newaxis])").replace(
+            "write_sample=write_sample)", "write_sample=write_sample, resized=True)"
+        )
+    )
+    config = str(tmp_path / "configs" / "my_lakes" / "demo.yaml")
+    assert main(["prepare", config, "--sample"]) == 0
+    assert main(["check", "competition", config]) == 0
 
 
 def test_a_metric_whose_code_changed_is_noticed(outside, tmp_path, monkeypatch, capsys):
@@ -222,16 +255,49 @@ def test_a_metric_whose_code_changed_is_noticed(outside, tmp_path, monkeypatch, 
     assert main(["score", "lakes", "submissions/lakes/mean.csv", "--truth", "submissions/lakes/mean.csv"]) == 0
 
 
-def test_rows_of_objects_are_joined_to_the_mask_of_their_image(tmp_path):
+SHIPS = CONTEST.replace("own", "ships").replace("bare_ids=True", "bare_ids=True, objects=True")
+
+
+def test_a_contest_of_objects_goes_from_its_tables_to_a_submission_of_objects(outside, tmp_path, monkeypatch, capsys):
+    """Tables with several rows an image: of the truth, of predictions that are imported, and of the submission."""
+    plugins.add_folder(outside)
+    (outside / "competitions" / "own_ships.py").write_text(SHIPS)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "data" / "own_ships").mkdir(parents=True)
+    ships = "id,rle\n" + "".join(f"{name},1 2\n{name},{9 + 4 * i} 2\n" for i, name in enumerate("abcd"))
+    tables = {"train": ships, "sample_submission": "id,rle\ny,\nz,\n", "test_truth": "id,rle\ny,1 2\ny,9 3\nz,\n"}
+    for name, text in tables.items():
+        (tmp_path / "data" / "own_ships" / f"{name}.csv").write_text(text)
+    config = tmp_path / "configs" / "ships.yaml"
+    config.write_text(
+        f"plugins: [../{outside.name}]\ndata: {{competition: own_ships, folds: {{k: 2}}}}\nname: mean\n"
+        "postprocess: {thresholds: 3}\nruns: [{name: theirs, model: {family: imported}}]\n"
+    )
+    assert main(["prepare", str(config)]) == 0
+    assert main(["check", "competition", str(config)]) == 0
+    (tmp_path / "oof.csv").write_text(ships)
+    (tmp_path / "test.csv").write_text("id,rle\nz,5 4\ny,9 3\ny,1 2\ny,1 1\n")
+    assert main(["import", "theirs", "--data", str(config), "--oof", "oof.csv", "--test", "test.csv"]) == 0
+    assert "test.csv: objects overlap, what they share counts once: 'y'." in capsys.readouterr().err
+    assert main(["blend", str(config)]) == 0
+    assert main(["submit", str(config)]) == 0
+    submission = tmp_path / "submissions" / "own_ships" / "mean.csv"
+    assert submission.read_text() == "id,rle\ny,1 2\ny,9 3\nz,5 4\n"
+    truth = tmp_path / "data" / "own_ships" / "test_truth.csv"
+    assert main(["score", str(config), str(submission), "--truth", str(truth)]) == 0
+    assert "mean_dice: 0.500000 (2 samples)" in capsys.readouterr().out
+
+
+def test_truth_of_objects_is_joined_where_submissions_have_a_row_an_image(tmp_path):
     path = tmp_path / "ships.csv"
     path.write_text("ImageId,EncodedPixels\na.jpg,9 2\nb.jpg,\na.jpg,1 3\na.jpg,3 1\n")
     table = RleTable(("ship",), (4, 3), "ImageId", "EncodedPixels", bare_ids=True)
-    ids, masks = table.read_joined(path)
-    assert ids.tolist() == ["a.jpg", "b.jpg"]
-    assert masks[0][..., 0].ravel(order="F").nonzero()[0].tolist() == [0, 1, 2, 8, 9]
-    assert not masks[1].any()
-    path.write_text("ImageId,EncodedPixels\na.jpg,9 2\na.jpg,1 99\n")
-    with pytest.raises(InvalidSubmission, match=r"ships\.csv: .*\n.*line 3: row 'a\.jpg': the segment '1 99'"):
-        table.read_joined(path)
-    with pytest.raises(InvalidSubmission, match="Where each row is an object of an image, give MaskTables"):
+    truth = MaskTables(table, "EncodedPixels", joined=True).read_truth(path)
+    assert truth.ids.tolist() == ["a.jpg", "b.jpg"]
+    assert truth.targets[0][..., 0].ravel(order="F").nonzero()[0].tolist() == [0, 1, 2, 8, 9]
+    assert not truth.targets[1].any()
+    with pytest.raises(
+        InvalidSubmission, match=r"Where each row is an object of an image, give RleTable\(..., objects"
+    ):
         MaskTables(table, "EncodedPixels").read_truth(path)

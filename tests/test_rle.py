@@ -146,6 +146,16 @@ def test_areas_chosen_masks_and_what_two_have_in_common():
         chosen.intersection(parse(["1 12"], (3, 4)))
 
 
+@given(several(), st.integers(0, 99))
+def test_a_union_of_masks_is_the_slow_one(masks, seed):
+    group = np.random.default_rng(seed).integers(0, 3, len(masks))
+    joined = Segments.from_masks(masks).union(group, 3)
+    slow = np.stack([masks[group == number].any(axis=0) for number in range(3)])
+    np.testing.assert_array_equal(joined.to_masks()[..., 0], slow)
+    np.testing.assert_array_equal(joined.areas(), slow.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(joined.starts, Segments.from_masks(slow).starts)  # segments that touch are one
+
+
 REFUSALS = [
     ("1 2 3", "3 numbers, but segments are pairs"),
     ("5", "1 number, but segments are pairs 'start length'; the last start, 5, has no length"),

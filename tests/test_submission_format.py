@@ -203,3 +203,51 @@ def test_refused_submission_changes_nothing_on_disk(tmp_path, changes, sample_ro
         write_submission(path, **{**given, "values": np.ones_like(MASKS), **changes})
     assert message in str(refusal.value)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
+OBJECTS = RleTable(("Fish", "Flower"), (4, 6), objects=True)
+
+
+def test_each_object_is_a_row_of_its_own():
+    masks = np.zeros((2, 4, 6, 2), bool)
+    masks[0, :2, 0, 0] = masks[0, 2, 1, 0] = masks[0, :, 4:, 0] = True  # the first two touch at a corner
+    masks[1, 1, 1, 1] = True
+    table = OBJECTS.encode(IDS[:2], masks)
+    assert table.to_numpy().tolist() == [
+        ["a.jpg_Fish", "1 2 7 1"],
+        ["a.jpg_Fish", "17 8"],
+        ["a.jpg_Flower", ""],
+        ["b.jpg_Fish", ""],
+        ["b.jpg_Flower", "6 1"],
+    ]
+    assert OBJECTS.problems(table, SAMPLE[:4]) == []
+    decoded = OBJECTS.decode(table.sample(frac=1, random_state=0), IDS[:2])
+    np.testing.assert_array_equal(np.stack([decoded[i] for i in range(2)]), masks)
+    in_column = RleTable(("Fish", "Flower"), (4, 6), class_column="Label", objects=True).encode(IDS[:2], masks)
+    assert in_column["Label"].tolist() == ["Fish", "Fish", "Flower", "Fish", "Flower"]
+
+
+def test_problems_of_objects_name_the_line_of_the_table():
+    table = OBJECTS.encode(IDS[:2], MASKS[:2])
+    last = len(table) + 1
+    assert last > 5
+    table.iloc[-1, 1] = "1 99"
+    (problem,) = OBJECTS.problems(table, SAMPLE[:4])
+    assert problem.startswith(f"line {last}: row 'b.jpg_Flower': the segment '1 99'")
+    first = table_of(a_Fish="1 1", b_Fish="", b_Flower="", a_Flower="1 1")
+    doubled = pd.concat([first[:1], first], ignore_index=True)
+    assert OBJECTS.problems(doubled, SAMPLE[:4]) == [
+        "line 4: 'b.jpg_Fish' where 'a.jpg_Flower' was expected. Sort as the sample does."
+    ]
+
+
+def test_objects_that_contradict_each_other_are_named(tmp_path, capsys):
+    path = tmp_path / "pred.csv"
+    path.write_text("Image_Label,EncodedPixels\na_Fish,1 3\na_Flower,\na_Fish,3 4\na_Flower,5 2\na_Fish,7 1\n")
+    ids, masks = OBJECTS.read_masks(path)
+    assert ids.tolist() == ["a"]
+    assert masks[0].sum(axis=(0, 1)).tolist() == [7, 2]
+    assert capsys.readouterr().err == (
+        f"note: {path}: objects overlap, what they share counts once: 'a_Fish'.\n"
+        f"note: {path}: an empty row beside other rows counts for nothing, remove one of them: 'a_Flower'.\n"
+    )

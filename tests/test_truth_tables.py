@@ -85,6 +85,20 @@ def test_rows_of_one_image_are_joined_where_they_touch_or_overlap_too(dialect):
     assert truth._joined(["3 1 4", "1 5"]) == "3 1 4"
 
 
+def test_rows_of_one_image_that_contradict_each_other_are_named(folder, capsys):
+    """A table of objects, one a row: `ImageId,EncodedPixels` with several rows of an image."""
+    write(folder, "ImageId,EncodedPixels", "a.png,1 3", "b.png,", "a.png,3 2", "a.png,9 1", "b.png,7 2")
+    contest = built(folder, {"ship": 1}, {"csv": "train.csv", "id": "ImageId", "rle": "EncodedPixels"})
+    contest.check(folder)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert said == [
+        f"note: {folder / 'train.csv'}: objects overlap, what they share counts once: 'a'.",
+        f"note: {folder / 'train.csv'}: an empty row beside other rows counts for nothing, remove one of them: 'b'.",
+    ]
+    targets = contest.load(folder, "train").targets
+    assert [targets[i].sum() for i in range(2)] == [5, 2]
+
+
 def test_images_of_several_sizes_have_masks_of_their_own(folder):
     large = np.random.default_rng(9).integers(0, 256, (12, 16, 3)).astype(np.uint8)
     cv2.imwrite(str(folder / "images" / "c.png"), large)

@@ -15,7 +15,6 @@ from skyfold.data.masks import ClassTable, MaskFiles
 from skyfold.data.sample_folder import sample_settings, write_whole
 from skyfold.data.sample_images import as_image, sample_names, smooth_noise, write_image
 from skyfold.data.segmentation_files import SegmentationFiles, read_each
-from skyfold.data.tiff import read_tiff
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems
 from skyfold.files import digest
 from skyfold.metrics.segmentation import (
@@ -29,7 +28,7 @@ from skyfold.metrics.segmentation import (
     dice_score,
     iou_score,
 )
-from skyfold.progress import map_in_threads, note
+from skyfold.progress import note
 from skyfold.rle.codec import DIALECTS, Dialect
 from skyfold.submission.formats import RleTable, read_table
 from skyfold.submission.tiff_folder import TiffFolder
@@ -89,7 +88,6 @@ __all__ = [
     "files_stamp",
     "image_paths",
     "iou_score",
-    "map_in_threads",
     "note",
     "note_others",
     "one_of",
@@ -97,7 +95,6 @@ __all__ = [
     "read_each",
     "read_sizes",
     "read_table",
-    "read_tiff",
     "sample_names",
     "sample_settings",
     "sizes_file",

@@ -47,6 +47,8 @@ class Competition:
     parts         the parts that `load` knows; some competitions have no "test"
     provenance    provenance(folder) -> "official", "synthetic sample" or "other files"; only scores on official files
                   are compared with published ones; None: not known
+    resized       the grid has another size than the images on purpose, to which masks and images are brought; where it
+                  is not said, `skyfold check competition` refuses images of another size
     colours       of the classes, in their order, where each pixel has exactly one; None where classes may overlap
     horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
                   of a fold; None where samples have no time
@@ -72,6 +74,7 @@ class Competition:
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
     provenance: Callable[[Path], str] | None = None
+    resized: bool = False
     colours: Mapping[str, Colour] | None = None
     horizon: np.timedelta64 | None = None
     points: tuple[IntPair, ...] = ()

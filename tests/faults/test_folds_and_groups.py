@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pytest
+
+from skyfold.pipeline.prepare import _named
+from skyfold.store.folds import read_folds
 
 DATA = """
 data:
@@ -112,3 +118,30 @@ def test_groups_that_changed_after_the_folds_were_made_are_refused(grouped, comm
     refused(grouped, command, grouped.config("grouped"), "folds.csv: made with other groups than the data have now")
     table.write_text(GROUPS.replace("place", "PLACE").replace("id,PLACE", "id,place"))
     assert grouped.run("prepare", grouped.config("grouped"))[0] == 0
+
+
+def test_folds_name_the_groups_of_the_data_and_files_with_numbers_go_on(grouped):
+    config = grouped.config("grouped")
+    path, header, rows = folds_of(grouped, "grouped")
+    assert [(row[0], row[2]) for row in rows] == [(f"i{i:02d}", f"place {i // 2}") for i in range(12)]
+    made = read_folds(path).hash()
+    write(path, header, [[name, fold, str(int(name[1:]) // 2)] for name, fold, _ in rows])
+    assert grouped.run("prepare", config)[0] == grouped.run("train", config)[0] == 0
+    assert read_folds(path).hash() == made
+    write(path, header, rows)
+    assert grouped.run("train", config)[0] == 0
+
+
+def test_groups_that_a_copy_joins_are_named_together(grouped):
+    shutil.copy(grouped.root / "data/grouped/images/i02.png", grouped.root / "data/grouped/images/i07.png")
+    path, _, _ = folds_of(grouped, "grouped")
+    path.unlink()
+    assert grouped.run("prepare", grouped.config("grouped"))[0] == 0
+    names = [row[2] for row in folds_of(grouped, "grouped")[2]]
+    assert names[:8] == ["place 0"] * 2 + ["place 1 + place 3"] * 2 + ["place 2"] * 2 + ["place 1 + place 3"] * 2
+
+
+@pytest.mark.parametrize("names", [["", "a", "b"], ["a + b", "a", "b"], [1, 2, 3]])
+def test_groups_that_a_table_could_not_tell_apart_keep_their_numbers(names):
+    joined = np.array([0, 1, 1])
+    assert _named(joined, np.array(names)) is joined

@@ -179,7 +179,7 @@ def test_a_chain_of_near_duplicates_names_what_was_joined_and_the_option(tiny):
     assert code == 2
     assert "2 folds were asked for, but the images form only 1 group." in said
     assert "'i00', 'i01', 'i02' and 9 more are one group" in said
-    assert "Set data.folds.phash_max_distance below" in said
+    assert "Set data.folds.phash_max_distance below 3, to compare more closely, or to -1, to join none." in said
     assert tiny.files() == before
     config.write_text(config.read_text().replace("folds: {k: 2}", "folds: {k: 2, phash_max_distance: -1}"))
     assert prepare(tiny, config)[0] == 0

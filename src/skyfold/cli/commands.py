@@ -30,7 +30,7 @@ def prepare(given: Namespace) -> JsonDict:
     from skyfold.pipeline.prepare import prepare
     from skyfold.store.folds import read_folds
 
-    data, project = _data_config(given.competition), workspace(given)
+    data, project = _data_config(given.competition, given), workspace(given)
     lines = prepare(data, project, sample=given.sample)
     print("\n".join(lines))
     path = project.folds(data.folder)
@@ -76,7 +76,7 @@ def import_(given: Namespace) -> JsonDict:
     from skyfold.pipeline.import_predictions import Foreign, import_predictions
     from skyfold.store.runs import read_info
 
-    data, project = _data_config(str(given.config)), workspace(given)
+    data, project = _data_config(str(given.config), given), workspace(given)
     foreign = Foreign(given.oof, given.test, given.ids, given.folds)
     folder, lines = import_predictions(given.name, data, foreign, project)
     print("\n".join([*lines, f"imported: {folder}"]))
@@ -179,13 +179,12 @@ def score(given: Namespace) -> JsonDict:
     from skyfold.errors import DataLayoutError
     from skyfold.metrics.score_submission import score_note, score_submission
     from skyfold.pipeline.outdated import outdated_submission
-    from skyfold.workspace import Workspace, find_root
+    from skyfold.workspace import Workspace
 
-    data = _data_config(given.competition)
+    data = _data_config(given.competition, given)
     if given.sizes is not None:
         data = data.model_copy(update={"options": {**data.options, "sizes": str(given.sizes.resolve())}})
-    root = getattr(given, "root", None) or find_root(Path.cwd()) or Path.cwd()
-    project = Workspace(root.resolve(), given.data, verify=given.verify)
+    project = Workspace((project_root(given) or Path.cwd()).resolve(), given.data, verify=given.verify)
     folder = project.data(data.folder)
     if given.data is not None and not folder.is_dir():
         raise DataLayoutError(f"{folder}: no such folder, named by --data.")
@@ -222,7 +221,7 @@ def check(given: Namespace) -> None:
     """
     from skyfold.pipeline.check_competition import check_competition
 
-    data, project = _data_config(given.name), workspace(given)
+    data, project = _data_config(given.name, given), workspace(given)
     print("\n".join(check_competition(data, project.data(data.folder))))
     print(f"competition '{data.competition}' keeps the contract")
 
@@ -247,7 +246,7 @@ def leaderboard(given: Namespace) -> JsonDict:
         print(experiment_table.as_text(table))
         return asdict(table)
     if not project.oof(name).is_dir():
-        name = _data_config(name).folder
+        name = _data_config(name, given).folder
     if given.diff:
         named = [Path(run) if (Path(run) / "run.json").is_file() else project.run(name, run) for run in given.diff]
         lines = compare(*named)
@@ -294,9 +293,9 @@ def workspace(given: Namespace) -> Workspace:
     ConfigError where there is no such folder.
     """
     from skyfold.errors import ConfigError
-    from skyfold.workspace import Workspace, find_root
+    from skyfold.workspace import Workspace
 
-    root = getattr(given, "root", None) or find_root(Path.cwd())
+    root = project_root(given)
     if root is None:
         raise ConfigError(
             f"{Path.cwd()} and its parents hold no folder configs/, so this is no skyfold project. "
@@ -307,19 +306,26 @@ def workspace(given: Namespace) -> Workspace:
     return Workspace(root.resolve(), getattr(given, "data", None), verify=getattr(given, "verify", False))
 
 
-def _data_config(text: str) -> DataConfig:
+def project_root(given: Namespace) -> Path | None:
+    """`--root`, or the project's folder found from the current one; None where there is none."""
+    from skyfold.workspace import find_root
+
+    root: Path | None = getattr(given, "root", None)
+    return root or find_root(Path.cwd())
+
+
+def _data_config(text: str, given: Namespace) -> DataConfig:
     """The data set that a command names: a config file's `data`, a competition with its defaults, or one with runs."""
     from skyfold import plugins
     from skyfold.config.data import DataConfig
     from skyfold.config.files import load_config
     from skyfold.errors import ConfigError
     from skyfold.files import read_json
-    from skyfold.workspace import find_root
 
     if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
         return load_config(Path(text)).data
     known = plugins.names("competitions")
-    root = find_root(Path.cwd())
+    root = project_root(given)
     made = sorted(root.glob(f"oof/{glob.escape(text)}/*/run.json")) if root and text not in known else []
     if made and isinstance(data := read_json(made[0]).get("config", {}).get("data"), dict):
         return DataConfig.model_validate(data)

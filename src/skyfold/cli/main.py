@@ -23,7 +23,6 @@ import skyfold
 from skyfold import plugins
 from skyfold.cli import commands
 from skyfold.errors import ConfigError, SkyfoldError, printable
-from skyfold.workspace import find_root
 
 
 def _whole(text: str) -> int:
@@ -146,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _use_plugins(given: argparse.Namespace) -> None:
     """Find the plug-ins in the folder `plugins` of the project, and files beside its configs."""
-    root = getattr(given, "root", None) or find_root(Path.cwd())
+    root = commands.project_root(given)
     if root is None:
         return
     if (root / "plugins").is_dir():

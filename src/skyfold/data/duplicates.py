@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from skyfold.data.contents import FromFiles
 from skyfold.data.images import Resizable
-from skyfold.files import file_digest
+from skyfold.files import digest, file_digest
 from skyfold.progress import map_in_threads
 
 HASH_SIDE = 16  # 16 x 16 comparisons: 256 bits
@@ -22,13 +23,13 @@ BLOCK = 256  # rows compared with all others at a time: 256 x 5,546 x 32 bytes =
 def duplicate_groups(files: Resizable, *, bits: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Group of each image, int64 (n,), numbered from 0 by first occurrence.
 
-    Images share a group where their files are equal byte for byte; where their 256-bit difference hashes differ in at
-    most `bits` bits (-1: hashes are not compared); where `groups` (n,) puts them together; or by a chain of these.
+    Images share a group where all their files are equal byte for byte; where their 256-bit difference hashes differ in
+    at most `bits` bits (-1: hashes are not compared); where `groups` (n,) puts them together; or by a chain of these.
     Images mostly of one colour (all sea, no data) have similar hashes whatever they show; they are compared byte for
     byte only.
     """
     rows = np.arange(len(files))
-    digests = list(map_in_threads("reading files", file_digest, files.paths, "files"))
+    digests = list(map_in_threads("reading files", _digest, files_of_samples(files), "samples"))
     edges = []
     for names in (digests, digests if groups is None else groups):
         _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
@@ -44,20 +45,33 @@ def duplicate_groups(files: Resizable, *, bits: int, groups: np.ndarray | None =
     return np.argsort(np.argsort(first))[group].astype(np.int64)
 
 
-def identical_files(paths: Sequence[Path]) -> list[list[int]]:
-    """Places of the files that are equal byte for byte, those of each group together, groups of two or more.
+def files_of_samples(images: Resizable) -> list[tuple[Path, ...]]:
+    """The files of each sample; several where bands, for instance, are files of their own."""
+    if not isinstance(images, FromFiles):
+        return [(path,) for path in images.paths]
+    sources = map(images.sources, range(len(images)))
+    return [tuple(source for source in some if isinstance(source, Path)) for some in sources]
 
-    Only files that share their size with another are read.
+
+def identical_samples(files: Sequence[tuple[Path, ...]]) -> list[list[int]]:
+    """Places of the samples whose files are all equal byte for byte, those of each group together, groups of two or
+    more.
+
+    Only files of samples that share their sizes with another are read.
     """
-    by_size: dict[int, list[int]] = {}
-    for place, path in enumerate(paths):
-        by_size.setdefault(path.stat().st_size, []).append(place)
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for place, paths in enumerate(files):
+        by_size.setdefault(tuple(path.stat().st_size for path in paths), []).append(place)
     places = [place for some in by_size.values() if len(some) > 1 for place in some]
     found: dict[str, list[int]] = {}
-    digests = map_in_threads("looking for copies", file_digest, [paths[place] for place in places], "files")
+    digests = map_in_threads("looking for copies", _digest, [files[place] for place in places], "samples")
     for place, checksum in zip(places, digests, strict=True):
         found.setdefault(checksum, []).append(place)
     return [some for some in found.values() if len(some) > 1]
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    return digest(*map(file_digest, paths))
 
 
 def difference_hashes(files: Resizable) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,8 @@ class MaskTables(SegmentationFiles):
 
     truth_column  of run-length text in the table of masks and in truth files
     group_of      id -> group whose samples never fall into different folds, None: each by itself
-    joined        ground truth may have several rows of one key, of objects, whose masks are joined
+    joined        ground truth may have several rows of one key, of objects, whose masks are joined; where submissions
+                  have, too, give `RleTable(..., objects=True)` instead
     train_table, test_table  names of the two tables
 
     A subclass reads the images.
@@ -114,13 +115,12 @@ class MaskTables(SegmentationFiles):
 
     def read_truth(self, path: Path) -> Truth:
         """As `SegmentationFiles.read_truth`, of a table whose run-length text stands in `truth_column`."""
-        table = replace(self.submission, rle_column=self.truth_column)
-        if self.joined:
-            return Truth(*table.read_joined(path))
+        objects = self.joined or self.submission.objects
+        table = replace(self.submission, rle_column=self.truth_column, objects=objects)
         try:
             return Truth(*table.read_masks(path))
         except InvalidSubmission as error:
-            hint = " Where each row is an object of an image, give MaskTables(..., joined=True)."
+            hint = " Where each row is an object of an image, give RleTable(..., objects=True)."
             raise InvalidSubmission(f"{error}{hint if 'stands in' in str(error) else ''}") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,16 @@ from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
 from skyfold.data.mask_tables import NoImages
 from skyfold.data.number_types import KEPT
-from skyfold.errors import ConfigError, DataLayoutError, SkyfoldError, listing
+from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, SkyfoldError, listing
+from skyfold.metrics.score_submission import stacks
 from skyfold.submission.write import write_submission
-from skyfold.types import ArraySequence, LazyArrays, Metric, Samples
+from skyfold.types import ArraySequence, LazyArrays, Metric, Samples, VolumeMetric
 
 LOOKED_AT = 8  # samples, evenly over all
+SIZES = (
+    "Give RleTable the size of the images as shape, or that of each as sizes; where the contest wants masks of another "
+    "size, say so: competition(..., resized=True)."
+)
 
 
 def check_competition(data: DataConfig, folder: Path) -> list[str]:
@@ -44,10 +49,12 @@ def check_competition(data: DataConfig, folder: Path) -> list[str]:
     if not problems:
         problems += _raised("metric", lambda: _problems_of_metric(competition.metric, parts["train"]))
         problems += _raised("submission", lambda: _problems_of_submission(competition, parts["train"]))
-        lines.append(f"metric: {competition.metric.name}, one sample at a time; the truth itself scores best")
+        parts_agree = "" if isinstance(competition.metric, VolumeMetric) else ", the same at once and in parts"
+        lines.append(f"metric: {competition.metric.name}{parts_agree}; the truth itself scores best")
         lines.append("submission: written, read back and scored")
     if "test" in parts and (table := competition.sample_table(folder)) is not None:
-        problems += [f"{table}: {problem}" for problem in _of_sample(competition, table, parts["test"])]
+        of_sample = _raised("sample submission", lambda: _of_sample(competition, table, parts["test"]))
+        problems += [f"{table}: {problem}" for problem in of_sample]
     if _files(folder) != before:
         problems.append(f"{folder}: reading it has changed its files.")
     if problems:
@@ -68,18 +75,20 @@ def _problems_of(part: str, samples: Samples, competition: Competition) -> Itera
         yield f"{part}: images have {sorted(bands)} bands. Give all the same number."
     for i in _some(samples):
         what = f"{part}, '{names[i]}'"
+        size = competition.grid or tuple(samples.sizes[i].tolist() if samples.sizes is not None else ())
         if not isinstance(samples.inputs, NoImages):
             image = samples.inputs[i]
             if image.ndim != 3 or str(image.dtype) not in KEPT:
                 yield f"{what}: image {image.dtype} {image.shape}, expected (H, W, C) of {', '.join(KEPT)}."
             if not np.array_equal(image, samples.inputs[i]):
                 yield f"{what}: the image differs when it is read again."
+            if image.shape[:2] != size and not competition.resized:
+                yield f"{what}: image {_spelled(image.shape[:2])}, masks {_spelled(size)}. {SIZES}"
         if part != "train":
             continue
         if samples.targets is None:
             yield f"{part}: no targets."
             return
-        size = competition.grid or tuple(samples.sizes[i].tolist() if samples.sizes is not None else ())
         expected, target = (*size, len(competition.classes)), samples.targets[i]
         if target.shape != expected or not np.isin(target, (0, 1)).all():
             yield f"{what}: masks {target.dtype} {target.shape}, expected 0 and 1 in {expected}."
@@ -108,6 +117,29 @@ def _problems_of_metric(metric: Metric, samples: Samples) -> Iterator[str]:
         yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Say what a mask scores that is empty twice."
     elif not (right > wrong if metric.greater_is_better else right < wrong):
         yield f"metric: the truth scores {right:g}, its reverse {wrong:g}. Is greater_is_better right?"
+    if not isinstance(metric, VolumeMetric):  # rows of a volume belong together
+        yield from _problems_of_parts(metric, samples)
+
+
+def _problems_of_parts(metric: Metric, samples: Samples) -> Iterator[str]:
+    """Whether samples, each predicted as the one before it, score the same at once, in two halves and one by one."""
+    assert samples.targets is not None
+    found = [samples.targets] if samples.valid is None else [samples.targets, samples.valid]
+    rows, (target, *valid) = next(stacks(_some(samples), found))
+    target = target.astype(bool)
+    pred, count, scores = np.roll(target, 1, axis=0), len(rows), {}
+    for how, size in (("at once", count), ("in two halves", (count + 1) // 2), ("one by one", 1)):
+        stats = []
+        for part in (slice(start, start + size) for start in range(0, count, size)):
+            own = target[part]
+            stats.append(metric.stats(target=own, pred=pred[part], valid=valid[0][part] if valid else None))
+            if len(stats[-1]) != len(own):
+                yield f"metric: stats of {len(own)} samples have shape {stats[-1].shape}, expected ({len(own)}, S)."
+                return
+        scores[how] = metric.score(np.concatenate(stats))
+    if not np.allclose(list(scores.values()), scores["at once"], rtol=1e-9, atol=0, equal_nan=True):
+        told = ", ".join(f"{how} {score:g}" for how, score in scores.items())
+        yield f"metric: {count} samples score {told}. Let each row of stats depend on its own sample only."
 
 
 def _problems_of_submission(competition: Competition, samples: Samples) -> Iterator[str]:
@@ -130,13 +162,17 @@ def _of_sample(competition: Competition, table: Path, test: Samples) -> Iterator
     yield from competition.submission.problems(sample, None)
     try:
         competition.submission.check_sample(table, test.ids)
-    except Exception as error:
+    except InvalidSubmission as error:
         yield str(error)
 
 
 def _some(samples: Samples) -> list[int]:
     rows: list[int] = np.unique(np.linspace(0, len(samples) - 1, min(LOOKED_AT, len(samples))).astype(int)).tolist()
     return rows
+
+
+def _spelled(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size)) or "of no size"
 
 
 def _shown(samples: Samples, competition: Competition) -> str:
@@ -146,7 +182,7 @@ def _shown(samples: Samples, competition: Competition) -> str:
         images = [samples.inputs[i] for i in _some(samples)]
         parts = [f"images {images[0].dtype} {', '.join(sorted({str(image.shape) for image in images}))}"]
     grid = competition.grid
-    parts.append("masks of their size" if grid is None else f"masks {grid[0]} x {grid[1]}")
+    parts.append("masks of their size" if grid is None else f"masks {_spelled(grid)}")
     if samples.groups is not None:
         parts.append(f"{len(np.unique(samples.groups))} groups")
     return ", ".join(parts)

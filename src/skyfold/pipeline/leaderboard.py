@@ -8,7 +8,7 @@ from dataclasses import replace
 from skyfold.data.dataset import Dataset
 from skyfold.errors import DataLayoutError, SkyfoldError
 from skyfold.pipeline.outdated import outdated_run
-from skyfold.reports.leaderboard import Entry, unreadable, unreadable_submissions
+from skyfold.reports.leaderboard import Entry, each_baseline_once, unreadable, unreadable_submissions
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_info
 from skyfold.tasks import task_class
@@ -16,7 +16,7 @@ from skyfold.workspace import Workspace
 
 
 def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
-    """Entries of data set `name`, best first, then the baselines.
+    """Entries of data set `name`, best first, then the baselines, each once.
 
     name: of the data set. DataLayoutError where nothing was trained yet. An entry that cannot be read is listed last,
     with the error as its kind; one of other folds than folds.csv says so.
@@ -49,4 +49,4 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
             entries += [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
         except SkyfoldError as error:
             damaged.append(unreadable(run.name, error))
-    return [*sorted(entries, key=lambda entry: entry.rank), *damaged]
+    return [*sorted(each_baseline_once(entries), key=lambda entry: entry.rank), *damaged]

@@ -8,7 +8,7 @@ import numpy as np
 
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
-from skyfold.data.duplicates import duplicate_groups, identical_files
+from skyfold.data.duplicates import duplicate_groups, files_of_samples, identical_samples
 from skyfold.data.images import Resizable
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, shortened
@@ -16,6 +16,7 @@ from skyfold.files import read_json
 from skyfold.progress import Progress, note
 from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
 from skyfold.store.locks import held
+from skyfold.tables import plain
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -78,11 +79,11 @@ def _note_copies(train: Samples, test: Samples | None) -> None:
     """Say which test images are training images, and which identical training images have different masks."""
     if not isinstance(train.inputs, Resizable):
         return
-    ids, known, paths = train.ids.tolist(), len(train), list(train.inputs.paths)
+    ids, known, files = train.ids.tolist(), len(train), files_of_samples(train.inputs)
     if test is not None and isinstance(test.inputs, Resizable):
-        ids, paths = ids + test.ids.tolist(), paths + list(test.inputs.paths)
+        ids, files = ids + test.ids.tolist(), files + files_of_samples(test.inputs)
     both, unlike = [], []
-    for rows in identical_files(paths):
+    for rows in identical_samples(files):
         learnt = [row for row in rows if row < known]
         both += [f"'{ids[row]}' is '{ids[learnt[0]]}'" for row in rows if row >= known and learnt]
         if train.targets is not None and learnt[1:]:
@@ -91,7 +92,7 @@ def _note_copies(train: Samples, test: Samples | None) -> None:
             unlike += [f"'{ids[learnt[0]]}' and '{ids[row]}'" for row in others]
     if both:
         note(
-            f"{len(both)} of {len(paths) - known} test images are training images: {shortened(both)}. What is "
+            f"{len(both)} of {len(files) - known} test images are training images: {shortened(both)}. What is "
             "predicted of them says nothing of new images; remove them from one of the two."
         )
     if unlike:
@@ -113,6 +114,7 @@ def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tu
         merged = before - len(np.unique(groups))
         text = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
         _refuse_too_few(data, samples, groups, before)
+        groups = _named(groups, samples.groups)
     labels = _presence_labels(samples, len(competition.classes))
     folds = make_folds(ids=samples.ids, labels=labels, groups=groups, k=data.folds.k, seed=data.folds.seed)
     return folds, f"{folds.k} folds of {len(folds.ids)} samples{text}"
@@ -132,8 +134,22 @@ def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, befo
         f"data.folds: {k} folds were asked for, but the images form only {len(names)} group{'s' * (len(names) > 1)}. "
         f"Images whose 256-bit hashes differ in at most {bits} bits are joined, by chains of such pairs, too: "
         f"{shortened(largest)} are one group. Set data.folds.phash_max_distance below {bits}, to compare more closely, "
-        "or to -1, to join identical files only."
+        "or to -1, to join none."
     )
+
+
+def _named(joined: np.ndarray, names: np.ndarray | None) -> np.ndarray:
+    """Groups `joined` (n,) by the names of those that they join, "north + south"; as they are where `names` (n,) are no
+    text, or a table could not tell them apart."""
+    if names is None or names.dtype.kind != "U":
+        return joined
+    members: dict[int, dict[str, None]] = {}
+    for number, name in zip(joined.tolist(), names.tolist(), strict=True):
+        members.setdefault(number, {})[plain(name)] = None
+    labels = {number: " + ".join(own) for number, own in members.items()}
+    if len(set(labels.values()) - {""}) < len(labels):
+        return joined
+    return np.array([labels[number] for number in joined.tolist()])
 
 
 def _folds_of_years(data: DataConfig, competition: Competition, samples: Samples) -> tuple[Folds, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ FORECASTS = (
     "CSI. The interval is over dates, or over events."
 )
 FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill", "cases")
+BASELINE = "baseline"  # how the kind of an entry begins that ranks below what was trained
 TESTED = ".test_scores.json"  # how the name of a file of scores on the test truth ends
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
@@ -92,7 +93,7 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
         "test": _figure(test),
         "submission": submission,
     }
-    rank = kind.startswith("baseline"), math.inf if figure is None else sign * figure
+    rank = kind.startswith(BASELINE), math.inf if figure is None else sign * figure
     return Entry(name, kind, rank, cells, SCORES, {**scores, "test": test, "submission": submission})
 
 
@@ -143,8 +144,25 @@ def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
     for stage, label in labels.items():
         if stage in baselines:  # a merge has no single run that knows all classes
             own = {"cv_at_0.5": float(baselines[stage]), "greater_is_better": greater}
-            entries.append(entry(label, f"baseline of {blend}", stage, own))
+            kind = f"{BASELINE} of {blend}" if stage == "oracle" else BASELINE  # of its own masks
+            entries.append(entry(label, kind, stage, own))
     return entries
+
+
+def each_baseline_once(entries: Iterable[Entry]) -> list[Entry]:
+    """`entries` without the baselines that another blend was compared with, too: those of one name and CV score.
+
+    Of these, one that is up to date and was scored on the test truth is kept, where there is one.
+    """
+    kept: dict[object, Entry] = {}
+    for entry in entries:
+        key: object = len(kept)
+        if entry.kind.partition(",")[0] == BASELINE:
+            key = entry.name, entry.figures["cv_at_0.5"]
+        kept[key] = min(
+            entry, kept.get(key, entry), key=lambda one: (one.kind != BASELINE, one.figures.get("test") is None)
+        )
+    return list(kept.values())
 
 
 def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:

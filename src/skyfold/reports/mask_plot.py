@@ -43,7 +43,8 @@ def draw_examples(
                 aspect=image.shape[0] / image.shape[1],
             )
             _outline(axis, masks)
-            axis.set(xticks=[], yticks=[])
+            # Limits of the image: the grid that outlines are drawn on is larger.
+            axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
         axes[1, column].set_xlabel(captions[column])
     axes[0, 0].set_ylabel("truth")
     axes[1, 0].set_ylabel("prediction")
@@ -68,4 +69,5 @@ def _outline(axis: object, masks: np.ndarray) -> None:
     for k in range(classes):
         if masks[..., k].any():
             framed = np.pad(masks[..., k].astype(float), 1)  # so that an outline at the border is closed
-            axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)  # type: ignore[attr-defined]
+            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)  # type: ignore[attr-defined]
+            lines.set(clip_on=False, zorder=3)  # at the border, too: above the frame of the axes

@@ -88,6 +88,20 @@ class Segments:
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[masks] - offsets[:-1], counts)
         return Segments(self.starts[places], self.ends[places], offsets, self.shape, self.order)
 
+    def union(self, group: np.ndarray, groups: int) -> Segments:
+        """Pixels in any mask of each group, for each of so many `groups`; group: int (n,), that of each mask."""
+        stride = self.shape[0] * self.shape[1] + 1  # masks one after the other on a line, none touching the next
+        shift = np.repeat(np.asarray(group, dtype=np.int64) * stride, np.diff(self.offsets))
+        order = np.argsort(self.starts + shift, kind="stable")
+        starts, ends = (self.starts + shift)[order], np.maximum.accumulate((self.ends + shift)[order])
+        apart = starts[1:] > ends[:-1]
+        first, last = (np.ones(len(starts), bool) for _ in range(2))
+        first[1:], last[:-1] = apart, apart
+        starts, ends = starts[first], ends[last]
+        offsets = np.searchsorted(starts, stride * np.arange(groups + 1))
+        dtype = self.starts.dtype
+        return Segments((starts % stride).astype(dtype), (ends % stride).astype(dtype), offsets, self.shape, self.order)
+
     def intersection(self, other: Segments) -> Segments:
         """Pixels in mask i of both, for each i. ValueError for another number of masks, another shape or order."""
         from skyfold.rle import _kernels

@@ -10,28 +10,34 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from skyfold.errors import InvalidSubmission, OtherRows, SkyfoldError, listing, shortened
 from skyfold.files import write_atomic
 from skyfold.progress import note
-from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, decode_many, encode_many, parse_all
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode, encode_many, parse_all
 from skyfold.rle.segments import MasksOfSizes, SegmentMasks
 from skyfold.submission.plain_table import read_plain
 from skyfold.tables import plain, read_rows
-from skyfold.types import ArraySequence, IntPair, LazyArrays, SubmissionFormat
+from skyfold.types import ArraySequence, IntPair, SubmissionFormat
+
+OVERLAP = "objects overlap, what they share counts once"
+EMPTY_BESIDE = "an empty row beside other rows counts for nothing, remove one of them"
 
 
 @dataclass(frozen=True)
 class RleTable(SubmissionFormat):
-    """Masks as run-length text: one row per image and class, with the key `<id>_<class>`.
+    """Masks as run-length text: one row per image and class, or per object, with the key `<id>_<class>`.
 
     classes       (K,) names in the order of the last mask axis
     shape         (H, W) of the masks
     sizes         (H, W) of the masks of each id, where they differ; `shape` is then of no account
     bare_ids      the key is the id only, for a single class
     class_column  the class stands in this column, the key is the id only
+    objects       several rows may have one key, those of objects, whose masks are joined when they are read; written is
+                  a row for each 8-connected component, one of empty text where there is none
     """
 
     classes: tuple[str, ...]
@@ -42,6 +48,7 @@ class RleTable(SubmissionFormat):
     bare_ids: bool = False
     class_column: str | None = None
     sizes: Mapping[str, IntPair] | None = None
+    objects: bool = False
 
     exact: ClassVar[bool] = True
 
@@ -88,9 +95,10 @@ class RleTable(SubmissionFormat):
         """Ids and masks, as `decode`, in the table at `path`; only those of `ids`, and in their order, where given.
 
         Every row is checked. InvalidSubmission names the file and lists what is wrong with it; other columns are
-        ignored, which is said, and so are rows of other ids, unless `others` is False: OtherRows.
+        ignored, which is said, and so are rows of other ids, unless `others` is False: OtherRows. Objects that overlap,
+        and empty rows beside them, are named.
         """
-        if self.sizes is not None or self.class_column is not None:
+        if self.sizes is not None or self.class_column is not None or self.objects:
             return self._of_closely_read(path, ids, others)
         table = read_plain(path, (self.key_column, self.rle_column), self.shape, self.dialect)
         if table is None:
@@ -105,7 +113,8 @@ class RleTable(SubmissionFormat):
         if keys != table.keys:
             with _named(path):
                 self._refuse_others(table.keys, found, None if others else ids)
-                segments = segments.take(self._places(table.keys, keys))
+                rows = [row for own in self._rows_of(table.keys, keys) for row in own]
+                segments = segments.take(np.array(rows, dtype=np.int64))
         return np.array(found, dtype=str) if ids is None else ids, SegmentMasks(segments, len(self.classes))
 
     def _of_closely_read(self, path: Path, ids: np.ndarray | None, others: bool) -> tuple[np.ndarray, ArraySequence]:
@@ -120,39 +129,18 @@ class RleTable(SubmissionFormat):
         found = np.array(self._ids(keys), dtype=str) if ids is None else ids
         with _named(path):
             self._refuse_others(keys, self._ids(keys), None if others else ids)
-            masks, _ = self._parsed(table[self.rle_column].tolist(), keys, found)
+            masks, _, contradictions = self._parsed(table[self.rle_column].tolist(), keys, found)
+        for text, names in contradictions.items():
+            note(f"{path}: {text}: {shortened(names)}.")
         segments = [part.segments for part in masks.parts]
         if counted := next(filter(None, (counts_from_zero([], one, {}, self.dialect) for one in segments)), ""):
             note(f"{path}: {counted}")
         return found, masks if self.sizes is not None else masks.parts[0]
 
-    def read_joined(self, path: Path) -> tuple[np.ndarray, LazyArrays]:
-        """Ids and masks, bool (H, W, K) each, of a table that may have several rows of one key: their masks together.
-
-        InvalidSubmission lists what is wrong with the rows.
-        """
-        table = self.read(path)
-        keys, texts = self._table_keys(table), table[self.rle_column].tolist()
-        ids = self._ids(keys)
-        wanted = self._keys(ids)
-        problems = key_problems([*dict.fromkeys(keys)], wanted, ordered=False, remedy="Mend the key.")
-        if problems := problems + self._text_problems(texts, keys):
-            raise InvalidSubmission(self._not_a_table(path, problems))
-        rows: dict[str, list[str]] = {}
-        for key, text in zip(keys, texts, strict=True):
-            rows.setdefault(key, []).append(text)
-
-        def joined(index: int) -> np.ndarray:
-            size, own = self.size_of(ids[index]), wanted[index * len(self.classes) : (index + 1) * len(self.classes)]
-            planes = [decode_many(rows[key], size, self.dialect).any(axis=0) for key in own]
-            return np.stack(planes, axis=-1)
-
-        return np.array(ids, dtype=str), LazyArrays(len(ids), joined)
-
     def _refuse_others(self, keys: list[str], found: Sequence[str], ids: np.ndarray | None) -> None:
         """OtherRows where ids were `found` in a table with these `keys` that are not among `ids`; None: any may be."""
         if ids is not None and not set(found) <= set(ids.tolist()):
-            problems = key_problems(keys, self._keys(ids), ordered=False)
+            problems = key_problems(keys, self._keys(ids), ordered=False, several=self.objects)
             missing_first = sorted(problems, key=lambda problem: not problem.startswith("no row"))
             raise OtherRows(f"rows of masks:\n{listing(missing_first)}")
 
@@ -167,7 +155,7 @@ class RleTable(SubmissionFormat):
         """
         if len(values) != len(ids):
             raise InvalidSubmission(f"{len(ids)} ids but {len(values)} masks; give one mask for each id.")
-        texts: list[str] = []
+        texts: list[list[str]] = []  # of each key
         for i, name in enumerate(ids):
             masks, expected = values[i], (*self.size_of(str(name)), len(self.classes))
             if masks.shape != expected or masks.dtype != np.bool_:
@@ -175,7 +163,10 @@ class RleTable(SubmissionFormat):
                     f"masks of '{name}': expected bool {expected}, got {masks.dtype} {masks.shape}. Apply the "
                     "post-processing and resize to the submission's size first."
                 )
-            texts += encode_many(masks[np.newaxis], self.dialect)
+            if self.objects:
+                texts += [self._texts_of_objects(masks[..., k]) for k in range(len(self.classes))]
+            else:
+                texts += [[text] for text in encode_many(masks[np.newaxis], self.dialect)]
         if self.class_column is None:
             keys = {self.key_column: self._keys(ids)}
         else:
@@ -183,45 +174,65 @@ class RleTable(SubmissionFormat):
                 self.key_column: [str(name) for name in ids for _ in self.classes],
                 self.class_column: list(self.classes) * len(ids),
             }
-        return pd.DataFrame({**keys, self.rle_column: texts}, dtype=object)
+        rows = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
+        columns = {column: [names[row] for row in rows] for column, names in keys.items()}
+        return pd.DataFrame({**columns, self.rle_column: [text for own in texts for text in own]}, dtype=object)
+
+    def _texts_of_objects(self, mask: np.ndarray) -> list[str]:
+        """Texts of the components of a mask, bool (H, W)."""
+        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        texts = [encode(labels == label, self.dialect) for label in range(1, count)]
+        return texts or [self.dialect.empty]
 
     def decode(self, table: pd.DataFrame, ids: np.ndarray) -> ArraySequence:
         """The masks of `ids`, bool (H, W, K) each, drawn when indexed.
 
         InvalidSubmission for keys that are missing or doubled, and for run-length text of these ids.
         """
-        masks, refused = self._parsed(table[self.rle_column].tolist(), self._table_keys(table), ids)
+        masks, refused, _ = self._parsed(table[self.rle_column].tolist(), self._table_keys(table), ids)
         if refused:
             raise InvalidSubmission(next(iter(refused.values())))
         return masks if self.sizes is not None else masks.parts[0]
 
     def _parsed(
         self, texts: Sequence[str], keys: Sequence[str], ids: Sequence[str] | np.ndarray
-    ) -> tuple[MasksOfSizes, dict[int, str]]:
-        """Masks of `ids`, those of one size read together, from rows of these `keys`; and the refusals, by row."""
+    ) -> tuple[MasksOfSizes, dict[int, str], dict[str, list[str]]]:
+        """Masks of `ids`, those of one size read together, from rows of these `keys`; the refusals, by row; and keys of
+        objects that contradict each other, by what is wrong with them."""
         of_size: dict[IntPair, list[int]] = {} if len(ids) else {self.shape: []}
         for i, name in enumerate(ids):
             of_size.setdefault(self.size_of(str(name)), []).append(i)
-        places = self._places(keys, self._keys(ids)).reshape(len(ids), len(self.classes))
+        rows_of = self._rows_of(keys, self._keys(ids))
         refused: dict[int, str] = {}
+        contradictions: dict[str, list[str]] = {}
         parts: list[SegmentMasks] = []
         place = [(0, 0)] * len(ids)
         for size, own in of_size.items():
-            rows = places[own].ravel().tolist()
+            each = [rows_of[i * len(self.classes) + k] for i in own for k in range(len(self.classes))]
+            rows = [row for some in each for row in some]
             segments, wrong = parse_all(
                 [texts[row] for row in rows], size, self.dialect, rows=[keys[row] for row in rows]
             )
+            if self.objects:
+                group = np.repeat(np.arange(len(each)), list(map(len, each)))
+                areas, segments = segments.areas(), segments.union(group, len(each))
+                overlapping = np.bincount(group, areas, len(each)) > segments.areas()
+                beside = np.bincount(group, areas == 0, len(each)) * (np.bincount(group, minlength=len(each)) > 1)
+                for text, found in ((OVERLAP, overlapping), (EMPTY_BESIDE, beside)):
+                    if found.any():
+                        names = [f"'{keys[each[i][0]]}'" for i in np.flatnonzero(found)]
+                        contradictions[text] = contradictions.get(text, []) + names
             refused |= {rows[i]: message for i, message in wrong.items()}
             for index, i in enumerate(own):
                 place[i] = len(parts), index
             parts.append(SegmentMasks(segments, len(self.classes)))
-        return MasksOfSizes(parts, place), dict(sorted(refused.items()))
+        return MasksOfSizes(parts, place), dict(sorted(refused.items())), contradictions
 
     def problems(self, table: pd.DataFrame, sample: pd.DataFrame | None) -> list[str]:
         """All that is wrong with `table`, one message each, naming the line and the remedy; [] where nothing is.
 
         sample: the competition's own table, whose keys and order are expected; it must have no problems itself.
-        Without it every image of the table must have each class once.
+        Without it every image of the table must have each class once, or, of objects, in one row or more.
         """
         columns = [str(column) for column in table.columns]
         if sorted(columns) != sorted(self.columns):
@@ -232,7 +243,7 @@ class RleTable(SubmissionFormat):
         if sample is None:
             problems = self._key_problems(keys, self._keys(self._ids(keys)))
         else:
-            problems = key_problems(keys, self._table_keys(sample))
+            problems = key_problems(keys, [*dict.fromkeys(self._table_keys(sample))], several=self.objects)
         return problems + self._text_problems(table[self.rle_column].tolist(), keys)
 
     def ids_of(self, table: pd.DataFrame) -> list[str]:
@@ -285,15 +296,17 @@ class RleTable(SubmissionFormat):
     def _key_problems(self, keys: list[str], expected: list[str]) -> list[str]:
         """Problems of keys where no sample says which images there are."""
         kind = "<id>" if self.bare_ids else f"<id>_<class>, class one of {', '.join(self.classes)}"
-        return key_problems(keys, expected, ordered=False, remedy=f"Keys are {kind}.")
+        return key_problems(keys, expected, ordered=False, several=self.objects, remedy=f"Keys are {kind}.")
 
-    def _places(self, keys: Sequence[str], expected: list[str]) -> np.ndarray:
-        """Positions of the `expected` keys in `keys`, int64 (n,); InvalidSubmission where one is missing or doubled."""
-        place = dict(zip(keys, range(len(keys)), strict=True))
-        if len(place) < len(keys) or not place.keys() >= set(expected):
-            problems = key_problems(keys, expected, ordered=False, others=True)
+    def _rows_of(self, keys: Sequence[str], expected: list[str]) -> list[list[int]]:
+        """Rows of each `expected` key, one each but for objects; InvalidSubmission where one is missing or doubled."""
+        rows: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            rows.setdefault(key, []).append(row)
+        if (len(rows) < len(keys) and not self.objects) or not rows.keys() >= set(expected):
+            problems = key_problems(keys, expected, ordered=False, others=True, several=self.objects)
             raise InvalidSubmission(f"rows of masks:\n{listing(problems)}")
-        return np.fromiter((place[key] for key in expected), dtype=np.int64, count=len(expected))
+        return [rows[key] for key in expected]
 
 
 @contextmanager
@@ -311,11 +324,13 @@ def key_problems(
     *,
     ordered: bool = True,
     others: bool = False,
+    several: bool = False,
     remedy: str = "Remove it, or download the sample again if it was cut.",
 ) -> list[str]:
     """Differences between the keys of a table's rows and the `expected` ones, one message each, naming the line.
 
-    ordered: the order must agree, too; others: keys that are not expected are ignored; remedy: for these.
+    ordered: the order must agree, too; others: keys that are not expected are ignored; several: a key may stand in more
+    rows than expected; remedy: for keys that are not expected.
     """
     wanted, lines = Counter(expected), dict[str, list[int]]()
     for line, key in enumerate(keys, start=2):  # line 1 is the header
@@ -327,7 +342,7 @@ def key_problems(
             close = known.get(_simplified(key))
             hint = f"Did you mean '{close}'?" if close else remedy
             problems += [] if others else [f"line {found[0]}: '{key}' is not asked for. {hint}"]
-        elif len(found) > wanted[key]:
+        elif len(found) > wanted[key] and not several:
             problems.append(
                 f"line {found[-1]}: '{key}' stands in {len(found)} rows, first in line {found[0]}, expected "
                 f"{wanted[key]}. Remove one."
@@ -336,9 +351,11 @@ def key_problems(
         if len(lines.get(key, [])) < count:
             close = there.get(_simplified(key)) if others else None
             problems.append(f"no row for '{key}'{f' (there is {close!r})' if close else ''}. Add one.")
-    if ordered and not problems and list(keys) != list(expected):
-        row = next(row for row, pair in enumerate(zip(keys, expected, strict=True)) if pair[0] != pair[1])
-        problems.append(f"line {row + 2}: '{keys[row]}' where '{expected[row]}' was expected. Sort as the sample does.")
+    own = [*lines] if several else [*keys]
+    if ordered and not problems and own != list(expected):
+        row = next(row for row, pair in enumerate(zip(own, expected, strict=True)) if pair[0] != pair[1])
+        line = lines[own[row]][0] if several else row + 2
+        problems.append(f"line {line}: '{own[row]}' where '{expected[row]}' was expected. Sort as the sample does.")
     return problems
 
 

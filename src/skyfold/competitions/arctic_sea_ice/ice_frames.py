@@ -20,21 +20,30 @@ def without_flags(codes: np.ndarray, period: float = 12, *, climatology: bool = 
     """uint8 (T, H, W) codes -> uint8 (T, H, W) concentration x 250 for inputs; period: frames per year.
 
     Land and coast become 0; the hole that the sensor leaves at the pole becomes the mean of its rim, two cells wide,
-    rounded. Missing cells are as they were a year before, in the first year as in the frame before, in the first frame
-    0. climatology: a frame without any measured cell, after the first year, is the mean of its season in all earlier
-    years, rounded. No later frame changes an earlier one.
+    rounded. Missing cells are as they were in the latest earlier year in which they were not missing, in the frame
+    nearest to the same day; in the first year as in the frame before, in the first frame 0. climatology: a frame
+    without any measured cell, after the first year, is the mean of its season in all earlier years, rounded. No later
+    frame changes an earlier one.
     """
-    year = round(period)
+    means: set[int] = set()  # frames that are the mean of earlier years
     frames = np.where(known_ice(codes), codes, 0).astype(np.uint8)
     rims: dict[bytes, np.ndarray] = {}
     for time, (frame, own) in enumerate(zip(frames, codes, strict=True)):
-        missing = own == MISSING
-        if missing.any() and time:
-            frame[missing] = frames[time - year if time >= year else time - 1][missing]
-        if climatology and time >= year and not known_ice(own).any():
-            earlier = time - np.rint(np.arange(1, time // year + 1) * period).astype(int)
-            frame[:] = np.rint(frames[earlier[earlier >= 0]].mean(axis=0))
+        earlier = time - np.rint(np.arange(1, time // round(period) + 1) * period).astype(int)
+        earlier = earlier[earlier >= 0]
+        if climatology and len(earlier) and not known_ice(own).any():
+            frame[:] = np.rint(frames[earlier].mean(axis=0))
+            means.add(time)
             continue
+        missing = own == MISSING
+        for before in earlier.tolist() if missing.any() else ():
+            there = missing if before in means else missing & (codes[before] != MISSING)
+            frame[there] = frames[before][there]
+            missing = missing & ~there
+            if not missing.any():
+                break
+        if time:
+            frame[missing] = frames[earlier[-1] if len(earlier) else time - 1][missing]
         hole = own == POLE_HOLE
         if hole.any():
             key = hole.tobytes()

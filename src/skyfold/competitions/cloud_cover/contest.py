@@ -17,6 +17,7 @@ from typing import Any
 from skyfold.competition import Colour, Competition, Contest
 from skyfold.competitions.cloud_cover.sample import CLASSES, write_sample
 from skyfold.competitions.mask_folder.files import ImagesAndMasks
+from skyfold.competitions.mask_folder.folder_images import FolderImages
 from skyfold.competitions.mask_folder.options import Images
 from skyfold.competitions.mask_folder.truth import MaskImages
 from skyfold.config.fields import Size
@@ -58,10 +59,10 @@ class CloudCover(Contest):
         """
         rgb = {name: _rgb(codes[0]) for name, codes in self._table.classes.items()}
         submission = RleTable(tuple(rgb), self.grid, key_column="id_class")
-        truth, reading = MaskImages(self._table), Images(orientation="apply")
-        files = _Scenes(submission, truth, TRAIN_FOLDERS, TEST_IMAGES, reading=reading, root=folder)
+        truth, images = MaskImages(self._table), FolderImages(Images(orientation="apply"))
+        files = _Scenes(submission, truth, TRAIN_FOLDERS, TEST_IMAGES, images=images, root=folder)
         return files.competition(
-            "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb)
+            "cloud_cover", GlobalIoU(), colours=rgb, write_sample=partial(write_sample, colours=rgb), resized=True
         )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from skyfold.competition import Competition, Contest
 from skyfold.competitions.mask_folder.drawn_shapes import CocoTruth, PolygonTruth
 from skyfold.competitions.mask_folder.files import ImagesAndMasks
+from skyfold.competitions.mask_folder.folder_images import FolderImages
 from skyfold.competitions.mask_folder.options import Groups, Images, Masks, Truth
 from skyfold.competitions.mask_folder.rle_table import RleTruth
 from skyfold.competitions.mask_folder.soft_images import SoftImages
@@ -80,12 +81,13 @@ class MaskFolder(Contest):
             folders=((self.images.folder, self.masks.folder),),
             test_images=self.test_images,
             group=self.group,
-            reading=self.images,
+            images=FolderImages(self.images),
         )
         if folder is not None:
             files = files.fitted(folder, sized=not isinstance(self.grid, tuple))
         parts = ("train",) if self.test_images is None else ("train", "test")
-        return files.competition("mask_folder", named_metric(self.metric), parts=parts)
+        resized = isinstance(self.grid, tuple)
+        return files.competition("mask_folder", named_metric(self.metric), parts=parts, resized=resized)
 
     def _truth_files(self) -> TruthFiles:
         if self.truth is None:

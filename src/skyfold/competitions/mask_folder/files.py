@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 
 from skyfold.competition import Truth
-from skyfold.competitions.mask_folder.options import Groups, Images
+from skyfold.competitions.mask_folder.folder_images import FolderImages, Sample
+from skyfold.competitions.mask_folder.options import Groups
 from skyfold.competitions.mask_folder.truth import MaskImages, TruthFiles
-from skyfold.data.check_images import check_images
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.folder import file_id, note_others, note_unread, unread
-from skyfold.data.images import COLOURS, SUFFIXES, BandFiles, Header, ImageFiles, image_paths, read_header
+from skyfold.data.images import SUFFIXES, Header, image_paths, read_header
 from skyfold.data.segmentation_files import SegmentationFiles, read_each, spelled
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems, listing, shortened
 from skyfold.progress import note
 from skyfold.submission.formats import read_table
 from skyfold.types import ArraySequence, Grid, IntPair, Samples
-
-Sample = tuple[Path, ...]  # the files of an image, one a band where bands are files of their own
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,7 @@ class ImagesAndMasks(SegmentationFiles):
     folders      pairs of a folder of images and one of masks, whose samples are trained on
     test_images  the folder of images to predict; None: there are none
     group        the table of groups; None: every image its own
-    reading      paths and bands of the images
-    bands        of each image
+    images       how they are found and read
     unfit        why the grid does not fit all images; they cannot be used then
     """
 
@@ -44,8 +41,7 @@ class ImagesAndMasks(SegmentationFiles):
     folders: tuple[tuple[str, str], ...] = (("images", "masks"),)
     test_images: str | None = None
     group: Groups | None = None
-    reading: Images = field(default_factory=Images)
-    bands: int = COLOURS
+    images: FolderImages = field(default_factory=FolderImages)
     unfit: str = ""
 
     def fitted(self, folder: Path, *, sized: bool) -> ImagesAndMasks:
@@ -58,25 +54,25 @@ class ImagesAndMasks(SegmentationFiles):
                 if not sized:
                     break
         first = next(iter(headers.items()), None)
-        bands = len(self.reading.bands) or (COLOURS if first is None else first[1].bands)
+        images = self.images.of_bands(first and first[1])
         if not sized:
-            return replace(self, bands=bands)
+            return replace(self, images=images)
         if self._grid is None:
-            return replace(self, submission=replace(self.submission, sizes=self._all_sizes(folder)), bands=bands)
+            return replace(self, submission=replace(self.submission, sizes=self._all_sizes(folder)), images=images)
         if first is None:
             unfit = (
                 f"{folder / self.folders[0][0]}: no image whose size could be that of the grid. Set "
                 "data.options.grid: [rows, columns]."
             )
             return replace(self, unfit=unfit)
-        size, unfit = self._size(first[1]), ""
-        if other := next((path for path, header in headers.items() if self._size(header) != size), None):
+        size, unfit = images.size(first[1]), ""
+        if other := next((path for path, header in headers.items() if images.size(header) != size), None):
             unfit = (
-                f"{first[0]} has {spelled(size)} pixels, {other} {spelled(self._size(headers[other]))}. Set grid: "
+                f"{first[0]} has {spelled(size)} pixels, {other} {spelled(images.size(headers[other]))}. Set grid: "
                 "[rows, columns] in data.options; images and masks are brought to it. Or set grid: own; each mask is "
                 "then stored, scored and submitted on the size of its image."
             )
-        return replace(self, submission=replace(self.submission, shape=size), bands=bands, unfit=unfit)
+        return replace(self, submission=replace(self.submission, shape=size), images=images, unfit=unfit)
 
     @property
     def _grid(self) -> Grid:
@@ -89,8 +85,8 @@ class ImagesAndMasks(SegmentationFiles):
             found |= self._find_images(folder, images, masks, Problems())
         if self.test_images is not None:
             found |= self._find_images(folder, self.test_images, None, Problems())
-        headers = self._headers([files[0] for files in found.values()], Problems())
-        return {name: self._size(headers[files[0]]) for name, files in found.items() if files[0] in headers}
+        headers = self.images.headers([files[0] for files in found.values()], Problems())
+        return {name: self.images.size(headers[files[0]]) for name, files in found.items() if files[0] in headers}
 
     def load(self, folder: Path, part: str) -> Samples:
         """Samples by file name: inputs (H, W, C) of any size, targets uint8 0/1 (H, W, K) on the grid.
@@ -104,19 +100,20 @@ class ImagesAndMasks(SegmentationFiles):
         if part == "test":
             images = self._find_tests(folder, problems)
             problems.refuse(folder)
-            inputs, own = self._open_images(images.values()), None
+            inputs, own = self.images.open(images.values()), None
             if self._grid is None:
-                own = _array(self._sizes(images, self._headers([files[0] for files in images.values()], problems)))
+                headers = self.images.headers([files[0] for files in images.values()], problems)
+                own = _array(self._sizes(images, headers))
             return Samples(ids=np.array(list(images)), inputs=inputs, sizes=own)
         images, items = self._find_pairs(folder, problems)
-        headers = self._headers([path for files in images.values() for path in files], problems)
-        self._add_unlike(headers, problems)
+        headers = self.images.headers([path for files in images.values() for path in files], problems)
+        self.images.add_unlike(headers, problems)
         self._add_unfit(images, items, headers, problems)
         groups = self._groups(folder, list(images), problems)
         problems.refuse(folder)
         sizes = self._sizes(images, headers)
         truth = self.truth.open(list(items.values()), sizes, self._grid)
-        inputs, own = self._open_images(images.values()), _array(sizes) if self._grid is None else None
+        inputs, own = self.images.open(images.values()), _array(sizes) if self._grid is None else None
         return Samples(ids=np.array(list(images)), inputs=inputs, groups=groups, sizes=own, **truth)
 
     def check(self, folder: Path) -> str:
@@ -129,10 +126,7 @@ class ImagesAndMasks(SegmentationFiles):
         groups = self._groups(folder, list(images), problems)
         tests = {} if self.test_images is None else self._find_tests(folder, problems)
         paths = [path for files in [*images.values(), *tests.values()] for path in files]
-        unlike = self._add_unlike(self._headers(paths, Problems()), problems)
-        alike = [path for path in paths if path not in unlike]
-        bands = 1 if self.reading.bands else self.bands
-        whole = check_images(alike, problems, bands=bands, nodata=self.reading.nodata, turn=self._turn)
+        whole = self.images.check(paths, problems)
         sizes = dict(zip(images, self._sizes(images, whole), strict=True))
         covers = read_each(
             "checking masks", lambda name: self.truth.fractions(items[name], sizes[name]), list(images), problems
@@ -221,31 +215,12 @@ class ImagesAndMasks(SegmentationFiles):
             raise ConfigError(f"{path}: mask images have no class table here. Give a table with the columns {columns}.")
         return self.truth
 
-    @property
-    def _turn(self) -> bool:
-        return self.reading.orientation != "ignore"
-
-    @property
-    def _pattern(self) -> FilePattern:
-        return FilePattern(self.reading.files, SUFFIXES, self.reading.bands)
-
     def _find_images(self, folder: Path, images: str, masks: str | None, problems: Problems) -> dict[str, Sample]:
         """Files of each image in the folder `images`, by id; those of the truth in the same folder are left out."""
         own = folder / images
         beside = masks is not None and own in (folder / masks, *(folder / masks).parents)
         taken = list(self.truth.taken(folder, masks).values()) if masks is not None and beside else []
-        found = find_files(own, self._pattern, problems, besides=taken)
-        samples, bands = {}, self.reading.bands or ("",)
-        for name, files in found.items():
-            missing = [
-                f"{own / self._pattern.example(name, band)}: no file of band '{band}' for image '{name}'"
-                for band in bands
-                if band not in files
-            ]
-            problems.add("images without a band", *missing)
-            if not missing:
-                samples[name] = tuple(files[band] for band in bands)
-        return samples
+        return self.images.find(own, problems, besides=taken)
 
     def _find_tests(self, folder: Path, problems: Problems) -> dict[str, Sample]:
         if self.test_images is None:
@@ -267,41 +242,6 @@ class ImagesAndMasks(SegmentationFiles):
             items |= theirs
         return images, items
 
-    def _headers(self, paths: Sequence[Path], problems: Problems) -> dict[Path, Header]:
-        """Of each file that has one; what is wrong with the others is added to `problems`."""
-        found = {}
-        for path in paths:
-            try:
-                header = read_header(path)
-                found[path] = replace(header, bands=1) if self.reading.bands and header.grey else header
-            except DataLayoutError as error:
-                problems.add_error(error)
-        return found
-
-    def _add_unlike(self, headers: Mapping[Path, Header], problems: Problems) -> set[Path]:
-        """Add images that differ from the first one in number type or bands, and those that an EXIF tag turns.
-
-        Returns the former.
-        """
-        unlike: dict[Path, str] = {}
-        expected = 1 if self.reading.bands else self.bands
-        first_path, first = next(iter(headers.items()), (Path(), Header((0, 0))))
-        for path, header in headers.items():
-            if (header.dtype, header.bands) != (first.dtype, first.bands) or header.bands != expected:
-                other = f"{first_path} has {first.kind}" if header.kind != first.kind else f"expected {expected}"
-                unlike[path] = f"{path}: {header.kind}, {other}. Bring all to one kind."
-        problems.add("images of different kinds", *unlike.values())
-        if self.reading.orientation is None:
-            turned = [
-                f"{path}: an EXIF tag turns it (orientation {header.orientation}), and no mask turns with it. Set "
-                "images.orientation in data.options: apply where masks were drawn on the turned image, ignore where "
-                "they were drawn on the stored pixels."
-                for path, header in headers.items()
-                if header.turned
-            ]
-            problems.add("images that an EXIF tag turns", *turned)
-        return set(unlike)
-
     def _add_unfit(
         self,
         images: Mapping[str, Sample],
@@ -314,25 +254,15 @@ class ImagesAndMasks(SegmentationFiles):
             if files[0] not in headers:
                 continue
             try:
-                if misfit := self.truth.misfit(items[name], headers[files[0]], self._turn):
+                if misfit := self.truth.misfit(items[name], headers[files[0]], self.images.turn):
                     problems.add("images and masks of unequal size", f"{files[0]}: {misfit}")
             except DataLayoutError as error:
                 problems.add_error(error)
 
-    def _size(self, header: Header) -> IntPair:
-        return header.size if self._turn else header.stored_size
-
     def _sizes(self, images: Mapping[str, Sample], headers: Mapping[Path, Header]) -> list[IntPair]:
         """(H, W) of each image; the grid where its header is not known."""
         known = (headers.get(files[0]) for files in images.values())
-        return [self.submission.shape if header is None else self._size(header) for header in known]
-
-    def _open_images(self, images: Iterable[Sample]) -> ImageFiles | BandFiles:
-        nodata = self.reading.nodata
-        if self.reading.bands:
-            assert nodata != "alpha"
-            return BandFiles(list(images), nodata)
-        return ImageFiles([files[0] for files in images], self.bands, nodata, self._turn)
+        return [self.submission.shape if header is None else self.images.size(header) for header in known]
 
     def _groups(self, folder: Path, names: Sequence[str], problems: Problems) -> np.ndarray | None:
         """Group of each image in the table of groups; None where there is none."""
@@ -358,8 +288,8 @@ class ImagesAndMasks(SegmentationFiles):
         depths: dict[str, int] = {}
         taken: set[Path] = set()
         for images, masks in [*self.folders, *([] if self.test_images is None else [(self.test_images, None)])]:
-            depths[images] = max(depths.get(images, 1), self._pattern.depth)
-            found = find_files(folder / images, self._pattern, Problems()).values()
+            depths[images] = max(depths.get(images, 1), self.images.pattern.depth)
+            found = find_files(folder / images, self.images.pattern, Problems()).values()
             taken.update(path for files in found for path in files.values())
             if masks is not None:
                 taken.update(self.truth.taken(folder, masks).values())
@@ -367,12 +297,12 @@ class ImagesAndMasks(SegmentationFiles):
                     depths[name] = max(depths.get(name, 1), depth)
         holders = {self.test_images, *(images for images, _ in self.folders)}
         for name, depth in depths.items():
-            read = _read_as("images", self._pattern) if name in holders else "all else is read as ground truth"
+            read = _read_as("images", self.images.pattern) if name in holders else "all else is read as ground truth"
             note_unread(folder / name, taken, depth=depth, expected=read)
 
     def _note_sizes(self, tests: Sequence[Path], headers: Mapping[Path, Header]) -> None:
         """Say which test images have another size than most: their masks are on the grid like all others."""
-        sizes = {path: self._size(headers[path]) for path in tests if path in headers}
+        sizes = {path: self.images.size(headers[path]) for path in tests if path in headers}
         if self._grid is None or self.unfit:
             return
         usual = max(Counter(sizes.values()).items(), key=lambda item: item[1], default=((0, 0), 0))[0]

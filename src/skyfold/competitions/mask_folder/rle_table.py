@@ -13,17 +13,17 @@ from skyfold.competitions.mask_folder.truth import TruthFiles
 from skyfold.data.images import SUFFIXES
 from skyfold.data.labels import LabelTable
 from skyfold.data.masks import RleMasks
-from skyfold.errors import DataLayoutError, Problems
+from skyfold.errors import DataLayoutError, Problems, shortened
 from skyfold.progress import note
 from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, parse_all
-from skyfold.submission.formats import read_table
+from skyfold.submission.formats import EMPTY_BESIDE, OVERLAP, read_table
 from skyfold.tables import plain
 from skyfold.types import Grid, IntPair
 
 
 @dataclass(frozen=True)
 class RleTruth(TruthFiles):
-    """Rows of a table; the item of an image is the table, its id, and its texts (K,).
+    """Rows of a table; the item of an image is the table, its id, and the texts of the rows of each class (K,).
 
     columns: of ids, or file names, and of run-length text; category: the column of labels; None: an id ends in
     `_<label>`, or, with a single class, stands alone; unlisted: whether images without a row have empty masks.
@@ -57,7 +57,7 @@ class RleTruth(TruthFiles):
             problems.add("images without a row", *(f"{path}: no row for image '{name}'. {remedy}" for name in missing))
         spare = [f"{path}: no image '{name}' in the folder" for name in rows if name not in images]
         problems.add("rows without an image", *spare)
-        return {name: (path, name, [self._joined(texts) for texts in rows[name]]) for name in images if name in rows}
+        return {name: (path, name, rows[name]) for name in images if name in rows}
 
     def _rows(self, path: Path, table: Iterable[tuple[str, ...]], problems: Problems) -> dict[str, list[list[str]]]:
         """Texts of each class (K,) by id."""
@@ -77,7 +77,7 @@ class RleTruth(TruthFiles):
 
     def open(self, items: Sequence[Any], sizes: Sequence[IntPair], grid: Grid) -> dict[str, Any]:
         drawn_at = sizes[0] if len(set(sizes)) == 1 else tuple(sizes)
-        texts = np.array([texts for _, _, texts in items], dtype=object)
+        texts = np.array([[self._joined(rows) for rows in some] for _, _, some in items], dtype=object)
         several = len(self.classes) > 1
         rows = np.array([[f"{name}, {label}" if several else name for label in self.classes] for _, name, _ in items])
         return {"targets": RleMasks(texts, items[0][0], rows, drawn_at, grid, self.dialect), "valid": None}
@@ -87,9 +87,20 @@ class RleTruth(TruthFiles):
         return np.append(masks.mean(axis=(0, 1), dtype=np.float64), 0.0)
 
     def note_oddities(self, items: Sequence[Any], sizes: Sequence[IntPair]) -> None:
-        """Say where the table seems to count pixels from 0; not where images differ in size."""
+        """Say which rows of one mask contradict each other, and where the table seems to count pixels from 0; the
+        latter not where images differ in size."""
+        overlapping, beside = [], []
+        for _, name, some in items:
+            rows = [texts for texts in some if len(texts) > 1]
+            if any(map(self._overlap, rows)):
+                overlapping.append(f"'{name}'")
+            if any(self.dialect.reads_as_empty(text) for texts in rows for text in texts):
+                beside.append(f"'{name}'")
+        for text, names in ((OVERLAP, overlapping), (EMPTY_BESIDE, beside)):
+            if names:
+                note(f"{items[0][0]}: {text}: {shortened(names)}.")
         if len(set(sizes)) == 1:
-            texts = [text for _, _, some in items for text in some]
+            texts = [text for _, _, some in items for rows in some for text in rows]
             segments, refused = parse_all(texts, sizes[0], self.dialect)
             if counted := counts_from_zero(texts, segments, refused, self.dialect):
                 note(f"{items[0][0]}: {counted}")
@@ -111,16 +122,25 @@ class RleTruth(TruthFiles):
         some = [text for text in texts if not self.dialect.reads_as_empty(text)]
         if len(some) < 2:
             return "".join(some)
-        relative, segments = self.dialect.starts == "relative", []
-        for text in some:
-            numbers = text.split()
-            if len(numbers) % 2 or not all(map(str.isdecimal, numbers)):
-                return text
-            end = 0
-            for start, length in zip(map(int, numbers[::2]), map(int, numbers[1::2]), strict=True):
-                end = end * relative + start + length
-                segments.append((end - length, end))
-        return self._written(merged(segments))
+        segments = [self._segments(text) for text in some]
+        refused = [text for text, own in zip(some, segments, strict=True) if own is None]
+        return refused[0] if refused else self._written(merged(segment for own in segments for segment in own or ()))
+
+    def _overlap(self, texts: Sequence[str]) -> bool:
+        """Whether rows of an image and class have pixels in common."""
+        segments = [segment for text in texts for segment in self._segments(text) or ()]
+        return sum(end - start for start, end in segments) > sum(end - start for start, end in merged(segments))
+
+    def _segments(self, text: str) -> list[tuple[int, int]] | None:
+        """(start, end) of each segment, starts as the dialect numbers them; None where it is not pairs of numbers."""
+        numbers = text.split()
+        if len(numbers) % 2 or not all(map(str.isdecimal, numbers)):
+            return None
+        segments, end = [], 0
+        for start, length in zip(map(int, numbers[::2]), map(int, numbers[1::2]), strict=True):
+            end = end * (self.dialect.starts == "relative") + start + length
+            segments.append((end - length, end))
+        return segments
 
     def _written(self, segments: Sequence[tuple[int, int]]) -> str:
         ends = [0, *(end for _, end in segments)] if self.dialect.starts == "relative" else [0] * len(segments)
