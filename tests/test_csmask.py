@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,19 @@ def in_keras(images: np.ndarray, layers: list[str]) -> list[np.ndarray]:
     image = keras.Input(images.shape[1:])
     whole = keras.Model(image, encoder_maps(image, "efficientnetb4", weights="ukis_csmask").deep)
     return [np.asarray(map_) for map_ in keras.Model(image, [whole.get_layer(name).output for name in layers])(images)]
+
+
+def test_without_its_weights_it_is_the_same_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Some layers pad as at the size that the package's network takes."""
+    monkeypatch.setattr(_csmask, "weights_file", lambda: tmp_path)
+    monkeypatch.setattr(_csmask, "_read", lambda file: {})
+    monkeypatch.setattr(_csmask, "_of_layer", lambda layer, weights, prefix, bands: layer.get_weights())
+    family = unet.Unet.model_validate(OPTIONS)
+    built = [one.build(input_shape=(64, 64, 3), classes=1) for one in (family, family.without_pretrained_weights())]
+    built[1].set_weights(built[0].get_weights())
+    first, second = (np.asarray(network(scene(3)[:, :64, :64])) for network in built)
+    assert first.std() > 0
+    np.testing.assert_array_equal(first, second)
 
 
 @installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 
 import skyfold.models
-from conftest import begin_stored, task_of
+from conftest import assert_arrays_equal, begin_stored, task_of
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, MissingWeights, OofMismatch
 from skyfold.models import _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.models._weight_mismatch import misfit
 from skyfold.store.folds import Folds
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
 from skyfold.training import backend
 from skyfold.training.run_folds import run_folds
@@ -53,7 +55,7 @@ def save_as_keras2(file: Path, network: Any) -> None:
         legacy_h5_format.save_weights_to_hdf5_group(opened, network)
 
 
-def train(run: Path, weights: Path, *, restart: bool = False) -> None:
+def train(run: Path, weights: Path | str, *, restart: bool = False, **changes: object) -> None:
     config = RunConfig.model_validate(
         {
             "name": "tiny",
@@ -61,12 +63,24 @@ def train(run: Path, weights: Path, *, restart: bool = False) -> None:
             "image": {"size": SIZE},
             "model": {"family": "tiny_encoder", "options": {"encoder_weights": str(weights)}},
             "training": {"epochs": 1, "batch_size": 2},
+            **changes,
         }
     )
-    inputs = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
-    arrays = TrainingArrays(IDS, inputs, np.ones((4, *SIZE, 2), np.uint8))
-    task = task_of(config, classes=("cloud",), grid=SIZE)
-    run_folds(task, arrays, None, FOLDS, run, restart=restart)
+    size = config.images.size
+    inputs = np.random.default_rng(0).integers(0, 255, (4, *size, 3), dtype=np.uint8)
+    arrays = TrainingArrays(IDS, inputs, np.ones((4, *size, 2), np.uint8))
+    test = TrainingArrays(np.array(["e", "f"]), inputs[:2], None)
+    task = task_of(config, classes=("cloud",), grid=size)
+    run_folds(task, arrays, test, FOLDS, run, restart=restart)
+
+
+def rows_of(run: Path) -> list[np.ndarray]:
+    return [np.array(RowStore.open(run / part).values) for part in ("oof", "test")]
+
+
+def forget_rows(run: Path) -> None:
+    for part in ("oof", "test"):
+        shutil.rmtree(run / part)
 
 
 def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path: Path, weights: Path) -> None:
@@ -81,6 +95,68 @@ def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path
         train(run, weights)
     train(run, weights, restart=True)
     assert read_info(run).fingerprint.init_weights == hashlib.sha256(file.read_bytes()).hexdigest() != recorded
+
+
+def test_finished_fits_predict_without_their_initial_weights_and_nothing_is_added_to_them(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    before = rows_of(run)
+    weights.rename(tmp_path / "moved")
+    forget_rows(run)
+    train(run, weights)
+    assert_arrays_equal(rows_of(run), before)
+    said = capsys.readouterr().err
+    assert "run 'tiny': whether its initial weights changed since is not known." in said
+    assert f"'{weights}' is none of imagenet, none, a path to a Keras weights file" in said
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(run, weights, restart=True)
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(tmp_path / "another", weights)
+    assert not (tmp_path / "another").exists()
+    fit = run / "models" / "fold1_seed0.weights.h5"
+    assert fit.is_file()
+    fit.unlink()
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(run, weights)
+    (tmp_path / "moved").rename(weights)
+    train(run, weights)
+    assert_arrays_equal(rows_of(run), before)
+
+
+@pytest.mark.parametrize("family", ["segmentation_models", "efficientnet_classifier"])
+def test_a_run_on_imagenet_weights_predicts_where_there_is_no_network(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, object] = {
+        "image": {"size": [32, 32], "normalization": "encoder"},
+        "model": {"family": family, "options": {}},
+        **({"task": "classification", "loss": {"name": "bce"}} if family == "efficientnet_classifier" else {}),
+    }
+    import keras
+    import tensorflow
+
+    published = tmp_path / "published.weights.h5"
+    (resnet18() if family == "segmentation_models" else efficientnetb0()).save_weights(published)
+    downloads = []
+
+    def get_file(*arguments: object, **options: object) -> str:
+        if not published.exists():
+            raise AssertionError("nothing may be downloaded")
+        downloads.append(arguments)
+        return str(published)
+
+    for package in (keras.utils, tensorflow.keras.utils):
+        monkeypatch.setattr(package, "get_file", get_file)
+    run = tmp_path / "run"
+    train(run, "imagenet", **changes)
+    assert downloads
+    before = rows_of(run)
+    published.unlink()
+    forget_rows(run)
+    train(run, "imagenet", **changes)
+    assert_arrays_equal(rows_of(run), before)
 
 
 def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def run(options: dict[str, object], **changes: object) -> RunConfig:
 
 def of_run(config: RunConfig) -> Fingerprint:
     folds = Folds(ids=np.array(["a", "b"]), fold=np.array([0, 1]), groups=np.arange(2))
-    return fingerprint_of_run(config, folds, "images")
+    return fingerprint_of_run(config, folds, "images", "")
 
 
 def test_the_order_of_keys_does_not_matter() -> None:

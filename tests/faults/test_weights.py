@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from skyfold import plugins
 from skyfold.files import file_digest
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import COLUMNS
@@ -153,3 +154,32 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(tmp_path, capsys, da
         path.write_bytes({"empty": b"", "cut": path.read_bytes()[:-90], "no zip": b"\x93NUMPY?"}[damage])
     assert checkpoint.read() is None
     assert f"{path}: damaged" in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_to_submissions_without_its_initial_weights(tiny, tmp_path, tiny_families):
+    path, data = tmp_path / "tiny.weights.h5", tiny.config("bright").read_text().partition("image:")[0]
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(path)
+    run = f"""
+name: pretrained
+model: {{family: tiny_encoder, options: {{encoder_weights: {path}}}}}
+training: {{epochs: 1, batch_size: 4}}
+image: {{size: [16, 24]}}
+"""
+    tiny.write_config("pretrained", data + run)
+    blend = tiny.write_config("both", f"{data}name: both\nruns: [pretrained.yaml, bright.yaml]\n")
+    assert tiny.run("run", blend)[0] == 0
+    path.unlink()
+    for part in ("oof", "test"):
+        shutil.rmtree(tiny.oof / "pretrained" / part)
+    for command, what in [
+        ("train", tiny.root / "configs" / "pretrained.yaml"),
+        ("run", blend),
+        ("blend", blend),
+        ("submit", blend),
+        ("leaderboard", "tiny"),
+    ]:
+        code, _, err = tiny.run(command, what)
+        assert code == 0, err
+    code, _, err = tiny.run("train", tiny.root / "configs" / "pretrained.yaml", "--restart")
+    assert (code, f"there is no file {path}" in err) == (2, True), err
+    assert (tiny.oof / "pretrained" / "models" / "fold0_seed0.weights.h5").is_file()

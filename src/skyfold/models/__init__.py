@@ -25,7 +25,7 @@ class ModelFamily(Options):
         return None
 
     def require(self) -> None:
-        """ConfigError where a package or a file of weights is missing."""
+        """ConfigError where a package or a file of weights is missing that a run begins with."""
 
     def weights_sha256(self) -> str:
         """SHA-256 of the file of pretrained weights; '' where there is none, or Keras downloads the weights."""
@@ -45,7 +45,7 @@ class NetworkFamily(ModelFamily):
         """
 
     def without_pretrained_weights(self) -> NetworkFamily:
-        """The same network, randomly initialised."""
+        """The same network, layer for layer, randomly initialised."""
         return self
 
 

@@ -103,6 +103,12 @@ class EncoderFamily(PretrainedFamily):
             )
         return self
 
+    def without_pretrained_weights(self) -> Self:
+        """The padding of some layers of ukis_csmask's network is its own."""
+        if self.encoder_weights == _csmask.SOURCE:
+            return self.model_copy(update={"encoder_weights": _csmask.LAYERS})
+        return super().without_pretrained_weights()
+
     @property
     def input_normalization(self) -> str:
         """Of the encoder and its weights; HRNet, without published weights, takes the usual one."""
@@ -158,8 +164,8 @@ def hrnet_body(name: str, *, bands: int) -> Any:
 
 
 def _pretrained(name: str, bands: int, weights: str) -> Any:
-    if weights == _csmask.SOURCE:
-        return _csmask.encoder(bands)
+    if weights in (_csmask.SOURCE, _csmask.LAYERS):
+        return _csmask.encoder(bands, learned=weights == _csmask.SOURCE)
     return with_weights(partial(_source, ENCODERS[name]), bands=bands, source=weights, what=name)
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from skyfold.config.fields import BelowOne
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, MissingWeights
 from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
 from skyfold.models._weight_mismatch import misfit
@@ -69,7 +69,7 @@ def weights_file(source: str, *, what: str) -> Path:
     """The file that `source` names: itself, or in a folder the one `.h5` whose name begins with the encoder's, `what`,
     as published files do (`resnet50_weights_..._notop.h5`); case and punctuation do not count.
 
-    ConfigError where there is none, or more than one.
+    MissingWeights where there is none, or more than one.
     """
     path = Path(source)
     if path.is_dir():
@@ -78,18 +78,18 @@ def weights_file(source: str, *, what: str) -> Path:
         if len(matching) != 1:
             there = ", ".join(file.name for file in (matching or files)) or "no .h5 file"
             fault = "several files" if matching else "no file"
-            raise ConfigError(
+            raise MissingWeights(
                 f"{WEIGHTS_KEY}: {path} has {fault} of {what} ({there}). Name the file itself, or call it "
                 f"{what}.weights.h5."
             )
         return matching[0]
     if path.suffix != ".h5":
-        raise ConfigError(
+        raise MissingWeights(
             f"{WEIGHTS_KEY}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), or a folder "
             "of them."
         )
     if not path.is_file():
-        raise ConfigError(f"{WEIGHTS_KEY}: there is no file {path}.")
+        raise MissingWeights(f"{WEIGHTS_KEY}: there is no file {path}.")
     return path
 
 

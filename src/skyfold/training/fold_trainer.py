@@ -11,7 +11,7 @@ import numpy as np
 from skyfold.data.batches import Rows
 from skyfold.data.rescale import Rescale, StoredPixels, fit_rescale
 from skyfold.data.scene_arrays import SceneArrays
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, OofMismatch, SkyfoldError
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
@@ -42,11 +42,13 @@ class FoldTrainer:
     init_weights       weights that fits start from; None: initialised by their seeds
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     refusal            why nothing may be added to what is finished; set before the first fit
+    missing_weights    why no fit can be started, where initial weights are missing; finished fits predict without them
     threads            that the network computes in, set before the first fit; None: as many as there are cores
     """
 
     add_pseudo_labels: AddRows | None = None
     refusal: OofMismatch | None = None
+    missing_weights: SkyfoldError | None = None
     threads: int | None = None
 
     def __init__(
@@ -86,6 +88,8 @@ class FoldTrainer:
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
         self._refuse()
+        if self.missing_weights is not None:
+            raise self.missing_weights
         arrays: FitArrays = self.arrays
         split = self.split(folds, fold, seed)
         image, rescale = self.config.image, None
