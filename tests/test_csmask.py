@@ -118,7 +118,7 @@ def test_a_scene_alike_in_all_bands_is_seen_alike_in_three_bands_and_four() -> N
 def test_a_network_of_four_bands_takes_the_weights_and_their_digest_is_known() -> None:
     family = unet.Unet(**OPTIONS)
     family.require()
-    assert len(family.weights_sha256()) == 64
+    assert len(family.init_weights()) == 64
     assert family.input_normalization == "reflectance"
     assert normalization_of(run(normalization="encoder")) == "reflectance"
     with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were trained with reflectance"):

@@ -18,9 +18,12 @@ from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
 from skyfold.errors import ConfigError, MissingWeights, OofMismatch
+from skyfold.files import digest
 from skyfold.models import _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.models._weight_mismatch import misfit
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
+from skyfold.store.records import write_record
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
 from skyfold.training import backend
@@ -157,6 +160,79 @@ def test_a_run_on_imagenet_weights_predicts_where_there_is_no_network(
     forget_rows(run)
     train(run, "imagenet", **changes)
     assert_arrays_equal(rows_of(run), before)
+
+
+def test_a_file_that_was_moved_is_the_same_and_nothing_is_trained_again(tmp_path: Path, weights: Path) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    before = states(run)
+    moved = tmp_path / "moved" / "by_another_name.h5"
+    moved.parent.mkdir()
+    (weights / "tiny.weights.h5").rename(moved)
+    train(run, moved)
+    assert states(run) == before
+    assert read_info(run).config["model"]["options"] == {"encoder_weights": str(moved)}
+
+
+def states(run: Path) -> dict[str, int]:
+    """When weights and rows were written."""
+    files = [*(run / "models").glob("*.h5"), *(run / part / "rows.json" for part in ("oof", "test"))]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def as_version_2(run: Path) -> None:
+    """Store `run` as the version before did: it named the file of weights in the parts `fit` and `rows`."""
+    about = json.loads((run / "run.json").read_text())
+    config = RunConfig.model_validate(about["config"])
+    values = config.model_dump(mode="json", exclude={"data": {"sample"}}, exclude_defaults=True)
+    key = digest(json.dumps(values, sort_keys=True))
+    fits = [json.loads(path.read_text()) for path in sorted((run / "models").glob("*.json"))]
+    weights = "" if about["fingerprint"]["init_weights"].startswith("imagenet:") else None
+    for record in (about, *fits):
+        made = record["fingerprint"]
+        made |= {"version": 2, "fit": key} | ({} if weights is None else {"init_weights": weights})
+        made |= {"rows": key} if "rows" in made else {}
+    write_record(run / "run.json", without_seal(about))
+    for path, record in zip(sorted((run / "models").glob("*.json")), fits, strict=True):
+        write_record(path, without_seal(record))
+    token = Fingerprint.from_json(about["fingerprint"], "").of("rows", "folds", "blend").digest()
+    for part in ("oof", "test"):
+        rows = json.loads((run / part / "rows.json").read_text())
+        write_record(run / part / "rows.json", without_seal({**rows, "fingerprint": token}))
+
+
+def without_seal(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in ("format", "checksum")}
+
+
+def test_a_run_of_an_older_version_goes_on_as_it_is_and_its_config_is_still_compared(
+    tmp_path: Path, weights: Path
+) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    as_version_2(run)
+    before, rows = states(run), rows_of(run)
+    moved = tmp_path / "moved"
+    weights.rename(moved)
+    train(run, moved)
+    assert states(run) == before
+    assert read_info(run).fingerprint.version == 2
+    with pytest.raises(OofMismatch, match=r"begun with another config \(changed: optimizer.learning_rate"):
+        train(run, moved, optimizer={"learning_rate": 0.5})
+    with pytest.raises(OofMismatch, match=r"begun with another config \(changed: model.options.encoder_weights"):
+        train(run, "none")
+    backend.seed(8)
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(moved / "tiny.weights.h5")
+    with pytest.raises(OofMismatch, match="begun with other initial weights"):
+        train(run, moved)
+    shutil.rmtree(moved)
+    train(run, moved, tta=["hflip"])  # only predicted again
+    after = states(run)
+    assert [name for name in after if after[name] != before[name]] == [
+        str(run / part / "rows.json") for part in ("oof", "test")
+    ]
+    assert (rows_of(run)[0] != rows[0]).any()
+    assert read_info(run).fingerprint.version == 3
 
 
 def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> None:

@@ -46,6 +46,28 @@ def test_a_part_that_is_unknown_is_never_different_and_predictions_change_no_fit
         assert Fingerprint.from_json(json.loads(json.dumps(given.to_json())), "run.json") == given
 
 
+def test_parts_of_older_rules_are_unknown_beside_newer_ones_and_compared_with_each_other() -> None:
+    old = Fingerprint(fit="f", rows="r", init_weights="", folds="x", version=2)
+    assert old.different(Fingerprint(fit="g", rows="s", init_weights="imagenet:a1", folds="y")) == ["folds"]
+    assert old.different(replace(old, fit="g", rows="s")) == ["fit", "rows"]
+    assert replace(old, init_weights="a1").different(Fingerprint(init_weights="b2")) == ["init_weights"]
+    assert Fingerprint.from_json(old.to_json(), "run.json") == old
+
+
+def test_initial_weights_are_known_by_what_they_hold_not_by_where_they_lie() -> None:
+    def digests(**model: object) -> tuple[str, str]:
+        config = run({}, model={"family": "any", **model})
+        return config.fit_hash(), config.hash()
+
+    def options(weights: str) -> tuple[str, str]:
+        return digests(options={"encoder": "resnet18", "encoder_weights": weights})
+
+    assert options("here/resnet18.h5") == options("../there/weights")
+    assert len({options(weights) for weights in ("a.h5", "imagenet", "none", "ukis_csmask")}) == 4
+    moved = {"run": "first"}, {"run": "renamed", "data": "other"}
+    assert digests(init_from=moved[0]) == digests(init_from=moved[1]) != digests()
+
+
 def test_the_code_of_a_plugin_is_unknown_where_an_older_version_recorded_its_file() -> None:
     assert Fingerprint.from_json({**FULL.to_json(), "version": 1}, "run.json").source is None
 

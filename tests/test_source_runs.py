@@ -135,6 +135,19 @@ def test_a_finished_run_predicts_without_the_run_it_started_from(tmp_path, capsy
         train(tmp_path, tuned, arrays=images(1))
 
 
+def test_a_run_whose_source_has_another_name_now_is_the_same_run(tmp_path):
+    one_seed = {"epochs": 1, "batch_size": 4}
+    train(tmp_path, config("first", training=one_seed))
+    folder = train(tmp_path, config("tuned", "dark", init_from=FIRST, training=one_seed), arrays=images(1))
+    fit = folder / "models/fold1_seed0.weights.h5"
+    before = fit.stat()
+    (tmp_path / "light").rename(tmp_path / "renamed")
+    renamed = {"run": "first", "data": "renamed"}
+    train(tmp_path, config("tuned", "dark", init_from=renamed, training=one_seed), arrays=images(1))
+    assert fit.stat() == before
+    assert read_info(folder).config["model"]["init_from"] == renamed
+
+
 def test_other_classes_leave_the_last_layer_as_it_is(root):
     network = network_of(config("any", "dark"), classes=("a",))
     network.restart(seed=5)

@@ -15,6 +15,7 @@ from skyfold.config.merging import nested
 from skyfold.config.options import one_of
 from skyfold.config.training import (
     IMPORTED,
+    NAMED_WEIGHTS,
     AugmentConfig,
     AuxLossesConfig,
     LossConfig,
@@ -103,7 +104,8 @@ class RunConfig(Strict):
         return self
 
     def hash(self) -> str:
-        """Digest of the keys that change the predictions, whatever their order; keys at their default do not count."""
+        """Digest of the keys that change the predictions, whatever their order; keys at their default do not count, nor
+        does where initial weights lie."""
         return self._digest("data.sample")
 
     def fit_hash(self) -> str:
@@ -118,4 +120,10 @@ class RunConfig(Strict):
         of_all = {"name", "data", "task", "classes", "model"} if self.imported else None  # nothing is trained
         excluded = nested(dict.fromkeys(left_out, True))
         values = self.model_dump(mode="json", include=of_all, exclude=excluded, exclude_defaults=True)
+        model = values["model"]
+        # Which weights a run begins with is known by what they hold (`Fingerprint.init_weights`), not by their name.
+        if "init_from" in model:
+            model["init_from"] = "a run"
+        if model.get("options", {}).get("encoder_weights", "none") not in NAMED_WEIGHTS:
+            model["options"]["encoder_weights"] = "a file"
         return digest(json.dumps(values, sort_keys=True))

@@ -27,8 +27,10 @@ class ModelFamily(Options):
     def require(self) -> None:
         """ConfigError where a package or a file of weights is missing that a run begins with."""
 
-    def weights_sha256(self) -> str:
-        """SHA-256 of the file of pretrained weights; '' where there is none, or Keras downloads the weights."""
+    def init_weights(self) -> str:
+        """What pretrained weights are known by, wherever they lie: the SHA-256 of their file, `imagenet:` and the
+        published checksum of those that are downloaded; '' where there are none. MissingWeights where the file is
+        missing."""
         return ""
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from skyfold.models import _csmask, _hrnet
+from skyfold.models import _csmask, _hrnet, _published
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -108,6 +108,12 @@ class EncoderFamily(PretrainedFamily):
         if self.encoder_weights == _csmask.SOURCE:
             return self.model_copy(update={"encoder_weights": _csmask.LAYERS})
         return super().without_pretrained_weights()
+
+    @property
+    def published(self) -> str:
+        of_keras = ENCODERS[self.encoder].package == "keras"
+        known = _published.KERAS if of_keras else _published.SEGMENTATION_MODELS
+        return known.get(self.encoder, self.encoder)
 
     @property
     def input_normalization(self) -> str:

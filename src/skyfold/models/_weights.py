@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import model_validator
 
 from skyfold.config.fields import BelowOne
 from skyfold.errors import ConfigError, MissingWeights
+from skyfold.files import file_digest
 from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
 from skyfold.models._weight_mismatch import misfit
@@ -50,12 +50,16 @@ class PretrainedFamily(NetworkFamily):
     def without_pretrained_weights(self) -> Self:
         return self.model_copy(update={"encoder_weights": "none"})
 
-    def weights_sha256(self) -> str:
+    @property
+    def published(self) -> str:
+        """Published checksum of the encoder's ImageNet weights; its name where there is none."""
+        return self.encoder
+
+    def init_weights(self) -> str:
+        if self.encoder_weights == "imagenet":
+            return f"imagenet:{self.published}"
         path = self._weights_file()
-        if path is None:
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return "" if path is None else file_digest(path)
 
     def _weights_file(self) -> Path | None:
         if self.encoder_weights in ("imagenet", "none"):

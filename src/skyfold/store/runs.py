@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from pydantic import ValidationError
 
 from skyfold.config.merging import dotted
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, OofMismatch
-from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.fingerprint import VERSION, Fingerprint
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
 from skyfold.store.rows import RowStore, Shape
@@ -71,7 +73,7 @@ class StoredRun:
 
 def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: Sequence[str] = ()) -> RunInfo:
     """Write `run.json`, or resume the run that is there. A config that differs in prediction keys only, so that the
-    parts `fit` agree, replaces the stored one; rows are then predicted again.
+    parts `fit` agree, replaces the stored one; rows are then predicted again. So does one that differs in no part.
 
     begun: the run as it would be begun now; restart: begin it anew, whatever its config was; discard: what in it
     is deleted then. ConfigError where the folder holds something of another kind; OofMismatch where another part
@@ -90,7 +92,7 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
         _write_info(folder, begun)
         return begun
     there = read_info(folder)
-    before, now = there.fingerprint, begun.fingerprint
+    before, now = current_fingerprint(there), begun.fingerprint
     if before.fit is not None and before.fit == now.fit and before.different(now, "rows"):
         of_folds = {name: score for name, score in there.scores.items() if re.fullmatch(r"fold\d+", name)}
         before = replace(before, rows=now.rows)
@@ -105,7 +107,30 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
             f"{folder}: this {begun.kind} was begun with {CHANGES[part]}{keys}. Give the new one another name, or "
             f"{remedy}."
         )
+    if there.config != begun.config:
+        there = replace(there, config=begun.config)
+        _write_info(folder, there)
     return there
+
+
+def current_fingerprint(info: RunInfo) -> Fingerprint:
+    """The fingerprint of what is stored, to compare with one of this version: where an older version wrote it, with the
+    parts that depend on the config made anew from the stored one, unknown where that cannot be read any more.
+
+    What was stored under the fingerprint, rows for instance, is found by `info.fingerprint`, as it stands there.
+    """
+    made = info.fingerprint
+    if made.version == VERSION:
+        return made
+    now = replace(made, init_weights=made.init_weights or None, version=VERSION)
+    if info.kind not in ("run", "imported"):
+        return now
+    try:
+        own = {key: value for key, value in info.config.items() if key in RunConfig.model_fields}
+        config = RunConfig.model_validate(own)  # an imported run says more of its predictions
+    except (ValidationError, ConfigError):
+        return replace(now, fit=None, rows=None)
+    return replace(now, fit=config.fit_hash() if info.kind == "run" else made.fit, rows=config.hash())
 
 
 def require_kind(folder: Path, kind: str) -> None:

@@ -73,7 +73,7 @@ def run_folds(
     try:
         if config.model.init_from:
             init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum, contents)
-        init_weights = init.provenance if init else family_of(config.model).weights_sha256()
+        init_weights = init.provenance if init else family_of(config.model).init_weights()
     except (MissingWeights, OofMismatch) as error:
         if restart or not (run_folder / "run.json").is_file():
             raise
@@ -152,7 +152,7 @@ def fit_score(
     for key, given in (("pseudo_labels", config.pseudo_labels), ("model.init_from", config.model.init_from)):
         if given is not None:
             raise ConfigError(f"{key}: not supported in a search. Remove it, and set it for the best trial.")
-    init_weights = family_of(config.model).weights_sha256()
+    init_weights = family_of(config.model).init_weights()
     fingerprint = fingerprint_of_run(config, folds, arrays.checksum, init_weights)
     trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
     trainer.threads = threads
