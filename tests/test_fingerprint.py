@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from conftest import task_of
 from skyfold.config.run import RunConfig
 from skyfold.errors import DamagedFile
 from skyfold.store.fingerprint import PARTS, VERSION, Fingerprint
@@ -24,7 +25,7 @@ def run(options: dict[str, object], **changes: object) -> RunConfig:
 
 def of_run(config: RunConfig) -> Fingerprint:
     folds = Folds(ids=np.array(["a", "b"]), fold=np.array([0, 1]), groups=np.arange(2))
-    return fingerprint_of_run(config, folds, "images", "")
+    return fingerprint_of_run(task_of(config), folds, "images", "")
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
@@ -51,6 +52,10 @@ def test_parts_of_older_rules_are_unknown_beside_newer_ones_and_compared_with_ea
     assert old.different(Fingerprint(fit="g", rows="s", init_weights="imagenet:a1", folds="y")) == ["folds"]
     assert old.different(replace(old, fit="g", rows="s")) == ["fit", "rows"]
     assert replace(old, init_weights="a1").different(Fingerprint(init_weights="b2")) == ["init_weights"]
+    one_seed = Fingerprint(init_weights="fold0_seed0.weights.h5:1f")
+    assert one_seed.different(Fingerprint(init_weights="fold0_seed0.weights.h5:1f fold0_seed1.weights.h5:2e")) == []
+    assert one_seed.different(Fingerprint(init_weights="fold0_seed0.weights.h5:3d")) == ["init_weights"]
+    assert one_seed.different(Fingerprint(init_weights="imagenet:1f")) == ["init_weights"]
     assert Fingerprint.from_json(old.to_json(), "run.json") == old
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from skyfold.errors import DamagedFile
 from skyfold.files import digest
 
-# 1: `source` was a digest of the files, comments included. 2: `fit` and `rows` held the names of initial weights, and
-# `init_weights` was '' of ImageNet's too.
+# 1: `source` was a digest of the files, comments included. 2: `fit` and `rows` held names, and options that nothing is
+# trained on; `init_weights` was '' of ImageNet's too; `source` held the metric of a competition outside skyfold.
 VERSION = 3
 OF_CONFIG = ("fit", "rows")  # parts that are unknown to a fingerprint of another version on the other side of 3
 NOT_APPLICABLE = ""
@@ -25,7 +25,7 @@ class Fingerprint:
 
     data           samples that are trained on, as the network reads them
     folds          fold of every sample
-    fit            config keys that change trained weights
+    fit            config keys that change the weights of a fit
     source         code of the plug-ins that the config names
     init_weights   weights that training starts from ('' where they are random)
     pseudo_labels  teacher of pseudo-labels and what it labelled ('' without one)
@@ -78,6 +78,9 @@ class Fingerprint:
             return False
         if name == "init_weights" and "" in (one, two) and min(self.version, other.version) < 3:
             return False
+        if name == "init_weights" and one and two:
+            one, two = _files(one), _files(two)
+            return not any(name in two for name in one) or any(two.get(name, own) != own for name, own in one.items())
         return bool(one != two)
 
     @classmethod
@@ -96,6 +99,15 @@ class Fingerprint:
         if not known or not re.fullmatch(r"(?:[1-9][0-9]{0,3})?", parts.get("threads", "")):
             raise DamagedFile(f"{where}: the fingerprint has unknown parts. Restore the file from a backup.")
         return cls(**parts, version=max(values["version"], 2))
+
+
+def _files(init_weights: str) -> dict[str, str]:
+    """Checksums by name: a run that has more seeds now begins with further files of its source.
+
+    >>> _files("fold0_seed0.weights.h5:1f fold0_seed1.weights.h5:2e")
+    {'fold0_seed0.weights.h5': '1f', 'fold0_seed1.weights.h5': '2e'}
+    """
+    return {name: checksum for name, _, checksum in (one.rpartition(":") for one in init_weights.split())}
 
 
 PARTS = tuple(field.name for field in fields(Fingerprint) if field.name != "version")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class FoldTrainer:
     A model family without training (`RuleFamily`) has no fits, and predicts from the images only.
 
     folder             of the fits' files
-    fingerprint        of the parts that decide what the weights are
+    fingerprint        of the parts that decide what the weights are, recorded with each fit; where one of them differs,
+                       a fit is trained again, except for `source`: finished fits of other code stay, see `refusal`
     init_weights       weights that fits start from; None: initialised by their seeds
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     refusal            why nothing may be added to what is finished; set before the first fit
@@ -81,7 +83,7 @@ class FoldTrainer:
         found = []
         for seed in self.config.training.seeds:
             files = FitFiles(self.folder, fold, seed)
-            fit = files.result(self.fingerprint)
+            fit = files.result(replace(self.fingerprint, source=None))
             found.append(self._fit(folds, fold, seed) if fit is None else files.with_checksum(fit))
             found[-1].verify()
         return found

@@ -20,15 +20,14 @@ from skyfold.store.contents import Contents, require_run_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import RunInfo, begin_run, open_rows, read_info, record_scores
+from skyfold.store.runs import RunInfo, begin_run, current_fingerprint, open_rows, read_info, record_scores
 from skyfold.training import backend
 from skyfold.training.fold_trainer import FoldTrainer, OnEpoch
 from skyfold.training.init_weights import find_init_weights
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.training.pseudo_labels import Teacher, find_teacher
 
-# Parts of a fingerprint that a change of means other weights, so that a fit is trained again.
-FIT_PARTS = ("folds", "fit", "init_weights", "pseudo_labels")
+FIT_PARTS = ("data", "folds", "fit", "source", "init_weights", "pseudo_labels")  # that a fit records
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def run_folds(
         if restart or not (run_folder / "run.json").is_file():
             raise
         missing = error
-    fingerprint = fingerprint_of_run(config, folds, train.checksum, init_weights, teacher=teacher)
+    fingerprint = fingerprint_of_run(objective, folds, train.checksum, init_weights, teacher=teacher)
     trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
     trainer.missing_weights = missing
     if contents is not None and not restart:
@@ -101,7 +100,7 @@ def run_folds(
         contents.of("train").record(run_folder)
     if missing is not None:
         note(f"run '{config.name}': whether its initial weights changed since is not known. {missing}")
-    if info.fingerprint.different(fingerprint, "source"):
+    if current_fingerprint(info).different(fingerprint, "source"):
         trainer.refusal = OofMismatch(
             f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter, or of a "
             f"competition outside skyfold) changed since run '{config.name}' was begun, so that what is missing would "
@@ -153,7 +152,7 @@ def fit_score(
         if given is not None:
             raise ConfigError(f"{key}: not supported in a search. Remove it, and set it for the best trial.")
     init_weights = family_of(config.model).init_weights()
-    fingerprint = fingerprint_of_run(config, folds, arrays.checksum, init_weights)
+    fingerprint = fingerprint_of_run(objective, folds, arrays.checksum, init_weights)
     trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
     trainer.threads = threads
     scores = [
@@ -163,12 +162,12 @@ def fit_score(
 
 
 def fingerprint_of_run(
-    config: RunConfig, folds: Folds, checksum: str, init_weights: str | None, *, teacher: Teacher | None = None
+    objective: Objective, folds: Folds, checksum: str, init_weights: str | None, *, teacher: Teacher | None = None
 ) -> Fingerprint:
     """checksum: of the training arrays; init_weights: what they are, None: unknown; teacher: where the config names
     one."""
-    source = plugins.source_digest("models", config.model.family)
-    source += plugins.outside_digest("competitions", config.data.competition)
+    config = objective.config
+    source = plugins.source_digest("models", config.model.family) + objective.competition.source
     if config.frame_adapter is not None:
         source += plugins.source_digest("forecasting.frame_adapters", config.frame_adapter.name)
     return Fingerprint(
