@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,19 @@ def in_keras(images: np.ndarray, layers: list[str]) -> list[np.ndarray]:
     return [np.asarray(map_) for map_ in keras.Model(image, [whole.get_layer(name).output for name in layers])(images)]
 
 
+def test_without_its_weights_it_is_the_same_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Some layers pad as at the size that the package's network takes."""
+    monkeypatch.setattr(_csmask, "weights_file", lambda: tmp_path)
+    monkeypatch.setattr(_csmask, "_read", lambda file: {})
+    monkeypatch.setattr(_csmask, "_of_layer", lambda layer, weights, prefix, bands: layer.get_weights())
+    family = unet.Unet.model_validate(OPTIONS)
+    built = [one.build(input_shape=(64, 64, 3), classes=1) for one in (family, family.without_pretrained_weights())]
+    built[1].set_weights(built[0].get_weights())
+    first, second = (np.asarray(network(scene(3)[:, :64, :64])) for network in built)
+    assert first.std() > 0
+    np.testing.assert_array_equal(first, second)
+
+
 @installed
 def test_keras_sees_what_onnxruntime_sees() -> None:
     """Seen: differences of at most 4e-5 of the deviation in 32 bits; of 3.3e-3 on average (r.m.s.) in the package's 16,
@@ -104,7 +118,7 @@ def test_a_scene_alike_in_all_bands_is_seen_alike_in_three_bands_and_four() -> N
 def test_a_network_of_four_bands_takes_the_weights_and_their_digest_is_known() -> None:
     family = unet.Unet(**OPTIONS)
     family.require()
-    assert len(family.weights_sha256()) == 64
+    assert len(family.init_weights()) == 64
     assert family.input_normalization == "reflectance"
     assert normalization_of(run(normalization="encoder")) == "reflectance"
     with pytest.raises(ConfigError, match="ukis_csmask weights of this encoder, which were trained with reflectance"):

@@ -158,8 +158,8 @@ def test_digest_is_that_of_the_file_used(tmp_path):
     file.write_bytes(b"weights")
     expected = hashlib.sha256(b"weights").hexdigest()
     for source in (file, tmp_path):
-        assert unet.Unet(encoder="mobilenetv2", encoder_weights=str(source)).weights_sha256() == expected
-    assert unet.Unet(encoder_weights="none").weights_sha256() == ""
+        assert unet.Unet(encoder="mobilenetv2", encoder_weights=str(source)).init_weights() == expected
+    assert unet.Unet(encoder_weights="none").init_weights() == ""
 
 
 def test_every_encoder_of_keras_applications_is_accepted_or_refused_by_name():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ import numpy as np
 import pytest
 
 import skyfold.models
-from conftest import begin_stored, task_of
+from conftest import assert_arrays_equal, begin_stored, task_of
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, MissingWeights, OofMismatch
+from skyfold.files import digest
 from skyfold.models import _sm_compat, efficientnet_classifier, segmentation_models
 from skyfold.models._weight_mismatch import misfit
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
+from skyfold.store.records import write_record
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
 from skyfold.training import backend
 from skyfold.training.run_folds import run_folds
@@ -53,7 +58,7 @@ def save_as_keras2(file: Path, network: Any) -> None:
         legacy_h5_format.save_weights_to_hdf5_group(opened, network)
 
 
-def train(run: Path, weights: Path, *, restart: bool = False) -> None:
+def train(run: Path, weights: Path | str, *, restart: bool = False, **changes: object) -> None:
     config = RunConfig.model_validate(
         {
             "name": "tiny",
@@ -61,12 +66,24 @@ def train(run: Path, weights: Path, *, restart: bool = False) -> None:
             "image": {"size": SIZE},
             "model": {"family": "tiny_encoder", "options": {"encoder_weights": str(weights)}},
             "training": {"epochs": 1, "batch_size": 2},
+            **changes,
         }
     )
-    inputs = np.random.default_rng(0).integers(0, 255, (4, *SIZE, 3), dtype=np.uint8)
-    arrays = TrainingArrays(IDS, inputs, np.ones((4, *SIZE, 2), np.uint8))
-    task = task_of(config, classes=("cloud",), grid=SIZE)
-    run_folds(task, arrays, None, FOLDS, run, restart=restart)
+    size = config.images.size
+    inputs = np.random.default_rng(0).integers(0, 255, (4, *size, 3), dtype=np.uint8)
+    arrays = TrainingArrays(IDS, inputs, np.ones((4, *size, 2), np.uint8))
+    test = TrainingArrays(np.array(["e", "f"]), inputs[:2], None)
+    task = task_of(config, classes=("cloud",), grid=size)
+    run_folds(task, arrays, test, FOLDS, run, restart=restart)
+
+
+def rows_of(run: Path) -> list[np.ndarray]:
+    return [np.array(RowStore.open(run / part).values) for part in ("oof", "test")]
+
+
+def forget_rows(run: Path) -> None:
+    for part in ("oof", "test"):
+        shutil.rmtree(run / part)
 
 
 def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path: Path, weights: Path) -> None:
@@ -81,6 +98,141 @@ def test_a_run_records_the_sha256_of_its_file_and_goes_on_with_no_other(tmp_path
         train(run, weights)
     train(run, weights, restart=True)
     assert read_info(run).fingerprint.init_weights == hashlib.sha256(file.read_bytes()).hexdigest() != recorded
+
+
+def test_finished_fits_predict_without_their_initial_weights_and_nothing_is_added_to_them(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    before = rows_of(run)
+    weights.rename(tmp_path / "moved")
+    forget_rows(run)
+    train(run, weights)
+    assert_arrays_equal(rows_of(run), before)
+    said = capsys.readouterr().err
+    assert "run 'tiny': whether its initial weights changed since is not known." in said
+    assert f"'{weights}' is none of imagenet, none, a path to a Keras weights file" in said
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(run, weights, restart=True)
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(tmp_path / "another", weights)
+    assert not (tmp_path / "another").exists()
+    fit = run / "models" / "fold1_seed0.weights.h5"
+    assert fit.is_file()
+    fit.unlink()
+    with pytest.raises(MissingWeights, match="is none of imagenet, none, a path"):
+        train(run, weights)
+    (tmp_path / "moved").rename(weights)
+    train(run, weights)
+    assert_arrays_equal(rows_of(run), before)
+
+
+@pytest.mark.parametrize("family", ["segmentation_models", "efficientnet_classifier"])
+def test_a_run_on_imagenet_weights_predicts_where_there_is_no_network(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, object] = {
+        "image": {"size": [32, 32], "normalization": "encoder"},
+        "model": {"family": family, "options": {}},
+        **({"task": "classification", "loss": {"name": "bce"}} if family == "efficientnet_classifier" else {}),
+    }
+    import keras
+    import tensorflow
+
+    published = tmp_path / "published.weights.h5"
+    (resnet18() if family == "segmentation_models" else efficientnetb0()).save_weights(published)
+    downloads = []
+
+    def get_file(*arguments: object, **options: object) -> str:
+        if not published.exists():
+            raise AssertionError("nothing may be downloaded")
+        downloads.append(arguments)
+        return str(published)
+
+    for package in (keras.utils, tensorflow.keras.utils):
+        monkeypatch.setattr(package, "get_file", get_file)
+    run = tmp_path / "run"
+    train(run, "imagenet", **changes)
+    assert downloads
+    before = rows_of(run)
+    published.unlink()
+    forget_rows(run)
+    train(run, "imagenet", **changes)
+    assert_arrays_equal(rows_of(run), before)
+
+
+def test_a_file_that_was_moved_is_the_same_and_nothing_is_trained_again(tmp_path: Path, weights: Path) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    before = states(run)
+    moved = tmp_path / "moved" / "by_another_name.h5"
+    moved.parent.mkdir()
+    (weights / "tiny.weights.h5").rename(moved)
+    train(run, moved)
+    assert states(run) == before
+    assert read_info(run).config["model"]["options"] == {"encoder_weights": str(moved)}
+
+
+def states(run: Path) -> dict[str, int]:
+    """When weights and rows were written."""
+    files = [*(run / "models").glob("*.h5"), *(run / part / "rows.json" for part in ("oof", "test"))]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def as_version_2(run: Path) -> None:
+    """Store `run` as the version before did: it named the file of weights in the parts `fit` and `rows`."""
+    about = json.loads((run / "run.json").read_text())
+    config = RunConfig.model_validate(about["config"])
+    values = config.model_dump(mode="json", exclude={"data": {"sample"}}, exclude_defaults=True)
+    key = digest(json.dumps(values, sort_keys=True))
+    fits = [json.loads(path.read_text()) for path in sorted((run / "models").glob("*.json"))]
+    weights = "" if about["fingerprint"]["init_weights"].startswith("imagenet:") else None
+    for record in (about, *fits):
+        made = record["fingerprint"]
+        made |= {"version": 2, "fit": key} | ({} if weights is None else {"init_weights": weights})
+        made |= {"rows": key} if "rows" in made else {}
+    write_record(run / "run.json", without_seal(about))
+    for path, record in zip(sorted((run / "models").glob("*.json")), fits, strict=True):
+        write_record(path, without_seal(record))
+    token = Fingerprint.from_json(about["fingerprint"], "").of("rows", "folds", "blend").digest()
+    for part in ("oof", "test"):
+        rows = json.loads((run / part / "rows.json").read_text())
+        write_record(run / part / "rows.json", without_seal({**rows, "fingerprint": token}))
+
+
+def without_seal(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in ("format", "checksum")}
+
+
+def test_a_run_of_an_older_version_goes_on_as_it_is_and_its_config_is_still_compared(
+    tmp_path: Path, weights: Path
+) -> None:
+    run = tmp_path / "run"
+    train(run, weights)
+    as_version_2(run)
+    before, rows = states(run), rows_of(run)
+    moved = tmp_path / "moved"
+    weights.rename(moved)
+    train(run, moved)
+    assert states(run) == before
+    assert read_info(run).fingerprint.version == 2
+    with pytest.raises(OofMismatch, match=r"begun with another config \(changed: optimizer.learning_rate"):
+        train(run, moved, optimizer={"learning_rate": 0.5})
+    with pytest.raises(OofMismatch, match=r"begun with another config \(changed: model.options.encoder_weights"):
+        train(run, "none")
+    backend.seed(8)
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(moved / "tiny.weights.h5")
+    with pytest.raises(OofMismatch, match="begun with other initial weights"):
+        train(run, moved)
+    shutil.rmtree(moved)
+    train(run, moved, tta=["hflip"])  # only predicted again
+    after = states(run)
+    assert [name for name in after if after[name] != before[name]] == [
+        str(run / part / "rows.json") for part in ("oof", "test")
+    ]
+    assert (rows_of(run)[0] != rows[0]).any()
+    assert read_info(run).fingerprint.version == 3
 
 
 def test_a_run_stored_before_weights_were_recorded_is_read(tmp_path: Path) -> None:

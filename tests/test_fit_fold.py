@@ -15,7 +15,7 @@ from skyfold.data.cache import TrainingArrays
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import read_json
-from skyfold.metrics.segmentation import MeanDice
+from skyfold.metrics.segmentation import MeanDice, MeanIoU
 from skyfold.postprocess.guided_filter import guided_filter
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles
@@ -148,15 +148,33 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
     assert_same_weights(config, tmp_path / "stopped", tmp_path / "undisturbed")
 
 
+def test_scores_of_two_metrics_do_not_mix_in_one_history(tmp_path, monkeypatch):
+    """The best epoch is chosen among scores of one metric, although a finished fit outlives a change of the metric."""
+    config = make_config(training={"epochs": 3, "batch_size": 8})
+    by_iou = Network(task_of(config, metric=MeanIoU()), input_shape=(*SIZE, 3))
+    fit(config, tmp_path / "undisturbed", network=by_iou)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+
+    def stop(epoch, score):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "stopped", on_epoch=stop)
+    by_iou = Network(task_of(config, metric=MeanIoU()), input_shape=(*SIZE, 3))
+    fit(config, tmp_path / "stopped", network=by_iou)
+    assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
+
+
 def test_damaged_or_foreign_checkpoint_is_ignored(tmp_path):
     path = tmp_path / "a.npz"
-    own = CheckpointFile(path, OWN)
+    own = CheckpointFile(path, "own")
     assert own.read() is None
     own.write(Checkpoint([], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
     found = own.read()
     np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
     assert [[value.tolist() for value in weights] for weights in found.kept] == [[[0, 0]], [[1]]]
-    assert CheckpointFile(path, Fingerprint(fit="t")).read() is None
+    assert CheckpointFile(path, "other").read() is None
     path.write_bytes(path.read_bytes()[:-30])
     assert own.read() is None
 
@@ -188,7 +206,7 @@ def test_writing_checkpoints_takes_a_twentieth_of_the_time_at_most(tmp_path, mon
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     for took, wait in ((0.1, 10.0), (2.0, 40.0)):
         monkeypatch.setattr(checkpoint, "write_atomic", lambda *_, took=took: now.__setitem__(0, now[0] + took))
-        saved = CheckpointFile(tmp_path / "a.npz", OWN)
+        saved = CheckpointFile(tmp_path / "a.npz", "own")
         saved.write(Checkpoint([], {}, []))
         now[0] += wait - 0.5
         assert not saved.is_due()

@@ -107,6 +107,19 @@ def test_code_outside_is_part_of_what_is_read_by_it(outside):
     assert plugins.outside_digest("competitions", "own_lakes") != before
 
 
+def test_a_metric_in_the_file_of_a_competition_is_no_part_of_what_reads(outside):
+    file = outside / "competitions" / "own_lakes.py"
+    text = METRIC + CONTEST.replace("MeanDice()", "Area()")
+    found = []
+    for version in (text, text.replace("1.0 * both", "2.0 * both"), text.replace("(4, 6)", "(4, 8)")):
+        forget()
+        file.write_text(version)
+        plugins.add_folder(outside)
+        found.append(build("own_lakes"))
+    assert found[0].source == found[1].source != found[2].source
+    assert found[0].metric_source != found[1].metric_source
+
+
 def test_what_cannot_be_a_plug_in_is_refused_by_file(outside):
     plugins.add_folder(outside)
     (outside / "competitions" / "broken.py").write_text("import skyfold.nothing\n")

@@ -130,6 +130,22 @@ def test_what_is_stored_of_a_scene_is_what_its_network_says_of_it_as_a_whole(sam
     assert whole.std() > 0.1  # the network has more than one thing to say
 
 
+def test_tiles_are_predicted_without_the_initial_weights_of_the_network(sample, tmp_path):
+    place, file = workspace(sample, tmp_path / "place"), tmp_path / "tiny.weights.h5"
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(file)
+    model = {"family": "tiny_encoder", "options": {"encoder_weights": str(file)}}
+    training = {"epochs": 1, "batch_size": 4}
+    of_file = config(model=model, training=training, image={"size": [16, 24], "crop": {"crops_per_image": 2}})
+    train.train(of_file, place)
+    before = stored(place)
+    file.unlink()
+    for part in ("oof", "test"):
+        (place.run("cloud_cover", "tiny") / part / "rows.json").unlink()
+    train.train(of_file, place)
+    for part, values in stored(place).items():
+        np.testing.assert_array_equal(values, before[part])
+
+
 def test_limits_of_deep_scenes_are_those_of_the_training_scenes_and_serve_their_tiles(sample, tmp_path, monkeypatch):
     """The scenes in 16 bits, as 257 times their bytes in tiled TIFFs, are predicted as their bytes are."""
     folds = read_folds(workspace(sample, tmp_path / "bytes").folds("cloud_cover"))

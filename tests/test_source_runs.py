@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from conftest import assert_arrays_equal, begin_stored, competition_of, task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.cache import TrainingArrays
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, MissingWeights, OofMismatch
 from skyfold.files import read_json
 from skyfold.store.fits import FitFiles, summary_of_fits
 from skyfold.store.folds import Folds
@@ -109,6 +110,42 @@ def test_a_run_begins_with_the_weights_records_what_they_were_and_without_an_epo
     assert recorded == " ".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}" for p in paths)
     fits = summary_of_fits(folder / "models", folds=folds())
     assert (fits.val_loss, fits.fits) == (None, 4)
+
+
+def test_a_finished_run_predicts_without_the_run_it_started_from(tmp_path, capsys):
+    one_seed = {"epochs": 1, "batch_size": 4}
+    first = train(tmp_path, config("first", training=one_seed))
+    tuned = config("tuned", "dark", init_from=FIRST, training=one_seed)
+    folder = train(tmp_path, tuned, arrays=images(1))
+    before = np.array(RowStore.open(folder / "oof").values)
+    first.rename(tmp_path / "moved")
+    shutil.rmtree(folder / "oof")
+    train(tmp_path, tuned, arrays=images(1))
+    np.testing.assert_array_equal(RowStore.open(folder / "oof").values, before)
+    assert f"run 'tuned': whether its initial weights changed since is not known. {first}: no run here" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(OofMismatch, match="first: no run here"):
+        train(tmp_path, tuned, arrays=images(1), restart=True)
+    (tmp_path / "moved").rename(first)
+    (first / "models/fold0_seed0.weights.h5").unlink()
+    train(tmp_path, tuned, arrays=images(1))
+    (folder / "models/fold1_seed0.weights.h5").unlink()
+    with pytest.raises(MissingWeights, match="has not finished fold 0 with seed 0"):
+        train(tmp_path, tuned, arrays=images(1))
+
+
+def test_a_run_whose_source_has_another_name_now_is_the_same_run(tmp_path):
+    one_seed = {"epochs": 1, "batch_size": 4}
+    train(tmp_path, config("first", training=one_seed))
+    folder = train(tmp_path, config("tuned", "dark", init_from=FIRST, training=one_seed), arrays=images(1))
+    fit = folder / "models/fold1_seed0.weights.h5"
+    before = fit.stat()
+    (tmp_path / "light").rename(tmp_path / "renamed")
+    renamed = {"run": "first", "data": "renamed"}
+    train(tmp_path, config("tuned", "dark", init_from=renamed, training=one_seed), arrays=images(1))
+    assert fit.stat() == before
+    assert read_info(folder).config["model"]["init_from"] == renamed
 
 
 def test_other_classes_leave_the_last_layer_as_it_is(root):

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Competition:
     horizon       time from the issue of a forecast to its last frame, the gap between training and validation samples
                   of a fold; None where samples have no time
     points        (row, column) of stations, whose forecasts are also written and scored separately
-    source        digest of the code that reads the files, where it lies outside skyfold; else ''
+    source        digest of the code that reads the files, without the metric, where it lies outside skyfold; else ''
     metric_source  the same of the metric's code
     write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
                   conventions, with the attributes `about`; None where samples have no time
@@ -84,7 +84,13 @@ class Competition:
 
 
 class Contest(Options):
-    """What a module of `competitions` declares as `PLUGIN`; its fields are the keys of `data.options`."""
+    """What a module of `competitions` declares as `PLUGIN`; its fields are the keys of `data.options`.
+
+    NOT_TRAINED_ON: the fields that change nothing that a network is trained on, of the metric or of submissions for
+    instance; a run is not trained again when one of them changes.
+    """
+
+    NOT_TRAINED_ON: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def build(self, folder: Path | None) -> Competition:
@@ -102,16 +108,17 @@ def build(name: str, options: Mapping[str, Any] | None = None, folder: Path | No
     that is too large for the memory of this machine.
     """
     contest: Contest = configured("competitions", name, options or {}, where="data.options")
-    source = plugins.outside_digest("competitions", name)
     try:
         made = contest.build(folder)
     except Exception as error:
-        if not source or isinstance(error, SkyfoldError):
+        if not plugins.outside_digest("competitions", name) or isinstance(error, SkyfoldError):
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"competition '{name}': {place.filename}, line {place.lineno}"
         raise ConfigError(f"{where}: {type(error).__name__}: {error}. Mend the file.") from error
-    competition = replace(made, source=source, metric_source=plugins.class_digest(type(made.metric)))
+    metric = type(made.metric)
+    source = plugins.outside_digest("competitions", name, without=metric.__name__)
+    competition = replace(made, source=source, metric_source=plugins.class_digest(metric))
     height, width = competition.grid or (1, 1)
     if shortage := too_large(height * width * (len(competition.classes) + 1) * np.float32().itemsize):
         raise ConfigError(f"data.options.grid: a sample on {height} x {width}: {shortage}. Take a smaller grid.")

@@ -27,6 +27,10 @@ class ConfigError(SkyfoldError):
     """A config file has an unknown key, a wrong value, or asks for something that is not there."""
 
 
+class MissingWeights(ConfigError):
+    """Initial weights are not where a config says; a fit that is finished predicts without them."""
+
+
 class DataLayoutError(SkyfoldError):
     """Contest files are missing, broken, or disagree with each other. kind: the heading of such errors in a list."""
 

@@ -120,8 +120,10 @@ def outside(path: Path) -> bool:
     return not path.is_relative_to(OWN)
 
 
-def _code_digest(file: Path) -> str:
+def _code_digest(file: Path, without: str = "") -> str:
+    """without: name of a class in the file that does not count."""
     code = ast.parse(file.read_bytes())
+    code.body = [node for node in code.body if not (isinstance(node, ast.ClassDef) and node.name == without)]
     for node in ast.walk(code):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -129,9 +131,13 @@ def _code_digest(file: Path) -> str:
     return digest(ast.dump(code))
 
 
-def outside_digest(package: str, name: str) -> str:
-    """`source_digest` of a plug-in that lies outside skyfold, whose code changes with no version; '' of others."""
-    return source_digest(package, name) if _file_outside(package, name) is not None else ""
+def outside_digest(package: str, name: str, *, without: str = "") -> str:
+    """`source_digest` of a plug-in that lies outside skyfold, whose code changes with no version; '' of others.
+
+    without: name of a class that does not count.
+    """
+    file = _file_outside(package, name)
+    return "" if file is None else _code_digest(file, without)
 
 
 def _file_outside(package: str, name: str) -> Path | None:

@@ -690,14 +690,14 @@ def read_fits(root: Path, path: Path) -> None:
 
 
 def begin_checkpoint(folder: Path) -> dict[str, bytes]:
-    file = CheckpointFile(folder / "fold0.npz", Fingerprint(fit="x"))
+    file = CheckpointFile(folder / "fold0.npz", "own")
     row = {"epoch": 1.0, "loss": 0.5}
     file.write(Checkpoint([row], {"weights": np.zeros((2, 3), np.float32)}, [[np.zeros(3, np.float32)]]))
     return {"": (folder / "fold0.npz").read_bytes()}
 
 
 def read_checkpoint(folder: Path, path: Path) -> None:
-    CheckpointFile(path, Fingerprint(fit="x")).read()
+    CheckpointFile(path, "own").read()
 
 
 def sums(folder: Path) -> dict[str, bytes]:

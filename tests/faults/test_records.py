@@ -353,6 +353,21 @@ def test_an_edited_row_of_a_table_of_scores_is_noticed(tiny):
     assert tiny.files() == before
 
 
+def test_fits_whose_run_has_no_record_are_not_taken_for_those_of_the_config(tiny):
+    """An older version recorded less in the record of a fit than what it is compared by now."""
+    (tiny.oof / "network" / "run.json").unlink()
+    for part in ("oof", "test"):
+        shutil.rmtree(tiny.oof / "network" / part)
+    before = tiny.files()
+    code, _, err = tiny.run("train", "network")
+    assert (code, "network: there are fits but no run.json" in err, "Restore it from a backup" in err) == (
+        3,
+        True,
+        True,
+    )
+    assert tiny.files() == before
+
+
 def test_files_that_are_named_like_fits_but_are_none_do_no_harm(tiny):
     models, folds = tiny.oof / "network" / "models", read_folds(tiny.oof / "folds.csv")
     before = summary_of_fits(models, folds=folds)

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from skyfold import plugins
 from skyfold.files import file_digest
-from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import COLUMNS
 from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 
@@ -136,8 +136,8 @@ image: {{size: [32, 32]}}
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "no zip", "a list", "no state", "numbers for tables"])
 def test_a_damaged_checkpoint_is_named_and_not_resumed_from(tmp_path, capsys, damage):
-    path, fingerprint = tmp_path / "fold0_seed0.checkpoint.npz", Fingerprint(fit="f")
-    checkpoint = CheckpointFile(path, fingerprint)
+    path = tmp_path / "fold0_seed0.checkpoint.npz"
+    checkpoint = CheckpointFile(path, "own")
     assert checkpoint.read() is None
     row = dict.fromkeys(COLUMNS, 1.0)
     checkpoint.write(Checkpoint([row], {"weight0": np.ones(3)}, [[np.zeros(2)]]))
@@ -147,9 +147,38 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(tmp_path, capsys, da
     assert capsys.readouterr().err == ""
     about = {"a list": [], "no state": {}, "numbers for tables": {"history": 3, "kept": [{}]}}
     if damage in about:
-        values = about[damage] and {"fingerprint": fingerprint.digest(), **about[damage]}
+        values = about[damage] and {"fingerprint": "own", **about[damage]}
         np.savez(path, about=np.frombuffer(json.dumps(values).encode(), dtype=np.uint8))
     else:
         path.write_bytes({"empty": b"", "cut": path.read_bytes()[:-90], "no zip": b"\x93NUMPY?"}[damage])
     assert checkpoint.read() is None
     assert f"{path}: damaged" in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_to_submissions_without_its_initial_weights(tiny, tmp_path, tiny_families):
+    path, data = tmp_path / "tiny.weights.h5", tiny.config("bright").read_text().partition("image:")[0]
+    plugins.load("models", "tiny_encoder").encoder(3).save_weights(path)
+    run = f"""
+name: pretrained
+model: {{family: tiny_encoder, options: {{encoder_weights: {path}}}}}
+training: {{epochs: 1, batch_size: 4}}
+image: {{size: [16, 24]}}
+"""
+    tiny.write_config("pretrained", data + run)
+    blend = tiny.write_config("both", f"{data}name: both\nruns: [pretrained.yaml, bright.yaml]\n")
+    assert tiny.run("run", blend)[0] == 0
+    path.unlink()
+    for part in ("oof", "test"):
+        shutil.rmtree(tiny.oof / "pretrained" / part)
+    for command, what in [
+        ("train", tiny.root / "configs" / "pretrained.yaml"),
+        ("run", blend),
+        ("blend", blend),
+        ("submit", blend),
+        ("leaderboard", "tiny"),
+    ]:
+        code, _, err = tiny.run(command, what)
+        assert code == 0, err
+    code, _, err = tiny.run("train", tiny.root / "configs" / "pretrained.yaml", "--restart")
+    assert (code, f"there is no file {path}" in err) == (2, True), err
+    assert (tiny.oof / "pretrained" / "models" / "fold0_seed0.weights.h5").is_file()

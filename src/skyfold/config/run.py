@@ -15,6 +15,7 @@ from skyfold.config.merging import nested
 from skyfold.config.options import one_of
 from skyfold.config.training import (
     IMPORTED,
+    NAMED_WEIGHTS,
     AugmentConfig,
     AuxLossesConfig,
     LossConfig,
@@ -29,6 +30,8 @@ from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
+# Keys that change neither: names, the procedural sample, and folds, which have a digest of their own.
+NEITHER_KEYS = ("name", "data.name", "data.sample", "data.folds")
 
 
 class RunConfig(Strict):
@@ -103,19 +106,34 @@ class RunConfig(Strict):
         return self
 
     def hash(self) -> str:
-        """Digest of the keys that change the predictions, whatever their order; keys at their default do not count."""
-        return self._digest("data.sample")
+        """Digest of the keys that change the predictions, whatever their order; keys at their default do not count, nor
+        does where initial weights lie."""
+        return self._digest()
 
     def fit_hash(self) -> str:
-        """Digest of every key that changes the trained weights; PREDICTION_KEYS do not."""
-        return self._digest("data.sample", *PREDICTION_KEYS)
+        """Digest of every key that changes the weights of a fit; PREDICTION_KEYS do not, nor do the seeds of others."""
+        return self._digest("training.seeds", *PREDICTION_KEYS)
 
     def stored(self, *left_out: str) -> dict[str, Any]:
         """The config as a run's folder stores it, without these dotted keys."""
         return self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)))
 
     def _digest(self, *left_out: str) -> str:
-        of_all = {"name", "data", "task", "classes", "model"} if self.imported else None  # nothing is trained
-        excluded = nested(dict.fromkeys(left_out, True))
+        of_all = {"data", "task", "classes", "model"} if self.imported else None  # nothing is trained
+        excluded = nested(dict.fromkeys((*NEITHER_KEYS, *left_out), True))
         values = self.model_dump(mode="json", include=of_all, exclude=excluded, exclude_defaults=True)
+        model, data = values["model"], values["data"]
+        values.setdefault("training", {})  # of which all keys may be left out, as of the options
+        left = self._not_trained_on()
+        data["options"] = {name: value for name, value in data.get("options", {}).items() if name not in left}
+        # Which weights a run begins with is known by what they hold (`Fingerprint.init_weights`), not by their name.
+        if "init_from" in model:
+            model["init_from"] = "a run"
+        if model.get("options", {}).get("encoder_weights", "none") not in NAMED_WEIGHTS:
+            model["options"]["encoder_weights"] = "a file"
         return digest(json.dumps(values, sort_keys=True))
+
+    def _not_trained_on(self) -> frozenset[str]:
+        name = self.data.competition
+        known = name in plugins.names("competitions")
+        return plugins.load("competitions", name).PLUGIN.NOT_TRAINED_ON if known else frozenset()

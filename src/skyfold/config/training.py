@@ -19,6 +19,7 @@ class InitConfig(Strict):
     data: Name | None = None
 
 
+NAMED_WEIGHTS = ("imagenet", "none", "ukis_csmask")  # values of `options.encoder_weights` that are no file
 IMPORTED = "imported"  # the family of predictions that come from elsewhere
 
 

@@ -25,10 +25,12 @@ class ModelFamily(Options):
         return None
 
     def require(self) -> None:
-        """ConfigError where a package or a file of weights is missing."""
+        """ConfigError where a package or a file of weights is missing that a run begins with."""
 
-    def weights_sha256(self) -> str:
-        """SHA-256 of the file of pretrained weights; '' where there is none, or Keras downloads the weights."""
+    def init_weights(self) -> str:
+        """What pretrained weights are known by, wherever they lie: the SHA-256 of their file, `imagenet:` and the
+        published checksum of those that are downloaded; '' where there are none. MissingWeights where the file is
+        missing."""
         return ""
 
 
@@ -45,7 +47,7 @@ class NetworkFamily(ModelFamily):
         """
 
     def without_pretrained_weights(self) -> NetworkFamily:
-        """The same network, randomly initialised."""
+        """The same network, layer for layer, randomly initialised."""
         return self
 
 

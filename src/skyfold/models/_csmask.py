@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.errors import ConfigError
+from skyfold.errors import MissingWeights
 from skyfold.models import WEIGHTS_KEY
 from skyfold.models._bands import adapted
 
 SOURCE = "ukis_csmask"
+LAYERS = "ukis_csmask, layers only"  # in the place of SOURCE: the same network, initialised at random
 ENCODER = "efficientnetb4"
 SCALING = "reflectance"
 _FILE = "model_4b_l1c.onnx"
@@ -38,22 +39,23 @@ _PARTS = {  # of a block, by the name of the layer in Keras
 
 
 def weights_file() -> Path:
-    """The ONNX file in the installed package; ConfigError where it is not there."""
+    """The ONNX file in the installed package; MissingWeights where it is not there."""
     spec = find_spec(SOURCE)
     if spec is None or find_spec("onnx") is None:
-        raise ConfigError(
+        raise MissingWeights(
             f"{WEIGHTS_KEY}: {SOURCE} needs the packages ukis-csmask and onnx. Install them: pip install -e .[weights]."
         )
     path = Path(str(spec.origin)).parent / _FILE
     if not path.is_file():
-        raise ConfigError(f"{WEIGHTS_KEY}: the installed ukis-csmask has no {path}. Version 1.0.0 has it.")
+        raise MissingWeights(f"{WEIGHTS_KEY}: the installed ukis-csmask has no {path}. Version 1.0.0 has it.")
     return path
 
 
-def encoder(bands: int) -> Any:
+def encoder(bands: int, *, learned: bool = True) -> Any:
     """keras.applications.EfficientNetB4 without top for images of `bands` bands, red, green, blue, near infrared first.
 
-    What lies behind the last block (top_conv, top_bn) is not in the package and begins at random.
+    learned: with the weights of the package; else at random, as what lies behind the last block (top_conv, top_bn) and
+    is not in the package always begins.
     """
     import keras
 
@@ -61,6 +63,8 @@ def encoder(bands: int) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
         network = keras.applications.EfficientNetB4(include_top=False, weights=None, input_shape=(_SIDE, _SIDE, bands))
+    if not learned:
+        return network
     weights = _read(weights_file())
     blocks = [layer.name.removesuffix("_dwconv") for layer in network.layers if layer.name.endswith("_dwconv")]
     prefixes = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}

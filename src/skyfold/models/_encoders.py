@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from skyfold.models import _csmask, _hrnet
+from skyfold.models import _csmask, _hrnet, _published
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -103,6 +103,18 @@ class EncoderFamily(PretrainedFamily):
             )
         return self
 
+    def without_pretrained_weights(self) -> Self:
+        """The padding of some layers of ukis_csmask's network is its own."""
+        if self.encoder_weights == _csmask.SOURCE:
+            return self.model_copy(update={"encoder_weights": _csmask.LAYERS})
+        return super().without_pretrained_weights()
+
+    @property
+    def published(self) -> str:
+        of_keras = ENCODERS[self.encoder].package == "keras"
+        known = _published.KERAS if of_keras else _published.SEGMENTATION_MODELS
+        return known.get(self.encoder, self.encoder)
+
     @property
     def input_normalization(self) -> str:
         """Of the encoder and its weights; HRNet, without published weights, takes the usual one."""
@@ -158,8 +170,8 @@ def hrnet_body(name: str, *, bands: int) -> Any:
 
 
 def _pretrained(name: str, bands: int, weights: str) -> Any:
-    if weights == _csmask.SOURCE:
-        return _csmask.encoder(bands)
+    if weights in (_csmask.SOURCE, _csmask.LAYERS):
+        return _csmask.encoder(bands, learned=weights == _csmask.SOURCE)
     return with_weights(partial(_source, ENCODERS[name]), bands=bands, source=weights, what=name)
 
 

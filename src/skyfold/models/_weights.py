@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from skyfold.config.fields import BelowOne
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, MissingWeights
+from skyfold.files import file_digest
 from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
 from skyfold.models._weight_mismatch import misfit
@@ -50,12 +50,16 @@ class PretrainedFamily(NetworkFamily):
     def without_pretrained_weights(self) -> Self:
         return self.model_copy(update={"encoder_weights": "none"})
 
-    def weights_sha256(self) -> str:
+    @property
+    def published(self) -> str:
+        """Published checksum of the encoder's ImageNet weights; its name where there is none."""
+        return self.encoder
+
+    def init_weights(self) -> str:
+        if self.encoder_weights == "imagenet":
+            return f"imagenet:{self.published}"
         path = self._weights_file()
-        if path is None:
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return "" if path is None else file_digest(path)
 
     def _weights_file(self) -> Path | None:
         if self.encoder_weights in ("imagenet", "none"):
@@ -69,7 +73,7 @@ def weights_file(source: str, *, what: str) -> Path:
     """The file that `source` names: itself, or in a folder the one `.h5` whose name begins with the encoder's, `what`,
     as published files do (`resnet50_weights_..._notop.h5`); case and punctuation do not count.
 
-    ConfigError where there is none, or more than one.
+    MissingWeights where there is none, or more than one.
     """
     path = Path(source)
     if path.is_dir():
@@ -78,18 +82,18 @@ def weights_file(source: str, *, what: str) -> Path:
         if len(matching) != 1:
             there = ", ".join(file.name for file in (matching or files)) or "no .h5 file"
             fault = "several files" if matching else "no file"
-            raise ConfigError(
+            raise MissingWeights(
                 f"{WEIGHTS_KEY}: {path} has {fault} of {what} ({there}). Name the file itself, or call it "
                 f"{what}.weights.h5."
             )
         return matching[0]
     if path.suffix != ".h5":
-        raise ConfigError(
+        raise MissingWeights(
             f"{WEIGHTS_KEY}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), or a folder "
             "of them."
         )
     if not path.is_file():
-        raise ConfigError(f"{WEIGHTS_KEY}: there is no file {path}.")
+        raise MissingWeights(f"{WEIGHTS_KEY}: there is no file {path}.")
     return path
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from skyfold.config.fields import BelowOne
 from skyfold.config.options import one_of
+from skyfold.models import _published
 from skyfold.models._weights import PretrainedFamily, with_weights
 
 ENCODERS = [f"efficientnetb{size}" for size in range(8)]
@@ -17,6 +18,10 @@ class EfficientNetClassifier(PretrainedFamily):
 
     encoder: Annotated[str, one_of(ENCODERS)] = "efficientnetb0"
     dropout: BelowOne = 0.2
+
+    @property
+    def published(self) -> str:
+        return _published.EFFICIENTNET[self.encoder]
 
     @property
     def input_normalization(self) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from skyfold.config.fields import BelowOne, Positive
 from skyfold.config.options import one_of
+from skyfold.models import _published
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -67,6 +68,10 @@ class SegmentationModels(PretrainedFamily):
         if self.decoder != "linknet" and None in (self.decoder_filters or ()):
             raise ValueError("decoder_filters: expected five whole numbers from 1; null is for decoder: linknet")
         return self
+
+    @property
+    def published(self) -> str:
+        return _published.SEGMENTATION_MODELS.get(self.encoder, self.encoder)
 
     @property
     def input_normalization(self) -> str:

@@ -11,11 +11,13 @@ from skyfold.errors import OofMismatch
 from skyfold.plugins import nearest
 from skyfold.reports.text_table import aligned
 from skyfold.store.contents import read_contents
-from skyfold.store.runs import RunInfo, read_info, read_made_blend
+from skyfold.store.runs import RunInfo, current_fingerprint, read_info, read_made_blend
 from skyfold.tasks import task_class
 from skyfold.types import JsonDict
 
-WEIGHTS = "sha256 of the weights begun with"  # a file may change and keep its name
+WEIGHTS = "initial weights"  # by what they hold: a file may change and keep its name, or move and be the same
+INIT_KEYS = ("model.options.encoder_weights", "model.init_from.run", "model.init_from.data")  # where they lie
+NOT_RECORDED = "not recorded"  # by an older version
 NOT_SET = "not set"  # a key at its default is not stored where it was added to configs later
 LONGEST = 60
 
@@ -111,8 +113,14 @@ def _members(made: JsonDict) -> str:
 
 def _differing(*infos: RunInfo) -> list[list[str]]:
     """Dotted key and both values, as text, of each key of the configs that differs."""
-    flat = [{**_flat(info.config, ""), WEIGHTS: info.fingerprint.init_weights or None} for info in infos]
+    flat, weights = [_flat(info.config, "") for info in infos], [current_fingerprint(i).init_weights for i in infos]
     keys = sorted({*flat[0], *flat[1]} - {"name"})
+    if weights[0] and weights[0] == weights[1]:
+        keys = [key for key in keys if key not in INIT_KEYS]
+    elif any(weights):
+        keys.append(WEIGHTS)
+        for values, own in zip(flat, weights, strict=True):
+            values[WEIGHTS] = NOT_RECORDED if own is None else own or None
     both = {key: [values.get(key) for values in flat] for key in keys}
     return [[key, *map(_shown, values)] for key, values in both.items() if values[0] != values[1]]
 

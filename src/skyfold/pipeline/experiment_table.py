@@ -205,7 +205,9 @@ def _figures(
         read_blend(model, workspace, dataset.contents)  # refuses one whose runs were trained again
         run = read_run(folder, dataset.folds)
         members = [read_member(member, dataset, workspace) for member in model.runs]
-    fits = [summary_of_fits(member.folder / "models", folds=dataset.folds) for member in members]
+    fits = [
+        summary_of_fits(member.folder / "models", folds=dataset.folds, seeds=member.info.seeds) for member in members
+    ]
     trained = [one for one in fits if one is not None]
     minutes = sum(one.minutes for one in trained)
     if best:

@@ -20,6 +20,7 @@ from skyfold.plugins import nearest
 from skyfold.reports.forecast_curves import draw_by_lead, draw_reliability
 from skyfold.reports.forecast_maps import SCALES, DrawnForecast, draw_animation, draw_sheet
 from skyfold.store import runs
+from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.rows import RowStore
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -98,7 +99,8 @@ def _refuse_changed(model: ForecastModel, folder: Path) -> None:
     if model.run is None:
         changed = [key for key, value in model.model_dump(mode="json").items() if info.config.get(key) != value]
     else:
-        changed = ["its run"] if model.run.hash() != info.fingerprint.rows else []
+        other = runs.current_fingerprint(info).different(Fingerprint(rows=model.run.hash()))
+        changed = ["its run"] if other else []
     if changed:
         raise OofMismatch(
             f"{folder}: this forecast was made with another config (changed: {', '.join(changed)}). Give the new one "

@@ -41,7 +41,7 @@ def run_job(
         raise ConfigError(f"{path}: names no model and no runs; there is nothing to train.")
     runs, blends = parts(config)
     for run in runs:
-        check(run)
+        check(run, begun=(workspace.run(run.data.folder, run.name) / "run.json").is_file())
     if isinstance(config, ForecastConfig):
         check_forecasts.check(config)
     folder = workspace.data(config.data.folder)

@@ -19,8 +19,8 @@ def train(
     process uses the run, or trains one that this one starts or learns from."""
     if config.imported:
         raise ConfigError(f"run '{config.name}': {NOT_TRAINED.format(name=config.name)}")
-    check(config)
     folder = workspace.run(config.data.folder, config.name)
+    check(config, begun=(folder / "run.json").is_file() and not restart)
     sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []
     if init := config.model.init_from:
         sources.append(workspace.run(init.data or config.data.folder, init.run))

@@ -106,6 +106,7 @@ def forecast_table(
     table = []
     for name, own in sums.items():
         folder, per_case = folders[name], metric.per_row(own.contest)
+        info = read_info(folder)
         row = ForecastRow(
             name=name,
             score=metric.score(own.contest),
@@ -117,8 +118,8 @@ def forecast_table(
             compared=comparable(own, sums[other]),
             ratio=float((per_case[divides] / base[divides]).mean()) if divides.any() else float("nan"),
             beside={key: figures[key].score(values) for key, values in own.figures.items() if key != metric.name},
-            seconds=read_info(folder).scores.get("seconds_a_date"),
-            training=summary_of_fits(folder / "models", folds=dataset.folds),
+            seconds=info.scores.get("seconds_a_date"),
+            training=summary_of_fits(folder / "models", folds=dataset.folds, seeds=info.seeds),
         )
         table.append(row)
         record_scores(folder, _scores(row, metric, are_events))

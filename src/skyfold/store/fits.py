@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -79,13 +79,19 @@ class FitSummary:
     fits: int
 
 
-def summary_of_fits(folder: Path, *, folds: Folds) -> FitSummary | None:
-    """Mean validation loss and time of the finished fits in `folder` made with `folds`; None where there is none."""
+def summary_of_fits(folder: Path, *, folds: Folds, seeds: Sequence[int] | None = None) -> FitSummary | None:
+    """Mean validation loss and time of the finished fits in `folder` made with `folds`; None where there is none.
+
+    seeds: of the run, None: all; those of seeds that were taken out of its config stay where they are.
+    """
     losses, seconds, made_with = [], [], Fingerprint(folds=folds.hash())
     for about in sorted(folder.glob("fold*_seed*.json")):
         if (numbers := re.fullmatch(r"fold(\d+)_seed(\d+)", about.stem)) is None:
             continue
-        files = FitFiles(folder, *map(int, numbers.groups()))
+        fold, seed = map(int, numbers.groups())
+        if seeds is not None and seed not in seeds:
+            continue
+        files = FitFiles(folder, fold, seed)
         if (fit := files.result(made_with)) is not None:
             seconds.append(fit.seconds)
             if fit.best_epoch:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from pydantic import ValidationError
 
+from skyfold import plugins
 from skyfold.config.merging import dotted
+from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, OofMismatch
-from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.fingerprint import VERSION, Fingerprint
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
 from skyfold.store.rows import RowStore, Shape
@@ -58,6 +61,12 @@ class RunInfo:
     fingerprint: Fingerprint
     scores: JsonDict = field(default_factory=dict)
 
+    @property
+    def seeds(self) -> list[int] | None:
+        """Seeds of its fits; None where the config names none, since nothing is trained."""
+        found: list[int] | None = (self.config.get("training") or {}).get("seeds")
+        return found
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -71,31 +80,32 @@ class StoredRun:
 
 def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: Sequence[str] = ()) -> RunInfo:
     """Write `run.json`, or resume the run that is there. A config that differs in prediction keys only, so that the
-    parts `fit` agree, replaces the stored one; rows are then predicted again.
+    parts `fit` agree, replaces the stored one; rows are then predicted again. So does one that differs in no part.
 
     begun: the run as it would be begun now; restart: begin it anew, whatever its config was; discard: what in it
     is deleted then. ConfigError where the folder holds something of another kind; OofMismatch where another part
-    differs, or where rows are there without the `run.json` that records what they are.
+    differs, or where rows or fits are there without the `run.json` that records what they are.
     """
     require_kind(folder, begun.kind)
     if restart:
         for part in discard:
             _discard(folder / part)
     if restart or not (folder / "run.json").is_file():
-        if not restart and (folder / "oof" / "rows.json").is_file():
+        there_are = "rows" if (folder / "oof" / "rows.json").is_file() else ""
+        if any((folder / "models").glob("fold*.json")):
+            there_are = there_are or "fits"
+        if there_are and not restart:
             raise OofMismatch(
-                f"{folder}: there are rows but no run.json, which records what they were made from. Restore it from a "
-                f"backup, or {_remake(folder)}."
+                f"{folder}: there are {there_are} but no run.json, which records what they were made from. Restore it "
+                f"from a backup, or {_remake(folder)}."
             )
         _write_info(folder, begun)
         return begun
     there = read_info(folder)
-    before, now = there.fingerprint, begun.fingerprint
-    if before.fit is not None and before.fit == now.fit and before.different(now, "rows"):
-        of_folds = {name: score for name, score in there.scores.items() if re.fullmatch(r"fold\d+", name)}
+    before, now = current_fingerprint(there), begun.fingerprint
+    predicted_anew = before.fit is not None and before.fit == now.fit and before.different(now, "rows")
+    if predicted_anew:
         before = replace(before, rows=now.rows)
-        there = replace(there, config=begun.config, fingerprint=before, scores=of_folds)
-        _write_info(folder, there)
     for part in before.different(now, *CHANGES):
         old, new = dotted(there.config), dotted(begun.config)
         changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -105,7 +115,37 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
             f"{folder}: this {begun.kind} was begun with {CHANGES[part]}{keys}. Give the new one another name, or "
             f"{remedy}."
         )
+    if predicted_anew:
+        of_folds = {name: score for name, score in there.scores.items() if re.fullmatch(r"fold\d+", name)}
+        before = replace(before, init_weights=now.init_weights or before.init_weights)  # those of further seeds
+        there = replace(there, fingerprint=before, scores=of_folds)
+    if there.config != begun.config:
+        there = replace(there, config=begun.config)
+        _write_info(folder, there)
     return there
+
+
+def current_fingerprint(info: RunInfo) -> Fingerprint:
+    """The fingerprint of what is stored, to compare with one of this version: where an older version wrote it, with the
+    parts that depend on the config made anew from the stored one, unknown where that cannot be read any more.
+
+    What was stored under the fingerprint, rows for instance, is found by `info.fingerprint`, as it stands there.
+    """
+    made = info.fingerprint
+    if made.version == VERSION:
+        return made
+    now = replace(made, init_weights=made.init_weights or None, version=VERSION)
+    if info.kind not in ("run", "imported"):
+        return now
+    competition = (info.config.get("data") or {}).get("competition")
+    if competition in plugins.names("competitions") and plugins.outside_digest("competitions", competition):
+        now = replace(now, source=None)
+    try:
+        own = {key: value for key, value in info.config.items() if key in RunConfig.model_fields}
+        config = RunConfig.model_validate(own)  # an imported run says more of its predictions
+    except (ValidationError, ConfigError):
+        return replace(now, fit=None, rows=None)
+    return replace(now, fit=config.fit_hash() if info.kind == "run" else made.fit, rows=config.hash())
 
 
 def require_kind(folder: Path, kind: str) -> None:

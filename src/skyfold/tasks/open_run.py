@@ -39,15 +39,17 @@ class OpenRun:
     contents: Contents
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, *, begun: bool = False) -> None:
     """Check what training would fail on, before any data are read.
 
+    begun: whether fits of the run may be finished, which predict without initial weights.
     ConfigError on a family, frame adapter, loss, or an option of these that does not exist or cannot be used on this
     machine, on a normalization that does not fit pretrained weights, and on a model family without training for what
     such a family cannot predict.
     """
     family, task = family_of(config.model), task_class(config.task)
-    family.require()
+    if not begun:
+        family.require()
     if isinstance(family, NetworkFamily):
         backend.require()
     task.make_loss(config)

@@ -18,9 +18,18 @@ from skyfold.files import digest
 from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of, require_unchanged
-from skyfold.store.fingerprint import Fingerprint
+from skyfold.store.fingerprint import VERSION, Fingerprint
 from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
-from skyfold.store.runs import RunInfo, StoredRun, begin_run, open_rows, read_info, read_made_blend, read_run
+from skyfold.store.runs import (
+    RunInfo,
+    StoredRun,
+    begin_run,
+    current_fingerprint,
+    open_rows,
+    read_info,
+    read_made_blend,
+    read_run,
+)
 from skyfold.tasks._fit_combination import FittedCombination
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
@@ -32,7 +41,7 @@ def read_member(config: RunConfig, dataset: Dataset, workspace: Workspace) -> St
     """The finished run of `config`; OofMismatch where the one that is stored was trained with another config, or on
     other data than `dataset` holds."""
     run = read_run(workspace.run(config.data.folder, config.name), dataset.folds)
-    if run.info.fingerprint.rows != config.hash():
+    if current_fingerprint(run.info).different(Fingerprint(rows=config.hash())):
         raise OofMismatch(
             f"run '{config.name}' was trained with another config than its file has now. Train it again with "
             "skyfold train --restart, or take back what was changed."
@@ -53,9 +62,12 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
     result = read_made_blend(path.parent)
     if result["config"] != config_json(config):
         raise ConfigError(f"{path}: made with another version of this config. Run `skyfold blend` again.")
-    blended = {run["name"]: Fingerprint.from_json(run["fingerprint"], str(path)).rows for run in of_members(result)}
+    blended = {run["name"]: Fingerprint.from_json(run["fingerprint"], str(path)) for run in of_members(result)}
     for member in config.members:
-        if blended.get(member.name) != member.hash():
+        made, folder = blended.get(member.name), path.parent.with_name(member.name)
+        if made is not None and made.version < VERSION and (folder / "run.json").is_file():
+            made = current_fingerprint(read_info(folder))
+        if made is None or made.different(Fingerprint(rows=member.hash())):
             raise OofMismatch(
                 f"the config of run '{member.name}' has changed since '{config.name}' was blended. Take back what was "
                 f"changed, or train the run again with skyfold train --restart, then: {AGAIN}"

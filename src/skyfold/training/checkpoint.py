@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from skyfold.files import write_atomic
-from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import COLUMNS, HistoryRow, reason_of
 
 SECONDS = 10.0  # between two checkpoints at least; 0: write one after every epoch
@@ -37,11 +36,11 @@ class Checkpoint:
 class CheckpointFile:
     """The checkpoint of one fit at `path`, written at most every SECONDS, and less often where a write takes long.
 
-    fingerprint: of what is fitted; a file with another one is ignored.
+    key: digest of what is fitted and how it is scored; a file with another one is ignored.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint) -> None:
-        self._path, self._fingerprint = path, fingerprint.digest()
+    def __init__(self, path: Path, key: str) -> None:
+        self._path, self._key = path, key
         self._due = time.monotonic() + SECONDS
 
     def is_due(self) -> bool:
@@ -50,7 +49,7 @@ class CheckpointFile:
     def write(self, checkpoint: Checkpoint) -> None:
         started = time.monotonic()
         about = {
-            "fingerprint": self._fingerprint,
+            "fingerprint": self._key,
             "epoch": len(checkpoint.history),
             "history": checkpoint.history,
             "kept": [len(weights) for weights in checkpoint.kept],
@@ -70,7 +69,7 @@ class CheckpointFile:
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
-                if about["fingerprint"] != self._fingerprint:
+                if about["fingerprint"] != self._key:
                     return None
                 state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
                 kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]

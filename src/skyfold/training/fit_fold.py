@@ -15,6 +15,7 @@ from skyfold.data.batches import Rows, prediction_batches, steps_per_epoch, trai
 from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
+from skyfold.files import digest
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult, HistoryRow, draw_history, write_history
@@ -65,7 +66,9 @@ def fit_fold(
     history: list[HistoryRow] = []
     kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
-    saved = CheckpointFile(paths.checkpoint, fingerprint)
+    # Scores of two metrics in one history would not be comparable, although the weights do not depend on the metric.
+    key = digest(fingerprint.digest(), score.name, objective.competition.metric_source)
+    saved = CheckpointFile(paths.checkpoint, key)
     found = saved.read()
     if found is not None:
         network.set_state(found.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from skyfold.data.batches import Rows
 from skyfold.data.rescale import Rescale, StoredPixels, fit_rescale
 from skyfold.data.scene_arrays import SceneArrays
-from skyfold.errors import ConfigError, OofMismatch
+from skyfold.errors import ConfigError, OofMismatch, SkyfoldError
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult
@@ -38,15 +39,18 @@ class FoldTrainer:
     A model family without training (`RuleFamily`) has no fits, and predicts from the images only.
 
     folder             of the fits' files
-    fingerprint        of the parts that decide what the weights are
+    fingerprint        of the parts that decide what the weights are, recorded with each fit; where one of them differs,
+                       a fit is trained again, except for `source`: finished fits of other code stay, see `refusal`
     init_weights       weights that fits start from; None: initialised by their seeds
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     refusal            why nothing may be added to what is finished; set before the first fit
+    missing_weights    why no fit can be started, where initial weights are missing; finished fits predict without them
     threads            that the network computes in, set before the first fit; None: as many as there are cores
     """
 
     add_pseudo_labels: AddRows | None = None
     refusal: OofMismatch | None = None
+    missing_weights: SkyfoldError | None = None
     threads: int | None = None
 
     def __init__(
@@ -79,13 +83,15 @@ class FoldTrainer:
         found = []
         for seed in self.config.training.seeds:
             files = FitFiles(self.folder, fold, seed)
-            fit = files.result(self.fingerprint)
+            fit = files.result(replace(self.fingerprint, source=None))
             found.append(self._fit(folds, fold, seed) if fit is None else files.with_checksum(fit))
             found[-1].verify()
         return found
 
     def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
         self._refuse()
+        if self.missing_weights is not None:
+            raise self.missing_weights
         arrays: FitArrays = self.arrays
         split = self.split(folds, fold, seed)
         image, rescale = self.config.image, None

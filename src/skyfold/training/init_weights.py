@@ -34,7 +34,7 @@ def find_init_weights(
     """The weights of the run that `model.init_from` names, `data_folders`/<data>/<run>; they are not loaded yet.
 
     checksum: of the training arrays; contents: of the samples they were made from. OofMismatch where there is no such
-    run, ConfigError where it cannot be used.
+    run, MissingWeights where it is not finished, ConfigError where it cannot be used.
     """
     config = objective.config
     assert config.model.init_from is not None

@@ -28,7 +28,7 @@ class Network:
     """The model of a run, and a network around its layers that is trained: with an optimizer and, with `aux_losses`,
     more outputs.
 
-    model        predicts, and is stored
+    model        predicts, and is stored; pretrained weights are read by `restart` only
     input_shape  (H, W, C)
     threads      that a deterministic network computes in; None: as many as there are cores
 
@@ -45,7 +45,10 @@ class Network:
         self.batch_size = training.batch_size
         self.input_shape, self._classes = input_shape, len(objective.classes)
         self._loss = objective.make_loss(config, len(objective.classes))
-        self.model = self._fresh_model(seed=0)
+        family = family_of(config.model)
+        assert isinstance(family, NetworkFamily)
+        self._family = family
+        self.model = self._built(family.without_pretrained_weights(), seed=0)
         expected = (None, *objective.output_shape(input_shape))
         if tuple(self.model.output_shape) != expected:
             raise ConfigError(
@@ -66,8 +69,11 @@ class Network:
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
 
     def restart(self, *, seed: int) -> None:
-        """Set the weights of a model initialised by `seed`, and the optimizer to its state before the first step."""
-        self._trained.set_weights(self._to_train(self._fresh_model(seed=seed)).get_weights())
+        """Set the weights of a model initialised by `seed`, and the optimizer to its state before the first step.
+
+        ConfigError where pretrained weights cannot be had.
+        """
+        self._trained.set_weights(self._to_train(self._built(self._family, seed=seed)).get_weights())
         for variable, value in zip(self._optimizer.variables, self._zeros, strict=True):
             variable.assign(value)
 
@@ -154,10 +160,8 @@ class Network:
             return keras.Model(model.input, model.output, name=model.name)
         return with_aux_losses(model, self.config.aux_losses, softmax=self.config.activation == "softmax")
 
-    def _fresh_model(self, *, seed: int) -> Any:
+    def _built(self, family: NetworkFamily, *, seed: int) -> Any:
         backend.seed(seed)
-        family = family_of(self.config.model)
-        assert isinstance(family, NetworkFamily)
         model = family.build(input_shape=self.input_shape, classes=self._classes)
         return with_softmax(model) if self.config.activation == "softmax" else model
 

@@ -11,23 +11,23 @@ import numpy as np
 
 from skyfold import plugins
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError, DamagedFile, OofMismatch
+from skyfold.errors import ConfigError, DamagedFile, MissingWeights, OofMismatch
 from skyfold.metrics.forecast_sums import FILE as SUMS
 from skyfold.models import RuleFamily, family_of
+from skyfold.progress import note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import RunInfo, begin_run, open_rows, read_info, record_scores
+from skyfold.store.runs import RunInfo, begin_run, current_fingerprint, open_rows, read_info, record_scores
 from skyfold.training import backend
 from skyfold.training.fold_trainer import FoldTrainer, OnEpoch
-from skyfold.training.init_weights import InitWeights, find_init_weights
+from skyfold.training.init_weights import find_init_weights
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.training.pseudo_labels import Teacher, find_teacher
 
-# Parts of a fingerprint that a change of means other weights, so that a fit is trained again.
-FIT_PARTS = ("folds", "fit", "init_weights", "pseudo_labels")
+FIT_PARTS = ("data", "folds", "fit", "source", "init_weights", "pseudo_labels")  # that a fit records
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,19 @@ def run_folds(
     teacher = find_teacher(config, run_folder.parent, folds, test) if config.pseudo_labels else None
     if teacher is not None and contents is not None:
         require_run_of(contents, teacher.run.folder, teacher.run.info.name)
-    init = None
-    if config.model.init_from:
-        init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum, contents)
-    fingerprint = fingerprint_of_run(config, folds, train.checksum, teacher=teacher, init=init)
-    trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
     restart = restart or _nothing_done(run_folder, task=config.task)
+    init, init_weights, missing = None, None, None
+    try:
+        if config.model.init_from:
+            init = find_init_weights(objective, run_folder.parent.parent, folds, train.checksum, contents)
+        init_weights = init.provenance if init else family_of(config.model).init_weights()
+    except (MissingWeights, OofMismatch) as error:
+        if restart or not (run_folder / "run.json").is_file():
+            raise
+        missing = error
+    fingerprint = fingerprint_of_run(objective, folds, train.checksum, init_weights, teacher=teacher)
+    trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
+    trainer.missing_weights = missing
     if contents is not None and not restart:
         require_run_of(contents.of("train"), run_folder, config.name)
     if restart:
@@ -91,7 +98,9 @@ def run_folds(
     trainer.threads = int(info.fingerprint.threads) if info.fingerprint.threads else None
     if contents is not None:
         contents.of("train").record(run_folder)
-    if info.fingerprint.different(fingerprint, "source"):
+    if missing is not None:
+        note(f"run '{config.name}': whether its initial weights changed since is not known. {missing}")
+    if current_fingerprint(info).different(fingerprint, "source"):
         trainer.refusal = OofMismatch(
             f"{run_folder}: the code of model.family {config.model.family} (or of its frame adapter, or of a "
             f"competition outside skyfold) changed since run '{config.name}' was begun, so that what is missing would "
@@ -142,7 +151,8 @@ def fit_score(
     for key, given in (("pseudo_labels", config.pseudo_labels), ("model.init_from", config.model.init_from)):
         if given is not None:
             raise ConfigError(f"{key}: not supported in a search. Remove it, and set it for the best trial.")
-    fingerprint = fingerprint_of_run(config, folds, arrays.checksum)
+    init_weights = family_of(config.model).init_weights()
+    fingerprint = fingerprint_of_run(objective, folds, arrays.checksum, init_weights)
     trainer = FoldTrainer(objective, arrays, folder, fingerprint.of(*FIT_PARTS), on_epoch=on_epoch)
     trainer.threads = threads
     scores = [
@@ -152,11 +162,12 @@ def fit_score(
 
 
 def fingerprint_of_run(
-    config: RunConfig, folds: Folds, checksum: str, *, teacher: Teacher | None = None, init: InitWeights | None = None
+    objective: Objective, folds: Folds, checksum: str, init_weights: str | None, *, teacher: Teacher | None = None
 ) -> Fingerprint:
-    """checksum: of the training arrays; teacher, init: where the config names them."""
-    source = plugins.source_digest("models", config.model.family)
-    source += plugins.outside_digest("competitions", config.data.competition)
+    """checksum: of the training arrays; init_weights: what they are, None: unknown; teacher: where the config names
+    one."""
+    config = objective.config
+    source = plugins.source_digest("models", config.model.family) + objective.competition.source
     if config.frame_adapter is not None:
         source += plugins.source_digest("forecasting.frame_adapters", config.frame_adapter.name)
     return Fingerprint(
@@ -164,7 +175,7 @@ def fingerprint_of_run(
         folds=folds.hash(),
         fit=config.fit_hash(),
         source=source,
-        init_weights=init.provenance if init else family_of(config.model).weights_sha256(),
+        init_weights=init_weights,
         pseudo_labels=teacher.provenance if teacher else NOT_APPLICABLE,
         rows=config.hash(),
         blend=NOT_APPLICABLE,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError, DamagedFile
+from skyfold.errors import ConfigError, DamagedFile, MissingWeights
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import RunInfo, read_info
 
@@ -40,10 +40,10 @@ class SourceRun:
         return cls(what, folder, info, stored_config(folder, info))
 
     def fit(self, fold: int, seed: int) -> FitResult:
-        """ConfigError where the fit is not finished, DamagedFile where its weights are not those that were written."""
+        """MissingWeights where the fit is not finished, DamagedFile where it has not the weights that were written."""
         fit = FitFiles(self.folder / "models", fold, seed).result(self.info.fingerprint.of("folds"))
         if fit is None:
-            raise ConfigError(f"{self.what} has not finished fold {fold} with seed {seed}. Train it first.")
+            raise MissingWeights(f"{self.what} has not finished fold {fold} with seed {seed}. Train it first.")
         fit.verify()
         return fit
 

@@ -8,7 +8,7 @@ EncodedPixels; so is a submission.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -44,6 +44,8 @@ class MaskFolder(Contest):
     grid          (H, W) of predictions and scores, "own": that of each image; by default the size that all images share
     test_images   name of the folder of images to predict; without it there is no part "test"
     """
+
+    NOT_TRAINED_ON: ClassVar[frozenset[str]] = frozenset({"metric", "group", "test_images"})
 
     classes: Any
     images: Images = Images()
