@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from skyfold.config.data import DataConfig
+from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
 from skyfold.config.training import IMPORTED, ModelConfig
 from skyfold.data.dataset import Dataset
 from skyfold.data.foreign_predictions import read_ids, read_predictions
-from skyfold.errors import DataLayoutError, listing
+from skyfold.errors import ConfigError, DataLayoutError, listing
 from skyfold.files import digest, file_digest
 from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
@@ -51,9 +53,13 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
 
     Returns its folder, and its scores in lines for people. A run that was imported before under this name is replaced.
     Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing
-    or no probability, or where the folds are others; ConfigError where the folder holds something else.
+    or no probability, or where the folds are others; ConfigError where no run can have this name, or the folder
+    holds something else.
     """
-    config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
+    try:
+        config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(RunConfig, error))) from None
     folder = workspace.run(data.folder, name)
     with held(writes=[folder]):
         require_kind(folder, IMPORTED)
