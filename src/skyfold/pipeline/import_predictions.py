@@ -26,11 +26,11 @@ from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
-from skyfold.store.rows import Shape, release_pages
+from skyfold.store.rows import release_pages, row_shape
 from skyfold.store.runs import RunInfo, begin_run, open_rows, require_kind
 from skyfold.tables import read_rows
-from skyfold.tasks import task_class
-from skyfold.training.predict import on_grid
+from skyfold.tasks import build_task, task_class
+from skyfold.tasks.task import Task
 from skyfold.types import ArraySequence, JsonDict, Samples
 from skyfold.workspace import Workspace
 
@@ -92,8 +92,9 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
             ),
         )
         info = begin_run(folder, begun, restart=True, discard=("oof", "test", "threshold_sweep", CONTENTS_FILE))
+        kind = build_task(config, dataset.competition)
         for part, own in maps.items():
-            _write(folder, part, info, samples[part], rows[part], own, dataset)
+            _write(folder, part, info, kind, samples[part], rows[part], own)
         dataset.contents.record(folder)
     return folder, task_class(TASK).report_run(config, workspace)
 
@@ -128,19 +129,16 @@ def _checked(
 
 
 def _write(
-    folder: Path, part: str, info: RunInfo, samples: Samples, rows: np.ndarray, maps: ArraySequence, dataset: Dataset
+    folder: Path, part: str, info: RunInfo, task: Task, samples: Samples, rows: np.ndarray, maps: ArraySequence
 ) -> None:
-    grid, classes = dataset.competition.grid, len(info.classes)
-    sizes = [grid] * len(samples) if grid is not None else [tuple(size) for size in samples.sizes.tolist()]  # type: ignore[union-attr]
-    shape: Shape | list[Shape] = (*grid, classes) if grid is not None else [(*size, classes) for size in sizes]
-    store = open_rows(folder, part, info, ids=samples.ids, shape=shape, dtype="uint8")
+    store = open_rows(folder, part, info, ids=samples.ids, shape=task.row_shape(samples), dtype=task.dtype)
     with Progress(f"importing {part}", len(rows), "maps") as progress:
-        for place, row in enumerate(rows.tolist()):
+        for place, row in enumerate(rows):
             values = maps[place]
-            if values.dtype != np.uint8 or values.shape[:2] != sizes[row]:
+            if values.dtype != store.values.dtype or values.shape != row_shape(store.values, row):
                 scale = np.float32(255 if values.dtype == np.uint8 else 1)
-                values = on_grid(values[np.newaxis] / scale, sizes[row])[0]
-            store.write(np.array([row]), values[np.newaxis])
+                values = task.to_rows(values[np.newaxis] / scale, samples, rows[place : place + 1])[0]
+            store.write(rows[place : place + 1], values[np.newaxis])
             release_pages(store.values)
             progress.advance()
     store.flush()

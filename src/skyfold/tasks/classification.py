@@ -17,7 +17,7 @@ from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.task import refuse_keys
 from skyfold.training.losses.segmentation import PRESENCE_LOSSES
-from skyfold.training.objective import RunArrays
+from skyfold.training.objective import PredictedSamples
 from skyfold.workspace import Workspace
 
 
@@ -42,7 +42,7 @@ class Classification(ImageTask):
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return (len(self.classes),)
 
-    def row_shape(self, arrays: RunArrays) -> Shape:
+    def row_shape(self, samples: PredictedSamples) -> Shape:
         return (len(self.classes),)
 
     @classmethod

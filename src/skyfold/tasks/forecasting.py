@@ -22,7 +22,7 @@ from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
-from skyfold.training.objective import RunArrays
+from skyfold.training.objective import PredictedSamples, RunArrays
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -80,7 +80,7 @@ class Forecasting(Task):
     def validation(self) -> AbsoluteError:
         return AbsoluteError()
 
-    def row_shape(self, arrays: RunArrays) -> Shape:
+    def row_shape(self, samples: PredictedSamples) -> Shape:
         assert self.competition.grid is not None
         return *self.competition.grid, len(self.classes)
 
@@ -102,11 +102,11 @@ class Forecasting(Task):
             raise ConfigError("frame_adapter.max_train_size: these samples have no order in time. Remove it.")
         return arrays.trainable_rows(rows, most)
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+    def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray:
         """Forecasts that the frame adapter reads from outputs (n, h, w, L): float32 (n, H, W, L), in the unit."""
-        assert isinstance(arrays, ForecastArrays)
+        assert isinstance(samples, ForecastArrays)
         forecasts = [
-            arrays.adapter.forecast(output, arrays.source.history(int(row)))
+            samples.adapter.forecast(output, samples.source.history(int(row)))
             for output, row in zip(values, rows, strict=True)
         ]
         return np.stack(forecasts).astype(np.float32)
