@@ -105,7 +105,18 @@ def as_tiffs_of_16_bits(folder, ids, values):
     return folder / "maps"
 
 
-@pytest.mark.parametrize("write", [as_npy, as_npz, as_listed_npz, as_floats_of_pytorch, as_pngs, as_tiffs_of_16_bits])
+def as_npys_in_capitals(folder, ids, values):
+    (folder / "maps").mkdir()
+    for name, value in zip(ids, values, strict=True):
+        with (folder / "maps" / f"{name}.NPY").open("wb") as file:
+            np.save(file, value / np.float32(255))
+    return folder / "maps"
+
+
+WRITERS = [as_npy, as_npz, as_listed_npz, as_floats_of_pytorch, as_pngs, as_tiffs_of_16_bits, as_npys_in_capitals]
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_maps_are_stored_as_they_are(made, tmp_path, write):
     (tmp_path / "test").mkdir()
     oof, test = write(tmp_path, IDS, maps(IDS)), write(tmp_path / "test", TEST_IDS, maps(TEST_IDS))

@@ -16,14 +16,13 @@ import numpy as np
 from skyfold.competition import Competition
 from skyfold.data.array_files import read_array, read_arrays
 from skyfold.data.folder import file_id, files_in
-from skyfold.data.images import TIFF_SUFFIXES
+from skyfold.data.images import ARRAY_SUFFIX, NUMBER_SUFFIXES, TIFF_SUFFIXES, read_numbers
 from skyfold.data.mask_planes import read_plane
-from skyfold.data.tiff import read_tiff
 from skyfold.errors import DataLayoutError, InvalidSubmission, Problems, listing
 from skyfold.tables import read_rows
 from skyfold.types import ArraySequence, LazyArrays
 
-IMAGES = (".png", *TIFF_SUFFIXES, ".npy")
+IMAGES = (".png", *TIFF_SUFFIXES, ARRAY_SUFFIX)
 ROUNDING = 1e-6  # by which a probability may leave 0..1
 IDS = "ids"  # array of an .npz that holds the ids of the rows of the other
 
@@ -143,9 +142,7 @@ def _of_folder(path: Path, ids: np.ndarray, classes: Sequence[str]) -> ArraySequ
 
 
 def _plane(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
-        return read_array(path)
-    return read_tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else read_plane(path, colours=False)
+    return read_numbers(path) if path.suffix.lower() in NUMBER_SUFFIXES else read_plane(path, colours=False)
 
 
 def _require(path: Path, ids: Sequence[str] | np.ndarray, there: object) -> None:
