@@ -12,6 +12,7 @@ from skyfold.cli.main import main
 from skyfold.data.foreign_predictions import as_probability
 from skyfold.errors import DataLayoutError
 from skyfold.store.rows import RowStore
+from skyfold.training import fold_trainer
 
 IDS = [f"c{i:02d}" for i in range(12)]
 TEST_IDS = [f"t{i}" for i in range(4)]
@@ -171,6 +172,110 @@ def test_an_imported_run_is_blended_scored_and_submitted(made, tmp_path, capsys)
     assert imported(made, "--oof", as_npy(tmp_path, IDS, 255 - maps(IDS))) == 0
     assert main(["submit", str(made / "configs" / "mean.yaml"), "--root", str(made)]) == 3
     assert "run 'theirs' was trained anew since 'mean' was blended" in capsys.readouterr().err
+
+
+def table_of_folds(root, folder, name_of=("0", "1")):
+    """The folds of the data, by other names."""
+    lines = [line.split(",") for line in (root / "oof" / "tiny" / "folds.csv").read_text().splitlines()[1:]]
+    (folder / "folds.csv").write_text("id,fold\n" + "".join(f"{line[0]},{name_of[int(line[1])]}\n" for line in lines))
+    return folder / "folds.csv"
+
+
+def maps_of_fold(fold, shape=SIZE):
+    return np.random.default_rng(50 + fold).integers(0, 256, (len(TEST_IDS), *shape)).astype(np.uint8)
+
+
+def by_fold(root, folder, *test, name_of=("0", "1")):
+    """Arguments of an import with these maps of the test part, a file each."""
+    files = ["--oof", as_npy(folder, IDS, maps(IDS)), "--folds", table_of_folds(root, folder, name_of), "--test"]
+    for place, values in enumerate(test):
+        np.save(folder / f"test{place}.npy", values)
+    return [*files, *(folder / f"test{place}.npy" for place in range(len(test)))]
+
+
+@pytest.mark.parametrize("name_of", [("0", "1"), ("10", "2")])
+def test_test_predictions_of_each_fold_are_kept_and_their_mean_is_that_of_the_run(made, tmp_path, name_of):
+    """Files follow the numbers of the table that the models were trained with, which may be others."""
+    first, second = maps_of_fold(0), maps_of_fold(1)
+    assert imported(made, *by_fold(made, tmp_path, first, second, name_of=name_of)) == 0
+    mean = (first.astype(float) + second) / 2
+    assert np.abs(stored(made, "test")[..., 0] - mean).max() == 0.5
+    in_order = (first, second) if name_of == ("0", "1") else (second, first)
+    for fold, values in enumerate(in_order):
+        np.testing.assert_array_equal(stored(made, f"test_folds/fold{fold}")[..., 0], values)
+    one = ["--oof", as_npy(tmp_path, IDS, maps(IDS)), "--test", tmp_path / "test0.npy"]
+    assert imported(made, *one) == 0
+    np.testing.assert_array_equal(stored(made, "test")[..., 0], first)
+    assert not (made / "oof" / "tiny" / "theirs" / "test_folds").exists()
+
+
+def test_files_of_folds_that_cannot_be_told_apart_are_refused(made, tmp_path, capsys):
+    first, second = maps_of_fold(0), maps_of_fold(1)
+
+    def refused(*arguments):
+        assert imported(made, *arguments, name="refused") == 2
+        assert not (made / "oof" / "tiny" / "refused").exists()
+        return capsys.readouterr().err
+
+    arguments = by_fold(made, tmp_path, first, second)
+    assert "2 files, one of each fold, but the folds are not known" in refused(*arguments[:2], *arguments[4:])
+    assert "--test: 3 files, expected 2, one of each fold" in refused(*arguments, tmp_path / "test0.npy")
+    assert "--test: two files hold the same" in refused(*by_fold(made, tmp_path, first, first))
+    assert "' has no number, so that the order" in refused(*by_fold(made, tmp_path, first, second, name_of="ab"))
+    larger = by_fold(made, tmp_path, first, second.repeat(2, axis=1))
+    assert "test1.npy, 't0': (32, 24, 1), in" in refused(*larger)
+
+
+STUDENT = f"""
+{CONFIG}
+name: student
+image: {{size: [8, 12]}}
+model: {{family: tiny_net}}
+training: {{epochs: 1, batch_size: 4}}
+pseudo_labels: {{run: theirs}}
+"""
+
+
+@pytest.mark.usefixtures("tiny_families")
+def test_each_fold_of_a_student_learns_from_the_imported_maps_of_that_fold(made, tmp_path, monkeypatch, capsys):
+    """Blocks of four equal values, so that half the size has these values."""
+    learned, fit_fold = {}, fold_trainer.fit_fold
+
+    def watched(network, *, arrays, split, fold, **options):
+        learned[fold] = np.array([arrays.targets[row] for row in split.train[-len(TEST_IDS) :]])
+        return fit_fold(network, arrays=arrays, split=split, fold=fold, **options)
+
+    monkeypatch.setattr(fold_trainer, "fit_fold", watched)
+    config = made / "configs" / "student.yaml"
+    config.write_text(STUDENT)
+    train = ["train", str(config), "--root", str(made)]
+    small = [maps_of_fold(fold, (8, 12)) for fold in (0, 1)]
+    first, second = (values.repeat(2, axis=1).repeat(2, axis=2) for values in small)
+    assert imported(made, *by_fold(made, tmp_path, first, second)) == 0
+    assert main(train) == 0
+    for fold, values in enumerate(small):
+        shown, absent = values / np.float32(255) >= 0.9, values / np.float32(255) <= 0.1
+        np.testing.assert_array_equal(learned[fold], np.stack([shown, shown | absent], axis=-1))
+    learned.clear()
+    assert imported(made, *by_fold(made, tmp_path, first, second)) == 0
+    assert main(train) == 0
+    assert not learned  # the same maps are the same labels
+    assert imported(made, *by_fold(made, tmp_path, first, 255 - second)) == 0
+    assert main(train) == 3
+    assert "this run was begun with other pseudo-labels" in capsys.readouterr().err
+    assert main([*train, "--restart"]) == 0
+    np.testing.assert_array_equal(learned[1][..., 0], 1 - small[1] / np.float32(255) >= 0.9)
+
+
+@pytest.mark.usefixtures("tiny_families")
+def test_an_imported_run_without_test_predictions_of_each_fold_is_no_teacher(made, tmp_path, capsys):
+    (made / "configs" / "taught.yaml").write_text(STUDENT.replace("name: student", "name: taught"))
+    arguments = by_fold(made, tmp_path, maps_of_fold(0))
+    for given in (arguments, [*arguments[:2], *arguments[4:]]):
+        assert imported(made, *given) == 0
+        assert main(["train", str(made / "configs" / "taught.yaml"), "--root", str(made)]) == 2
+        assert "Import it again with --folds FILE and --test FILE FILE ..., one file" in capsys.readouterr().err
+    assert not (made / "oof" / "tiny" / "taught" / "run.json").exists()
 
 
 def wrong(folder, what):

@@ -51,7 +51,7 @@ def project(root, *, one_size, blend="", pooled=False):
                 arrays = {key: padded(value, 200 if part == "train" else 0) for key, value in arrays.items()}
             files[part] = root / f"{name}_{part}.npz"
             np.savez(files[part], **arrays)
-        import_predictions(name, loaded.data, Foreign(files["train"], files["test"]), workspace)
+        import_predictions(name, loaded.data, Foreign(files["train"], [files["test"]]), workspace)
     return workspace, loaded
 
 
