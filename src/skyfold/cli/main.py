@@ -51,6 +51,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "FILE",
         "help": "predictions of the test part, a file or folder; or one of each fold, in the order of the folds",
     },
+    "--task": {"metavar": "TASK", "help": "classification, of image labels (default: the task of the competition)"},
     "--ids": {"type": Path, "metavar": "FILE", "help": "CSV whose column id names the rows of arrays, of both parts"},
     "--folds": {"type": Path, "metavar": "FILE", "help": "CSV with the columns id and fold that they were made with"},
     "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
@@ -86,7 +87,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
     commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
-    commands.import_: ("name", "--data CONFIG", "--oof", "--test", "--ids", "--folds", "--json"),
+    commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--polygons", "--verify", "--json"),

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from skyfold.competition import build
 from skyfold.config.data import DataConfig
 from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
 from skyfold.config.training import IMPORTED, ModelConfig
 from skyfold.data.dataset import Dataset
-from skyfold.data.foreign_predictions import read_ids, read_predictions
+from skyfold.data.foreign_predictions import read_ids
 from skyfold.errors import ConfigError, DataLayoutError, listing
 from skyfold.files import digest, file_digest
 from skyfold.progress import Progress, note
@@ -33,9 +34,6 @@ from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
 from skyfold.types import ArraySequence, JsonDict, LazyArrays, Samples
 from skyfold.workspace import Workspace
-
-TASK = "segmentation"
-
 
 # What an import replaces in the folder of a run.
 REPLACED = ("oof", "test", TEST_FOLDS, "pseudo_labels", "threshold_sweep", CONTENTS_FILE)
@@ -56,35 +54,35 @@ class Foreign:
     folds: Path | None = None
 
 
-def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace: Workspace) -> tuple[Path, list[str]]:
-    """Store the maps as the run `name`, resampled bilinearly to the competition's grid, and score it.
+def import_predictions(
+    name: str, data: DataConfig, foreign: Foreign, workspace: Workspace, *, task: str | None = None
+) -> tuple[Path, list[str]]:
+    """Store the predictions as the run `name`, maps resampled bilinearly to the competition's grid, and score it.
 
-    Test maps of each fold are stored by fold, and their mean as the run's. Returns the run's folder, and its scores in
-    lines for people. A run that was imported before under this name is replaced.
+    Those of the test part by each fold are stored by fold, and their mean as the run's. task: of the run; None: that of
+    the competition. Returns the run's folder, and its scores in lines for people. A run that was imported before under
+    this name is replaced.
 
-    Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing
-    or no probability, or where the folds are others; ConfigError where no run can have this name, where the folder
-    holds something else, and where it is not known which file is of which fold.
+    Every prediction is checked before anything is written: DataLayoutError names the file and the sample where one is
+    missing or no probability, or where the folds are others; ConfigError where no run can have this name or task, where
+    the folder holds something else, and where it is not known which file is of which fold.
     """
-    try:
-        config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
-    except ValidationError as error:
-        raise ConfigError("\n".join(explain(RunConfig, error))) from None
+    config = _config(name, data, task, workspace)
     folder = workspace.run(data.folder, name)
     with held(writes=[folder]):
         require_kind(folder, IMPORTED)
-        dataset = task_class(TASK).open_targets(data, workspace)
-        parts = _parts(foreign, dataset)
+        dataset = task_class(config.task).open_targets(data, workspace)
+        parts, kind = _parts(foreign, dataset), build_task(config, dataset.competition)
         if "test" not in parts and dataset.test is not None:
             note(f"no predictions of the test part are imported; a blend of '{name}' cannot be submitted. Give --test.")
-        maps = {part: _checked(own, foreign.ids, dataset) for part, own in parts.items()}
+        maps = {part: _checked(own, foreign.ids, dataset, kind) for part, own in parts.items()}
         source = {part: [_source(path) for path in own.files] for part, own in parts.items()}
         if foreign.ids is not None:
             source["ids"] = [_source(foreign.ids)]
         begun = RunInfo(
             name=name,
             kind=IMPORTED,
-            task=TASK,
+            task=config.task,
             classes=dataset.competition.classes,
             unit=dataset.competition.unit,
             config={**config.stored(), IMPORTED: {**source, "folds": "declared" if foreign.folds else "unknown"}},
@@ -96,15 +94,28 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
                 threads=NOT_APPLICABLE,
             ),
         )
-        info, task = begin_run(folder, begun, restart=True, discard=REPLACED), build_task(config, dataset.competition)
+        info = begin_run(folder, begun, restart=True, discard=REPLACED)
         if len(by_fold := maps.get("test", [])) > 1:
             for fold, own in enumerate(by_fold):
-                _write(folder, f"{TEST_FOLDS}/fold{fold}", info, task, parts["test"], own)
+                _write(folder, f"{TEST_FOLDS}/fold{fold}", info, kind, parts["test"], own)
             maps["test"] = [_mean([by_fold[fold] for fold in dataset.folds.of_test])]
         for part, [own] in maps.items():
-            _write(folder, part, info, task, parts[part], own)
+            _write(folder, part, info, kind, parts[part], own)
         dataset.contents.record(folder)
-    return folder, task_class(TASK).report_run(config, workspace)
+    return folder, kind.report_run(config, workspace)
+
+
+def _config(name: str, data: DataConfig, task: str | None, workspace: Workspace) -> RunConfig:
+    of_data = build(data.competition, data.options, workspace.existing_data(data.folder)).task
+    try:
+        config = RunConfig(name=name, data=data, task=task or of_data, model=ModelConfig(family=IMPORTED))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(RunConfig, error))) from None
+    if of_data != task_class(config.task).TARGETS:
+        raise ConfigError(
+            f"--task: {config.task} is not for competition '{data.competition}', which is for {of_data}. Leave it off."
+        )
+    return config
 
 
 @dataclass(frozen=True)
@@ -149,19 +160,19 @@ def _files_by_fold(foreign: Foreign, name_of: Mapping[int, str] | None, k: int) 
     return [foreign.test[ranked.index(fold)] for fold in range(k)]
 
 
-def _checked(part: _Part, ids_file: Path | None, dataset: Dataset) -> list[ArraySequence]:
-    """The maps in each file, which are read once to be checked."""
+def _checked(part: _Part, ids_file: Path | None, dataset: Dataset, task: Task) -> list[ArraySequence]:
+    """The predictions in each file, which are read once to be checked."""
     ids, listed = part.samples.ids[part.rows], None
     if ids_file is not None:
         others = [samples.ids.tolist() for samples in dataset.samples.values() if samples is not part.samples]
         listed = [name for name in read_ids(ids_file) if name not in set().union(*others)]
         if unknown := [f"'{name}'" for name in listed if name not in set(part.samples.ids.tolist())]:
             raise DataLayoutError(f"{ids_file}: ids that the data do not have\n{listing(unknown)}")
-    maps = [read_predictions(path, ids, dataset.competition, listed) for path in part.files]
+    maps = [task.read_foreign(path, ids, listed) for path in part.files]
     shapes: list[tuple[int, ...]] = []
     for path, own in zip(part.files, maps, strict=True):
         most = 0
-        with Progress(f"checking {path.name}", len(ids), "maps") as progress:
+        with Progress(f"checking {path.name}", len(ids), "predictions") as progress:
             for index in range(len(ids)):
                 values = own[index]
                 most = max(most, int(values.max()) if values.dtype == np.uint8 else 255)
@@ -188,7 +199,7 @@ def _mean(maps: Sequence[ArraySequence]) -> ArraySequence:
 def _write(folder: Path, part: str, info: RunInfo, task: Task, of: _Part, maps: ArraySequence) -> None:
     shape = task.row_shape(of.samples)
     store = open_rows(folder, part, info, ids=of.samples.ids, shape=shape, dtype=task.dtype)
-    with Progress(f"importing {part}", len(of.rows), "maps") as progress:
+    with Progress(f"importing {part}", len(of.rows), "predictions") as progress:
         for place, row in enumerate(of.rows):
             values, rows = maps[place], of.rows[place : place + 1]
             if values.dtype != store.values.dtype or values.shape != row_shape(store.values, row):

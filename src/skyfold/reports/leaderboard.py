@@ -99,12 +99,18 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
 def run_entry(info: RunInfo) -> Entry:
     """Entry of a trained run with the scores of its out-of-fold predictions."""
     classes = info.config.get("classes")
-    if "imported" in info.config:
-        declared = info.config["imported"].get("folds") == "declared"
-        return score_entry(info.name, "imported" if declared else "imported, folds not known", info.scores)
+    if imported := imported_kind(info):
+        return score_entry(info.name, imported, info.scores)
     kind = f"run, {', '.join(classes)} alone" if classes else "run"
     unfinished = not {"cv_at_0.5", "cv_cross_fitted"} & info.scores.keys()
     return score_entry(info.name, f"{kind}, unfinished: run skyfold train again" if unfinished else kind, info.scores)
+
+
+def imported_kind(info: RunInfo) -> str:
+    """Kind of an imported run, which says whether its folds are known; '' of any other."""
+    if "imported" not in info.config:
+        return ""
+    return "imported" if info.config["imported"].get("folds") == "declared" else "imported, folds not known"
 
 
 def blend_entries(folder: Path, submissions: Path) -> list[Entry]:

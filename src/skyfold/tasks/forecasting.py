@@ -33,6 +33,7 @@ class Forecasting(Task):
     """Past frames in, L lead times out, through a frame adapter; rows are float32 (H, W, L)."""
 
     LOSSES = FORECAST_LOSSES
+    TARGETS = "forecasting"
 
     @classmethod
     def check(cls, config: RunConfig) -> None:

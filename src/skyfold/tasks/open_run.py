@@ -47,6 +47,8 @@ def check(config: RunConfig) -> None:
     such a family cannot predict.
     """
     family, task = family_of(config.model), task_class(config.task)
+    if config.imported:
+        return
     family.require()
     if isinstance(family, NetworkFamily):
         backend.require()

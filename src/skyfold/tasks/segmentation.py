@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
+from skyfold.data.foreign_predictions import read_maps
 from skyfold.data.scene_arrays import scene_arrays
 from skyfold.errors import ConfigError
 from skyfold.store.rows import Shape
@@ -20,7 +22,7 @@ from skyfold.tasks._mask_blend import MaskBlending
 from skyfold.training.losses.segmentation import MASK_LOSSES
 from skyfold.training.objective import PredictedSamples, RunArrays
 from skyfold.training.predict import on_grid
-from skyfold.types import Metric, Samples
+from skyfold.types import ArraySequence, Metric, Samples
 
 HARD_LOSSES = ("focal", "lovasz")  # that are defined for masks of 0 and 1 only
 
@@ -54,6 +56,9 @@ class Segmentation(MaskBlending, ImageTask):
             refuse(*refused)
         if config.pseudo_labels and config.images.crop:
             raise ValueError("image.crop: pseudo-labels are made for whole images; remove pseudo_labels or image.crop")
+
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        return read_maps(path, ids, self.competition, listed)
 
     @property
     def validation(self) -> MaskScore:
