@@ -70,8 +70,8 @@ def train(given: Namespace) -> JsonDict:
 def import_(given: Namespace) -> JsonDict:
     """Import predictions of another framework as a run, to be blended and scored like one that was trained.
 
-    Arrays (.npy, .npz), a folder of images, a table of masks, or of a classifier a table of probabilities; in a blend
-    the run is called {name: NAME, model: {family: imported}}.
+    Arrays (.npy, .npz), of masks also a folder of images or a table, of a classifier a table of probabilities; in a
+    blend the run is called {name: NAME, model: {family: imported}}.
     """
     from skyfold.pipeline.import_predictions import Foreign, import_predictions
     from skyfold.store.runs import read_info

@@ -1,7 +1,8 @@
 """Read predictions that another framework wrote: arrays, folders of images, tables of masks or of probabilities.
 
-A value means, by its type: bool a mask; uint8 255 x, uint16 65,535 x the probability; floating point the probability
-itself. A map has the axes (H, W, K), or (K, H, W) as PyTorch writes them; (H, W) where there is one class.
+Forecasts are numbers of any type, in the competition's unit. A probability is, by its type: bool a mask; uint8 255 x,
+uint16 65,535 x the probability; floating point the probability itself. A map has the axes (H, W, K), or (K, H, W) as
+PyTorch writes them; (H, W) where there is one class.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from skyfold.data.folder import file_id, files_in
 from skyfold.data.images import ARRAY_SUFFIX, NUMBER_SUFFIXES, TIFF_SUFFIXES, read_numbers
 from skyfold.data.mask_planes import read_plane
 from skyfold.errors import DataLayoutError, InvalidSubmission, Problems, listing, shortened
+from skyfold.metrics.forecast import ForecastUnit
 from skyfold.progress import note
+from skyfold.store.rows import Shape
 from skyfold.tables import read_rows
 from skyfold.types import ArraySequence, LazyArrays
 
@@ -79,6 +82,33 @@ def read_labels(
                 f"{len(classes)} classes."
             )
         return as_probability(values, what)
+
+    return LazyArrays(len(ids), make)
+
+
+def read_forecasts(
+    path: Path, ids: np.ndarray, shape: Shape, unit: ForecastUnit, listed: Sequence[str] | None = None
+) -> ArraySequence:
+    """Forecasts of `ids` (n,) in their order, float32 (H, W, L) each, which is `shape`, in the `unit`.
+
+    path: arrays as `read_maps`, `.npy` (n, H, W, L) or (n, L, H, W). DataLayoutError names the file, and ids without a
+    forecast; one of another shape, or that is not in the unit, is refused when it is read.
+    """
+    find = _of_arrays(path, ids, listed, ".npy or .npz")
+
+    def make(index: int) -> np.ndarray:
+        values, what = find[index], f"{path}, '{ids[index]}'"
+        if values.shape != shape and values.shape == (shape[-1], *shape[:-1]):
+            values = np.moveaxis(values, 0, -1)
+        if values.shape != shape or values.dtype.kind not in "uif":
+            raise DataLayoutError(
+                f"{what}: {values.dtype} {values.shape}, expected numbers {shape}. Write every lead time on the grid."
+            )
+        if problem := unit.problem(values, np.ones(shape, dtype=bool)):
+            raise DataLayoutError(f"{what}, in {unit.name}: {problem}.")
+        if unit.is_fraction(values):
+            raise DataLayoutError(f"{what}: nowhere above 1, expected {unit.name}. Multiply by {unit.greatest:g}.")
+        return values.astype(np.float32)
 
     return LazyArrays(len(ids), make)
 

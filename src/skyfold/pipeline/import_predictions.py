@@ -22,6 +22,7 @@ from skyfold.data.dataset import Dataset
 from skyfold.data.foreign_predictions import read_ids
 from skyfold.errors import ConfigError, DataLayoutError, listing
 from skyfold.files import digest, file_digest
+from skyfold.metrics.forecast_sums import FILE as SUMS
 from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
@@ -36,7 +37,7 @@ from skyfold.types import ArraySequence, JsonDict, LazyArrays, Samples
 from skyfold.workspace import Workspace
 
 # What an import replaces in the folder of a run.
-REPLACED = ("oof", "test", TEST_FOLDS, "pseudo_labels", "threshold_sweep", CONTENTS_FILE)
+REPLACED = ("oof", "test", TEST_FOLDS, "pseudo_labels", "threshold_sweep", "rows.csv", SUMS, CONTENTS_FILE)
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def import_predictions(
     with held(writes=[folder]):
         require_kind(folder, IMPORTED)
         dataset = task_class(config.task).open_targets(data, workspace)
-        parts, kind = _parts(foreign, dataset), build_task(config, dataset.competition)
+        parts, of_task = _parts(foreign, dataset), build_task(config, dataset.competition)
         if "test" not in parts and dataset.test is not None:
             note(f"no predictions of the test part are imported; a blend of '{name}' cannot be submitted. Give --test.")
-        maps = {part: _checked(own, foreign.ids, dataset, kind) for part, own in parts.items()}
+        maps = {part: _checked(own, foreign.ids, dataset, of_task) for part, own in parts.items()}
         source = {part: [_source(path) for path in own.files] for part, own in parts.items()}
         if foreign.ids is not None:
             source["ids"] = [_source(foreign.ids)]
@@ -97,12 +98,12 @@ def import_predictions(
         info = begin_run(folder, begun, restart=True, discard=REPLACED)
         if len(by_fold := maps.get("test", [])) > 1:
             for fold, own in enumerate(by_fold):
-                _write(folder, f"{TEST_FOLDS}/fold{fold}", info, kind, parts["test"], own)
+                _write(folder, f"{TEST_FOLDS}/fold{fold}", info, of_task, parts["test"], own)
             maps["test"] = [_mean([by_fold[fold] for fold in dataset.folds.of_test])]
         for part, [own] in maps.items():
-            _write(folder, part, info, kind, parts[part], own)
+            _write(folder, part, info, of_task, parts[part], own)
         dataset.contents.record(folder)
-    return folder, kind.report_run(config, workspace)
+    return folder, of_task.report_run(config, workspace)
 
 
 def _config(name: str, data: DataConfig, task: str | None, workspace: Workspace) -> RunConfig:

@@ -159,7 +159,9 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     Figures are empty, and the rank is last, where it was not scored yet. submissions: folder of the data set's
     submissions, of which the latest that was made of the forecast is named.
     """
-    kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
+    kind = imported_kind(info) or str(
+        info.config.get("family") or info.config.get("model", {}).get("family", "forecast")
+    )
     seconds, figures = info.scores.get("seconds_a_date"), dict.fromkeys(FORECAST_FIGURES, "")
     rank, numbers = (True, 0.0), {}
     if (folder / FILE).is_file():

@@ -11,10 +11,11 @@ import numpy as np
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import FLIPS_AND_TURNS
 from skyfold.data.dataset import open_dataset
+from skyfold.data.foreign_predictions import read_forecasts
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.reports.forecast_table import as_text, forecast_table
+from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
@@ -23,7 +24,7 @@ from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
 from skyfold.training.objective import PredictedSamples, RunArrays
-from skyfold.types import Samples
+from skyfold.types import ArraySequence, Samples
 from skyfold.workspace import Workspace
 
 # Augmentations that move values without changing them: a forecast has a physical unit.
@@ -57,6 +58,11 @@ class Forecasting(Task):
                     f"augment: {entry.name} changes values, which have a physical unit in a forecast. Use "
                     f"{', '.join(FLIPS_AND_TURNS)}"
                 )
+
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        assert self.competition.grid is not None
+        shape, unit = (*self.competition.grid, len(self.classes)), forecast_metric(self.competition).unit
+        return read_forecasts(path, ids, shape, unit, listed)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
