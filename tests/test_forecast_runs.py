@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +110,11 @@ def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
 IMPORTED = {"name": "theirs", "run": {"name": "theirs", "task": "forecasting", "model": {"family": "imported"}}}
 
 
-def written(workspace: Workspace, folder: Path, **changed: Any) -> Foreign:
-    """The stored forecasts of persistence as another framework would write them, lead times first."""
+def written(workspace: Workspace, folder: Path, *, name: str = "persistence", **changed: Any) -> Foreign:
+    """Stored forecasts as another framework would write them, lead times first."""
     files = {}
     for part in ("oof", "test"):
-        store = RowStore.open(workspace.run("ice", "persistence") / part)
+        store = RowStore.open(workspace.run("ice", name) / part)
         rows = np.flatnonzero(store.complete)
         values = np.moveaxis(changed.get(part, store.values[rows]), -1, 1)
         files[part] = folder / f"{part}.npz"
@@ -125,6 +126,10 @@ def test_an_imported_forecast_is_a_row_of_the_table_a_member_and_a_submission(wo
     config = forecast_config(forecasts=FORECASTS[1:3])
     make(config, workspace)
     folder, lines = import_predictions("theirs", config.data, written(workspace, tmp_path), workspace)
+    noted = "'theirs' scores .* no better than the last known frame .* or classes in another order than \\+1 month"
+    assert re.search(noted, capsys.readouterr().err)
+    import_predictions("mean", config.data, written(workspace, tmp_path, name="climatology"), workspace)
+    assert "no better than" not in capsys.readouterr().err
     own, theirs = (RowStore.open(workspace.run("ice", name) / "oof") for name in ("persistence", "theirs"))
     np.testing.assert_array_equal(own.values, theirs.values)
     listed = [*FORECASTS[1:3], {**IMPORTED, "run": {**IMPORTED["run"], "data": config.data.model_dump()}}]

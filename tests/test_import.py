@@ -179,6 +179,22 @@ def test_an_imported_run_is_blended_scored_and_submitted(made, tmp_path, capsys)
     assert "run 'theirs' was trained anew since 'mean' was blended" in capsys.readouterr().err
 
 
+def truth(root, name):
+    return cv2.imread(str(root / "data" / "tiny" / "masks" / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
+
+
+def test_a_score_that_takes_no_model_is_noted_with_what_may_be_the_reason(made, tmp_path, capsys):
+    """The truth itself, and nothing at all, which is right for the third of the images that show nothing."""
+    right = np.stack([truth(made, name) for name in IDS])
+    assert imported(made, "--oof", as_npy(tmp_path, IDS, right)) == 0
+    assert "no better than" not in capsys.readouterr().err
+    assert imported(made, "--oof", as_npy(tmp_path, IDS, np.zeros_like(right))) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "note: 'theirs' scores 0.3333 out of fold, no better than empty masks (0.3333): likely causes are rows in "
+        "another order than their ids or values of another scale."
+    )
+
+
 def table_of_folds(root, folder, name_of=("0", "1")):
     """The folds of the data, by other names."""
     lines = [line.split(",") for line in (root / "oof" / "tiny" / "folds.csv").read_text().splitlines()[1:]]

@@ -6,6 +6,7 @@ agrees, and which data they were trained on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from skyfold.config.run import RunConfig
 from skyfold.config.training import IMPORTED, ModelConfig
 from skyfold.data.dataset import Dataset
 from skyfold.data.foreign_predictions import read_ids
-from skyfold.errors import ConfigError, DataLayoutError, listing
+from skyfold.errors import ConfigError, DataLayoutError, listing, shortened
 from skyfold.files import digest, file_digest
 from skyfold.metrics.forecast_sums import FILE as SUMS
 from skyfold.progress import Progress, note
@@ -29,7 +30,7 @@ from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
 from skyfold.store.rows import release_pages, row_shape
-from skyfold.store.runs import TEST_FOLDS, RunInfo, begin_run, open_rows, require_kind
+from skyfold.store.runs import TEST_FOLDS, RunInfo, begin_run, open_rows, read_info, require_kind
 from skyfold.tables import read_rows
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
@@ -103,7 +104,9 @@ def import_predictions(
         for part, [own] in maps.items():
             _write(folder, part, info, of_task, parts[part], own)
         dataset.contents.record(folder)
-    return folder, of_task.report_run(config, workspace)
+    lines = of_task.report_run(config, workspace)
+    _note_poor_score(folder, dataset, of_task)
+    return folder, lines
 
 
 def _config(name: str, data: DataConfig, task: str | None, workspace: Workspace) -> RunConfig:
@@ -209,6 +212,27 @@ def _write(folder: Path, part: str, info: RunInfo, task: Task, of: _Part, maps: 
             release_pages(store.values)
             progress.advance()
     store.flush()
+
+
+def _note_poor_score(folder: Path, dataset: Dataset, task: Task) -> None:
+    """Say where a run scores no better than predictions that take no model, and what may be the reason."""
+    metric, info = dataset.competition.metric, read_info(folder)
+    sign = 1 if metric.greater_is_better else -1
+    known = {name: score for name, score in task.baselines(dataset).items() if math.isfinite(score)}
+    if not known:
+        return
+    best = max(known, key=lambda name: sign * known[name])
+    scores = {metric.name: -sign * math.inf, **info.scores}
+    score = scores.get("cv_cross_fitted", scores[metric.name])
+    if sign * score > sign * known[best]:
+        return
+    causes = ["rows in another order than their ids", "values of another scale"]
+    if len(info.classes) > 1:
+        causes.append(f"classes in another order than {shortened(info.classes)}")
+    note(
+        f"'{info.name}' scores {score:.4f} out of fold, no better than {best} ({known[best]:.4f}): likely causes are "
+        f"{', '.join(causes[:-1])} or {causes[-1]}."
+    )
 
 
 def _as_float(values: np.ndarray) -> np.ndarray:

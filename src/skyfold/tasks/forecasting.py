@@ -10,11 +10,14 @@ import numpy as np
 
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import FLIPS_AND_TURNS
-from skyfold.data.dataset import open_dataset
+from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.data.foreign_predictions import read_forecasts
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
+from skyfold.forecasting.baselines.persistence import Persistence
 from skyfold.forecasting.frame_adapters import adapter_of
+from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.metrics.sample_stats import sample_stats
 from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
@@ -63,6 +66,19 @@ class Forecasting(Task):
         assert self.competition.grid is not None
         shape, unit = (*self.competition.grid, len(self.classes)), forecast_metric(self.competition).unit
         return read_forecasts(path, ids, shape, unit, listed)
+
+    @classmethod
+    def baselines(cls, dataset: Dataset) -> dict[str, float]:
+        """Of the last known frame at every lead time."""
+        source, metric = dataset.train.inputs, dataset.competition.metric
+        if not isinstance(source, PastFramesSource):
+            return {}
+
+        def last_frames(rows: np.ndarray) -> np.ndarray:
+            return np.stack([Persistence().forecast(source.history(row)) for row in rows.tolist()])
+
+        stats = sample_stats({metric.name: metric}, dataset.train, dataset.eval_rows(None), last_frames)
+        return {"the last known frame": metric.score(stats[metric.name])}
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:

@@ -91,6 +91,11 @@ class Task(Objective):
         return scores
 
     @classmethod
+    def baselines(cls, dataset: Dataset) -> dict[str, float]:
+        """Out-of-fold scores of predictions that take no model, by name; none where none are known."""
+        return {}
+
+    @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
         """Score a complete run out of fold, record it in `run.json`, and describe it in lines for people."""
         folder = workspace.run(config.data.folder, config.name)
