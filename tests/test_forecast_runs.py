@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,12 @@ from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, InvalidSub
 from skyfold.metrics.score_submission import score_lines, score_submission
 from skyfold.pipeline.baselines import make_forecasts
 from skyfold.pipeline.forecasts import score_forecasts, submit_forecast
+from skyfold.pipeline.import_predictions import Foreign, import_predictions
+from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare
 from skyfold.reports.forecast_table import as_text
 from skyfold.store.rows import RowStore
+from skyfold.tasks.open_run import check as check_job
 from skyfold.workspace import Workspace
 
 GRID = (16, 12)
@@ -99,6 +105,79 @@ def test_nothing_later_than_the_issue_date_reaches_a_forecast(tmp_path):
     for name in rows[0]:
         assert rows[0][name][:3].tobytes() == rows[1][name][:3].tobytes(), name
         assert rows[0][name][3].tobytes() != rows[1][name][3].tobytes(), name
+
+
+IMPORTED = {"name": "theirs", "run": {"name": "theirs", "task": "forecasting", "model": {"family": "imported"}}}
+
+
+def written(workspace: Workspace, folder: Path, *, name: str = "persistence", **changed: Any) -> Foreign:
+    """Stored forecasts as another framework would write them, lead times first."""
+    files = {}
+    for part in ("oof", "test"):
+        store = RowStore.open(workspace.run("ice", name) / part)
+        rows = np.flatnonzero(store.complete)
+        values = np.moveaxis(changed.get(part, store.values[rows]), -1, 1)
+        files[part] = folder / f"{part}.npz"
+        np.savez(files[part], ids=store.ids[rows], forecasts=values)
+    return Foreign(files["oof"], [files["test"]], folds=workspace.folds("ice"))
+
+
+def test_an_imported_forecast_is_a_row_of_the_table_a_member_and_a_submission(workspace, tmp_path, capsys):
+    config = forecast_config(forecasts=FORECASTS[1:3])
+    make(config, workspace)
+    folder, lines = import_predictions("theirs", config.data, written(workspace, tmp_path), workspace)
+    noted = "'theirs' scores .* no better than the last known frame .* or classes in another order than \\+1 month"
+    assert re.search(noted, capsys.readouterr().err)
+    import_predictions("mean", config.data, written(workspace, tmp_path, name="climatology"), workspace)
+    assert "no better than" not in capsys.readouterr().err
+    own, theirs = (RowStore.open(workspace.run("ice", name) / "oof") for name in ("persistence", "theirs"))
+    np.testing.assert_array_equal(own.values, theirs.values)
+    listed = [*FORECASTS[1:3], {**IMPORTED, "run": {**IMPORTED["run"], "data": config.data.model_dump()}}]
+    blend = {**LEARNED[0], "members": ["climatology", "theirs"]}
+    table = forecast_config(forecasts=[*listed, blend], eval_years=[2000, 2002])
+    check_job(table.networks["theirs"])
+    data = make(table, workspace)
+    rows = {row.name: row for row in score_forecasts(table, data, workspace).rows}
+    np.testing.assert_array_equal(rows["theirs"].per_case, rows["persistence"].per_case)
+    assert np.isfinite(rows["blend"].score)
+    submissions = [
+        submit_forecast(one, data, workspace).read_text() for one in (config, forecast_config(forecasts=listed))
+    ]
+    assert submissions[0] == submissions[1]
+    assert "theirs" in lines[0]
+    assert json.loads((folder / "run.json").read_text())["config"]["imported"]["folds"] == "declared"
+    [entry] = [entry for entry in leaderboard("ice", workspace) if entry.name == "theirs"]
+    assert (entry.kind, entry.cells["metric"]) == ("imported", "mae_by_f1")
+
+
+def test_the_test_part_is_forecast_by_the_last_fold_also_of_an_imported_run(workspace, tmp_path):
+    config = forecast_config(forecasts=FORECASTS[2:3], baseline=None)
+    data = make(config, workspace)
+    foreign = written(workspace, tmp_path)
+    values = np.array(RowStore.open(workspace.run("ice", "persistence") / "test").values) * 0.9
+    by_fold = [tmp_path / f"test{fold}.npy" for fold in range(data.folds.k)]
+    for fold, path in enumerate(by_fold):
+        np.save(path, values + fold)
+    import_predictions("theirs", config.data, replace(foreign, test=by_fold), workspace)
+    np.testing.assert_array_equal(RowStore.open(workspace.run("ice", "theirs") / "test").values, values + 3)
+
+
+def test_forecasts_that_are_not_imported_or_of_another_shape_or_unit_are_refused(workspace, tmp_path):
+    run = {**IMPORTED["run"], "data": forecast_config().data.model_dump()}
+    with pytest.raises(ConfigError, match=r"its predictions are imported\. Import them: skyfold import theirs"):
+        make(forecast_config(forecasts=[FORECASTS[1], {**IMPORTED, "run": run}]), workspace)
+    config = forecast_config(forecasts=FORECASTS[2:3], baseline=None)
+    make(config, workspace)
+    values = np.array(RowStore.open(workspace.run("ice", "persistence") / "test").values)
+    for wrong, said in (
+        (values / 250, r"test.npz, '2002-12': nowhere above 1, expected concentration x 250\. Multiply by 250"),
+        (values - 1, r"'2002-12', in concentration x 250: -1 is below 0"),
+        (np.where(values > 100, np.nan, values), r"NaN instead of a value"),
+        (values[..., :6], r"float32 \(6, 16, 12\), expected numbers \(16, 12, 12\)"),
+    ):
+        with pytest.raises(DataLayoutError, match=said):
+            import_predictions("theirs", config.data, written(workspace, tmp_path, test=wrong), workspace)
+    assert not workspace.run("ice", "theirs").exists()
 
 
 def test_the_table_says_what_the_forecasts_score(workspace):

@@ -1,6 +1,7 @@
 """Images that differ in size: imported, blended, post-processed and submitted, each on its own size."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ def project(root, *, one_size, blend="", pooled=False):
                 arrays = {key: padded(value, 200 if part == "train" else 0) for key, value in arrays.items()}
             files[part] = root / f"{name}_{part}.npz"
             np.savez(files[part], **arrays)
-        import_predictions(name, loaded.data, Foreign(files["train"], files["test"]), workspace)
+        import_predictions(name, loaded.data, Foreign(files["train"], [files["test"]]), workspace)
     return workspace, loaded
 
 
@@ -90,6 +91,17 @@ def test_each_row_is_stored_at_its_own_size(tmp_path):
     about = json.loads((workspace.run("own_sizes", "a") / "run.json").read_text())
     assert about["kind"] == "imported"
     assert about["config"]["imported"]["folds"] == "unknown"
+
+
+@pytest.mark.usefixtures("made_up_plugins")
+def test_maps_of_which_constant_masks_are_better_are_noted(tmp_path, capsys):
+    workspace, config = project(tmp_path / "p", one_size=False)
+    assert "no better than" not in capsys.readouterr().err
+    np.savez(tmp_path / "inverted.npz", **{name: 255 - values for name, values in maps("train", 0).items()})
+    import_predictions("a", config.data, Foreign(tmp_path / "inverted.npz"), workspace)
+    first, second = CLASSES
+    noted = f"no better than .* masks .*, values of another scale or classes in another order than {first}, {second}\\."
+    assert re.search(noted, capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("made_up_plugins")

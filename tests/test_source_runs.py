@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from conftest import assert_arrays_equal, begin_stored, competition_of, task_of
+from conftest import assert_arrays_equal, begin_stored, competition_of, store_rows, task_of
 from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.cache import TrainingArrays
+from skyfold.data.neighbours import NeighbourBands
 from skyfold.errors import ConfigError, MissingWeights, OofMismatch
 from skyfold.files import read_json
 from skyfold.store.fits import FitFiles, summary_of_fits
@@ -228,8 +230,12 @@ def student(**pseudo_labels):
     return config("student", pseudo_labels={"run": "teacher", **pseudo_labels}, training={"epochs": 1, "batch_size": 4})
 
 
-def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
-    begin_stored(runs / "teacher", folds(turned), CLASSES, config=of or config("teacher"), kind=kind, task=task)
+def teacher_of(learner, runs, images, *, turned=0):
+    return find_teacher(task_of(learner, classes=CLASSES), runs, folds(turned), images)
+
+
+def begin(runs, *, kind="run", task="segmentation", of=None, turned=0, classes=CLASSES):
+    begin_stored(runs / "teacher", folds(turned), classes, config=of or config("teacher"), kind=kind, task=task)
 
 
 @pytest.mark.parametrize(
@@ -244,22 +250,69 @@ def begin(runs, *, kind="run", task="segmentation", of=None, turned=0):
             r"has image.neighbours 1, 'student' 0\. Set both alike",
         ),
         ({"of": config("teacher", image={"size": (8, 16)})}, r"has image.size \(8, 16\), 'student' \(8, 12\)"),
-        ({"of": config("teacher", classes=("ice",))}, "learned ice, 'student' learns all classes"),
+        ({"classes": CLASSES[::-1]}, "learned dark, bright, 'student' learns bright, dark"),
         ({}, "has not finished fold 0 with seed 0"),
     ],
 )
 def test_a_teacher_that_cannot_be_used_is_refused(tmp_path, teacher, message):
     begin(tmp_path, **teacher)
     with pytest.raises(ConfigError, match=message):
-        find_teacher(student(), tmp_path, folds(), images(2, UNLABELLED))
+        teacher_of(student(), tmp_path, images(2, UNLABELLED))
+
+
+IMPORTED = config("teacher", model={"family": "imported"}, image=None)
+
+
+def begin_imported(runs, maps=()):
+    info = begin_stored(runs / "teacher", folds(), CLASSES, config=IMPORTED, kind="imported")
+    for fold, values in enumerate(maps):
+        store_rows(runs / "teacher", info, f"test_folds/fold{fold}", images(2, UNLABELLED).ids, values)
+
+
+def test_an_imported_run_labels_images_but_gives_no_weights(tmp_path):
+    begin_imported(tmp_path)
+    with pytest.raises(ConfigError, match=r"'teacher' on .* was imported and has no weights of its own"):
+        init_weights(config("x", tmp_path.name, init_from={"run": "teacher"}), tmp_path.parent)
+    with pytest.raises(ConfigError, match=r"imported without its folds, or with one file .* that 'student' validates"):
+        teacher_of(student(), tmp_path, images(2, UNLABELLED))
+    begin_imported(tmp_path, np.zeros((2, UNLABELLED, *SIZE, 2), np.uint8))
+    teacher_of(student(), tmp_path, images(2, UNLABELLED))
+    with pytest.raises(OofMismatch, match=r"'5' is not in run 'teacher'\. Import the run again"):
+        teacher_of(student(), tmp_path, images(2, UNLABELLED + 1))
+    with pytest.raises(ConfigError, match=r"was trained with other folds .*\. Import it again"):
+        teacher_of(student(), tmp_path, images(2, UNLABELLED), turned=1)
+    with pytest.raises(ConfigError, match="learned bright, dark, 'student' learns dark"):
+        teacher_of(student().model_copy(update={"classes": ("dark",)}), tmp_path, images(2, UNLABELLED))
+
+
+def test_imported_maps_label_images_with_their_neighbours(tmp_path):
+    """Of several classes, on another grid: each pixel of the student is the mean of four."""
+    rng, classes = np.random.default_rng(1), 6
+    small = rng.integers(0, 256, (2, UNLABELLED, *SIZE, classes), dtype=np.uint8)
+    info = begin_stored(tmp_path / "teacher", folds(), "abcdef", config=IMPORTED, kind="imported")
+    for fold, values in enumerate(small.repeat(2, axis=2).repeat(2, axis=3)):
+        store_rows(tmp_path / "teacher", info, f"test_folds/fold{fold}", images(2, UNLABELLED).ids, values)
+    unlabelled = images(2, UNLABELLED)
+    bands = NeighbourBands(unlabelled.inputs, np.arange(UNLABELLED)[:, None].clip(1, 3) + np.arange(-1, 2))
+    unlabelled = replace(unlabelled, inputs=bands, targets=None)
+    learner = config("student", pseudo_labels={"run": "teacher"}, image={"size": SIZE, "neighbours": 1})
+    task = task_of(learner, classes="abcdef")
+    labels = find_teacher(task, tmp_path, folds(), unlabelled).labels(task)
+    for fold in (0, 1):
+        found = np.stack([labels.probabilities[fold][i] for i in range(UNLABELLED)])
+        np.testing.assert_array_equal(found, small[fold])
+    own = TrainingArrays(images().ids, np.zeros((N, *SIZE, 9), np.uint8), np.zeros((N, *SIZE, 7), np.uint8))
+    rows, split = labels.added_to(own, folds().split(1), fold=1)
+    np.testing.assert_array_equal(rows.inputs[split.train[-1]], bands[UNLABELLED - 1])
+    np.testing.assert_array_equal(rows.targets[split.train[-1]][..., :-1], small[1][-1] / np.float32(255) >= 0.9)
 
 
 def test_without_a_teacher_or_images_there_are_no_labels(tmp_path):
     with pytest.raises(OofMismatch, match="no run here"):
-        find_teacher(student(), tmp_path, folds(), images(2, UNLABELLED))
+        teacher_of(student(), tmp_path, images(2, UNLABELLED))
     begin(tmp_path)
     with pytest.raises(ConfigError, match="has no test images to label"):
-        find_teacher(student(), tmp_path, folds(), None)
+        teacher_of(student(), tmp_path, None)
 
 
 def test_each_fold_learns_from_networks_that_have_not_seen_what_it_validates(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ class MeanCover(Task):
     def validation(self):
         return MeanError()
 
-    def row_shape(self, arrays):
+    def row_shape(self, samples):
         return (1,)
 
     def output_shape(self, input_shape):

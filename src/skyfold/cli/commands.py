@@ -70,15 +70,15 @@ def train(given: Namespace) -> JsonDict:
 def import_(given: Namespace) -> JsonDict:
     """Import predictions of another framework as a run, to be blended and scored like one that was trained.
 
-    Arrays (.npy, .npz), a folder of images, or a table of masks; in a blend the run is called
-    {name: NAME, model: {family: imported}}.
+    Arrays (.npy, .npz), of masks also a folder of images or a table, of a classifier a table of probabilities; in a
+    blend the run is called {name: NAME, model: {family: imported}}.
     """
     from skyfold.pipeline.import_predictions import Foreign, import_predictions
     from skyfold.store.runs import read_info
 
     data, project = _data_config(str(given.config), given), workspace(given)
     foreign = Foreign(given.oof, given.test, given.ids, given.folds)
-    folder, lines = import_predictions(given.name, data, foreign, project)
+    folder, lines = import_predictions(given.name, data, foreign, project, task=given.task)
     print("\n".join([*lines, f"imported: {folder}"]))
     return {"run": given.name, "scores": read_info(folder).scores, "files": [folder / "run.json"]}
 

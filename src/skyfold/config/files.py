@@ -225,7 +225,8 @@ def _option_checks(config: AnyConfig) -> Iterator[Callable[[], object]]:
     yield partial(configured, "competitions", config.data.competition, config.data.options, where="data.options")
     if isinstance(config, RunConfig):
         yield partial(configured, "models", config.model.family, config.model.options, where="model.options")
-        yield partial(plugins.load("tasks", config.task).TASK.make_loss, config)
+        if not config.imported:
+            yield partial(plugins.load("tasks", config.task).TASK.make_loss, config)
         if config.frame_adapter is not None:
             adapter, where = config.frame_adapter, "frame_adapter.options"
             yield partial(configured, "forecasting.frame_adapters", adapter.name, adapter.options, where=where)

@@ -74,7 +74,8 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _keys_fit(self) -> RunConfig:
-        plugins.load("tasks", self.task).TASK.check(self)
+        if not self.imported:  # nothing is read or trained
+            plugins.load("tasks", self.task).TASK.check(self)
         height, width = self.image.size if self.image else (1, 1)
         turning = [name for name in self.tta if name in ("rot90", "d4")]
         loss, init, teacher = self.loss.name, self.model.init_from, self.pseudo_labels

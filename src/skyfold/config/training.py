@@ -85,7 +85,7 @@ class TrainingConfig(Strict):
 
 
 class PseudoLabelsConfig(Strict):
-    """Pseudo-labels: test images, labelled by a trained run, join the training set (see training/pseudo_labels.py).
+    """Pseudo-labels: test images, labelled by another run, join the training set (see training/pseudo_labels.py).
 
     run: name of the run that labels them. A pixel counts where the probability of each class is at most `low` (the
     class is absent) or at least `high`.

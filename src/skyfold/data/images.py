@@ -18,7 +18,7 @@ from skyfold.data.decode import opened as opened_by_pillow
 from skyfold.data.folder import file_id, files_in
 from skyfold.data.jpeg_2000 import read_jpeg_2000, read_jpeg_2000_header
 from skyfold.data.number_types import MOST_BANDS, as_kept, kept_type
-from skyfold.data.tiff import read_tiff_and_header, read_tiff_header
+from skyfold.data.tiff import read_tiff, read_tiff_and_header, read_tiff_header
 from skyfold.data.whole_files import PNG_SIGNATURE, read_whole
 from skyfold.errors import DataLayoutError, Problems
 from skyfold.files import digest, require_file
@@ -28,7 +28,8 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
 ARRAY_SUFFIX = ".npy"
 JPEG_2000_SUFFIXES = (".jp2", ".j2k")
-SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", *TIFF_SUFFIXES, *JPEG_2000_SUFFIXES, ARRAY_SUFFIX)
+NUMBER_SUFFIXES = (*TIFF_SUFFIXES, *JPEG_2000_SUFFIXES, ARRAY_SUFFIX)  # of files of numbers of any type
+SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", *NUMBER_SUFFIXES)
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 SPARE = 2  # averaging twice blurs visibly unless the second step reduces at least this much
 EXIF_ORIENTATION = 0x0112
@@ -329,6 +330,14 @@ def _array(path: Path) -> np.ndarray:
             f"{path}: shape {array.shape}, expected (H, W, bands), at most {MOST_BANDS} bands{first}."
         )
     return array
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """The array of a file of `NUMBER_SUFFIXES`, in its own type and with its own axes."""
+    suffix = path.suffix.lower()
+    if suffix == ARRAY_SUFFIX:
+        return read_array(path)
+    return read_tiff(path) if suffix in TIFF_SUFFIXES else read_jpeg_2000(path)[0]
 
 
 def read_header(path: Path) -> Header:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.data.array_files import read_array
 from skyfold.data.decode import (
     PNG_COLOUR_TYPE,
     PNG_DEPTH,
@@ -18,9 +17,7 @@ from skyfold.data.decode import (
     decode_stored,
 )
 from skyfold.data.decode import opened as opened_by_pillow
-from skyfold.data.images import ARRAY_SUFFIX, JPEG_2000_SUFFIXES, TIFF_SUFFIXES, require_opaque
-from skyfold.data.jpeg_2000 import read_jpeg_2000
-from skyfold.data.tiff import read_tiff
+from skyfold.data.images import NUMBER_SUFFIXES, TIFF_SUFFIXES, read_numbers, require_opaque
 from skyfold.data.whole_files import PNG_SIGNATURE, read_whole
 from skyfold.errors import DataLayoutError
 
@@ -34,7 +31,7 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
     DataLayoutError where the bands of a file differ from each other, or pixels are transparent. TIFF and `.npy` may
     hold their codes in any type of number.
     """
-    if path.suffix.lower() in (*TIFF_SUFFIXES, *JPEG_2000_SUFFIXES, ARRAY_SUFFIX):
+    if path.suffix.lower() in NUMBER_SUFFIXES:
         return _of_numbers(path, colours=colours)
     data = read_whole(path)
     alpha = decode_alpha(path, data)
@@ -52,9 +49,7 @@ def read_plane(path: Path, *, colours: bool) -> np.ndarray:
 
 def _of_numbers(path: Path, *, colours: bool) -> np.ndarray:
     """Codes of a TIFF or `.npy` file, of whole numbers in any type."""
-    suffix = path.suffix.lower()
-    tiff = suffix in TIFF_SUFFIXES
-    stored = read_tiff(path) if tiff else read_array(path) if suffix == ARRAY_SUFFIX else read_jpeg_2000(path)[0]
+    stored, tiff = read_numbers(path), path.suffix.lower() in TIFF_SUFFIXES
     bands = stored.shape[2] if stored.ndim == 3 else 1
     if stored.dtype.kind not in "buif" or stored.ndim not in (2, 3) or not stored.size or not (tiff or bands in (1, 3)):
         raise DataLayoutError(f"{path}: {stored.dtype} {stored.shape}, expected whole numbers (H, W).")

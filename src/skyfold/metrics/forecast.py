@@ -32,6 +32,10 @@ class ForecastUnit:
     beyond: str
     fraction_suspected: bool = False
 
+    def is_fraction(self, forecast: np.ndarray) -> bool:
+        """Whether a forecast is probably in 0 to 1 instead of this unit."""
+        return self.fraction_suspected and 0 < float(np.max(forecast, initial=0)) <= 1
+
     def problem(self, values: np.ndarray, counts: np.ndarray) -> str | None:
         """Describe what is wrong with `values` where `counts` (bool, the same shape); None where nothing is."""
         low = values.min(where=counts, initial=0.0)
@@ -113,7 +117,7 @@ class ErrorBySkill:
             self._refuse(target[rows], valid[rows], "truth", start)
             self._refuse(pred[rows], valid[rows], "forecast", start)
             sums[rows] = self._sums(target[rows], pred[rows], valid[rows])
-        if self.unit.fraction_suspected and 0 < float(np.max(pred, initial=0)) <= 1 < float(np.max(target, initial=0)):
+        if self.unit.is_fraction(pred) and float(np.max(target, initial=0)) > 1:
             raise InvalidSubmission(
                 f"forecast: nowhere above 1, while the truth is in {self.unit.name}. Multiply the forecast by "
                 f"{self.unit.greatest:g}."

@@ -24,13 +24,14 @@ from skyfold.forecasting.baselines import Baseline, DirectBaseline, FittedBaseli
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.pipeline.check_forecasts import check, check_data, named
-from skyfold.pipeline.train import train
+from skyfold.pipeline.train import require_imported, train
 from skyfold.progress import Progress
 from skyfold.store import runs
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.locks import held
 from skyfold.store.rows import RowStore
+from skyfold.tasks.stored_blend import read_member
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
 
@@ -46,6 +47,10 @@ def make_forecasts(config: ForecastConfig, workspace: Workspace, log: Callable[[
     check_data(config, data, workspace)
     shared: dict[int, Hindcast] = {}  # of families without members, which fit the same dates
     for model in config.forecasts:
+        if model.run is not None and model.run.imported:
+            require_imported(model.run, workspace)
+            read_member(model.run, data, workspace)
+            continue
         if model.run is not None:
             log(f"run {model.name}")
             train(model.run, workspace)

@@ -76,6 +76,8 @@ def named(model: ForecastModel) -> Iterator[None]:
 def _check_plugin(model: ForecastModel, data: Dataset, *, complete: bool) -> None:
     competition = data.competition
     plugin: Baseline | FrameAdapter
+    if model.run is not None and model.run.imported:
+        return
     if model.run is not None:
         assert model.run.frame_adapter is not None
         what, plugin = f"frame_adapter {model.run.frame_adapter.name}", adapter_of(model.run.frame_adapter)

@@ -6,77 +6,88 @@ agrees, and which data they were trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
+from skyfold.competition import build
 from skyfold.config.data import DataConfig
+from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
 from skyfold.config.training import IMPORTED, ModelConfig
 from skyfold.data.dataset import Dataset
-from skyfold.data.foreign_predictions import read_ids, read_predictions
-from skyfold.errors import DataLayoutError, listing
+from skyfold.data.foreign_predictions import read_ids
+from skyfold.errors import ConfigError, DataLayoutError, listing, shortened
 from skyfold.files import digest, file_digest
+from skyfold.metrics.forecast_sums import FILE as SUMS
 from skyfold.progress import Progress, note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
-from skyfold.store.rows import Shape, release_pages
-from skyfold.store.runs import RunInfo, begin_run, open_rows, require_kind
+from skyfold.store.rows import release_pages, row_shape
+from skyfold.store.runs import TEST_FOLDS, RunInfo, begin_run, open_rows, read_info, require_kind
 from skyfold.tables import read_rows
-from skyfold.tasks import task_class
-from skyfold.training.predict import on_grid
-from skyfold.types import ArraySequence, JsonDict, Samples
+from skyfold.tasks import build_task, task_class
+from skyfold.tasks.task import Task
+from skyfold.types import ArraySequence, JsonDict, LazyArrays, Samples
 from skyfold.workspace import Workspace
 
-TASK = "segmentation"
+# What an import replaces in the folder of a run.
+REPLACED = ("oof", "test", TEST_FOLDS, "pseudo_labels", "threshold_sweep", "rows.csv", SUMS, CONTENTS_FILE)
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """Files of predictions. oof, test: see `foreign_predictions`, test None: there are none; ids: CSV file with the ids
-    of the rows of arrays, of both parts; folds: CSV file with the columns id and fold that they were made with."""
+    """Files of predictions, see `foreign_predictions`.
+
+    oof, test  of the two parts; several of the test part: one of each fold, in the order of the numbers in `folds`
+    ids        CSV file with the ids of the rows of arrays, of both parts; None: they are in the order of the data
+    folds      CSV file with the columns id and fold that they were made with; None: not known
+    """
 
     oof: Path
-    test: Path | None = None
+    test: Sequence[Path] = ()
     ids: Path | None = None
     folds: Path | None = None
 
 
-def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace: Workspace) -> tuple[Path, list[str]]:
-    """Store the maps as the run `name`, resampled bilinearly to the competition's grid, and score it.
+def import_predictions(
+    name: str, data: DataConfig, foreign: Foreign, workspace: Workspace, *, task: str | None = None
+) -> tuple[Path, list[str]]:
+    """Store the predictions as the run `name`, maps resampled bilinearly to the competition's grid, and score it.
 
-    Returns its folder, and its scores in lines for people. A run that was imported before under this name is replaced.
-    Every map is checked before anything is written: DataLayoutError names the file and the sample where one is missing
-    or no probability, or where the folds are others; ConfigError where the folder holds something else.
+    Those of the test part by each fold are stored by fold, and their mean as the run's. task: of the run; None: that of
+    the competition. Returns the run's folder, and its scores in lines for people. A run that was imported before under
+    this name is replaced.
+
+    Every prediction is checked before anything is written: DataLayoutError names the file and the sample where one is
+    missing or no probability, or where the folds are others; ConfigError where no run can have this name or task, where
+    the folder holds something else, and where it is not known which file is of which fold.
     """
-    config = RunConfig(name=name, data=data, model=ModelConfig(family=IMPORTED))
+    config = _config(name, data, task, workspace)
     folder = workspace.run(data.folder, name)
     with held(writes=[folder]):
         require_kind(folder, IMPORTED)
-        dataset = task_class(TASK).open_targets(data, workspace)
-        declared = foreign.folds is not None and _require_folds(foreign.folds, dataset.folds)
-        rows = {"oof": np.flatnonzero(dataset.folds.fold >= 0)}
-        samples = {"oof": dataset.train}
-        if foreign.test is not None and dataset.test is not None:
-            samples["test"], rows["test"] = dataset.test, np.arange(len(dataset.test))
-        elif foreign.test is not None:
-            raise DataLayoutError(f"{foreign.test}: '{data.folder}' has no test part. Leave --test off.")
-        elif dataset.test is not None:
+        dataset = task_class(config.task).open_targets(data, workspace)
+        parts, of_task = _parts(foreign, dataset), build_task(config, dataset.competition)
+        if "test" not in parts and dataset.test is not None:
             note(f"no predictions of the test part are imported; a blend of '{name}' cannot be submitted. Give --test.")
-        maps = _checked(foreign, samples, rows, dataset)
-        source = {part: _source(path) for part, path in (("oof", foreign.oof), ("test", foreign.test)) if path}
-        about = {**source, "folds": "declared" if declared else "unknown"}
+        maps = {part: _checked(own, foreign.ids, dataset, of_task) for part, own in parts.items()}
+        source = {part: [_source(path) for path in own.files] for part, own in parts.items()}
+        if foreign.ids is not None:
+            source["ids"] = [_source(foreign.ids)]
         begun = RunInfo(
             name=name,
             kind=IMPORTED,
-            task=TASK,
+            task=config.task,
             classes=dataset.competition.classes,
             unit=dataset.competition.unit,
-            config={**config.stored(), "imported": about},
+            config={**config.stored(), IMPORTED: {**source, "folds": "declared" if foreign.folds else "unknown"}},
             fingerprint=Fingerprint(
                 folds=dataset.folds.hash(),
                 fit=digest(*map(str, source.values())),
@@ -85,34 +96,97 @@ def import_predictions(name: str, data: DataConfig, foreign: Foreign, workspace:
                 threads=NOT_APPLICABLE,
             ),
         )
-        info = begin_run(folder, begun, restart=True, discard=("oof", "test", "threshold_sweep", CONTENTS_FILE))
-        for part, own in maps.items():
-            _write(folder, part, info, samples[part], rows[part], own, dataset)
+        info = begin_run(folder, begun, restart=True, discard=REPLACED)
+        if len(by_fold := maps.get("test", [])) > 1:
+            for fold, own in enumerate(by_fold):
+                _write(folder, f"{TEST_FOLDS}/fold{fold}", info, of_task, parts["test"], own)
+            maps["test"] = [_mean([by_fold[fold] for fold in dataset.folds.of_test])]
+        for part, [own] in maps.items():
+            _write(folder, part, info, of_task, parts[part], own)
         dataset.contents.record(folder)
-    return folder, task_class(TASK).report_run(config, workspace)
+    lines = of_task.report_run(config, workspace)
+    _note_poor_score(folder, dataset, of_task)
+    return folder, lines
 
 
-def _checked(
-    foreign: Foreign, samples: dict[str, Samples], rows: dict[str, np.ndarray], dataset: Dataset
-) -> dict[str, ArraySequence]:
-    """The maps of both parts, each read once to be checked."""
-    listed = None if foreign.ids is None else read_ids(foreign.ids)
-    maps = {}
-    for part, path in (("oof", foreign.oof), ("test", foreign.test)):
-        if path is None:
-            continue
-        ids, own = samples[part].ids[rows[part]], None
-        if listed is not None:
-            of_other = set().union(*(each.ids.tolist() for name, each in samples.items() if name != part))
-            own = [name for name in listed if name not in of_other]
-            if unknown := [f"'{name}'" for name in own if name not in set(samples[part].ids.tolist())]:
-                raise DataLayoutError(f"{foreign.ids}: ids that the data do not have\n{listing(unknown)}")
-        maps[part] = read_predictions(path, ids, dataset.competition, own)
+def _config(name: str, data: DataConfig, task: str | None, workspace: Workspace) -> RunConfig:
+    of_data = build(data.competition, data.options, workspace.existing_data(data.folder)).task
+    try:
+        config = RunConfig(name=name, data=data, task=task or of_data, model=ModelConfig(family=IMPORTED))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(RunConfig, error))) from None
+    if of_data != task_class(config.task).TARGETS:
+        raise ConfigError(
+            f"--task: {config.task} is not for competition '{data.competition}', which is for {of_data}. Leave it off."
+        )
+    return config
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is imported of a part of the data: predictions of the samples `rows`; several files: one of each fold."""
+
+    samples: Samples
+    rows: np.ndarray
+    files: Sequence[Path]
+
+
+def _parts(foreign: Foreign, dataset: Dataset) -> dict[str, _Part]:
+    name_of = None if foreign.folds is None else _require_folds(foreign.folds, dataset.folds)
+    parts = {"oof": _Part(dataset.train, np.flatnonzero(dataset.folds.fold >= 0), [foreign.oof])}
+    if foreign.test:
+        if dataset.test is None:
+            raise DataLayoutError(f"{foreign.test[0]}: the data have no test part. Leave --test off.")
+        files = foreign.test if len(foreign.test) == 1 else _files_by_fold(foreign, name_of, dataset.folds.k)
+        parts["test"] = _Part(dataset.test, np.arange(len(dataset.test)), files)
+    return parts
+
+
+def _files_by_fold(foreign: Foreign, name_of: Mapping[int, str] | None, k: int) -> list[Path]:
+    """Files of the test part in the order of the folds. name_of: what `foreign.folds` calls each fold."""
+    if name_of is None:
+        raise ConfigError(
+            f"--test: {len(foreign.test)} files, one of each fold, but the folds are not known. Give their table with "
+            "--folds FILE."
+        )
+    if len(foreign.test) != k:
+        raise ConfigError(
+            f"--test: {len(foreign.test)} files, expected {k}, one of each fold; or one file, the mean over the folds."
+        )
+    if others := [name for name in name_of.values() if not name.isdecimal()]:
+        raise ConfigError(
+            f"{foreign.folds}: fold '{others[0]}' has no number, so that the order of the files of --test is not known."
+            " Number the folds."
+        )
+    if len({str(_source(path)["sha256"]) for path in foreign.test}) < k:
+        raise ConfigError("--test: two files hold the same. Give the predictions of each fold's own models.")
+    ranked = sorted(name_of, key=lambda fold: int(name_of[fold]))
+    return [foreign.test[ranked.index(fold)] for fold in range(k)]
+
+
+def _checked(part: _Part, ids_file: Path | None, dataset: Dataset, task: Task) -> list[ArraySequence]:
+    """The predictions in each file, which are read once to be checked."""
+    ids, listed = part.samples.ids[part.rows], None
+    if ids_file is not None:
+        others = [samples.ids.tolist() for samples in dataset.samples.values() if samples is not part.samples]
+        listed = [name for name in read_ids(ids_file) if name not in set().union(*others)]
+        if unknown := [f"'{name}'" for name in listed if name not in set(part.samples.ids.tolist())]:
+            raise DataLayoutError(f"{ids_file}: ids that the data do not have\n{listing(unknown)}")
+    maps = [task.read_foreign(path, ids, listed) for path in part.files]
+    shapes: list[tuple[int, ...]] = []
+    for path, own in zip(part.files, maps, strict=True):
         most = 0
-        with Progress(f"checking {path.name}", len(ids), "maps") as progress:
+        with Progress(f"checking {path.name}", len(ids), "predictions") as progress:
             for index in range(len(ids)):
-                values = maps[part][index]
+                values = own[index]
                 most = max(most, int(values.max()) if values.dtype == np.uint8 else 255)
+                if path == part.files[0]:
+                    shapes.append(values.shape)
+                elif values.shape != shapes[index]:
+                    raise DataLayoutError(
+                        f"{path}, '{ids[index]}': {values.shape}, in {part.files[0]} {shapes[index]}. Write the maps "
+                        "of all folds with one size."
+                    )
                 progress.advance()
         if most == 1:
             raise DataLayoutError(
@@ -121,27 +195,53 @@ def _checked(
     return maps
 
 
-def _write(
-    folder: Path, part: str, info: RunInfo, samples: Samples, rows: np.ndarray, maps: ArraySequence, dataset: Dataset
-) -> None:
-    grid, classes = dataset.competition.grid, len(info.classes)
-    sizes = [grid] * len(samples) if grid is not None else [tuple(size) for size in samples.sizes.tolist()]  # type: ignore[union-attr]
-    shape: Shape | list[Shape] = (*grid, classes) if grid is not None else [(*size, classes) for size in sizes]
-    store = open_rows(folder, part, info, ids=samples.ids, shape=shape, dtype="uint8")
-    with Progress(f"importing {part}", len(rows), "maps") as progress:
-        for place, row in enumerate(rows.tolist()):
-            values = maps[place]
-            if values.dtype != np.uint8 or values.shape[:2] != sizes[row]:
-                scale = np.float32(255 if values.dtype == np.uint8 else 1)
-                values = on_grid(values[np.newaxis] / scale, sizes[row])[0]
-            store.write(np.array([row]), values[np.newaxis])
+def _mean(maps: Sequence[ArraySequence]) -> ArraySequence:
+    """float32, over the folds."""
+    return LazyArrays(len(maps[0]), lambda i: np.mean([_as_float(own[i]) for own in maps], axis=0))
+
+
+def _write(folder: Path, part: str, info: RunInfo, task: Task, of: _Part, maps: ArraySequence) -> None:
+    shape = task.row_shape(of.samples)
+    store = open_rows(folder, part, info, ids=of.samples.ids, shape=shape, dtype=task.dtype)
+    with Progress(f"importing {part}", len(of.rows), "predictions") as progress:
+        for place, row in enumerate(of.rows):
+            values, rows = maps[place], of.rows[place : place + 1]
+            if values.dtype != store.values.dtype or values.shape != row_shape(store.values, row):
+                values = task.to_rows(_as_float(values)[np.newaxis], of.samples, rows)[0]
+            store.write(rows, values[np.newaxis])
             release_pages(store.values)
             progress.advance()
     store.flush()
 
 
-def _require_folds(path: Path, folds: Folds) -> bool:
-    """DataLayoutError unless the table divides the samples as `folds`, whatever numbers it gives to them."""
+def _note_poor_score(folder: Path, dataset: Dataset, task: Task) -> None:
+    """Say where a run scores no better than predictions that take no model, and what may be the reason."""
+    metric, info = dataset.competition.metric, read_info(folder)
+    sign = 1 if metric.greater_is_better else -1
+    known = {name: score for name, score in task.baselines(dataset).items() if math.isfinite(score)}
+    if not known:
+        return
+    best = max(known, key=lambda name: sign * known[name])
+    scores = {metric.name: -sign * math.inf, **info.scores}
+    score = scores.get("cv_cross_fitted", scores[metric.name])
+    if sign * score > sign * known[best]:
+        return
+    causes = ["rows in another order than their ids", "values of another scale"]
+    if len(info.classes) > 1:
+        causes.append(f"classes in another order than {shortened(info.classes)}")
+    note(
+        f"'{info.name}' scores {score:.4f} out of fold, no better than {best} ({known[best]:.4f}): likely causes are "
+        f"{', '.join(causes[:-1])} or {causes[-1]}."
+    )
+
+
+def _as_float(values: np.ndarray) -> np.ndarray:
+    """float32 of bytes, 255 x the probability; other values as they are."""
+    return values / np.float32(255) if values.dtype == np.uint8 else values
+
+
+def _require_folds(path: Path, folds: Folds) -> dict[int, str]:
+    """What the table calls each fold; DataLayoutError unless it divides the samples as `folds`."""
     header, lines = read_rows(path, ("id", "fold"), refuse=DataLayoutError)
     theirs = {fields[header.index("id")]: fields[header.index("fold")] for _, fields in lines}
     wrong, seen, taken = [], dict[int, str](), dict[str, int]()
@@ -158,10 +258,12 @@ def _require_folds(path: Path, folds: Folds) -> bool:
             f"{path}: not the folds of folds.csv, so that out-of-fold predictions would have seen what they are scored "
             f"on. Train with the column fold of folds.csv.\n{listing(wrong)}"
         )
-    return True
+    return seen
 
 
 def _source(path: Path) -> JsonDict:
-    """Name and digest of a file, or of all files in a folder."""
-    files: Sequence[Path] = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    """Name and SHA-256 of a file; of a folder a digest of its files."""
+    if not path.is_dir():
+        return {"file": path.name, "sha256": file_digest(path)}
+    files = sorted(file for file in path.iterdir() if file.is_file())
     return {"file": path.name, "sha256": digest(*(file.name + file_digest(file) for file in files))}

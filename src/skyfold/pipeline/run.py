@@ -22,7 +22,7 @@ from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
 from skyfold.reports.leaderboard import as_text
 from skyfold.tasks import task_class
-from skyfold.tasks.open_run import NOT_TRAINED, check
+from skyfold.tasks.open_run import check
 from skyfold.workspace import Workspace
 
 TRUTH_FILE, TRUTH_FOLDER = "test_truth.csv", "test_truth"
@@ -63,8 +63,8 @@ def run_job(
         if not run.imported:
             log(f"run {run.name}")
             train.train(run, workspace)
-        elif not (workspace.run(run.data.folder, run.name) / "run.json").is_file():
-            raise ConfigError(f"run '{run.name}': {NOT_TRAINED.format(name=run.name)}")
+        else:
+            train.require_imported(run, workspace)
     for line in _results(config, competition, workspace):
         log(line)
     log(as_text(leaderboard(config.data.folder, workspace)))

@@ -12,6 +12,12 @@ from skyfold.training.run_folds import RunResult, run_folds
 from skyfold.workspace import Workspace
 
 
+def require_imported(config: RunConfig, workspace: Workspace) -> None:
+    """ConfigError where the predictions of an imported run are not there."""
+    if not (workspace.run(config.data.folder, config.name) / "run.json").is_file():
+        raise ConfigError(f"run '{config.name}': {NOT_TRAINED.format(name=config.name)}")
+
+
 def train(
     config: RunConfig, workspace: Workspace, *, only_folds: Sequence[int] | None = None, restart: bool = False
 ) -> RunResult:

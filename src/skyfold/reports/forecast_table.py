@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.competition import Competition
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, shortened
 from skyfold.metrics.bootstrap import Interval
@@ -77,6 +78,16 @@ class ForecastTable:
     rows: tuple[ForecastRow, ...]
 
 
+def forecast_metric(competition: Competition) -> ErrorBySkill:
+    """The competition's metric; ConfigError where it is not an error over a skill."""
+    metric = competition.metric
+    if not isinstance(metric, ErrorBySkill):
+        raise ConfigError(
+            f"forecasts are compared by an error over a skill; '{competition.name}' has the metric {metric.name}."
+        )
+    return metric
+
+
 def forecast_table(
     dataset: Dataset, folders: Mapping[str, Path], rows: np.ndarray, baseline: str | None = None
 ) -> ForecastTable:
@@ -85,12 +96,7 @@ def forecast_table(
     baseline: a name of `folders`; None: the first. ConfigError where the competition's metric is not an error over a
     skill.
     """
-    metric = dataset.competition.metric
-    if not isinstance(metric, ErrorBySkill):
-        raise ConfigError(
-            f"forecasts are compared by an error over a skill; '{dataset.competition.name}' has the metric "
-            f"{metric.name}."
-        )
+    metric = forecast_metric(dataset.competition)
     are_events = dataset.train.groups is not None
     case_of = dataset.train.ids[rows] if dataset.train.groups is None else dataset.train.groups[rows].astype(str)
     cases = sorted(set(case_of.tolist())) if are_events else case_of.tolist()

@@ -100,12 +100,18 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
 def run_entry(info: RunInfo) -> Entry:
     """Entry of a trained run with the scores of its out-of-fold predictions."""
     classes = info.config.get("classes")
-    if "imported" in info.config:
-        declared = info.config["imported"].get("folds") == "declared"
-        return score_entry(info.name, "imported" if declared else "imported, folds not known", info.scores)
+    if imported := imported_kind(info):
+        return score_entry(info.name, imported, info.scores)
     kind = f"run, {', '.join(classes)} alone" if classes else "run"
     unfinished = not {"cv_at_0.5", "cv_cross_fitted"} & info.scores.keys()
     return score_entry(info.name, f"{kind}, unfinished: run skyfold train again" if unfinished else kind, info.scores)
+
+
+def imported_kind(info: RunInfo) -> str:
+    """Kind of an imported run, which says whether its folds are known; '' of any other."""
+    if "imported" not in info.config:
+        return ""
+    return "imported" if info.config["imported"].get("folds") == "declared" else "imported, folds not known"
 
 
 def blend_entries(folder: Path, submissions: Path) -> list[Entry]:
@@ -171,7 +177,9 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     Figures are empty, and the rank is last, where it was not scored yet. submissions: folder of the data set's
     submissions, of which the latest that was made of the forecast is named.
     """
-    kind = str(info.config.get("family") or info.config.get("model", {}).get("family", "forecast"))
+    kind = imported_kind(info) or str(
+        info.config.get("family") or info.config.get("model", {}).get("family", "forecast")
+    )
     seconds, figures = info.scores.get("seconds_a_date"), dict.fromkeys(FORECAST_FIGURES, "")
     rank, numbers = (True, 0.0), {}
     if (folder / FILE).is_file():

@@ -45,6 +45,12 @@ class Folds:
         """Number of folds."""
         return int(self.fold.max()) + 1
 
+    @property
+    def of_test(self) -> range:
+        """Folds whose networks predict the test part: all; where they follow each other in time the last one, which has
+        seen all that the others have."""
+        return range(self.k) if self.times is None else range(self.k - 1, self.k)
+
     def split(self, fold: int) -> Split:
         """Rows to validate on, those of `fold`, and to fit on: all others, or all before `trained_before[fold]`."""
         if self.times is None or self.trained_before is None:

@@ -3,6 +3,7 @@
     run.json    a `RunInfo`: name, task, classes, unit, config, fingerprint and scores
     oof/        RowStore with a row per training sample, predicted by the models that were not trained on it
     test/       RowStore with a row per test sample, averaged over folds and seeds (none without a test part)
+    test_folds/ fold<f>/, a RowStore with a row per test sample, of fold f only (of runs imported fold by fold)
 
 Runs with missing rows, other shapes or other folds are refused.
 """
@@ -29,6 +30,7 @@ from skyfold.store.records import BlendRecord, RunRecord, read_record, write_rec
 from skyfold.store.rows import RowStore, Shape
 from skyfold.types import JsonDict, Predictions
 
+TEST_FOLDS = "test_folds"
 RETRAIN = "skyfold train CONFIG"
 # Parts of a fingerprint that a stored run cannot be resumed with another value of, in words.
 CHANGES = {
@@ -250,7 +252,23 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     return StoredRun(folder, info, oof, test)
 
 
-def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.ndarray, where: str = "") -> None:
+def read_test_folds(folder: Path, folds: Folds) -> list[RowStore]:
+    """Test rows of an imported run by fold, in the order of the folds; [] where they were not imported fold by fold.
+
+    OofMismatch as `read_run`; rows are verified when they are read.
+    """
+    info, by_fold = read_info(folder), folder / TEST_FOLDS
+    if not by_fold.is_dir():
+        return []
+    found = [_open_rows_of(by_fold / f"fold{fold}", info) for fold in range(folds.k)]
+    for rows in found:
+        _refuse_missing(info, "test", rows, np.flatnonzero(~rows.complete))
+    return found
+
+
+def _refuse_missing(
+    info: RunInfo, part: str, rows: Predictions | RowStore, missing: np.ndarray, where: str = ""
+) -> None:
     if len(missing):
         raise OofMismatch(
             f"run '{info.name}' has no {part} prediction for {len(missing)} of {len(rows.ids)} ids, first "
@@ -259,10 +277,15 @@ def _refuse_missing(info: RunInfo, part: str, rows: Predictions, missing: np.nda
         )
 
 
-def _read_rows(folder: Path, info: RunInfo) -> Predictions:
+def _open_rows_of(folder: Path, info: RunInfo) -> RowStore:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
         raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. Retrain.")
+    return rows
+
+
+def _read_rows(folder: Path, info: RunInfo) -> Predictions:
+    rows = _open_rows_of(folder, info)
     values = cast(np.ndarray, rows.checked)
     return Predictions(ids=rows.ids, values=values, has_prediction=rows.complete, unit=info.unit)
 

@@ -24,8 +24,6 @@ class ImageTask(Task):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        if config.imported:
-            return
         if config.image is None or config.frame_adapter is not None:
             raise ValueError(
                 f"task: {config.task} reads images; set image: {{size: [height, width]}} and remove frame_adapter"

@@ -7,6 +7,7 @@ chosen without it.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from skyfold.blending.recipe import Combination
 from skyfold.blending.stack import LogisticStack
-from skyfold.competition import Competition, build
+from skyfold.competition import Competition, Truth, build
 from skyfold.config.blend import BlendConfig, PostprocessConfig, WeightsConfig
 from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
@@ -65,6 +66,23 @@ class MaskBlending(Task):
         scores = evaluation.scores(draws=draws, seed=seed)
         record_scores(folder, {**scores, **scored_with(competition)})
         write_rows(folder / "rows.csv", run.oof.ids, dataset.folds, evaluation.columns(run.info.classes))
+        return scores
+
+    @classmethod
+    def baselines(cls, dataset: Dataset) -> dict[str, float]:
+        """Of masks that are the same for every image: all empty, all full."""
+        samples, rows, metric = dataset.train, np.flatnonzero(dataset.folds.fold >= 0), dataset.competition.metric
+        targets, valid = samples.targets, samples.valid
+        assert targets is not None
+        known = Truth(
+            samples.ids[rows],
+            LazyArrays(len(rows), lambda i: targets[rows[i]].astype(bool)),
+            None if valid is None else LazyArrays(len(rows), lambda i: valid[rows[i]]),
+        )
+        scores = {}
+        for name, filled in (("empty masks", False), ("full masks", True)):
+            masks = LazyArrays(len(rows), partial(_uniform, known.targets, filled))
+            scores[name] = metric.score(prediction_stats(dataset.competition, known, masks))
         return scores
 
     @classmethod
@@ -218,7 +236,7 @@ class MaskBlending(Task):
             values, row = run.test.values, {name: i for i, name in enumerate(run.test.ids.tolist())}
             rows = [row[name] for name in known.ids.tolist()]
             preds["best_single_at_0.5"] = LazyArrays(len(rows), lambda i: values[rows[i]] > HALF)
-        preds["all_empty"] = LazyArrays(len(known.ids), lambda i: np.zeros(known.targets[i].shape, dtype=bool))
+        preds["all_empty"] = LazyArrays(len(known.ids), partial(_uniform, known.targets, False))
         stats = {name: prediction_stats(competition, known, pred) for name, pred in preds.items()}
         scores = {name: competition.metric.score(rows) for name, rows in stats.items()}
         title = {name: name.replace("_", " ") for name in stats}
@@ -305,6 +323,10 @@ def _masks(
         return np.asarray(selection.apply(prob, gates)[0])
 
     return LazyArrays(len(pred.values), mask)
+
+
+def _uniform(targets: ArraySequence, filled: bool, index: int) -> np.ndarray:
+    return np.full(targets[index].shape, filled)
 
 
 def _limits(interval: Interval) -> JsonDict:

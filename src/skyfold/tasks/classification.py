@@ -10,14 +10,16 @@ import numpy as np
 
 from skyfold.config.run import RunConfig
 from skyfold.data.batches import image_labels
+from skyfold.data.foreign_predictions import read_labels
 from skyfold.metrics.pr_curve import average_precision
-from skyfold.reports.leaderboard import Entry, score_entry
+from skyfold.reports.leaderboard import Entry, imported_kind, score_entry
 from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks.task import refuse_keys
 from skyfold.training.losses.segmentation import PRESENCE_LOSSES
-from skyfold.training.objective import RunArrays
+from skyfold.training.objective import PredictedSamples
+from skyfold.types import ArraySequence
 from skyfold.workspace import Workspace
 
 
@@ -32,6 +34,9 @@ class Classification(ImageTask):
         super().check(config)
         refuse_keys(config, "aux_losses", "pseudo_labels", "image.guided_filter", "image.crop", "training.soft_labels")
 
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        return read_labels(path, ids, self.classes, listed)
+
     @property
     def validation(self) -> MeanAveragePrecision:
         return MeanAveragePrecision()
@@ -42,7 +47,7 @@ class Classification(ImageTask):
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return (len(self.classes),)
 
-    def row_shape(self, arrays: RunArrays) -> Shape:
+    def row_shape(self, samples: PredictedSamples) -> Shape:
         return (len(self.classes),)
 
     @classmethod
@@ -51,7 +56,7 @@ class Classification(ImageTask):
 
     @classmethod
     def entries(cls, folder: Path, info: RunInfo, submissions: Path) -> Sequence[Entry]:
-        return [score_entry(info.name, "classifier", {})]
+        return [score_entry(info.name, ", ".join(filter(None, ("classifier", imported_kind(info)))), {})]
 
 
 @dataclass(frozen=True)

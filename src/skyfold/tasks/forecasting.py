@@ -10,11 +10,15 @@ import numpy as np
 
 from skyfold.config.run import RunConfig
 from skyfold.data.augment import FLIPS_AND_TURNS
-from skyfold.data.dataset import open_dataset
+from skyfold.data.dataset import Dataset, open_dataset
+from skyfold.data.foreign_predictions import read_forecasts
 from skyfold.errors import ConfigError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
+from skyfold.forecasting.baselines.persistence import Persistence
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.reports.forecast_table import as_text, forecast_table
+from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.metrics.sample_stats import sample_stats
+from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
@@ -22,8 +26,8 @@ from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
-from skyfold.training.objective import RunArrays
-from skyfold.types import Samples
+from skyfold.training.objective import PredictedSamples, RunArrays
+from skyfold.types import ArraySequence, Samples
 from skyfold.workspace import Workspace
 
 # Augmentations that move values without changing them: a forecast has a physical unit.
@@ -33,6 +37,7 @@ class Forecasting(Task):
     """Past frames in, L lead times out, through a frame adapter; rows are float32 (H, W, L)."""
 
     LOSSES = FORECAST_LOSSES
+    TARGETS = "forecasting"
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
@@ -57,6 +62,24 @@ class Forecasting(Task):
                     f"{', '.join(FLIPS_AND_TURNS)}"
                 )
 
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        assert self.competition.grid is not None
+        shape, unit = (*self.competition.grid, len(self.classes)), forecast_metric(self.competition).unit
+        return read_forecasts(path, ids, shape, unit, listed)
+
+    @classmethod
+    def baselines(cls, dataset: Dataset) -> dict[str, float]:
+        """Of the last known frame at every lead time."""
+        source, metric = dataset.train.inputs, dataset.competition.metric
+        if not isinstance(source, PastFramesSource):
+            return {}
+
+        def last_frames(rows: np.ndarray) -> np.ndarray:
+            return np.stack([Persistence().forecast(source.history(row)) for row in rows.tolist()])
+
+        stats = sample_stats({metric.name: metric}, dataset.train, dataset.eval_rows(None), last_frames)
+        return {"the last known frame": metric.score(stats[metric.name])}
+
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
         dataset = open_dataset(config.data, workspace)
@@ -80,7 +103,7 @@ class Forecasting(Task):
     def validation(self) -> AbsoluteError:
         return AbsoluteError()
 
-    def row_shape(self, arrays: RunArrays) -> Shape:
+    def row_shape(self, samples: PredictedSamples) -> Shape:
         assert self.competition.grid is not None
         return *self.competition.grid, len(self.classes)
 
@@ -102,11 +125,11 @@ class Forecasting(Task):
             raise ConfigError("frame_adapter.max_train_size: these samples have no order in time. Remove it.")
         return arrays.trainable_rows(rows, most)
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray:
+    def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray:
         """Forecasts that the frame adapter reads from outputs (n, h, w, L): float32 (n, H, W, L), in the unit."""
-        assert isinstance(arrays, ForecastArrays)
+        assert isinstance(samples, ForecastArrays)
         forecasts = [
-            arrays.adapter.forecast(output, arrays.source.history(int(row)))
+            samples.adapter.forecast(output, samples.source.history(int(row)))
             for output, row in zip(values, rows, strict=True)
         ]
         return np.stack(forecasts).astype(np.float32)

@@ -48,6 +48,8 @@ def check(config: RunConfig, *, begun: bool = False) -> None:
     such a family cannot predict.
     """
     family, task = family_of(config.model), task_class(config.task)
+    if config.imported:
+        return
     if not begun:
         family.require()
     if isinstance(family, NetworkFamily):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays, images_of_size
 from skyfold.data.class_subset import require_one_class
 from skyfold.data.crops import CropPlan
+from skyfold.data.foreign_predictions import read_maps
 from skyfold.data.scene_arrays import scene_arrays
 from skyfold.errors import ConfigError
 from skyfold.store.rows import Shape
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks._mask_blend import MaskBlending
 from skyfold.training.losses.segmentation import MASK_LOSSES
-from skyfold.training.objective import RunArrays
+from skyfold.training.objective import PredictedSamples, RunArrays
 from skyfold.training.predict import on_grid
-from skyfold.types import Metric, Samples
+from skyfold.types import ArraySequence, Metric, Samples
 
 HARD_LOSSES = ("focal", "lovasz")  # that are defined for masks of 0 and 1 only
 
@@ -55,6 +57,9 @@ class Segmentation(MaskBlending, ImageTask):
         if config.pseudo_labels and config.images.crop:
             raise ValueError("image.crop: pseudo-labels are made for whole images; remove pseudo_labels or image.crop")
 
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        return read_maps(path, ids, self.competition, listed)
+
     @property
     def validation(self) -> MaskScore:
         return MaskScore(self.competition.metric, one_class=self.config.activation == "softmax")
@@ -65,11 +70,11 @@ class Segmentation(MaskBlending, ImageTask):
             return targets
         return np.concatenate([targets[..., :-1] / np.float32(255), targets[..., -1:]], axis=-1)
 
-    def row_shape(self, arrays: RunArrays) -> Shape | list[Shape]:
+    def row_shape(self, samples: PredictedSamples) -> Shape | list[Shape]:
         if self.competition.grid is not None:
             return *self.competition.grid, len(self.classes)
-        assert arrays.sizes is not None
-        return [(*size, len(self.classes)) for size in arrays.sizes.tolist()]
+        assert samples.sizes is not None
+        return [(*size, len(self.classes)) for size in samples.sizes.tolist()]
 
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
         return *input_shape[:2], len(self.classes)
@@ -106,21 +111,22 @@ class Segmentation(MaskBlending, ImageTask):
             ),
         )
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Probabilities (n, h, w, K), 0 to 1, resized to the grid and guided by its images: uint8 (n, H, W, K).
 
         Without a grid each is resized to its own size, which gives a list.
         """
         if self.competition.grid is None:
-            assert arrays.sizes is not None
-            sizes = arrays.sizes[rows].tolist()
+            assert samples.sizes is not None
+            sizes = samples.sizes[rows].tolist()
             return [on_grid(value[np.newaxis], tuple(size))[0] for value, size in zip(values, sizes, strict=True)]
+        guided_filter = self.config.image.guided_filter if self.config.image else None
         images = None
-        if self.config.images.guided_filter:
-            assert isinstance(arrays, TrainingArrays)
-            assert arrays.on_grid is not None
-            images = arrays.on_grid[rows]
-        return on_grid(values, self.competition.grid, self.config.images.guided_filter, images)
+        if guided_filter:
+            assert isinstance(samples, TrainingArrays)
+            assert samples.on_grid is not None
+            images = samples.on_grid[rows]
+        return on_grid(values, self.competition.grid, guided_filter, images)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,11 @@ class Task(Objective):
     """What one run reads, learns and stores; built once from its config, and asked by everything else.
 
     MASKS: whether it predicts masks, which model families without training do and experiments of `models` compare.
+    TARGETS: the task of the competitions whose samples it reads, see `Competition`.
     """
 
     MASKS: ClassVar[bool] = False
+    TARGETS: ClassVar[str] = "segmentation"
 
     @classmethod
     @abstractmethod
@@ -59,6 +61,14 @@ class Task(Objective):
     @abstractmethod
     def arrays(self, samples: Samples, part: str, cache: Path) -> RunArrays:
         """The samples of one part as a network reads them; what is decoded is stored below `cache`."""
+
+    def read_foreign(self, path: Path, ids: np.ndarray, listed: Sequence[str] | None) -> ArraySequence:
+        """Predictions of `ids` (n,) by another framework, in the file or folder `path`, see `data.foreign_predictions`.
+
+        listed: ids of the rows of an array, None: those of `ids`. DataLayoutError names what is wrong with the file;
+        ConfigError where predictions of this task cannot be imported.
+        """
+        raise ConfigError(f"{path}: predictions of task: {self.config.task} cannot be imported.")
 
     @classmethod
     def open_targets(cls, data: DataConfig, workspace: Workspace) -> Dataset:
@@ -79,6 +89,11 @@ class Task(Objective):
         scores: JsonDict = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
         record_scores(folder, {**scores, **scored_with(dataset.competition)})
         return scores
+
+    @classmethod
+    def baselines(cls, dataset: Dataset) -> dict[str, float]:
+        """Out-of-fold scores of predictions that take no model, by name; none where none are known."""
+        return {}
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:
@@ -124,7 +139,7 @@ class Task(Objective):
         require_kind(workspace.run(config.data.folder, config.name), "blend")
         runs = [read_member(run, dataset, workspace) for run in config.runs]
         gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
-        for run in runs:
+        for run in [*runs, *([gate] if gate else [])]:
             if run.info.config.get("imported", {}).get("folds") == "unknown":
                 note(
                     f"run '{run.info.name}' was imported without its folds: if it was trained on other ones, its "

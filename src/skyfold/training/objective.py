@@ -30,11 +30,17 @@ class FitArrays(Protocol):
         ...
 
 
-class RunArrays(FitArrays, Protocol):
+class PredictedSamples(Protocol):
+    """Samples whose predictions are stored. sizes: as `Samples.sizes`."""
+
+    @property
+    def sizes(self) -> np.ndarray | None: ...
+
+
+class RunArrays(FitArrays, PredictedSamples, Protocol):
     """The samples of one part of a data set as a network reads them.
 
-    ids (n,) str; input_shape (H, W, C); checksum: digest of the arrays' values, independent of where files lie; sizes
-    as `Samples.sizes`.
+    ids (n,) str; input_shape (H, W, C); checksum: digest of the arrays' values, independent of where files lie.
     """
 
     @property
@@ -42,9 +48,6 @@ class RunArrays(FitArrays, Protocol):
 
     @property
     def checksum(self) -> str: ...
-
-    @property
-    def sizes(self) -> np.ndarray | None: ...
 
     @property
     def input_shape(self) -> tuple[int, int, int]: ...
@@ -109,8 +112,8 @@ class Objective(ABC):
         return make_loss(cls.LOSSES, config.loss.name, config.loss.options, task=config.task, classes=classes)
 
     @abstractmethod
-    def row_shape(self, arrays: RunArrays) -> Shape | list[Shape]:
-        """Shape of a stored prediction of `arrays`; a list, one a sample, where they differ."""
+    def row_shape(self, samples: PredictedSamples) -> Shape | list[Shape]:
+        """Shape of a stored prediction of `samples`; a list, one a sample, where they differ."""
 
     @abstractmethod
     def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
@@ -128,6 +131,6 @@ class Objective(ABC):
         """Network outputs as what is averaged over members and test-time augmentations."""
         return outputs
 
-    def to_rows(self, values: np.ndarray, arrays: RunArrays, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """Averaged outputs (n, ...) of the samples `rows` as they are stored, each in its `row_shape`."""
+    def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Averaged outputs (n, ...) of the rows `rows` of `samples` as they are stored, each in its `row_shape`."""
         return values

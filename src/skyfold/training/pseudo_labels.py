@@ -1,47 +1,74 @@
-"""Pseudo-labels (self-training): test images labelled by a trained run, the teacher, as further training samples.
+"""Pseudo-labels (self-training): test images labelled by another run, the teacher, as further training samples.
 
 Fold f learns from labels of the teacher's networks of fold f only: these have not seen the rows that fold f validates,
 so that no mask of those rows leaks into the score. A blend or a run with other folds cannot guarantee that and is
-refused, as is a teacher that was trained on pseudo-labels itself.
+refused, as is a teacher that was trained on pseudo-labels itself. The maps of an imported run are its labels, where
+they were imported fold by fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from skyfold.config.run import RunConfig
 from skyfold.config.training import PseudoLabelsConfig
 from skyfold.data.batches import WholeRows
-from skyfold.data.cache import TrainingArrays
-from skyfold.errors import ConfigError
+from skyfold.data.cache import TrainingArrays, filled_store
+from skyfold.data.images import resize
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.files import digest
 from skyfold.store.fits import FitResult
-from skyfold.store.folds import Folds
+from skyfold.store.folds import Folds, id_difference
 from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore
+from skyfold.store.runs import read_test_folds
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.training.objective import FitArrays, Objective, RunArrays
 from skyfold.training.source_run import SourceRun
 from skyfold.types import ArraySequence, LazyArrays, Split
 
 
-def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays | None) -> Teacher:
-    """The run in the folder `runs` that `student.pseudo_labels` names, to label `images`.
+def find_teacher(objective: Objective, runs: Path, folds: Folds, images: RunArrays | None) -> Teacher:
+    """The run in the folder `runs` that `pseudo_labels` of the student's config names, to label `images`.
 
-    OofMismatch where there is none, ConfigError where it cannot be used.
+    objective: of the student. OofMismatch where there is no such run, ConfigError where it cannot be used.
     """
+    student = objective.config
     assert student.pseudo_labels is not None
-    teacher = SourceRun.open(runs / student.pseudo_labels.run, key="pseudo_labels.run", user=student)
+    folder = runs / student.pseudo_labels.run
+    teacher = SourceRun.open(folder, key="pseudo_labels.run", user=student, weights=False)
     what, config, fingerprint = teacher.what, teacher.config, teacher.info.fingerprint
     if fingerprint.folds != folds.hash():
         raise ConfigError(
             f"{what} was trained with other folds ({fingerprint.folds}) than folds.csv ({folds.hash()}), so that its "
             f"networks have seen rows that '{student.name}' validates, and their labels would leak into its score. "
-            "Retrain it with --restart."
+            f"{'Import it again' if config.imported else 'Retrain it with --restart'}."
         )
+    if teacher.info.classes != objective.classes:
+        theirs, own = (", ".join(one.classes) for one in (teacher.info, objective))
+        raise ConfigError(
+            f"{what} learned {theirs}, '{student.name}' learns {own}. Both must list the same classes in the "
+            "same order."
+        )
+    if images is None:
+        raise ConfigError(f"{what} has no test images to label. Remove pseudo_labels.")
+    assert isinstance(images, TrainingArrays)
+    if config.imported:
+        maps = read_test_folds(folder, folds)
+        if not maps:
+            raise ConfigError(
+                f"{what} was imported without its folds, or with one file for the test part, to which networks "
+                f"contributed that have seen rows that '{student.name}' validates. Import it again with --folds FILE "
+                "and --test FILE FILE ..., one file of each fold."
+            )
+        if difference := id_difference(maps[0].ids, images.ids, (f"run '{config.name}'", "the test part")):
+            raise OofMismatch(f"{difference}. Import the run again.")
+        return ImportedTeacher(teacher, images, maps)
     if config.pseudo_labels is not None:
         raise ConfigError(
             f"{what} was trained on pseudo-labels itself. Name the run that made them, '{config.pseudo_labels.run}'."
@@ -55,38 +82,41 @@ def find_teacher(student: RunConfig, runs: Path, folds: Folds, images: RunArrays
             f"{what} has image.neighbours {config.images.neighbours}, '{student.name}' {student.images.neighbours}. "
             "Set both alike."
         )
-    if config.classes != student.classes:
-        learned = [", ".join(run.classes) or "all classes" for run in (config, student)]
-        raise ConfigError(
-            f"{what} learned {learned[0]}, '{student.name}' learns {learned[1]}. Both must list the same classes in "
-            "the same order."
-        )
-    if images is None:
-        raise ConfigError(f"{what} has no test images to label. Remove pseudo_labels.")
     fits = {fold: [teacher.fit(fold, seed) for seed in config.training.seeds] for fold in range(folds.k)}
-    assert isinstance(images, TrainingArrays)
-    return Teacher(teacher, images, fits)
+    return TrainedTeacher(teacher, images, fits)
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """run: the trained run; images: that it labels; fits: by fold, its networks, which have not seen what the fold
-    validates."""
+class Teacher(ABC):
+    """run: that labels images; images: that it labels."""
 
     run: SourceRun
     images: TrainingArrays
+
+    @property
+    @abstractmethod
+    def provenance(self) -> str:
+        """Changes with anything that changes the labels."""
+
+    @abstractmethod
+    def labels(self, student: Objective) -> PseudoLabels:
+        """Labels of the images fold by fold, of the size that the student reads; kept in `pseudo_labels` of the run's
+        folder and read from there."""
+
+
+@dataclass(frozen=True)
+class TrainedTeacher(Teacher):
+    """fits: by fold, its networks, which have not seen what the fold validates."""
+
     fits: Mapping[int, list[FitResult]]
 
     @property
     def provenance(self) -> str:
-        """Changes with anything that changes the labels."""
         return f"{self.run.config.name} {self.run.info.fingerprint.digest()} {self.images.checksum}"
 
     def labels(self, student: Objective) -> PseudoLabels:
-        """Predict the images fold by fold; kept in `pseudo_labels/fold<f>` of the teacher's folder and read from there.
-
-        The maps have the size that the network reads, to which the guided filter does not apply.
-        """
+        """As `Teacher.labels`: the images are predicted, at the size that the network reads, to which the guided filter
+        does not apply."""
         assert student.config.pseudo_labels is not None
         config = self.run.config
         plain = config.model_copy(update={"image": config.images.model_copy(update={"guided_filter": None})})
@@ -105,6 +135,37 @@ class Teacher:
                 )
                 trainer.predict(self.images, rows, store, fits, label=f"labels of {config.name}, fold {fold}")
                 probabilities[fold] = store.values
+        return PseudoLabels(student.config.pseudo_labels, self.images, probabilities)
+
+
+@dataclass(frozen=True)
+class ImportedTeacher(Teacher):
+    """maps: of the images by fold, of the grid or of each image's own size."""
+
+    maps: Sequence[RowStore]
+
+    @property
+    def provenance(self) -> str:
+        return f"{self.run.config.name} {digest(*(rows.checksum() for rows in self.maps))} {self.images.checksum}"
+
+    def labels(self, student: Objective) -> PseudoLabels:
+        """As `Teacher.labels`: maps are reduced as images are, by area averaging."""
+        assert student.config.pseudo_labels is not None
+        height, width = student.config.images.size
+
+        def resized(maps: RowStore, row: int) -> np.ndarray:
+            return resize(maps[row], (height, width))
+
+        probabilities = {
+            fold: filled_store(
+                self.run.folder / "pseudo_labels" / f"{height}x{width}" / f"fold{fold}",
+                self.images.ids,
+                partial(resized, maps),
+                fingerprint=self.provenance,
+                label=f"labels of {self.run.config.name}, fold {fold}",
+            ).values
+            for fold, maps in enumerate(self.maps)
+        }
         return PseudoLabels(student.config.pseudo_labels, self.images, probabilities)
 
 

@@ -64,7 +64,7 @@ def run_folds(
     if not np.array_equal(train.ids, folds.ids):
         raise ConfigError("folds.csv lists other samples than the training data hold. Run `skyfold prepare` again.")
     # Before anything is written: what the config asks for may not fit these images.
-    teacher = find_teacher(config, run_folder.parent, folds, test) if config.pseudo_labels else None
+    teacher = find_teacher(objective, run_folder.parent, folds, test) if config.pseudo_labels else None
     if teacher is not None and contents is not None:
         require_run_of(contents, teacher.run.folder, teacher.run.info.name)
     restart = restart or _nothing_done(run_folder, task=config.task)
@@ -120,9 +120,7 @@ def run_folds(
     if everywhere and test is not None:
         shape = objective.row_shape(test)
         store = open_rows(run_folder, "test", info, ids=test.ids, shape=shape, dtype=dtype, checksum=test.checksum)
-        # Where folds follow each other in time the last one has seen all that the others have.
-        last = range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k)
-        fits = [fit for fold in last for fit in trainer.fits(folds, fold)]
+        fits = [fit for fold in folds.of_test for fit in trainer.fits(folds, fold)]
         trainer.predict(test, np.arange(len(test.ids)), store, fits, label=f"{config.name} test")
         if contents is not None:
             contents.of("test").record(run_folder)

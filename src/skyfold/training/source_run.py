@@ -1,4 +1,4 @@
-"""A trained run whose weights another run uses: as initial weights, or as the teacher of pseudo-labels."""
+"""A run that another run learns from: its weights as initial weights, its predictions as pseudo-labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from skyfold.config.errors import explain
 from skyfold.config.run import RunConfig
+from skyfold.config.training import IMPORTED
 from skyfold.errors import ConfigError, DamagedFile, MissingWeights
 from skyfold.store.fits import FitFiles, FitResult
 from skyfold.store.runs import RunInfo, read_info
@@ -24,15 +25,17 @@ class SourceRun:
     config: RunConfig
 
     @classmethod
-    def open(cls, folder: Path, *, key: str, user: RunConfig) -> SourceRun:
+    def open(cls, folder: Path, *, key: str, user: RunConfig, weights: bool = True) -> SourceRun:
         """The run that `key` of the config `user` names; no weights are read.
 
-        OofMismatch where there is no such run, ConfigError where it has no weights or another task.
+        weights: whether it must have some; an imported run has none. OofMismatch where there is no such run,
+        ConfigError where it is of another kind or another task.
         """
         info = read_info(folder)
         what = f"{key}: the run '{folder.name}' on {folder.parent.name}"
-        if info.kind != "run":
-            raise ConfigError(f"{what} is a {info.kind} and has no weights of its own. Name a trained run.")
+        if info.kind != "run" and (weights or info.kind != IMPORTED):
+            kind = "was imported" if info.kind == IMPORTED else f"is a {info.kind}"
+            raise ConfigError(f"{what} {kind} and has no weights of its own. Name a trained run.")
         if info.task != user.task:
             raise ConfigError(
                 f"{what} has task: {info.task}, '{user.name}' task: {user.task}. Name a run of that task."
@@ -51,7 +54,7 @@ class SourceRun:
 def stored_config(folder: Path, info: RunInfo) -> RunConfig:
     """The config of the run in `folder`; DamagedFile where it is no config that this version reads."""
     try:
-        return RunConfig.model_validate(info.config)
+        return RunConfig.model_validate({key: value for key, value in info.config.items() if key != IMPORTED})
     except ValidationError as error:
         raise DamagedFile(
             f"{folder / 'run.json'}: its config is none that this version reads. {explain(RunConfig, error)[0]} Train "
