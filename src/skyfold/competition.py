@@ -38,6 +38,8 @@ class Competition:
     grid          (H, W) on which predictions are stored, scored and submitted; None: each on the size of its own image
     unit          unit of a prediction: "probability", "mm/h", "concentration x 250"
     load          load(folder, part) -> Samples, part "train" or "test"; DataLayoutError lists all that is wrong
+    read_images   read_images(folder) -> Samples of all images of a folder that holds nothing else, to predict; None
+                  where a sample is more than a file
     check         check(folder) -> a line of text about the files; DataLayoutError as `load`, but reads every file
     read_truth    read_truth(path) -> Truth, from a truth file (or folder)
     read_pred     read_pred(path, ids) -> values as `submission.decode`, from a submission file (or folder)
@@ -71,6 +73,7 @@ class Competition:
     read_truth: Callable[[Path], Truth]
     read_pred: Callable[[Path, np.ndarray], ArraySequence]
     sample_table: Callable[[Path], Path | None]
+    read_images: Callable[[Path], Samples] | None = None
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
     provenance: Callable[[Path], str] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,9 +44,23 @@ class Combination:
         """What `blend.json` holds of it."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: JsonDict) -> Combination:
+        """The combination of `to_dict`, also by way of JSON; numbers come back exactly."""
+        given = {name: _tuples(value) for name, value in values.items()}
+        kinds = {"stack": LogisticStack, "merge": Merge}
+        return cls(**{name: kinds[name](**v) if name in kinds and v is not None else v for name, v in given.items()})
+
     def hash(self) -> str:
         """Digest of all fitted values."""
         return digest(repr(self))
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which JSON has in the place of tuples, as tuples, inside mappings, too."""
+    if isinstance(value, dict):
+        return {name: _tuples(one) for name, one in value.items()}
+    return tuple(_tuples(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 class BlendedRows:

@@ -7,6 +7,7 @@ Everything that a command needs is imported inside its function, so that `--help
 from __future__ import annotations
 
 import glob
+import os
 import shlex
 import sys
 from argparse import Namespace
@@ -168,6 +169,46 @@ def submit(given: Namespace) -> JsonDict:
         files.append(products())
         print(f"products: {files[-1]}")
     return {kind: name, "submissions": submissions, "files": files}
+
+
+def pack(given: Namespace) -> JsonDict:
+    """Pack a trained blend, or a run by itself, into one folder or zip file that predicts anywhere.
+
+    `skyfold run`, or train and blend, must have run on the config.
+    """
+    from skyfold.config.files import load_blend
+    from skyfold.pipeline.pack import pack
+
+    config = load_blend(given.config)
+    path = pack(config, workspace(given), given.out, licence=given.licence)
+    print(f"written: {path}")
+    print(f"Try it: {shlex.join(['skyfold', 'predict', str(path), '--images', 'DIR', '--out', 'PREDICTIONS'])}")
+    return {"bundle": config.name, "files": [path]}
+
+
+def predict(given: Namespace) -> JsonDict:
+    """Predict images with a bundle: without training data, without network.
+
+    Needs no project folder, and writes below --out only. The same command resumes after any stop.
+    """
+    if "numba" not in sys.modules:  # libraries that keep files of their own read these when they are imported
+        for variable in ("KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+            os.environ.setdefault(variable, str((given.out / ".work" / variable.lower()).resolve()))
+    from skyfold.pipeline.predict_bundle import predict_bundle
+
+    files = predict_bundle(
+        given.bundle,
+        given.out,
+        images=given.images,
+        data=given.data,
+        sample=given.sample_table,
+        outputs=tuple(dict.fromkeys(given.outputs)) or ("csv",),
+        skip_damaged=given.on_error == "skip",
+        code=given.plugins,
+    )
+    for path in files:
+        print(f"written: {path}")
+    return {"files": files}
 
 
 def score(given: Namespace) -> JsonDict:

@@ -56,6 +56,29 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--truth": {"type": Path, "required": True, "metavar": "FILE", "help": "ground truth, in the same format"},
     "--sizes": {"type": Path, "metavar": "FILE", "help": "CSV of the masks' sizes, where a competition's masks differ"},
     "--sample": {"action": "store_true", "help": "write a small procedural sample of the same layout"},
+    "bundle": {"type": Path, "metavar": "BUNDLE", "help": "a folder or zip file that skyfold pack wrote"},
+    "--out DIR": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of all that is written"},
+    "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
+    "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
+    "--images": {"type": Path, "metavar": "DIR", "help": "folder of images to predict"},
+    "--sample FILE": {
+        "type": Path,
+        "metavar": "FILE",
+        "dest": "sample_table",
+        "help": "sample submission: its ids are submitted, in its order",
+    },
+    "--write": {
+        **MANY,
+        "choices": ["csv", "masks", "probabilities"],
+        "dest": "outputs",
+        "help": "what to write (default: csv); may be repeated",
+    },
+    "--on-error": {
+        "choices": ["stop", "skip"],
+        "default": "stop",
+        "help": "skip: images that cannot be read get empty masks and are listed (default: stop)",
+    },
+    "--plugins": {"type": Path, "metavar": "DIR", "help": "folder of plug-ins that the bundle needs"},
     "--fold": {"type": _whole, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
     "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
@@ -90,6 +113,17 @@ COMMANDS = {
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--polygons", "--verify", "--json"),
+    commands.pack: ("config", "--out", "--licence", "--verify", "--json"),
+    commands.predict: (
+        "bundle",
+        "--images",
+        "--out DIR",
+        "--sample FILE",
+        "--write",
+        "--on-error",
+        "--plugins",
+        "--json",
+    ),
     commands.score: ("competition", "submission", "--truth", "--sizes", "--verify", "--json"),
     commands.new: ("what", "name"),
     commands.check: ("what", "name", "--verify"),
@@ -152,9 +186,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _use_plugins(given: argparse.Namespace) -> None:
-    """Find the plug-ins in the folder `plugins` of the project, and files beside its configs."""
+    """Find the plug-ins in the folder `plugins` of the project, and files beside its configs.
+
+    A bundle is of no project: its code is that of --plugins.
+    """
     root = commands.project_root(given)
-    if root is None:
+    if root is None or given.command is commands.predict:
         return
     if (root / "plugins").is_dir():
         plugins.add_folder(root / "plugins")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ from skyfold.data.tiff import read_tiff, read_tiff_and_header, read_tiff_header
 from skyfold.data.whole_files import PNG_SIGNATURE, read_whole
 from skyfold.errors import DataLayoutError, Problems
 from skyfold.files import digest, require_file
-from skyfold.types import IntPair
+from skyfold.types import ArraySequence, IntPair
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -86,6 +86,15 @@ class Resizable(Protocol):
 
     def resized(self, index: int, size: IntPair) -> np.ndarray:
         """(H, W, bands) of `size` (H, W), of the number type of the images."""
+        ...
+
+
+@runtime_checkable
+class Selectable(Protocol):
+    """Images some of which can be left out."""
+
+    def take(self, rows: Sequence[int]) -> ArraySequence:
+        """Those of `rows` only, in this order."""
         ...
 
 
@@ -164,6 +173,10 @@ class ImageFiles(MeasuredImages):
                     return resize(decode_colours(path, read_whole(path), turn=self.turn, flag=flag), size)
         return super().resized(index, size)
 
+    def take(self, rows: Sequence[int]) -> ImageFiles:
+        """Those of `rows` only, in this order."""
+        return replace(self, paths=[self.paths[row] for row in rows])
+
     def sources(self, index: int) -> tuple[Path, str]:
         """The file, and how it is read."""
         return self.paths[index], f"{self.bands} bands{self._reading}"
@@ -218,6 +231,10 @@ class BandFiles(MeasuredImages):
 
     def headers(self, index: int) -> Sequence[Header]:
         return [read_header(path) for path in self.files[index]]
+
+    def take(self, rows: Sequence[int]) -> BandFiles:
+        """Those of `rows` only, in this order."""
+        return replace(self, files=[self.files[row] for row in rows])
 
     def sources(self, index: int) -> tuple[Path | str, ...]:
         """The files, and how they are read."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from skyfold.competition import Truth
+from skyfold.data.folder import file_id
+from skyfold.data.images import ImageFiles, image_paths
 from skyfold.data.segmentation_files import SegmentationFiles
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems
 from skyfold.submission.formats import read_table
@@ -74,6 +76,12 @@ class MaskTables(SegmentationFiles):
     def inputs(self, folder: Path, part: str, ids: np.ndarray, problems: Problems) -> ArraySequence:
         """Images of `ids`; what is wrong with their files is added to `problems`. Here there are none."""
         return NoImages(len(ids))
+
+    def read_images(self, folder: Path) -> Samples:
+        problems = Problems()
+        files = {file_id(path): path for path in image_paths(folder, problems)}
+        problems.refuse(folder)
+        return Samples(np.array(list(files), dtype=str), ImageFiles(list(files.values())))
 
     def check_images(self, folder: Path, problems: Problems) -> None:
         """Read every image once; what is wrong with the files is added to `problems`. Here there are none."""

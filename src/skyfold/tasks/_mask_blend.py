@@ -25,9 +25,10 @@ from skyfold.files import file_digest, read_csv
 from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats, volumes_of
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
-from skyfold.postprocess.gate_stack import features_of, fit_gate_stack, gate_features
+from skyfold.postprocess.gate_stack import fit_gate_stack, gate_features
+from skyfold.postprocess.masks import chosen_masks
 from skyfold.postprocess.measure import measure
-from skyfold.postprocess.selection import HALF, Selection
+from skyfold.postprocess.selection import HALF
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
@@ -311,18 +312,7 @@ def _masks(
         folds = read_folds(workspace.folds(config.data.folder))
         gate = getattr(read_run(workspace.run(config.data.folder, result["gate"]["name"]), folds), part)
         gate_prob = gate.values
-    selection = Selection.from_dict(result["selection"][stage])
-    stack = LogisticStack(**result["presence_stack"]) if result["presence_stack"] is not None else None
-
-    def mask(i: int) -> np.ndarray:
-        prob = np.asarray(pred.values[i : i + 1])
-        gates = None if gate_prob is None else gate_prob[i : i + 1]
-        if gates is not None and stack is not None:
-            valid = None if samples is None or samples.valid is None else samples.valid[i][np.newaxis]
-            gates = stack.probability(features_of(prob, gates, valid))
-        return np.asarray(selection.apply(prob, gates)[0])
-
-    return LazyArrays(len(pred.values), mask)
+    return chosen_masks(result, stage, pred.values, gate_prob, None if samples is None else samples.valid)
 
 
 def _uniform(targets: ArraySequence, filled: bool, index: int) -> np.ndarray:

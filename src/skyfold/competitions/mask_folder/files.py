@@ -100,11 +100,7 @@ class ImagesAndMasks(SegmentationFiles):
         if part == "test":
             images = self._find_tests(folder, problems)
             problems.refuse(folder)
-            inputs, own = self.images.open(images.values()), None
-            if self._grid is None:
-                headers = self.images.headers([files[0] for files in images.values()], problems)
-                own = _array(self._sizes(images, headers))
-            return Samples(ids=np.array(list(images)), inputs=inputs, sizes=own)
+            return self._without_masks(images)
         images, items = self._find_pairs(folder, problems)
         headers = self.images.headers([path for files in images.values() for path in files], problems)
         self.images.add_unlike(headers, problems)
@@ -115,6 +111,22 @@ class ImagesAndMasks(SegmentationFiles):
         truth = self.truth.open(list(items.values()), sizes, self._grid)
         inputs, own = self.images.open(images.values()), _array(sizes) if self._grid is None else None
         return Samples(ids=np.array(list(images)), inputs=inputs, groups=groups, sizes=own, **truth)
+
+    def read_images(self, folder: Path) -> Samples:
+        problems = Problems()
+        images = self.images.find(folder, problems)
+        headers = self.images.headers([path for files in images.values() for path in files], problems)
+        fitted = replace(self, images=self.images.of_bands(next(iter(headers.values()), None)))
+        fitted.images.add_unlike(headers, problems)
+        problems.refuse(folder)
+        return fitted._without_masks(images)
+
+    def _without_masks(self, images: Mapping[str, Sample]) -> Samples:
+        inputs, own = self.images.open(images.values()), None
+        if self._grid is None:
+            headers = self.images.headers([files[0] for files in images.values()], Problems())
+            own = _array(self._sizes(images, headers))
+        return Samples(ids=np.array(list(images)), inputs=inputs, sizes=own)
 
     def check(self, folder: Path) -> str:
         """Read every image and mask; returns counts, and fractions of the classes over all defined pixels.

@@ -110,6 +110,13 @@ class _CloudFiles(SegmentationFiles):
         targets = RleMasks(texts.loc[ids].to_numpy(), table, rows, drawn_at=self.image_size, grid=self.submission.shape)
         return Samples(ids=ids, inputs=ImageFiles(list(images.values())), targets=targets)
 
+    def read_images(self, folder: Path) -> Samples:
+        """Samples of the images in `folder`, to predict, by file name."""
+        problems = Problems()
+        images = _by_name(folder, problems)
+        problems.refuse(folder)
+        return Samples(ids=np.array(list(images)), inputs=ImageFiles(list(images.values())))
+
     def check(self, folder: Path) -> str:
         problems = Problems()
         images = {part: _by_name(folder / name, problems) for part, name in IMAGES.items()}

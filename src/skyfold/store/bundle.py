@@ -1,0 +1,233 @@
+"""A bundle: one folder, or a zip file of it, with all that predicting with a blend needs, and nothing else.
+
+    manifest.json   a `BundleRecord`: what was trained, on what, how it is combined, and the SHA-256 of each file
+    runs/<name>/    the weights of the fits of each member, as `fits.FitFiles` stores them
+    README.md       the same for people
+
+Code is never read from a bundle, and no path in it is absolute.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from skyfold.config.fields import Text
+from skyfold.errors import ConfigError, DamagedFile, NewerFile
+from skyfold.files import file_digest, read_json, write_atomic
+from skyfold.memory import too_large_for_disk
+from skyfold.store.fits import FitResult
+from skyfold.store.records import (
+    FingerprintParts,
+    FitRecord,
+    Record,
+    SelectionsRecord,
+    Sha256,
+    StackRecord,
+    StoredConfig,
+    read_record,
+    write_record,
+)
+from skyfold.types import JsonDict
+
+MANIFEST = "manifest.json"
+BUNDLE_FORMAT = 1
+KNOWN: frozenset[str] = frozenset()  # what `requires` of a manifest may name, beyond format 1
+MAKE_ONE = "Make one: skyfold pack CONFIG --out DIR."
+REMEDY = "Copy the bundle again, or make it again with skyfold pack."
+
+
+def _relative(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
+        raise ValueError(f"'{name}' is no path inside the bundle")
+    return name
+
+
+Inside = Annotated[str, AfterValidator(_relative)]
+
+
+class BundledFit(FitRecord):
+    """A fit, and the file of its weights."""
+
+    weights: Inside
+
+
+class BundledRun(Record):
+    """A member or the gate; fits: none where nothing is trained."""
+
+    name: Text
+    config: StoredConfig
+    fingerprint: FingerprintParts
+    fits: list[BundledFit]
+
+
+class BundledCompetition(Record):
+    """How samples are read and submissions written; options: with the grid that was settled on training."""
+
+    name: Text
+    options: JsonDict
+
+
+class BundledInputs(Record):
+    """What every image must be: bands and number type."""
+
+    bands: Annotated[int, Field(ge=1)]
+    dtype: Text
+
+
+class BundleRecord(Record):
+    """Contents of `manifest.json`.
+
+    bundle    number of this format
+    requires  what a reader must know beyond it
+    plugins   digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
+    files     SHA-256 of every file of the bundle but the manifest
+    """
+
+    bundle: Literal[1]
+    requires: list[str]
+    name: Text
+    task: Text
+    classes: list[str]
+    competition: BundledCompetition
+    inputs: BundledInputs
+    runs: list[BundledRun]
+    gate: BundledRun | None
+    combination: JsonDict
+    selection: SelectionsRecord
+    presence_stack: StackRecord | None
+    scores: JsonDict
+    metric: Text
+    folds: str
+    versions: dict[str, str]
+    created: str
+    licence: str | None
+    plugins: dict[str, str]
+    files: dict[Inside, Sha256]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are as they were packed, in `folder`."""
+
+    folder: Path
+    manifest: JsonDict
+
+    def fits(self, run: Mapping[str, Any]) -> list[FitResult]:
+        """The fits of a member, in the order in which they are averaged."""
+        found = []
+        for fit in run["fits"]:
+            result = {name: value for name, value in fit.items() if name not in ("weights", "fingerprint")}
+            found.append(FitResult(self.folder / fit["weights"], **result))
+        return found
+
+    def members(self) -> list[JsonDict]:
+        """What the manifest says of the runs and of the gate."""
+        return [*self.manifest["runs"], *([self.manifest["gate"]] if self.manifest["gate"] else [])]
+
+
+def write_bundle(out: Path, files: Mapping[str, Path | str], manifest: Mapping[str, Any]) -> Path:
+    """Write a bundle to the folder `out`, or to a zip file where its name ends in .zip: completely, or not at all.
+
+    files: by path inside, the file to copy, or its text. ConfigError where something is at `out` already.
+    """
+    if out.exists():
+        raise ConfigError(f"{out}: is there already. Name another --out, or delete it first.")
+    beside = out.with_name(f".writing-{out.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            target = beside / _relative(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, target)
+            else:
+                target.write_text(content, encoding="utf-8")
+        digests = {name: file_digest(beside / name) for name in sorted(files)}
+        write_record(beside / MANIFEST, {**manifest, "bundle": BUNDLE_FORMAT, "files": digests})
+        if out.suffix == ".zip":
+            write_atomic(out, lambda path: _zip(beside, path, [MANIFEST, *digests]))
+        else:
+            beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return out
+
+
+def _zip(folder: Path, path: Path, names: Iterable[str]) -> None:
+    with zipfile.ZipFile(path, "w") as file:  # weights hardly compress
+        for name in names:
+            file.write(folder / name, name)
+
+
+def open_bundle(path: Path, unpacked: Path) -> Bundle:
+    """The bundle in the folder or zip file `path`; a zip file is unpacked into `unpacked`.
+
+    ConfigError where there is none; NewerFile where it needs a newer skyfold; DamagedFile names a file that is missing
+    or not as it was packed.
+    """
+    if path.is_file():
+        path = _unpacked(path, unpacked)
+    if not (path / MANIFEST).is_file():
+        raise ConfigError(f"{path}: no bundle here ({MANIFEST} is missing). {MAKE_ONE}")
+    manifest = _manifest(path / MANIFEST)
+    for name, sha256 in manifest["files"].items():
+        if not (path / name).is_file():
+            raise DamagedFile(f"{path / name}: missing from the bundle. {REMEDY}")
+        if file_digest(path / name) != sha256:
+            raise DamagedFile(f"{path / name}: not the file that was packed, by its checksum. {REMEDY}")
+    listed = {fit["weights"] for run in (*manifest["runs"], manifest["gate"]) if run for fit in run["fits"]}
+    if missing := sorted(listed - set(manifest["files"])):
+        raise DamagedFile(f"{path / MANIFEST}: lists no checksum of {missing[0]}. {REMEDY}")
+    return Bundle(path, manifest)
+
+
+def _manifest(path: Path) -> JsonDict:
+    stored = read_json(path, remedy=REMEDY)
+    number = stored.get("bundle") if isinstance(stored, dict) else None
+    if type(number) is int and number > BUNDLE_FORMAT:
+        raise NewerFile(
+            f"{path}: a bundle of format {number}; this skyfold reads format {BUNDLE_FORMAT}. Update skyfold."
+        )
+    needed = stored.get("requires") if isinstance(stored, dict) else None
+    if isinstance(needed, list) and (unknown := [what for what in needed if what not in KNOWN]):
+        raise NewerFile(
+            f"{path}: the bundle requires '{unknown[0]}', which this skyfold does not know. Update skyfold."
+        )
+    return read_record(path, BundleRecord, remedy=REMEDY)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """Unpack the files that the manifest lists into `folder`, and nothing else."""
+    if not zipfile.is_zipfile(path):
+        raise ConfigError(f"{path}: neither a folder nor a zip file. Name a bundle that skyfold pack wrote.")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(path) as file:
+            if MANIFEST not in file.namelist():
+                raise ConfigError(
+                    f"{path}: no bundle ({MANIFEST} is missing). Make one: skyfold pack CONFIG --out DIR."
+                )
+            for name in file.namelist():
+                try:
+                    _relative(name.rstrip("/"))
+                except ValueError as error:
+                    raise DamagedFile(f"{path}: {error}; nothing was unpacked. {REMEDY}") from None
+            if shortage := too_large_for_disk(folder.parent, sum(info.file_size for info in file.infolist())):
+                raise ConfigError(f"{path}: unpacked: {shortage}. Name --out on another disk.")
+            folder.mkdir(parents=True)
+            file.extract(MANIFEST, folder)
+            for name in _manifest(folder / MANIFEST)["files"]:
+                if name in file.namelist():
+                    file.extract(name, folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DamagedFile(f"{path}: a damaged zip file ({error}). {REMEDY}") from None
+    return folder

@@ -1,0 +1,268 @@
+"""A trained blend is packed into a folder that predicts elsewhere, bit for bit as training did."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+
+from skyfold.cli.main import main
+from skyfold.errors import DamagedFile
+from skyfold.files import read_json
+from skyfold.store.bundle import open_bundle
+from skyfold.store.records import write_record
+from skyfold.store.rows import RowStore
+
+pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
+CLOUDS = yaml.safe_load("""
+data:
+  competition: understanding_clouds
+  name: tiny
+  folds: {k: 2, seed: 0}
+  sample: {train: 20, test: 7, seed: 0, height: 112}
+image: {size: [32, 48]}
+name: both
+model: {family: plain_unet, options: {filters: [4, 8]}}
+training: {epochs: 1, batch_size: 4}
+runs:
+  - {name: turned, tta: [hflip], training: {seeds: [0, 1]}}
+  - {name: bright, image: {size: [56, 84]}, model: {family: colour_threshold, options: {feature: brightness}}}
+combine: stack
+classifier_gate:
+  name: gate
+  task: classification
+  model: {family: tiny_net, options: {pooled: true}}
+  loss: {name: bce}
+postprocess: {thresholds: 17, min_areas: [0, 20]}
+bootstrap: 20
+""")
+SIZES = ((40, 48), (32, 64), (56, 40), (48, 48), (64, 32), (40, 40))
+DEEP = yaml.safe_load("""
+data:
+  competition: mask_folder
+  name: deep
+  options: {classes: {field: 1}, grid: own, test_images: test}
+  folds: {k: 2, seed: 0}
+image: {size: [32, 32], rescale: {kind: percentile}}
+name: deep_blend
+model: {family: plain_unet, options: {filters: [4, 8]}}
+training: {epochs: 1, batch_size: 2}
+runs: [{name: deep}]
+postprocess: {thresholds: 9}
+bootstrap: 20
+""")
+
+
+def write_deep(folder):
+    """Images of four bands in 16 bits, of six sizes."""
+    for name in ("images", "masks", "test"):
+        (folder / name).mkdir(parents=True)
+    for number, size in enumerate(SIZES * 2):
+        rng = np.random.default_rng(number)
+        image = rng.integers(500, 4000, (*size, 4)).astype(np.uint16)
+        part = "test" if number >= len(SIZES) else "images"
+        options = {"photometric": "minisblack", "planarconfig": "contig"}
+        tifffile.imwrite(folder / part / f"i{number:02}.tif", image, **options)
+        if part == "images":
+            tifffile.imwrite(folder / "masks" / f"i{number:02}.tif", (image[..., 0] > 2500).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, own_data, tiny_families):
+    """Both blends trained, and packed as the folders `clouds` and `deep`."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "configs").mkdir()
+    write_deep(root / "data" / "deep")
+    for name, config in (("clouds", CLOUDS), ("deep", DEEP)):
+        path = root / "configs" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        assert main(["run", str(path), "--root", str(root)]) == 0
+        assert main(["pack", str(path), "--out", str(root / name), "--root", str(root), "--licence", "CC0"]) == 0
+    return root
+
+
+@pytest.fixture
+def images(project, tmp_path):
+    return Path(shutil.copytree(project / "data" / "tiny" / "test_images", tmp_path / "images"))
+
+
+def predict(bundle, images, out, *more):
+    return main(["predict", str(bundle), "--images", str(images), "--out", str(out), *map(str, more)])
+
+
+def rows_by_id(folder):
+    store = RowStore.open(folder)
+    return {name: store[row] for row, name in enumerate(store.ids.tolist())}
+
+
+def assert_as_trained(project, data, out, runs):
+    """Rows below `out` are those that training stored, whichever of them there are."""
+    for run in runs:
+        trained, found = rows_by_id(project / "oof" / data / run / "test"), rows_by_id(out / ".work" / "rows" / run)
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, trained[name])
+
+
+def test_predictions_are_those_of_training_bit_for_bit(project, tmp_path):
+    sample = project / "data" / "tiny" / "sample_submission.csv"
+    assert predict(project / "clouds", project / "data/tiny/test_images", tmp_path / "a", "--sample", sample) == 0
+    assert_as_trained(project, "tiny", tmp_path / "a", ("turned", "bright", "gate"))
+    assert (tmp_path / "a/submission.csv").read_bytes() == (project / "submissions/tiny/both.csv").read_bytes()
+    everything = [option for kind in ("csv", "masks", "probabilities") for option in ("--write", kind)]
+    assert predict(project / "deep", project / "data/deep/test", tmp_path / "b", *everything) == 0
+    assert_as_trained(project, "deep", tmp_path / "b", ("deep",))
+    assert (tmp_path / "b/submission.csv").read_bytes() == (project / "submissions/deep/deep_blend.csv").read_bytes()
+    for number, size in enumerate(SIZES, start=len(SIZES)):
+        assert np.load(tmp_path / "b" / "probabilities" / f"i{number:02}.npy").shape == (*size, 1)
+        assert (tmp_path / "b" / "masks" / f"i{number:02}.png").is_file()
+
+
+def test_any_subset_of_the_images_is_predicted_alike(project, images, tmp_path):
+    for path in sorted(images.iterdir())[::2]:
+        path.unlink()
+    assert predict(project / "clouds", images, tmp_path / "out") == 0
+    assert len(rows_by_id(tmp_path / "out/.work/rows/turned")) == 3
+    assert_as_trained(project, "tiny", tmp_path / "out", ("turned", "bright", "gate"))
+
+
+def test_the_contests_own_folder_is_predicted_in_the_order_of_its_sample_submission(project, tmp_path):
+    out = tmp_path / "out"
+    assert main(["predict", str(project / "clouds"), "--data", str(project / "data/tiny"), "--out", str(out)]) == 0
+    assert (out / "submission.csv").read_bytes() == (project / "submissions/tiny/both.csv").read_bytes()
+
+
+def test_a_zip_file_predicts_in_a_fresh_process_with_nothing_written_elsewhere(project, images, tmp_path):
+    bundle = tmp_path / "deep.zip"
+    config = project / "configs/deep.yaml"
+    assert main(["pack", str(config), "--out", str(bundle), "--root", str(project)]) == 0
+    home = tmp_path / "home"
+    for name in ("home", "empty"):
+        (tmp_path / name).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    command = [sys.executable, "-m", "skyfold", "predict", bundle, "--images", project / "data/deep/test"]
+    env = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in ("KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        env.pop(name, None)
+    done = subprocess.run([*command, "--out", tmp_path / "out"], cwd=tmp_path / "empty", env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert [path for path in sorted(tmp_path.rglob("*")) if not path.is_relative_to(tmp_path / "out")] == before
+    assert_as_trained(project, "deep", tmp_path / "out", ("deep",))
+
+
+def test_a_command_that_was_killed_goes_on_and_a_finished_one_repeats_nothing(project, images, tmp_path, monkeypatch):
+    from skyfold.training.network import Network
+
+    asked, logits = [], Network.logits
+
+    def counted(self, inputs):
+        asked.append(len(inputs))
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return logits(self, inputs)
+
+    monkeypatch.setattr(Network, "logits", counted)
+    assert predict(project / "clouds", images, tmp_path / "out") == 130
+    assert not (tmp_path / "out" / "submission.csv").exists()
+    assert predict(project / "clouds", images, tmp_path / "out") == 0
+    assert_as_trained(project, "tiny", tmp_path / "out", ("turned", "bright", "gate"))
+    done = len(asked)
+    assert predict(project / "clouds", images, tmp_path / "out") == 0
+    assert len(asked) == done
+
+
+def test_an_image_that_cannot_be_read_stops_or_gets_an_empty_mask(project, images, tmp_path, capsys):
+    first = sorted(images.iterdir())[0]
+    first.write_bytes(first.read_bytes()[:200])
+    assert predict(project / "clouds", images, tmp_path / "out") == 2
+    assert first.name in capsys.readouterr().err
+    assert not (tmp_path / "out" / "submission.csv").exists()
+    assert predict(project / "clouds", images, tmp_path / "out", "--on-error", "skip") == 0
+    assert pd.read_csv(tmp_path / "out" / "skipped.csv")["id"].tolist() == [first.name]
+    table = pd.read_csv(tmp_path / "out" / "submission.csv", keep_default_na=False).set_index("Image_Label")
+    assert len(table) == 7 * 4
+    assert (table.loc[[name for name in table.index if name.startswith(first.name)], "EncodedPixels"] == "").all()
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_predicted(project, images, tmp_path, capsys):
+    def refused(*arguments, says):
+        assert main(["predict", *map(str, arguments), "--out", str(tmp_path / "out")]) == 2
+        assert says in capsys.readouterr().err
+        assert not any((tmp_path / "out").glob("*.csv"))
+
+    (tmp_path / "none").mkdir()
+    refused(project / "clouds", "--images", tmp_path / "none", says="no images")
+    refused(project / "clouds", "--images", tmp_path / "nowhere", says="no such folder")
+    refused(project / "clouds", says="--images DIR")
+    refused(tmp_path / "none", "--images", images, says="no bundle here")
+    refused(project / "clouds", "--images", project / "data/deep/test", says="bands")
+    refused(project / "deep", "--images", images, says="was trained on 4 bands of uint16")
+    sample = project / "data" / "tiny" / "sample_submission.csv"
+    gone = sorted(images.iterdir())[0]
+    gone.unlink()
+    refused(project / "clouds", "--images", images, "--sample", sample, says=f"no image for 1 of the 7 ids of {sample}")
+    assert (
+        main(["pack", str(project / "configs/deep.yaml"), "--out", str(project / "deep"), "--root", str(project)]) == 2
+    )
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def bundle(project, tmp_path):
+    return Path(shutil.copytree(project / "deep", tmp_path / "bundle"))
+
+
+def test_a_bundle_that_was_changed_or_is_newer_is_refused(bundle, images, tmp_path, capsys):
+    def refused(says, code):
+        assert predict(bundle, images, tmp_path / "out") == code
+        assert says in capsys.readouterr().err
+
+    manifest = bundle / "manifest.json"
+    values = read_json(manifest)
+    del values["format"], values["checksum"]
+    weights = bundle / values["runs"][0]["fits"][0]["weights"]
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    refused("not the file that was packed", 3)
+    weights.unlink()
+    refused("missing from the bundle", 3)
+    weights.write_bytes(whole)
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"deep_blend"', '"other"'))
+    refused("edited since it was written", 3)
+    write_record(manifest, {**values, "bundle": 2})
+    refused("a bundle of format 2", 3)
+    write_record(manifest, {**values, "requires": ["telepathy"]})
+    refused("requires 'telepathy'", 3)
+    outside = {**values["runs"][0]["fits"][0], "weights": "../weights.h5"}
+    write_record(manifest, {**values, "runs": [{**values["runs"][0], "fits": [outside]}]})
+    refused("no path inside the bundle", 3)
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt"])
+def test_a_zip_file_never_writes_outside_its_folder(bundle, tmp_path, name):
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.write(bundle / "manifest.json", "manifest.json")
+        file.writestr(name, "evil")
+    with pytest.raises(DamagedFile, match="no path inside the bundle"):
+        open_bundle(path, tmp_path / "out" / "unpacked")
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_made_on(project):
+    for name in ("clouds", "deep"):
+        texts = [(project / name / file).read_text() for file in ("manifest.json", "README.md")]
+        assert not any(str(project) in text or str(Path.home()) + "/" in text for text in texts)
+        manifest = json.loads(texts[0])
+        listed = {path.relative_to(project / name).as_posix() for path in (project / name).rglob("*") if path.is_file()}
+        assert listed == {*manifest["files"], "manifest.json"}
+        assert f"{manifest['scores']['cv_cross_fitted']:.4f}" in texts[1]
+        assert "CC0" in texts[1]
