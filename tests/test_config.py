@@ -37,7 +37,9 @@ def test_the_kind_of_a_config_follows_from_its_keys(tmp_path):
     with pytest.raises(ConfigError, match="no such config file"):
         load_config(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="no 'runs'"):
-        load_blend(tmp_path / "run.yaml")
+        load_blend(tmp_path / "data.yaml")
+    alone = load_blend(tmp_path / "run.yaml")
+    assert (alone.name, alone.runs) == ("unet_alone", (load_run(tmp_path / "run.yaml"),))
     both = write(tmp_path, "both.yaml", "base: run.yaml\nname: blend\nruns: [run.yaml]\nbootstrap: 5")
     with pytest.raises(ConfigError, match=r"both\.yaml: image, model: keys of a run, and no run is written inline"):
         load_blend(both)

@@ -102,6 +102,19 @@ def test_one_command_ends_in_a_submission_with_its_scores(finished):
     assert scores["low"] < scores["cv_cross_fitted"] < scores["high"]
 
 
+def test_a_run_by_itself_ends_in_a_submission_too(work, capsys):
+    assert main(["run", "bright.yaml"]) == 0
+    assert f"submission: {work / 'submissions/tiny/bright_alone.csv'}" in capsys.readouterr().out
+    alone = blend_of(work, "bright_alone")
+    rows = np.load(work / "oof/tiny/bright_alone/test/values.npy")
+    np.testing.assert_array_equal(rows, np.load(work / "oof/tiny/bright/test/values.npy"))
+    assert alone["scores"]["final"]["cv_in_sample"] >= alone["scores"]["final"]["cv_cross_fitted"]
+    written = (work / "submissions/tiny/bright_alone.csv").read_bytes()
+    assert main(["submit", "bright.yaml"]) == main(["pack", "bright.yaml", "--out", "bundle"]) == 0
+    assert main(["predict", "bundle", "--data", "data/tiny", "--out", "out"]) == 0
+    assert (work / "out/submission.csv").read_bytes() == written
+
+
 def test_submission_and_truth_are_scored_as_by_the_job_and_listed_on_a_page(work, capsys):
     truth = "data/tiny/test_truth.csv"
     recorded = json.loads((work / "submissions" / "tiny" / "both.test_scores.json").read_text())["scores"]["final"]

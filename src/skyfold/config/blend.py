@@ -97,6 +97,11 @@ class BlendConfig(Strict):
     bootstrap: Many = 1000
     seed: Seed = 0
 
+    @classmethod
+    def of_run(cls, run: RunConfig) -> BlendConfig:
+        """The blend of one run, `<run>_alone`, whose thresholds and areas are chosen like those of any other."""
+        return cls(name=f"{run.name}_alone", data=run.data, runs=(run,))
+
     @property
     def task(self) -> str:
         """Task of the runs."""

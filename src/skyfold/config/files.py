@@ -72,8 +72,14 @@ def load_forecasts(path: Path, overrides: Sequence[str] = ()) -> ForecastConfig:
 
 
 def load_blend(path: Path) -> BlendConfig:
-    """The config of a blend, read as `load_config`; ConfigError if it is of another kind."""
-    return _of_kind(BlendConfig, load_config(path), path)
+    """The config of a blend, read as `load_config`, or of a run that predicts masks, which is blended alone.
+
+    ConfigError if it is of another kind.
+    """
+    config = load_config(path)
+    if isinstance(config, RunConfig) and plugins.load("tasks", config.task).TASK.MASKS:
+        return BlendConfig.of_run(config)
+    return _of_kind(BlendConfig, config, path)
 
 
 def read_yaml(path: Path, named_by: str = "") -> Values:

@@ -71,11 +71,13 @@ def run_job(
 
 
 def _results(config: RunConfig | BlendConfig, competition: Competition, workspace: Workspace) -> Iterator[str]:
-    """Score the run, or blend, submit and score the blend; lines for people."""
+    """Score the run; blend, submit and score the blend, of a run that predicts masks alone; lines for people."""
     task = task_class(config.task)
     if isinstance(config, RunConfig):
         yield from task.report_run(config, workspace)
-        return
+        if not task.MASKS or "test" not in competition.parts:
+            return
+        config = BlendConfig.of_run(config)
     yield from task.blend_lines(task.blend(config, workspace))
     yield from task.show_blend(config, workspace)
     if "test" in competition.parts:

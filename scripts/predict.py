@@ -1,0 +1,8 @@
+"""`skyfold predict` as a script."""
+
+import sys
+
+from skyfold.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["predict", *sys.argv[1:]]))
