@@ -441,7 +441,7 @@ def test_a_run_that_was_trained_is_not_replaced(made, tmp_path, capsys):
     assert imported(made, "--oof", as_npy(tmp_path, IDS, maps(IDS)), name="bright") == 2
     assert "holds the run 'bright', which this imported would overwrite" in capsys.readouterr().err
     assert main(["train", f"{config}#theirs", "--root", str(made)]) == 2
-    assert "its predictions are imported. Import them: skyfold import theirs" in capsys.readouterr().err
+    assert "are imported. Import them: skyfold import theirs --task segmentation" in capsys.readouterr().err
     assert imported(made, "--oof", as_npy(tmp_path, IDS, maps(IDS)), name="a/b") == 2
     assert "'name': a name becomes a folder" in capsys.readouterr().err
 

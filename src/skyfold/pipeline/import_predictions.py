@@ -168,9 +168,10 @@ def _checked(part: _Part, ids_file: Path | None, dataset: Dataset, task: Task) -
     """The predictions in each file, which are read once to be checked."""
     ids, listed = part.samples.ids[part.rows], None
     if ids_file is not None:
-        others = [samples.ids.tolist() for samples in dataset.samples.values() if samples is not part.samples]
-        listed = [name for name in read_ids(ids_file) if name not in set().union(*others)]
-        if unknown := [f"'{name}'" for name in listed if name not in set(part.samples.ids.tolist())]:
+        own_ids = set(part.samples.ids.tolist())
+        of_others = {name for samples in dataset.samples.values() for name in samples.ids.tolist()} - own_ids
+        listed = [name for name in read_ids(ids_file) if name not in of_others]
+        if unknown := [f"'{name}'" for name in listed if name not in own_ids]:
             raise DataLayoutError(f"{ids_file}: ids that the data do not have\n{listing(unknown)}")
     maps = [task.read_foreign(path, ids, listed) for path in part.files]
     shapes: list[tuple[int, ...]] = []

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyfold.config.run import RunConfig
-from skyfold.errors import ConfigError
 from skyfold.store.locks import held
-from skyfold.tasks.open_run import NOT_TRAINED, check, open_run
+from skyfold.tasks.open_run import check, not_trained, open_run
 from skyfold.training.run_folds import RunResult, run_folds
 from skyfold.workspace import Workspace
 
@@ -15,7 +14,7 @@ from skyfold.workspace import Workspace
 def require_imported(config: RunConfig, workspace: Workspace) -> None:
     """ConfigError where the predictions of an imported run are not there."""
     if not (workspace.run(config.data.folder, config.name) / "run.json").is_file():
-        raise ConfigError(f"run '{config.name}': {NOT_TRAINED.format(name=config.name)}")
+        raise not_trained(config)
 
 
 def train(
@@ -24,7 +23,7 @@ def train(
     """Train the run of `config`; see `run_folds`. SkyfoldError where data, folds or a plug-in is missing, or another
     process uses the run, or trains one that this one starts or learns from."""
     if config.imported:
-        raise ConfigError(f"run '{config.name}': {NOT_TRAINED.format(name=config.name)}")
+        raise not_trained(config)
     folder = workspace.run(config.data.folder, config.name)
     check(config, begun=(folder / "run.json").is_file() and not restart)
     sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []

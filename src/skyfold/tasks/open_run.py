@@ -25,7 +25,6 @@ from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
 
 LEAST_BANDS = 3
-NOT_TRAINED = "its predictions are imported. Import them: skyfold import {name} --data CONFIG --oof FILE --test FILE."
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,14 @@ class OpenRun:
     arrays: Mapping[str, RunArrays]
     folds: Folds
     contents: Contents
+
+
+def not_trained(config: RunConfig) -> ConfigError:
+    """Says how the predictions of an imported run come to be there."""
+    return ConfigError(
+        f"run '{config.name}': its predictions are imported. Import them: skyfold import {config.name} --task "
+        f"{config.task} --data CONFIG --oof FILE --test FILE."
+    )
 
 
 def check(config: RunConfig, *, begun: bool = False) -> None:
