@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_files_that_are_cut_short_are_named(tmp_path: Path, compression: str | N
     data = path.read_bytes()
     path.write_bytes(data[: int(left * len(data))])
     assert "cut short or damaged" in refusal(path)
+
+
+def test_a_strip_longer_than_the_file_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(path, values("u1", *SIZE, 3), photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["StripByteCounts"].overwrite(3 << 30)
+    tracemalloc.start()
+    assert "cut short or damaged" in refusal(path)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
 
 
 def test_what_is_no_tiff_is_named(tmp_path: Path) -> None:

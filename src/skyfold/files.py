@@ -148,11 +148,15 @@ def require_file(path: Path, expected: str, refuse: type[SkyfoldError] = DataLay
         raise refuse(f"{path}: {kind}, expected {expected}. Rename or remove it.")
 
 
-def read_bytes(path: Path, expected: str) -> bytes:
-    """All bytes of a file; DataLayoutError where it is missing, a folder or empty. expected: for the message."""
+def read_bytes(path: Path, expected: str, *, most: int = -1) -> bytes:
+    """The first `most` bytes of a file, -1: all; DataLayoutError where it is missing, a folder or empty.
+
+    expected: for the message.
+    """
     require_file(path, expected)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(most)
     except OSError as error:
         raise DataLayoutError(
             f"{path}: cannot be read ({error.strerror}). Copy it again, or change its rights."

@@ -6,7 +6,6 @@ where they break its structure.
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import struct
@@ -21,7 +20,7 @@ import tifffile
 
 from skyfold.data.jpeg_2000 import codestream
 from skyfold.errors import DataLayoutError, SkyfoldError, shortened
-from skyfold.files import read_bytes, require_file
+from skyfold.files import read_bytes
 from skyfold.memory import too_large
 from skyfold.types import IntPair
 
@@ -73,12 +72,12 @@ def read_tiff(path: Path) -> np.ndarray:
 
 def read_tiff_and_header(path: Path) -> tuple[np.ndarray, TiffHeader]:
     """As `read_tiff`, and what the header says."""
-    data = read_bytes(path, "a TIFF file")
-    refuse_other_kinds(path, data)
-    with damage_named(path), tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = _checked_page(path, file, len(data))
-        _refuse_forged_segments(path, page, data)
-        image = np.asarray(page.asarray())
+    refuse_other_kinds(path, read_bytes(path, "a TIFF file", most=4))
+    with damage_named(path), tifffile.TiffFile(path) as file:
+        page = _checked_page(path, file, path.stat().st_size)
+        if page.compression not in COMPRESSIONS:
+            _refuse_forged_segments(path, page, read_bytes(path, "a TIFF file"))
+        image = np.asarray(page.asarray(maxworkers=1))  # images are read in threads
         if image.size != math.prod(page.shaped):
             raise DataLayoutError(f"{path}: the TIFF is cut short or damaged. Download it again.")
         planes, _, height, width, samples = page.shaped
@@ -92,9 +91,7 @@ def read_tiff_and_header(path: Path) -> tuple[np.ndarray, TiffHeader]:
 
 def read_tiff_header(path: Path) -> TiffHeader:
     """The header of a TIFF, without decoding. DataLayoutError as `read_tiff`, but for damage beyond the header."""
-    require_file(path, "a TIFF file")
-    with open(path, "rb") as start:
-        refuse_other_kinds(path, start.read(4))
+    refuse_other_kinds(path, read_bytes(path, "a TIFF file", most=4))
     with damage_named(path), tifffile.TiffFile(path) as file:
         return _header(path, _checked_page(path, file, path.stat().st_size))
 
@@ -225,7 +222,10 @@ def _refuse_claims(path: Path, page: tifffile.TiffPage, size: int) -> None:
     """
     pixels, left_out = math.prod(page.shaped), page.databytecounts.count(0) / max(len(page.databytecounts), 1)
     claimed = pixels * page.bitspersample // 8
-    if claimed * (1 - left_out) > size * LARGEST_RATIO.get(page.compression, LARGEST_RATIO_OF_ANY):
+    too_many = claimed * (1 - left_out) > size * LARGEST_RATIO.get(page.compression, LARGEST_RATIO_OF_ANY)
+    if (
+        too_many or max(page.databytecounts, default=0) > size
+    ):  # a segment's bytes would be reserved before they are read
         raise DataLayoutError(
             f"{path}: the TIFF is cut short or damaged (its header tells of {claimed >> 20} MB in {size} bytes). "
             "Download it again."
@@ -237,8 +237,6 @@ def _refuse_claims(path: Path, page: tifffile.TiffPage, size: int) -> None:
 def _refuse_forged_segments(path: Path, page: tifffile.TiffPage, data: bytes) -> None:
     """DataLayoutError where a strip or tile tells of more pixels than the header gives it: memory would be taken for
     them."""
-    if page.compression in COMPRESSIONS:
-        return
     strip = (min(page.rowsperstrip, page.imagelength), page.imagewidth)
     size = (page.tilelength, page.tilewidth) if page.is_tiled else strip
     for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=False)):
