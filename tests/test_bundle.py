@@ -61,6 +61,20 @@ bootstrap: 20
 """)
 
 
+SCENES = yaml.safe_load("""
+data:
+  competition: cloud_cover
+  name: scenes
+  options: {grid: [20, 24]}
+  folds: {k: 2, phash_max_distance: -1}
+  sample: {train: 4, validation: 1, test: 2, side: 80}
+image: {size: [32, 32], crop: {crops_per_image: 2}}
+name: scenes
+model: {family: tiny_net}
+training: {epochs: 1, batch_size: 2}
+""")
+
+
 def write_deep(folder):
     """Images of four bands in 16 bits, of six sizes."""
     for name in ("images", "masks", "test"):
@@ -77,11 +91,11 @@ def write_deep(folder):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, own_data, tiny_families):
-    """Both blends trained, and packed as the folders `clouds` and `deep`."""
+    """Two blends and a run trained, and packed as the folders `clouds`, `deep` and `scenes`."""
     root = tmp_path_factory.mktemp("project")
     (root / "configs").mkdir()
     write_deep(root / "data" / "deep")
-    for name, config in (("clouds", CLOUDS), ("deep", DEEP)):
+    for name, config in (("clouds", CLOUDS), ("deep", DEEP), ("scenes", SCENES)):
         path = root / "configs" / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
         assert main(["run", str(path), "--root", str(root)]) == 0
@@ -123,6 +137,19 @@ def test_predictions_are_those_of_training_bit_for_bit(project, tmp_path):
     for number, size in enumerate(SIZES, start=len(SIZES)):
         assert np.load(tmp_path / "b" / "probabilities" / f"i{number:02}.npy").shape == (*size, 1)
         assert (tmp_path / "b" / "masks" / f"i{number:02}.png").is_file()
+
+
+def test_scenes_are_predicted_by_tiles_and_become_maps(project, tmp_path):
+    images = project / "data/scenes/images/test"
+    assert predict(project / "scenes", images, tmp_path, "--write", "csv", "--write", "products") == 0
+    assert_as_trained(project, "scenes", tmp_path, ("scenes",))
+    assert (tmp_path / "submission.csv").read_bytes() == (project / "submissions/scenes/scenes_alone.csv").read_bytes()
+    assert main(["submit", str(project / "configs/scenes.yaml"), "--products", "--root", str(project)]) == 0
+    trained = project / "submissions/scenes/scenes_alone_products"
+    for path in trained.glob("*"):
+        assert (tmp_path / "products" / path.name).read_bytes() == path.read_bytes()
+    assert len(list(trained.glob("*.png"))) == 2
+    assert predict(project / "clouds", project / "data/tiny/test_images", tmp_path / "no", "--write", "products") == 2
 
 
 def test_any_subset_of_the_images_is_predicted_alike(project, images, tmp_path):

@@ -69,7 +69,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--write": {
         **MANY,
-        "choices": ["csv", "masks", "probabilities"],
+        "choices": ["csv", "masks", "products", "probabilities"],
         "dest": "outputs",
         "help": "what to write (default: csv); may be repeated",
     },

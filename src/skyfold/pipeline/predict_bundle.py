@@ -19,6 +19,7 @@ from skyfold.data.images import Selectable
 from skyfold.data.segmentation_files import read_each
 from skyfold.errors import ConfigError, DataLayoutError, OofMismatch, Problems, shortened
 from skyfold.files import digest, file_digest, write_atomic, write_csv
+from skyfold.pipeline.products import colours_of, scene_maps, write_products
 from skyfold.postprocess.masks import chosen_masks
 from skyfold.progress import Progress, note
 from skyfold.store.bundle import MANIFEST, Bundle, open_bundle
@@ -32,7 +33,6 @@ from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.types import ArraySequence, JsonDict, LazyArrays, Samples
 
 WORK = ".work"  # below the folder of the predictions: what makes a killed command resume
-OUTPUTS = ("csv", "masks", "probabilities")
 
 
 def predict_bundle(
@@ -52,7 +52,8 @@ def predict_bundle(
                   predicted
     sample        a sample submission: its ids, in its order, are submitted
     outputs       "csv": `submission.csv`, in the contest's format; "masks": a PNG of 0 and 255 for each image and
-                  class; "probabilities": a `.npy` of 255 x the probability for each image, uint8 (H, W, K)
+                  class; "products": maps in the classes' colours, see `products.write_products`; "probabilities": a
+                  `.npy` of 255 x the probability for each image, uint8 (H, W, K)
     skip_damaged  images that cannot be read get empty masks, and are listed in `skipped.csv`
     code          folder of plug-ins; code is never read from the bundle
 
@@ -62,6 +63,8 @@ def predict_bundle(
     with held(writes=[out / WORK]):
         bundle = open_bundle(path, out / WORK / "bundle")
         competition = _competition(bundle, code)
+        if "products" in outputs:
+            colours_of(competition)
         samples = _samples(competition, images, data)
         skipped: dict[str, str] = {}
         if sample is None and data is not None:
@@ -77,6 +80,10 @@ def predict_bundle(
             written.append(_write_table(bundle, competition, samples, masks, ids, sample, out / "submission.csv"))
         if "masks" in outputs:
             written.append(_write_masks(out / "masks", samples.ids, masks, competition.classes))
+        if "products" in outputs:
+            maps = scene_maps(competition, samples, samples.ids, values if competition.colours else masks)
+            written.append(out / "products")
+            write_products(written[-1], maps, colours_of(competition), count=len(samples))
         if "probabilities" in outputs:
             written.append(_write_probabilities(out / "probabilities", samples.ids, values))
         if skipped:

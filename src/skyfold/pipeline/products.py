@@ -34,7 +34,7 @@ from skyfold.store.folds import read_folds
 from skyfold.store.locks import held
 from skyfold.store.runs import read_run
 from skyfold.tasks import task_class
-from skyfold.types import IntPair, Samples
+from skyfold.types import ArraySequence, IntPair, Samples
 from skyfold.workspace import Workspace
 
 TABLE = "shares.csv"
@@ -64,17 +64,23 @@ def write_blend_products(config: BlendConfig, workspace: Workspace, *, polygons:
     target = workspace.submissions(name) / f"{config.name}_products"
     with held(writes=[target], reads=[workspace.run(name, config.name)]):
         competition = build(config.data.competition, config.data.options, workspace.data(name))
-        colours = competition.colours
-        if colours is None and len(competition.classes) == 1:
-            colours = dict(zip((CLEAR, *competition.classes), ONE_CLASS, strict=True))
-        if colours is None:
-            raise ConfigError(
-                f"competition '{competition.name}': its classes may overlap, so that one map cannot show them."
-            )
+        colours = colours_of(competition)
         samples = _test_samples(competition, workspace.data(name), name)
-        maps = _maps(config, competition, samples, workspace)
+        ids, values = _submitted(config, competition, workspace)
+        maps = scene_maps(competition, samples, ids, values)
         write_products(target, maps, colours, count=len(samples), polygons=polygons)
     return target
+
+
+def colours_of(competition: Competition) -> Mapping[str, Colour]:
+    """Colours of a map of the competition's classes, by name. ConfigError where classes may overlap."""
+    if competition.colours is not None:
+        return competition.colours
+    if len(competition.classes) > 1:
+        raise ConfigError(
+            f"competition '{competition.name}': its classes may overlap, so that one map cannot show them."
+        )
+    return dict(zip((CLEAR, *competition.classes), ONE_CLASS, strict=True))
 
 
 def _test_samples(competition: Competition, folder: Path, name: str) -> Samples:
@@ -83,21 +89,29 @@ def _test_samples(competition: Competition, folder: Path, name: str) -> Samples:
     return competition.load(folder, "test")
 
 
-def _maps(config: BlendConfig, competition: Competition, samples: Samples, workspace: Workspace) -> Iterator[SceneMap]:
-    """The map of each test scene, one at a time."""
-    name = config.data.folder
+def _submitted(config: BlendConfig, competition: Competition, workspace: Workspace) -> tuple[np.ndarray, ArraySequence]:
+    """Ids of the test scenes, and of each what `scene_maps` makes its map of."""
     if competition.colours is None:
-        ids, masks = task_class(config.task).submitted(config, "final", workspace)
-    else:
-        run = read_run(workspace.run(name, config.name), read_folds(workspace.folds(name)))
-        assert run.test is not None
-        ids, masks = run.test.ids, run.test.values
+        return task_class(config.task).submitted(config, "final", workspace)
+    name = config.data.folder
+    run = read_run(workspace.run(name, config.name), read_folds(workspace.folds(name)))
+    assert run.test is not None
+    return run.test.ids, run.test.values
+
+
+def scene_maps(
+    competition: Competition, samples: Samples, ids: np.ndarray, values: ArraySequence
+) -> Iterator[SceneMap]:
+    """The map of each of the scenes `ids`, one at a time, at its own size.
+
+    values: of each its probabilities, uint8 (h, w, K), where the classes exclude each other; else masks (h, w, 1).
+    """
     row_of = {scene: row for row, scene in enumerate(samples.ids.tolist())}
     for place, scene in enumerate(ids.tolist()):
         path = _file_of(samples, row_of[scene])
         where = georeference_of(path)
         size = where.size if where is not None else read_header(path).size
-        places = class_map(masks[place], size) if competition.colours else within(masks[place][..., 0], size)
+        places = class_map(values[place], size) if competition.colours else within(values[place][..., 0], size)
         if where is not None:
             places[~defined_pixels(path)] = NO_DATA
         yield SceneMap(scene, places, where)
