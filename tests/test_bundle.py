@@ -130,10 +130,12 @@ def test_predictions_are_those_of_training_bit_for_bit(project, tmp_path):
     assert predict(project / "clouds", project / "data/tiny/test_images", tmp_path / "a", "--sample", sample) == 0
     assert_as_trained(project, "tiny", tmp_path / "a", ("turned", "bright", "gate"))
     assert (tmp_path / "a/submission.csv").read_bytes() == (project / "submissions/tiny/both.csv").read_bytes()
+    assert not (tmp_path / "a/preview.png").exists()
     everything = [option for kind in ("csv", "masks", "probabilities") for option in ("--write", kind)]
-    assert predict(project / "deep", project / "data/deep/test", tmp_path / "b", *everything) == 0
+    assert predict(project / "deep", project / "data/deep/test", tmp_path / "b", *everything, "--preview", "5") == 0
     assert_as_trained(project, "deep", tmp_path / "b", ("deep",))
     assert (tmp_path / "b/submission.csv").read_bytes() == (project / "submissions/deep/deep_blend.csv").read_bytes()
+    assert (tmp_path / "b/preview.png").read_bytes().startswith(b"\x89PNG")
     for number, size in enumerate(SIZES, start=len(SIZES)):
         assert np.load(tmp_path / "b" / "probabilities" / f"i{number:02}.npy").shape == (*size, 1)
         assert (tmp_path / "b" / "masks" / f"i{number:02}.png").is_file()

@@ -203,6 +203,7 @@ def predict(given: Namespace) -> JsonDict:
         data=given.data,
         sample=given.sample_table,
         outputs=tuple(dict.fromkeys(given.outputs)) or ("csv",),
+        preview=given.preview,
         skip_damaged=given.on_error == "skip",
         code=given.plugins,
     )

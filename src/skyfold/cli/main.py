@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "dest": "outputs",
         "help": "what to write (default: csv); may be repeated",
     },
+    "--preview": {"type": _whole, "default": 0, "metavar": "N", "help": "draw N images with their masks: preview.png"},
     "--on-error": {
         "choices": ["stop", "skip"],
         "default": "stop",
@@ -120,6 +121,7 @@ COMMANDS = {
         "--out DIR",
         "--sample FILE",
         "--write",
+        "--preview",
         "--on-error",
         "--plugins",
         "--json",

@@ -22,6 +22,7 @@ from skyfold.files import digest, file_digest, write_atomic, write_csv
 from skyfold.pipeline.products import colours_of, scene_maps, write_products
 from skyfold.postprocess.masks import chosen_masks
 from skyfold.progress import Progress, note
+from skyfold.reports.mask_plot import draw_masks
 from skyfold.store.bundle import MANIFEST, Bundle, open_bundle
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.locks import held
@@ -43,6 +44,7 @@ def predict_bundle(
     data: Path | None = None,
     sample: Path | None = None,
     outputs: Sequence[str] = ("csv",),
+    preview: int = 0,
     skip_damaged: bool = False,
     code: Path | None = None,
 ) -> list[Path]:
@@ -54,6 +56,7 @@ def predict_bundle(
     outputs       "csv": `submission.csv`, in the contest's format; "masks": a PNG of 0 and 255 for each image and
                   class; "products": maps in the classes' colours, see `products.write_products`; "probabilities": a
                   `.npy` of 255 x the probability for each image, uint8 (H, W, K)
+    preview       so many images, evenly spread, are drawn with their masks in `preview.png`
     skip_damaged  images that cannot be read get empty masks, and are listed in `skipped.csv`
     code          folder of plug-ins; code is never read from the bundle
 
@@ -86,6 +89,8 @@ def predict_bundle(
             write_products(written[-1], maps, colours_of(competition), count=len(samples))
         if "probabilities" in outputs:
             written.append(_write_probabilities(out / "probabilities", samples.ids, values))
+        if preview:
+            written.append(_draw_preview(out / "preview.png", bundle, samples, masks, preview))
         if skipped:
             written.append(out / "skipped.csv")
             write_csv(written[-1], [("id", "reason"), *skipped.items()])
@@ -276,6 +281,19 @@ def _write_masks(folder: Path, ids: np.ndarray, masks: ArraySequence, classes: S
                 write_atomic(path, partial(picture.save, format="PNG"))
             progress.advance()
     return folder
+
+
+def _draw_preview(path: Path, bundle: Bundle, samples: Samples, masks: ArraySequence, count: int) -> Path:
+    rows = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int)).tolist()
+    draw_masks(
+        path,
+        images=[samples.inputs[row] for row in rows],
+        pred=[masks[row] for row in rows],
+        classes=bundle.manifest["classes"],
+        captions=[str(samples.ids[row]) for row in rows],
+        title=f"{bundle.manifest['name']}, {len(rows)} of {len(samples)} images",
+    )
+    return path
 
 
 def _write_probabilities(folder: Path, ids: np.ndarray, values: np.ndarray) -> Path:

@@ -1,15 +1,17 @@
-"""A picture of what a blend predicts: images with the true outlines, beside the same with the predicted ones."""
+"""Pictures of what a blend predicts: images with the outlines of their masks, beside those of the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skyfold.files import write_atomic
 
 COLOURS = ("#ff5a5f", "#ffd23f", "#3bceac", "#7aa7ff", "#f78fe0", "#ff9f1c", "#b8f35a", "#c9c9ff")
+COLUMNS = 4  # of a contact sheet
 
 
 def draw_examples(
@@ -28,26 +30,59 @@ def draw_examples(
     than uint8 stretched between their 2nd and 98th percentile; truth, pred: bool (h, w, K) on any grid of the same
     view.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    height, width = images[0].shape[:2]
-    figure = Figure(figsize=(3.6 * len(images), 2 * 3.6 * height / width + 1.0), layout="constrained")
-    axes = figure.subplots(2, len(images), squeeze=False)
+    figure, axes = _sheet(2, len(images), images[0])
     for column, image in enumerate(images):
         for row, masks in enumerate((truth[column], pred[column])):
-            axis = axes[row, column]
-            axis.imshow(
-                _shown(image[..., : 3 if image.shape[2] > 2 else 1]),
-                extent=(0, 1, 1, 0),
-                aspect=image.shape[0] / image.shape[1],
-            )
-            _outline(axis, masks)
-            # Limits of the image: the grid that outlines are drawn on is larger.
-            axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+            _draw(axes[row, column], image, masks)
         axes[1, column].set_xlabel(captions[column])
     axes[0, 0].set_ylabel("truth")
     axes[1, 0].set_ylabel("prediction")
+    _write(path, figure, classes, title)
+
+
+def draw_masks(
+    path: Path,
+    *,
+    images: Sequence[np.ndarray],
+    pred: Sequence[np.ndarray],
+    classes: Sequence[str],
+    captions: Sequence[str],
+    title: str,
+) -> None:
+    """Write a contact sheet as PNG: images with the outlines of their masks, `COLUMNS` in a row; as `draw_examples`."""
+    columns = min(COLUMNS, len(images))
+    figure, axes = _sheet(-(-len(images) // columns), columns, images[0])
+    for axis in axes.ravel()[len(images) :]:
+        axis.set_axis_off()
+    for axis, image, masks, caption in zip(axes.ravel(), images, pred, captions, strict=False):
+        _draw(axis, image, masks)
+        axis.set_xlabel(caption)
+    _write(path, figure, classes, title)
+
+
+def _sheet(rows: int, columns: int, image: np.ndarray) -> tuple[Any, np.ndarray]:
+    """A figure with axes (rows, columns) for images of the shape of `image`."""
+    from matplotlib.figure import Figure
+
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(3.6 * columns, rows * 3.6 * height / width + 1.0), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _draw(axis: Any, image: np.ndarray, masks: np.ndarray) -> None:
+    axis.imshow(
+        _shown(image[..., : 3 if image.shape[2] > 2 else 1]),
+        extent=(0, 1, 1, 0),
+        aspect=image.shape[0] / image.shape[1],
+    )
+    _outline(axis, masks)
+    # Limits of the image: the grid that outlines are drawn on is larger.
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+
+
+def _write(path: Path, figure: Any, classes: Sequence[str], title: str) -> None:
+    from matplotlib.lines import Line2D
+
     handles = [Line2D([], [], color=COLOURS[k % len(COLOURS)], lw=2.5, label=name) for k, name in enumerate(classes)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(classes), frameon=False)
     figure.suptitle(title)
@@ -63,11 +98,11 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
-def _outline(axis: object, masks: np.ndarray) -> None:
+def _outline(axis: Any, masks: np.ndarray) -> None:
     height, width, classes = masks.shape
     x, y = (np.arange(width + 2) - 0.5) / width, (np.arange(height + 2) - 0.5) / height
     for k in range(classes):
         if masks[..., k].any():
             framed = np.pad(masks[..., k].astype(float), 1)  # so that an outline at the border is closed
-            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)  # type: ignore[attr-defined]
+            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)
             lines.set(clip_on=False, zorder=3)  # at the border, too: above the frame of the axes
