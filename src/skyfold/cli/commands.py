@@ -259,7 +259,10 @@ def leaderboard(given: Namespace) -> JsonDict:
         write_text(given.html, as_html(name, entries))
         print(f"written: {given.html}")
         files.append(given.html)
-    told = [{"name": entry.name, "kind": entry.kind, **entry.figures} for entry in entries]
+    told = [
+        {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
+        for entry in entries
+    ]
     return {"data": name, "entries": told, "files": files}
 
 

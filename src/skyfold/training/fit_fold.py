@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.files import digest
+from skyfold.memory import peak_memory
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult, HistoryRow, draw_history, write_history
 from skyfold.training import weight_averaging
 from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
+from skyfold.training.environment import environment
 from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays
 from skyfold.training.schedules import learning_rate
@@ -70,9 +74,10 @@ def fit_fold(
     key = digest(fingerprint.digest(), score.name, objective.competition.metric_source)
     saved = CheckpointFile(paths.checkpoint, key)
     found = saved.read()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     if found is not None:
         network.set_state(found.state)
-        history, kept = found.history, found.kept
+        history, kept, began = found.history, found.kept, found.started
     elif start is not None:
         network.set_weights(start())
     if on_epoch is not None:
@@ -125,7 +130,7 @@ def fit_fold(
             row["seconds"] = time.monotonic() - started
             row["images_per_second"] = steps * network.batch_size / (trained - started)
             if saved.is_due():
-                saved.write(Checkpoint(history, network.state(), kept))
+                saved.write(Checkpoint(history, network.state(), kept, began))
             if on_epoch is not None and looked:
                 on_epoch(epoch + 1, row["val_score"])
     if history:
@@ -147,6 +152,11 @@ def fit_fold(
         best_epoch=ended_with + 1,
         epochs=len(history),
         seconds=sum(row["seconds"] for row in history),
+        metric=score.name,
+        started=began,
+        images_per_second=statistics.harmonic_mean([row["images_per_second"] for row in history]) if history else None,
+        peak_memory_mb=peak_memory(),
+        environment=environment(folder, precision=training.mixed_precision),
         **({} if rescale is None else {"rescale": asdict(rescale)}),
     )
 

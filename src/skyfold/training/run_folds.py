@@ -111,11 +111,19 @@ def run_folds(
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
     dtype = objective.dtype
     oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=objective.row_shape(train), dtype=dtype)
+    scored_by = set()
     for fold in chosen:
         fits = trainer.fits(folds, fold)
+        scored_by |= {fit.metric for fit in fits} - {None, objective.validation.name}
         trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
+    if scored_by:
+        note(
+            f"run '{config.name}': validation scores, and the epochs kept by them, are of "
+            f"{', '.join(sorted(map(str, scored_by)))}, not of {objective.validation.name}. Finished fits stay as they "
+            "are; to choose anew, train with --restart."
+        )
     everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and test is not None:
         shape = objective.row_shape(test)
