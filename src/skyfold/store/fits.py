@@ -19,6 +19,8 @@ from skyfold.types import JsonDict
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
 
+FULL = "full"  # in the place of a fold's number: the fit on all samples
+Fold = int | str
 WEIGHTS = ".weights.h5"
 HISTORY_REMEDY = "Take it from a backup, or train the run again with --restart."
 REMEDY = "Delete it; the same `skyfold train` then fits this fold anew."
@@ -30,7 +32,8 @@ HistoryRow = dict[str, float]
 class FitResult:
     """Result of a finished fit.
 
-    weights: the file of the weights that predict; score: validation score of their epoch, at the size of training;
+    weights: the file of the weights that predict; score: validation score of their epoch, at the size of training, of a
+    fit on all samples, which leaves none to validate, the mean of the folds';
     best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit; weights_sha256: of
     the file of weights as it was written, None where the record is older than the checksum; rescale: fields of the
     `data.rescale.Rescale` of its inputs, None where stored bytes are read.
@@ -74,9 +77,10 @@ class FitResult:
 
     def damaged(self, what: str) -> DamagedFile:
         """The error of weights that are `what`."""
+        full = " --full" if self.weights.name.startswith(FULL) else ""
         return DamagedFile(
             f"{self.weights}: {what}. Take the file from a backup, or delete it and train run "
-            f"'{self.weights.parent.parent.name}' again: skyfold train CONFIG fits {self.name} anew."
+            f"'{self.weights.parent.parent.name}' again: skyfold train CONFIG{full} fits {self.name} anew."
         )
 
 
@@ -129,10 +133,11 @@ def read_environments(folder: Path) -> dict[str, JsonDict]:
 
 
 class FitFiles:
-    """The files of one fit in `folder`: `fold<f>_seed<s>.*`. Those of a fit that is finished have its weights."""
+    """The files of one fit in `folder`: `fold<f>_seed<s>.*`, on all samples `full_seed<s>.*`. Those of a fit that is
+    finished have its weights."""
 
-    def __init__(self, folder: Path, fold: int, seed: int) -> None:
-        name = f"fold{fold}_seed{seed}"
+    def __init__(self, folder: Path, fold: Fold, seed: int) -> None:
+        name = f"{FULL if fold == FULL else f'fold{fold}'}_seed{seed}"
         self.weights = folder / f"{name}{WEIGHTS}"
         self.history = folder / f"{name}.csv"
         self.curves = folder / f"{name}.png"
@@ -181,10 +186,11 @@ class FitFiles:
 def name_of(weights: Path) -> str:
     """Fold and seed of a file of weights, for people.
 
-    >>> name_of(Path("fold2_seed0.weights.h5"))
-    'fold 2, seed 0'
+    >>> name_of(Path("fold2_seed0.weights.h5")), name_of(Path("full_seed0.weights.h5"))
+    ('fold 2, seed 0', 'full fit, seed 0')
     """
-    return weights.name.partition(".")[0].replace("fold", "fold ").replace("_seed", ", seed ")
+    fold, _, seed = weights.name.partition(".")[0].partition("_seed")
+    return f"{'full fit' if fold == FULL else fold.replace('fold', 'fold ')}, seed {seed}"
 
 
 def reason_of(error: Exception) -> str:
