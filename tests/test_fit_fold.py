@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -113,6 +114,11 @@ def test_it_learns_and_leaves_its_record(tmp_path):
     }
     assert FitFiles(tmp_path, 0, 0).result(OWN) == result
     assert FitFiles(tmp_path, 0, 0).result(Fingerprint(fit="other")) is None
+    assert (result.metric, result.environment["backend"]) == ("mean_dice", "tensorflow")
+    assert datetime.now(UTC) - timedelta(seconds=result.seconds + 60) < datetime.fromisoformat(result.started)
+    assert datetime.fromisoformat(result.started) < datetime.now(UTC)
+    assert result.images_per_second > 40 * 16 / result.seconds * 0.9  # validation is not counted
+    assert 50 < result.peak_memory_mb < 100_000
 
 
 ALL_STATE = {
@@ -133,7 +139,7 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
     fit(config, tmp_path / "undisturbed")
 
     def stop(self, saved):
-        write(self, saved)
+        write(self, dataclasses.replace(saved, started="2001-01-01T00:00:00+00:00"))
         if len(saved.history) in stops:
             raise KeyboardInterrupt
 
@@ -143,7 +149,7 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
         for _ in stops:
             with pytest.raises(KeyboardInterrupt):
                 fit(config, tmp_path / "stopped")
-    fit(config, tmp_path / "stopped")
+    assert fit(config, tmp_path / "stopped").started == "2001-01-01T00:00:00+00:00"
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
     assert_same_weights(config, tmp_path / "stopped", tmp_path / "undisturbed")
 
@@ -170,7 +176,7 @@ def test_damaged_or_foreign_checkpoint_is_ignored(tmp_path):
     path = tmp_path / "a.npz"
     own = CheckpointFile(path, "own")
     assert own.read() is None
-    own.write(Checkpoint([], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]]))
+    own.write(Checkpoint([], {"weight0": np.ones(3)}, [[np.zeros(2)], [np.ones(1)]], "2020-01-01"))
     found = own.read()
     np.testing.assert_array_equal(found.state["weight0"], np.ones(3))
     assert [[value.tolist() for value in weights] for weights in found.kept] == [[[0, 0]], [[1]]]
@@ -207,7 +213,7 @@ def test_writing_checkpoints_takes_a_twentieth_of_the_time_at_most(tmp_path, mon
     for took, wait in ((0.1, 10.0), (2.0, 40.0)):
         monkeypatch.setattr(checkpoint, "write_atomic", lambda *_, took=took: now.__setitem__(0, now[0] + took))
         saved = CheckpointFile(tmp_path / "a.npz", "own")
-        saved.write(Checkpoint([], {}, []))
+        saved.write(Checkpoint([], {}, [], ""))
         now[0] += wait - 0.5
         assert not saved.is_due()
         now[0] += 0.5

@@ -121,6 +121,15 @@ def test_fold_after_fold_ends_with_the_same_bytes(workspace: Workspace) -> None:
         np.testing.assert_array_equal(rows_of(workspace, "parts", part), rows_of(workspace, "whole", part))
 
 
+def test_a_full_fit_learns_from_all_events_and_enters_no_row(workspace: Workspace) -> None:
+    whole = network(name="whole")
+    train(whole, workspace)
+    before = rows_of(workspace, "whole")
+    [fit] = train(whole, workspace, full=True).full
+    assert (fit.weights.name, fit.epochs, fit.weights.is_file()) == ("full_seed0.weights.h5", 2, True)
+    np.testing.assert_array_equal(rows_of(workspace, "whole"), before)
+
+
 def test_what_came_after_a_forecast_changes_no_bit_of_it(workspace: Workspace, tmp_path: Path) -> None:
     """The wanted frames of the event that fold 0 validates become noise; what fold 0 says of them stays."""
     plain = network(name="plain")

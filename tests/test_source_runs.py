@@ -90,6 +90,8 @@ def test_on_the_same_folds_each_fold_starts_from_its_own_and_elsewhere_from_the_
         start = init_weights(config("third", data, init_from=FIRST), root, f"images of {data}")
         expected_weights = stored(network, root / f"light/first/models/{expected}_seed1.weights.h5")
         assert_arrays_equal(start.load(network, fold=fold, seed=1), expected_weights)
+    of_all = init_weights(config("third", init_from={"run": "first"}), root).load(network, fold="full", seed=1)
+    assert_arrays_equal(of_all, stored(network, root / "light/first/models/fold0_seed1.weights.h5"))
     fits = init_weights(config("third", "grey", init_from=FIRST, training={"seeds": [1, 7]}), root).fits
     names = {(0, 1): "fold0_seed1.weights.h5", (0, 7): "fold0_seed0.weights.h5"}
     assert {at: fit.weights.name for at, fit in fits.items()} == names
@@ -222,6 +224,11 @@ def test_a_pixel_counts_where_the_teacher_is_sure_of_every_class():
     assert rows.targets[4].dtype == np.uint8
     np.testing.assert_array_equal(rows.targets[4][0], [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]])
     assert len(rows.inputs) == len(rows.targets) == 5
+    other = np.full_like(probabilities, 255)
+    both = PseudoLabels(PseudoLabelsConfig(run="teacher"), images, {0: probabilities, 1: other})
+    rows, _ = both.added_to(own, split, fold="full")  # the mean of 255 and 255, 0 and 255 and so on
+    np.testing.assert_array_equal(rows.targets[4][0, :, 0], [1, 1, 1, 0, 0])
+    rows, _ = labels.added_to(own, split, fold=1)
     defined[0, 0, 1] = False  # nothing was measured there, whatever the teacher says
     assert rows.targets[4][0, :, 2].tolist() == [1, 0, 0, 0, 1]
 

@@ -19,7 +19,6 @@ from skyfold.metrics.segmentation import MeanIoU
 from skyfold.store.fits import summary_of_fits
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import read_info
 from skyfold.tasks import build_task
 from skyfold.training import fold_trainer
 from skyfold.training.run_folds import run_folds
@@ -230,10 +229,10 @@ def test_further_seeds_are_added_to_the_fits_that_are_there(tmp_path, tiny_famil
     assert summary_of_fits(tmp_path / "run/models", folds=folds, seeds=[0]).fits == 2
 
 
-def test_another_metric_trains_and_predicts_nothing_again(tmp_path, tiny_families, monkeypatch):
+def test_another_metric_trains_and_predicts_nothing_again_and_is_told(tmp_path, tiny_families, monkeypatch, capsys):
     train(tmp_path / "run")
     stored = (tmp_path / "run/oof/rows.json").stat()
     trained = fitted(monkeypatch)
     train(tmp_path / "run", metric=MeanIoU())
     assert (trained, (tmp_path / "run/oof/rows.json").stat()) == ([], stored)
-    assert read_info(tmp_path / "run").config["name"] == "tiny"
+    assert "scores, and the epochs kept by them, are of mean_dice, not of mean_iou" in capsys.readouterr().err

@@ -1,9 +1,10 @@
-"""Whether something fits into memory or on a disk, asked before it is made."""
+"""Whether something fits into memory or on a disk, asked before it is made, and how much memory was taken."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def free_memory() -> int | None:
         with suppress(OSError, KeyError, ValueError, ImportError):  # not Linux, or without this limit
             found.append(limit())
     return max(0, min(found)) if found else None
+
+
+def peak_memory() -> float | None:
+    """MB of memory (resident set) that this process has taken at most since it began; None where it is not told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _of_the_machine() -> int:

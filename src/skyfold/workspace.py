@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from skyfold.errors import ConfigError, DataLayoutError
+
+GIT_SECONDS = 3.0  # after which a commit counts as not known
+
+
+def commit_of(folder: Path) -> str | None:
+    """Commit of the git repository that `folder` lies in; None where there is none, or git does not answer."""
+    folder = folder.absolute()
+    root = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
+    if root is None:
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"]
+    try:
+        found = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_SECONDS, check=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):  # not installed, stuck, or it refuses
+        return None
+    return found.stdout.strip() or None
 
 
 def find_root(start: Path) -> Path | None:

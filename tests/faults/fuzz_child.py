@@ -692,7 +692,7 @@ def read_fits(root: Path, path: Path) -> None:
 def begin_checkpoint(folder: Path) -> dict[str, bytes]:
     file = CheckpointFile(folder / "fold0.npz", "own")
     row = {"epoch": 1.0, "loss": 0.5}
-    file.write(Checkpoint([row], {"weights": np.zeros((2, 3), np.float32)}, [[np.zeros(3, np.float32)]]))
+    file.write(Checkpoint([row], {"weights": np.zeros((2, 3), np.float32)}, [[np.zeros(3, np.float32)]], ""))
     return {"": (folder / "fold0.npz").read_bytes()}
 
 

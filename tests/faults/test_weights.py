@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(tmp_path, capsys, da
     checkpoint = CheckpointFile(path, "own")
     assert checkpoint.read() is None
     row = dict.fromkeys(COLUMNS, 1.0)
-    checkpoint.write(Checkpoint([row], {"weight0": np.ones(3)}, [[np.zeros(2)]]))
+    checkpoint.write(Checkpoint([row], {"weight0": np.ones(3)}, [[np.zeros(2)]], ""))
     found = checkpoint.read()
     assert found is not None
     assert found.history == [row]

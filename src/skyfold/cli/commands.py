@@ -43,7 +43,8 @@ def prepare(given: Namespace) -> JsonDict:
 def train(given: Namespace) -> JsonDict:
     """Train the folds and seeds of a run, write out-of-fold and test predictions.
 
-    Resumes after any stop. Folds that are trained are kept, unless --restart is given.
+    Resumes after any stop. Folds that are trained are kept, unless --restart is given. With --full one more network per
+    seed is then fitted on all samples; it enters no score, no stored prediction and no blend.
     """
     from skyfold.config.files import load_run
     from skyfold.pipeline.train import train
@@ -51,20 +52,22 @@ def train(given: Namespace) -> JsonDict:
     from skyfold.tasks import task_class
 
     project, config = workspace(given), load_run(given.config, given.overrides)
-    result = train(config, project, only_folds=given.fold, restart=given.restart)
+    result = train(config, project, only_folds=given.fold, restart=given.restart, full=given.full)
     seen = f" at {config.image.size[0]}x{config.image.size[1]}" if config.image else ", mean absolute error"
     for fold, score in result.scores.items():
         print(f"fold {fold}: validation score {score:.4f}{seen}")
     if result.complete:
         for line in task_class(config.task).report_run(config, project):
             print(line)
+    for fit in result.full:
+        print(f"{fit.name}: all samples, {fit.epochs} epochs; expected score {fit.score:.4f}, the mean of the folds")
     print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
     record = result.folder / "run.json"
     return {
         "run": config.name,
         "complete": result.complete,
         "scores": read_info(result.folder).scores,
-        "files": [record],
+        "files": [record, *(fit.weights for fit in result.full)],
     }
 
 
@@ -300,7 +303,10 @@ def leaderboard(given: Namespace) -> JsonDict:
         write_text(given.html, as_html(name, entries))
         print(f"written: {given.html}")
         files.append(given.html)
-    told = [{"name": entry.name, "kind": entry.kind, **entry.figures} for entry in entries]
+    told = [
+        {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
+        for entry in entries
+    ]
     return {"data": name, "entries": told, "files": files}
 
 

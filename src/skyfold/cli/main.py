@@ -81,6 +81,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--plugins": {"type": Path, "metavar": "DIR", "help": "folder of plug-ins that the bundle needs"},
     "--fold": {"type": _whole, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
+    "--full": {"action": "store_true", "help": "then fit one more network per seed on all samples"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
     "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
@@ -109,7 +110,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
-    commands.train: ("config", "--fold", "--restart", "--set", "--verify", "--json"),
+    commands.train: ("config", "--fold", "--full", "--restart", "--set", "--verify", "--json"),
     commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skyfold.errors import OofMismatch
 from skyfold.plugins import nearest
+from skyfold.reports.mixed_fits import mixed_fits
 from skyfold.reports.text_table import aligned
 from skyfold.store.contents import read_contents
 from skyfold.store.runs import RunInfo, current_fingerprint, read_info, read_made_blend
@@ -45,6 +46,8 @@ def compare(first: Path, second: Path) -> list[str]:
     lines.append(f"{pair.inputs}: {_contents(first, second) or _data(*infos)}")
     blends = [pair for pair in zip(names, (first, second), strict=True) if (pair[1] / "blend.json").is_file()]
     lines += [f"{name}: {_members(read_made_blend(folder))}" for name, folder in blends]
+    mixed = [mixed_fits(name, folder / "models") for name, folder in zip(names, (first, second), strict=True)]
+    lines += filter(None, mixed)
     if infos[0].kind != infos[1].kind:
         return [*lines, f"config: not compared, they are of two kinds, {' and '.join(info.kind for info in infos)}"]
     differing = _differing(*infos)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from skyfold.data.dataset import Dataset
-from skyfold.errors import DataLayoutError, SkyfoldError
+from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
 from skyfold.pipeline.outdated import outdated_run
 from skyfold.reports.leaderboard import Entry, each_baseline_once, unreadable, unreadable_submissions
+from skyfold.reports.mixed_fits import mixed_fits
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_info
 from skyfold.tasks import task_class
@@ -46,7 +48,10 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
             if info.name != run.name:
                 own = [replace(entry, kind=f"{entry.kind}, in the folder '{run.name}'") for entry in own]
             why = outdated_run(run, info, workspace, at_hand)
-            entries += [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
+            own = [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
+            with suppress(DamagedFile):  # named where the fit is used
+                own = [replace(entry, remark=mixed_fits(info.name, run / "models")) for entry in own]
+            entries += own
         except SkyfoldError as error:
             damaged.append(unreadable(run.name, error))
     return [*sorted(each_baseline_once(entries), key=lambda entry: entry.rank), *damaged]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyfold.config.run import RunConfig
+from skyfold.errors import ConfigError
+from skyfold.models import RuleFamily, family_of
 from skyfold.store.locks import held
 from skyfold.tasks.open_run import check, not_trained, open_run
 from skyfold.training.run_folds import RunResult, run_folds
@@ -18,12 +20,21 @@ def require_imported(config: RunConfig, workspace: Workspace) -> None:
 
 
 def train(
-    config: RunConfig, workspace: Workspace, *, only_folds: Sequence[int] | None = None, restart: bool = False
+    config: RunConfig,
+    workspace: Workspace,
+    *,
+    only_folds: Sequence[int] | None = None,
+    restart: bool = False,
+    full: bool = False,
 ) -> RunResult:
     """Train the run of `config`; see `run_folds`. SkyfoldError where data, folds or a plug-in is missing, or another
     process uses the run, or trains one that this one starts or learns from."""
     if config.imported:
         raise not_trained(config)
+    if full and only_folds:
+        raise ConfigError("--full fits all samples once every fold is fitted. Remove --fold, or --full.")
+    if full and isinstance(family_of(config.model), RuleFamily):
+        raise ConfigError(f"--full: model.family {config.model.family} is not trained. Remove --full.")
     folder = workspace.run(config.data.folder, config.name)
     check(config, begun=(folder / "run.json").is_file() and not restart)
     sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []
@@ -39,5 +50,6 @@ def train(
             folder,
             only_folds=only_folds,
             restart=restart,
+            full=full,
             contents=run.contents,
         )

@@ -48,6 +48,7 @@ class Entry:
     cells  texts by column, after name and kind; entries of the same columns form one table
     note   what the columns mean
     figures  what stands in the cells, numbers with all digits
+    remark   a line on this entry below the tables, or ''
     """
 
     name: str
@@ -56,11 +57,13 @@ class Entry:
     cells: Mapping[str, str]
     note: str
     figures: Mapping[str, object] = field(default_factory=dict)
+    remark: str = ""
 
 
 def as_text(entries: Sequence[Entry]) -> str:
-    """Entries in aligned columns, a table for each kind of columns."""
-    return "\n\n".join(aligned(rows) for rows, _ in _tables(entries))
+    """Entries in aligned columns, a table for each kind of columns, and their remarks below."""
+    tables, remarks = [aligned(rows) for rows, _ in _tables(entries)], _remarks(entries)
+    return "\n\n".join([*tables, *(["\n".join(remarks)] if remarks else [])])
 
 
 def as_html(name: str, entries: Sequence[Entry]) -> str:
@@ -72,7 +75,8 @@ def as_html(name: str, entries: Sequence[Entry]) -> str:
         ]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
-        f"<style>{STYLE}</style><h1>{html.escape(name)}</h1>{''.join(tables)}</html>\n"
+        f"<style>{STYLE}</style><h1>{html.escape(name)}</h1>{''.join(tables)}"
+        f"{''.join(f'<p>{html.escape(remark)}</p>' for remark in _remarks(entries))}</html>\n"
     )
 
 
@@ -260,6 +264,10 @@ def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:
         rows, _ = tables.setdefault(tuple(entry.cells), ([["name", "kind", *entry.cells]], entry.note))
         rows.append([entry.name, entry.kind, *entry.cells.values()])
     return list(tables.values())
+
+
+def _remarks(entries: Sequence[Entry]) -> list[str]:
+    return [entry.remark for entry in entries if entry.remark]
 
 
 def _figure(value: float | None) -> str:

@@ -15,9 +15,13 @@ from skyfold.files import file_digest, read_csv, write_atomic, write_csv
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.records import FitRecord, read_record, write_record
+from skyfold.types import JsonDict
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "lr", "seconds", "images_per_second")
 
+FULL = "full"  # in the place of a fold's number: the fit on all samples
+Fold = int | str
+WEIGHTS = ".weights.h5"
 HISTORY_REMEDY = "Take it from a backup, or train the run again with --restart."
 REMEDY = "Delete it; the same `skyfold train` then fits this fold anew."
 
@@ -28,10 +32,15 @@ HistoryRow = dict[str, float]
 class FitResult:
     """Result of a finished fit.
 
-    weights: the file of the weights that predict; score: validation score of their epoch, at the size of training;
+    weights: the file of the weights that predict; score: validation score of their epoch, at the size of training, of a
+    fit on all samples, which leaves none to validate, the mean of the folds';
     best_epoch: that epoch, from 1; epochs: number of epochs trained; seconds: duration of the fit; weights_sha256: of
     the file of weights as it was written, None where the record is older than the checksum; rescale: fields of the
     `data.rescale.Rescale` of its inputs, None where stored bytes are read.
+
+    None where the record is older: metric, the name of that of the score; started, in UTC, ISO 8601; images_per_second
+    that were trained on, None too without an epoch; peak_memory_mb, resident memory of the process until the fit ended;
+    environment, a `records.Environment`.
     """
 
     weights: Path
@@ -41,11 +50,16 @@ class FitResult:
     seconds: float
     weights_sha256: str | None = None
     rescale: Mapping[str, Any] | None = None
+    metric: str | None = None
+    started: str | None = None
+    images_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    environment: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
         """Fold and seed, for people."""
-        return self.weights.name.partition(".")[0].replace("fold", "fold ").replace("_seed", ", seed ")
+        return name_of(self.weights)
 
     def verify(self) -> None:
         """DamagedFile where the weights are not those that were written; of an older record that is not known."""
@@ -63,9 +77,10 @@ class FitResult:
 
     def damaged(self, what: str) -> DamagedFile:
         """The error of weights that are `what`."""
+        full = " --full" if self.weights.name.startswith(FULL) else ""
         return DamagedFile(
             f"{self.weights}: {what}. Take the file from a backup, or delete it and train run "
-            f"'{self.weights.parent.parent.name}' again: skyfold train CONFIG fits {self.name} anew."
+            f"'{self.weights.parent.parent.name}' again: skyfold train CONFIG{full} fits {self.name} anew."
         )
 
 
@@ -104,12 +119,26 @@ def summary_of_fits(folder: Path, *, folds: Folds, seeds: Sequence[int] | None =
     return FitSummary(sum(losses) / len(losses) if losses else None, sum(seconds) / 60, len(seconds))
 
 
-class FitFiles:
-    """The files of one fit in `folder`: `fold<f>_seed<s>.*`. Those of a fit that is finished have its weights."""
+def read_environments(folder: Path) -> dict[str, JsonDict]:
+    """`records.Environment` by the name of the fit, of the finished fits in `folder` that recorded it.
 
-    def __init__(self, folder: Path, fold: int, seed: int) -> None:
-        name = f"fold{fold}_seed{seed}"
-        self.weights = folder / f"{name}.weights.h5"
+    DamagedFile where a record is damaged.
+    """
+    found = {}
+    for weights in sorted(folder.glob(f"*_seed*{WEIGHTS}")):
+        about = weights.with_name(f"{weights.name.removesuffix(WEIGHTS)}.json")
+        if about.is_file() and (made := read_record(about, FitRecord, remedy=REMEDY).get("environment")):
+            found[name_of(weights)] = made
+    return found
+
+
+class FitFiles:
+    """The files of one fit in `folder`: `fold<f>_seed<s>.*`, on all samples `full_seed<s>.*`. Those of a fit that is
+    finished have its weights."""
+
+    def __init__(self, folder: Path, fold: Fold, seed: int) -> None:
+        name = f"{FULL if fold == FULL else f'fold{fold}'}_seed{seed}"
+        self.weights = folder / f"{name}{WEIGHTS}"
         self.history = folder / f"{name}.csv"
         self.curves = folder / f"{name}.png"
         self.about = folder / f"{name}.json"
@@ -152,6 +181,16 @@ class FitFiles:
         sha256 = file_digest(self.weights)
         write_record(self.about, {**read_record(self.about, FitRecord, remedy=REMEDY), "weights_sha256": sha256})
         return replace(fit, weights_sha256=sha256)
+
+
+def name_of(weights: Path) -> str:
+    """Fold and seed of a file of weights, for people.
+
+    >>> name_of(Path("fold2_seed0.weights.h5")), name_of(Path("full_seed0.weights.h5"))
+    ('fold 2, seed 0', 'full fit, seed 0')
+    """
+    fold, _, seed = weights.name.partition(".")[0].partition("_seed")
+    return f"{'full fit' if fold == FULL else fold.replace('fold', 'fold ')}, seed {seed}"
 
 
 def reason_of(error: Exception) -> str:

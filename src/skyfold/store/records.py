@@ -163,6 +163,18 @@ class RescaleRecord(Record):
     dtype: str
 
 
+class Environment(Record):
+    """What a fit was made with. versions: of Python and of packages, by name; device: kind and model; threads: of an
+    operation, None: not told; commit: of the project's git repository, None: there is none."""
+
+    versions: dict[str, str]
+    backend: str
+    device: str
+    precision: str
+    threads: Count | None
+    commit: str | None
+
+
 class FitRecord(Record):
     """fold<f>_seed<s>.json, see `fits.FitResult`."""
 
@@ -173,6 +185,11 @@ class FitRecord(Record):
     seconds: float
     weights_sha256: Sha256 | None = None  # records without it are older
     rescale: RescaleRecord | None = None
+    metric: str | None = None  # records without it and what follows are older
+    started: str | None = None
+    images_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    environment: Environment | None = None
 
 
 class PartContentsRecord(Record):

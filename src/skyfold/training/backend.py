@@ -7,12 +7,15 @@ Besides the adapters in `models`, the only place that imports TensorFlow; with o
 from __future__ import annotations
 
 import os
+import platform
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from skyfold.errors import ConfigError
@@ -138,6 +141,47 @@ def on_cpu() -> bool:
     if keras.backend.backend() == "torch":  # Keras does not tell its devices
         return False
     return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def device() -> str:
+    """Kind and model of the device that networks are computed on: "cpu AMD EPYC 9354", "gpu NVIDIA H200"."""
+    import keras
+
+    name = keras.backend.backend()
+    library: Any = sys.modules[name]
+    if name == "torch":  # Keras does not tell its devices
+        kind = "gpu" if library.cuda.is_available() else "cpu"
+    else:
+        kind = str(keras.distribution.list_devices()[0]).partition(":")[0]
+    if kind == "cpu":
+        model = _processor()
+    elif name == "torch":
+        model = library.cuda.get_device_name()
+    elif name == "jax":
+        model = library.devices()[0].device_kind
+    else:
+        first = library.config.list_physical_devices(kind.upper())[0]
+        model = library.config.experimental.get_device_details(first).get("device_name", "")
+    return f"{kind} {model}".strip()
+
+
+def threads_in_use() -> int | None:
+    """Threads that an operation of a network is divided among; None where the backend does not tell."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    return int(tf.config.threading.get_intra_op_parallelism_threads()) or usable_cores()
+
+
+def _processor() -> str:
+    with suppress(OSError):  # not Linux
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _divided(there: list[str], wanted: int | Literal["all"], batch_size: int) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from skyfold.data.seeding import derived_seed
+from skyfold.store.fits import Fold
 from skyfold.types import Split
 
 
-def bootstrapped(split: Split, *, seed: int, fold: int) -> Split:
+def bootstrapped(split: Split, *, seed: int, fold: Fold) -> Split:
     """As many training rows as before, drawn with replacement by (seed, fold), sorted; the validation rows stay.
 
     About 63 % of the rows are drawn. A row drawn twice is seen twice per epoch, augmented alike.

@@ -26,11 +26,13 @@ class Checkpoint:
     history  one row per epoch done
     state    of the network, `Network.state`
     kept     weights of one or more epochs, of which the weights of the fit are made
+    started  when the fit was begun, in UTC, ISO 8601
     """
 
     history: list[HistoryRow]
     state: dict[str, np.ndarray]
     kept: list[list[np.ndarray]]
+    started: str
 
 
 class CheckpointFile:
@@ -53,6 +55,7 @@ class CheckpointFile:
             "epoch": len(checkpoint.history),
             "history": checkpoint.history,
             "kept": [len(weights) for weights in checkpoint.kept],
+            "started": checkpoint.started,
         }
         arrays: dict[str, Any] = {f"state.{name}": value for name, value in checkpoint.state.items()}
         for j, weights in enumerate(checkpoint.kept):
@@ -73,6 +76,7 @@ class CheckpointFile:
                     return None
                 state = {name[6:]: stored[name] for name in stored.files if name.startswith("state.")}
                 kept = [[stored[f"kept.{j}.{i}"] for i in range(count)] for j, count in enumerate(about["kept"])]
+            started = str(about["started"])
             history = [{name: float(row[name]) for name in COLUMNS} for row in about["history"]]
         except Exception as error:  # zipfile and numpy raise whatever they meet
             if (
@@ -81,4 +85,4 @@ class CheckpointFile:
                 raise
             print(f"{self._path}: damaged ({reason_of(error)}); the fit begins anew.", file=sys.stderr)
             return None
-        return Checkpoint(history, state, kept)
+        return Checkpoint(history, state, kept, started)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,26 @@ from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.files import digest
+from skyfold.memory import peak_memory
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles, FitResult, HistoryRow, draw_history, write_history
+from skyfold.store.fits import FitFiles, FitResult, Fold, HistoryRow, draw_history, write_history
 from skyfold.training import weight_averaging
 from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
+from skyfold.training.environment import environment
 from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays
 from skyfold.training.schedules import learning_rate
 from skyfold.types import Split
+
+
+@dataclass(frozen=True)
+class Unvalidated:
+    """Of a fit on all samples: epochs to train, and the score that is expected of it, that of the folds."""
+
+    epochs: int
+    score: float
 
 
 def fit_fold(
@@ -34,19 +46,22 @@ def fit_fold(
     arrays: FitArrays,
     split: Split,
     folder: Path,
-    fold: int,
+    fold: Fold,
     seed: int,
     fingerprint: Fingerprint,
     rescale: Rescale | None = None,
     start: Callable[[], weight_averaging.Weights] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    unvalidated: Unvalidated | None = None,
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` as `training.validation_freq` says, and write
     `folder/fold<f>_seed<s>.*`.
 
-    rescale   of the inputs, stored with the result; None: stored bytes are read
-    start     callable returning initial weights, called after re-initialisation; None: initialised by the seed
-    on_epoch  called with epoch (from 1) and score of every validated epoch, those before a resume too
+    rescale      of the inputs, stored with the result; None: stored bytes are read
+    start        callable returning initial weights, called after re-initialisation; None: initialised by the seed
+    on_epoch     called with epoch (from 1) and score of every validated epoch, those before a resume too
+    unvalidated  of a fit without validation rows: it trains for so many epochs on the schedule of the config, and keeps
+                 the last weights, with `checkpoint: swa` their mean
 
     Files: .csv and .png, the training history; .json, the result; .weights.h5, written last: where it exists, the fit
     is finished (see `FitFiles`); .checkpoint.npz, while the fit runs (see `CheckpointFile`).
@@ -54,12 +69,16 @@ def fit_fold(
     Returns the score of the weights that are stored. ConfigError where the loss becomes NaN or infinite.
     """
     config, training, objective = network.config, network.config.training, network.objective
+    if unvalidated is not None:
+        checkpoint = "last" if training.checkpoint == "best" else training.checkpoint
+        changes = {"epochs": unvalidated.epochs, "patience": None, "checkpoint": checkpoint}
+        training = training.model_copy(update=changes)
     score = objective.validation
     paths = FitFiles(folder, fold, seed)
     own_seed = derived_seed("fit", seed, fold)
     _, of_epoch = arrays.epoch_rows(split.train, seed=own_seed, epoch=0)
     steps = steps_per_epoch(len(of_epoch), network.batch_size, training.gradient_accumulation_steps)
-    checked = arrays.validation_rows(split.valid)
+    checked = None if unvalidated is not None else arrays.validation_rows(split.valid)
     height, width, bands = network.input_shape
     planes = objective.target_planes
     augmenter = Augmenter(config.augment, size=(height, width), bands=bands, planes=planes, rescaled=bool(rescale))
@@ -67,18 +86,21 @@ def fit_fold(
     kept: list[weight_averaging.Weights] = []
     network.restart(seed=own_seed)
     # Scores of two metrics in one history would not be comparable, although the weights do not depend on the metric.
-    key = digest(fingerprint.digest(), score.name, objective.competition.metric_source)
+    until = [str(unvalidated.epochs)] if unvalidated is not None else []
+    key = digest(fingerprint.digest(), score.name, objective.competition.metric_source, *until)
     saved = CheckpointFile(paths.checkpoint, key)
     found = saved.read()
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     if found is not None:
         network.set_state(found.state)
-        history, kept = found.history, found.kept
+        history, kept, began = found.history, found.kept, found.started
     elif start is not None:
         network.set_weights(start())
     if on_epoch is not None:
         for epoch in validated(history, training):
             on_epoch(epoch + 1, history[epoch]["val_score"])
-    label = f"{config.name} fold {fold}" + (f" seed {seed}" if len(training.seeds) > 1 else "")
+    what = "full fit" if unvalidated is not None else f"fold {fold}"
+    label = f"{config.name} {what}" + (f" seed {seed}" if len(training.seeds) > 1 else "")
     with Progress(label, (training.epochs - len(history)) * steps, unit="steps") as progress:
         while not has_ended(history, training, greater_is_better=score.greater_is_better):
             epoch = len(history)
@@ -112,10 +134,10 @@ def fit_fold(
             trained = time.monotonic()
             row: HistoryRow = {"epoch": epoch + 1, "loss": loss, "val_loss": math.nan, "val_score": math.nan}
             history = [*history, row]
-            looked = is_validated(epoch, training)
-            if looked or training.checkpoint == "swa":
+            looked = checked is not None and is_validated(epoch, training)
+            if looked or training.checkpoint == "swa" or epoch + 1 == training.epochs:
                 weights = network.averaged_weights()
-                if looked:
+                if checked is not None and looked:
                     row["val_loss"], row["val_score"] = _measured(network, weights, *checked, rescale, label)
                     note = f"{where}, loss {loss:.4f}, validation {score.name} {row['val_score']:.4f}"
                     progress.advance(0, note=note)
@@ -125,7 +147,7 @@ def fit_fold(
             row["seconds"] = time.monotonic() - started
             row["images_per_second"] = steps * network.batch_size / (trained - started)
             if saved.is_due():
-                saved.write(Checkpoint(history, network.state(), kept))
+                saved.write(Checkpoint(history, network.state(), kept, began))
             if on_epoch is not None and looked:
                 on_epoch(epoch + 1, row["val_score"])
     if history:
@@ -133,9 +155,12 @@ def fit_fold(
     ended_with = len(history) - 1
     if training.checkpoint == "best" and history:
         ended_with = best_epoch(history, training, greater_is_better=score.greater_is_better)
-    if history and training.checkpoint != "swa":
+    if unvalidated is not None:
+        final_score = unvalidated.score
+    elif history and training.checkpoint != "swa":
         final_score = history[ended_with]["val_score"]
     else:
+        assert checked is not None
         _, final_score = _measured(network, network.weights(), *checked, rescale, label)
     paths.weights.unlink(missing_ok=True)  # with the history of another fit they would pass for finished
     write_history(paths.history, history)
@@ -147,6 +172,11 @@ def fit_fold(
         best_epoch=ended_with + 1,
         epochs=len(history),
         seconds=sum(row["seconds"] for row in history),
+        metric=score.name,
+        started=began,
+        images_per_second=statistics.harmonic_mean([row["images_per_second"] for row in history]) if history else None,
+        peak_memory_mb=peak_memory(),
+        environment=environment(folder, precision=training.mixed_precision),
         **({} if rescale is None else {"rescale": asdict(rescale)}),
     )
 

@@ -15,11 +15,11 @@ from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError, OofMismatch, SkyfoldError
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles, FitResult
+from skyfold.store.fits import FULL, FitFiles, FitResult, Fold
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.training.bagging import bootstrapped
-from skyfold.training.fit_fold import fit_fold
+from skyfold.training.fit_fold import Unvalidated, fit_fold
 from skyfold.training.init_weights import InitWeights
 from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays, Objective, RunArrays
@@ -30,7 +30,7 @@ from skyfold.types import Split
 # Called with fold, seed, epoch (from 1) and validation score after each epoch that is validated.
 OnEpoch = Callable[[int, int, int, float], None]
 # Called with arrays, their split and the fold; returns both with further training rows.
-AddRows = Callable[[FitArrays, Split, int], tuple[FitArrays, Split]]
+AddRows = Callable[[FitArrays, Split, Fold], tuple[FitArrays, Split]]
 
 
 class FoldTrainer:
@@ -73,8 +73,11 @@ class FoldTrainer:
         """The network of all fits, traced once."""
         return Network(self.objective, input_shape=self.arrays.input_shape, threads=self.threads)
 
-    def fits(self, folds: Folds, fold: int) -> list[FitResult]:
+    def fits(self, folds: Folds, fold: Fold) -> list[FitResult]:
         """The fits of a fold, one per seed; those that are not finished are trained now.
+
+        With FULL those on all samples, which need the fits of the folds first: they train for as many epochs as these
+        kept in the mean, rounded.
 
         DamagedFile where the weights of one are not those that were written.
         """
@@ -88,7 +91,7 @@ class FoldTrainer:
             found[-1].verify()
         return found
 
-    def _fit(self, folds: Folds, fold: int, seed: int) -> FitResult:
+    def _fit(self, folds: Folds, fold: Fold, seed: int) -> FitResult:
         self._refuse()
         if self.missing_weights is not None:
             raise self.missing_weights
@@ -113,16 +116,24 @@ class FoldTrainer:
             fingerprint=self.fingerprint,
             rescale=rescale,
             start=start,
-            on_epoch=None if self.on_epoch is None else partial(self.on_epoch, fold, seed),
+            on_epoch=None if self.on_epoch is None else partial(self.on_epoch, int(fold), seed),
+            unvalidated=self._as_the_folds(folds) if fold == FULL else None,
         )
+
+    def _as_the_folds(self, folds: Folds) -> Unvalidated:
+        """Epochs and score of a fit on all samples, the means of the folds'."""
+        of_folds = [fit for fold in range(folds.k) for fit in self.fits(folds, fold)]
+        epochs, scores = [fit.best_epoch for fit in of_folds], [fit.score for fit in of_folds]
+        return Unvalidated(round(float(np.mean(epochs))), float(np.mean(scores)))
 
     def _refuse(self) -> None:
         if self.refusal is not None:
             raise self.refusal
 
-    def split(self, folds: Folds, fold: int, seed: int) -> Split:
+    def split(self, folds: Folds, fold: Fold, seed: int) -> Split:
         """The rows of one fit; ConfigError where there is none to learn from."""
-        split = folds.split(fold)
+        every = Split(train=np.arange(len(folds.ids)), valid=np.arange(0))
+        split = every if fold == FULL else folds.split(int(fold))
         split = Split(self.objective.trainable_rows(self.arrays, split.train, folds), split.valid)
         if not len(split.train):
             raise ConfigError(f"fold {fold}: no sample to fit it on. Begin the validated years (data.folds) later.")

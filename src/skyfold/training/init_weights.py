@@ -19,7 +19,7 @@ from skyfold.errors import ConfigError
 from skyfold.files import file_digest
 from skyfold.models import NetworkFamily, family_of
 from skyfold.store.contents import Contents, read_contents
-from skyfold.store.fits import FitResult, reason_of
+from skyfold.store.fits import FitResult, Fold, reason_of
 from skyfold.store.folds import Folds
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.training.input_normalization import normalization_of
@@ -43,7 +43,7 @@ def find_init_weights(
     source = SourceRun.open(data_folders / data / config.model.init_from.run, key="model.init_from", user=config)
     same_data = data == own or (bool(checksum) and source.info.fingerprint.data == checksum)
     _refuse_leak(config, source, data_folders, folds, same_data=same_data, contents=contents)
-    fits = {}
+    fits: dict[tuple[Fold, int], FitResult] = {}
     for fold in range(folds.k) if same_data else (0,):
         for seed in config.training.seeds:
             theirs = source.config.training.seeds
@@ -124,13 +124,13 @@ def _refuse_shared_images(config: RunConfig, info: RunInfo, folder: Path, conten
 @dataclass(frozen=True)
 class InitWeights:
     """source: the run whose weights these are; fits: of it, by fold and seed of the run that starts, fold 0
-    for all folds where there is no other; provenance: names and SHA-256 of the files."""
+    for all folds, and fits on all samples, where there is no other; provenance: names and SHA-256 of the files."""
 
     source: SourceRun
-    fits: Mapping[tuple[int, int], FitResult]
+    fits: Mapping[tuple[Fold, int], FitResult]
     provenance: str
 
-    def load(self, network: Network, *, fold: int, seed: int) -> list[np.ndarray]:
+    def load(self, network: Network, *, fold: Fold, seed: int) -> list[np.ndarray]:
         """Initial weights of `network`, as `Network.set_weights` takes them.
 
         Where the source has other classes, the last layer keeps the weights of `network`. ConfigError where another

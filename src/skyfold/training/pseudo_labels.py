@@ -22,7 +22,7 @@ from skyfold.data.cache import TrainingArrays, filled_store
 from skyfold.data.images import resize
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
-from skyfold.store.fits import FitResult
+from skyfold.store.fits import FULL, FitResult, Fold
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore
@@ -177,16 +177,28 @@ class PseudoLabels:
     images: TrainingArrays
     probabilities: Mapping[int, ArraySequence]
 
-    def added_to(self, arrays: FitArrays, split: Split, fold: int) -> tuple[FitArrays, Split]:
-        """`arrays` followed by the labelled images, and `split` with these among the training rows."""
+    def added_to(self, arrays: FitArrays, split: Split, fold: Fold) -> tuple[FitArrays, Split]:
+        """`arrays` followed by the labelled images, and `split` with these among the training rows.
+
+        A fit on all samples, which no row validates, learns from the mean of the folds' maps.
+        """
         assert isinstance(arrays, TrainingArrays), "image.crop should have been refused with the config"
         assert arrays.targets is not None
         count = len(arrays.inputs)
-        labels = _labels(self.probabilities[fold], self.images.defined, self.config)
+        maps = self._mean() if fold == FULL else self.probabilities[int(fold)]
+        labels = _labels(maps, self.images.defined, self.config)
         extended = _Extended(_chained(arrays.inputs, self.images.inputs), _chained(arrays.targets, labels))
         return extended, Split(
             train=np.concatenate([split.train, np.arange(count, count + len(labels))]), valid=split.valid
         )
+
+    def _mean(self) -> LazyArrays:
+        of_folds = list(self.probabilities.values())
+
+        def mean(row: int) -> np.ndarray:
+            return np.stack([maps[row] for maps in of_folds]).mean(axis=0, dtype=np.float32)
+
+        return LazyArrays(len(of_folds[0]), mean)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from skyfold.progress import note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
+from skyfold.store.fits import FULL, FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo, begin_run, current_fingerprint, open_rows, read_info, record_scores
@@ -33,11 +34,12 @@ FIT_PARTS = ("data", "folds", "fit", "source", "init_weights", "pseudo_labels") 
 @dataclass(frozen=True)
 class RunResult:
     """folder: of the run; scores: by fold, the mean validation score of its fits; complete: whether all folds are
-    trained and predicted."""
+    trained and predicted; full: fits on all samples, where they were asked for."""
 
     folder: Path
     scores: dict[int, float]
     complete: bool
+    full: Sequence[FitResult] = ()
 
 
 def run_folds(
@@ -49,12 +51,14 @@ def run_folds(
     *,
     only_folds: Sequence[int] | None = None,
     restart: bool = False,
+    full: bool = False,
     contents: Contents | None = None,
 ) -> RunResult:
     """Fit every fold with every seed, store the fold's rows in `run_folder/oof`, and, once all folds are complete, the
     test rows in `run_folder/test`: the mean over seeds (and folds), rounded once.
 
     What is finished is not done again. only_folds: fit these only. restart: discard existing results and start over.
+    full: then fit one network per seed on all samples, which enters no row.
     contents: what the samples hold, recorded with the run and compared when it is resumed. ConfigError or OofMismatch
     where the folder holds a run of another config or of other contents, or finished fits of folds that `restart` would
     lose, or where the arrays are not those of the folds.
@@ -111,11 +115,19 @@ def run_folds(
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
     dtype = objective.dtype
     oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=objective.row_shape(train), dtype=dtype)
+    scored_by = set()
     for fold in chosen:
         fits = trainer.fits(folds, fold)
+        scored_by |= {fit.metric for fit in fits} - {None, objective.validation.name}
         trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
+    if scored_by:
+        note(
+            f"run '{config.name}': validation scores, and the epochs kept by them, are of "
+            f"{', '.join(sorted(map(str, scored_by)))}, not of {objective.validation.name}. Finished fits stay as they "
+            "are; to choose anew, train with --restart."
+        )
     everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and test is not None:
         shape = objective.row_shape(test)
@@ -124,9 +136,10 @@ def run_folds(
         trainer.predict(test, np.arange(len(test.ids)), store, fits, label=f"{config.name} test")
         if contents is not None:
             contents.of("test").record(run_folder)
+    of_all = trainer.fits(folds, FULL) if full else []
     recorded = read_info(run_folder).scores
     scores = {fold: recorded[f"fold{fold}"] for fold in range(folds.k) if f"fold{fold}" in recorded}
-    return RunResult(folder=run_folder, scores=scores, complete=everywhere)
+    return RunResult(folder=run_folder, scores=scores, complete=everywhere, full=of_all)
 
 
 def fit_score(

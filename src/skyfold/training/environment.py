@@ -1,0 +1,31 @@
+"""What a fit is made with: versions, backend, device, precision, threads, and the commit of the project."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import skyfold
+from skyfold.training import backend
+from skyfold.types import JsonDict
+from skyfold.workspace import commit_of
+
+
+def environment(folder: Path, *, precision: str) -> JsonDict:
+    """`store.records.Environment` of a fit that this process makes in `folder`, once the backend has been started."""
+    import keras
+
+    name = keras.backend.backend()
+    libraries = {"keras": keras, name: sys.modules[name], "numpy": np}
+    own = {"python": platform.python_version(), "skyfold": skyfold.__version__}
+    return {
+        "versions": {**own, **{library: str(module.__version__) for library, module in libraries.items()}},
+        "backend": name,
+        "device": backend.device(),
+        "precision": precision,
+        "threads": backend.threads_in_use(),
+        "commit": commit_of(folder),
+    }
