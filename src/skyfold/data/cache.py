@@ -28,7 +28,7 @@ from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore, Shape
 from skyfold.types import ArraySequence, IntPair, Samples, SoftTargets
 
-ROWS_AT_ONCE = 16
+ROWS_AT_ONCE = 4  # few, so that memory is used again while the processor has it at hand
 PIECES_AHEAD = 2  # of so many rows, made while those before them are written
 
 
