@@ -60,7 +60,8 @@ def train(given: Namespace) -> JsonDict:
         for line in task_class(config.task).report_run(config, project):
             print(line)
     for fit in result.full:
-        print(f"{fit.name}: all samples, {fit.epochs} epochs; expected score {fit.score:.4f}, the mean of the folds")
+        epochs = f"{fit.epochs} epoch{'s' * (fit.epochs != 1)}"
+        print(f"{fit.name}: all samples, {epochs}; expected validation score {fit.score:.4f}, the mean of the folds")
     print(f"{'trained' if result.complete else 'so far'}: {result.folder}")
     record = result.folder / "run.json"
     return {
