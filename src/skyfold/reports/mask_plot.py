@@ -1,14 +1,17 @@
-"""A picture of what a blend predicts: images with the true outlines, beside the same with the predicted ones."""
+"""Pictures of predicted masks: images with the true outlines, the same with the predicted ones, and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skyfold.files import write_atomic
 
+ERRORS = {"hit": "#1b9e4b", "false positive": "#c2007a", "false negative": "#ff8c00"}
 COLOURS = ("#ff5a5f", "#ffd23f", "#3bceac", "#7aa7ff", "#f78fe0", "#ff9f1c", "#b8f35a", "#c9c9ff")
 
 
@@ -29,29 +32,90 @@ def draw_examples(
     view.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     height, width = images[0].shape[:2]
     figure = Figure(figsize=(3.6 * len(images), 2 * 3.6 * height / width + 1.0), layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     for column, image in enumerate(images):
         for row, masks in enumerate((truth[column], pred[column])):
-            axis = axes[row, column]
-            axis.imshow(
-                _shown(image[..., : 3 if image.shape[2] > 2 else 1]),
-                extent=(0, 1, 1, 0),
-                aspect=image.shape[0] / image.shape[1],
-            )
-            _outline(axis, masks)
-            # Limits of the image: the grid that outlines are drawn on is larger.
-            axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+            _draw(axes[row, column], image, masks)
         axes[1, column].set_xlabel(captions[column])
     axes[0, 0].set_ylabel("truth")
     axes[1, 0].set_ylabel("prediction")
-    handles = [Line2D([], [], color=COLOURS[k % len(COLOURS)], lw=2.5, label=name) for k, name in enumerate(classes)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(classes), frameon=False)
+    _add_legend(figure, _class_colours(classes))
     figure.suptitle(title)
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=80))
+
+
+def draw_sample(
+    image: np.ndarray,
+    *,
+    truth: np.ndarray | None,
+    pred: np.ndarray | None,
+    valid: np.ndarray | None,
+    classes: Sequence[str],
+    title: str,
+) -> bytes:
+    """A PNG of one image in a row of panels: image, truth, prediction, error; without those that need what is None.
+
+    Arrays as those of `draw_examples`; valid: bool (h, w), False counts as no error. A pixel is a false positive where
+    any class is predicted that is not there, else a false negative where any class is missed, else a hit where there
+    is one.
+    """
+    from matplotlib.figure import Figure
+
+    panels: list[tuple[str, np.ndarray | None]] = [("image", None)]
+    panels += [(name, masks) for name, masks in (("truth", truth), ("prediction", pred)) if masks is not None]
+    errors = truth is not None and pred is not None
+    count, (height, width) = len(panels) + errors, image.shape[:2]
+    figure = Figure(figsize=(3.6 * count, 3.6 * height / width + 1.0), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    for axis, (name, masks) in zip(axes, panels, strict=False):
+        _draw(axis, image, masks)
+        axis.set_xlabel(name)
+    colours = _class_colours(classes)
+    if truth is not None and pred is not None:
+        _draw(axes[-1], image, None)
+        axes[-1].imshow(_error_layer(truth, pred, valid), extent=(0, 1, 1, 0), aspect=height / width)
+        axes[-1].set_xlabel("error")
+        colours |= ERRORS
+    _add_legend(figure, colours)
+    figure.suptitle(title)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    return file.getvalue()
+
+
+def _error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Colours (h, w, 4) of the errors, transparent where there is nothing to show."""
+    from matplotlib.colors import to_rgba
+
+    where = [(truth & pred).any(axis=-1), (truth & ~pred).any(axis=-1), (pred & ~truth).any(axis=-1)]
+    layer = np.zeros((*truth.shape[:2], 4))
+    for name, pixels in zip(("hit", "false negative", "false positive"), where, strict=True):
+        layer[pixels if valid is None else pixels & valid] = to_rgba(ERRORS[name], 0.65)
+    return layer
+
+
+def _class_colours(classes: Sequence[str]) -> dict[str, str]:
+    return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(classes)}
+
+
+def _add_legend(figure: Any, colours: Mapping[str, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, lw=2.5, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), frameon=False)
+
+
+def _draw(axis: Any, image: np.ndarray, masks: np.ndarray | None) -> None:
+    """The image, with the outlines of `masks`."""
+    shown = _shown(image[..., : 3 if image.shape[2] > 2 else 1])
+    axis.imshow(shown, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+    if masks is not None:
+        _outline(axis, masks)
+    # Limits of the image: the grid that outlines are drawn on is larger.
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
 
 
 def _shown(image: np.ndarray) -> np.ndarray:
@@ -63,11 +127,11 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.clip((image - low) / max(high - low, 1e-9), 0, 1))
 
 
-def _outline(axis: object, masks: np.ndarray) -> None:
+def _outline(axis: Any, masks: np.ndarray) -> None:
     height, width, classes = masks.shape
     x, y = (np.arange(width + 2) - 0.5) / width, (np.arange(height + 2) - 0.5) / height
     for k in range(classes):
         if masks[..., k].any():
             framed = np.pad(masks[..., k].astype(float), 1)  # so that an outline at the border is closed
-            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)  # type: ignore[attr-defined]
+            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)
             lines.set(clip_on=False, zorder=3)  # at the border, too: above the frame of the axes
