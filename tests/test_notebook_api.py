@@ -336,8 +336,35 @@ def test_runs_of_another_task_other_folds_or_changed_data_are_refused(packed, re
     _, of_sky, _ = packed
     with pytest.raises(OofMismatch, match="'white' has other folds than data set 'tiny'"):
         results.score(of_sky.run("white"))
+    forecasts, dataset = skyfold.open("tiny", root=results.workspace.root), results._dataset
+    competition = replace(dataset.competition, task="forecasting")
+    forecasts.__dict__["_dataset"] = replace(dataset, competition=competition)
+    with pytest.raises(ConfigError, match="data set 'tiny' is of task: forecasting; scores, blends and pictures"):
+        forecasts.score("good")
     copy = shutil.copytree(packed[0], tmp_path / "copy")
     mask = np.asarray(Image.open(copy / "data/sky/masks/3.png"))
     Image.fromarray(np.ascontiguousarray(mask[::-1])).save(copy / "data/sky/masks/3.png")
     with pytest.raises(OofMismatch, match=r"mask 3.png changed since 'white' was made"):
         skyfold.open("sky", root=copy).score("white")
+
+
+def test_arrays_of_images_that_differ_in_size_are_scored_on_their_own_size(own_data, tmp_path):
+    data, config = tmp_path / "data" / "own", tmp_path / "configs" / "own.yaml"
+    for folder in (data / "images", data / "masks", config.parent):
+        folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(20, 30), (30, 20)] * 3):
+        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(data / "images" / f"{number}.png")
+        Image.fromarray(rng.integers(0, 2, size).astype(np.uint8)).save(data / "masks" / f"{number}.png")
+    settings = {"competition": "mask_folder", "name": "own", "options": {"classes": {"a": 1}, "grid": "own"}}
+    config.write_text(as_yaml({"data": {**settings, "folds": {"k": 2}}}))
+    results = skyfold.prepare(config, root=tmp_path)
+    masks = [results.truth.targets[i].astype(bool) for i in range(6)]
+    assert results.score(masks).score == 1
+    half_wrong = {name: masks[i] if i % 2 else ~masks[i] for i, name in enumerate(results.folds["id"])}
+    assert results.score(half_wrong).score == pytest.approx(0.5)
+    blend = results.blend([masks, half_wrong], weights=[2, 1])
+    assert blend.oof.values[0].shape == (20, 30, 1)
+    assert results.tune_thresholds(blend, thresholds=5).scores["cv_cross_fitted"] == 1
+    assert results.show("1", blend).png.startswith(b"\x89PNG")
+    assert results.test_ids.tolist() == []
