@@ -26,7 +26,7 @@ LAYERS = [
     ["tasks"],
     ["tuning"],
     ["pipeline"],
-    ["cli"],
+    ["cli", "notebook"],
     ["__main__"],
 ]
 KERAS = {"models", "training"}

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from skyfold.reports.mask_plot import _shown, draw_examples
+from skyfold.reports.mask_plot import ERRORS, _error_layer, _shown, draw_examples, draw_sample
 
 
 def test_deep_values_are_stretched_between_their_percentiles() -> None:
@@ -44,3 +44,30 @@ def test_an_outline_at_the_border_leaves_the_image_its_size(tmp_path: Path) -> N
     assert (abs(plain - outlined) <= 2).all()
     red = above[..., 2] > above[..., 0] + 80
     assert red.sum() > 2 * plain.sum()  # on all four sides
+
+
+def test_errors_are_coloured_where_pixels_count() -> None:
+    truth = np.array([[[1, 0], [1, 0], [0, 0], [0, 0], [1, 0]]], bool)
+    pred = np.array([[[1, 0], [0, 0], [0, 1], [0, 0], [0, 1]]], bool)
+    names = [name_of(colour) for colour in _error_layer(truth, pred, None)[0]]
+    assert names == ["hit", "false negative", "false positive", None, "false positive"]
+    ignored = np.array([[False, True, True, True, True]])
+    assert name_of(_error_layer(truth, pred, ignored)[0, 0]) is None
+
+
+def name_of(colour: np.ndarray) -> str | None:
+    if not colour[3]:
+        return None
+    red, green, blue = (round(255 * one) for one in colour[:3])
+    return {value: name for name, value in ERRORS.items()}[f"#{red:02x}{green:02x}{blue:02x}"]
+
+
+def test_a_sample_has_a_panel_for_each_thing_that_is_known() -> None:
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.ones((5, 5, 1), bool)
+    widths = []
+    for truth, pred in ((None, None), (mask, None), (mask, ~mask)):
+        png = draw_sample(image, truth=truth, pred=pred, valid=None, classes=["a"], title="b")
+        assert png.startswith(b"\x89PNG")
+        widths.append(int.from_bytes(png[16:20], "big"))
+    assert widths[1] == 2 * widths[0]
+    assert widths[2] == 4 * widths[0]

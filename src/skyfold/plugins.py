@@ -71,6 +71,14 @@ def add_folder(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
+def add_project(root: Path) -> None:
+    """Find the plug-ins in the folder `plugins` of the project `root`, and files of metrics beside its configs."""
+    if (root / "plugins").is_dir():
+        add_folder(root / "plugins")
+    for folder in sorted((root / "configs").glob("*/")):
+        search(folder)
+
+
 def search(folder: Path) -> None:
     """Look for files of metrics in `folder`, too."""
     if folder.resolve() not in _searched:

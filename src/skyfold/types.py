@@ -104,7 +104,7 @@ class Split:
     valid: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions:
     """Predictions of one run or blend, one row a sample.
 
@@ -116,6 +116,9 @@ class Predictions:
     values: np.ndarray
     has_prediction: np.ndarray
     unit: str
+
+    def __repr__(self) -> str:
+        return f"{len(self.ids)} x {self.values.dtype} {tuple(self.values.shape[1:])}"
 
 
 class Metric(Protocol):

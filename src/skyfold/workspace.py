@@ -33,6 +33,19 @@ def find_root(start: Path) -> Path | None:
     return next((folder for folder in (start, *start.parents) if (folder / "configs").is_dir()), None)
 
 
+def project_root(root: Path | None = None) -> Path:
+    """The project folder `root`, None: found from the working folder; ConfigError where there is none."""
+    found = root or find_root(Path.cwd())
+    if found is None:
+        raise ConfigError(
+            f"{Path.cwd()} and its parents hold no folder configs/, so this is no skyfold project. "
+            "Change to the project's folder, or name it: --root DIR."
+        )
+    if not found.is_dir():
+        raise ConfigError(f"--root {found}: no such folder.")
+    return found.resolve()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folder that a command works in.

@@ -6,7 +6,6 @@ Everything that a command needs is imported inside its function, so that `--help
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import sys
@@ -230,7 +229,7 @@ def score(given: Namespace) -> JsonDict:
     data = _data_config(given.competition, given)
     if given.sizes is not None:
         data = data.model_copy(update={"options": {**data.options, "sizes": str(given.sizes.resolve())}})
-    project = Workspace((project_root(given) or Path.cwd()).resolve(), given.data, verify=given.verify)
+    project = Workspace((named_root(given) or Path.cwd()).resolve(), given.data, verify=given.verify)
     folder = project.data(data.folder)
     if given.data is not None and not folder.is_dir():
         raise DataLayoutError(f"{folder}: no such folder, named by --data.")
@@ -341,21 +340,13 @@ def workspace(given: Namespace) -> Workspace:
 
     ConfigError where there is no such folder.
     """
-    from skyfold.errors import ConfigError
-    from skyfold.workspace import Workspace
+    from skyfold import workspace
 
-    root = project_root(given)
-    if root is None:
-        raise ConfigError(
-            f"{Path.cwd()} and its parents hold no folder configs/, so this is no skyfold project. "
-            "Change to the project's folder, or name it: --root DIR."
-        )
-    if not root.is_dir():
-        raise ConfigError(f"--root {root}: no such folder.")
-    return Workspace(root.resolve(), getattr(given, "data", None), verify=getattr(given, "verify", False))
+    root = workspace.project_root(getattr(given, "root", None))
+    return workspace.Workspace(root, getattr(given, "data", None), verify=getattr(given, "verify", False))
 
 
-def project_root(given: Namespace) -> Path | None:
+def named_root(given: Namespace) -> Path | None:
     """`--root`, or the project's folder found from the current one; None where there is none."""
     from skyfold.workspace import find_root
 
@@ -364,23 +355,7 @@ def project_root(given: Namespace) -> Path | None:
 
 
 def _data_config(text: str, given: Namespace) -> DataConfig:
-    """The data set that a command names: a config file's `data`, a competition with its defaults, or one with runs."""
-    from skyfold import plugins
-    from skyfold.config.data import DataConfig
-    from skyfold.config.files import load_config
-    from skyfold.errors import ConfigError
-    from skyfold.files import read_json
+    """The data set that a command names, see `load_data`."""
+    from skyfold.config.files import load_data
 
-    if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
-        return load_config(Path(text)).data
-    known = plugins.names("competitions")
-    root = project_root(given)
-    made = sorted(root.glob(f"oof/{glob.escape(text)}/*/run.json")) if root and text not in known else []
-    if made and isinstance(data := read_json(made[0]).get("config", {}).get("data"), dict):
-        return DataConfig.model_validate(data)
-    if text not in known:
-        raise ConfigError(
-            f"no competition '{text}'{plugins.nearest(text, known)}. There are: {', '.join(known)}; "
-            "or give a config file with a `data` block."
-        )
-    return DataConfig(competition=text)
+    return load_data(text, named_root(given))

@@ -160,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _signals_stop():
             _require_working_folder()
             with redirect_stdout(sys.stderr) if as_json else nullcontext():
-                _use_plugins(given)
+                root = commands.named_root(given)
+                if root is not None and given.command is not commands.predict:  # a bundle is of no project
+                    plugins.add_project(root)
                 document = given.command(given)
             if as_json:
                 print(_json({"command": given.command.__name__.rstrip("_"), **document}))
@@ -186,20 +188,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Free some, or make image.size, batch_size or the model smaller."
         return _ended(2, printable(f"error: {place}: out of memory. {what}{remedy}"))
     return 0
-
-
-def _use_plugins(given: argparse.Namespace) -> None:
-    """Find the plug-ins in the folder `plugins` of the project, and files beside its configs.
-
-    A bundle is of no project: its code is that of --plugins.
-    """
-    root = commands.project_root(given)
-    if root is None or given.command is commands.predict:
-        return
-    if (root / "plugins").is_dir():
-        plugins.add_folder(root / "plugins")
-    for folder in sorted((root / "configs").glob("*/")):  # files of metrics lie beside configs
-        plugins.search(folder)
 
 
 def _unwritable_output() -> str:

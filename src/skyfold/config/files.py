@@ -7,6 +7,7 @@ Within a file, NAME is enough. File names are relative to the file that is read,
 from __future__ import annotations
 
 import copy
+import glob
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from skyfold import plugins
 from skyfold.config.blend import BlendConfig
-from skyfold.config.data import DatasetConfig
+from skyfold.config.data import DataConfig, DatasetConfig
 from skyfold.config.errors import explain
 from skyfold.config.experiment import TableConfig
 from skyfold.config.forecasts import ForecastConfig
@@ -27,7 +28,7 @@ from skyfold.config.options import configured
 from skyfold.config.run import RunConfig
 from skyfold.config.yaml_text import parse
 from skyfold.errors import ConfigError, listing
-from skyfold.files import require_file
+from skyfold.files import read_json, require_file
 from skyfold.plugins import nearest
 
 AnyConfig = RunConfig | BlendConfig | TableConfig | ForecastConfig | DatasetConfig
@@ -80,6 +81,23 @@ def load_blend(path: Path) -> BlendConfig:
     if isinstance(config, RunConfig) and plugins.load("tasks", config.task).TASK.MASKS:
         return BlendConfig.of_run(config)
     return _of_kind(BlendConfig, config, path)
+
+
+def load_data(text: str, root: Path | None) -> DataConfig:
+    """The data set that `text` names: the `data` of a config file, a competition with its defaults, or a data set with
+    runs in the project folder `root`. ConfigError where there is none."""
+    if Path(text.partition("#")[0]).suffix in {".yaml", ".yml"} or Path(text).is_file():
+        return load_config(Path(text)).data
+    known = plugins.names("competitions")
+    made = sorted(root.glob(f"oof/{glob.escape(text)}/*/run.json")) if root and text not in known else []
+    if made and isinstance(data := read_json(made[0]).get("config", {}).get("data"), dict):
+        return DataConfig.model_validate(data)
+    if text not in known:
+        raise ConfigError(
+            f"no competition '{text}'{nearest(text, known)}. There are: {', '.join(known)}; "
+            "or give a config file with a `data` block."
+        )
+    return DataConfig(competition=text)
 
 
 def read_yaml(path: Path, named_by: str = "") -> Values:

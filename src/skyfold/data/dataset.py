@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skyfold.competition import Competition, build
+from skyfold.competition import Competition, Truth, build
 from skyfold.config.data import DataConfig
 from skyfold.data.cache import with_packed_masks
 from skyfold.data.contents import FileChecksums, contents_of
@@ -15,7 +15,7 @@ from skyfold.data.valid_pixels import with_defined_inputs
 from skyfold.errors import ConfigError
 from skyfold.store.contents import Contents
 from skyfold.store.folds import Folds, load_folds
-from skyfold.types import IntPair, Samples
+from skyfold.types import IntPair, LazyArrays, Samples
 from skyfold.workspace import Workspace
 
 
@@ -36,6 +36,16 @@ class Dataset:
     @property
     def test(self) -> Samples | None:
         return self.samples.get("test")
+
+    def truth(self) -> Truth:
+        """Ground truth of the training samples that a fold validates, masks as bool."""
+        rows, targets, valid = np.flatnonzero(self.folds.fold >= 0), self.train.targets, self.train.valid
+        assert targets is not None
+        return Truth(
+            self.train.ids[rows],
+            LazyArrays(len(rows), lambda i: targets[rows[i]].astype(bool)),
+            None if valid is None else LazyArrays(len(rows), lambda i: valid[rows[i]]),
+        )
 
     def eval_rows(self, years: IntPair | None) -> np.ndarray:
         """Training samples that a fold validates, of the first to the last of `years`; None: of all.

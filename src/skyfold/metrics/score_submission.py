@@ -48,12 +48,22 @@ def score_submission(competition: Competition, submission: Path, truth: Path | T
     except OtherRows as error:
         name = "the truth" if isinstance(truth, Truth) else truth
         raise OtherRows(f"{error}\nThe rows wanted are those of {name}.") from None
-    stats = prediction_stats(competition, known, pred)
+    return score_predictions(competition, known, pred, groups=volumes_of(competition.metric, known.ids), draws=draws)
+
+
+def score_predictions(
+    competition: Competition, truth: Truth, pred: ArraySequence, *, groups: np.ndarray | None, draws: int = 1000
+) -> Scored:
+    """Score `pred` of the truth's ids, in their order.
+
+    groups: (n,), drawn together by the bootstrap; None: every sample by itself.
+    """
+    stats = prediction_stats(competition, truth, pred)
     metric, classes = competition.metric, competition.classes
     counted = isinstance(metric, CountMetric)
     return Scored(
         score=metric.score(stats),
-        interval=bootstrap_interval(metric, stats, groups=volumes_of(metric, known.ids), draws=draws),
+        interval=bootstrap_interval(metric, stats, groups=groups, draws=draws),
         per_class={name: metric.score(stats[:, k :: len(classes)]) for k, name in enumerate(classes) if counted},
         samples=len(stats),
     )

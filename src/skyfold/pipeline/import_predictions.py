@@ -29,7 +29,7 @@ from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
-from skyfold.store.rows import release_pages, row_shape
+from skyfold.store.rows import Shape, release_pages, row_shape
 from skyfold.store.runs import TEST_FOLDS, RunInfo, begin_run, open_rows, read_info, require_kind
 from skyfold.tables import read_rows
 from skyfold.tasks import build_task, task_class
@@ -206,13 +206,21 @@ def _write(folder: Path, part: str, info: RunInfo, task: Task, of: _Part, maps: 
     store = open_rows(folder, part, info, ids=of.samples.ids, shape=shape, dtype=task.dtype)
     with Progress(f"importing {part}", len(of.rows), "predictions") as progress:
         for place, row in enumerate(of.rows):
-            values, rows = maps[place], of.rows[place : place + 1]
-            if values.dtype != store.values.dtype or values.shape != row_shape(store.values, row):
-                values = task.to_rows(_as_float(values)[np.newaxis], of.samples, rows)[0]
-            store.write(rows, values[np.newaxis])
+            values = as_row(maps[place], task, of.samples, row, row_shape(store.values, row))
+            store.write(of.rows[place : place + 1], values[np.newaxis])
             release_pages(store.values)
             progress.advance()
     store.flush()
+
+
+def as_row(values: np.ndarray, task: Task, samples: Samples, row: int, shape: Shape) -> np.ndarray:
+    """The prediction of sample `row` as it is stored, in `shape`: maps of another size are resampled bilinearly.
+
+    values: as `Task.read_foreign` gives them.
+    """
+    if values.dtype == np.dtype(task.dtype) and values.shape == shape:
+        return values
+    return np.asarray(task.to_rows(_as_float(values)[np.newaxis], samples, np.array([row]))[0])
 
 
 def _note_poor_score(folder: Path, dataset: Dataset, task: Task) -> None:

@@ -1,8 +1,9 @@
-"""Pictures of what a blend predicts: images with the outlines of their masks, beside those of the truth."""
+"""Pictures of predicted masks: images with the true outlines, the same with the predicted ones, and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from skyfold.files import write_atomic
 
+ERRORS = {"hit": "#1b9e4b", "false positive": "#c2007a", "false negative": "#ff8c00"}
 COLOURS = ("#ff5a5f", "#ffd23f", "#3bceac", "#7aa7ff", "#f78fe0", "#ff9f1c", "#b8f35a", "#c9c9ff")
 COLUMNS = 4  # of a contact sheet
 
@@ -60,6 +62,41 @@ def draw_masks(
     _write(path, figure, classes, title)
 
 
+def draw_sample(
+    image: np.ndarray,
+    *,
+    truth: np.ndarray | None,
+    pred: np.ndarray | None,
+    valid: np.ndarray | None,
+    classes: Sequence[str],
+    title: str,
+) -> bytes:
+    """A PNG of one image in a row of panels: image, truth, prediction, error; without those that need what is None.
+
+    Arrays as those of `draw_examples`; valid: bool (h, w), False counts as no error. A pixel is a false positive where
+    any class is predicted that is not there, else a false negative where any class is missed, else a hit where there
+    is one.
+    """
+    panels: list[tuple[str, np.ndarray | None]] = [("image", None)]
+    panels += [(name, masks) for name, masks in (("truth", truth), ("prediction", pred)) if masks is not None]
+    errors = truth is not None and pred is not None
+    figure, ((*axes,),) = _sheet(1, len(panels) + errors, image)
+    for axis, (name, masks) in zip(axes, panels, strict=False):
+        _draw(axis, image, masks)
+        axis.set_xlabel(name)
+    colours = _class_colours(classes)
+    if truth is not None and pred is not None:
+        _draw(axes[-1], image, None)
+        axes[-1].imshow(_error_layer(truth, pred, valid), extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+        axes[-1].set_xlabel("error")
+        colours |= ERRORS
+    _add_legend(figure, colours)
+    figure.suptitle(title)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    return file.getvalue()
+
+
 def _sheet(rows: int, columns: int, image: np.ndarray) -> tuple[Any, np.ndarray]:
     """A figure with axes (rows, columns) for images of the shape of `image`."""
     from matplotlib.figure import Figure
@@ -69,24 +106,42 @@ def _sheet(rows: int, columns: int, image: np.ndarray) -> tuple[Any, np.ndarray]
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _draw(axis: Any, image: np.ndarray, masks: np.ndarray) -> None:
-    axis.imshow(
-        _shown(image[..., : 3 if image.shape[2] > 2 else 1]),
-        extent=(0, 1, 1, 0),
-        aspect=image.shape[0] / image.shape[1],
-    )
-    _outline(axis, masks)
-    # Limits of the image: the grid that outlines are drawn on is larger.
-    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
-
-
 def _write(path: Path, figure: Any, classes: Sequence[str], title: str) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=COLOURS[k % len(COLOURS)], lw=2.5, label=name) for k, name in enumerate(classes)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(classes), frameon=False)
+    _add_legend(figure, _class_colours(classes))
     figure.suptitle(title)
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=80))
+
+
+def _error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Colours (h, w, 4) of the errors, transparent where there is nothing to show."""
+    from matplotlib.colors import to_rgba
+
+    where = [(truth & pred).any(axis=-1), (truth & ~pred).any(axis=-1), (pred & ~truth).any(axis=-1)]
+    layer = np.zeros((*truth.shape[:2], 4))
+    for name, pixels in zip(("hit", "false negative", "false positive"), where, strict=True):
+        layer[pixels if valid is None else pixels & valid] = to_rgba(ERRORS[name], 0.65)
+    return layer
+
+
+def _class_colours(classes: Sequence[str]) -> dict[str, str]:
+    return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(classes)}
+
+
+def _add_legend(figure: Any, colours: Mapping[str, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, lw=2.5, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), frameon=False)
+
+
+def _draw(axis: Any, image: np.ndarray, masks: np.ndarray | None) -> None:
+    """The image, with the outlines of `masks`."""
+    shown = _shown(image[..., : 3 if image.shape[2] > 2 else 1])
+    axis.imshow(shown, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+    if masks is not None:
+        _outline(axis, masks)
+    # Limits of the image: the grid that outlines are drawn on is larger.
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
 
 
 def _shown(image: np.ndarray) -> np.ndarray:

@@ -71,8 +71,13 @@ def fit_combination(config: BlendConfig, runs: Sequence[StoredRun], dataset: Dat
 
 def blended_oof(combination: Combination, runs: Sequence[StoredRun]) -> Predictions:
     """Out-of-fold rows of a blend that is not stored, computed from those of `runs` on access."""
-    values = cast(np.ndarray, BlendedRows(combination, [run.oof.values for run in runs]))
-    return replace(runs[0].oof, values=values)
+    return blended(combination, [run.oof for run in runs])
+
+
+def blended(combination: Combination, parts: Sequence[Predictions]) -> Predictions:
+    """Rows of a blend that are computed on access; parts: the rows of the same samples, one a member."""
+    values = cast(np.ndarray, BlendedRows(combination, [part.values for part in parts]))
+    return replace(parts[0], values=values)
 
 
 def merge_of(

@@ -15,7 +15,7 @@ import numpy as np
 
 from skyfold.blending.recipe import Combination
 from skyfold.blending.stack import LogisticStack
-from skyfold.competition import Competition, Truth, build
+from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig, PostprocessConfig, WeightsConfig
 from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
@@ -72,18 +72,10 @@ class MaskBlending(Task):
     @classmethod
     def baselines(cls, dataset: Dataset) -> dict[str, float]:
         """Of masks that are the same for every image: all empty, all full."""
-        samples, rows, metric = dataset.train, np.flatnonzero(dataset.folds.fold >= 0), dataset.competition.metric
-        targets, valid = samples.targets, samples.valid
-        assert targets is not None
-        known = Truth(
-            samples.ids[rows],
-            LazyArrays(len(rows), lambda i: targets[rows[i]].astype(bool)),
-            None if valid is None else LazyArrays(len(rows), lambda i: valid[rows[i]]),
-        )
-        scores = {}
+        known, scores = dataset.truth(), {}
         for name, filled in (("empty masks", False), ("full masks", True)):
-            masks = LazyArrays(len(rows), partial(_uniform, known.targets, filled))
-            scores[name] = metric.score(prediction_stats(dataset.competition, known, masks))
+            masks = LazyArrays(len(known.ids), partial(_uniform, known.targets, filled))
+            scores[name] = dataset.competition.metric.score(prediction_stats(dataset.competition, known, masks))
         return scores
 
     @classmethod
@@ -119,12 +111,7 @@ class MaskBlending(Task):
         """
         config, dataset, runs, fitted = blend.config, blend.dataset, blend.runs, blend.fitted
         metric, classes = dataset.competition.metric, dataset.competition.classes
-        before, final, stack = _evaluated(blend, blend.stored.oof, folder=blend.stored.folder)
-        for fold, combination in fitted.by_fold.items():
-            if combination != fitted.whole:
-                before_without, final_without, _ = _evaluated(blend, blended_oof(combination, runs))
-                before = _with_fold_of(before, before_without, fold)
-                final = _with_fold_of(final, final_without, fold)
+        before, final, stack = cross_fitted(blend, folder=blend.stored.folder)
         draws, seed = max(config.bootstrap, 1), config.seed
         gains: JsonDict = {}
 
@@ -262,6 +249,22 @@ class MaskBlending(Task):
         }
         write_record(folder / f"{config.name}.test_scores.json", result)
         return lines
+
+
+def cross_fitted(blend: Blend, *, folder: Path | None = None) -> tuple[Evaluation, Evaluation, LogisticStack | None]:
+    """Evaluations of a blend without and with its gate, every fold scored with a combination, thresholds, areas and a
+    gate that were chosen without it; and the stacked gate of the test part, if any.
+
+    folder: where its rows are stored and their counts are kept; None: nowhere.
+    """
+    fitted = blend.fitted
+    before, final, stack = _evaluated(blend, blend.stored.oof, folder=folder)
+    for fold, combination in fitted.by_fold.items():
+        if combination != fitted.whole:
+            before_without, final_without, _ = _evaluated(blend, blended_oof(combination, blend.runs))
+            before = _with_fold_of(before, before_without, fold)
+            final = _with_fold_of(final, final_without, fold)
+    return before, final, stack
 
 
 def _evaluated(

@@ -79,6 +79,16 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
     return result
 
 
+def note_unknown_folds(runs: Sequence[StoredRun]) -> None:
+    """Say which of the members of a blend were imported without their folds."""
+    for run in runs:
+        if run.info.config.get("imported", {}).get("folds") == "unknown":
+            note(
+                f"run '{run.info.name}' was imported without its folds: if it was trained on other ones, its scores "
+                "and those of the blend are too good. Import it again with --folds FILE."
+            )
+
+
 def note_replaced(folder: Path, config: BlendConfig) -> None:
     """Say what differs where the blend in `folder` was made with another config: two files may share a name."""
     if not (folder / "blend.json").is_file():

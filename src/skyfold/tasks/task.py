@@ -18,7 +18,6 @@ from skyfold.errors import ConfigError
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
-from skyfold.progress import note
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
@@ -34,6 +33,7 @@ from skyfold.tasks.stored_blend import (
     config_json,
     made_of,
     note_replaced,
+    note_unknown_folds,
     read_member,
     rows_of,
     store_blend,
@@ -139,12 +139,7 @@ class Task(Objective):
         require_kind(workspace.run(config.data.folder, config.name), "blend")
         runs = [read_member(run, dataset, workspace) for run in config.runs]
         gate = read_member(config.classifier_gate, dataset, workspace) if config.classifier_gate else None
-        for run in [*runs, *([gate] if gate else [])]:
-            if run.info.config.get("imported", {}).get("folds") == "unknown":
-                note(
-                    f"run '{run.info.name}' was imported without its folds: if it was trained on other ones, its "
-                    "scores and those of the blend are too good. Import it again with --folds FILE."
-                )
+        note_unknown_folds([*runs, *([gate] if gate else [])])
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
         for run in runs:
             if not scored_by(run.info, competition):
