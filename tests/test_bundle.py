@@ -131,8 +131,8 @@ def test_predictions_are_those_of_training_bit_for_bit(project, tmp_path):
     assert_as_trained(project, "tiny", tmp_path / "a", ("turned", "bright", "gate"))
     assert (tmp_path / "a/submission.csv").read_bytes() == (project / "submissions/tiny/both.csv").read_bytes()
     assert not (tmp_path / "a/preview.png").exists()
-    everything = [option for kind in ("csv", "masks", "probabilities") for option in ("--write", kind)]
-    assert predict(project / "deep", project / "data/deep/test", tmp_path / "b", *everything, "--preview", "5") == 0
+    everything = [option for kind in ("csv", "masks", "probabilities", "preview") for option in ("--write", kind)]
+    assert predict(project / "deep", project / "data/deep/test", tmp_path / "b", *everything) == 0
     assert_as_trained(project, "deep", tmp_path / "b", ("deep",))
     assert (tmp_path / "b/submission.csv").read_bytes() == (project / "submissions/deep/deep_blend.csv").read_bytes()
     assert (tmp_path / "b/preview.png").read_bytes().startswith(b"\x89PNG")

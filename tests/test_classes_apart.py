@@ -14,8 +14,8 @@ from skyfold.metrics.segmentation import GlobalIoU
 from skyfold.models._softmax import log_odds
 from skyfold.pipeline.experiment_table import as_text, experiment_table
 from skyfold.pipeline.leaderboard import leaderboard
-from skyfold.pipeline.products import class_map
 from skyfold.pipeline.run import run_job
+from skyfold.reports.scene_maps import class_map
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_run
 from skyfold.workspace import Workspace

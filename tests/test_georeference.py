@@ -8,7 +8,7 @@ import pytest
 from skyfold.cli.main import main
 from skyfold.data.georeference import NO_DATA, georeference_of, polygons_of, write_class_map
 from skyfold.errors import ConfigError
-from skyfold.pipeline.products import SceneMap, write_products
+from skyfold.reports.scene_maps import SceneMap, write_products
 
 rasterio = pytest.importorskip("rasterio", reason="needs the extra: pip install -e .[geo]")
 COLOURS = {"background": (0, 0, 0), "cloud": (255, 128, 0)}

@@ -14,7 +14,8 @@ from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.metrics.score_submission import score_submission
 from skyfold.pipeline.prepare import prepare
-from skyfold.pipeline.products import SceneMap, class_map, quality_grade, write_blend_products, write_products
+from skyfold.pipeline.products import write_blend_products
+from skyfold.reports.scene_maps import SceneMap, class_map, quality_grade, write_products
 from skyfold.store.folds import read_folds
 from skyfold.tasks.segmentation import Segmentation
 from skyfold.workspace import Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,6 +40,8 @@ class Competition:
     load          load(folder, part) -> Samples, part "train" or "test"; DataLayoutError lists all that is wrong
     read_images   read_images(folder) -> Samples of all images of a folder that holds nothing else, to predict; None
                   where a sample is more than a file
+    read_frames   read_frames(paths) -> Samples of the newest frames in these files, to forecast what follows them; None
+                  where no frames are forecast
     check         check(folder) -> a line of text about the files; DataLayoutError as `load`, but reads every file
     read_truth    read_truth(path) -> Truth, from a truth file (or folder)
     read_pred     read_pred(path, ids) -> values as `submission.decode`, from a submission file (or folder)
@@ -57,8 +59,9 @@ class Competition:
     points        (row, column) of stations, whose forecasts are also written and scored separately
     source        digest of the code that reads the files, without the metric, where it lies outside skyfold; else ''
     metric_source  the same of the metric's code
-    write_netcdf  write_netcdf(path, folder, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
-                  conventions, with the attributes `about`; None where samples have no time
+    write_netcdf  write_netcdf(path, source, ids, values, about) writes forecasts of samples as a NetCDF file by the CF
+                  conventions, with the attributes `about`; source: the folder, or the files, that they were read from;
+                  None where no samples have a time
     """
 
     name: str
@@ -74,6 +77,7 @@ class Competition:
     read_pred: Callable[[Path, np.ndarray], ArraySequence]
     sample_table: Callable[[Path], Path | None]
     read_images: Callable[[Path], Samples] | None = None
+    read_frames: Callable[[Sequence[Path]], Samples] | None = None
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
     provenance: Callable[[Path], str] | None = None
@@ -83,7 +87,9 @@ class Competition:
     points: tuple[IntPair, ...] = ()
     source: str = ""
     metric_source: str = ""
-    write_netcdf: Callable[[Path, Path, np.ndarray, ArraySequence, Mapping[str, str]], None] | None = None
+    write_netcdf: Callable[[Path, Path | Sequence[Path], np.ndarray, ArraySequence, Mapping[str, str]], None] | None = (
+        None
+    )
 
 
 class Contest(Options):

@@ -175,22 +175,22 @@ def submit(given: Namespace) -> JsonDict:
 
 
 def pack(given: Namespace) -> JsonDict:
-    """Pack a trained blend, or a run by itself, into one folder or zip file that predicts anywhere.
+    """Pack a trained blend, a run by itself or a forecast into one folder or zip file that predicts anywhere.
 
-    `skyfold run`, or train and blend, must have run on the config.
+    `skyfold run`, or train and blend, must have run on the config. Of a config of forecasts the last one is packed.
     """
-    from skyfold.config.files import load_blend
-    from skyfold.pipeline.pack import pack
+    from skyfold.config.files import load_packable
+    from skyfold.pipeline.pack import pack, task_of
 
-    config = load_blend(given.config)
+    config = load_packable(given.config)
     path = pack(config, workspace(given), given.out, licence=given.licence)
     print(f"written: {path}")
-    print(f"Try it: {shlex.join(['skyfold', 'predict', str(path), '--images', 'DIR', '--out', 'PREDICTIONS'])}")
+    print(f"Try it: skyfold predict {shlex.quote(str(path))} {task_of(config).GIVEN} --out PREDICTIONS")
     return {"bundle": config.name, "files": [path]}
 
 
 def predict(given: Namespace) -> JsonDict:
-    """Predict images with a bundle: without training data, without network.
+    """Predict images, or the frames that follow the newest ones, with a bundle: without training data, without network.
 
     Needs no project folder, and writes below --out only. The same command resumes after any stop.
     """
@@ -203,10 +203,10 @@ def predict(given: Namespace) -> JsonDict:
         given.bundle,
         given.out,
         images=given.images,
+        frames=given.frames,
         data=given.data,
         sample=given.sample_table,
-        outputs=tuple(dict.fromkeys(given.outputs)) or ("csv",),
-        preview=given.preview,
+        outputs=tuple(dict.fromkeys(given.outputs)),
         skip_damaged=given.on_error == "skip",
         code=given.plugins,
     )

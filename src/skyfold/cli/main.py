@@ -61,6 +61,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
     "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
     "--images": {"type": Path, "metavar": "DIR", "help": "folder of images to predict"},
+    "--frames": {
+        "type": Path,
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "metavar": "FILE",
+        "help": "files of frames: those that follow the newest one are forecast",
+    },
     "--sample FILE": {
         "type": Path,
         "metavar": "FILE",
@@ -69,11 +77,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--write": {
         **MANY,
-        "choices": ["csv", "masks", "products", "probabilities"],
+        "choices": ["csv", "masks", "products", "probabilities", "preview", "npz", "netcdf", "maps"],
         "dest": "outputs",
-        "help": "what to write (default: csv); may be repeated",
+        "help": "what to write (default: csv); may be repeated; npz, netcdf, maps: of forecasts, the others of masks",
     },
-    "--preview": {"type": _whole, "default": 0, "metavar": "N", "help": "draw N images with their masks: preview.png"},
     "--on-error": {
         "choices": ["stop", "skip"],
         "default": "stop",
@@ -119,10 +126,10 @@ COMMANDS = {
     commands.predict: (
         "bundle",
         "--images",
+        "--frames",
         "--out DIR",
         "--sample FILE",
         "--write",
-        "--preview",
         "--on-error",
         "--plugins",
         "--json",

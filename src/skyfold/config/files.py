@@ -22,7 +22,7 @@ from skyfold.config.blend import BlendConfig
 from skyfold.config.data import DataConfig, DatasetConfig
 from skyfold.config.errors import explain
 from skyfold.config.experiment import TableConfig
-from skyfold.config.forecasts import ForecastConfig
+from skyfold.config.forecasts import FORECASTING, ForecastConfig
 from skyfold.config.merging import Values, expand_sweeps, merge, override
 from skyfold.config.options import configured
 from skyfold.config.run import RunConfig
@@ -98,6 +98,17 @@ def load_data(text: str, root: Path | None) -> DataConfig:
             "or give a config file with a `data` block."
         )
     return DataConfig(competition=text)
+
+
+def load_packable(path: Path) -> BlendConfig | ForecastConfig:
+    """The config of what can be packed, read as `load_config`: of a blend, of forecasts, or of a run by itself.
+
+    ConfigError if it is of another kind.
+    """
+    config = load_config(path)
+    if isinstance(config, RunConfig) and plugins.load("tasks", config.task).TASK.TARGETS == FORECASTING:
+        return ForecastConfig.of_run(config)
+    return config if isinstance(config, ForecastConfig) else load_blend(path)
 
 
 def read_yaml(path: Path, named_by: str = "") -> Values:

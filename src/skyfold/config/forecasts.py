@@ -11,6 +11,8 @@ from skyfold.config.fields import Name, RunName, Strict
 from skyfold.config.run import RunConfig
 from skyfold.types import IntPair
 
+FORECASTING = "forecasting"  # the task of all of them
+
 
 class ForecastModel(Strict):
     """One forecast, of a family or of a network.
@@ -32,8 +34,10 @@ class ForecastModel(Strict):
             raise ValueError(f"{self.name}: give a family, or a run")
         if self.run is not None and (self.options or self.members):
             raise ValueError(f"{self.name}: options and members are of a family; a run has a config of its own")
-        if self.run is not None and (self.run.name, self.run.task) != (self.name, "forecasting"):
-            raise ValueError(f"{self.name}: the run has name: {self.run.name}, task: {self.run.task}, not forecasting")
+        if self.run is not None and (self.run.name, self.run.task) != (self.name, FORECASTING):
+            raise ValueError(
+                f"{self.name}: the run has name: {self.run.name}, task: {self.run.task}, not {FORECASTING}"
+            )
         return self
 
 
@@ -49,6 +53,11 @@ class ForecastConfig(Strict):
     forecasts: Annotated[tuple[ForecastModel, ...], Field(min_length=1)]
     eval_years: IntPair | None = None
     baseline: str | None = None
+
+    @classmethod
+    def of_run(cls, run: RunConfig) -> ForecastConfig:
+        """The forecasts of one run."""
+        return cls(name=run.name, data=run.data, forecasts=(ForecastModel(name=run.name, run=run),))
 
     @model_validator(mode="after")
     def _names_fit(self) -> ForecastConfig:

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from skyfold.errors import DataLayoutError
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.types import Samples
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,10 @@ class PastFramesSource:
     def checksum(self) -> str:
         """Digest of everything that forecasts are made from."""
         return self.digest()
+
+
+def past_frames(samples: Samples) -> PastFramesSource:
+    """The inputs of forecasting samples; ConfigError where they are not past frames."""
+    if not isinstance(samples.inputs, PastFramesSource):
+        raise ConfigError("forecasts: the samples of this competition are not past frames. Use another competition.")
+    return samples.inputs

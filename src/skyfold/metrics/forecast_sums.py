@@ -15,7 +15,7 @@ import pandas as pd
 
 from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import read_csv, write_checked_csv
-from skyfold.metrics.bootstrap import Interval, paired_difference
+from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1, SUMS, ErrorBySkill
 
 FILE = "sums.csv"
@@ -39,6 +39,10 @@ class ForecastSums:
     def metric(self) -> ErrorBySkill:
         """The contest's."""
         return CONTESTS[next(iter(self.figures))]
+
+    def interval(self) -> Interval:
+        """The score, with its interval over cases."""
+        return bootstrap_interval(self.metric, self.contest)
 
     @property
     def contest(self) -> np.ndarray:

@@ -18,11 +18,11 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset, open_dataset
-from skyfold.errors import ConfigError, DamagedFile
+from skyfold.errors import DamagedFile, OofMismatch
 from skyfold.files import digest
 from skyfold.forecasting.baselines import Baseline, DirectBaseline, FittedBaseline, baseline_of
-from skyfold.forecasting.hindcast import Hindcast
-from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
+from skyfold.forecasting.past_frames import PastFrames, past_frames
 from skyfold.pipeline.check_forecasts import check, check_data, named
 from skyfold.pipeline.train import require_imported, train
 from skyfold.progress import Progress
@@ -32,7 +32,7 @@ from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.locks import held
 from skyfold.store.rows import RowStore
 from skyfold.tasks.stored_blend import read_member
-from skyfold.types import Samples
+from skyfold.types import JsonDict, Samples
 from skyfold.workspace import Workspace
 
 
@@ -68,10 +68,8 @@ def _make(
 ) -> float | None:
     """Seconds per out-of-fold date, None where nothing was to do."""
     folder = workspace.run(config.data.folder, model.name)
-    members = [workspace.run(config.data.folder, name) for name in model.members]
-    # Members are part of what a forecast is made from: one that changed makes it stale.
-    made_from = [runs.read_info(path).fingerprint.digest() for path in members]
-    own = {**model.model_dump(mode="json"), "made_from": made_from}
+    members = [folder.with_name(name) for name in model.members]
+    own = stored_config(model, folder)
     key = digest(json.dumps(own, sort_keys=True))
     begun = runs.RunInfo(
         name=model.name,
@@ -125,6 +123,40 @@ def _make(
     return seconds
 
 
+def stored_config(model: ForecastModel, folder: Path) -> JsonDict:
+    """The config of a family's forecast as `run.json` in its `folder` holds it.
+
+    Members are part of what a forecast is made from: one that changed makes it stale.
+    """
+    made_from = [runs.read_info(folder.with_name(name)).fingerprint.digest() for name in model.members]
+    return {**model.model_dump(mode="json"), "made_from": made_from}
+
+
+def fitted_for_test(model: ForecastModel, data: Dataset, folder: Path) -> JsonDict | None:
+    """What the family of the forecast in `folder` fitted to forecast the test part, as JSON; None where nothing is.
+
+    It is fitted again. ConfigError where what it fits is not packed; OofMismatch where it does not give the stored
+    forecast, of members that have more rows by now, for instance.
+    """
+    family = baseline_of(model)
+    if not isinstance(family, FittedBaseline):
+        return None
+    assert data.competition.grid is not None
+    members = [folder.with_name(name) for name in model.members]
+    shape = (*data.competition.grid, len(data.competition.classes))
+    maker = _Maker(family, data.train, shape, [RowStore.open(path / "oof") for path in members], {})
+    values = family.to_dict(maker.fit(np.arange(len(data.train))))
+    if data.test is not None:
+        rows = _stacked([RowStore.open(path / "test") for path in members], 0, shape)
+        now = family.from_dict(values, data.competition.grid).forecast(past_frames(data.test).history(0), rows)
+        if not np.array_equal(now, RowStore.open(folder / "test")[0]):
+            raise OofMismatch(
+                f"{folder}: fitted again, it gives another forecast than the one that is stored. Delete it and run "
+                "`skyfold run` again."
+            )
+    return values
+
+
 def _nothing_made(folder: Path) -> bool:
     """Whether a forecast was begun in `folder` that has no row yet: another config may then have its name."""
     if not (folder / "run.json").is_file() or "family" not in runs.read_info(folder).config:
@@ -154,10 +186,14 @@ class _Maker:
         family = self.family
         if isinstance(family, DirectBaseline):
             return lambda history, members: family.forecast(history)
-        assert isinstance(family, FittedBaseline)
+        return self.fit(rows).forecast
+
+    def fit(self, rows: np.ndarray) -> FittedForecast:
+        """A fitted family, as `fitted`."""
+        assert isinstance(self.family, FittedBaseline)
         for member in self.members:
             rows = rows[member.complete[rows]]
-        return family.fit([self._hindcast(row) for row in rows.tolist()]).forecast
+        return self.family.fit([self._hindcast(row) for row in rows.tolist()])
 
     def _hindcast(self, row: int) -> Hindcast:
         """Kept, since later folds are fitted on the same dates."""
@@ -178,10 +214,3 @@ def truth_of(samples: Samples, row: int) -> tuple[np.ndarray, np.ndarray]:
     truth = np.asarray(samples.targets[row], dtype=np.float32)
     valid = np.ones(truth.shape, dtype=bool) if samples.valid is None else samples.valid[row]
     return truth, valid if valid.ndim == truth.ndim else np.broadcast_to(valid[..., None], truth.shape)
-
-
-def past_frames(samples: Samples) -> PastFramesSource:
-    """The inputs of forecasting samples; ConfigError where they are not past frames."""
-    if not isinstance(samples.inputs, PastFramesSource):
-        raise ConfigError("forecasts: the samples of this competition are not past frames. Use another competition.")
-    return samples.inputs

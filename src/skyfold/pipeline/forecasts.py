@@ -72,7 +72,7 @@ def write_forecast_products(config: ForecastConfig, data: Dataset, workspace: Wo
     part, or h5netcdf is not installed.
     """
     competition, test, last = data.competition, data.test, config.forecasts[-1]
-    if competition.write_netcdf is None or test is None:
+    if competition.write_netcdf is None or test is None or test.times is None:
         raise ConfigError(
             f"data set '{config.data.folder}': its samples have no {'time' if test else 'test part'}, so that there is "
             "no forecast to write as NetCDF. Leave --products off."

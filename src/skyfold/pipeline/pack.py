@@ -1,7 +1,8 @@
-"""Pack a trained blend, or a run by itself, into a bundle that predicts anywhere."""
+"""Pack a trained blend, a run by itself, or a forecast, into a bundle that predicts anywhere."""
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,72 +12,146 @@ from typing import Any
 
 import skyfold
 from skyfold import plugins
+from skyfold.blending.recipe import Combination
 from skyfold.config.blend import BlendConfig
+from skyfold.config.forecasts import FORECASTING, ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.config.training import NAMED_WEIGHTS
 from skyfold.data.dataset import Dataset, open_dataset
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, OofMismatch
+from skyfold.metrics.forecast_sums import read_sums
 from skyfold.models import RuleFamily, family_of
+from skyfold.pipeline.baselines import fitted_for_test, stored_config
+from skyfold.pipeline.check_forecasts import named
 from skyfold.store.bundle import write_bundle
+from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
 from skyfold.store.records import FitRecord, read_record
 from skyfold.store.runs import RunInfo, read_info
-from skyfold.tasks.stored_blend import of_members, read_blend
-from skyfold.training.source_run import stored_config
+from skyfold.tasks import task_class
+from skyfold.tasks.stored_blend import of_members, read_blend, read_member
+from skyfold.tasks.task import Task
+from skyfold.training.source_run import stored_config as config_of_run
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
 
 
-def pack(config: BlendConfig, workspace: Workspace, out: Path, *, licence: str | None = None) -> Path:
-    """Write the bundle of a blend to the folder or zip file `out`: the fits that its test rows are predicted with, and
-    all that was chosen.
+def pack(config: BlendConfig | ForecastConfig, workspace: Workspace, out: Path, *, licence: str | None = None) -> Path:
+    """Write a bundle to the folder or zip file `out`: the fits that the test rows are predicted with, and all that was
+    chosen. Of forecasts, the last one and its members.
 
-    ConfigError where a member has no weights of its own, or `out` is there; OofMismatch as `read_blend`.
+    ConfigError where a member cannot be packed, or `out` is there; OofMismatch as `read_blend`, or where a forecast was
+    made with another config or of other data.
     """
-    folder = workspace.run(config.data.folder, config.name)
-    with held(reads=[folder, *(folder.with_name(run.name) for run in config.members)]):
+    folder, task = workspace.run(config.data.folder, config.name), task_of(config)
+    if not task.OUTPUTS:
+        raise ConfigError(f"'{config.name}': runs of this task cannot be packed by themselves.")
+    names = [one.name for one in (config.forecasts if isinstance(config, ForecastConfig) else config.members)]
+    with held(reads=[folder, *(folder.with_name(name) for name in names)]):
         dataset = open_dataset(config.data, workspace)
-        blend = read_blend(config, workspace, dataset.contents)
-        files: dict[str, Path | str] = {}
-        members = [_bundled(folder.with_name(made["name"]), dataset.folds, files) for made in of_members(blend)]
-        gate = members.pop() if blend["gate"] else None
         competition = dataset.competition
+        files: dict[str, Path | str] = {}
+        if isinstance(config, ForecastConfig):
+            of_kind = _of_forecasts(config, dataset, workspace, files)
+        else:
+            of_kind = _of_blend(config, dataset, workspace, files)
         manifest: JsonDict = {
             "requires": [],
             "name": config.name,
-            "task": config.task,
             "classes": list(competition.classes),
             "competition": {"name": competition.name, "options": _options(config, dataset)},
-            "inputs": _inputs(dataset),
-            "runs": members,
-            "gate": gate,
-            "combination": blend["combination"]["whole"],
-            "selection": blend["selection"],
-            "presence_stack": blend.get("presence_stack"),
-            "scores": blend["scores"]["final"],
-            "metric": blend["metric"],
+            "inputs": task.bundle_inputs(dataset.train if dataset.test is None else dataset.test),
             "folds": dataset.folds.hash(),
             "versions": _versions(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "licence": licence,
-            "plugins": _plugins(config, blend),
+            **of_kind,
         }
+        manifest["plugins"] = _plugins(config, manifest)
         return write_bundle(out, {**files, "README.md": model_card(manifest)}, manifest)
+
+
+def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
+    """The task of what is packed."""
+    return task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
+
+
+def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files: dict[str, Path | str]) -> JsonDict:
+    """The part of the manifest that is of a blend."""
+    blend = read_blend(config, workspace, dataset.contents)
+    folder = workspace.run(config.data.folder, config.name)
+    members = [_bundled(folder.with_name(made["name"]), dataset.folds, files) for made in of_members(blend)]
+    return {
+        "task": config.task,
+        "gate": members.pop() if blend["gate"] else None,
+        "runs": members,
+        "combination": blend["combination"]["whole"],
+        "selection": blend["selection"],
+        "presence_stack": blend.get("presence_stack"),
+        "scores": blend["scores"]["final"],
+        "metric": blend["metric"],
+    }
+
+
+def _of_forecasts(
+    config: ForecastConfig, dataset: Dataset, workspace: Workspace, files: dict[str, Path | str]
+) -> JsonDict:
+    """The part of the manifest that is of the last forecast and its members."""
+    needed, runs, families = {config.forecasts[-1].name}, list[JsonDict](), list[JsonDict]()
+    for model in reversed(config.forecasts):
+        if model.name in needed:
+            needed.update(model.members)
+    for model in config.forecasts:
+        folder = workspace.run(config.data.folder, model.name)
+        if model.name not in needed:
+            continue
+        if model.run is not None:
+            read_member(model.run, dataset, workspace)
+            runs.append(_bundled(folder, dataset.folds, files))
+            continue
+        with named(model):
+            families.append(_bundled_family(model, folder, dataset))
+    sums = read_sums(workspace.run(config.data.folder, config.forecasts[-1].name))
+    found = sums.interval()
+    scores = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+    return {
+        "task": FORECASTING,
+        "gate": None,
+        "runs": runs,
+        "combination": Combination("mean").to_dict(),
+        "selection": {"final": None},
+        "presence_stack": None,
+        "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
+        "metric": sums.metric.name,
+        "forecasts": families,
+    }
+
+
+def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> JsonDict:
+    """What the manifest says of a forecast of a family.
+
+    OofMismatch where the stored one is of another config or of other data.
+    """
+    if read_info(folder).config != stored_config(model, folder):
+        raise OofMismatch(f"{folder}: made with another config than its file has now. Run `skyfold run` on it.")
+    require_unchanged(
+        folder, dataset.contents.of("train"), since=f"forecast '{model.name}' was made", remedy="Run `skyfold run`."
+    )
+    about = model.model_dump(mode="json", include={"name", "family", "options", "members"})
+    return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 
 
 def _bundled(folder: Path, folds: Folds, files: dict[str, Path | str]) -> JsonDict:
     """What the manifest says of the run in `folder`; the weights of its fits are added to `files`."""
     info = read_info(folder)
     if info.kind != "run":
-        raise ConfigError(
-            f"run '{info.name}' is {info.kind} and has no weights to pack. Leave it out of the blend's runs."
-        )
-    config = stored_config(folder, info)
+        raise ConfigError(f"run '{info.name}' is {info.kind} and has no weights to pack. Leave it out of the config.")
+    config = config_of_run(folder, info)
     fits = []
     # As `run_folds` predicts the test part: where folds follow each other in time, the last one has seen all.
     for fold in range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k):
@@ -103,7 +178,7 @@ def _without_paths(info: RunInfo, config: RunConfig) -> JsonDict:
     return stored
 
 
-def _options(config: BlendConfig, dataset: Dataset) -> JsonDict:
+def _options(config: BlendConfig | ForecastConfig, dataset: Dataset) -> JsonDict:
     """Options of the competition, with the grid that the data settled."""
     competition = dataset.competition
     options = dict(config.data.options)
@@ -113,16 +188,11 @@ def _options(config: BlendConfig, dataset: Dataset) -> JsonDict:
     return options
 
 
-def _inputs(dataset: Dataset) -> JsonDict:
-    first = dataset.train.inputs[0]
-    return {"bands": int(first.shape[-1]), "dtype": first.dtype.name}
-
-
-def _plugins(config: BlendConfig, blend: JsonDict) -> dict[str, str]:
+def _plugins(config: BlendConfig | ForecastConfig, manifest: JsonDict) -> dict[str, str]:
     """Digests of the code outside skyfold that predicting runs, by package and name ("models/mine")."""
     used = {("competitions", config.data.competition)}
-    used |= {("models", run.model.family) for run in config.members}
-    used |= {("postprocess.rules", one["rule"]) for one in blend["selection"].values() if one}
+    used |= {("models", run["config"]["model"]["family"]) for run in _runs(manifest)}
+    used |= {("postprocess.rules", one["rule"]) for one in manifest["selection"].values() if one}
     found = {f"{package}/{name}": plugins.outside_digest(package, name) for package, name in sorted(used)}
     return {name: digest for name, digest in found.items() if digest}
 
@@ -139,22 +209,21 @@ def _versions() -> dict[str, str]:
 
 def model_card(manifest: JsonDict) -> str:
     """What a bundle is and how it predicts, in Markdown."""
-    scores, inputs = manifest["scores"], manifest["inputs"]
+    scores, task = manifest["scores"], task_class(manifest["task"])
     fits = sum(len(run["fits"]) for run in manifest["runs"])
     lines = [
         f"# {manifest['name']}",
         "",
-        f"A blend of {len(manifest['runs'])} runs ({fits} fits) for `{manifest['competition']['name']}`, packed by "
-        f"skyfold {manifest['versions']['skyfold']}.",
+        f"{len(manifest['runs'])} runs ({fits} fits) for `{manifest['competition']['name']}`, packed by skyfold "
+        f"{manifest['versions']['skyfold']}.",
         "",
         "```bash",
-        f"skyfold predict {manifest['name']} --images DIR --out PREDICTIONS",
+        f"skyfold predict {manifest['name']} {task.GIVEN} --out PREDICTIONS",
         "```",
         "",
-        f"- **Images**: {inputs['bands']} bands of {inputs['dtype']}, of any size.",
-        f"- **Classes**: {', '.join(manifest['classes'])}.",
+        *task.bundle_lines(manifest),
         f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
-        f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest))}.",
+        f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest)) or 'none'}.",
         f"- **Versions**: {', '.join(f'{name} {number}' for name, number in manifest['versions'].items())}.",
         f"- **Licence of the weights**: {manifest['licence'] or 'not said; ask who packed it'}.",
     ]
@@ -177,4 +246,6 @@ def _run_line(run: JsonDict) -> str:
 
 
 def _score(scores: JsonDict) -> str:
-    return f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
+    """An interval of a few cases, and so the score of none, may not be known."""
+    value, low, high = (f"{scores[name]:.4f}" if name in scores else "-" for name in ("cv_cross_fitted", "low", "high"))
+    return f"{value} ({low} to {high})"

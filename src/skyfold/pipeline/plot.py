@@ -10,12 +10,12 @@ import numpy as np
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.forecasting.past_frames import PastFrames
+from skyfold.forecasting.past_frames import PastFrames, past_frames
 from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.metrics.reliability import event_counts
 from skyfold.metrics.sample_stats import sample_stats
-from skyfold.pipeline.baselines import past_frames, truth_of
+from skyfold.pipeline.baselines import truth_of
 from skyfold.plugins import nearest
 from skyfold.reports.forecast_curves import draw_by_lead, draw_reliability
 from skyfold.reports.forecast_maps import SCALES, DrawnForecast, draw_animation, draw_sheet

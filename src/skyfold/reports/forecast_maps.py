@@ -1,4 +1,4 @@
-"""Maps of a forecast: beside the truth with the error, for each lead time; and as an animation of the sequence.
+"""Maps of a forecast for each lead time, beside the truth with the error or alone; and as an animation.
 
 Scales are fixed by the unit, so that two pictures can be laid side by side. Cells that do not count are grey.
 """
@@ -114,6 +114,36 @@ def draw_sheet(path: Path, drawn: DrawnForecast, metric: ErrorBySkill, title: st
         extend = "max" if label == "truth" else "both"
         bar = figure.colorbar(shown[label], cax=figure.add_subplot(place), orientation="horizontal", extend=extend)
         _finish(bar, what, ticks)
+    figure.suptitle(title, fontsize=10)
+    write_atomic(path, lambda file: figure.savefig(file, dpi=100))
+
+
+def draw_maps(
+    path: Path,
+    forecast: np.ndarray,
+    valid: np.ndarray | None,
+    leads: Sequence[str],
+    metric: ErrorBySkill,
+    title: str,
+) -> None:
+    """Write a PNG of a forecast (H, W, L) without a truth: a map for each of `leads`, six side by side at most.
+
+    The line is the edge of the event. valid: bool (H, W, L), None: every cell counts.
+    """
+    scale, (height, width, count) = SCALES[metric.unit.name], forecast.shape
+    columns = min(count, MOST_COLUMNS)
+    rows, map_width = -(-count // columns), 2 * WIDTH if count == 1 else WIDTH
+    map_height = map_width * height / width
+    figure = Figure(figsize=(columns * map_width + 0.4, rows * (map_height + 0.17) + 1.0), layout="constrained")
+    grid: Any = figure.add_gridspec(rows + 1, columns, height_ratios=[map_height] * rows + [BAR_HEIGHT])
+    counts = np.ones(forecast.shape, dtype=bool) if valid is None else valid
+    for lead, name in enumerate(leads):
+        axis = figure.add_subplot(grid[lead // columns, lead % columns])
+        shown = _map(axis, forecast[..., lead], counts[..., lead], scale)
+        _edge(axis, forecast[..., lead], counts[..., lead], metric.threshold, EDGE)
+        axis.set_title(name, fontsize=8)
+    place = figure.add_subplot(grid[rows, :])
+    _finish(figure.colorbar(shown, cax=place, orientation="horizontal", extend="max"), metric.unit.name, scale.ticks)
     figure.suptitle(title, fontsize=10)
     write_atomic(path, lambda file: figure.savefig(file, dpi=100))
 

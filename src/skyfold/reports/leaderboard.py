@@ -13,7 +13,6 @@ import pandas as pd
 
 from skyfold.errors import DamagedFile, SkyfoldError
 from skyfold.files import file_digest
-from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.forecast import mean_error_of, skill_of
 from skyfold.metrics.forecast_sums import FILE, read_sums
 from skyfold.reports.text_table import aligned
@@ -188,7 +187,7 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     rank, numbers = (True, 0.0), {}
     if (folder / FILE).is_file():
         sums = read_sums(folder)
-        found = bootstrap_interval(sums.metric, sums.contest)
+        found = sums.interval()
         rank = False, found.value
         error, skill = mean_error_of(sums.contest), skill_of(sums.contest, sums.metric.skill)
         interval = f"{found.low:.4f} to {found.high:.4f}" if found.known else "-"

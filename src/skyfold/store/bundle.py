@@ -1,4 +1,4 @@
-"""A bundle: one folder, or a zip file of it, with all that predicting with a blend needs, and nothing else.
+"""A bundle: one folder, or a zip file of it, with all that predicting with a blend or a forecast needs, nothing else.
 
     manifest.json   a `BundleRecord`: what was trained, on what, how it is combined, and the SHA-256 of each file
     runs/<name>/    the weights of the fits of each member, as `fits.FitFiles` stores them
@@ -75,8 +75,22 @@ class BundledCompetition(Record):
     options: JsonDict
 
 
+class BundledForecast(Record):
+    """A forecast of a baseline family.
+
+    members: names of the runs and of the forecasts above it that it blends; fitted: what was fitted on past dates, None
+    where nothing is.
+    """
+
+    name: Text
+    family: Text
+    options: JsonDict
+    members: list[str]
+    fitted: JsonDict | None
+
+
 class BundledInputs(Record):
-    """What every image must be: bands and number type."""
+    """What every image must be: bands and number type. Of forecasts, the frames that were known at the newest date."""
 
     bands: Annotated[int, Field(ge=1)]
     dtype: Text
@@ -85,10 +99,11 @@ class BundledInputs(Record):
 class BundleRecord(Record):
     """Contents of `manifest.json`.
 
-    bundle    number of this format
-    requires  what a reader must know beyond it
-    plugins   digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
-    files     SHA-256 of every file of the bundle but the manifest
+    bundle     number of this format
+    requires   what a reader must know beyond it
+    plugins    digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
+    files      SHA-256 of every file of the bundle but the manifest
+    forecasts  of baseline families; the last one is what is predicted; none: the combination of the runs
     """
 
     bundle: Literal[1]
@@ -111,6 +126,7 @@ class BundleRecord(Record):
     licence: str | None
     plugins: dict[str, str]
     files: dict[Inside, Sha256]
+    forecasts: list[BundledForecast] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

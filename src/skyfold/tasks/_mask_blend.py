@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,13 @@ from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
+from skyfold.tasks._predicted_masks import (
+    draw_preview,
+    write_masks,
+    write_probabilities,
+    write_scene_maps,
+    write_table,
+)
 from skyfold.tasks.scored_with import scored_with
 from skyfold.tasks.stored_blend import Blend, read_blend
 from skyfold.tasks.task import Task
@@ -52,6 +60,14 @@ GAINS = {
 
 class MaskBlending(Task):
     """Blends of masks: thresholds, minimum areas and a classifier gate are chosen for them."""
+
+    OUTPUTS: ClassVar = {
+        "csv": write_table,
+        "masks": write_masks,
+        "products": write_scene_maps,
+        "probabilities": write_probabilities,
+        "preview": draw_preview,
+    }
 
     @classmethod
     def open_targets(cls, data: DataConfig, workspace: Workspace) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,22 +13,24 @@ from skyfold.config.run import RunConfig
 from skyfold.data.augment import FLIPS_AND_TURNS
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.data.foreign_predictions import read_forecasts
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.arrays import ForecastArrays, forecast_arrays
 from skyfold.forecasting.baselines.persistence import Persistence
 from skyfold.forecasting.frame_adapters import adapter_of
-from skyfold.forecasting.past_frames import PastFramesSource
+from skyfold.forecasting.past_frames import PastFramesSource, past_frames
 from skyfold.metrics.sample_stats import sample_stats
+from skyfold.progress import note
 from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
 from skyfold.reports.paired_scores import PairedScores, pair_sums
 from skyfold.store.folds import Folds
-from skyfold.store.rows import Shape
+from skyfold.store.rows import RowStore, Shape
 from skyfold.store.runs import RunInfo
+from skyfold.tasks._predicted_forecasts import family_rows, write_arrays, write_maps, write_netcdf, write_table
 from skyfold.tasks.task import Task, refuse_keys
 from skyfold.training.losses.forecasting import FORECAST_LOSSES
 from skyfold.training.objective import PredictedSamples, RunArrays
-from skyfold.types import ArraySequence, Samples
+from skyfold.types import ArraySequence, JsonDict, Samples
 from skyfold.workspace import Workspace
 
 # Augmentations that move values without changing them: a forecast has a physical unit.
@@ -38,6 +41,8 @@ class Forecasting(Task):
 
     LOSSES = FORECAST_LOSSES
     TARGETS = "forecasting"
+    GIVEN = "--frames FILE ..."
+    OUTPUTS: ClassVar = {"csv": write_table, "npz": write_arrays, "netcdf": write_netcdf, "maps": write_maps}
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
@@ -94,6 +99,46 @@ class Forecasting(Task):
     def paired(cls, first: Path, second: Path) -> PairedScores:
         """As `Task.paired`, by the stored sums of each date or event."""
         return pair_sums(first, second)
+
+    @classmethod
+    def bundle_inputs(cls, samples: Samples) -> JsonDict:
+        """Number and type of the frames that were known at the newest date."""
+        frames = past_frames(samples).history(len(samples) - 1).frames
+        return {"bands": len(frames), "dtype": frames.dtype.name}
+
+    @classmethod
+    def bundle_lines(cls, manifest: JsonDict) -> list[str]:
+        inputs, families = manifest["inputs"], [one["family"] for one in manifest.get("forecasts", [])]
+        return [
+            f"- **Frames**: {inputs['bands']} were known at the newest date, {inputs['dtype']}.",
+            f"- **Lead times**: {', '.join(manifest['classes'])}.",
+            *([f"- **Forecasts**: {', '.join(families)}."] if families else []),
+        ]
+
+    @classmethod
+    def require_inputs(cls, samples: Samples, manifest: JsonDict) -> None:
+        """As `Task.require_inputs`. Where frames have a season, fewer or more of them are forecast from, too."""
+        known, wanted = len(past_frames(samples)[0]), manifest["inputs"]["bands"]
+        if known == wanted:
+            return
+        if past_frames(samples).history(0).period is None:
+            raise DataLayoutError(
+                f"'{samples.ids[0]}': {known} frames; the bundle forecasts from {wanted}. Give the newest {wanted}."
+            )
+        if known < wanted:
+            note(
+                f"{known} frames are known, {wanted} were in training: means and trends are of fewer years. Give the "
+                "earlier frames, too."
+            )
+
+    @classmethod
+    def combine(cls, manifest: JsonDict, samples: Samples, runs: Sequence[RowStore], work: Path) -> RowStore:
+        """As `Task.combine`; the last of the bundle's forecasts of baseline families, where it has some."""
+        families = manifest.get("forecasts", [])
+        made = dict(zip((run["name"] for run in manifest["runs"]), runs, strict=True))
+        for about in families:
+            made[about["name"]] = family_rows(about, manifest, samples, made, work)
+        return made[families[-1]["name"]] if families else super().combine(manifest, samples, runs, work)
 
     @property
     def target_planes(self) -> int:

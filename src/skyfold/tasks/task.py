@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from skyfold.blending.recipe import Combination
 from skyfold.competition import Competition, build
 from skyfold.config.blend import BlendConfig, PostprocessConfig, WeightsConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_dataset
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataLayoutError
+from skyfold.files import digest
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
+from skyfold.progress import Progress
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
@@ -25,8 +28,10 @@ from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
 from skyfold.store.locks import held
 from skyfold.store.records import write_record
+from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
+from skyfold.tasks.predicted import Predicted
 from skyfold.tasks.scored_with import scored_by, scored_with
 from skyfold.tasks.stored_blend import (
     Blend,
@@ -48,10 +53,15 @@ class Task(Objective):
 
     MASKS: whether it predicts masks, which model families without training do and experiments of `models` compare.
     TARGETS: the task of the competitions whose samples it reads, see `Competition`.
+    GIVEN: what `skyfold predict` is given of this task.
+    OUTPUTS: what `skyfold predict` writes, by name: write(predicted, folder) -> path; the first is the default, without
+    any the task cannot be packed.
     """
 
     MASKS: ClassVar[bool] = False
     TARGETS: ClassVar[str] = "segmentation"
+    GIVEN: ClassVar[str] = "--images DIR"
+    OUTPUTS: ClassVar[Mapping[str, Callable[[Predicted, Path], Path]]] = {}
 
     @classmethod
     @abstractmethod
@@ -221,6 +231,53 @@ class Task(Objective):
     def postprocessed(cls, config: BlendConfig, stage: str, test: Predictions, workspace: Workspace) -> ArraySequence:
         """The values that are submitted at `stage` for the test rows of a blend."""
         return test.values
+
+    @classmethod
+    def bundle_inputs(cls, samples: Samples) -> JsonDict:
+        """What a bundle records of the samples that it was trained on, see `store.bundle.BundledInputs`."""
+        first = samples.inputs[0]
+        return {"bands": int(first.shape[-1]), "dtype": first.dtype.name}
+
+    @classmethod
+    def bundle_lines(cls, manifest: JsonDict) -> list[str]:
+        """What a bundle reads and predicts, in lines of Markdown."""
+        inputs = manifest["inputs"]
+        return [
+            f"- **Images**: {inputs['bands']} bands of {inputs['dtype']}, of any size.",
+            f"- **Classes**: {', '.join(manifest['classes'])}.",
+        ]
+
+    @classmethod
+    def require_inputs(cls, samples: Samples, manifest: JsonDict) -> None:
+        """DataLayoutError where the bundle was trained on other samples than these, which it is to predict."""
+        found, wanted = cls.bundle_inputs(samples), manifest["inputs"]
+        if found != wanted:
+            raise DataLayoutError(
+                f"'{samples.ids[0]}': {found['bands']} bands of {found['dtype']}; the bundle was trained on "
+                f"{wanted['bands']} bands of {wanted['dtype']}. Write the images as those were."
+            )
+
+    @classmethod
+    def combine(cls, manifest: JsonDict, samples: Samples, runs: Sequence[RowStore], work: Path) -> RowStore:
+        """The rows that a bundle predicts for `samples`, of those of its `runs`; kept in `work`."""
+        combination, arrays = Combination.from_dict(manifest["combination"]), [run.values for run in runs]
+        classes = combination.classes(arrays)
+        shape: Shape | list[Shape] = (*arrays[0].shape[1:-1], classes)
+        if None in shape:
+            shape = [(*row_shape(arrays[0], row)[:-1], classes) for row in range(len(samples))]
+        made_of = digest(combination.hash(), *(run.fingerprint for run in runs))
+        blended = RowStore.open_or_create(
+            work / "blend", ids=samples.ids, shape=shape, dtype=arrays[0].dtype.str, fingerprint=made_of
+        )
+        missing = np.flatnonzero(~blended.complete)
+        if len(missing):
+            with Progress("blending", len(missing), "rows") as progress:
+                for chunk, values in combination.rows(arrays, missing):
+                    blended.write(chunk, values)
+                    release_pages(blended.values)
+                    progress.advance(len(chunk))
+            blended.flush()
+        return blended
 
     @classmethod
     def score_on_test(cls, config: BlendConfig, truth: Path, workspace: Workspace) -> list[str]:

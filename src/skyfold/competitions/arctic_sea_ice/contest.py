@@ -6,7 +6,8 @@ every frame up to it, its target the frames at the lead times; flagged cells cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from pydantic import ValidationInfo, field_validator
 
 from skyfold.competition import Competition, Contest, Truth
 from skyfold.competitions.arctic_sea_ice.cadence import CADENCES
-from skyfold.competitions.arctic_sea_ice.ice_files import read_series
+from skyfold.competitions.arctic_sea_ice.ice_files import read_files, read_series
 from skyfold.competitions.arctic_sea_ice.ice_frames import FULL_ICE, MISSING, known_ice, without_flags
 from skyfold.competitions.arctic_sea_ice.polar_grid import GRID, polar_geometry
 from skyfold.competitions.arctic_sea_ice.sample import write_sample
@@ -28,6 +29,7 @@ from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, list
 from skyfold.files import digest
 from skyfold.forecasting.past_frames import PastFrames, PastFramesSource
 from skyfold.metrics.forecast import CONCENTRATION, MAE_BY_F1
+from skyfold.progress import note
 from skyfold.submission.forecast_netcdf import ForecastLayout, write_forecast
 from skyfold.submission.pixel_table import PixelTable, sample_table
 from skyfold.types import ArraySequence, LazyArrays, Samples
@@ -67,6 +69,7 @@ class ArcticSeaIce(Contest):
             metric=MAE_BY_F1,
             submission=table,
             load=self._load,
+            read_frames=self._read_frames,
             check=self._check,
             read_truth=self._read_truth,
             read_pred=table.read_values,
@@ -86,7 +89,12 @@ class ArcticSeaIce(Contest):
         return PixelTable(cadence.column, labels, self.grid, float(FULL_ICE), share_suspected=True)
 
     def _write_netcdf(
-        self, path: Path, folder: Path, ids: np.ndarray, values: ArraySequence, about: Mapping[str, str]
+        self,
+        path: Path,
+        source: Path | Sequence[Path],
+        ids: np.ndarray,
+        values: ArraySequence,
+        about: Mapping[str, str],
     ) -> None:
         """Fractions of cells, and the month or week of each; the time of issue is when the last known one ends."""
         cadence = CADENCES[self.cadence]
@@ -106,10 +114,12 @@ class ArcticSeaIce(Contest):
         )
         write_forecast(path, ids.tolist(), values, layout, polar_geometry(self.grid), about)
 
-    def _series(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    def _series(self, folder: Path, paths: Sequence[Path] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The frames in `folder`, or in the files `paths` in it."""
         cadence = CADENCES[self.cadence]
         since = None if self.since is None else cadence.time(self.since)
-        return read_series(folder, cadence, self.grid, since=since, fill_gaps=self.fill_gaps is not None)
+        read = read_series if paths is None else partial(read_files, paths)
+        return read(folder, cadence, self.grid, since=since, fill_gaps=self.fill_gaps is not None)
 
     def _load(self, folder: Path, part: str) -> Samples:
         """train: every date whose targets are all known; test: the newest date.
@@ -128,7 +138,27 @@ class ArcticSeaIce(Contest):
                 f"{folder}: {last + 1} {cadence.name} frames, {times[0]} to {times[-1]}: no forecast could be issued "
                 f"for {part}. It takes {KNOWN_FRAMES} known frames{f' and {horizon} more' if part == 'train' else ''}."
             )
-        rows = np.array(issued)
+        return self._samples(times, codes, np.array(issued), part)
+
+    def _read_frames(self, paths: Sequence[Path]) -> Samples:
+        """One sample: the newest frame in the files `paths` is the last one that is known."""
+        cadence, folder = CADENCES[self.cadence], Path(os.path.commonpath([path.resolve().parent for path in paths]))
+        times, codes = self._series(folder, paths)
+        if len(times) < KNOWN_FRAMES:
+            raise DataLayoutError(
+                f"{folder}: {len(times)} {cadence.name} frames, {times[0]} to {times[-1]}: a forecast takes at least "
+                f"{KNOWN_FRAMES}. Add earlier ones."
+            )
+        if not cadence.issues(times[-1]):
+            note(
+                f"the newest frame is of {times[-1]}: the forecast is issued then, those that are trained on and "
+                "scored are issued in December."
+            )
+        return self._samples(times, codes, np.array([len(times) - 1]), "test")
+
+    def _samples(self, times: np.ndarray, codes: np.ndarray, rows: np.ndarray, part: str) -> Samples:
+        """A sample for each of `rows`, the last known frame of each; as `_load`."""
+        cadence = CADENCES[self.cadence]
         frames = without_flags(codes, cadence.period, climatology=self.fill_gaps is not None)
         known = PastFrames(frames, cadence.lead_times, cadence.period)
         inputs = PastFramesSource(

@@ -39,16 +39,40 @@ def read_series(
     since: the first frame to read; a gap before it does not matter. fill_gaps: put frames of missing cells into gaps,
     as `close_gaps`. DataLayoutError names every file, frame or cell that is wrong.
     """
-    index, bins = folder / f"{cadence.name}_train.csv", sorted(folder.glob("**/nt_*.bin"))
-    series, netcdf = sorted(folder.glob(f"{cadence.name}_*.npz")), sorted(folder.glob("**/*.nc"))
-    kinds = sum(map(bool, (index.is_file(), bins, series, netcdf)))
-    if kinds != 1:
+    index = folder / f"{cadence.name}_train.csv"
+    found = [index] if index.is_file() else []
+    for pattern in ("**/nt_*.bin", f"{cadence.name}_*.npz", "**/*.nc"):
+        found += sorted(folder.glob(pattern))
+    return read_files(found, folder, cadence, grid, since=since, fill_gaps=fill_gaps)
+
+
+def read_files(
+    paths: Sequence[Path],
+    folder: Path,
+    cadence: Cadence,
+    grid: IntPair,
+    *,
+    since: np.datetime64 | None = None,
+    fill_gaps: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_series`, the frames in the files `paths`, which lie in or below `folder`.
+
+    Of the contest's, its table, or `.npy` files that are named by their times.
+    """
+    kinds: dict[str, list[Path]] = {".csv": [], ".npz": [], ".nc": [], ".bin": [], ".npy": []}
+    for path in paths:
+        if path.suffix not in kinds:
+            raise DataLayoutError(f"{path}: not a file of sea-ice frames ({', '.join(kinds)}). Leave it out.")
+        kinds[path.suffix].append(path)
+    tables, series, netcdf, bins, _ = kinds.values()
+    if len(found := [suffix for suffix, own in kinds.items() if own]) != 1:
         raise DataLayoutError(
-            f"{folder}: expected {index.name} with the contest's files, or nt_*.bin of NSIDC, or *.nc of NSIDC, or one "
-            f"{cadence.name}_*.npz; found {'more than one kind' if kinds else 'none of these'}. Keep files of one kind."
+            f"{folder}: expected {cadence.name}_train.csv with the contest's files, or nt_*.bin of NSIDC, or *.nc of "
+            f"NSIDC, or one {cadence.name}_*.npz; found {'more than one kind' if found else 'none of these'}. Keep "
+            "files of one kind."
         )
-    if len(series) > 1:
-        raise DataLayoutError(f"{folder}: {len(series)} files {cadence.name}_*.npz; leave one.")
+    if len(tables) + len(series) > 1:
+        raise DataLayoutError(f"{folder}: {len(tables + series)} files {cadence.name}_*{found[0]}; leave one.")
     problems = Problems()
     if series:
         times, codes = _read_npz(series[0], cadence, grid, problems)
@@ -57,11 +81,11 @@ def read_series(
         times, codes, places = _read_netcdfs(netcdf, cadence, grid, problems)
         problems.refuse(folder)
     else:
-        if bins:
-            named = {str(path): path.name.split("_")[1] for path in bins}
-            paths, times = bins, cadence.times(named, folder)
+        if not tables:
+            named = {str(path): path.stem.removeprefix("nt_").partition("_")[0] for path in paths}
+            times = cadence.times(named, folder)
         else:
-            paths, times = _listed(index, cadence)
+            paths, times = _listed(tables[0], cadence)
         order = np.argsort(times, kind="stable")
         times, paths = times[order], [paths[place] for place in order.tolist()]
         codes = _read_files(paths, grid, read_nsidc if bins else read_contest, problems)

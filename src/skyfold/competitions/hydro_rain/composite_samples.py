@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +40,12 @@ class CompositeSamples:
 
         A sample has the time of its last known frame as its id, "20200131T0950". DataLayoutError where there is none.
         """
-        frames = find_frames(folder)
-        corner = self._corner(folder, frames)
         if part == "test":
-            newest = self._newest(folder, frames)
-            return Samples(frames.names(newest[:, -1]), self._inputs(frames, newest, corner))
+            return self.newest(folder)
         if part != "train":
             raise ConfigError(f"part '{part}': there are train and test.")
+        frames = find_frames(folder)
+        corner = self._corner(folder, frames)
         windows = frames.windows(self.known + 1, self.minutes)
         if not len(windows):
             raise DataLayoutError(
@@ -61,6 +60,13 @@ class CompositeSamples:
         last = known[:, -1]
         inputs = self._inputs(frames, known, corner)
         return Samples(frames.names(last), inputs, rain, valid, groups=frames.days(last))
+
+    def newest(self, source: Path | Sequence[Path]) -> Samples:
+        """One sample: the newest frames of a folder, or of these files; its time is that of the target."""
+        frames = find_frames(source)
+        rows = self._newest(frames)
+        inputs = self._inputs(frames, rows, self._corner(_first(frames), frames))
+        return Samples(frames.names(rows[:, -1]), inputs, times=frames.times[rows[:, -1]] + self._step)
 
     def check(self, folder: Path) -> str:
         """A line about the composites, of which every pixel that samples have is read."""
@@ -86,26 +92,34 @@ class CompositeSamples:
         )
 
     def write_netcdf(
-        self, path: Path, folder: Path, ids: np.ndarray, values: ArraySequence, about: Mapping[str, str]
+        self,
+        path: Path,
+        source: Path | Sequence[Path],
+        ids: np.ndarray,
+        values: ArraySequence,
+        about: Mapping[str, str],
     ) -> None:
         """Rain rates in mm/h at a moment, issued at the time of the last known frame."""
-        frames = find_frames(folder)
+        frames = find_frames(source)
         attributes = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1"}
         times = dict(zip(frames.names(np.arange(len(frames.times))).tolist(), frames.times, strict=True))
-        ahead = np.timedelta64(self.minutes, "m")
         layout = ForecastLayout(
-            "rainfall_rate", attributes, 1.0, times.__getitem__, lambda name: np.array([[times[name] + ahead] * 2])
+            "rainfall_rate", attributes, 1.0, times.__getitem__, lambda name: np.array([[times[name] + self._step] * 2])
         )
-        geometry = read_geometry(frames.places[-1][0], self._corner(folder, frames), self.grid)
+        geometry = read_geometry(frames.places[-1][0], self._corner(_first(frames), frames), self.grid)
         write_forecast(path, ids.tolist(), values, layout, geometry, about)
 
-    def _newest(self, folder: Path, frames: Frames) -> np.ndarray:
+    @property
+    def _step(self) -> np.timedelta64:
+        return np.timedelta64(self.minutes, "m")
+
+    def _newest(self, frames: Frames) -> np.ndarray:
         """Rows of the newest frames, whatever their day, int (1, known)."""
-        wanted = frames.times[-1] - np.arange(self.known)[::-1] * np.timedelta64(self.minutes, "m")
+        wanted = frames.times[-1] - np.arange(self.known)[::-1] * self._step
         if absent := [str(time) for time in wanted if time not in frames.times]:
             raise DataLayoutError(
-                f"{folder}: the newest composite is of {frames.times[-1]}, but there is none of {', '.join(absent)}. "
-                "Add it, or remove what is newer."
+                f"{_first(frames)}: the newest composite is of {frames.times[-1]}, but there is none of "
+                f"{', '.join(absent)}. Add it, or remove what is newer."
             )
         return np.searchsorted(frames.times, wanted)[None]
 
@@ -126,3 +140,8 @@ class CompositeSamples:
                 f"{self.grid[1]} at row {corner[0]}, column {corner[1]}. Set data.options.corner."
             )
         return corner
+
+
+def _first(frames: Frames) -> Path:
+    """Folder of the oldest composite, for errors."""
+    return frames.places[0][0].parent

@@ -52,12 +52,14 @@ class Frames:
         return np.array([str(time).replace("-", "").replace(":", "") for time in self.times[rows]])
 
 
-def find_frames(folder: Path) -> Frames:
-    """The composites in the files of `folder` and the folders in it.
+def find_frames(source: Path | Sequence[Path]) -> Frames:
+    """The composites in the files of a folder and the folders in it, or in these files.
 
     DataLayoutError lists each file that is none, one of another size, and a time that is there twice.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths, folder = source, source if isinstance(source, Path) else source[0].parent
+    if isinstance(paths, Path):
+        paths = sorted(path for path in paths.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataLayoutError(f"{folder}: no radar composites in this folder ({', '.join(SUFFIXES)}).")
     problems, found, sizes = Problems(), dict[np.datetime64, tuple[Path, int]](), dict[IntPair, Path]()

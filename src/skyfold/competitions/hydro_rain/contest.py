@@ -8,6 +8,7 @@ codes, which has no test part, and `composites/`, radar composites in ODIM HDF5 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +17,12 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.competition import Competition, Contest, Truth
+from skyfold.competitions._hdf5_files import SUFFIXES as COMPOSITE_SUFFIXES
 from skyfold.competitions.hydro_rain.composite_samples import CompositeSamples
 from skyfold.competitions.hydro_rain.radar_files import (
     inputs_and_targets_of_patches,
     inputs_of_files,
+    inputs_of_patches,
     read_patches,
     read_raw,
     targets_of_files,
@@ -64,6 +67,7 @@ class HydroRain(Contest):
     minutes: Annotated[int, Field(gt=0, le=60)] = 10
 
     def build(self, folder: Path | None) -> Competition:
+        samples = CompositeSamples(GRID, self.corner, KNOWN_FRAMES, self.minutes)
         competition = partial(
             Competition,
             name="hydro_rain",
@@ -78,15 +82,16 @@ class HydroRain(Contest):
             sample_table=sample_table,
             write_sample=partial(write_sample, table=TABLE),
             provenance=_provenance,
+            read_frames=partial(_read_frames, samples=samples, per_dbz=self.raw_per_dbz),
+            write_netcdf=samples.write_netcdf,
         )
         if folder is not None and (folder / PATCHES).is_file():
             return competition(load=_load_patches, check=_check_patches, parts=("train",), points=DAMS)
         if folder is not None and (folder / COMPOSITES).is_dir():
-            samples = CompositeSamples(GRID, self.corner, KNOWN_FRAMES, self.minutes)
             return competition(
                 load=lambda folder, part: samples.load(folder / COMPOSITES, part),
                 check=lambda folder: samples.check(folder / COMPOSITES),
-                write_netcdf=lambda path, folder, *rest: samples.write_netcdf(path, folder / COMPOSITES, *rest),
+                write_netcdf=lambda path, source, *rest: samples.write_netcdf(path, source / COMPOSITES, *rest),
             )
         return competition(
             load=partial(_load_files, per_dbz=self.raw_per_dbz),
@@ -120,6 +125,25 @@ def _load_files(folder: Path, part: str, per_dbz: float) -> Samples:
         return Samples(ids, inputs)
     targets, valid = targets_of_files(paths, GRID, FRAMES[part], per_dbz)
     return Samples(ids, inputs, targets, valid, groups=shared_frame_groups(paths))
+
+
+def _read_frames(paths: Sequence[Path], samples: CompositeSamples, per_dbz: float) -> Samples:
+    """The newest composites, one sample; or each `.npy` of the contest; or each patch of a `.npz`, all its frames."""
+    suffixes = {path.suffix.lower() for path in paths}
+    if suffixes <= set(COMPOSITE_SUFFIXES):
+        return samples.newest(paths)
+    if suffixes == {".npz"} and len(paths) == 1:
+        patches, events = read_patches(paths[0], GRID)
+        return Samples(_patch_ids(events), inputs_of_patches(patches))
+    if suffixes == {".npy"}:
+        ids = [plain(path.name) for path in paths]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise DataLayoutError(f"two files are called {shortened(twice)}. Name each once.")
+        return Samples(np.array(ids), inputs_of_files(paths, GRID, KNOWN_FRAMES, KNOWN_FRAMES, per_dbz))
+    raise DataLayoutError(
+        f"{paths[0].parent}: files ending in {', '.join(sorted(suffixes))}; expected radar composites "
+        f"({', '.join(COMPOSITE_SUFFIXES)}), .npy files of the contest, or one .npz of patches. Name files of one kind."
+    )
 
 
 def _check_files(folder: Path, per_dbz: float) -> str:
@@ -201,8 +225,11 @@ def _load_patches(folder: Path, part: str) -> Samples:
     if part != "train":
         raise ConfigError(f"part '{part}': {folder / PATCHES} has only train.")
     patches, events = read_patches(folder / PATCHES, GRID)
-    ids = np.array([f"{event}_{row:05d}" for row, event in enumerate(events)])
-    return Samples(ids, *inputs_and_targets_of_patches(patches), groups=events)
+    return Samples(_patch_ids(events), *inputs_and_targets_of_patches(patches), groups=events)
+
+
+def _patch_ids(events: np.ndarray) -> np.ndarray:
+    return np.array([f"{event}_{row:05d}" for row, event in enumerate(events)])
 
 
 def _check_patches(folder: Path) -> str:

@@ -50,12 +50,18 @@ def targets_of_files(
 
 def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource, LazyArrays]:
     """All frames but the last, and the last one, in mm/h; patches (n, H, W, frames) as `read_patches`."""
+    target = LazyArrays(len(patches), lambda index: _rain_of_patch(patches[index][..., -1:]))
+    return inputs_of_patches(patches[..., :-1], lambda: digest(patches.tobytes())), target
 
-    def rain(frames: np.ndarray) -> np.ndarray:
-        return rain_of_codes(frames) if frames.dtype == np.uint8 else frames.astype(np.float32)
 
-    inputs = rain_source(len(patches), lambda index: rain(patches[index][..., :-1]), lambda: digest(patches.tobytes()))
-    return inputs, LazyArrays(len(patches), lambda index: rain(patches[index][..., -1:]))
+def inputs_of_patches(patches: np.ndarray, checksum: Callable[[], str] | None = None) -> PastFramesSource:
+    """All frames, in mm/h; patches (n, H, W, frames) as `read_patches`; checksum: None: of their bytes."""
+    checksum = checksum or (lambda: digest(patches.tobytes()))
+    return rain_source(len(patches), lambda index: _rain_of_patch(patches[index]), checksum)
+
+
+def _rain_of_patch(frames: np.ndarray) -> np.ndarray:
+    return rain_of_codes(frames) if frames.dtype == np.uint8 else frames.astype(np.float32)
 
 
 def read_raw(path: Path, grid: IntPair, frames: int, per_dbz: float = RAW_PER_DBZ) -> np.ndarray:

@@ -10,8 +10,10 @@ import numpy as np
 
 from skyfold.config.forecasts import ForecastModel
 from skyfold.config.options import Options, configured
+from skyfold.errors import ConfigError
 from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames
+from skyfold.types import IntPair, JsonDict
 
 
 class Baseline(Options):
@@ -78,6 +80,14 @@ class FittedBaseline(Baseline):
         Their members are the forecasts that the config lists as `members`, in its order. ConfigError, or
         DataLayoutError, where nothing can be fitted on them.
         """
+
+    def to_dict(self, fitted: FittedForecast) -> JsonDict:
+        """What was fitted, as JSON holds it, to the bit; ConfigError where it is not packed."""
+        raise ConfigError("what this family fits is not packed. Pack a config that ends with another forecast.")
+
+    def from_dict(self, values: JsonDict, grid: IntPair) -> FittedForecast:
+        """What `to_dict` was given, on a grid (H, W)."""
+        raise ConfigError("what this family fits is not packed. Pack it again with the skyfold that packed it.")
 
 
 def baseline_of(model: ForecastModel) -> Baseline:

@@ -7,7 +7,7 @@ on the event (0.1 mm/h) is announced. All minimise MAE / CSI.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,10 +15,11 @@ import numpy as np
 from skyfold.config.fields import Positive
 from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines.rain_extrapolation import COMBINATIONS, Combination
-from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, RAIN_RATE
 from skyfold.postprocess.forecasts import DecisionThreshold, Smoothing, best_candidate, decision_grid, smoothing_grid
+from skyfold.types import IntPair, JsonDict
 
 
 class RainBlend(FittedBaseline):
@@ -43,6 +44,14 @@ class RainBlend(FittedBaseline):
             thresholds, smooth = decision_grid(MAE_BY_CSI.threshold), smoothing.apply(blended)
             edge = best_candidate(thresholds, smooth, truth, MAE_BY_CSI, valid=valid)
         return FittedBlend(self.combine, smoothing, edge)
+
+    def to_dict(self, fitted: FittedForecast) -> JsonDict:
+        assert isinstance(fitted, FittedBlend)
+        return {"smoothing": asdict(fitted.smoothing), "edge": fitted.edge and asdict(fitted.edge)}
+
+    def from_dict(self, values: JsonDict, grid: IntPair) -> FittedBlend:
+        edge = values["edge"] and DecisionThreshold(**values["edge"])
+        return FittedBlend(self.combine, Smoothing(**values["smoothing"]), edge)
 
 
 PLUGIN = RainBlend

@@ -16,10 +16,10 @@ from skyfold.config.fields import Positive, Size
 from skyfold.errors import ConfigError
 from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.forecast_weights import fit_forecast_weights
-from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_CSI, MAE_BY_F1
-from skyfold.types import IntPair
+from skyfold.types import IntPair, JsonDict
 
 METRICS = {"rain": MAE_BY_CSI, "ice": MAE_BY_F1}
 
@@ -48,6 +48,13 @@ class WeightedBlend(FittedBaseline):
         regions = block_map((rows, columns), self.blocks)
         metric = METRICS[self.event] if self.event else None
         return FittedWeights(fit_forecast_weights(members, truth, regions, metric), regions)
+
+    def to_dict(self, fitted: FittedForecast) -> JsonDict:
+        assert isinstance(fitted, FittedWeights)
+        return {"weights": fitted.weights.tolist()}
+
+    def from_dict(self, values: JsonDict, grid: IntPair) -> FittedWeights:
+        return FittedWeights(np.array(values["weights"], dtype=np.float64), block_map(grid, self.blocks))
 
 
 PLUGIN = WeightedBlend

@@ -1,0 +1,261 @@
+"""A forecast is packed into a folder that forecasts from the newest frames, bit for bit as training did."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from skyfold.cli.main import main
+from skyfold.store.rows import RowStore
+
+pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
+GRID = (16, 12)
+ICE = yaml.safe_load("""
+data:
+  competition: arctic_sea_ice
+  name: ice
+  options: {grid: [16, 12]}
+  folds: {years: [2001, 2003]}
+  sample: {years: 9, seed: 0}
+name: ice_table
+eval_years: [2003, 2003]
+forecasts:
+  - {name: persistence, family: persistence}
+  - {name: climatology, family: mean_of_years}
+  - {name: damped, family: damped_anomaly}
+  - {name: edge, family: edge_blend}
+  - name: network
+    run:
+      task: forecasting
+      frame_adapter: {name: anomalies}
+      model: {family: tiny_net}
+      loss: {name: mae}
+      training: {epochs: 1, batch_size: 4, checkpoint: last, seeds: [0, 1]}
+  - {name: blend, family: weighted_blend, options: {event: ice, blocks: [2, 1]}, members: [damped, network]}
+""")
+RAIN = yaml.safe_load("""
+data:
+  competition: hydro_rain
+  name: rain
+  folds: {k: 2}
+  sample: {train: 8, test: 3, train_events: 2, test_events: 1}
+name: rain_table
+forecasts:
+  - {name: dis, family: rain_extrapolation}
+  - {name: farneback, family: rain_extrapolation, options: {motions: [farneback]}}
+  - name: network
+    run:
+      task: forecasting
+      frame_adapter: {name: frames}
+      model: {family: rain_unet, options: {filters: [2, 4]}}
+      loss: {name: mae}
+      training: {epochs: 1, batch_size: 4, checkpoint: last}
+  - {name: blurred, family: rain_blend, options: {stride: 1}, members: [dis, farneback, network]}
+""")
+
+
+def pack(root, config, name=""):
+    """Pack a config, `name` a run written in it, as the folder `name`."""
+    target = root / (name or config)
+    address = f"{root / 'configs' / config}.yaml{f'#{name}' if name else ''}"
+    return main(["pack", address, "--out", str(target), "--root", str(root)])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, own_data, tiny_families):
+    """Both tables made, and their last forecasts packed as the folders `ice` and `rain`; `network` is that of ice."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "configs").mkdir()
+    for name, config in (("ice", ICE), ("rain", RAIN)):
+        (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        assert main(["run", str(root / "configs" / f"{name}.yaml"), "--root", str(root)]) == 0
+        assert pack(root, name) == 0
+    assert pack(root, "ice", "network") == 0
+    return root
+
+
+def predict(bundle, out, *more):
+    return main(["predict", str(bundle), "--out", str(out), *map(str, more)])
+
+
+def ice_files(project):
+    return sorted((project / "data/ice/monthly_train").glob("*.npy"))
+
+
+def rows_of(folder):
+    return np.stack([RowStore.open(folder)[row] for row in range(len(RowStore.open(folder).ids))])
+
+
+def test_ice_is_forecast_from_the_newest_frames_bit_for_bit_as_in_training(project, tmp_path):
+    table = project / "data/ice/monthly_train.csv"
+    kinds = [option for kind in ("csv", "npz", "maps") for option in ("--write", kind)]
+    for name, last in (("network", "network"), ("ice", "blend")):
+        out = tmp_path / name
+        assert predict(project / name, out, "--frames", table, *kinds) == 0
+        stored = rows_of(project / "oof/ice" / last / "test")
+        with np.load(out / "forecast.npz") as found:
+            np.testing.assert_array_equal(found["values"], stored)
+            assert found["dates"].astype(str).tolist()[0][::11] == ["2004-01", "2004-12"]
+            assert found["lead_times"].tolist() == list(range(1, 13))
+            assert str(found["unit"]) == "concentration x 250"
+            assert found["valid"].shape == stored.shape
+            assert not found["valid"].all()
+        assert (out / "maps/2003-12.png").is_file()
+    assert (out / "submission.csv").read_bytes() == (project / "submissions/ice/ice_table.csv").read_bytes()
+
+
+def test_rain_is_forecast_from_radar_frames_bit_for_bit_as_in_training(project, tmp_path):
+    sample = project / "data/rain/sample_submission.csv"
+    files = sorted((project / "data/rain/test").glob("*.npy"))
+    stored = rows_of(project / "oof/rain/blurred/test")
+    assert predict(project / "rain", tmp_path / "a", "--frames", *files, "--sample", sample) == 0
+    assert (tmp_path / "a/submission.csv").read_bytes() == (project / "submissions/rain/rain_table.csv").read_bytes()
+    assert predict(project / "rain", tmp_path / "b", "--frames", files[1], "--write", "npz") == 0
+    with np.load(tmp_path / "b/forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"][0], stored[1])
+        assert found["ids"].tolist() == [files[1].name]
+        assert "dates" not in found
+    assert predict(project / "rain", tmp_path / "c", "--data", project / "data/rain", "--write", "npz") == 0
+    with np.load(tmp_path / "c/forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"], stored)
+
+
+def test_frames_that_are_named_by_their_times_need_no_table(project, tmp_path):
+    assert predict(project / "network", tmp_path, "--frames", *ice_files(project), "--write", "npz") == 0
+    with np.load(tmp_path / "forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/network/test"))
+
+
+def test_the_year_after_any_month_is_forecast_and_said_to_be_unusual(project, tmp_path, capsys):
+    assert predict(project / "ice", tmp_path, "--frames", *ice_files(project)[:-6], "--write", "npz") == 0
+    with np.load(tmp_path / "forecast.npz") as found:
+        assert found["dates"].astype(str).tolist()[0][::11] == ["2003-07", "2004-06"]
+    said = capsys.readouterr().err
+    assert "the newest frame is of 2003-06" in said
+    assert "102 frames are known, 108 were in training" in said
+
+
+def test_a_forecast_that_was_killed_goes_on_and_a_finished_one_repeats_nothing(project, tmp_path, monkeypatch):
+    from skyfold.training.network import Network
+
+    asked, logits = [], Network.logits
+
+    def counted(self, inputs):
+        asked.append(len(inputs))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return logits(self, inputs)
+
+    monkeypatch.setattr(Network, "logits", counted)
+    frames = ["--frames", project / "data/ice/monthly_train.csv"]
+    assert predict(project / "ice", tmp_path, *frames) == 130
+    assert not (tmp_path / "submission.csv").exists()
+    assert predict(project / "ice", tmp_path, *frames) == 0
+    assert (tmp_path / "submission.csv").read_bytes() == (project / "submissions/ice/ice_table.csv").read_bytes()
+    done = len(asked)
+    assert predict(project / "ice", tmp_path, *frames) == 0
+    assert len(asked) == done
+
+
+def test_frames_that_do_not_fit_are_named_before_anything_is_forecast(project, tmp_path, capsys):
+    def refused(bundle, *arguments, says):
+        assert predict(project / bundle, tmp_path / "out", *arguments) == 2
+        assert says in capsys.readouterr().err
+        assert not any((tmp_path / "out").glob("[!.]*"))
+
+    files = ice_files(project)
+    refused("ice", "--frames", *files[-11:], says="11 monthly frames, 2003-02 to 2003-12: a forecast takes at least 12")
+    refused("ice", "--frames", *files[:40], *files[41:], says="1998-05 is missing: 1998-06 follows 1998-04")
+    other = tmp_path / "200401.npy"
+    np.save(other, np.zeros((9, 9, 5), np.uint8))
+    refused("ice", "--frames", *files, other, says=f"{other}: expected numbers (16, 12, 5), got uint8 (9, 9, 5)")
+    refused("ice", "--frames", files[0], project / "ice/README.md", says="README.md: not a file of sea-ice frames")
+    refused("ice", "--frames", tmp_path / "none.npy", says="none.npy: no such file")
+    refused("ice", says="name what to predict: --frames FILE ..., or the contest's own folder: --data DIR")
+    refused("ice", "--images", tmp_path, says="competition 'arctic_sea_ice' reads no folder of images")
+    refused("ice", "--frames", *files, "--write", "masks", says="--write masks: not for a bundle of task: forecasting")
+    radar = sorted((project / "data/rain/train").glob("*.npy"))
+    refused("rain", "--frames", *radar, says="shape (120, 120, 5), expected (120, 120, 4)")
+    np.savez(tmp_path / "patches.npz", x=np.zeros((1, 120, 120, 5), np.uint8), event=np.array(["storm"]))
+    refused("rain", "--frames", tmp_path / "patches.npz", says="'storm_00000': 5 frames; the bundle forecasts from 4")
+    refused("rain", "--frames", *radar, tmp_path / "patches.npz", says="Name files of one kind")
+
+
+def test_patches_and_composites_are_forecast_by_networks_of_other_files(project, tmp_path):
+    known = np.random.default_rng(0).integers(0, 200, (2, 120, 120, 4)).astype(np.uint8)
+    np.savez(tmp_path / "patches.npz", x=known, event=np.array(["storm", "storm"]))
+    assert predict(project / "rain", tmp_path / "a", "--frames", tmp_path / "patches.npz", "--write", "npz") == 0
+    with np.load(tmp_path / "a/forecast.npz") as found:
+        assert found["ids"].tolist() == ["storm_00000", "storm_00001"]
+        assert found["values"].shape == (2, 120, 120, 1)
+    pytest.importorskip("pyfive", reason="files in HDF5 need pyfive")
+    xarray = pytest.importorskip("xarray", reason="files in NetCDF are read by xarray")
+    from odim_listing import ODIM, write_odim
+
+    listing = ODIM.replace("xsize = 5", "xsize = 120").replace("ysize = 4", "ysize = 120")
+    for minute in range(540, 590, 10):
+        data = np.full((120, 120), minute - 450, np.uint8)
+        write_odim(tmp_path / f"c{minute}.h5", listing, {"dataset1/data1/data": data}, minute)
+    files, kinds = sorted(tmp_path.glob("c*.h5")), ["--write", "npz", "--write", "netcdf"]
+    assert predict(project / "rain", tmp_path / "b", "--frames", *files, *kinds) == 0
+    with np.load(tmp_path / "b/forecast.npz") as found:
+        assert found["dates"].astype("datetime64[m]").astype(str).tolist() == [["2010-08-26T09:50"]]
+        values = found["values"][0, ..., 0]
+    with xarray.open_dataset(tmp_path / "b/forecast.nc", engine="h5netcdf") as written:
+        np.testing.assert_array_equal(written["rainfall_rate"].to_numpy()[0, 0], values)
+
+
+def test_a_forecast_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_made_on(project):
+    for name, runs, families in (
+        ("network", ["network"], []),
+        ("ice", ["network"], ["damped_anomaly", "weighted_blend"]),
+        ("rain", ["network"], ["rain_extrapolation", "rain_extrapolation", "rain_blend"]),
+    ):
+        texts = [(project / name / file).read_text() for file in ("manifest.json", "README.md")]
+        assert not any(str(project) in text for text in texts)
+        manifest = json.loads(texts[0])
+        assert [run["name"] for run in manifest["runs"]] == runs
+        assert [one["family"] for one in manifest["forecasts"]] == families
+        weights = {path.relative_to(project / name).as_posix() for path in (project / name).rglob("*.h5")}
+        assert weights == {fit["weights"] for run in manifest["runs"] for fit in run["fits"]}
+        assert f"skyfold predict {manifest['name']} --frames FILE ..." in texts[1]
+    fits = [fit["weights"] for fit in json.loads((project / "network/manifest.json").read_text())["runs"][0]["fits"]]
+    assert fits == [f"runs/network/fold2_seed{seed}.weights.h5" for seed in (0, 1)]  # of the newest fold
+
+
+def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
+    def refused(config, says, code=2):
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(config))
+        assert main(["pack", str(path), "--out", str(tmp_path / "out"), "--root", str(project)]) == code
+        assert says in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    until = {one["name"]: ICE["forecasts"][: place + 1] for place, one in enumerate(ICE["forecasts"])}
+    refused({**ICE, "forecasts": until["edge"]}, "forecasts: edge: what this family fits is not packed")
+    other = {"name": "climatology", "family": "mean_of_years", "options": {"years": 2}}
+    refused({**ICE, "forecasts": [other]}, "climatology: made with another config", 3)
+    refused({**ICE, "forecasts": [{"name": "new", "family": "persistence"}]}, "new", 3)
+    np.save(tmp_path / "oof.npy", np.full((3, *GRID, 12), 100, np.float32))
+    np.save(tmp_path / "test.npy", np.full((1, *GRID, 12), 100, np.float32))
+    files = ["--oof", str(tmp_path / "oof.npy"), "--test", str(tmp_path / "test.npy")]
+    assert main(["import", "foreign", "--data", str(project / "configs/ice.yaml"), *files, "--root", str(project)]) == 0
+    imported = {"name": "foreign", "run": {"task": "forecasting", "model": {"family": "imported"}}}
+    refused({**ICE, "forecasts": [imported]}, "run 'foreign' is imported and has no weights to pack")
+    gate = {"name": "gate", "task": "classification", "model": {"family": "tiny_net"}, "loss": {"name": "bce"}}
+    gates = {"name": "gates", "data": ICE["data"], "runs": [{**gate, "image": {"size": [32, 32]}}]}
+    refused(gates, "'gates': runs of this task cannot be packed by themselves")
+
+
+def test_a_mean_of_networks_is_packed_as_a_blend(project, tmp_path):
+    network = next(one for one in ICE["forecasts"] if one["name"] == "network")
+    blend = {"name": "mean", "data": ICE["data"], "runs": [{"name": "network", **network["run"]}]}
+    path = project / "configs" / "mean.yaml"
+    path.write_text(yaml.safe_dump(blend))
+    assert main(["blend", str(path), "--root", str(project)]) == 0
+    assert pack(project, "mean") == 0
+    frames = ["--frames", project / "data/ice/monthly_train.csv"]
+    assert predict(project / "mean", tmp_path, *frames, "--write", "npz") == 0
+    with np.load(tmp_path / "forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/mean/test"))
