@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from skyfold.cli.main import main
 from skyfold.errors import DamagedFile
@@ -157,6 +160,52 @@ def test_a_zip_file_predicts_in_a_fresh_process_with_nothing_written_elsewhere(p
     assert_as_trained(project, "deep", tmp_path / "out", ("deep",))
 
 
+def dependencies(names):
+    """Names of the distributions `names` and of all that they require here, but of those that are not installed."""
+    found, rest = set(), {canonicalize_name(name) for name in names}
+    while rest:
+        name = rest.pop()
+        try:
+            lines = [Requirement(line) for line in distribution(name).requires or ()]
+        except PackageNotFoundError:
+            continue
+        found.add(name)
+        rest |= {canonicalize_name(one.name) for one in lines if not one.marker or one.marker.evaluate()} - found
+    return found
+
+
+def link_packages(names, folder):
+    """Make `folder` a place of packages that holds those of the distributions `names` and no other."""
+    folder.mkdir()
+    for name in names:
+        parts = {file.parts[0]: file for file in distribution(name).files if file.parts[0] not in ("..", "__pycache__")}
+        for part, file in parts.items():
+            if not (folder / part).exists():
+                (folder / part).symlink_to(Path(*file.locate().parts[: len(file.locate().parts) - len(file.parts) + 1]))
+    return folder
+
+
+def test_wheels_and_what_the_manifest_names_are_all_that_a_machine_needs(project, tmp_path):
+    images, bundle, installed = project / "data/deep/test", project / "deep", tmp_path / "installed"
+    wheels = sorted((bundle / "wheels").glob("*.whl"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", installed, *wheels]
+    subprocess.run(pip, check=True)
+    needs = dependencies(json.loads((bundle / "manifest.json").read_text())["needs"])
+    assert not needs & {"skyfold", "optuna", "albumentations", "segmentation-models"}
+    places = [installed, link_packages(needs, tmp_path / "packages")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
+    python = [Path(sys.executable).resolve(), "-S"]  # nothing of this environment but what `places` hold
+    where = [*python, "-c", "import skyfold, sys; print(skyfold.__file__, *sys.path)"]
+    found = subprocess.run(where, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+    assert found.startswith(str(installed))
+    assert str(Path(__file__).parents[1]) not in found
+    command = [*python, "-m", "skyfold", "predict", bundle, "--images", images, "--out", tmp_path / "there"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert predict(bundle, images, tmp_path / "here") == 0
+    assert (tmp_path / "there/submission.csv").read_bytes() == (tmp_path / "here/submission.csv").read_bytes()
+
+
 def test_a_command_that_was_killed_goes_on_and_a_finished_one_repeats_nothing(project, images, tmp_path, monkeypatch):
     from skyfold.training.network import Network
 
@@ -266,3 +315,6 @@ def test_a_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_made_on(p
         assert listed == {*manifest["files"], "manifest.json"}
         assert f"{manifest['scores']['cv_cross_fitted']:.4f}" in texts[1]
         assert "CC0" in texts[1]
+        wheels = [path for path in listed if path.startswith("wheels/")]
+        assert wheels == [f"wheels/skyfold-{manifest['versions']['skyfold']}-py3-none-any.whl"]  # plain families
+        assert f"keras {manifest['needs']['keras']}" in texts[1]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ from skyfold.store.folds import Folds
 from skyfold.store.locks import held
 from skyfold.store.records import FitRecord, read_record
 from skyfold.store.runs import RunInfo, read_info
+from skyfold.store.wheels import canonical, installed, required, wheel
 from skyfold.tasks.stored_blend import of_members, read_blend
+from skyfold.training import backend
 from skyfold.training.source_run import stored_config
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
+# Of what skyfold requires: for training and tuning, and for some families, which name them.
+NOT_TO_PREDICT = {"albumentations", "efficientnet", "optuna", "segmentation-models", "sqlalchemy"}
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
 
 
@@ -42,10 +47,11 @@ def pack(config: BlendConfig, workspace: Workspace, out: Path, *, licence: str |
     with held(reads=[folder, *(folder.with_name(run.name) for run in config.members)]):
         dataset = open_dataset(config.data, workspace)
         blend = read_blend(config, workspace, dataset.contents)
-        files: dict[str, Path | str] = {}
+        files: dict[str, Path | str | bytes] = {}
         members = [_bundled(folder.with_name(made["name"]), dataset.folds, files) for made in of_members(blend)]
         gate = members.pop() if blend["gate"] else None
         competition = dataset.competition
+        carried = ["skyfold", *sorted({name for run in config.members for name in family_of(run.model).distributions})]
         manifest: JsonDict = {
             "requires": [],
             "name": config.name,
@@ -61,15 +67,17 @@ def pack(config: BlendConfig, workspace: Workspace, out: Path, *, licence: str |
             "scores": blend["scores"]["final"],
             "metric": blend["metric"],
             "folds": dataset.folds.hash(),
-            "versions": _versions(),
+            "needs": _needs(carried),
+            "versions": {"skyfold": skyfold.__version__, "python": platform.python_version(), **_versions(VERSIONS)},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "licence": licence,
             "plugins": _plugins(config, blend),
         }
+        files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
         return write_bundle(out, {**files, "README.md": model_card(manifest)}, manifest)
 
 
-def _bundled(folder: Path, folds: Folds, files: dict[str, Path | str]) -> JsonDict:
+def _bundled(folder: Path, folds: Folds, files: dict[str, Path | str | bytes]) -> JsonDict:
     """What the manifest says of the run in `folder`; the weights of its fits are added to `files`."""
     info = read_info(folder)
     if info.kind != "run":
@@ -127,13 +135,19 @@ def _plugins(config: BlendConfig, blend: JsonDict) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if digest}
 
 
-def _versions() -> dict[str, str]:
-    found = {"skyfold": skyfold.__version__, "python": platform.python_version()}
-    for name in VERSIONS:
-        try:
+def _needs(carried: Sequence[str]) -> dict[str, str]:
+    """What a machine must bring to predict, beside the wheels `carried`: the range of Python, and versions here."""
+    names = required(carried) - NOT_TO_PREDICT - {canonical(name) for name in carried} - set(backend.BACKENDS)
+    about = installed("skyfold").metadata
+    return {"python": about["Requires-Python"], **_versions(sorted({*names, backend.name()}))}
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    """Of those distributions that are installed."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except ModuleNotFoundError:
-            continue
     return found
 
 
@@ -151,11 +165,14 @@ def model_card(manifest: JsonDict) -> str:
         f"skyfold predict {manifest['name']} --images DIR --out PREDICTIONS",
         "```",
         "",
+        "On a machine without skyfold, first `pip install --no-index --no-deps wheels/*.whl`.",
+        "",
         f"- **Images**: {inputs['bands']} bands of {inputs['dtype']}, of any size.",
         f"- **Classes**: {', '.join(manifest['classes'])}.",
         f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
         f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest))}.",
-        f"- **Versions**: {', '.join(f'{name} {number}' for name, number in manifest['versions'].items())}.",
+        f"- **The machine brings**: {_listed(manifest['needs'])}.",
+        f"- **Versions**: {_listed(manifest['versions'])}.",
         f"- **Licence of the weights**: {manifest['licence'] or 'not said; ask who packed it'}.",
     ]
     if manifest["plugins"]:
@@ -164,6 +181,10 @@ def model_card(manifest: JsonDict) -> str:
             "never read from a bundle."
         )
     return "\n".join([*lines, ""])
+
+
+def _listed(versions: JsonDict) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _runs(manifest: JsonDict) -> Sequence[JsonDict]:

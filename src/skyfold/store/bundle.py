@@ -2,9 +2,10 @@
 
     manifest.json   a `BundleRecord`: what was trained, on what, how it is combined, and the SHA-256 of each file
     runs/<name>/    the weights of the fits of each member, as `fits.FitFiles` stores them
+    wheels/         skyfold and what its networks are built with, for pip on a machine without a network
     README.md       the same for people
 
-Code is never read from a bundle, and no path in it is absolute.
+Nothing that opens a bundle runs code of it, and no path in it is absolute.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class BundleRecord(Record):
 
     bundle    number of this format
     requires  what a reader must know beyond it
+    needs     what the machine must bring beside `wheels/`: the range of Python, and the versions of distributions that
+              predicted here
     plugins   digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
     files     SHA-256 of every file of the bundle but the manifest
     """
@@ -106,6 +109,7 @@ class BundleRecord(Record):
     scores: JsonDict
     metric: Text
     folds: str
+    needs: dict[str, str]
     versions: dict[str, str]
     created: str
     licence: str | None
@@ -133,10 +137,10 @@ class Bundle:
         return [*self.manifest["runs"], *([self.manifest["gate"]] if self.manifest["gate"] else [])]
 
 
-def write_bundle(out: Path, files: Mapping[str, Path | str], manifest: Mapping[str, Any]) -> Path:
+def write_bundle(out: Path, files: Mapping[str, Path | str | bytes], manifest: Mapping[str, Any]) -> Path:
     """Write a bundle to the folder `out`, or to a zip file where its name ends in .zip: completely, or not at all.
 
-    files: by path inside, the file to copy, or its text. ConfigError where something is at `out` already.
+    files: by path inside, the file to copy, or what it holds. ConfigError where something is at `out` already.
     """
     if out.exists():
         raise ConfigError(f"{out}: is there already. Name another --out, or delete it first.")
@@ -150,7 +154,7 @@ def write_bundle(out: Path, files: Mapping[str, Path | str], manifest: Mapping[s
             if isinstance(content, Path):
                 shutil.copyfile(content, target)
             else:
-                target.write_text(content, encoding="utf-8")
+                target.write_bytes(content if isinstance(content, bytes) else content.encode())
         digests = {name: file_digest(beside / name) for name in sorted(files)}
         write_record(beside / MANIFEST, {**manifest, "bundle": BUNDLE_FORMAT, "files": digests})
         if out.suffix == ".zip":
