@@ -180,7 +180,7 @@ def pack(given: Namespace) -> JsonDict:
     from skyfold.pipeline.pack import pack
 
     config = load_blend(given.config)
-    path = pack(config, workspace(given), given.out, licence=given.licence)
+    path = pack(config, workspace(given), given.out, licence=given.licence, kernel=given.kernel)
     print(f"written: {path}")
     print(f"Try it: {shlex.join(['skyfold', 'predict', str(path), '--images', 'DIR', '--out', 'PREDICTIONS'])}")
     return {"bundle": config.name, "files": [path]}

@@ -18,6 +18,7 @@ from skyfold.config.training import NAMED_WEIGHTS
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError
 from skyfold.models import RuleFamily, family_of
+from skyfold.pipeline.kernel import kernel_files
 from skyfold.store.bundle import write_bundle
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles
@@ -37,9 +38,11 @@ NOT_TO_PREDICT = {"albumentations", "efficientnet", "optuna", "segmentation-mode
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
 
 
-def pack(config: BlendConfig, workspace: Workspace, out: Path, *, licence: str | None = None) -> Path:
+def pack(
+    config: BlendConfig, workspace: Workspace, out: Path, *, licence: str | None = None, kernel: bool = False
+) -> Path:
     """Write the bundle of a blend to the folder or zip file `out`: the fits that its test rows are predicted with, and
-    all that was chosen.
+    all that was chosen; with `kernel` a Kaggle kernel, too.
 
     ConfigError where a member has no weights of its own, or `out` is there; OofMismatch as `read_blend`.
     """
@@ -74,7 +77,8 @@ def pack(config: BlendConfig, workspace: Workspace, out: Path, *, licence: str |
             "plugins": _plugins(config, blend),
         }
         files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
-        return write_bundle(out, {**files, "README.md": model_card(manifest)}, manifest)
+        made = kernel_files(manifest, competition.kaggle) if kernel else {}
+        return write_bundle(out, {**files, **made, "README.md": model_card(manifest)}, manifest, editable=made)
 
 
 def _bundled(folder: Path, folds: Folds, files: dict[str, Path | str | bytes]) -> JsonDict:
@@ -177,8 +181,8 @@ def model_card(manifest: JsonDict) -> str:
     ]
     if manifest["plugins"]:
         lines.append(
-            f"- **Code it needs**: {', '.join(manifest['plugins'])}; give its folder with `--plugins DIR`. Code is "
-            "never read from a bundle."
+            f"- **Code it needs**: {', '.join(manifest['plugins'])}; give its folder with `--plugins DIR`. `skyfold "
+            "predict` runs no code of a bundle."
         )
     return "\n".join([*lines, ""])
 
