@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,17 @@ postprocess: {thresholds: 9}
 bootstrap: 20
 """)
 
+CHIPS = yaml.safe_load("""
+data: {competition: on_cloud_n, name: chips, folds: {k: 2, phash_max_distance: -1}, sample: {train: 4, test: 2}}
+image: {size: [32, 32], rescale: {kind: percentile}}
+name: chips_blend
+model: {family: plain_unet, options: {filters: [4, 8]}}
+training: {epochs: 1, batch_size: 2}
+runs: [{name: chips}]
+postprocess: {thresholds: 9}
+bootstrap: 20
+""")
+
 
 def write_deep(folder):
     """Images of four bands in 16 bits, of six sizes."""
@@ -81,11 +93,11 @@ def write_deep(folder):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, own_data, tiny_families):
-    """Both blends trained, and packed as the folders `clouds` and `deep`."""
+    """Three blends trained, and packed as the folders `clouds`, `deep` and `chips`."""
     root = tmp_path_factory.mktemp("project")
     (root / "configs").mkdir()
     write_deep(root / "data" / "deep")
-    for name, config in (("clouds", CLOUDS), ("deep", DEEP)):
+    for name, config in (("clouds", CLOUDS), ("deep", DEEP), ("chips", CHIPS)):
         path = root / "configs" / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
         assert main(["run", str(path), "--root", str(root)]) == 0
@@ -231,6 +243,20 @@ def test_wheels_and_what_the_manifest_names_are_all_that_a_machine_needs(project
     assert done.returncode == 0, done.stderr.decode()
     assert predict(bundle, images, tmp_path / "here") == 0
     assert (tmp_path / "there/submission.csv").read_bytes() == (tmp_path / "here/submission.csv").read_bytes()
+
+
+def test_main_py_of_the_page_writes_a_tiff_for_each_chip(project, tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "predict.md").read_text()
+    (tmp_path / "main.py").write_text(re.search('title="main.py"\n(.*?)```', page, re.DOTALL)[1])
+    (tmp_path / "bundle").symlink_to(project / "chips")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test_features").symlink_to(project / "data" / "chips" / "test_features")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    submitted = {path.name: path.read_bytes() for path in (project / "submissions/chips/chips_blend").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "predictions").iterdir()} == submitted
+    assert len(submitted) == 2
 
 
 KERNEL = yaml.safe_load("""
