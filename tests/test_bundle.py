@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,13 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from skyfold.cli.main import main
 from skyfold.errors import DamagedFile
 from skyfold.files import read_json
+from skyfold.pipeline.kernel import kernel_files
 from skyfold.store.bundle import open_bundle
 from skyfold.store.records import write_record
 from skyfold.store.rows import RowStore
@@ -60,6 +65,17 @@ postprocess: {thresholds: 9}
 bootstrap: 20
 """)
 
+CHIPS = yaml.safe_load("""
+data: {competition: on_cloud_n, name: chips, folds: {k: 2, phash_max_distance: -1}, sample: {train: 4, test: 2}}
+image: {size: [32, 32], rescale: {kind: percentile}}
+name: chips_blend
+model: {family: plain_unet, options: {filters: [4, 8]}}
+training: {epochs: 1, batch_size: 2}
+runs: [{name: chips}]
+postprocess: {thresholds: 9}
+bootstrap: 20
+""")
+
 
 SCENES = yaml.safe_load("""
 data:
@@ -91,15 +107,18 @@ def write_deep(folder):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, own_data, tiny_families):
-    """Two blends and a run trained, and packed as the folders `clouds`, `deep` and `scenes`."""
+    """Three blends and a run trained, and packed as the folders `clouds`, `deep`, `chips` and `scenes`."""
     root = tmp_path_factory.mktemp("project")
     (root / "configs").mkdir()
     write_deep(root / "data" / "deep")
-    for name, config in (("clouds", CLOUDS), ("deep", DEEP), ("scenes", SCENES)):
+    for name, config in (("clouds", CLOUDS), ("deep", DEEP), ("chips", CHIPS), ("scenes", SCENES)):
         path = root / "configs" / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config))
         assert main(["run", str(path), "--root", str(root)]) == 0
-        assert main(["pack", str(path), "--out", str(root / name), "--root", str(root), "--licence", "CC0"]) == 0
+        kernel = ["--kernel"] if name == "clouds" else []
+        assert (
+            main(["pack", str(path), "--out", str(root / name), "--root", str(root), "--licence", "CC0", *kernel]) == 0
+        )
     return root
 
 
@@ -184,6 +203,178 @@ def test_a_zip_file_predicts_in_a_fresh_process_with_nothing_written_elsewhere(p
     assert done.returncode == 0, done.stderr.decode()
     assert [path for path in sorted(tmp_path.rglob("*")) if not path.is_relative_to(tmp_path / "out")] == before
     assert_as_trained(project, "deep", tmp_path / "out", ("deep",))
+
+
+def test_a_kernel_names_what_kaggle_attaches_and_may_be_edited(project, tmp_path):
+    bundle = Path(shutil.copytree(project / "clouds", tmp_path / "bundle"))
+    notebook, metadata = (read_json(bundle / name) for name in ("kernel.ipynb", "kernel-metadata.json"))
+    assert metadata["code_file"] == "kernel.ipynb"
+    assert metadata["id"] == "USERNAME/skyfold-both"
+    assert (metadata["enable_internet"], metadata["enable_gpu"]) == (False, True)
+    assert metadata["dataset_sources"] == ["USERNAME/skyfold-both", "USERNAME/skyfold-plugins"]  # tiny_net is no family
+    assert metadata["competition_sources"] == ["understanding_cloud_organization"]
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    keys = {"markdown": {"id", "cell_type", "metadata", "source"}}
+    keys["code"] = keys["markdown"] | {"execution_count", "outputs"}
+    assert all(cell.keys() == keys[cell["cell_type"]] for cell in notebook["cells"])
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    compile(code, "kernel.ipynb", "exec")
+    assert '["--data", attached("understanding_cloud_organization"), "--plugins", attached("skyfold-plugins")]' in code
+    (bundle / "kernel-metadata.json").write_text(json.dumps({**metadata, "id": "me/skyfold-both"}))
+    assert open_bundle(bundle, tmp_path / "unpacked").folder == bundle
+    assert '["--images", attached("images")' in kernel_files({"name": "own", "plugins": {}}, None)[
+        "kernel.ipynb"
+    ].replace("\\", "")
+
+
+def dependencies(names):
+    """Names of the distributions `names` and of all that they require here, but of those that are not installed."""
+    found, rest = set(), {canonicalize_name(name) for name in names}
+    while rest:
+        name = rest.pop()
+        try:
+            lines = [Requirement(line) for line in distribution(name).requires or ()]
+        except PackageNotFoundError:
+            continue
+        found.add(name)
+        rest |= {canonicalize_name(one.name) for one in lines if not one.marker or one.marker.evaluate()} - found
+    return found
+
+
+def link_packages(names, folder):
+    """Make `folder` a place of packages that holds those of the distributions `names` and no other."""
+    folder.mkdir()
+    for name in names:
+        parts = {file.parts[0]: file for file in distribution(name).files if file.parts[0] not in ("..", "__pycache__")}
+        for part, file in parts.items():
+            if not (folder / part).exists():
+                (folder / part).symlink_to(Path(*file.locate().parts[: len(file.locate().parts) - len(file.parts) + 1]))
+    return folder
+
+
+def test_wheels_and_what_the_manifest_names_are_all_that_a_machine_needs(project, tmp_path):
+    images, bundle, installed = project / "data/deep/test", project / "deep", tmp_path / "installed"
+    wheels = sorted((bundle / "wheels").glob("*.whl"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", installed, *wheels]
+    subprocess.run(pip, check=True)
+    needs = dependencies(json.loads((bundle / "manifest.json").read_text())["needs"])
+    assert not needs & {"skyfold", "optuna", "albumentations", "segmentation-models"}
+    places = [installed, link_packages(needs, tmp_path / "packages")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
+    python = [Path(sys.executable).resolve(), "-S"]  # nothing of this environment but what `places` hold
+    where = [*python, "-c", "import skyfold, sys; print(skyfold.__file__, *sys.path)"]
+    found = subprocess.run(where, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout
+    assert found.startswith(str(installed))
+    assert str(Path(__file__).parents[1]) not in found
+    command = [*python, "-m", "skyfold", "predict", bundle, "--images", images, "--out", tmp_path / "there"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert predict(bundle, images, tmp_path / "here") == 0
+    assert (tmp_path / "there/submission.csv").read_bytes() == (tmp_path / "here/submission.csv").read_bytes()
+
+
+def test_main_py_of_the_page_writes_a_tiff_for_each_chip(project, tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "predict.md").read_text()
+    (tmp_path / "main.py").write_text(re.search('title="main.py"\n(.*?)```', page, re.DOTALL)[1])
+    (tmp_path / "bundle").symlink_to(project / "chips")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test_features").symlink_to(project / "data" / "chips" / "test_features")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    submitted = {path.name: path.read_bytes() for path in (project / "submissions/chips/chips_blend").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "predictions").iterdir()} == submitted
+    assert len(submitted) == 2
+
+
+KERNEL = yaml.safe_load("""
+data:
+  competition: understanding_clouds
+  name: kaggle
+  folds: {k: 2, seed: 0}
+  sample: {train: 6, test: 3, seed: 0, height: 64}
+image: {size: [32, 32]}
+training: {epochs: 1, batch_size: 2}
+name: with_packages
+runs:
+  - name: resnet
+    model: {family: segmentation_models, options: {encoder_weights: none, decoder_filters: [8, 8, 8, 8, 8]}}
+classifier_gate:
+  name: effnet
+  task: classification
+  model: {family: efficientnet_classifier, options: {encoder_weights: none}}
+  loss: {name: bce}
+postprocess: {thresholds: 9}
+bootstrap: 20
+""")
+# Root folders of this machine, read-only but for /tmp, and Kaggle's; $1 to $5: a mount point, bundle, data, working
+# folder, home; then the command.
+OFFLINE = """
+set -e
+ip link set lo up
+root=$1; mount -t tmpfs none "$root"
+for entry in /*; do
+  if [ -L "$entry" ]; then cp -P "$entry" "$root/"; fi
+  if [ ! -d "$entry" ] || [ -L "$entry" ]; then continue; fi
+  mkdir "$root$entry"; mount --rbind "$entry" "$root$entry"
+  case "$entry" in /tmp|/proc|/dev|/sys) ;; *) mount -o remount,ro,bind "$root$entry" ;; esac
+done
+place() { mkdir -p "$root$2"; mount --bind "$1" "$root$2"; }
+sealed() { place "$1" "$2"; mount -o remount,ro,bind "$root$2"; }
+sealed "$2" /kaggle/input/skyfold-with-packages
+sealed "$3" /kaggle/input/understanding_cloud_organization
+place "$4" /kaggle/working
+sealed "$5" /kaggle/home
+shift 5
+exec chroot "$root" "$@"
+"""
+RUN_CELLS = """
+import json, socket, sys
+from importlib.util import find_spec
+from pathlib import Path
+assert not any(map(find_spec, ("skyfold", "segmentation_models", "classification_models", "efficientnet")))
+for folder in (Path.home(), *Path("/kaggle/input").iterdir()):
+    try:
+        (folder / "written").touch()
+    except OSError:
+        continue
+    raise AssertionError(f"{folder} can be written")
+try:
+    socket.create_connection(("1.1.1.1", 53), timeout=2)
+except OSError:
+    print("no network, nothing to write to but /kaggle/working and /tmp")
+space = {}
+for cell in json.loads(Path("/kaggle/input/skyfold-with-packages/kernel.ipynb").read_text())["cells"]:
+    if cell["cell_type"] == "code":
+        exec("".join(cell["source"]), space)
+"""
+
+
+@pytest.mark.by_hand
+def test_the_kernel_predicts_without_network_packages_or_a_home(tmp_path):
+    for name in ("configs", "root", "working", "home"):
+        (tmp_path / name).mkdir()
+    python = Path(sys.executable).resolve()
+    offline = ["unshare", "-nm", "sh", "-c", OFFLINE, "sh", tmp_path / "root"]
+    probe = subprocess.run([*offline, *[tmp_path / "home"] * 4, "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"namespaces or mounts are not permitted here: {probe.stderr.strip()}")
+    if subprocess.run([python, "-c", "import segmentation_models"], capture_output=True).returncode == 0:
+        pytest.skip(f"{python} itself has segmentation-models")
+    config, bundle = tmp_path / "configs" / "kernel.yaml", tmp_path / "bundle"
+    config.write_text(yaml.safe_dump(KERNEL))
+    assert main(["run", str(config), "--root", str(tmp_path)]) == 0
+    assert main(["pack", str(config), "--out", str(bundle), "--root", str(tmp_path), "--kernel"]) == 0
+    needs = dependencies(json.loads((bundle / "manifest.json").read_text())["needs"])
+    packages = link_packages({*needs, "pip"}, tmp_path / "packages")
+    env = {**os.environ, "HOME": "/kaggle/home", "PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}
+    folders = [bundle, tmp_path / "data" / "kaggle", tmp_path / "working", tmp_path / "home"]
+    done = subprocess.run([*offline, *folders, python, "-c", RUN_CELLS], env=env, capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    (submission,) = (tmp_path / "working").iterdir()
+    assert submission.read_bytes() == (tmp_path / "submissions" / "kaggle" / "with_packages.csv").read_bytes()
 
 
 def test_a_command_that_was_killed_goes_on_and_a_finished_one_repeats_nothing(project, images, tmp_path, monkeypatch):
@@ -292,6 +483,13 @@ def test_a_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_made_on(p
         assert not any(str(project) in text or str(Path.home()) + "/" in text for text in texts)
         manifest = json.loads(texts[0])
         listed = {path.relative_to(project / name).as_posix() for path in (project / name).rglob("*") if path.is_file()}
-        assert listed == {*manifest["files"], "manifest.json"}
+        assert listed == {
+            *manifest["files"],
+            "manifest.json",
+            *(["kernel.ipynb", "kernel-metadata.json"] * (name == "clouds")),
+        }
         assert f"{manifest['scores']['cv_cross_fitted']:.4f}" in texts[1]
         assert "CC0" in texts[1]
+        wheels = [path for path in listed if path.startswith("wheels/")]
+        assert wheels == [f"wheels/skyfold-{manifest['versions']['skyfold']}-py3-none-any.whl"]  # plain families
+        assert f"keras {manifest['needs']['keras']}" in texts[1]

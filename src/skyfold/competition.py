@@ -49,6 +49,7 @@ class Competition:
                   the contest gives none
     write_sample  write_sample(folder, **settings): a small procedural data set in the official layout
     parts         the parts that `load` knows; some competitions have no "test"
+    kaggle        name of the contest on Kaggle, as in its address; None elsewhere
     provenance    provenance(folder) -> "official", "synthetic sample" or "other files"; only scores on official files
                   are compared with published ones; None: not known
     resized       the grid has another size than the images on purpose, to which masks and images are brought; where it
@@ -80,6 +81,7 @@ class Competition:
     read_frames: Callable[[Sequence[Path]], Samples] | None = None
     write_sample: Callable[..., None] | None = None
     parts: tuple[str, ...] = ("train", "test")
+    kaggle: str | None = None
     provenance: Callable[[Path], str] | None = None
     resized: bool = False
     colours: Mapping[str, Colour] | None = None

@@ -183,7 +183,7 @@ def pack(given: Namespace) -> JsonDict:
     from skyfold.pipeline.pack import pack, task_of
 
     config = load_packable(given.config)
-    path = pack(config, workspace(given), given.out, licence=given.licence)
+    path = pack(config, workspace(given), given.out, licence=given.licence, kernel=given.kernel)
     print(f"written: {path}")
     print(f"Try it: skyfold predict {shlex.quote(str(path))} {task_of(config).GIVEN} --out PREDICTIONS")
     return {"bundle": config.name, "files": [path]}

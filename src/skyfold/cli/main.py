@@ -60,6 +60,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--out DIR": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of all that is written"},
     "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
     "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
+    "--kernel": {"action": "store_true", "help": "add a Kaggle kernel that predicts with it, without internet"},
     "--images": {"type": Path, "metavar": "DIR", "help": "folder of images to predict"},
     "--frames": {
         "type": Path,
@@ -122,7 +123,7 @@ COMMANDS = {
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--polygons", "--verify", "--json"),
-    commands.pack: ("config", "--out", "--licence", "--verify", "--json"),
+    commands.pack: ("config", "--out", "--licence", "--kernel", "--verify", "--json"),
     commands.predict: (
         "bundle",
         "--images",

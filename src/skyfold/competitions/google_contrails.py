@@ -50,7 +50,8 @@ class GoogleContrails(Contest):
     def build(self, folder: Path | None) -> Competition:
         """The competition on 256 x 256 pixels, scored by one Dice over all of them."""
         table = RleTable(("contrail",), GRID, "record_id", "encoded_pixels", DIALECTS["kaggle_dash"], bare_ids=True)
-        return _Files(table).competition("google_contrails", GlobalDice(), write_sample=write_sample)
+        kaggle = "google-research-identify-contrails-reduce-global-warming"
+        return _Files(table).competition("google_contrails", GlobalDice(), write_sample=write_sample, kaggle=kaggle)
 
 
 PLUGIN = GoogleContrails

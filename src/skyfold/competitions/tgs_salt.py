@@ -62,7 +62,8 @@ class TgsSalt(Contest):
     def build(self, folder: Path | None) -> Competition:
         """The competition on 101 x 101 pixels."""
         files = _Files(RleTable(("salt",), GRID, "id", "rle_mask", bare_ids=True), "rle_mask")
-        return files.competition("tgs_salt", MeanPrecision(), write_sample=write_sample)
+        kaggle = "tgs-salt-identification-challenge"
+        return files.competition("tgs_salt", MeanPrecision(), write_sample=write_sample, kaggle=kaggle)
 
 
 PLUGIN = TgsSalt

@@ -6,7 +6,7 @@ Keras is not imported before a network is built.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,13 @@ WEIGHTS_KEY = "model.options.encoder_weights"
 
 
 class ModelFamily(Options):
-    """Base of every family; its fields are the keys of `model.options`."""
+    """Base of every family; its fields are the keys of `model.options`.
+
+    distributions: pure-Python distributions that its network is built with and few machines have; a bundle brings their
+    wheels.
+    """
+
+    distributions: ClassVar[tuple[str, ...]] = ()
 
     @property
     def input_normalization(self) -> str | None:

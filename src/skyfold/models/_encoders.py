@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from skyfold.models import _csmask, _hrnet, _published
+from skyfold.models import _csmask, _hrnet, _published, _sm_compat
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -82,6 +82,7 @@ class EncoderFamily(PretrainedFamily):
     """
 
     takes_csmask: ClassVar[bool] = True
+    distributions: ClassVar[tuple[str, ...]] = _sm_compat.SEGMENTATION_MODELS  # of ResNet18 and 34
     encoder: str = "resnet50"
 
     @field_validator("encoder")
@@ -178,8 +179,6 @@ def _pretrained(name: str, bands: int, weights: str) -> Any:
 def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
     shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
     if encoder.package == "segmentation_models":
-        from skyfold.models import _sm_compat
-
         return _sm_compat.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
     import keras
 

@@ -11,6 +11,9 @@ import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+EFFICIENTNET = ("efficientnet", "Keras-Applications")
+SEGMENTATION_MODELS = ("segmentation-models", "image-classifiers", *EFFICIENTNET)
+
 
 def segmentation_models() -> ModuleType:
     _prepare()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from skyfold.config.fields import BelowOne
 from skyfold.config.options import one_of
-from skyfold.models import _published
+from skyfold.models import _published, _sm_compat
 from skyfold.models._weights import PretrainedFamily, with_weights
 
 ENCODERS = [f"efficientnetb{size}" for size in range(8)]
@@ -16,6 +16,7 @@ _LEAST_SIDE = 32
 class EfficientNetClassifier(PretrainedFamily):
     """encoder_weights: imagenet, none, or a file (for example noisy-student weights without top)."""
 
+    distributions: ClassVar[tuple[str, ...]] = _sm_compat.EFFICIENTNET
     encoder: Annotated[str, one_of(ENCODERS)] = "efficientnetb0"
     dropout: BelowOne = 0.2
 
@@ -31,7 +32,7 @@ class EfficientNetClassifier(PretrainedFamily):
         """A keras.Model from (H, W, C), any size and 1 to 8 bands, to logits (K,), float32 under any precision."""
         import keras
 
-        from skyfold.models import _padding, _sm_compat
+        from skyfold.models import _padding
 
         height, width, bands = input_shape
         size = _padding.padded_size((height, width), multiple=1, at_least=_LEAST_SIDE)

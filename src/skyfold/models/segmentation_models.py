@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from skyfold.config.fields import BelowOne, Positive
 from skyfold.config.options import one_of
-from skyfold.models import _published
+from skyfold.models import _published, _sm_compat
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -41,6 +41,7 @@ class SegmentationModels(PretrainedFamily):
     decoder_filters: five, of LinkNet also null, as wide as the encoder's own features.
     """
 
+    distributions: ClassVar[tuple[str, ...]] = _sm_compat.SEGMENTATION_MODELS
     decoder: Literal["unet", "linknet", "fpn", "pspnet"] = "unet"
     encoder: Annotated[str, one_of(ENCODERS, refused=REFUSED)] = "resnet18"
     encoder_freeze: bool = False
@@ -83,7 +84,7 @@ class SegmentationModels(PretrainedFamily):
         Sides that are not multiples of 32 (PSPNet: six times its `downsample_factor`) are mirrored up to one, and the
         output cropped back. Pretrained weights are adapted to the bands.
         """
-        from skyfold.models import _padding, _sm_compat
+        from skyfold.models import _padding
 
         multiple = 6 * self.downsample_factor if self.decoder == "pspnet" else 32
         height, width, bands = input_shape

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from skyfold.metrics.forecast_sums import read_sums
 from skyfold.models import RuleFamily, family_of
 from skyfold.pipeline.baselines import fitted_for_test, stored_config
 from skyfold.pipeline.check_forecasts import named
+from skyfold.pipeline.kernel import kernel_files
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
@@ -31,19 +33,31 @@ from skyfold.store.folds import Folds
 from skyfold.store.locks import held
 from skyfold.store.records import FitRecord, read_record
 from skyfold.store.runs import RunInfo, read_info
+from skyfold.store.wheels import canonical, installed, required, wheel
 from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import of_members, read_blend, read_member
 from skyfold.tasks.task import Task
+from skyfold.training import backend
 from skyfold.training.source_run import stored_config as config_of_run
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
+# Of what skyfold requires: for training and tuning, and for some families, which name them.
+NOT_TO_PREDICT = {"albumentations", "efficientnet", "optuna", "segmentation-models", "sqlalchemy"}
+Files = dict[str, Path | str | bytes]  # by path in the bundle, as `write_bundle`
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
 
 
-def pack(config: BlendConfig | ForecastConfig, workspace: Workspace, out: Path, *, licence: str | None = None) -> Path:
+def pack(
+    config: BlendConfig | ForecastConfig,
+    workspace: Workspace,
+    out: Path,
+    *,
+    licence: str | None = None,
+    kernel: bool = False,
+) -> Path:
     """Write a bundle to the folder or zip file `out`: the fits that the test rows are predicted with, and all that was
-    chosen. Of forecasts, the last one and its members.
+    chosen. Of forecasts, the last one and its members. With `kernel` a Kaggle kernel, too.
 
     ConfigError where a member cannot be packed, or `out` is there; OofMismatch as `read_blend`, or where a forecast was
     made with another config or of other data.
@@ -55,11 +69,13 @@ def pack(config: BlendConfig | ForecastConfig, workspace: Workspace, out: Path, 
     with held(reads=[folder, *(folder.with_name(name) for name in names)]):
         dataset = open_dataset(config.data, workspace)
         competition = dataset.competition
-        files: dict[str, Path | str] = {}
+        files: Files = {}
         if isinstance(config, ForecastConfig):
             of_kind = _of_forecasts(config, dataset, workspace, files)
         else:
             of_kind = _of_blend(config, dataset, workspace, files)
+        models = [RunConfig.model_validate(run["config"]).model for run in _runs(of_kind)]
+        carried = ["skyfold", *sorted({name for model in models for name in family_of(model).distributions})]
         manifest: JsonDict = {
             "requires": [],
             "name": config.name,
@@ -67,13 +83,16 @@ def pack(config: BlendConfig | ForecastConfig, workspace: Workspace, out: Path, 
             "competition": {"name": competition.name, "options": _options(config, dataset)},
             "inputs": task.bundle_inputs(dataset.train if dataset.test is None else dataset.test),
             "folds": dataset.folds.hash(),
-            "versions": _versions(),
+            "needs": _needs(carried),
+            "versions": {"skyfold": skyfold.__version__, "python": platform.python_version(), **_versions(VERSIONS)},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "licence": licence,
             **of_kind,
         }
         manifest["plugins"] = _plugins(config, manifest)
-        return write_bundle(out, {**files, "README.md": model_card(manifest)}, manifest)
+        files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
+        made = kernel_files(manifest, competition.kaggle) if kernel else {}
+        return write_bundle(out, {**files, **made, "README.md": model_card(manifest)}, manifest, editable=made)
 
 
 def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
@@ -81,7 +100,7 @@ def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
     return task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
 
 
-def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files: dict[str, Path | str]) -> JsonDict:
+def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
     """The part of the manifest that is of a blend."""
     blend = read_blend(config, workspace, dataset.contents)
     folder = workspace.run(config.data.folder, config.name)
@@ -98,9 +117,7 @@ def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files
     }
 
 
-def _of_forecasts(
-    config: ForecastConfig, dataset: Dataset, workspace: Workspace, files: dict[str, Path | str]
-) -> JsonDict:
+def _of_forecasts(config: ForecastConfig, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
     """The part of the manifest that is of the last forecast and its members."""
     needed, runs, families = {config.forecasts[-1].name}, list[JsonDict](), list[JsonDict]()
     for model in reversed(config.forecasts):
@@ -146,7 +163,7 @@ def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> Jso
     return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 
 
-def _bundled(folder: Path, folds: Folds, files: dict[str, Path | str]) -> JsonDict:
+def _bundled(folder: Path, folds: Folds, files: Files) -> JsonDict:
     """What the manifest says of the run in `folder`; the weights of its fits are added to `files`."""
     info = read_info(folder)
     if info.kind != "run":
@@ -197,13 +214,19 @@ def _plugins(config: BlendConfig | ForecastConfig, manifest: JsonDict) -> dict[s
     return {name: digest for name, digest in found.items() if digest}
 
 
-def _versions() -> dict[str, str]:
-    found = {"skyfold": skyfold.__version__, "python": platform.python_version()}
-    for name in VERSIONS:
-        try:
+def _needs(carried: Sequence[str]) -> dict[str, str]:
+    """What a machine must bring to predict, beside the wheels `carried`: the range of Python, and versions here."""
+    names = required(carried) - NOT_TO_PREDICT - {canonical(name) for name in carried} - set(backend.BACKENDS)
+    about = installed("skyfold").metadata
+    return {"python": about["Requires-Python"], **_versions(sorted({*names, backend.name()}))}
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    """Of those distributions that are installed."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except ModuleNotFoundError:
-            continue
     return found
 
 
@@ -221,18 +244,25 @@ def model_card(manifest: JsonDict) -> str:
         f"skyfold predict {manifest['name']} {task.GIVEN} --out PREDICTIONS",
         "```",
         "",
+        "On a machine without skyfold, first `pip install --no-index --no-deps wheels/*.whl`.",
+        "",
         *task.bundle_lines(manifest),
         f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
         f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest)) or 'none'}.",
-        f"- **Versions**: {', '.join(f'{name} {number}' for name, number in manifest['versions'].items())}.",
+        f"- **The machine brings**: {_listed(manifest['needs'])}.",
+        f"- **Versions**: {_listed(manifest['versions'])}.",
         f"- **Licence of the weights**: {manifest['licence'] or 'not said; ask who packed it'}.",
     ]
     if manifest["plugins"]:
         lines.append(
-            f"- **Code it needs**: {', '.join(manifest['plugins'])}; give its folder with `--plugins DIR`. Code is "
-            "never read from a bundle."
+            f"- **Code it needs**: {', '.join(manifest['plugins'])}; give its folder with `--plugins DIR`. `skyfold "
+            "predict` runs no code of a bundle."
         )
     return "\n".join([*lines, ""])
+
+
+def _listed(versions: JsonDict) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _runs(manifest: JsonDict) -> Sequence[JsonDict]:

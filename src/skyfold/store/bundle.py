@@ -2,16 +2,18 @@
 
     manifest.json   a `BundleRecord`: what was trained, on what, how it is combined, and the SHA-256 of each file
     runs/<name>/    the weights of the fits of each member, as `fits.FitFiles` stores them
+    wheels/         skyfold and what its networks are built with, for pip on a machine without a network
     README.md       the same for people
+    kernel*         a Kaggle kernel, where it was asked for (`pipeline.kernel`)
 
-Code is never read from a bundle, and no path in it is absolute.
+Nothing that opens a bundle runs code of it, and no path in it is absolute.
 """
 
 from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -101,8 +103,10 @@ class BundleRecord(Record):
 
     bundle     number of this format
     requires   what a reader must know beyond it
+    needs      what the machine must bring beside `wheels/`: the range of Python, and the versions of distributions that
+               predicted here
     plugins    digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
-    files      SHA-256 of every file of the bundle but the manifest
+    files      SHA-256 of every file of the bundle but the manifest and the kernel, which may be edited
     forecasts  of baseline families; the last one is what is predicted; none: the combination of the runs
     """
 
@@ -121,6 +125,7 @@ class BundleRecord(Record):
     scores: JsonDict
     metric: Text
     folds: str
+    needs: dict[str, str]
     versions: dict[str, str]
     created: str
     licence: str | None
@@ -149,10 +154,15 @@ class Bundle:
         return [*self.manifest["runs"], *([self.manifest["gate"]] if self.manifest["gate"] else [])]
 
 
-def write_bundle(out: Path, files: Mapping[str, Path | str], manifest: Mapping[str, Any]) -> Path:
+def write_bundle(
+    out: Path, files: Mapping[str, Path | str | bytes], manifest: Mapping[str, Any], *, editable: Collection[str] = ()
+) -> Path:
     """Write a bundle to the folder `out`, or to a zip file where its name ends in .zip: completely, or not at all.
 
-    files: by path inside, the file to copy, or its text. ConfigError where something is at `out` already.
+    files     by path inside, the file to copy, or what it holds
+    editable  those of them that the manifest does not list, since people may change them
+
+    ConfigError where something is at `out` already.
     """
     if out.exists():
         raise ConfigError(f"{out}: is there already. Name another --out, or delete it first.")
@@ -166,11 +176,11 @@ def write_bundle(out: Path, files: Mapping[str, Path | str], manifest: Mapping[s
             if isinstance(content, Path):
                 shutil.copyfile(content, target)
             else:
-                target.write_text(content, encoding="utf-8")
-        digests = {name: file_digest(beside / name) for name in sorted(files)}
+                target.write_bytes(content if isinstance(content, bytes) else content.encode())
+        digests = {name: file_digest(beside / name) for name in sorted(files) if name not in editable}
         write_record(beside / MANIFEST, {**manifest, "bundle": BUNDLE_FORMAT, "files": digests})
         if out.suffix == ".zip":
-            write_atomic(out, lambda path: _zip(beside, path, [MANIFEST, *digests]))
+            write_atomic(out, lambda path: _zip(beside, path, [MANIFEST, *sorted(files)]))
         else:
             beside.rename(out)
     finally:

@@ -23,13 +23,17 @@ from skyfold.errors import ConfigError
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
+def name() -> str:
+    """The backend that the environment names, or the usual one; nothing is loaded."""
+    return os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+
+
 def require() -> None:
     """ConfigError where the backend that the environment names is unknown or not installed; nothing is loaded."""
-    name = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if name not in BACKENDS:
-        raise ConfigError(f"KERAS_BACKEND={name}: networks are trained with {', '.join(BACKENDS)}. Set one of them.")
-    if find_spec(name) is None:
-        raise ConfigError(f"KERAS_BACKEND={name}: {name} is not installed. Install it, or set another one.")
+    if name() not in BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={name()}: networks are trained with {', '.join(BACKENDS)}. Set one of them.")
+    if find_spec(name()) is None:
+        raise ConfigError(f"KERAS_BACKEND={name()}: {name()} is not installed. Install it, or set another one.")
 
 
 def usable_cores() -> int:

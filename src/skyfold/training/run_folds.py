@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +197,7 @@ def _threads(config: RunConfig) -> str | None:
     """Threads of a run that begins now; unknown where they do not decide what the weights are, or cannot be set."""
     if isinstance(family_of(config.model), RuleFamily):
         return NOT_APPLICABLE
-    settable = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    settable = backend.name() == "tensorflow"
     return str(backend.default_threads()) if config.training.deterministic and settable else None
 
 

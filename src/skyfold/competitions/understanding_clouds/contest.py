@@ -53,7 +53,10 @@ class UnderstandingClouds(Contest):
         Masks are resampled from the images' size to the grid by nearest neighbour.
         """
         files = _CloudFiles(RleTable(CLASSES, self.grid or _grid_of(folder)))
-        return files.competition("understanding_clouds", MeanDice(), write_sample=write_sample, resized=True)
+        kaggle = "understanding_cloud_organization"
+        return files.competition(
+            "understanding_clouds", MeanDice(), write_sample=write_sample, kaggle=kaggle, resized=True
+        )
 
 
 PLUGIN = UnderstandingClouds
