@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ from skyfold.competitions.mask_folder.contest import MaskFolder
 from skyfold.config.merging import set_key
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
+from skyfold.files import read_json
 from skyfold.metrics.segmentation import MeanIoU
-from skyfold.store.fits import summary_of_fits
+from skyfold.store.fits import FitFiles, summary_of_fits
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
+from skyfold.store.runs import read_info
 from skyfold.tasks import build_task
 from skyfold.training import fold_trainer
-from skyfold.training.run_folds import run_folds
+from skyfold.training.run_folds import FIT_PARTS, run_folds
 
 # FOLDS and TEST: by the digests of folds.csv and of the test images. WEIGHTS: by what the weights hold.
 REFIT, PREDICT, NEITHER, FOLDS, TEST, WEIGHTS = "refit", "predict", "neither", "folds", "test", "weights"
@@ -179,10 +182,10 @@ def test_an_option_of_the_data_counts_where_something_is_trained_on_it(name: str
 SIZE = (8, 12)
 
 
-def train(folder, *, metric=None, **training):
+def train(folder, *, metric=None, name="tiny", **training):
     config = RunConfig.model_validate(
         {
-            "name": "tiny",
+            "name": name,
             "data": {"competition": "any"},
             "image": {"size": SIZE},
             "model": {"family": "tiny_net", "options": {"filters": 3}},
@@ -227,6 +230,25 @@ def test_further_seeds_are_added_to_the_fits_that_are_there(tmp_path, tiny_famil
     assert trained == [(0, 1), (1, 1)]
     assert_arrays_equal(rows(tmp_path / "run"), of_one)
     assert summary_of_fits(tmp_path / "run/models", folds=folds, seeds=[0]).fits == 2
+
+
+def test_a_run_that_was_renamed_with_its_folder_is_the_same_run(tmp_path, tiny_families, monkeypatch):
+    train(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "renamed")
+    trained = fitted(monkeypatch)
+    train(tmp_path / "renamed", name="renamed")
+    assert (trained, read_info(tmp_path / "renamed").name) == ([], "renamed")
+
+
+def test_a_fit_records_its_data_and_the_code_that_read_them_and_is_not_that_of_other_data(tmp_path, tiny_families):
+    train(tmp_path)
+    whole = read_info(tmp_path).fingerprint
+    recorded = read_json(tmp_path / "models/fold0_seed0.json")["fingerprint"]
+    assert recorded == whole.of(*FIT_PARTS).to_json()
+    assert (recorded["data"], len(recorded["source"])) == ("images", 16)
+    fit = FitFiles(tmp_path / "models", 0, 0)
+    assert fit.result(whole.of(*FIT_PARTS)) is not None
+    assert fit.result(replace(whole.of(*FIT_PARTS), data="other images")) is None
 
 
 def test_another_metric_trains_and_predicts_nothing_again_and_is_told(tmp_path, tiny_families, monkeypatch, capsys):

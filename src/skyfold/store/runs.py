@@ -122,7 +122,7 @@ def begin_run(folder: Path, begun: RunInfo, *, restart: bool = False, discard: S
         before = replace(before, init_weights=now.init_weights or before.init_weights)  # those of further seeds
         there = replace(there, fingerprint=before, scores=of_folds)
     if there.config != begun.config:
-        there = replace(there, config=begun.config)
+        there = replace(there, name=begun.name, config=begun.config)
         _write_info(folder, there)
     return there
 
