@@ -18,7 +18,7 @@ def test_version(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"skyfold {skyfold.__version__}\n"
-    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "skyfold.__version__"}
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "skyfold.version.__version__"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "skyfold"
 # From the bottom up; a module imports its own package and the layers below it.
 LAYERS = [
-    ["errors", "types", "files", "memory", "plugins", "progress", "workspace", "compiled", "tables"],
+    ["errors", "types", "files", "memory", "plugins", "progress", "version", "workspace", "compiled", "tables"],
     ["config", "rle"],
     ["competition"],
     ["metrics", "submission"],

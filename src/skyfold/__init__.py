@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from skyfold.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from skyfold.notebook.bundle import Bundle as Bundle
     from skyfold.notebook.bundle import load_bundle as load_bundle
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from skyfold.notebook.results import Results as Results
     from skyfold.notebook.scores import Score as Score
     from skyfold.notebook.scores import Thresholds as Thresholds
-
-__version__ = "0.1.0"
 
 # Modules of `skyfold.notebook` that hold the public names; loaded when a name is first used.
 _MODULES = {

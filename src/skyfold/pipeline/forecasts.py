@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold import __version__
 from skyfold.config.forecasts import ForecastConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
@@ -19,6 +18,7 @@ from skyfold.store.records import FORMAT
 from skyfold.store.rows import RowStore
 from skyfold.submission.points_table import write_points
 from skyfold.submission.write import write_submission
+from skyfold.version import __version__
 from skyfold.workspace import Workspace
 
 

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import skyfold
 from skyfold import plugins
 from skyfold.blending.recipe import Combination
 from skyfold.config.blend import BlendConfig
@@ -40,6 +39,7 @@ from skyfold.tasks.task import Task
 from skyfold.training import backend
 from skyfold.training.source_run import stored_config as config_of_run
 from skyfold.types import JsonDict
+from skyfold.version import __version__
 from skyfold.workspace import Workspace
 
 # Of what skyfold requires: for training and tuning, and for some families, which name them.
@@ -84,7 +84,7 @@ def pack(
             "inputs": task.bundle_inputs(dataset.train if dataset.test is None else dataset.test),
             "folds": dataset.folds.hash(),
             "needs": _needs(carried),
-            "versions": {"skyfold": skyfold.__version__, "python": platform.python_version(), **_versions(VERSIONS)},
+            "versions": {"skyfold": __version__, "python": platform.python_version(), **_versions(VERSIONS)},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "licence": licence,
             **of_kind,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold import __version__
 from skyfold.config.forecasts import ForecastModel
 from skyfold.errors import ConfigError
 from skyfold.files import digest, write_atomic
@@ -21,6 +20,7 @@ from skyfold.reports.forecast_maps import draw_maps
 from skyfold.store.rows import RowStore
 from skyfold.tasks.predicted import Predicted
 from skyfold.types import JsonDict, LazyArrays, Samples
+from skyfold.version import __version__
 
 
 def family_rows(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-import skyfold
 from skyfold.training import backend
 from skyfold.types import JsonDict
+from skyfold.version import __version__
 from skyfold.workspace import commit_of
 
 
@@ -20,7 +20,7 @@ def environment(folder: Path, *, precision: str) -> JsonDict:
 
     name = keras.backend.backend()
     libraries = {"keras": keras, name: sys.modules[name], "numpy": np}
-    own = {"python": platform.python_version(), "skyfold": skyfold.__version__}
+    own = {"python": platform.python_version(), "skyfold": __version__}
     return {
         "versions": {**own, **{library: str(module.__version__) for library, module in libraries.items()}},
         "backend": name,
