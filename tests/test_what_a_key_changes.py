@@ -182,7 +182,7 @@ def test_an_option_of_the_data_counts_where_something_is_trained_on_it(name: str
 SIZE = (8, 12)
 
 
-def train(folder, *, metric=None, name="tiny", **training):
+def train(folder, *, metric=None, metric_source="", name="tiny", **training):
     config = RunConfig.model_validate(
         {
             "name": name,
@@ -196,7 +196,7 @@ def train(folder, *, metric=None, name="tiny", **training):
     targets = np.stack([inputs[..., 0] > 128, inputs[..., 0] >= 0], axis=-1).astype(np.uint8)
     arrays = TrainingArrays(np.arange(8).astype(str), inputs, targets, checksum="images")
     folds = Folds(ids=arrays.ids, fold=np.arange(8) % 2, groups=np.arange(8))
-    task = build_task(config, competition_of(("a",), SIZE, metric))
+    task = build_task(config, replace(competition_of(("a",), SIZE, metric), metric_source=metric_source))
     assert run_folds(task, arrays, None, folds, folder).complete
     return folds
 
@@ -257,4 +257,9 @@ def test_another_metric_trains_and_predicts_nothing_again_and_is_told(tmp_path, 
     trained = fitted(monkeypatch)
     train(tmp_path / "run", metric=MeanIoU())
     assert (trained, (tmp_path / "run/oof/rows.json").stat()) == ([], stored)
-    assert "scores, and the epochs kept by them, are of mean_dice, not of mean_iou" in capsys.readouterr().err
+    assert "scores, and the epochs kept by them, are of mean_dice, not of mean_iou as it" in capsys.readouterr().err
+    train(tmp_path / "run")
+    assert "kept by them" not in capsys.readouterr().err
+    train(tmp_path / "run", metric_source="other code")
+    assert "are of an earlier mean_dice, not of mean_dice as it is now" in capsys.readouterr().err
+    assert trained == []

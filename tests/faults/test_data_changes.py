@@ -186,6 +186,20 @@ def test_a_run_that_does_not_record_its_data_is_reported_and_records_them_when_i
     assert "run 'dark'" not in out
 
 
+def test_another_metric_scores_anew_and_says_what_it_does_not_choose_anew(tiny):
+    data = tiny.config("bright").read_text().partition("image:")[0]
+    tiny.write_config("both", f"{data}name: both\nruns: [network.yaml, bright.yaml]\n")
+    for name in ("network", "bright", "both"):
+        text = tiny.config(name).read_text()
+        tiny.write_config(name, text.replace("options: {classes", "options: {metric: mean_iou, classes"))
+    weights = {name: digest for name, digest in tiny.files().items() if name.endswith(".h5")}
+    code, out, err = tiny.run("blend", tiny.config("both"))
+    assert (code, "mean_iou" in out) == (0, True), err
+    assert "run 'network' is scored anew, since the metric changed; the epochs that its fits kept" in err
+    assert "run 'bright' is scored anew" not in err  # it has no fits
+    assert weights.items() <= tiny.files().items()
+
+
 def test_a_fit_is_not_added_to_those_of_other_code(tiny, monkeypatch):
     """Comments do not count; what is finished stays as it is."""
     monkeypatch.setattr(plugins, "source_digest", lambda package, name: "other")

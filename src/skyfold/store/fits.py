@@ -38,7 +38,8 @@ class FitResult:
     the file of weights as it was written, None where the record is older than the checksum; rescale: fields of the
     `data.rescale.Rescale` of its inputs, None where stored bytes are read.
 
-    None where the record is older: metric, the name of that of the score; started, in UTC, ISO 8601; images_per_second
+    None where the record is older: metric, the name of that of the score; metric_source, a digest of its code, where it
+    lies outside skyfold; started, in UTC, ISO 8601; images_per_second
     that were trained on, None too without an epoch; peak_memory_mb, resident memory of the process until the fit ended;
     environment, a `records.Environment`.
     """
@@ -51,6 +52,7 @@ class FitResult:
     weights_sha256: str | None = None
     rescale: Mapping[str, Any] | None = None
     metric: str | None = None
+    metric_source: str | None = None
     started: str | None = None
     images_per_second: float | None = None
     peak_memory_mb: float | None = None

@@ -186,6 +186,7 @@ class FitRecord(Record):
     weights_sha256: Sha256 | None = None  # records without it are older
     rescale: RescaleRecord | None = None
     metric: str | None = None  # records without it and what follows are older
+    metric_source: str | None = None
     started: str | None = None
     images_per_second: float | None = None
     peak_memory_mb: float | None = None

@@ -64,6 +64,10 @@ class Segmentation(MaskBlending, ImageTask):
     def validation(self) -> MaskScore:
         return MaskScore(self.competition.metric, one_class=self.config.activation == "softmax")
 
+    @property
+    def validation_source(self) -> str:
+        return self.competition.metric_source
+
     def labels(self, targets: np.ndarray) -> np.ndarray:
         """Masks 0 and 1, and validity, as they are; of soft labels float32, fractions 0 to 1."""
         if not self.config.training.soft_labels:

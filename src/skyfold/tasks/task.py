@@ -153,6 +153,11 @@ class Task(Objective):
         require_aligned(runs, gate, competition.grid, any_classes=config.merge is not None)
         for run in runs:
             if not scored_by(run.info, competition):
+                if "metric" in run.info.scores and any((run.folder / "models").glob("fold*.json")):
+                    note(
+                        f"run '{run.info.name}' is scored anew, since the metric changed; the epochs that its fits "
+                        "kept were chosen by the former one. To choose them anew, train it with --restart."
+                    )
                 cls.score_run(run.folder, dataset)
         fitted = fit_combination(config, runs, dataset)
         record = workspace.run(config.data.folder, config.name) / "blend.json"

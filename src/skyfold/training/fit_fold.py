@@ -87,7 +87,7 @@ def fit_fold(
     network.restart(seed=own_seed)
     # Scores of two metrics in one history would not be comparable, although the weights do not depend on the metric.
     until = [str(unvalidated.epochs)] if unvalidated is not None else []
-    key = digest(fingerprint.digest(), score.name, objective.competition.metric_source, *until)
+    key = digest(fingerprint.digest(), score.name, objective.validation_source, *until)
     saved = CheckpointFile(paths.checkpoint, key)
     found = saved.read()
     began = datetime.now(UTC).isoformat(timespec="seconds")
@@ -173,6 +173,7 @@ def fit_fold(
         epochs=len(history),
         seconds=sum(row["seconds"] for row in history),
         metric=score.name,
+        metric_source=objective.validation_source,
         started=began,
         images_per_second=statistics.harmonic_mean([row["images_per_second"] for row in history]) if history else None,
         peak_memory_mb=peak_memory(),

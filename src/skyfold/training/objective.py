@@ -103,6 +103,11 @@ class Objective(ABC):
     def validation(self) -> ValidationScore:
         """Score that epochs are compared by."""
 
+    @property
+    def validation_source(self) -> str:
+        """Digest of the code of that score, where it lies outside skyfold; else ''."""
+        return ""
+
     @classmethod
     def make_loss(cls, config: RunConfig, classes: int | None = None) -> Loss:
         """loss(target, output) of a batch, in `keras.ops`. classes: number of outputs, where it is known.

@@ -114,18 +114,18 @@ def run_folds(
         trainer.add_pseudo_labels = teacher.labels(objective).added_to
     dtype = objective.dtype
     oof = open_rows(run_folder, "oof", info, ids=train.ids, shape=objective.row_shape(train), dtype=dtype)
-    scored_by = set()
+    scored_by: set[str] = set()
     for fold in chosen:
         fits = trainer.fits(folds, fold)
-        scored_by |= {fit.metric for fit in fits} - {None, objective.validation.name}
+        scored_by |= {former for fit in fits if (former := _former_metric(fit, objective))}
         trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     if scored_by:
         note(
             f"run '{config.name}': validation scores, and the epochs kept by them, are of "
-            f"{', '.join(sorted(map(str, scored_by)))}, not of {objective.validation.name}. Finished fits stay as they "
-            "are; to choose anew, train with --restart."
+            f"{', '.join(sorted(scored_by))}, not of {objective.validation.name} as it is now. Finished fits stay as "
+            "they are; to choose anew, train with --restart."
         )
     everywhere = bool(oof.complete[folds.fold >= 0].all())
     if everywhere and test is not None:
@@ -191,6 +191,15 @@ def fingerprint_of_run(
         blend=NOT_APPLICABLE,
         threads=_threads(config),
     )
+
+
+def _former_metric(fit: FitResult, objective: Objective) -> str:
+    """What the epoch of a fit was chosen by, where that is not the validation score as it is now; '' else, and where it
+    is not known."""
+    now = objective.validation.name, objective.validation_source
+    if fit.metric is None or (fit.metric, fit.metric_source) == now:
+        return ""
+    return fit.metric if fit.metric != now[0] else f"an earlier {fit.metric}"
 
 
 def _threads(config: RunConfig) -> str | None:
