@@ -20,7 +20,7 @@ from skyfold.files import digest
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
-from skyfold.progress import Progress
+from skyfold.progress import Progress, note
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
