@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from skyfold.cli.main import main
-from skyfold.errors import DamagedFile
+from skyfold.errors import DamagedFile, SkyfoldError
 from skyfold.files import read_json
 from skyfold.pipeline.kernel import kernel_files
 from skyfold.store.bundle import open_bundle
@@ -464,6 +465,28 @@ def test_a_bundle_that_was_changed_or_is_newer_is_refused(bundle, images, tmp_pa
     outside = {**values["runs"][0]["fits"][0], "weights": "../weights.h5"}
     write_record(manifest, {**values, "runs": [{**values["runs"][0], "fits": [outside]}]})
     refused("no path inside the bundle", 3)
+
+
+WRONG = [None, True, -1, 0.5, "text", "", [], [[]], {}, {"": None}, [{"name": 1}]]
+
+
+def test_a_damaged_manifest_is_named_whatever_stands_in_it(bundle, tmp_path):
+    path = bundle / "manifest.json"
+    values = read_json(path)
+    del values["format"], values["checksum"]
+    said = []
+    for key, value in [(key, value) for key in values for value in WRONG]:
+        write_record(path, {**values, key: value})
+        with suppress(SkyfoldError):
+            opened = open_bundle(bundle, tmp_path / "unpacked")
+            assert [opened.fits(run) for run in opened.members()]
+            said.append((key, value))
+    assert all(isinstance(value, str | None) or not value for _, value in said)  # another name, text or empty list
+    assert len(said) < len(values) * len(WRONG) / 3
+    for content in (b"", b"[]", b"{}", b'{"bundle": 1', b"[" * 100_000, b'{"bundle": NaN}', b"9" * 10_000):
+        path.write_bytes(content)
+        with pytest.raises(DamagedFile, match="manifest"):
+            open_bundle(bundle, tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "runs/../../evil.txt"])

@@ -224,7 +224,9 @@ def _manifest(path: Path) -> JsonDict:
             f"{path}: a bundle of format {number}; this skyfold reads format {BUNDLE_FORMAT}. Update skyfold."
         )
     needed = stored.get("requires") if isinstance(stored, dict) else None
-    if isinstance(needed, list) and (unknown := [what for what in needed if what not in KNOWN]):
+    if isinstance(needed, list) and (
+        unknown := [what for what in needed if isinstance(what, str) and what not in KNOWN]
+    ):
         raise NewerFile(
             f"{path}: the bundle requires '{unknown[0]}', which this skyfold does not know. Update skyfold."
         )
