@@ -16,11 +16,11 @@ import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from skyfold.config.fields import Text
+from skyfold.config.fields import Text, refuse
 from skyfold.errors import ConfigError, DamagedFile, NewerFile
 from skyfold.files import file_digest, read_json, write_atomic
 from skyfold.memory import too_large_for_disk
@@ -132,6 +132,11 @@ class BundleRecord(Record):
     plugins: dict[str, str]
     files: dict[Inside, Sha256]
     forecasts: list[BundledForecast] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _predicts(self) -> Self:
+        refuse((not self.runs and not self.forecasts, "neither runs nor forecasts"))
+        return self
 
 
 @dataclass(frozen=True)
