@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TextIO, TypeVar
 
@@ -79,6 +80,22 @@ class Progress:
 def note(text: str) -> None:
     """Say on the standard error stream what is no error, but what nobody should have to find out."""
     print(f"note: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def in_order(function: Callable[[Any], Result], items: Iterable[Any], *, ahead: int) -> Generator[Result, None, None]:
+    """`function` of each item, in order, computed in two threads, at most `ahead` results before they are taken."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def map_in_threads(

@@ -12,7 +12,8 @@ from skyfold.blending.combine import combine
 from skyfold.blending.merge import Merge
 from skyfold.blending.stack import LogisticStack
 from skyfold.files import digest
-from skyfold.store.rows import Shape, row_shape
+from skyfold.progress import Progress
+from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
 from skyfold.types import JsonDict
 
 
@@ -39,6 +40,22 @@ class Combination:
     def classes(self, arrays: Sequence[np.ndarray]) -> int:
         """Number of classes of its rows."""
         return len(self.merge.sources) if self.merge is not None else int(arrays[0].shape[-1])
+
+    def row_shape(self, arrays: Sequence[np.ndarray]) -> Shape | list[Shape]:
+        """Shape of each of its rows; a list of shapes, one a row, where they differ."""
+        first, classes = arrays[0], self.classes(arrays)
+        if None in first.shape:
+            return [(*row_shape(first, row)[:-1], classes) for row in range(len(first))]
+        return *first.shape[1:-1], classes
+
+    def write(self, arrays: Sequence[np.ndarray], rows: np.ndarray, store: RowStore, *, label: str) -> None:
+        """Write `rows` of the blend into `store`, with progress."""
+        with Progress(label, len(rows), "rows") as progress:
+            for chunk, values in self.rows(arrays, rows):
+                store.write(chunk, values)
+                release_pages(store.values)
+                progress.advance(len(chunk))
+        store.flush()
 
     def to_dict(self) -> JsonDict:
         """What `blend.json` holds of it."""

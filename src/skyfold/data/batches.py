@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +14,10 @@ from skyfold.data.mix import mixed
 from skyfold.data.normalization import normalized
 from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
+from skyfold.progress import in_order
 from skyfold.types import ArraySequence
 
 AHEAD = 4  # batches waiting at most; threads suffice, since resizing, decoding and copying release the interpreter
-THREADS = 2
 
 
 class Rows(Protocol):
@@ -106,7 +104,7 @@ def training_batches(
         targets = np.stack([target for _, target in changed])
         return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
-    return _ahead(prepare, steps)
+    return in_order(prepare, range(steps), ahead=AHEAD)
 
 
 def prediction_batches(
@@ -130,7 +128,7 @@ def prediction_batches(
         targets = np.stack([arrays.targets[row] for row in filled])
         return Batch(inputs, targets if labels is None else labels(targets), chosen)
 
-    return _ahead(prepare, steps)
+    return in_order(prepare, range(steps), ahead=AHEAD)
 
 
 def _stacked(images: Sequence[np.ndarray], normalization: str | None, rescale: Rescale | None) -> np.ndarray:
@@ -156,18 +154,3 @@ def image_labels(targets: np.ndarray) -> np.ndarray:
 def steps_per_epoch(count: int, batch_size: int, gradient_accumulation_steps: int = 1) -> int:
     """Batches that hold `count` rows at least once; a multiple of `accumulate`."""
     return -(-count // (batch_size * gradient_accumulation_steps)) * gradient_accumulation_steps
-
-
-def _ahead(prepare: Callable[[int], Batch], steps: int) -> Iterator[Batch]:
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as pool:
-        waiting: deque[Future[Batch]] = deque()
-        try:
-            for step in range(steps):
-                waiting.append(pool.submit(prepare, step))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,12 @@ from skyfold.data.neighbours import NeighbourBands
 from skyfold.data.number_types import KEPT
 from skyfold.errors import DataLayoutError
 from skyfold.files import digest, remove_unfinished
-from skyfold.progress import THREADS, Progress
+from skyfold.progress import Progress, in_order
 from skyfold.store.locks import waited_for
 from skyfold.store.rows import RowStore, Shape
 from skyfold.types import ArraySequence, IntPair, Samples, SoftTargets
 
 ROWS_AT_ONCE = 4  # few, so that memory is used again while the processor has it at hand
-PIECES_AHEAD = 2  # of so many rows, made while those before them are written
 
 
 @dataclass(frozen=True)
@@ -270,19 +270,13 @@ def _filled(
             )
         return value
 
-    pieces = [missing[start : start + ROWS_AT_ONCE] for start in range(0, len(missing), ROWS_AT_ONCE)]
-    with Progress(label, len(missing)) as progress, ThreadPoolExecutor(THREADS) as pool:
-        try:
-            ahead = [[pool.submit(made, row) for row in rows.tolist()] for rows in pieces[:PIECES_AHEAD]]
-            for number, rows in enumerate(pieces):
-                values = [row.result() for row in ahead.pop(0)]
-                for following in pieces[number + PIECES_AHEAD : number + PIECES_AHEAD + 1]:
-                    ahead.append([pool.submit(made, row) for row in following.tolist()])
-                store.write(rows, values)
+    with Progress(label, len(missing)) as progress:
+        ahead = in_order(made, missing.tolist(), ahead=2 * ROWS_AT_ONCE)  # while those before them are written
+        with closing(ahead):
+            for start in range(0, len(missing), ROWS_AT_ONCE):
+                rows = missing[start : start + ROWS_AT_ONCE]
+                store.write(rows, list(islice(ahead, len(rows))))
                 progress.advance(len(rows))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     store.flush()
     return store
 

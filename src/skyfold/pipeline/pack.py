@@ -170,8 +170,7 @@ def _bundled(folder: Path, folds: Folds, files: Files) -> JsonDict:
         raise ConfigError(f"run '{info.name}' is {info.kind} and has no weights to pack. Leave it out of the config.")
     config = config_of_run(folder, info)
     fits = []
-    # As `run_folds` predicts the test part: where folds follow each other in time, the last one has seen all.
-    for fold in range(folds.k - 1, folds.k) if folds.times is not None else range(folds.k):
+    for fold in folds.of_test:
         for seed in [] if isinstance(family_of(config.model), RuleFamily) else config.training.seeds:
             fit = FitFiles(folder / "models", fold, seed)
             if (result := fit.result(Fingerprint(folds=folds.hash()))) is None:

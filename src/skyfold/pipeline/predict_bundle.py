@@ -17,7 +17,6 @@ from skyfold.data.segmentation_files import read_each
 from skyfold.errors import ConfigError, DataLayoutError, OofMismatch, Problems, shortened
 from skyfold.files import digest, require_file, write_csv
 from skyfold.progress import note
-from skyfold.reports.scene_maps import colours_of
 from skyfold.store.bundle import Bundle, open_bundle
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.locks import held
@@ -59,13 +58,8 @@ def predict_bundle(
     with held(writes=[out / WORK]):
         bundle = open_bundle(path, out / WORK / "bundle")
         task = task_class(bundle.manifest["task"])
-        for name in outputs:
-            if name not in task.OUTPUTS:
-                kind, known = bundle.manifest["task"], ", ".join(task.OUTPUTS)
-                raise ConfigError(f"--write {name}: not for a bundle of task: {kind}. Choose of {known}.")
         competition = _competition(bundle, code, data)
-        if "products" in outputs:
-            colours_of(competition)  # refuses before anything is predicted
+        task.require_outputs(outputs, competition)
         source, samples = _samples(task, competition, images, frames, data)
         skipped: dict[str, str] = {}
         if sample is None and data is not None:

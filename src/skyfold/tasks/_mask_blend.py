@@ -6,6 +6,7 @@ chosen without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
@@ -31,6 +32,7 @@ from skyfold.postprocess.masks import chosen_masks
 from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import HALF
 from skyfold.reports.mask_plot import draw_examples
+from skyfold.reports.scene_maps import colours_of
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info, read_run, record_scores
@@ -68,6 +70,13 @@ class MaskBlending(Task):
         "probabilities": write_probabilities,
         "preview": draw_preview,
     }
+
+    @classmethod
+    def require_outputs(cls, names: Sequence[str], competition: Competition) -> None:
+        """As `Task.require_outputs`; maps need classes that exclude each other, or one."""
+        super().require_outputs(names, competition)
+        if "products" in names:
+            colours_of(competition)
 
     @classmethod
     def open_targets(cls, data: DataConfig, workspace: Workspace) -> Dataset:

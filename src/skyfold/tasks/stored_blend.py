@@ -15,11 +15,11 @@ from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, OofMismatch, SkyfoldError, shortened
 from skyfold.files import digest
-from skyfold.progress import Progress, note
+from skyfold.progress import note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of, require_unchanged
 from skyfold.store.fingerprint import VERSION, Fingerprint
-from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import (
     RunInfo,
     StoredRun,
@@ -165,19 +165,10 @@ def store_blend(
             continue
         first = predictions[0]
         arrays = [one.values for one in predictions]
-        classes = combination.classes(arrays)
-        shape: Shape | list[Shape] = (*first.values.shape[1:-1], classes)
-        if None in shape:
-            shape = [(*row_shape(first.values, row)[:-1], classes) for row in range(len(first.ids))]
-        rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=first.values.dtype.str)
-        if np.array_equal(rows.complete, first.has_prediction):
-            continue
-        with Progress(f"blending {part}", len(first.ids), "rows") as progress:
-            for chunk, values in combination.rows(arrays, np.flatnonzero(first.has_prediction)):
-                rows.write(chunk, values)
-                release_pages(rows.values)
-                progress.advance(len(chunk))
-        rows.flush()
+        shape, dtype = combination.row_shape(arrays), first.values.dtype.str
+        rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=dtype)
+        if not np.array_equal(rows.complete, first.has_prediction):
+            combination.write(arrays, np.flatnonzero(first.has_prediction), rows, label=f"blending {part}")
     return read_run(folder, dataset.folds)
 
 

@@ -20,7 +20,7 @@ from skyfold.files import digest
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
-from skyfold.progress import Progress, note
+from skyfold.progress import note
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
 from skyfold.reports.paired_scores import PairedScores, pair_rows
 from skyfold.store.alignment import require_aligned
@@ -28,7 +28,7 @@ from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
 from skyfold.store.locks import held
 from skyfold.store.records import write_record
-from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
 from skyfold.tasks.predicted import Predicted
@@ -253,6 +253,14 @@ class Task(Objective):
         ]
 
     @classmethod
+    def require_outputs(cls, names: Sequence[str], competition: Competition) -> None:
+        """ConfigError where one of `names` cannot be written, before anything is predicted."""
+        for name in names:
+            if name not in cls.OUTPUTS:
+                known = ", ".join(cls.OUTPUTS)
+                raise ConfigError(f"--write {name}: not for a bundle of task: {competition.task}. Choose of {known}.")
+
+    @classmethod
     def require_inputs(cls, samples: Samples, manifest: JsonDict) -> None:
         """DataLayoutError where the bundle was trained on other samples than these, which it is to predict."""
         found, wanted = cls.bundle_inputs(samples), manifest["inputs"]
@@ -266,22 +274,14 @@ class Task(Objective):
     def combine(cls, manifest: JsonDict, samples: Samples, runs: Sequence[RowStore], work: Path) -> RowStore:
         """The rows that a bundle predicts for `samples`, of those of its `runs`; kept in `work`."""
         combination, arrays = Combination.from_dict(manifest["combination"]), [run.values for run in runs]
-        classes = combination.classes(arrays)
-        shape: Shape | list[Shape] = (*arrays[0].shape[1:-1], classes)
-        if None in shape:
-            shape = [(*row_shape(arrays[0], row)[:-1], classes) for row in range(len(samples))]
+        shape = combination.row_shape(arrays)
         made_of = digest(combination.hash(), *(run.fingerprint for run in runs))
         blended = RowStore.open_or_create(
             work / "blend", ids=samples.ids, shape=shape, dtype=arrays[0].dtype.str, fingerprint=made_of
         )
         missing = np.flatnonzero(~blended.complete)
         if len(missing):
-            with Progress("blending", len(missing), "rows") as progress:
-                for chunk, values in combination.rows(arrays, missing):
-                    blended.write(chunk, values)
-                    release_pages(blended.values)
-                    progress.advance(len(chunk))
-            blended.flush()
+            combination.write(arrays, missing, blended, label="blending")
         return blended
 
     @classmethod
