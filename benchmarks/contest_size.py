@@ -46,6 +46,7 @@ from skyfold.store.runs import RunInfo, begin_run, open_rows
 from skyfold.workspace import Workspace
 
 FREE_BYTES = 60 * 10**9
+EXCEL_CELL = 32_767  # characters, at which the reader of tables suspects that a spreadsheet cut a cell off
 MEMBERS = ("first", "second", "third")
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 NOTEBOOK_IMAGES = 200
@@ -81,6 +82,7 @@ def write_contest(folder: Path, images: int, tests: int) -> None:
     texts = []
     for mask in truth:
         texts += encode_many(np.repeat(np.repeat(mask, 4, axis=0), 4, axis=1)[np.newaxis])
+    texts = [text + " " if len(text) == EXCEL_CELL else text for text in texts]  # one of them is whole, not cut off
     keys = {part: [f"{name}_{kind}" for name, kind in product(files, CLASSES)] for part, files in names.items()}
     pd.DataFrame({"Image_Label": keys["train"], "EncodedPixels": texts}).to_csv(data / "train.csv", index=False)
     sample = pd.DataFrame({"Image_Label": keys["test"], "EncodedPixels": "1 1"})
