@@ -9,8 +9,7 @@ import numpy as np
 
 from skyfold.errors import ConfigError
 from skyfold.notebook.display import html_table
-from skyfold.postprocess.masks import chosen_masks
-from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.selection import Selection, chosen_masks
 from skyfold.types import ArraySequence, JsonDict, LazyArrays, Predictions
 
 

@@ -1,4 +1,4 @@
-"""Chosen post-processing parameters, the classifier gate, and the masks they make."""
+"""Chosen post-processing parameters, the classifier gate, and the masks they make of a blend's probability maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from skyfold.blending.stack import LogisticStack
+from skyfold.postprocess.gate_stack import features_of
 from skyfold.postprocess.rules import TopRule, above_thresholds, load_rule
+from skyfold.types import ArraySequence, LazyArrays
 
 HALF = 127  # the threshold of probability one half
 
@@ -56,15 +59,6 @@ class Selection:
         return masks if self.gate_thresholds is None else _where_passed(masks, passed)  # a rule may fill what is empty
 
 
-def _where_passed(planes: np.ndarray, passed: np.ndarray) -> np.ndarray:
-    """`planes` (n, H, W, K), 0 or False where `passed`, bool (n, K), is False."""
-    if passed.all():
-        return planes
-    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
-    rows = np.tile(passed[:, None], planes.shape[2]).astype(planes.dtype)
-    return np.asarray((planes.reshape(*planes.shape[:2], -1) * rows).reshape(planes.shape))
-
-
 def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     """Whether the classifier gate keeps the mask of a class, bool (n, K).
 
@@ -76,3 +70,37 @@ def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
         row = int(np.flatnonzero(np.isnan(gate_prob).any(axis=1))[0])
         raise ValueError(f"the classifier's probability in row {row} is NaN; predict it again")
     return np.asarray(gate_prob.astype(np.float64) >= np.asarray(thresholds, dtype=np.float64))
+
+
+def chosen_masks(
+    blend: Mapping[str, Any],
+    stage: str,
+    values: np.ndarray,
+    gate_prob: np.ndarray | None,
+    valid: ArraySequence | None = None,
+) -> LazyArrays:
+    """Masks, bool (H, W, K), computed when indexed, of the rows `values`, uint8 (n, H, W, K).
+
+    blend: `selection` and `presence_stack` as `blend.json` holds them; stage: "final" or "before_gate"; gate_prob: the
+    classifier's probabilities (n, K), used at stage "final"; valid: pixels that count, bool (H, W) each; None: all do.
+    """
+    selection = Selection.from_dict(blend["selection"][stage])
+    stack = LogisticStack(**blend["presence_stack"]) if blend.get("presence_stack") is not None else None
+
+    def mask(i: int) -> np.ndarray:
+        prob = np.asarray(values[i : i + 1])
+        gates = None if gate_prob is None or stage != "final" else gate_prob[i : i + 1]
+        if gates is not None and stack is not None:
+            gates = stack.probability(features_of(prob, gates, None if valid is None else valid[i][np.newaxis]))
+        return np.asarray(selection.apply(prob, gates)[0])
+
+    return LazyArrays(len(values), mask)
+
+
+def _where_passed(planes: np.ndarray, passed: np.ndarray) -> np.ndarray:
+    """`planes` (n, H, W, K), 0 or False where `passed`, bool (n, K), is False."""
+    if passed.all():
+        return planes
+    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
+    rows = np.tile(passed[:, None], planes.shape[2]).astype(planes.dtype)
+    return np.asarray((planes.reshape(*planes.shape[:2], -1) * rows).reshape(planes.shape))

@@ -28,9 +28,8 @@ from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.score_submission import prediction_stats, volumes_of
 from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, write_rows
 from skyfold.postprocess.gate_stack import fit_gate_stack, gate_features
-from skyfold.postprocess.masks import chosen_masks
 from skyfold.postprocess.measure import measure
-from skyfold.postprocess.selection import HALF
+from skyfold.postprocess.selection import HALF, chosen_masks
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.reports.scene_maps import colours_of
 from skyfold.store.folds import read_folds

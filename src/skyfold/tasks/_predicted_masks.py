@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from skyfold.files import write_atomic
-from skyfold.postprocess.masks import chosen_masks
+from skyfold.postprocess.selection import chosen_masks
 from skyfold.progress import Progress
 from skyfold.reports.mask_plot import draw_masks
 from skyfold.reports.scene_maps import colours_of, scene_maps, write_products
