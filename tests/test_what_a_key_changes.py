@@ -62,6 +62,7 @@ KEYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "data.folds.years": (FOLDS, [2001, 2010], YEARS),
     "data.folds.years_per_fold": (FOLDS, 2, YEARS),
     "data.sample": (NEITHER, {"train": 9}, {}),
+    "data.submissions_per_day": (NEITHER, 5, {}),
     "task": (REFIT, "classification", {}),
     "classes": (REFIT, ["cloud"], {}),
     "activation": (REFIT, "softmax", {}),

@@ -141,13 +141,16 @@ def submit(given: Namespace) -> JsonDict:
     """Write and validate the submissions of a blend, or that of the last forecast of a config of forecasts.
 
     Of a blend one without the classifier gate and one with it. `skyfold blend`, or `run` of forecasts, must have run on
-    the config.
+    the config. With --message the last one is kept as handed in; nothing leaves this machine without --kaggle.
     """
     from skyfold.config.files import load_blend, load_config
     from skyfold.config.forecasts import ForecastConfig
+    from skyfold.errors import ConfigError
     from skyfold.files import read_json
 
     project, config = workspace(given), load_config(given.config)
+    if given.kaggle and not given.message:
+        raise ConfigError("--kaggle: give --message TEXT, the description that Kaggle shows.")
     products: Callable[[], Path]
     if isinstance(config, ForecastConfig):
         from skyfold.pipeline.baselines import make_forecasts
@@ -165,6 +168,8 @@ def submit(given: Namespace) -> JsonDict:
         products = partial(write_blend_products, blended, project, polygons=given.polygons)
     for path in files:
         print(f"submission: {path}")
+    if given.message:
+        print("\n".join(_hand_in(config.data, files[-1], given)))
     told = ("name", "stage", "metric", "scores", "rows", "sha256")
     written = [read_json(path.with_suffix(".json")) for path in files]
     submissions = [{key: one[key] for key in told if key in one} for one in written]
@@ -172,6 +177,22 @@ def submit(given: Namespace) -> JsonDict:
         files.append(products())
         print(f"products: {files[-1]}")
     return {kind: name, "submissions": submissions, "files": files}
+
+
+def _hand_in(data: DataConfig, path: Path, given: Namespace) -> list[str]:
+    """Note that the submission at `path` is handed in, with --kaggle do it; lines for people."""
+    from skyfold.competition import build
+    from skyfold.errors import ConfigError
+    from skyfold.pipeline.public_scores import hand_in, listed, require_entry_left
+
+    project = workspace(given)
+    contest = build(data.competition, data.options, project.data(data.folder)).kaggle if given.kaggle else None
+    if given.kaggle and contest is None:
+        raise ConfigError(f"--kaggle: '{data.competition}' is no contest on Kaggle, or its name there is not known.")
+    require_entry_left(data.folder, project, data.submissions_per_day)
+    hand_in(path, given.message, project, contest=contest)
+    where = f" to {contest}" if contest else ""
+    return [f"handed in{where}: {path}", *listed(data.folder, project, data.submissions_per_day)]
 
 
 def pack(given: Namespace) -> JsonDict:
@@ -290,8 +311,7 @@ def leaderboard(given: Namespace) -> JsonDict:
         table = experiment_table.experiment_table(config, path, project)
         print(experiment_table.as_text(table))
         return asdict(table)
-    if not project.oof(name).is_dir():
-        name = _data_config(name, given).folder
+    name = _data_name(name, given)
     if given.diff:
         named = [Path(run) if (Path(run) / "run.json").is_file() else project.run(name, run) for run in given.diff]
         lines = compare(*named)
@@ -307,7 +327,66 @@ def leaderboard(given: Namespace) -> JsonDict:
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries
     ]
-    return {"data": name, "entries": told, "files": files}
+    picks = []
+    if given.final is not None:
+        from skyfold.pipeline.public_scores import public_scores
+        from skyfold.pipeline.shakeup import final_picks
+
+        public = public_scores(name, project)
+        picks = final_picks(name, project, given.final, public, public_fraction=given.public_fraction)
+        print("\n".join(["", *picks]))
+    return {"data": name, "entries": told, "files": files, **({"final": picks} if picks else {})}
+
+
+def lb(given: Namespace) -> JsonDict:
+    """Keep what was handed in to a contest, with its public and private scores.
+
+    add: note the score of a submission. list: what was handed in, beside cross-validation. import: the table of
+    `kaggle competitions submissions -c CONTEST --csv`.
+    """
+    from skyfold.errors import ConfigError
+    from skyfold.pipeline import public_scores
+
+    project = workspace(given)
+    if (given.table is None) == (given.action == "import"):
+        raise ConfigError("lb import NAME FILE: give the table; the other actions take none.")
+    if given.action == "add":
+        if given.public is None and given.private is None:
+            raise ConfigError("lb add: give the score, --public SCORE, --private SCORE or both.")
+        scores = {"public": given.public, "private": given.private}
+        name = public_scores.add_score(given.of, project, **scores, date=given.date, message=given.message or "")[0]
+        per_day = None
+    else:
+        name = _data_name(given.of, given)
+        per_day = None if name == given.of else _data_config(given.of, given).submissions_per_day
+        if given.action == "import":
+            public_scores.import_kaggle(name, given.table, project)
+    print("\n".join(public_scores.listed(name, project, per_day)))
+    return {"data": name, "handed_in": public_scores.told(public_scores.compared(name, project))}
+
+
+def shakeup(given: Namespace) -> JsonDict:
+    """Simulate public and private leaderboards from out-of-fold scores: how far ranks move, and what to choose by."""
+    from skyfold.errors import ConfigError
+    from skyfold.pipeline.shakeup import shakeup
+
+    if given.simulations < 1 or (given.test_samples is not None and given.test_samples < 2):
+        raise ConfigError("--simulations: give at least 1; --test-samples: at least 2.")
+    found = shakeup(
+        _data_name(given.competition, given),
+        workspace(given),
+        public_fraction=given.public_fraction,
+        test_rows=given.test_samples,
+        simulations=given.simulations,
+    )
+    print("\n".join(found.lines()))
+    return {
+        "public_samples": found.public_rows,
+        "private_samples": found.private_rows,
+        "ranks": {name: {"public": public, "private": private} for name, (public, private) in found.ranks.items()},
+        "choices": {name: asdict(choice) for name, choice in found.choices.items()},
+        "left_out": found.scored.left_out,
+    }
 
 
 def plot(given: Namespace) -> None:
@@ -352,6 +431,11 @@ def named_root(given: Namespace) -> Path | None:
 
     root: Path | None = getattr(given, "root", None)
     return root or find_root(Path.cwd())
+
+
+def _data_name(text: str, given: Namespace) -> str:
+    """The name of the data set that a command names by itself, or by a competition or config."""
+    return text if workspace(given).oof(text).is_dir() else _data_config(text, given).folder
 
 
 def _data_config(text: str, given: Namespace) -> DataConfig:

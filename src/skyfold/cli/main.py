@@ -32,6 +32,17 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number")
+    return value
+
+
 CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
 MANY: dict[str, Any] = {"action": "append", "default": []}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -98,6 +109,24 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--polygons": {"action": "store_true", "help": "with --products: also write the classes as GeoJSON"},
     "--html": {"type": Path, "metavar": "FILE", "help": "also write the table as a page"},
     "--diff": {"nargs": 2, "metavar": ("A", "B"), "help": "names of two entries, or folders that hold them"},
+    "action": {"choices": ["add", "list", "import"], "help": "add a score, list what was handed in, import a table"},
+    "of": {"metavar": "NAME", "help": "add: a submission, NAME or DATA/NAME; list, import: a data set, or a config"},
+    "table": {"type": Path, "nargs": "?", "metavar": "FILE", "help": "import: CSV of kaggle competitions submissions"},
+    "--public": {"type": _number, "metavar": "SCORE", "help": "score on the public leaderboard"},
+    "--private": {"type": _number, "metavar": "SCORE", "help": "score on the private leaderboard"},
+    "--date": {"metavar": "DATE", "help": "when it was handed in, UTC, for instance 2026-11-30T17:05 (default: now)"},
+    "--message": {"metavar": "TEXT", "help": "a note on what was handed in"},
+    "--message TEXT": {"metavar": "TEXT", "dest": "message", "help": "note that the submission is handed in"},
+    "--kaggle": {"action": "store_true", "help": "with --message: hand it in by the Kaggle CLI"},
+    "--public-fraction": {
+        "type": _number,
+        "default": 0.3,
+        "metavar": "F",
+        "help": "share of the test samples that the public leaderboard scores (default: 0.3)",
+    },
+    "--test-samples": {"type": _whole, "metavar": "N", "help": "samples of the contest's test part (default: stored)"},
+    "--simulations": {"type": _whole, "default": 2000, "metavar": "N", "help": "test parts to draw (default: 2000)"},
+    "--final": {"type": _whole, "metavar": "N", "help": "also choose N final submissions"},
     "--forecast": {"metavar": "NAME", "help": "a forecast of the config (default: the last one)"},
     "--id": {**MANY, "metavar": "ID", "dest": "ids", "help": "a sample to draw, for instance 2011-12; may be repeated"},
     "--set": {**MANY, "metavar": "KEY=VALUE", "dest": "overrides", "help": "override a config value; may be repeated"},
@@ -122,7 +151,7 @@ COMMANDS = {
     commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
-    commands.submit: ("config", "--products", "--polygons", "--verify", "--json"),
+    commands.submit: ("config", "--products", "--polygons", "--message TEXT", "--kaggle", "--verify", "--json"),
     commands.pack: ("config", "--out", "--licence", "--kernel", "--verify", "--json"),
     commands.predict: (
         "bundle",
@@ -138,7 +167,9 @@ COMMANDS = {
     commands.score: ("competition", "submission", "--truth", "--sizes", "--verify", "--json"),
     commands.new: ("what", "name"),
     commands.check: ("what", "name", "--verify"),
-    commands.leaderboard: ("competition", "--html", "--diff", "--verify", "--json"),
+    commands.leaderboard: ("competition", "--html", "--diff", "--final", "--public-fraction", "--verify", "--json"),
+    commands.lb: ("action", "of", "table", "--public", "--private", "--date", "--message", "--json"),
+    commands.shakeup: ("competition", "--public-fraction", "--test-samples", "--simulations", "--json"),
     commands.plot: ("config", "--forecast", "--id"),
     commands.run: ("config", "--set", "--verify"),
 }

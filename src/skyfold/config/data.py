@@ -36,6 +36,7 @@ class DataConfig(Strict):
 
     name: folder of the files and of the results; None: the competition's name. options: of the competition (a class
     table, for instance). sample: settings of the competition's procedural sample, for those that have one.
+    submissions_per_day: how many the contest takes of one day, of UTC.
     """
 
     competition: str
@@ -43,6 +44,7 @@ class DataConfig(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     folds: FoldsConfig = FoldsConfig()
     sample: dict[str, Any] | None = None
+    submissions_per_day: Positive | None = None
 
     @property
     def folder(self) -> str:

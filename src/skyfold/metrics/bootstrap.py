@@ -82,7 +82,7 @@ def _draw_scores(
 ) -> np.ndarray:
     """Scores of every draw, float64 (len(tables), draws); all tables see the same draws."""
     count = len(tables[0])
-    labels = np.arange(count) if groups is None else _numbered(groups)
+    labels = np.arange(count) if groups is None else numbered(groups)
     if not count or len(labels) != count or draws < 1:
         raise ValueError(f"expected rows to draw from and a group for each; got {count} rows, {len(labels)} groups")
     sizes = np.bincount(labels)
@@ -113,7 +113,7 @@ def _draw_scores(
     return np.concatenate([scores_of(rng.integers(0, len(sizes), size=shape)) for shape in shapes], axis=1)
 
 
-def _numbered(groups: np.ndarray) -> np.ndarray:
+def numbered(groups: np.ndarray) -> np.ndarray:
     """Groups numbered as they first come, so that the draws are the same for 2 < 10 and for '10' < '2'."""
     _, first, labels = np.unique(groups, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[labels])

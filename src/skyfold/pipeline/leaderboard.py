@@ -9,7 +9,14 @@ from dataclasses import replace
 from skyfold.data.dataset import Dataset
 from skyfold.errors import DamagedFile, DataLayoutError, SkyfoldError
 from skyfold.pipeline.outdated import outdated_run
-from skyfold.reports.leaderboard import Entry, each_baseline_once, unreadable, unreadable_submissions
+from skyfold.pipeline.public_scores import public_scores
+from skyfold.reports.leaderboard import (
+    Entry,
+    each_baseline_once,
+    unreadable,
+    unreadable_submissions,
+    with_public_scores,
+)
 from skyfold.reports.mixed_fits import mixed_fits
 from skyfold.store.folds import read_folds
 from skyfold.store.runs import read_info
@@ -54,4 +61,8 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
             entries += own
         except SkyfoldError as error:
             damaged.append(unreadable(run.name, error))
-    return [*sorted(each_baseline_once(entries), key=lambda entry: entry.rank), *damaged]
+    ranked = [*sorted(each_baseline_once(entries), key=lambda entry: entry.rank), *damaged]
+    try:
+        return with_public_scores(ranked, public_scores(name, workspace))
+    except SkyfoldError as error:
+        return [*ranked, unreadable("handed_in", error)]

@@ -102,6 +102,39 @@ class Evaluation:
         return columns | {f"cv_cross_fitted_{name}": own for name, own in zip(names, self.stats.T, strict=True)}
 
 
+@dataclass(frozen=True)
+class SampleScores:
+    """Statistics of each out-of-fold sample, from which the score of an entry of the leaderboard follows.
+
+    rows: columns id, fold and group of the n samples; columns: names of the S statistics; stats: float64 (n, S).
+    """
+
+    path: Path
+    metric: Metric
+    rows: pd.DataFrame
+    columns: tuple[str, ...]
+    stats: np.ndarray
+
+    @property
+    def groups(self) -> np.ndarray:
+        """str (n,), samples that are drawn together."""
+        return self.rows["group"].to_numpy(dtype=str)
+
+    def unlike(self, other: SampleScores) -> str:
+        """Why the two cannot be compared sample by sample, with the remedy; '' where they can."""
+        a, b = self.rows, other.rows
+        for name in ("id", "fold", "group"):
+            if not a[name].equals(b[name]):
+                where = (
+                    "" if len(a) != len(b) else f", first in row {int((a[name] != b[name]).to_numpy().argmax()) + 2}"
+                )
+                return (
+                    f"{self.path} and {other.path}: not the same {name}s{where}. Compare blends of one folds.csv, made "
+                    "again with `skyfold blend`."
+                )
+        return "" if self.columns == other.columns else f"{self.path} and {other.path}: not of the same classes."
+
+
 def evaluate(
     sweep: ThresholdSweep, folds: Folds, post: PostprocessConfig, gate_prob: np.ndarray | FittedGate | None = None
 ) -> Evaluation:
@@ -141,27 +174,26 @@ def difference(ours: Path, theirs: Path, *, metric: Metric, draws: int = 1000, s
     not of the same images, folds, groups and classes, or a file or its scores are missing; DamagedFile where a file is
     no table.
     """
-    a, b = (_read_rows(path) for path in (ours, theirs))
-    for name in ("id", "fold", "group"):
-        if not a[name].equals(b[name]):
-            where = "" if len(a) != len(b) else f", first in row {int((a[name] != b[name]).to_numpy().argmax()) + 2}"
-            raise OofMismatch(
-                f"{ours} and {theirs}: not the same {name}s{where}. Compare blends of one folds.csv, made again with "
-                "`skyfold blend`."
-            )
-    prefix = "cv_cross_fitted " if _is_mean_of_maps(metric) else "cv_cross_fitted_"
-    scores = [table.filter(regex=f"^{prefix}") for table in (a, b)]
-    for path, table in zip((ours, theirs), scores, strict=True):
-        if table.empty:
-            raise OofMismatch(f"{path}: no column '{prefix}<class>'. Write it again with `skyfold blend`.")
-    if not scores[0].columns.equals(scores[1].columns):
-        raise OofMismatch(f"{ours} and {theirs}: not of the same classes.")
-    return paired_difference(
-        MeanOfMaps() if _is_mean_of_maps(metric) else metric,
-        *(table.to_numpy(dtype=np.float64) for table in scores),
-        groups=a["group"].to_numpy(dtype=str),
-        draws=draws,
-        seed=seed,
+    a, b = (read_sample_scores(path, metric) for path in (ours, theirs))
+    if problem := a.unlike(b):
+        raise OofMismatch(problem)
+    return paired_difference(a.metric, a.stats, b.stats, groups=a.groups, draws=draws, seed=seed)
+
+
+def read_sample_scores(path: Path, metric: Metric) -> SampleScores:
+    """What the cross-fitted score of a run or blend is computed from, of its `rows.csv`. Errors as `difference`."""
+    table = _read_rows(path)
+    of_maps = _is_mean_of_maps(metric)
+    prefix = "cv_cross_fitted " if of_maps else "cv_cross_fitted_"
+    stats = table.filter(regex=f"^{prefix}")
+    if stats.empty:
+        raise OofMismatch(f"{path}: no column '{prefix}<class>'. Write it again with `skyfold blend`.")
+    return SampleScores(
+        path=path,
+        metric=MeanOfMaps(metric.name, greater_is_better=metric.greater_is_better) if of_maps else metric,
+        rows=table[["id", "fold", "group"]],
+        columns=tuple(stats.columns),
+        stats=stats.to_numpy(dtype=np.float64),
     )
 
 

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -204,6 +204,19 @@ def forecast_entry(folder: Path, info: RunInfo, submissions: Path) -> Entry:
     }
     told = {**numbers, "seconds_a_date": seconds, "submission": cells["submission"]}
     return Entry(info.name, kind, rank, cells, FORECASTS, told)
+
+
+def with_public_scores(entries: Sequence[Entry], public: Mapping[str, float]) -> list[Entry]:
+    """`entries` with a column of the public score, where any submission has one. public: by name of the submission."""
+    if not public:
+        return list(entries)
+    found = []
+    for entry in entries:
+        score = public.get(Path(str(entry.figures.get("submission") or "")).stem)
+        cells = {name: cell for name, cell in entry.cells.items() if name != "submission"}
+        cells |= {"public": _figure(score), "submission": entry.cells.get("submission", "")}
+        found.append(replace(entry, cells=cells, figures={**entry.figures, "public": score}))
+    return found
 
 
 def unreadable(name: str, error: SkyfoldError) -> Entry:

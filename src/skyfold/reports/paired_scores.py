@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from skyfold.competition import build
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.bootstrap import Interval
-from skyfold.metrics.forecast_sums import better_in, comparable, paired_by_case, read_sums
+from skyfold.metrics.forecast_sums import FILE, better_in, comparable, paired_by_case, read_sums
 from skyfold.metrics.segmentation import METRICS, named_metric
-from skyfold.postprocess.evaluate import difference
+from skyfold.postprocess.evaluate import SampleScores, difference, read_sample_scores
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.types import Metric
 
@@ -73,6 +75,22 @@ def pair_sums(first: Path, second: Path) -> PairedScores:
     except OofMismatch as error:
         gain = str(error)
     return PairedScores(metrics, scores, gain, what, "date by date", "frames")
+
+
+def scores_of_rows(folder: Path) -> SampleScores:
+    """Statistics of each sample of the run or blend in `folder`. OofMismatch where it was not scored yet."""
+    info = read_info(folder)
+    if "cv_cross_fitted" not in info.scores:
+        raise OofMismatch(f"{info.name} not scored yet")
+    return read_sample_scores(folder / "rows.csv", _metric(str(info.scores.get("metric", "mean_dice")), info))
+
+
+def scores_of_sums(folder: Path) -> SampleScores:
+    """Statistics of each date or event of the forecast in `folder`. OofMismatch where it was not scored yet."""
+    sums = read_sums(folder)
+    rows = pd.DataFrame({"id": sums.cases, "fold": 0, "group": sums.cases})
+    columns = tuple(f"{lead} {i}" for lead in sums.leads for i in range(sums.contest.shape[1] // len(sums.leads)))
+    return SampleScores(folder / FILE, sums.metric, rows, columns, sums.contest)
 
 
 def _metric(name: str, info: RunInfo) -> Metric:

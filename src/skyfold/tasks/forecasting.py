@@ -19,10 +19,11 @@ from skyfold.forecasting.baselines.persistence import Persistence
 from skyfold.forecasting.frame_adapters import adapter_of
 from skyfold.forecasting.past_frames import PastFramesSource, past_frames
 from skyfold.metrics.sample_stats import sample_stats
+from skyfold.postprocess.evaluate import SampleScores
 from skyfold.progress import note
 from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
-from skyfold.reports.paired_scores import PairedScores, pair_sums
+from skyfold.reports.paired_scores import PairedScores, pair_sums, scores_of_sums
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore, Shape
 from skyfold.store.runs import RunInfo
@@ -99,6 +100,11 @@ class Forecasting(Task):
     def paired(cls, first: Path, second: Path) -> PairedScores:
         """As `Task.paired`, by the stored sums of each date or event."""
         return pair_sums(first, second)
+
+    @classmethod
+    def sample_scores(cls, folder: Path) -> SampleScores:
+        """As `Task.sample_scores`, of each date or event."""
+        return scores_of_sums(folder)
 
     @classmethod
     def bundle_inputs(cls, samples: Samples) -> JsonDict:

@@ -185,5 +185,5 @@ def rows_of(folder: Path) -> JsonDict:
 
 def config_json(config: BlendConfig) -> JsonDict:
     """The config as `blend.json` and `run.json` hold it."""
-    values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample"}})
+    values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample", "submissions_per_day"}})
     return values

@@ -20,9 +20,10 @@ from skyfold.files import digest
 from skyfold.metrics.bootstrap import bootstrap_interval
 from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
+from skyfold.postprocess.evaluate import SampleScores
 from skyfold.progress import note
 from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
-from skyfold.reports.paired_scores import PairedScores, pair_rows
+from skyfold.reports.paired_scores import PairedScores, pair_rows, scores_of_rows
 from skyfold.store.alignment import require_aligned
 from skyfold.store.contents import read_contents
 from skyfold.store.folds import read_folds
@@ -299,6 +300,11 @@ class Task(Objective):
     def paired(cls, first: Path, second: Path) -> PairedScores:
         """Scores of two entries of the leaderboard that are stored in these folders, and their paired difference."""
         return pair_rows(first, second)
+
+    @classmethod
+    def sample_scores(cls, folder: Path) -> SampleScores:
+        """Statistics of each out-of-fold sample of the entry in `folder`; OofMismatch where it was not scored yet."""
+        return scores_of_rows(folder)
 
 
 def refuse_keys(config: RunConfig, *keys: str) -> None:

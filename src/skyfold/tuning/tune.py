@@ -136,7 +136,7 @@ def _require_same_data(study: StudyConfig, folder: Path, contents: Contents) -> 
 
 def _settings(config: RunConfig, study: StudyConfig, workspace: Workspace) -> dict[str, Any]:
     """What the values of trials depend on besides their params, by dotted key."""
-    values = dotted(config.stored("name", "data.sample", *PREDICTION_KEYS))
+    values = dotted(config.stored("name", "data.sample", "data.submissions_per_day", *PREDICTION_KEYS))
     folds = workspace.folds(config.data.folder)
     return {
         **{key: value for key, value in values.items() if key not in study.search},
