@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from skyfold.config.data import DataConfig
 from skyfold.config.fields import Name, RunName, Strict
@@ -26,7 +26,7 @@ class ForecastModel(Strict):
     family: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
-    run: RunConfig | None = Field(default=None, exclude_if=lambda run: run is None)
+    run: RunConfig | None = None
 
     @model_validator(mode="after")
     def _family_or_run(self) -> ForecastModel:
@@ -39,6 +39,11 @@ class ForecastModel(Strict):
                 f"{self.name}: the run has name: {self.run.name}, task: {self.run.task}, not {FORECASTING}"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _of_a_family_without_run(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = values_of(self)
+        return {key: value for key, value in values.items() if key != "run" or value is not None}
 
 
 class ForecastConfig(Strict):

@@ -24,7 +24,8 @@ SMALL = 1 << 26  # pixels of an image that fits into any memory
 BYTES_A_PIXEL = 8  # while an image is decoded: four bands, twice
 
 Image.MAX_IMAGE_PIXELS = None  # only headers are read with it, and scenes are larger than its bound
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would name no file; the errors below do
+# OpenCV would name no file; the errors below do. Version 4 sets the level in cv2 itself; 0 is silent.
+(cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(0)
 
 
 def decode_colours(path: Path, data: bytes, *, turn: bool = True, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:

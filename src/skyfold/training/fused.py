@@ -20,7 +20,9 @@ def fuse_batchnorm(model: Any) -> None:
         return
     kind = _fused_batchnorm()
     for layer in model._flatten_layers(include_self=False):
-        plain = type(layer) is keras.layers.BatchNormalization and not (layer.renorm or layer.synchronized)
+        plain = type(layer) is keras.layers.BatchNormalization and not (
+            getattr(layer, "renorm", False) or layer.synchronized
+        )
         if plain and len(layer.moving_mean.shape) == 1 and layer.input_spec.ndim == 4 and layer.axis in (3, -1):
             layer.__class__ = kind  # not a copy, which could not be made of networks with Lambda layers
 
