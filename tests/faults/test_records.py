@@ -98,7 +98,7 @@ def test_every_kind_of_record_is_tried_here():
         kinds.add(waiting.pop())
         waiting += [kind for known in kinds for kind in known.__subclasses__() if kind not in kinds]
     of_files = {kind for kind in kinds if ".json" in (kind.__doc__ or "")}
-    of_bundles = {BundleRecord}  # of no project: tests/test_bundle.py
+    of_bundles = {BundleRecord}  # of no project: tests/bundles
     assert of_files == {stored.schema for stored in STORED.values()} | of_bundles
 
 

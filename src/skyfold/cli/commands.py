@@ -199,12 +199,16 @@ def pack(given: Namespace) -> JsonDict:
     """Pack a trained blend, a run by itself or a forecast into one folder or zip file that predicts anywhere.
 
     `skyfold run`, or train and blend, must have run on the config. Of a config of forecasts the last one is packed.
+    Where members or folds are left out, prints what that costs in cross-validated score.
     """
     from skyfold.config.files import load_packable
+    from skyfold.pipeline.bundle_choice import Choice, seconds_of
     from skyfold.pipeline.pack import pack, task_of
 
+    seconds = None if given.time_limit is None else seconds_of(given.time_limit)
+    choice = Choice(given.members, given.folds, given.full, seconds, given.images)
     config = load_packable(given.config)
-    path = pack(config, workspace(given), given.out, licence=given.licence, kernel=given.kernel)
+    path = pack(config, workspace(given), given.out, choice=choice, licence=given.licence, kernel=given.kernel)
     print(f"written: {path}")
     print(f"Try it: skyfold predict {shlex.quote(str(path))} {task_of(config).GIVEN} --out PREDICTIONS")
     return {"bundle": config.name, "files": [path]}

@@ -43,6 +43,14 @@ def _number(text: str) -> float:
     return value
 
 
+def _names(text: str) -> list[str]:
+    """Names or numbers parted by commas."""
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"'{text}' names nothing between two commas")
+    return found
+
+
 CONFIG = "config file: FILE.yaml, or FILE.yaml#NAME for a run or blend that is written inline in a file"
 MANY: dict[str, Any] = {"action": "append", "default": []}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -71,6 +79,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--out DIR": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of all that is written"},
     "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
     "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
+    "--members": {"type": _names, "metavar": "A,B", "help": "members that are packed, by name (default: all)"},
+    "--folds K": {
+        "type": lambda text: [_whole(part) for part in _names(text)],
+        "metavar": "K,K",
+        "dest": "folds",
+        "help": "folds whose fits are packed (default: all that predict the test part)",
+    },
+    "--full fits": {
+        "action": "store_true",
+        "dest": "full",
+        "help": "pack the fits on all samples (skyfold train --full), not those of the folds",
+    },
+    "--time-limit": {"metavar": "TIME", "help": "pack what predicts --images N in this time, for instance 9h"},
+    "--images N": {"type": _whole, "metavar": "N", "dest": "images", "help": "how many images, for --time-limit"},
     "--kernel": {"action": "store_true", "help": "add a Kaggle kernel that predicts with it, without internet"},
     "--images": {"type": Path, "metavar": "DIR", "help": "folder of images to predict"},
     "--frames": {
@@ -152,7 +174,19 @@ COMMANDS = {
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
     commands.blend: ("config", "--verify", "--json"),
     commands.submit: ("config", "--products", "--polygons", "--message TEXT", "--kaggle", "--verify", "--json"),
-    commands.pack: ("config", "--out", "--licence", "--kernel", "--verify", "--json"),
+    commands.pack: (
+        "config",
+        "--out",
+        "--members",
+        "--folds K",
+        "--full fits",
+        "--time-limit",
+        "--images N",
+        "--licence",
+        "--kernel",
+        "--verify",
+        "--json",
+    ),
     commands.predict: (
         "bundle",
         "--images",

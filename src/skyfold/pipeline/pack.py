@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,21 +20,30 @@ from skyfold.config.training import NAMED_WEIGHTS
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.forecast_sums import read_sums
-from skyfold.models import RuleFamily, family_of
+from skyfold.models import family_of
 from skyfold.pipeline.baselines import fitted_for_test, stored_config
+from skyfold.pipeline.bundle_choice import (
+    Choice,
+    FitsByFold,
+    FitsByRun,
+    blend_of_members,
+    chosen_members,
+    fits_of,
+    lines_of,
+    within_time,
+)
 from skyfold.pipeline.check_forecasts import named
 from skyfold.pipeline.kernel import kernel_files
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
-from skyfold.store.fingerprint import Fingerprint
-from skyfold.store.fits import FitFiles
+from skyfold.store.fits import WEIGHTS
 from skyfold.store.folds import Folds
 from skyfold.store.locks import held
 from skyfold.store.records import FitRecord, read_record
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.store.wheels import canonical, installed, required, wheel
 from skyfold.tasks import task_class
-from skyfold.tasks.stored_blend import of_members, read_blend, read_member
+from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.tasks.task import Task
 from skyfold.training import backend
 from skyfold.training.source_run import stored_config as config_of_run
@@ -53,15 +62,19 @@ def pack(
     workspace: Workspace,
     out: Path,
     *,
+    choice: Choice | None = None,
     licence: str | None = None,
     kernel: bool = False,
+    log: Callable[[str], None] = print,
 ) -> Path:
     """Write a bundle to the folder or zip file `out`: the fits that the test rows are predicted with, and all that was
     chosen. Of forecasts, the last one and its members. With `kernel` a Kaggle kernel, too.
 
-    ConfigError where a member cannot be packed, or `out` is there; OofMismatch as `read_blend`, or where a forecast was
-    made with another config or of other data.
+    choice: what of it is packed, None: all; log: called with what it costs. ConfigError where a member cannot be
+    packed, or `out` is there; OofMismatch as `read_blend`, or where a forecast was made with another config or of other
+    data.
     """
+    choice = choice or Choice()
     folder, task = workspace.run(config.data.folder, config.name), task_of(config)
     if not task.OUTPUTS:
         raise ConfigError(f"'{config.name}': runs of this task cannot be packed by themselves.")
@@ -71,9 +84,9 @@ def pack(
         competition = dataset.competition
         files: Files = {}
         if isinstance(config, ForecastConfig):
-            of_kind = _of_forecasts(config, dataset, workspace, files)
+            of_kind = _of_forecasts(config, choice, dataset, workspace, files)
         else:
-            of_kind = _of_blend(config, dataset, workspace, files)
+            of_kind = _of_blend(config, choice, dataset, workspace, files)
         models = [RunConfig.model_validate(run["config"]).model for run in _runs(of_kind)]
         carried = ["skyfold", *sorted({name for model in models for name in family_of(model).distributions})]
         manifest: JsonDict = {
@@ -90,6 +103,8 @@ def pack(
             **of_kind,
         }
         manifest["plugins"] = _plugins(config, manifest)
+        for line in lines_of(manifest):
+            log(line)
         files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
         made = kernel_files(manifest, competition.kaggle) if kernel else {}
         return write_bundle(out, {**files, **made, "README.md": model_card(manifest)}, manifest, editable=made)
@@ -100,25 +115,58 @@ def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
     return task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
 
 
-def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
+def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
     """The part of the manifest that is of a blend."""
     blend = read_blend(config, workspace, dataset.contents)
-    folder = workspace.run(config.data.folder, config.name)
-    members = [_bundled(folder.with_name(made["name"]), dataset.folds, files) for made in of_members(blend)]
+    chosen, folds, seconds = chosen_members(config, choice.members), choice.folds_of(dataset.folds), None
+    fits = {run.name: fits_of(run, dataset, workspace, folds) for run in chosen.members}
+    if choice.seconds is not None:
+        fits, seconds = within_time(chosen, choice, fits, dataset, workspace)
+        chosen = chosen_members(chosen, [*fits])
+    packed = [run.name for run in chosen.members]
+    left_out = [run.name for run in config.members if run.name not in packed]
+    made = {**blend, "combination": blend["combination"]["whole"], "scores": blend["scores"]["final"]}
+    if left_out:
+        made = blend_of_members(chosen, workspace)
+    members = [_bundled(workspace.run(config.data.folder, name), fits[name], files) for name in packed]
     return {
         "task": config.task,
-        "gate": members.pop() if blend["gate"] else None,
+        "gate": members.pop() if chosen.classifier_gate else None,
         "runs": members,
-        "combination": blend["combination"]["whole"],
-        "selection": blend["selection"],
-        "presence_stack": blend.get("presence_stack"),
-        "scores": blend["scores"]["final"],
+        "combination": made["combination"],
+        "selection": made["selection"],
+        "presence_stack": made.get("presence_stack"),
+        "scores": made["scores"],
         "metric": blend["metric"],
+        "choice": _choice(choice, fits, dataset.folds, left_out, blend["scores"]["final"], seconds),
     }
 
 
-def _of_forecasts(config: ForecastConfig, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
-    """The part of the manifest that is of the last forecast and its members."""
+def _choice(
+    choice: Choice, fits: FitsByRun, folds: Folds, left_out: list[str], of_all: JsonDict, seconds: float | None = None
+) -> JsonDict | None:
+    """What the manifest says of a choice; None where nothing was left out or taken in another's place."""
+    fewer = {} if choice.full else {name: [*own] for name, own in fits.items() if 0 < len(own) < len(folds.of_test)}
+    if not (left_out or fewer or choice.full or seconds is not None):
+        return None
+    about = {"left_out": left_out, "scores_of_all": of_all, "folds": fewer, "full": choice.full}
+    return {**about, "seconds": seconds, "images": choice.images, "time_limit": choice.seconds}
+
+
+def _of_forecasts(
+    config: ForecastConfig, choice: Choice, dataset: Dataset, workspace: Workspace, files: Files
+) -> JsonDict:
+    """The part of the manifest that is of the last forecast and its members.
+
+    ConfigError where members are to be chosen: what a forecast learned from its members holds for all of them.
+    """
+    for option, given in (("--members", choice.members), ("--time-limit", choice.seconds)):
+        if given is not None:
+            raise ConfigError(
+                f"{option}: members are chosen of a blend of runs. Write a config whose last forecast has the members "
+                "to pack, run it, and pack that."
+            )
+    folds, fits = choice.folds_of(dataset.folds), FitsByRun()
     needed, runs, families = {config.forecasts[-1].name}, list[JsonDict](), list[JsonDict]()
     for model in reversed(config.forecasts):
         if model.name in needed:
@@ -129,7 +177,8 @@ def _of_forecasts(config: ForecastConfig, dataset: Dataset, workspace: Workspace
             continue
         if model.run is not None:
             read_member(model.run, dataset, workspace)
-            runs.append(_bundled(folder, dataset.folds, files))
+            fits[model.name] = fits_of(model.run, dataset, workspace, folds)
+            runs.append(_bundled(folder, fits[model.name], files))
             continue
         with named(model):
             families.append(_bundled_family(model, folder, dataset))
@@ -146,6 +195,7 @@ def _of_forecasts(config: ForecastConfig, dataset: Dataset, workspace: Workspace
         "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
         "metric": sums.metric.name,
         "forecasts": families,
+        "choice": _choice(choice, fits, dataset.folds, [], {}),
     }
 
 
@@ -163,24 +213,15 @@ def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> Jso
     return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 
 
-def _bundled(folder: Path, folds: Folds, files: Files) -> JsonDict:
+def _bundled(folder: Path, by_fold: FitsByFold, files: Files) -> JsonDict:
     """What the manifest says of the run in `folder`; the weights of its fits are added to `files`."""
-    info = read_info(folder)
-    if info.kind != "run":
-        raise ConfigError(f"run '{info.name}' is {info.kind} and has no weights to pack. Leave it out of the config.")
-    config = config_of_run(folder, info)
-    fits = []
-    for fold in folds.of_test:
-        for seed in [] if isinstance(family_of(config.model), RuleFamily) else config.training.seeds:
-            fit = FitFiles(folder / "models", fold, seed)
-            if (result := fit.result(Fingerprint(folds=folds.hash()))) is None:
-                raise ConfigError(f"run '{info.name}' has not finished fold {fold} with seed {seed}. Train it first.")
-            result = fit.with_checksum(result)
-            result.verify()
-            name = f"runs/{info.name}/{fit.weights.name}"
-            files[name] = fit.weights
-            fits.append({"weights": name, **read_record(fit.about, FitRecord, remedy="")})
-    fingerprint = info.fingerprint.to_json()
+    info, fits = read_info(folder), list[JsonDict]()
+    for fit in (fit for of_fold in by_fold.values() for fit in of_fold):
+        name = f"runs/{info.name}/{fit.weights.name}"
+        files[name] = fit.weights
+        about = fit.weights.with_name(f"{fit.weights.name.removesuffix(WEIGHTS)}.json")
+        fits.append({"weights": name, **read_record(about, FitRecord, remedy="")})
+    config, fingerprint = config_of_run(folder, info), info.fingerprint.to_json()
     return {"name": info.name, "config": _without_paths(info, config), "fingerprint": fingerprint, "fits": fits}
 
 
@@ -247,6 +288,7 @@ def model_card(manifest: JsonDict) -> str:
         "",
         *task.bundle_lines(manifest),
         f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
+        *(f"- {line}" for line in lines_of(manifest)),
         f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest)) or 'none'}.",
         f"- **The machine brings**: {_listed(manifest['needs'])}.",
         f"- **Versions**: {_listed(manifest['versions'])}.",

@@ -91,6 +91,23 @@ class BundledForecast(Record):
     fitted: JsonDict | None
 
 
+class BundledChoice(Record):
+    """What of a blend was packed, where it was not all of it.
+
+    left_out: members that are not packed; scores_of_all: those of the blend with them; folds: by run, those whose fits
+    are packed, where it is not all; full: whether the fits are those on all samples; seconds: that predicting `images`
+    images took, as measured where it was packed, of a limit of `time_limit`.
+    """
+
+    left_out: list[str]
+    scores_of_all: JsonDict
+    folds: dict[str, list[int]]
+    full: bool
+    seconds: float | None
+    images: int | None
+    time_limit: float | None
+
+
 class BundledInputs(Record):
     """What every image must be: bands and number type. Of forecasts, the frames that were known at the newest date."""
 
@@ -108,6 +125,7 @@ class BundleRecord(Record):
     plugins    digests of the code outside skyfold that predicting needs, by kind and name ("models/mine")
     files      SHA-256 of every file of the bundle but the manifest and the kernel, which may be edited
     forecasts  of baseline families; the last one is what is predicted; none: the combination of the runs
+    choice     what of the blend was packed; None: all
     """
 
     bundle: Literal[1]
@@ -132,6 +150,7 @@ class BundleRecord(Record):
     plugins: dict[str, str]
     files: dict[Inside, Sha256]
     forecasts: list[BundledForecast] = Field(default_factory=list)
+    choice: BundledChoice | None = None
 
     @model_validator(mode="after")
     def _predicts(self) -> Self:

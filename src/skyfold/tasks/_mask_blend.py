@@ -169,8 +169,7 @@ class MaskBlending(Task):
         columns = {**final.columns(classes), **map_columns("before_gate", before.map_scores, classes)}
         write_rows(blend.stored.folder / "rows.csv", blend.stored.oof.ids, dataset.folds, columns)
         return {
-            "presence_stack": asdict(stack) if stack else None,
-            "selection": {"before_gate": asdict(before.selection), "final": asdict(final.selection)},
+            **_choices(before, final, stack),
             "scores": {
                 "final": final.scores(draws, seed),
                 "before_gate": before.scores(draws, seed),
@@ -179,6 +178,13 @@ class MaskBlending(Task):
             },
             "maps": int(before.sweep.empty.size),
         }
+
+    @classmethod
+    def evaluate_unstored(cls, blend: Blend) -> JsonDict:
+        """As `Task.evaluate_unstored`: post-processing and gate are chosen as for a stored blend."""
+        before, final, stack = cross_fitted(blend)
+        scores = final.scores(max(blend.config.bootstrap, 1), blend.config.seed)
+        return {**_choices(before, final, stack), "scores": scores}
 
     @classmethod
     def blend_lines(cls, result: JsonDict) -> list[str]:
@@ -289,6 +295,14 @@ def cross_fitted(blend: Blend, *, folder: Path | None = None) -> tuple[Evaluatio
             before = _with_fold_of(before, before_without, fold)
             final = _with_fold_of(final, final_without, fold)
     return before, final, stack
+
+
+def _choices(before: Evaluation, final: Evaluation, stack: LogisticStack | None) -> JsonDict:
+    """What `blend.json` and a bundle hold of what was chosen."""
+    return {
+        "presence_stack": asdict(stack) if stack else None,
+        "selection": {"before_gate": asdict(before.selection), "final": asdict(final.selection)},
+    }
 
 
 def _evaluated(

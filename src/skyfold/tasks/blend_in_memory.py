@@ -18,16 +18,18 @@ from skyfold.tasks._mask_blend import cross_fitted
 from skyfold.tasks.stored_blend import Blend, config_json, note_unknown_folds
 
 
-def blend_in_memory(config: BlendConfig, runs: Sequence[StoredRun], dataset: Dataset) -> Blend:
+def blend_in_memory(
+    config: BlendConfig, runs: Sequence[StoredRun], dataset: Dataset, gate: StoredRun | None = None
+) -> Blend:
     """Combine `runs`, one a member of `config`, as `Task.blend` does; rows are computed when they are read.
 
     There are test rows where every member has some. ConfigError and OofMismatch as `Task.blend`.
     """
     task_class(config.task).check_blend(config, dataset.competition)
-    note_unknown_folds(runs)
+    note_unknown_folds([*runs, *([gate] if gate else [])])
     if any(run.test is None for run in runs):
         runs = [replace(run, test=None) for run in runs]
-    require_aligned(runs, None, dataset.competition.grid)
+    require_aligned(runs, gate, dataset.competition.grid, any_classes=config.merge is not None)
     fitted = fit_combination(config, runs, dataset)
     tests = [run.test for run in runs if run.test is not None]
     info = RunInfo(
@@ -41,7 +43,7 @@ def blend_in_memory(config: BlendConfig, runs: Sequence[StoredRun], dataset: Dat
     )
     oof = blended(fitted.whole, [run.oof for run in runs])
     stored = StoredRun(Path(config.name), info, oof, blended(fitted.whole, tests) if tests else None)
-    return Blend(config, dataset, runs, None, fitted, stored)
+    return Blend(config, dataset, runs, gate, fitted, stored)
 
 
 def evaluate_in_memory(blend: Blend, post: PostprocessConfig) -> Evaluation:

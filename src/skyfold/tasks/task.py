@@ -92,12 +92,7 @@ class Task(Objective):
 
         Nothing is chosen on the rows, so the score is the cross-fitted one.
         """
-        run, metric = read_run(folder, dataset.folds), dataset.competition.metric
-        rows = np.flatnonzero(dataset.folds.fold >= 0)
-        stats = sample_stats({metric.name: metric}, dataset.train, rows, lambda chunk: run.oof.values[chunk])
-        groups = dataset.folds.groups[rows]
-        found = bootstrap_interval(metric, stats[metric.name], groups=groups, draws=draws, seed=seed)
-        scores: JsonDict = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+        scores = _scores_of(read_run(folder, dataset.folds).oof, dataset, draws, seed)
         record_scores(folder, {**scores, **scored_with(dataset.competition)})
         return scores
 
@@ -192,6 +187,12 @@ class Task(Objective):
         draws, seed = max(blend.config.bootstrap, 1), blend.config.seed
         scores = cls.score_run(blend.stored.folder, blend.dataset, draws=draws, seed=seed)
         return {"selection": {"final": None}, "scores": {"final": scores, "baselines": {}}}
+
+    @classmethod
+    def evaluate_unstored(cls, blend: Blend) -> JsonDict:
+        """What a bundle holds of a blend that is not stored: `selection`, `presence_stack` and its final `scores`."""
+        scores = _scores_of(blend.stored.oof, blend.dataset, max(blend.config.bootstrap, 1), blend.config.seed)
+        return {"selection": {"final": None}, "presence_stack": None, "scores": scores}
 
     @classmethod
     def blend_lines(cls, result: JsonDict) -> list[str]:
@@ -305,6 +306,15 @@ class Task(Objective):
     def sample_scores(cls, folder: Path) -> SampleScores:
         """Statistics of each out-of-fold sample of the entry in `folder`; OofMismatch where it was not scored yet."""
         return scores_of_rows(folder)
+
+
+def _scores_of(oof: Predictions, dataset: Dataset, draws: int, seed: int) -> JsonDict:
+    """Score of out-of-fold rows that nothing is chosen on, with its bootstrap interval."""
+    metric, rows = dataset.competition.metric, np.flatnonzero(dataset.folds.fold >= 0)
+    stats = sample_stats({metric.name: metric}, dataset.train, rows, lambda chunk: oof.values[chunk])
+    groups = dataset.folds.groups[rows]
+    found = bootstrap_interval(metric, stats[metric.name], groups=groups, draws=draws, seed=seed)
+    return {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
 
 
 def refuse_keys(config: RunConfig, *keys: str) -> None:

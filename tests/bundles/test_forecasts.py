@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bundles.conftest import without_pictures
 from skyfold.cli.main import main
 from skyfold.store.rows import RowStore
 
@@ -16,7 +17,7 @@ data:
   competition: arctic_sea_ice
   name: ice
   options: {grid: [16, 12]}
-  folds: {years: [2001, 2003]}
+  folds: {years: [2002, 2003]}
   sample: {years: 9, seed: 0}
 name: ice_table
 eval_years: [2003, 2003]
@@ -69,7 +70,8 @@ def project(tmp_path_factory, own_data, tiny_families):
     (root / "configs").mkdir()
     for name, config in (("ice", ICE), ("rain", RAIN)):
         (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(config))
-        assert main(["run", str(root / "configs" / f"{name}.yaml"), "--root", str(root)]) == 0
+        with without_pictures():
+            assert main(["run", str(root / "configs" / f"{name}.yaml"), "--root", str(root)]) == 0
         assert pack(root, name) == 0
     assert pack(root, "ice", "network") == 0
     return root
@@ -221,7 +223,7 @@ def test_a_forecast_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_
         assert weights == {fit["weights"] for run in manifest["runs"] for fit in run["fits"]}
         assert f"skyfold predict {manifest['name']} --frames FILE ..." in texts[1]
     fits = [fit["weights"] for fit in json.loads((project / "network/manifest.json").read_text())["runs"][0]["fits"]]
-    assert fits == [f"runs/network/fold2_seed{seed}.weights.h5" for seed in (0, 1)]  # of the newest fold
+    assert fits == [f"runs/network/fold1_seed{seed}.weights.h5" for seed in (0, 1)]  # of the newest fold
 
 
 def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
@@ -237,7 +239,7 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
     other = {"name": "climatology", "family": "mean_of_years", "options": {"years": 2}}
     refused({**ICE, "forecasts": [other]}, "climatology: made with another config", 3)
     refused({**ICE, "forecasts": [{"name": "new", "family": "persistence"}]}, "new", 3)
-    np.save(tmp_path / "oof.npy", np.full((3, *GRID, 12), 100, np.float32))
+    np.save(tmp_path / "oof.npy", np.full((2, *GRID, 12), 100, np.float32))
     np.save(tmp_path / "test.npy", np.full((1, *GRID, 12), 100, np.float32))
     files = ["--oof", str(tmp_path / "oof.npy"), "--test", str(tmp_path / "test.npy")]
     assert main(["import", "foreign", "--data", str(project / "configs/ice.yaml"), *files, "--root", str(project)]) == 0

@@ -1,0 +1,1 @@
+"""Bundles: what `skyfold pack` writes and `skyfold predict` reads."""

@@ -1,0 +1,46 @@
+"""A bundle predicts on a machine that has Python and what the manifest names, and nothing of this environment."""
+
+import json
+import os
+import re
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+from bundles.conftest import dependencies, link_packages
+
+pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
+
+
+def test_main_py_of_the_page_writes_a_tiff_for_each_chip_on_a_plain_machine(project, tmp_path):
+    """DrivenData's container: `needs` and pip are installed, skyfold comes from the bundle, HOME stays empty."""
+    bundle, here, home = project.bundle("chips"), tmp_path / "here", tmp_path / "home"
+    needs = dependencies(json.loads((bundle / "manifest.json").read_text())["needs"])
+    assert not needs & {"skyfold", "optuna", "albumentations", "segmentation-models"}
+    venv.create(tmp_path / "machine", symlinks=True)
+    (packages,) = (tmp_path / "machine" / "lib").glob("python*/site-packages")
+    link_packages({*needs, "pip"}, packages)
+    python = tmp_path / "machine" / "bin" / "python"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env = {**env, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in ("KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        env.pop(name, None)
+    for folder in (home, here / "data"):
+        folder.mkdir(parents=True)
+    page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
+    (here / "main.py").write_text(re.search('title="main.py"\n(.*?)```', page, re.DOTALL)[1])
+    (here / "bundle").symlink_to(bundle)
+    (here / "data" / "test_features").symlink_to(project.data("chips") / "test_features")
+    before = sorted(bundle.rglob("*"))
+    assert subprocess.run([python, "-c", "import skyfold"], env=env, cwd=here, capture_output=True).returncode
+    done = subprocess.run([python, "main.py"], cwd=here, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    written = {path.name for path in here.iterdir()} - {"bundle", "data", "main.py"}
+    assert written == {"out", "packages", "predictions"}
+    assert {path.name for path in home.iterdir()} <= {".rustup"}  # pip asks rustc for its version
+    assert sorted(bundle.rglob("*")) == before
+    submitted = {path.name: path.read_bytes() for path in (project.root / "submissions/chips/chips_blend").iterdir()}
+    assert {path.name: path.read_bytes() for path in (here / "predictions").iterdir()} == submitted
+    assert len(submitted) == 2
