@@ -29,7 +29,7 @@ def main(devices: str, result: str) -> None:
     rng = np.random.default_rng(0)
     images, targets = rng.random((4, 16, 16, 3), dtype=np.float32), rng.random((4, 16, 16, 3)) > 0.5
     start = network.weights()
-    network.begin_epoch(seed=0)
+    network.begin_epoch(0, seed=0)
     losses = [network.train(images, targets.astype(np.uint8), learning_rate=0.01) for _ in range(3)]
     spread = {len(variable.value.sharding.device_set) for variable in network.model.weights}
     arrays = {f"start{i}": value for i, value in enumerate(start)}

@@ -34,6 +34,7 @@ ARCHITECTURES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ]
     ],
     ("efficientnet_classifier", {}, {}),
+    ("encoder_classifier", VGG, HRNET),
 ]
 
 
@@ -52,7 +53,7 @@ def check_logits(family: str, options: dict[str, Any], shape: tuple[int, int, in
     model = module.PLUGIN(**options, **untrained).build(input_shape=shape, classes=classes)
     images = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
     logits = np.asarray(model(images))
-    size = () if family == "efficientnet_classifier" else shape[:2]
+    size = () if family.endswith("classifier") else shape[:2]
     assert logits.shape == (1, *size, classes)
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()

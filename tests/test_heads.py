@@ -88,7 +88,7 @@ def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
     network.restart(seed=3)
     plain.restart(seed=3)
     assert_arrays_equal(network.weights(), plain.weights())  # heads draw no number that the model draws
-    network.begin_epoch(seed=1)
+    network.begin_epoch(0, seed=1)
     outputs = network._trained(inputs, training=True)
     target = keras.ops.convert_to_tensor(targets, "float32")
     own, presence, *deep = (
@@ -96,7 +96,7 @@ def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
         for loss, logits in zip([network._loss, image_label_bce, network._loss, network._loss], outputs, strict=True)
     )
     network.restart(seed=3)
-    network.begin_epoch(seed=1)
+    network.begin_epoch(0, seed=1)
     total = network.train(inputs, targets, learning_rate=1e-3)
     assert total == pytest.approx(own + 0.5 * presence + 0.2 * sum(deep), rel=1e-5)
     network.model.save_weights(tmp_path / "a.weights.h5")
@@ -107,10 +107,10 @@ def test_the_loss_is_the_weighted_sum_and_what_is_stored_is_the_model(tmp_path):
 def test_a_network_with_heads_goes_on_bit_for_bit():
     first, second, ends = network_of(), network_of(), []
     first.restart(seed=1)
-    first.begin_epoch(seed=0)
+    first.begin_epoch(0, seed=0)
     first.train(*batch(), learning_rate=1e-2)
     second.set_state(first.state())
-    second.begin_epoch(seed=0)
+    second.begin_epoch(0, seed=0)
     for network in (first, second):
         network.train(*batch(), learning_rate=1e-2)
         ends.append([*network.state().values(), *network.averaged_weights()])

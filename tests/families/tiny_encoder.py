@@ -3,6 +3,7 @@ in a test."""
 
 from __future__ import annotations
 
+from skyfold.models._encoder_layers import mark_encoder
 from skyfold.models._weights import PretrainedFamily, with_weights
 
 
@@ -14,6 +15,7 @@ class TinyEncoder(PretrainedFamily):
         import keras
 
         inner = with_weights(_with_file, bands=input_shape[-1], source=self.encoder_weights, what=self.encoder)
+        mark_encoder(inner.layers)
         logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="head")(inner.output)
         return keras.Model(inner.input, logits)
 

@@ -143,7 +143,9 @@ class ImageConfig(Strict):
     size: tuple[Side, Side]
     rescale: RescaleConfig | None = None
     neighbours: Annotated[int, Field(ge=0, le=16)] = 0
-    normalization: Literal["unit", "none", "tf", "torch", "caffe", "reflectance", "per_image", "encoder"] = "unit"
+    normalization: Literal["unit", "none", "tf", "torch", "lite", "caffe", "reflectance", "per_image", "encoder"] = (
+        "unit"
+    )
     guided_filter: GuidedFilterConfig | None = None
     crop: CropConfig | None = None
 

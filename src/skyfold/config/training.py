@@ -37,10 +37,14 @@ class LossConfig(Strict):
 
 
 class OptimizerConfig(Strict):
+    """encoder_lr_factor: learning rate of the encoder, as a fraction or multiple of `learning_rate` (discriminative
+    learning rates); decoupled weight decay follows it."""
+
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    encoder_lr_factor: Annotated[float, Field(gt=0)] = 1.0
 
 
 class ScheduleConfig(Strict):
@@ -66,6 +70,9 @@ class TrainingConfig(Strict):
     devices             devices that share each batch
     epochs              0 predicts with the weights of `model.init_from` as they are
     soft_labels         train on fractions, where the ground truth has them, not on masks decided at one half
+    freeze_encoder_epochs     first epochs in which the encoder is not trained, BatchNorm statistics included; the
+                              optimizer then starts anew
+    freeze_encoder_batchnorm  BatchNorm layers of the encoder are in inference mode, as they were when it was pretrained
     """
 
     epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
@@ -82,6 +89,8 @@ class TrainingConfig(Strict):
     devices: Positive | Literal["all"] = 1
     deterministic: bool = True
     soft_labels: bool = False
+    freeze_encoder_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    freeze_encoder_batchnorm: bool = False
 
 
 class PseudoLabelsConfig(Strict):

@@ -6,6 +6,7 @@ unit         0 .. 1
 none         0 .. 255, for encoders whose first layer normalizes (ResNet, ResNeXt of segmentation-models)
 tf           -1 .. 1 (Inception, MobileNet)
 torch        0 .. 1, minus ImageNet's mean, over its standard deviation, per band (EfficientNet, SE-ResNet50 and larger)
+lite         0 .. 255, minus 127, over 128 (EfficientNet-Lite)
 caffe        0 .. 255, bands in the order BGR, minus ImageNet's mean (VGG)
 reflectance  0 .. 1, minus the mean, over the standard deviation, per band (red, green, blue, near infrared), of the
              satellite scenes that ukis-csmask was trained on; bytes are 255 x the top-of-atmosphere reflectance
@@ -16,8 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
-NORMALIZATIONS = ("unit", "none", "tf", "torch", "caffe", "reflectance", "per_image")
-BYTE_MODES = ("none", "caffe", "per_image")  # computed on 0 .. 255
+NORMALIZATIONS = ("unit", "none", "tf", "torch", "lite", "caffe", "reflectance", "per_image")
+BYTE_MODES = ("none", "lite", "caffe", "per_image")  # computed on 0 .. 255
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _MEAN_AND_DEVIATION = {
@@ -41,6 +42,8 @@ def normalized(images: np.ndarray, normalization: str | None) -> np.ndarray:
         values = values * np.float32(255)
     if normalization == "none":
         return values
+    if normalization == "lite":
+        return (values - np.float32(127)) / np.float32(128)
     if normalization == "caffe":
         values = values[..., [2, 1, 0, *range(3, bands)]] if bands >= 3 else values
         return values - _per_band(_CAFFE_MEAN_BGR, bands)

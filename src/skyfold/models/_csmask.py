@@ -17,6 +17,7 @@ import numpy as np
 from skyfold.errors import MissingWeights
 from skyfold.models import WEIGHTS_KEY
 from skyfold.models._bands import adapted
+from skyfold.models._pytorch_layers import efficientnet_prefixes, layer_weights
 
 SOURCE = "ukis_csmask"
 LAYERS = "ukis_csmask, layers only"  # in the place of SOURCE: the same network, initialised at random
@@ -26,16 +27,6 @@ _FILE = "model_4b_l1c.onnx"
 _SIDE = 380  # of the images that its paddings were computed for
 _RED_FIRST = [2, 1, 0, 3]
 _LEARNED_BANDS = 4
-_PARTS = {  # of a block, by the name of the layer in Keras
-    "expand_conv": "_expand_conv",
-    "expand_bn": "_bn0",
-    "dwconv": "_depthwise_conv",
-    "bn": "_bn1",
-    "se_reduce": "_se_reduce",
-    "se_expand": "_se_expand",
-    "project_conv": "_project_conv",
-    "project_bn": "_bn2",
-}
 
 
 def weights_file() -> Path:
@@ -66,12 +57,9 @@ def encoder(bands: int, *, learned: bool = True) -> Any:
     if not learned:
         return network
     weights = _read(weights_file())
-    blocks = [layer.name.removesuffix("_dwconv") for layer in network.layers if layer.name.endswith("_dwconv")]
-    prefixes = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
-    for index, block in enumerate(blocks):
-        prefixes |= {f"{block}_{part}": f"_blocks.{index}.{name}" for part, name in _PARTS.items()}
+    prefixes = efficientnet_prefixes(network)
     for layer in network.layers:
-        if layer.name in prefixes:
+        if layer.name in prefixes and not layer.name.startswith("top_"):
             layer.set_weights(_of_layer(layer, weights, f"model.encoder.{prefixes[layer.name]}", bands))
     return network
 
@@ -97,13 +85,5 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _of_layer(layer: Any, weights: dict[str, np.ndarray], prefix: str, bands: int) -> list[np.ndarray]:
-    """In the order and layout of Keras: kernels as (kh, kw, in, out), depthwise (kh, kw, in, 1)."""
-    import keras
-
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [weights[f"{prefix}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")]
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    kernel = weights[f"{prefix}.weight"].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    if layer.name == "stem_conv":
-        kernel = for_bands(kernel, bands)
-    return [kernel, *([weights[f"{prefix}.bias"]] if layer.use_bias else [])]
+    kernel, *others = layer_weights(layer, prefix, weights.__getitem__)
+    return [for_bands(kernel, bands) if layer.name == "stem_conv" else kernel, *others]

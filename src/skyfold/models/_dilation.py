@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from skyfold.models._encoder_layers import mark_encoder
+
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 _POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -74,6 +76,7 @@ def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: b
             _dilate(layer, config, dilation)
         stride, dilation = stride * step, dilation * (step if removed else 1)
     fresh = layer.__class__.from_config(config)
+    mark_encoder([fresh])
     output = fresh(tensors if isinstance(layer.input, list) else tensors[0])
     if with_weights:
         fresh.set_weights(layer.get_weights())

@@ -1,6 +1,7 @@
 """Encoders by name, wherever they come from: each turns an image into maps of 1/2, 1/4, ... 1/32 of its size.
 
-From `keras.applications`, from segmentation-models (ResNet18 and 34), and HRNetV2. `hrnet_w<width>` takes any width.
+From `keras.applications`, from segmentation-models (ResNet18 and 34), EfficientNet-Lite, and HRNetV2. `hrnet_w<width>`
+takes any width.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from skyfold.models import _csmask, _hrnet, _published, _sm_compat
+from skyfold.models import _csmask, _efficientnet_lite, _hrnet, _published, _sm_compat
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -23,7 +25,7 @@ _SOURCE_SIDE = 224  # at which a network is made whose layers are then applied t
 
 @dataclass(frozen=True)
 class Encoder:
-    """constructor: in keras.applications, or the name in segmentation-models; normalization: of images, which its
+    """constructor: in keras.applications, or the name in the other packages; normalization: of images, which its
     ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation."""
 
     constructor: str
@@ -38,11 +40,17 @@ ENCODERS = {
     **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "tf") for depth in (50, 101, 152)},
     **{name.lower(): Encoder(name, "tf") for name in ("MobileNet", "MobileNetV2", "Xception")},
     **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch") for size in range(8)},
+    **{f"efficientnetlite{size}": Encoder(f"efficientnetlite{size}", "lite", package="lite") for size in range(3)},
     **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch") for size in range(4)},
     **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "tf") for size in "sml"},
     **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "torch") for depth in (121, 169, 201)},
     **{name.lower(): Encoder(name, "caffe") for name in ("VGG16", "VGG19")},
     "inceptionv3": Encoder("InceptionV3", "tf", least_stride=32),
+}
+_CHECKSUMS = {  # of ImageNet weights, by package
+    "keras": _published.KERAS,
+    "segmentation_models": _published.SEGMENTATION_MODELS,
+    "lite": _published.EFFICIENTNET_LITE,
 }
 REFUSED = {
     **dict.fromkeys(
@@ -112,9 +120,7 @@ class EncoderFamily(PretrainedFamily):
 
     @property
     def published(self) -> str:
-        of_keras = ENCODERS[self.encoder].package == "keras"
-        known = _published.KERAS if of_keras else _published.SEGMENTATION_MODELS
-        return known.get(self.encoder, self.encoder)
+        return _CHECKSUMS[ENCODERS[self.encoder].package].get(self.encoder, self.encoder)
 
     @property
     def input_normalization(self) -> str:
@@ -122,6 +128,11 @@ class EncoderFamily(PretrainedFamily):
         if self.encoder_weights == _csmask.SOURCE:
             return _csmask.SCALING
         return ENCODERS[self.encoder].normalization if self.encoder in ENCODERS else "torch"
+
+    def _weights_file(self) -> Path | None:
+        if self.encoder_weights == "imagenet" and ENCODERS[self.encoder].package == "lite":
+            return _efficientnet_lite.weights_file(self.encoder)
+        return super()._weights_file()
 
     @abstractmethod
     def logits(self, image: Any, classes: int) -> Any:
@@ -180,6 +191,13 @@ def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
     shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
     if encoder.package == "segmentation_models":
         return _sm_compat.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
+    if encoder.package == "lite":
+        network = _efficientnet_lite.network(encoder.constructor, input_shape=shape)
+        if weights == "imagenet":
+            _efficientnet_lite.load_imagenet(network, encoder.constructor)
+        elif weights is not None:
+            network.load_weights(weights)
+        return network
     import keras
 
     with warnings.catch_warnings():

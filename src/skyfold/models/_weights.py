@@ -119,6 +119,8 @@ def with_weights(
             return build(bands, given)
     try:
         pretrained = build(3, given)
+    except MissingWeights:
+        raise
     except Exception as error:  # downloads fail in as many ways as networks do; Keras raises a bare Exception
         if source == "imagenet":
             raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from skyfold.config.fields import BelowOne
 from skyfold.config.options import one_of
 from skyfold.models import _published, _sm_compat
+from skyfold.models._encoder_layers import mark_encoder
 from skyfold.models._weights import PretrainedFamily, with_weights
 
 ENCODERS = [f"efficientnetb{size}" for size in range(8)]
@@ -42,6 +43,7 @@ class EfficientNetClassifier(PretrainedFamily):
             return constructor(include_top=False, weights=weights, input_shape=(*size, count))
 
         inner = with_weights(network, bands=bands, source=self.encoder_weights, what=self.encoder)
+        mark_encoder(inner.layers)
         _padding.set_batchnorm_momentum(inner, self.batchnorm_momentum)
         image = keras.Input(input_shape, name="image")
         features = inner(_padding.padded(image, size))

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from skyfold.config.fields import BelowOne, Positive
 from skyfold.config.options import one_of
 from skyfold.models import _published, _sm_compat
+from skyfold.models._encoder_layers import mark_encoder
 from skyfold.models._weights import PretrainedFamily, with_weights
 from skyfold.plugins import nearest
 
@@ -32,6 +33,8 @@ ENCODERS = {
 REFUSED = dict.fromkeys(
     ("densenet121", "densenet169", "densenet201"), "its layer names contain '/', which Keras 3 does not accept"
 )
+# How the names of the decoders' layers begin.
+_OF_DECODERS = ("aggregation", "center_block", "decoder_", "final_", "fpn_", "head_", "psp_", "segm_")
 _LEAST_SIDE = 96  # below it the deepest features of some encoders are smaller than one pixel
 
 
@@ -107,6 +110,7 @@ class SegmentationModels(PretrainedFamily):
             return _sm_compat.segmentation_models_encoder(self.encoder, input_shape=(*size, count), weights=None)
 
         inner = with_weights(network, bands=bands, source=self.encoder_weights, what=self.encoder, encoder=encoder)
+        mark_encoder(layer for layer in inner.layers if not layer.name.startswith(_OF_DECODERS))
         _padding.set_batchnorm_momentum(inner, self.batchnorm_momentum)
         name = f"{self.decoder}_{self.encoder}"
         return _padding.padded_model(input_shape, _float32_head(inner), size=size, name=name)

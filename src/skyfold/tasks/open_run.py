@@ -20,6 +20,7 @@ from skyfold.store.folds import Folds
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.task import Task
 from skyfold.training import backend
+from skyfold.training.encoder_training import require_encoder
 from skyfold.training.input_normalization import normalization_of
 from skyfold.training.objective import RunArrays
 from skyfold.workspace import Workspace
@@ -65,6 +66,7 @@ def check(config: RunConfig, *, begun: bool = False) -> None:
     if config.frame_adapter is not None:
         adapter_of(config.frame_adapter)
     normalization_of(config)
+    require_encoder(config)
     if not isinstance(family, RuleFamily):
         return
     if not task.MASKS:

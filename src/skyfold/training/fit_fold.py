@@ -107,7 +107,7 @@ def fit_fold(
             started = time.monotonic()
             where = f"epoch {epoch + 1}/{training.epochs}"
             progress.advance(0, note=where)
-            network.begin_epoch(seed=derived_seed(own_seed, epoch))
+            network.begin_epoch(epoch, seed=derived_seed(own_seed, epoch))
             batches = training_batches(
                 *arrays.epoch_rows(split.train, seed=own_seed, epoch=epoch),
                 batch_size=network.batch_size,

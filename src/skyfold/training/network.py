@@ -7,6 +7,7 @@ a fit reuses the traced one and sets every number in it: weights, optimizer stat
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,24 @@ from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.memory import too_large
 from skyfold.models import NetworkFamily, family_of
+from skyfold.models._encoder_layers import encoder_layers
 from skyfold.models._softmax import with_softmax
 from skyfold.training import backend
 from skyfold.training.aux_losses import losses_of_outputs, with_aux_losses
+from skyfold.training.encoder_training import FrozenEncoder, require_encoder
 from skyfold.training.fused import fuse_batchnorm
 from skyfold.training.losses import ops
 from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Epochs in which the same layers learn: their traced step and optimizer, and the state that this begins with."""
+
+    network: Any
+    optimizer: Any
+    zeros: list[np.ndarray]
 
 
 class Network:
@@ -47,6 +59,7 @@ class Network:
         self._loss = objective.make_loss(config, len(objective.classes))
         family = family_of(config.model)
         assert isinstance(family, NetworkFamily)
+        require_encoder(config)
         self._family = family
         self.model = self._built(family.without_pretrained_weights(), seed=0)
         expected = (None, *objective.output_shape(input_shape))
@@ -57,15 +70,12 @@ class Network:
             )
         self._refuse_batch()
         fuse_batchnorm(self.model)
+        self._encoder = FrozenEncoder(encoder_layers(self.model), batchnorm=training.freeze_encoder_batchnorm)
         self._trained = self._to_train(self.model)
-        self._optimizer = make_optimizer(config.optimizer, training)
-        losses, weights = losses_of_outputs(config.aux_losses, self._loss, len(self._trained.outputs))
         self.model.jit_compile = backend.compiles_whole_steps()
-        self._trained.compile(
-            optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile
-        )
-        self._optimizer.build(self._trained.trainable_variables)
-        self._zeros = _values(self._optimizer.variables)
+        self._phases = [self._phase(frozen=True)] if training.freeze_encoder_epochs else []
+        self._phases.append(self._phase(frozen=False))
+        self._now = self._phases[-1]
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
 
     def restart(self, *, seed: int) -> None:
@@ -74,14 +84,19 @@ class Network:
         ConfigError where pretrained weights cannot be had.
         """
         self._trained.set_weights(self._to_train(self._built(self._family, seed=seed)).get_weights())
-        for variable, value in zip(self._optimizer.variables, self._zeros, strict=True):
-            variable.assign(value)
+        for phase in self._phases:
+            for variable, value in zip(phase.optimizer.variables, phase.zeros, strict=True):
+                variable.assign(value)
 
-    def begin_epoch(self, *, seed: int) -> None:
-        """Seed dropout for the coming epoch, and reset the mean loss."""
+    def begin_epoch(self, epoch: int, *, seed: int) -> None:
+        """Seed dropout for the coming epoch, from 0, reset the mean loss, and freeze the encoder where the config asks
+        for it."""
+        frozen = epoch < self.config.training.freeze_encoder_epochs
+        self._now = self._phases[0 if frozen else -1]
+        self._encoder.set_frozen(frozen)
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
-        self._trained.reset_metrics()
+        self._now.network.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
         """Train on one batch: inputs float32 (B, H, W, C), targets as the loss reads them.
@@ -89,9 +104,9 @@ class Network:
         With gradient accumulation the weights change after every `training.gradient_accumulation_steps` batches.
         Returns the mean loss of the epoch so far, auxiliary losses included.
         """
-        self._optimizer.learning_rate = learning_rate
+        self._now.optimizer.learning_rate = learning_rate
         wanted = [targets] * len(self._trained.outputs) if self.config.aux_losses else targets
-        return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
+        return float(self._now.network.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs of the model for inputs float32 (batch_size, H, W, C).
@@ -114,11 +129,14 @@ class Network:
         self.model.set_weights(weights)
 
     def averaged_weights(self) -> list[np.ndarray]:
-        """Weights that predict: with `training.ema` their moving average, and the current BatchNorm statistics."""
+        """Weights that predict: with `training.ema` their moving average, and the current BatchNorm statistics.
+
+        The average begins anew when the encoder stops being frozen, as the optimizer does.
+        """
         if not self.config.training.ema:
             return self.weights()
         own = self._trained.get_weights()
-        self._optimizer.finalize_variable_values(self._trained.trainable_variables)
+        self._now.optimizer.finalize_variable_values(self._now.network.trainable_variables)
         averaged = self.weights()
         self._trained.set_weights(own)
         return averaged
@@ -126,14 +144,31 @@ class Network:
     def state(self) -> dict[str, np.ndarray]:
         """Everything that training is resumed from, by name; the random state is set at the start of each epoch."""
         weights = {f"weight{i}": value for i, value in enumerate(_values(self._trained.weights))}
-        optimizer = {f"optimizer{i}": value for i, value in enumerate(_values(self._optimizer.variables))}
+        optimizer = {f"optimizer{i}": value for i, value in enumerate(_values(self._optimizer_variables))}
         return {**weights, **optimizer}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Resume from what `state` returned."""
         self._trained.set_weights([state[f"weight{i}"] for i in range(len(self._trained.weights))])
-        for i, variable in enumerate(self._optimizer.variables):
+        for i, variable in enumerate(self._optimizer_variables):
             variable.assign(state[f"optimizer{i}"])
+
+    @property
+    def _optimizer_variables(self) -> list[Any]:
+        return [variable for phase in self._phases for variable in phase.optimizer.variables]
+
+    def _phase(self, *, frozen: bool) -> _Phase:
+        """The network `_trained` with an optimizer of the weights that learn, the encoder's or not."""
+        import keras
+
+        self._encoder.set_frozen(frozen)
+        network = keras.Model(self._trained.inputs, self._trained.outputs) if frozen else self._trained
+        encoder = [variable for layer in encoder_layers(self.model) for variable in layer.trainable_variables]
+        optimizer = make_optimizer(self.config.optimizer, self.config.training, encoder=encoder)
+        losses, weights = losses_of_outputs(self.config.aux_losses, self._loss, len(network.outputs))
+        network.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile)
+        optimizer.build(network.trainable_variables)
+        return _Phase(network, optimizer, _values(optimizer.variables))
 
     def _refuse_batch(self) -> None:
         """On a CPU, ConfigError where what the layers give for one batch, which training keeps, is too large."""

@@ -1,16 +1,19 @@
-"""Optimizers, with gradient accumulation, gradient clipping, weight decay and EMA of the weights."""
+"""Optimizers: gradient accumulation and clipping, weight decay, a learning rate of the encoder, EMA of the weights."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from skyfold.config.training import OptimizerConfig, TrainingConfig
 from skyfold.training.fused import fused_adam
 
 
-def make_optimizer(config: OptimizerConfig, training: TrainingConfig) -> Any:
+def make_optimizer(config: OptimizerConfig, training: TrainingConfig, *, encoder: Iterable[Any] = ()) -> Any:
     """A Keras optimizer: Adam, AdamW, or SGD with Nesterov momentum 0.9.
 
+    encoder                               variables whose learning rate is `config.encoder_lr_factor` times that of the
+                                          others, and with it their weight decay
     training.ema                          decay of the exponential moving average of the weights; 0: none
     training.gradient_accumulation_steps  batches whose mean gradient makes one update of the weights; clipping, weight
                                           decay and the moving average act once per update, as with one large batch
@@ -29,12 +32,39 @@ def make_optimizer(config: OptimizerConfig, training: TrainingConfig) -> Any:
     kind = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}[config.name]
     if config.name in ("adam", "adamw"):
         kind = fused_adam(kind)
+    if config.encoder_lr_factor != 1:
+        kind = _with_rate_of_encoder(kind, config.encoder_lr_factor, frozenset(map(id, encoder)))
     steps = training.gradient_accumulation_steps
     if steps == 1:
         return kind(**shared)
     if training.ema:
         kind = _averaged_where_weights_change(kind, steps)
     return kind(gradient_accumulation_steps=steps, **shared)
+
+
+def _with_rate_of_encoder(kind: Any, factor: float, encoder: frozenset[int]) -> Any:
+    """`kind` with another learning rate of the variables whose `id` is in `encoder`."""
+
+    class WithRateOfEncoder(kind):
+        weight_decay: float | None
+
+        def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+            pairs = list(zip(grads, trainable_variables, strict=True))
+            for own, scale in ((True, factor), (False, 1.0)):
+                part = [pair for pair in pairs if (id(pair[1]) in encoder) == own]
+                if part:
+                    super()._backend_update_step(*map(list, zip(*part, strict=True)), learning_rate * scale)
+
+        def _apply_weight_decay(self, variables: Any) -> None:
+            whole = self.weight_decay
+            if whole is None:
+                return
+            for own, scale in ((True, factor), (False, 1.0)):
+                self.weight_decay = whole * scale
+                super()._apply_weight_decay([variable for variable in variables if (id(variable) in encoder) == own])
+            self.weight_decay = whole
+
+    return WithRateOfEncoder
 
 
 def _averaged_where_weights_change(kind: Any, gradient_accumulation_steps: int) -> Any:
