@@ -29,7 +29,7 @@ CHIPS = {
 
 
 def lines(*, quick: bool) -> list[Line]:
-    count, side, rounds = (8, 256, 1) if quick else (64, 512, 7)
+    count, side, rounds = (8, 256, 1) if quick else (192, 512, 5)
     found = []
     for how, options in CHIPS.items():
         with tempfile.TemporaryDirectory() as name:

@@ -89,8 +89,7 @@ def training_arrays(
 
     DataLayoutError names a broken file, and samples that differ in type or number of bands.
     """
-    partly = has_undefined(samples.inputs)
-    inputs = _input_store(samples, size, folder, fingerprint, partly)
+    inputs, partly = _input_store(samples, size, folder, fingerprint)
     defined = _defined_store(samples, size, folder, fingerprint) if partly else None
     undefined = [] if defined is None else [defined.store.checksum()]
     targets, valid = samples.targets, samples.valid
@@ -118,15 +117,17 @@ def training_arrays(
 
 def images_of_size(samples: Samples, *, size: IntPair, folder: Path, fingerprint: str) -> np.ndarray:
     """(n, h, w, C), memory-mapped: the images only, as `training_arrays` stores them."""
-    return _input_store(samples, size, folder, fingerprint, has_undefined(samples.inputs)).values
+    return _input_store(samples, size, folder, fingerprint)[0].values
 
 
-def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str, partly: bool) -> RowStore:
-    """partly: whether any sample has undefined pixels, which costs a look at each file again."""
+def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> tuple[RowStore, bool]:
+    """The reduced images, and whether any sample may have undefined pixels."""
+    answers: dict[int, bool] = {}  # of the rows that are read here, so that no header is read twice
 
     def reduced(row: int) -> np.ndarray:
         inputs, name = samples.inputs, samples.ids[row]
-        defined = defined_in(inputs, row) if partly else None
+        defined = defined_in(inputs, row)
+        answers[row] = defined is not None
         at_once = defined is None and isinstance(inputs, Resizable)
         image = inputs.resized(row, size) if at_once and isinstance(inputs, Resizable) else inputs[row]
         if image.dtype.name not in KEPT or image.ndim != 3:
@@ -138,7 +139,10 @@ def _input_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str
         return small
 
     own = digest(fingerprint, repr(size), fingerprint_of(samples.inputs))
-    return filled_store(folder / "inputs", samples.ids, reduced, fingerprint=own, label="decoding images")
+    store = filled_store(folder / "inputs", samples.ids, reduced, fingerprint=own, label="decoding images")
+    others = (row for row in range(len(samples)) if row not in answers)
+    partly = any(answers.values()) or has_undefined(samples.inputs, others)
+    return store, partly
 
 
 def _defined_store(samples: Samples, size: IntPair, folder: Path, fingerprint: str) -> PackedPlanes:

@@ -6,15 +6,20 @@ maps to 0 and bytes hold as 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from skyfold.data.images import resize
 from skyfold.types import ArraySequence, IntPair, PartlyDefined
 
 
-def has_undefined(inputs: ArraySequence) -> bool:
-    """Whether `inputs` tell of undefined pixels in any sample; those before it are asked in their order."""
-    return isinstance(inputs, PartlyDefined) and any(inputs.defined(i) is not None for i in range(len(inputs)))
+def has_undefined(inputs: ArraySequence, rows: Iterable[int] | None = None) -> bool:
+    """Whether `inputs` tell of undefined pixels in any of `rows`, None: of all; those before it are asked in their
+    order."""
+    if not isinstance(inputs, PartlyDefined):
+        return False
+    return any(inputs.defined(i) is not None for i in (range(len(inputs)) if rows is None else rows))
 
 
 def defined_in(inputs: ArraySequence, index: int) -> np.ndarray | None:
