@@ -39,6 +39,18 @@ def prepare(given: Namespace) -> JsonDict:
     return {"files": [path], "samples": len(fold), "samples_per_fold": sizes, "notes": lines}
 
 
+def audit(given: Namespace) -> JsonDict:
+    """Look for leaks before training: copies across folds and parts, groups across folds, a test part unlike training.
+
+    Copies are also found mirrored, turned, resized, recompressed, brighter or darker. Nothing is changed.
+    """
+    from skyfold.pipeline.audit import audit
+
+    found = audit(_data_config(given.competition, given), workspace(given))
+    print("\n".join([*found.lines(), f"copies: {found.table}"]))
+    return {"findings": found.told(), "files": [found.table]}
+
+
 def train(given: Namespace) -> JsonDict:
     """Train the folds and seeds of a run, write out-of-fold and test predictions.
 

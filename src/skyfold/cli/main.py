@@ -169,6 +169,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
+    commands.audit: ("competition", "--json"),
     commands.train: ("config", "--fold", "--full", "--restart", "--set", "--verify", "--json"),
     commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),
