@@ -11,8 +11,10 @@ Nothing that opens a bundle runs code of it, and no path in it is absolute.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -280,6 +282,10 @@ def _unpacked(path: Path, folder: Path) -> Path:
             for name in _manifest(folder / MANIFEST)["files"]:
                 if name in file.namelist():
                     file.extract(name, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that of a place before the file's beginning
+            raise
+        raise DamagedFile(f"{path}: a damaged zip file ({error.strerror}). {REMEDY}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DamagedFile(f"{path}: a damaged zip file ({error}). {REMEDY}") from None
     return folder
