@@ -16,15 +16,16 @@ import numpy as np
 from pydantic import model_validator
 
 from skyfold.config.fields import Positive, Seed
-from skyfold.errors import DataLayoutError
+from skyfold.errors import ConfigError, DataLayoutError
 from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import GroupSide, group_side, on_the_right_side, worth_of
-from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.seasons import FULL, MIN_YEARS, settled_forecast
 from skyfold.metrics.forecast import CONCENTRATION
+from skyfold.types import IntPair, JsonDict
 
 BASE = "mean_5"  # the others are blended into it as anomalies from it
 VALUES = (
@@ -79,6 +80,22 @@ class EdgeBlend(FittedBaseline):
         if self.boosted:
             return FittedEdgeBlend(weights, left_over, fit_side(dates, ages, self.n_repeats, worth, rng))
         return FittedEdgeBlend(weights, left_over, group_side(dates, worth))
+
+    def to_dict(self, fitted: FittedForecast) -> JsonDict:
+        """As `FittedBaseline.to_dict`; ConfigError where it is boosted: scikit-learn has pickles only for its trees."""
+        assert isinstance(fitted, FittedEdgeBlend)
+        if not isinstance(fitted.side, GroupSide):
+            raise ConfigError(
+                "what options.boosted fits is not packed, since scikit-learn stores it as code only. Pack a config "
+                "that ends with another forecast, or with an edge_blend that is not boosted."
+            )
+        ice = np.packbits(fitted.side.ice).tobytes().hex()
+        return {"weights": fitted.weights.tolist(), "ice": ice, "groups": len(fitted.side.ice)}
+
+    def from_dict(self, values: JsonDict, grid: IntPair) -> FittedEdgeBlend:
+        packed = np.frombuffer(bytes.fromhex(values["ice"]), dtype=np.uint8)
+        side = GroupSide(np.unpackbits(packed, count=values["groups"]).astype(bool))
+        return FittedEdgeBlend(np.array(values["weights"], dtype=np.float32), None, side)
 
 
 PLUGIN = EdgeBlend
