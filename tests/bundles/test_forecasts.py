@@ -8,10 +8,6 @@ import yaml
 
 from bundles.conftest import without_pictures
 from skyfold.cli.main import main
-from skyfold.errors import ConfigError
-from skyfold.forecasting.baselines._cell_boosting import LikelySide
-from skyfold.forecasting.baselines._edge_decision import Worth
-from skyfold.forecasting.baselines.edge_blend import EdgeBlend, FittedEdgeBlend
 from skyfold.store.rows import RowStore
 
 pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
@@ -240,9 +236,6 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
         assert says in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
-    boosted = FittedEdgeBlend(np.zeros((1, 1), np.float32), None, LikelySide((), Worth(0.0, 0.0)))
-    with pytest.raises(ConfigError, match="boosted fits is not packed"):
-        EdgeBlend(boosted=True).to_dict(boosted)
     other = {"name": "climatology", "family": "mean_of_years", "options": {"years": 2}}
     refused({**ICE, "forecasts": [other]}, "climatology: made with another config", 3)
     refused({**ICE, "forecasts": [{"name": "new", "family": "persistence"}]}, "new", 3)
