@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice, without_flags
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
-from skyfold.errors import DataLayoutError
+from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.forecasting.baselines import _edge_decision, edge_blend, mean_of_years
 from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import Worth
+from skyfold.forecasting.baselines._packed_trees import PackedTrees
 from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
@@ -110,6 +113,28 @@ def test_the_blend_has_learned_from_its_dates_and_beats_last_year_on_a_new_one(b
     learned = [score(fitted.forecast(history(year), NO_MEMBERS), year) for year in range(5, 12)]
     simple = [score(mean_of_years.MeanOfYears(years=5).forecast(history(year)), year) for year in range(5, 12)]
     assert np.mean(learned) < np.mean(simple)
+
+
+@pytest.mark.parametrize("boosted", [False, True])
+def test_a_packed_blend_forecasts_the_same_bits(boosted):
+    blend, fitted = edge_blend.EdgeBlend(boosted=boosted, n_repeats=1 + boosted), blend_of_years(boosted)
+    values = json.loads(json.dumps(blend.to_dict(fitted)))
+    expected = fitted.forecast(history(12), NO_MEMBERS)
+    np.testing.assert_array_equal(blend.from_dict(values, GRID).forecast(history(12), NO_MEMBERS), expected)
+
+
+@pytest.mark.parametrize("kinds", [2, 4])
+def test_packed_trees_give_the_probabilities_of_the_classifier(kinds):
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(400, 5)).astype(np.float32)
+    model = HistGradientBoostingClassifier(max_iter=9).fit(columns, rng.integers(0, kinds, 400) + 1)
+    packed = PackedTrees.of(model)
+    again = PackedTrees.from_dict(json.loads(json.dumps(packed.to_dict())))
+    assert again.classes_.tolist() == model.classes_.tolist()
+    np.testing.assert_array_equal(again.predict_proba(columns), model.predict_proba(columns))
+    astray = replace(packed, left=np.where(packed.left > 0, 0, packed.left))
+    with pytest.raises(DamagedFile, match="lead nowhere"):
+        PackedTrees.from_dict(astray.to_dict())
 
 
 @pytest.mark.parametrize("boosted", [False, True])

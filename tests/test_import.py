@@ -176,7 +176,7 @@ def test_an_imported_run_is_blended_scored_and_submitted(made, tmp_path, capsys)
     assert [run["name"] for run in result["runs"]] == ["bright", "theirs"]
     assert imported(made, "--oof", as_npy(tmp_path, IDS, 255 - maps(IDS))) == 0
     assert main(["submit", str(made / "configs" / "mean.yaml"), "--root", str(made)]) == 3
-    assert "run 'theirs' was trained anew since 'mean' was blended" in capsys.readouterr().err
+    assert "run 'theirs' was imported anew since 'mean' was blended" in capsys.readouterr().err
 
 
 def truth(root, name):

@@ -112,7 +112,9 @@ def test_rain_is_forecast_from_radar_frames_bit_for_bit_as_in_training(project, 
     files = sorted((project / "data/rain/test").glob("*.npy"))
     stored = rows_of(project / "oof/rain/blurred/test")
     assert predict(project / "rain", tmp_path / "a", "--frames", *files, "--sample", sample) == 0
-    assert (tmp_path / "a/submission.csv").read_bytes() == (project / "submissions/rain/rain_table.csv").read_bytes()
+    for name in ("", "_points"):
+        trained = (project / f"submissions/rain/rain_table{name}.csv").read_bytes()
+        assert (tmp_path / f"a/submission{name}.csv").read_bytes() == trained
     assert predict(project / "rain", tmp_path / "b", "--frames", files[1], "--write", "npz") == 0
     with np.load(tmp_path / "b/forecast.npz") as found:
         np.testing.assert_array_equal(found["values"][0], stored[1])
@@ -234,8 +236,6 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
         assert says in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
-    until = {one["name"]: ICE["forecasts"][: place + 1] for place, one in enumerate(ICE["forecasts"])}
-    refused({**ICE, "forecasts": until["edge"]}, "forecasts: edge: what this family fits is not packed")
     other = {"name": "climatology", "family": "mean_of_years", "options": {"years": 2}}
     refused({**ICE, "forecasts": [other]}, "climatology: made with another config", 3)
     refused({**ICE, "forecasts": [{"name": "new", "family": "persistence"}]}, "new", 3)
@@ -248,6 +248,16 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
     gate = {"name": "gate", "task": "classification", "model": {"family": "tiny_net"}, "loss": {"name": "bce"}}
     gates = {"name": "gates", "data": ICE["data"], "runs": [{**gate, "image": {"size": [32, 32]}}]}
     refused(gates, "'gates': runs of this task cannot be packed by themselves")
+
+
+def test_an_edge_blend_is_packed_with_what_it_fitted(project, tmp_path):
+    path = project / "configs" / "edge.yaml"
+    path.write_text(yaml.safe_dump({**ICE, "name": "edge", "forecasts": ICE["forecasts"][:4]}))
+    assert pack(project, "edge") == 0
+    frames = ["--frames", project / "data/ice/monthly_train.csv"]
+    assert predict(project / "edge", tmp_path, *frames, "--write", "npz") == 0
+    with np.load(tmp_path / "forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/edge/test"))
 
 
 def test_a_mean_of_networks_is_packed_as_a_blend(project, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bundles.conftest import SIZES, assert_as_trained, predict, rows_by_id
 from skyfold.cli.main import main
@@ -94,6 +95,21 @@ def test_an_image_that_cannot_be_read_stops_or_gets_an_empty_mask(project, image
     table = pd.read_csv(tmp_path / "out" / "submission.csv", keep_default_na=False).set_index("Image_Label")
     assert len(table) == 5 * 4
     assert (table.loc[[name for name in table.index if name.startswith(first.name)], "EncodedPixels"] == "").all()
+
+
+def test_images_unlike_those_of_training_are_named_and_predicted_all_the_same(project, images, tmp_path, capsys):
+    known, out = project.data("clouds") / "train_images", tmp_path / "out"
+    assert predict(project.bundle("clouds"), known, out) == 0
+    assert not (out / "unlike_training.csv").exists()
+    first = sorted(images.iterdir())[0]
+    Image.fromarray(np.zeros_like(np.array(Image.open(first)))).save(first)
+    capsys.readouterr()
+    assert predict(project.bundle("clouds"), images, out) == 0
+    said, listed = capsys.readouterr(), pd.read_csv(out / "unlike_training.csv").set_index("id")
+    assert listed.loc[first.name, "reason"].startswith("mean of band")
+    assert f"{len(listed)} of 5 images are unlike those of training" in said.err
+    assert f"written: {out / 'unlike_training.csv'}" in said.out
+    assert len(pd.read_csv(out / "submission.csv")) == 5 * 4
 
 
 def test_a_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_made_on(project):

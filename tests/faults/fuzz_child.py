@@ -23,6 +23,7 @@ import resource
 import shutil
 import sys
 import traceback
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ from skyfold.competitions.hydro_rain.radar_files import read_patches, read_raw
 from skyfold.competitions.hydro_rain.reflectivity_table import ReflectivityTable
 from skyfold.competitions.hydro_rain.shared_frames import shared_frame_groups
 from skyfold.competitions.leeds_sea_ice.vis_sar import read_band_image
-from skyfold.config.files import load_config
+from skyfold.config.files import load_config, load_packable
 from skyfold.data.images import ImageFiles, read_header, read_image
 from skyfold.data.mask_planes import read_plane
 from skyfold.data.masks import ClassTable
@@ -60,8 +61,10 @@ from skyfold.metrics.forecast_sums import CONTESTS, SUMS, ForecastSums, read_sum
 from skyfold.metrics.forecast_sums import FILE as SUMS_FILE
 from skyfold.pipeline.compare import compare
 from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.pack import pack
 from skyfold.rle.coco import decode_coco
 from skyfold.rle.codec import DIALECTS, decode_many
+from skyfold.store.bundle import open_bundle
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, summary_of_fits
 from skyfold.store.folds import load_folds, read_folds
@@ -615,6 +618,20 @@ class Stored:
 
         return Reader(kind, file, begin, read)
 
+    def bundle(self, folder: Path) -> dict[str, bytes]:
+        """That of the blend, whose members are not trained."""
+        own = Workspace(self.project, self.project / "data" / "tiny")
+        if not (folder / "bundle").exists():
+            pack(load_packable(self.project / "configs/blend.yaml"), own, folder / "bundle", log=lambda _: None)
+        return {"": (folder / "bundle/manifest.json").read_bytes()}
+
+    def zipped_bundle(self, folder: Path) -> dict[str, bytes]:
+        self.bundle(folder)
+        with zipfile.ZipFile(folder / "whole.zip", "w") as file:
+            for name in ("manifest.json", "README.md"):
+                file.write(folder / "bundle" / name, name)
+        return {"": (folder / "whole.zip").read_bytes()}
+
     def readers(self) -> dict[str, Reader]:
         found = {
             "folds table": self.reader("oof/tiny/folds.csv", read_all_folds, "csv"),
@@ -632,10 +649,23 @@ class Stored:
         }
         for name in ("values", "crc32", "complete"):
             found[f"rows {name}"] = self.reader(f"oof/tiny/bright/oof/{name}.npy", read_rows, "npy")
+        found["bundle manifest"] = Reader("json", "bundle/manifest.json", self.bundle, read_bundle)
+        found["bundle packed"] = Reader("bytes", "x.zip", self.zipped_bundle, read_zipped_bundle)
         fit = next((self.project / "oof" / "tiny" / "network").rglob("fold0_seed0.json")).relative_to(self.project)
         found["fit record"] = self.reader(str(fit), read_fits)
         found["fit history"] = self.reader(str(fit.with_suffix(".csv")), read_fits, "csv")
         return found
+
+
+def read_bundle(folder: Path, path: Path) -> None:
+    opened = open_bundle(path.parent, folder / "unpacked")
+    for run in opened.members():
+        opened.fits(run)
+
+
+def read_zipped_bundle(folder: Path, path: Path) -> None:
+    """Its wheels are missing, so that a whole one is refused, too."""
+    open_bundle(path, folder / "unpacked")
 
 
 @cache

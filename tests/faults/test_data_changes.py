@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from skyfold import plugins
-from skyfold.store.contents import PartContents
+from skyfold.errors import OofMismatch
+from skyfold.store.contents import Contents, PartContents, require_run_of
 
 RETRAIN = "Train it again: skyfold train CONFIG --restart. Or bring the data back to what they were."
 
@@ -120,6 +121,13 @@ def test_rows_of_a_blend_that_are_not_those_that_were_scored_are_refused(tiny):
     assert code == 3
     assert "its rows are not those that 'blend' was scored with. Run `skyfold blend` again." in err
     assert tiny.files() == before
+
+
+def test_what_was_imported_is_imported_again(tmp_path):
+    Contents({"train": PartContents({"a": "1"})}).record(tmp_path)
+    changed = Contents({"train": PartContents({"a": "2"})})
+    with pytest.raises(OofMismatch, match=r"since run 'theirs' was imported\. Import it again: skyfold import theirs."):
+        require_run_of(changed, tmp_path, "theirs", imported=True)
 
 
 def test_copied_and_touched_data_are_the_same_data(tiny):

@@ -98,6 +98,9 @@ def _of_samples(samples: Samples, checksums: FileChecksums) -> PartContents:
 
 def _of_arrays(arrays: ArraySequence) -> list[str]:
     """Digests of arrays that come from no files of their own; those of one checksum share it."""
+    own = getattr(arrays, "digests", None)
+    if own is not None:
+        return list(own)
     shared = getattr(arrays, "checksum", None)
     if isinstance(shared, str):
         return [shared] * len(arrays)

@@ -5,7 +5,7 @@ A forecast is made from a `PastFrames` and nothing else, so that no frame after 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,11 +104,13 @@ class PastFramesSource:
     count       number of samples
     history     history(i) -> PastFrames of sample i
     digest      digest() -> digest of everything that forecasts are made from; called once, as `checksum`
+    digest_each digest_each() -> a digest of the history of each sample; called once, as `digests`; None: not known
     """
 
     count: int
     history: Callable[[int], PastFrames]
     digest: Callable[[], str]
+    digest_each: Callable[[], Sequence[str]] | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -120,6 +122,11 @@ class PastFramesSource:
     def checksum(self) -> str:
         """Digest of everything that forecasts are made from."""
         return self.digest()
+
+    @cached_property
+    def digests(self) -> Sequence[str] | None:
+        """A digest of the history of each sample, None where only that of all is known."""
+        return None if self.digest_each is None else self.digest_each()
 
 
 def past_frames(samples: Samples) -> PastFramesSource:

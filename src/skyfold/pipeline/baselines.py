@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,9 @@ def _make(
     restart = _nothing_made(folder)
     if not restart:
         again = f"Delete {folder} and make it again, or bring the data back to what they were."
-        require_unchanged(folder, data.contents.of("train"), since=f"forecast '{model.name}' was made", remedy=again)
+        since, later = f"forecast '{model.name}' was made", data.folds.later
+        require_unchanged(folder, data.contents.of("train"), since=since, remedy=again, later=later)
+        begun = replace(begun, fingerprint=runs.as_begun(begun.fingerprint, folder, data.folds))
     info = runs.begin_run(folder, begun, restart=restart)
     data.contents.of("train").record(folder)
     assert data.competition.grid is not None
@@ -103,6 +105,8 @@ def _make(
         fold = np.full(len(samples), -1) if is_test else data.folds.fold
         rows = np.arange(len(samples)) if is_test else data.eval_rows(years)
         part, checksum = ("test", past_frames(samples).checksum) if is_test else ("oof", "")
+        if is_test and data.folds.later and isinstance(family, FittedBaseline):
+            checksum = digest(checksum, *data.folds.ids.tolist())  # fitted anew on the samples that came later, too
         stored = runs.open_rows(folder, part, info, ids=samples.ids, shape=shape, dtype="float32", checksum=checksum)
         rows = rows[~stored.complete[rows]]
         if not len(rows):

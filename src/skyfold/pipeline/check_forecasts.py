@@ -13,8 +13,12 @@ from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, OofMismatch
 from skyfold.forecasting.baselines import Baseline, FittedBaseline, baseline_of
 from skyfold.forecasting.frame_adapters import FrameAdapter, adapter_of
+from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
+
+# Of data without dates.
+MORE_EVENTS = "Add events, or set data.folds.k lower, so that each fold learns from some"
 
 
 def check(config: ForecastConfig) -> None:
@@ -43,6 +47,7 @@ def check_data(config: ForecastConfig, data: Dataset, workspace: Workspace) -> N
     sample = data.competition.sample_table(workspace.data(config.data.folder))
     if sample is not None and data.test is not None:
         data.competition.submission.check_sample(sample, data.test.ids)
+    timed = data.folds.times is not None
     validated, rows = data.folds.fold >= 0, data.eval_rows(config.eval_years)
     fitted = {model.name for model in config.forecasts if _is_fitted(model)}
     known = {}  # forecast -> bool (n,): samples that it is stored for, or will be
@@ -57,11 +62,12 @@ def check_data(config: ForecastConfig, data: Dataset, workspace: Workspace) -> N
             train = data.folds.split(fold).train
             with named(model):
                 if not len(train):
-                    raise ConfigError(f"fold {fold} has no training date. Begin `eval_years` later, or see data.folds.")
+                    remedy = "Begin `eval_years` later, or see data.folds"
+                    raise ConfigError(f"fold {fold} has no training date. {remedy if timed else MORE_EVENTS}.")
                 for member in model.members:
                     train = train[known[member][train]]
                     if not len(train):
-                        raise ConfigError(_nothing_known(member, member in fitted, fold, data.folds.k, config))
+                        raise ConfigError(_nothing_known(member, member in fitted, fold, data.folds, config))
 
 
 @contextmanager
@@ -97,16 +103,18 @@ def _check_plugin(model: ForecastModel, data: Dataset, *, complete: bool) -> Non
         )
 
 
-def _nothing_known(member: str, is_fitted: bool, fold: int, folds: int, config: ForecastConfig) -> str:
+def _nothing_known(member: str, is_fitted: bool, fold: int, folds: Folds, config: ForecastConfig) -> str:
     """Message for a member that has no forecast of the dates a fold is fitted on, with its remedy."""
     why, remedy = "", "Begin `eval_years` later, or data.folds.years earlier"
-    if is_fitted:
+    if folds.times is None:
+        remedy = MORE_EVENTS
+    elif is_fitted:
         why = " learns itself, and so"
         remedy = (
             "Forecast its earlier dates first, with a config whose `eval_years` begins earlier, or use members that "
             "are not fitted"
         )
-    elif folds == 1:
+    elif folds.k == 1:
         remedy = "There is one fold alone, and nothing before it: set data.folds.years_per_fold lower"
     elif config.eval_years is None:
         remedy = "Name as `eval_years` the years behind the first fold"

@@ -17,7 +17,10 @@ from skyfold.config.blend import BlendConfig
 from skyfold.config.forecasts import FORECASTING, ForecastConfig, ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.config.training import NAMED_WEIGHTS
+from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset, open_dataset
+from skyfold.data.rescale import StoredPixels
+from skyfold.data.unlike_training import band_statistics, limits_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.metrics.forecast_sums import read_sums
 from skyfold.models import family_of
@@ -42,7 +45,7 @@ from skyfold.store.locks import held
 from skyfold.store.records import FitRecord, read_record
 from skyfold.store.runs import RunInfo, read_info
 from skyfold.store.wheels import canonical, installed, required, wheel
-from skyfold.tasks import task_class
+from skyfold.tasks import build_task, task_class
 from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.tasks.task import Task
 from skyfold.training import backend
@@ -142,7 +145,21 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
         "scores": made["scores"],
         "metric": blend["metric"],
         "choice": _choice(choice, fits, dataset.folds, left_out, blend["scores"]["final"], seconds),
+        "limits": _limits(chosen.runs, dataset, workspace),
     }
+
+
+def _limits(runs: Sequence[RunConfig], dataset: Dataset, workspace: Workspace) -> JsonDict | None:
+    """Limits of the band statistics of the training images, at the size of the first run that sees whole images."""
+    for run in runs:
+        if run.image is None or run.image.crop is not None:
+            continue
+        task = build_task(run, dataset.competition)
+        samples = of_classes(dataset.train, dataset.competition.classes, task.classes)
+        arrays = task.arrays(samples, "train", workspace.cache(run.data.folder))
+        assert isinstance(arrays, StoredPixels)
+        return {"run": run.name, **limits_of(band_statistics(arrays, len(samples)))}
+    return None
 
 
 def _choice(
@@ -209,9 +226,8 @@ def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> Jso
     """
     if read_info(folder).config != stored_config(model, folder):
         raise OofMismatch(f"{folder}: made with another config than its file has now. Run `skyfold run` on it.")
-    require_unchanged(
-        folder, dataset.contents.of("train"), since=f"forecast '{model.name}' was made", remedy="Run `skyfold run`."
-    )
+    since, remedy = f"forecast '{model.name}' was made", "Run `skyfold run`."
+    require_unchanged(folder, dataset.contents.of("train"), since=since, remedy=remedy)
     about = model.model_dump(mode="json", include={"name", "family", "options", "members"})
     return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 

@@ -13,7 +13,9 @@ from skyfold import plugins
 from skyfold.competition import Competition, build
 from skyfold.config.run import RunConfig
 from skyfold.data.images import Selectable
+from skyfold.data.rescale import StoredPixels
 from skyfold.data.segmentation_files import read_each
+from skyfold.data.unlike_training import band_statistics, far_outside
 from skyfold.errors import ConfigError, DataLayoutError, OofMismatch, Problems, shortened
 from skyfold.files import digest, require_file, write_csv
 from skyfold.progress import note
@@ -28,6 +30,7 @@ from skyfold.tasks.task import Task
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.types import JsonDict, Samples
 
+UNLIKE = "unlike_training.csv"
 WORK = ".work"  # below the folder of the predictions: what makes a killed command resume
 
 
@@ -49,7 +52,8 @@ def predict_bundle(
                   data: a folder laid out as the contest's, whose test part is predicted
     sample        a sample submission: its ids, in its order, are submitted
     outputs       names of `Task.OUTPUTS` of the bundle's task; none: the first
-    skip_damaged  images that cannot be read get empty masks, and are listed in `skipped.csv`
+    skip_damaged  images that cannot be read get empty masks, and are listed in `skipped.csv`; those that are unlike the
+                  training images are always predicted, and listed in `unlike_training.csv`
     code          folder of plug-ins; code is never read from the bundle
 
     ConfigError or DataLayoutError, before anything is predicted, where the bundle and the files do not fit.
@@ -69,15 +73,18 @@ def predict_bundle(
         if skip_damaged:
             samples, skipped = _readable(samples)
         task.require_inputs(samples, bundle.manifest)
+        unlike = _unlike(bundle, competition, samples, out / WORK)
         stores = [_rows_of_run(bundle, run, competition, samples, out / WORK) for run in bundle.members()]
         gate = stores.pop() if bundle.manifest["gate"] else None
         rows = task.combine(bundle.manifest, samples, stores, out / WORK)
         values, probability = cast(np.ndarray, rows.checked), None if gate is None else gate.values
         made = Predicted(bundle, competition, samples, source, ids, sample, values, probability)
         written = [task.OUTPUTS[name](made, out) for name in outputs or list(task.OUTPUTS)[:1]]
-        if skipped:
-            written.append(out / "skipped.csv")
-            write_csv(written[-1], [("id", "reason"), *skipped.items()])
+        for name, reasons in (("skipped.csv", skipped), (UNLIKE, unlike)):
+            (out / name).unlink(missing_ok=True)
+            if reasons:
+                written.append(out / name)
+                write_csv(written[-1], [("id", "reason"), *reasons.items()])
         return written
 
 
@@ -178,6 +185,24 @@ def _readable(samples: Samples) -> tuple[Samples, dict[str, str]]:
     if len(reasons) == len(samples):
         raise DataLayoutError(f"none of the {len(samples)} images can be read. {next(iter(reasons.values()))}")
     return _taken(samples, set(samples.ids.tolist()) - set(reasons), "--on-error skip"), reasons
+
+
+def _unlike(bundle: Bundle, competition: Competition, samples: Samples, work: Path) -> dict[str, str]:
+    """Why samples are unlike the training images, by id; they are named, and predicted all the same."""
+    if not (limits := bundle.manifest.get("limits")):
+        return {}
+    run = next(run for run in bundle.members() if run["name"] == limits["run"])
+    task = build_task(RunConfig.model_validate(run["config"]), competition)
+    arrays = task.arrays(samples, "test", work / "cache")
+    assert isinstance(arrays, StoredPixels)
+    rows = far_outside(band_statistics(arrays, len(samples)), limits)
+    found = {str(samples.ids[row]): why for row, why in rows.items()}
+    if found:
+        note(
+            f"{len(found)} of {len(samples)} images are unlike those of training, by the statistics of their bands; "
+            f"{UNLIKE} says why: {shortened([*found])}. Look at them, and at what is predicted of them."
+        )
+    return found
 
 
 def _rows_of_run(bundle: Bundle, run: JsonDict, competition: Competition, samples: Samples, work: Path) -> RowStore:

@@ -11,11 +11,22 @@ from skyfold.config.data import DataConfig
 from skyfold.data.duplicates import duplicate_groups, files_of_samples, identical_samples
 from skyfold.data.images import Resizable
 from skyfold.data.sample_folder import ABOUT
-from skyfold.errors import ConfigError, DataLayoutError, shortened
+from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, shortened
 from skyfold.files import read_json
 from skyfold.progress import Progress, note
-from skyfold.store.folds import Folds, folds_of_years, load_folds, make_folds, save_folds
+from skyfold.store.folds import (
+    Folds,
+    folds_of_years,
+    grow_by_groups,
+    grow_in_time,
+    load_folds,
+    make_folds,
+    read_folds,
+    samples_added,
+    save_folds,
+)
 from skyfold.store.locks import held
+from skyfold.store.records import FoldsRecord, read_record
 from skyfold.tables import plain
 from skyfold.types import Samples
 from skyfold.workspace import Workspace
@@ -43,12 +54,42 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
 def _kept_or_made(
     data: DataConfig, competition: Competition, samples: Samples, workspace: Workspace
 ) -> tuple[Folds, str]:
-    """The folds and a note on them; written where there is no folds.csv."""
-    if workspace.folds(data.folder).is_file():
-        return load_folds(data, samples, workspace), "kept"
+    """The folds and a note on them; written where there is no folds.csv, and where samples were added since."""
+    path = workspace.folds(data.folder)
+    if path.is_file():
+        before, made = read_folds(path), "kept"
+        if new := samples_added(before, samples.ids):
+            _require_same_settings(path, data)
+            save_folds(data, _grown(before, data, competition, samples), workspace, samples.groups)
+            made = f"kept, {len(new)} samples added: {shortened(new)}. `skyfold train` or `run` predicts them"
+        return load_folds(data, samples, workspace), made
     folds, made = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
     save_folds(data, folds, workspace, samples.groups)
     return folds, made
+
+
+def _grown(before: Folds, data: DataConfig, competition: Competition, samples: Samples) -> Folds:
+    """The folds `before`, and the samples that were added since. UnfitFolds as `grow_in_time`, `grow_by_groups`."""
+    if before.times is not None:
+        return grow_in_time(before, _folds_of_years(data, competition, samples)[0])
+    groups, _ = _joined_groups(data, samples)
+    return grow_by_groups(before, samples.ids, groups)
+
+
+def _require_same_settings(path: Path, data: DataConfig) -> None:
+    """UnfitFolds where folds.csv was made with other settings than `data` has, but for a later last year."""
+    about, settings = path.with_suffix(".json"), data.folds.model_dump(mode="json")
+    made_with = (
+        read_record(about, FoldsRecord, remedy="Delete it; folds.csv stays as it is.") if about.is_file() else {}
+    )
+    then, now = made_with.get("years"), settings["years"]
+    if then and now and then[0] == now[0] and then[1] <= now[1]:
+        made_with = {**made_with, "years": now}
+    if changed := [key for key, value in settings.items() if made_with.get(key, value) != value]:
+        raise UnfitFolds(
+            f"{path}: made with {changed[0]} = {made_with[changed[0]]}; the config has {settings[changed[0]]}. Set it "
+            "back, then add the samples: skyfold prepare."
+        )
 
 
 def _write_sample(data: DataConfig, folder: Path) -> None:
@@ -106,18 +147,23 @@ def _k_folds(data: DataConfig, competition: Competition, samples: Samples) -> tu
             f"data.folds.years: say which years of '{data.competition}' are validated, as years: [2005, 2014]; its "
             "samples follow each other in time, and k folds would learn from what came later."
         )
-    groups = np.arange(len(samples)) if samples.groups is None else samples.groups
-    text = ""
-    if isinstance(samples.inputs, Resizable) and data.folds.phash_max_distance >= 0:
-        before = len(np.unique(groups))
-        groups = duplicate_groups(samples.inputs, bits=data.folds.phash_max_distance, groups=groups)
-        merged = before - len(np.unique(groups))
-        text = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
-        _refuse_too_few(data, samples, groups, before)
-        groups = _named(groups, samples.groups)
+    groups, text = _joined_groups(data, samples)
     labels = _presence_labels(samples, len(competition.classes))
     folds = make_folds(ids=samples.ids, labels=labels, groups=groups, k=data.folds.k, seed=data.folds.seed)
     return folds, f"{folds.k} folds of {len(folds.ids)} samples{text}"
+
+
+def _joined_groups(data: DataConfig, samples: Samples) -> tuple[np.ndarray, str]:
+    """Groups (n,) of the samples, near-identical images in one, and a note on those."""
+    groups = np.arange(len(samples)) if samples.groups is None else samples.groups
+    if not isinstance(samples.inputs, Resizable) or data.folds.phash_max_distance < 0:
+        return groups, ""
+    before = len(np.unique(groups))
+    groups = duplicate_groups(samples.inputs, bits=data.folds.phash_max_distance, groups=groups)
+    merged = before - len(np.unique(groups))
+    text = f" ({merged} identical or near-identical images share a fold with their twin)" if merged else ""
+    _refuse_too_few(data, samples, groups, before)
+    return _named(groups, samples.groups), text
 
 
 def _refuse_too_few(data: DataConfig, samples: Samples, groups: np.ndarray, before: int) -> None:

@@ -11,14 +11,14 @@ from skyfold.store.rows import row_shape
 from skyfold.store.runs import StoredRun
 from skyfold.types import IntPair
 
-RETRAIN = "Retrain the odd one with the same folds.csv."
+AGAIN = "Train the odd one again with the same folds.csv, or import it again if it was imported."
 # What members must have in common, and what to do where they have not; a gate shares folds and classes.
 REMEDIES = {
     "task": "They cannot be members of one blend. Name a classifier in classifier_gate.",
-    "unit": "Members of one blend predict in one unit; retrain the odd one.",
-    "shape": "Members of one blend predict on the competition's grid; retrain the odd one.",
-    "folds": RETRAIN,
-    "classes": RETRAIN,
+    "unit": "Members of one blend predict in one unit; make the odd one again.",
+    "shape": "Members of one blend predict on the competition's grid; make the odd one again.",
+    "folds": AGAIN,
+    "classes": AGAIN,
 }
 
 
@@ -87,4 +87,4 @@ def _require_same_ids(first: StoredRun, run: StoredRun) -> None:
                 "in place; predictions that were imported are imported again, with --test FILE."
             )
         if difference := id_difference(one.ids, other.ids, names):
-            raise OofMismatch(f"{part}: {difference}. Retrain with the same folds.csv.")
+            raise OofMismatch(f"{part}: {difference}. {AGAIN}")

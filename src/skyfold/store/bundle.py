@@ -11,8 +11,10 @@ Nothing that opens a bundle runs code of it, and no path in it is absolute.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -108,6 +110,21 @@ class BundledChoice(Record):
     time_limit: float | None
 
 
+class BundledLimits(Record):
+    """Band statistics of the training images, as `data.unlike_training` makes them: run: at the size of which, and the
+    least and greatest mean and standard deviation of each band, lists (2, C), that are not far outside."""
+
+    run: Text
+    low: list[list[float]]
+    high: list[list[float]]
+
+    @model_validator(mode="after")
+    def _of_bands(self) -> Self:
+        shapes = {tuple(map(len, rows)) for rows in (self.low, self.high)}
+        refuse((len(shapes) != 1 or len(self.low) != 2 or len(set(*shapes)) != 1, "low and high are not (2, bands)"))
+        return self
+
+
 class BundledInputs(Record):
     """What every image must be: bands and number type. Of forecasts, the frames that were known at the newest date."""
 
@@ -126,6 +143,7 @@ class BundleRecord(Record):
     files      SHA-256 of every file of the bundle but the manifest and the kernel, which may be edited
     forecasts  of baseline families; the last one is what is predicted; none: the combination of the runs
     choice     what of the blend was packed; None: all
+    limits     beyond which an image is unlike those of training; None: not known, of forecasts and of scenes
     """
 
     bundle: Literal[1]
@@ -151,10 +169,15 @@ class BundleRecord(Record):
     files: dict[Inside, Sha256]
     forecasts: list[BundledForecast] = Field(default_factory=list)
     choice: BundledChoice | None = None
+    limits: BundledLimits | None = None
 
     @model_validator(mode="after")
     def _predicts(self) -> Self:
-        refuse((not self.runs and not self.forecasts, "neither runs nor forecasts"))
+        names = [run.name for run in self.runs]
+        refuse(
+            (not self.runs and not self.forecasts, "neither runs nor forecasts"),
+            (self.limits and self.limits.run not in names, "limits of a run that is not there"),
+        )
         return self
 
 
@@ -280,6 +303,10 @@ def _unpacked(path: Path, folder: Path) -> Path:
             for name in _manifest(folder / MANIFEST)["files"]:
                 if name in file.namelist():
                     file.extract(name, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that of a place before the file's beginning
+            raise
+        raise DamagedFile(f"{path}: a damaged zip file ({error.strerror}). {REMEDY}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DamagedFile(f"{path}: a damaged zip file ({error}). {REMEDY}") from None
     return folder

@@ -6,8 +6,8 @@ stays the same. They are kept beside the results, in `contents.json`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from skyfold.errors import OofMismatch, shortened
@@ -28,12 +28,22 @@ class PartContents:
     targets: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def without(self, ids: Collection[str]) -> PartContents:
+        """These, without the samples `ids`."""
+        inputs, targets = (
+            {name: own for name, own in of.items() if name not in ids} for of in (self.inputs, self.targets)
+        )
+        return replace(self, inputs=inputs, targets=targets)
+
     def changes(self, now: PartContents) -> list[str]:
         """How `now` differs from these, in words, one entry a sample."""
         found = []
         for of, kind in WHAT.items():
             before, after = getattr(self, of), getattr(now, of)
-            shared = len(before) > 1 and len({*before.values()}) == 1 == len({*after.values()})
+            at_once = len(before) > 1 and len({*before.values()}) == 1
+            if at_once and before.keys() <= after.keys() and len({*after.values()}) == len(after):
+                continue  # an older version knew one checksum of all
+            shared = at_once and len({*after.values()}) == 1
             if shared and {*before.values()} != {*after.values()}:  # they were read from one file, or as a series
                 found.append(f"something in the {len(after)} {kind}s changed (they have one checksum)")
             for name in sorted(before.keys() ^ after.keys() if shared else {*before, *after}):
@@ -83,27 +93,40 @@ def read_contents(folder: Path) -> Contents | None:
     return Contents({part: PartContents(**own) for part, own in parts.items()})
 
 
-def require_run_of(now: Contents, folder: Path, name: str) -> None:
-    """OofMismatch unless the run `name` in `folder` was trained on, and predicted, what the data hold now."""
+def require_run_of(
+    now: Contents, folder: Path, name: str, *, imported: bool = False, later: Collection[str] = ()
+) -> None:
+    """OofMismatch unless the run `name` in `folder` was trained on, and predicted, what the data hold now.
+
+    imported: whether it was imported; later: ids of samples that may have been added since.
+    """
+    back = "Or bring the data back to what they were."
+    again = f"Import it again: skyfold import {name}. {back}"
     require_unchanged(
         folder,
         now.of("train"),
-        since=f"run '{name}' was trained",
-        remedy="Train it again: skyfold train CONFIG --restart. Or bring the data back to what they were.",
+        since=f"run '{name}' was {'imported' if imported else 'trained'}",
+        remedy=again if imported else f"Train it again: skyfold train CONFIG --restart. {back}",
+        later=later,
     )
     require_unchanged(
         folder,
         now.of("test"),
-        since=f"run '{name}' predicted the test images",
-        remedy="Predict them again: skyfold train CONFIG. Or bring the data back to what they were.",
+        since=f"run '{name}' {'was imported' if imported else 'predicted the test images'}",
+        remedy=again if imported else f"Predict them again: skyfold train CONFIG. {back}",
     )
 
 
-def require_unchanged(folder: Path, now: Contents, *, since: str, remedy: str) -> None:
+def require_unchanged(folder: Path, now: Contents, *, since: str, remedy: str, later: Collection[str] = ()) -> None:
     """OofMismatch that names what changed `since` ("run 'unet' was trained") the contents in `folder` were recorded.
 
-    remedy: what to do. Nothing is said of a folder without a record, which an older version made.
+    remedy: what to do; later: ids of training samples that may have been added since. Nothing is said of a folder
+    without a record, which an older version made.
     """
     before = read_contents(folder)
+    if before is not None and later and "train" in now.parts and "train" in before.parts:
+        known = before.parts["train"].inputs
+        kept = now.parts["train"].without({name for name in later if name not in known})
+        now = Contents({**now.parts, "train": kept})
     if before is not None and (changes := before.changes(now)):
         raise OofMismatch(f"{shortened(changes)} since {since}. {remedy}")

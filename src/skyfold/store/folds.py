@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.config.data import DataConfig
-from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, listing
+from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, listing, shortened
 from skyfold.files import digest, write_csv
 from skyfold.store.records import FoldsRecord, read_record, write_record
 from skyfold.tables import read_rows
@@ -20,6 +20,7 @@ from skyfold.workspace import Workspace
 
 COLUMNS = ["id", "fold", "group"]
 TIME_COLUMNS = ["time", "trained_before"]
+GROWN_COLUMNS = ["added"]
 REMEDY = "Take it from a backup, or delete it and run `skyfold prepare` again."
 
 
@@ -32,6 +33,8 @@ class Folds:
     groups          (n,) int64 or str; samples of one group are in one fold
     times           (n,) datetime64, where folds follow each other in time; else None
     trained_before  (k,) datetime64 beside `times`: fold f is fitted on samples before trained_before[f]
+    added           (n,) int64: 0 of the samples that the folds were made of, 1, 2, ... of those that came later; None:
+                    none came later
     """
 
     ids: np.ndarray
@@ -39,6 +42,7 @@ class Folds:
     groups: np.ndarray
     times: np.ndarray | None = None
     trained_before: np.ndarray | None = None
+    added: np.ndarray | None = None
 
     @property
     def k(self) -> int:
@@ -59,8 +63,34 @@ class Folds:
             fitted_on = self.times < self.trained_before[fold]
         return Split(train=np.flatnonzero(fitted_on), valid=np.flatnonzero(self.fold == fold))
 
+    @property
+    def later(self) -> frozenset[str]:
+        """Ids of the samples that came later than the folds were made."""
+        return frozenset() if self.added is None else frozenset(self.ids[self.added > 0].tolist())
+
+    def rows_of(self, fold: int) -> Iterator[np.ndarray]:
+        """Rows that `fold` validates, those that came together by themselves: what was predicted stays as it is."""
+        rows = np.flatnonzero(self.fold == fold)
+        for number in np.unique(self.added[rows]) if self.added is not None else [None]:
+            yield rows if self.added is None else rows[self.added[rows] == number]
+
+    def as_made(self) -> Folds:
+        """The folds as they were made, without the samples that came later."""
+        if self.added is None:
+            return self
+        rows = np.flatnonzero(self.added == 0)
+        first = Folds(self.ids[rows], self.fold[rows], self.groups[rows])
+        if self.times is None or self.trained_before is None:
+            return first
+        return replace(first, times=self.times[rows], trained_before=self.trained_before[: first.k])
+
     def hash(self) -> str:
-        """Digest of the fold of each sample and of what it is fitted on; it does not depend on the order of rows."""
+        """Digest of the fold of each sample and of what it is fitted on; it does not depend on the order of rows.
+
+        Samples that came later change neither, so that what was fitted before is still of these folds.
+        """
+        if self.added is not None:
+            return self.as_made().hash()
         order = np.argsort(self.ids)
         lines = [f"{i}\t{fold}" for i, fold in zip(self.ids[order], self.fold[order], strict=True)]
         if self.times is not None and self.trained_before is not None:
@@ -109,6 +139,63 @@ def folds_of_years(
     return Folds(ids=ids, fold=fold, groups=moment_of, times=times, trained_before=np.array(trained_before))
 
 
+def grow_in_time(folds: Folds, made: Folds) -> Folds:
+    """Add the samples that came later to folds that follow each other in time.
+
+    made: the folds of all samples. UnfitFolds where a sample that was there before would be in another fold.
+    """
+    rows = rows_of_ids(made.ids, folds.ids)
+    assert folds.trained_before is not None
+    assert made.trained_before is not None
+    moved = np.flatnonzero(made.fold[rows] != folds.fold)
+    if len(moved):
+        name, before, now = folds.ids[moved[0]], folds.fold[moved[0]], made.fold[rows[moved[0]]]
+        raise UnfitFolds(
+            f"data.folds: with them '{name}' moves from fold {before} to {now}. Leave what is validated as it is; only "
+            "the last of `years` may be later, for samples that were added."
+        )
+    if made.trained_before[: folds.k].astype(str).tolist() != folds.trained_before.astype(str).tolist():
+        raise UnfitFolds("data.folds: samples that were added lie before those that a fold validates. Take them out.")
+    return replace(made, added=_added(folds, made.ids))
+
+
+def grow_by_groups(folds: Folds, ids: np.ndarray, groups: np.ndarray) -> Folds:
+    """Add the samples that came later to k folds: to the fold of their group, a new group to the smallest fold.
+
+    ids (n,), groups (n,): of all samples. UnfitFolds where a sample that was added joins groups of several folds.
+    """
+    rows = rows_of_ids(ids, folds.ids)
+    fold, named = np.full(len(ids), -2), np.array([""] * len(ids), dtype=object)
+    fold[rows], named[rows] = folds.fold, folds.groups.astype(str)
+    for group in dict.fromkeys(groups[fold == -2].tolist()):
+        own = np.flatnonzero(groups == group)
+        before = own[fold[own] != -2]
+        if len(others := np.unique(fold[before])) > 1:
+            first, last = (ids[before[fold[before] == number][0]] for number in others[[0, -1]])
+            new = ids[own[fold[own] == -2][0]]
+            raise UnfitFolds(
+                f"'{new}' belongs to '{first}' and to '{last}', which are in folds {others[0]} and {others[-1]}: "
+                "either would be validated by what it was fitted on. Take it out."
+            )
+        sizes = [int((fold == number).sum()) for number in range(folds.k)]
+        number, name = (fold[before[0]], named[before[0]]) if len(before) else (int(np.argmin(sizes)), str(ids[own[0]]))
+        fold[own], named[own] = number, name
+    return Folds(ids, fold.astype(np.int64), named.astype(str), added=_added(folds, ids))
+
+
+def rows_of_ids(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The row in `ids` (n,) of each of `wanted` (m,), all of which are there: int64 (m,)."""
+    row_of = {name: row for row, name in enumerate(ids.tolist())}
+    return np.array([row_of[name] for name in wanted.tolist()], dtype=np.int64)
+
+
+def _added(folds: Folds, ids: np.ndarray) -> np.ndarray:
+    before = np.zeros(len(folds.ids), dtype=np.int64) if folds.added is None else folds.added
+    added = np.full(len(ids), before.max() + 1)
+    added[rows_of_ids(ids, folds.ids)] = before
+    return added
+
+
 def save_folds(data: DataConfig, folds: Folds, workspace: Workspace, groups: np.ndarray | None = None) -> None:
     """Write folds.csv, and beside it, as folds.json, the settings it was made with and a digest of the `groups` (n,) of
     the samples."""
@@ -131,6 +218,11 @@ def load_folds(data: DataConfig, samples: Samples, workspace: Workspace) -> Fold
         f"or give this data set a name of its own (data.name); or delete {path.parent}: all in it was made with these "
         "folds and has to be made again."
     )
+    if new := samples_added(folds, samples.ids):
+        raise UnfitFolds(
+            f"{path}: {len(new)} samples of the data are not in the file: {shortened(new)}. Add them: skyfold prepare "
+            "keeps the folds of the others and all that was fitted. Or take them out of the data."
+        )
     if difference := id_difference(folds.ids, samples.ids, ("the file", "the data")):
         raise UnfitFolds(f"{path}: {difference}. Bring the data back to what it was; {remedy}")
     if parted := _parted_groups(folds, samples):
@@ -158,6 +250,12 @@ def load_folds(data: DataConfig, samples: Samples, workspace: Workspace) -> Fold
             f"the file back, or set data.folds.{key} to what it holds; {remedy}"
         )
     return folds
+
+
+def samples_added(folds: Folds, ids: np.ndarray) -> list[str]:
+    """Those of `ids` (n,) that are not in `folds`, where all of the folds are among them; [] where any is missing."""
+    known = set(folds.ids.tolist())
+    return [name for name in ids.tolist() if name not in known] if known <= set(ids.tolist()) else []
 
 
 def _parted_groups(folds: Folds, samples: Samples) -> list[str]:
@@ -202,12 +300,18 @@ def id_difference(ids: np.ndarray, others: np.ndarray, names: tuple[str, str]) -
 
 
 def write_folds(path: Path, folds: Folds) -> None:
-    """Write a CSV with the columns id, fold, group, and where time counts also time, trained_before."""
-    columns = [folds.ids, folds.fold, folds.groups]
+    """Write a CSV with the columns id, fold, group, where time counts also time, trained_before, and where samples came
+    later added."""
+    header, columns = [*COLUMNS], [folds.ids, folds.fold, folds.groups]
     if folds.times is not None and folds.trained_before is not None:
         trained_before = folds.trained_before.astype(str)[folds.fold]
-        columns += [folds.times, np.where(folds.fold >= 0, trained_before, "")]
-    write_csv(path, [(COLUMNS + TIME_COLUMNS)[: len(columns)], *zip(*columns, strict=True)])
+        header, columns = (
+            [*header, *TIME_COLUMNS],
+            [*columns, folds.times, np.where(folds.fold >= 0, trained_before, "")],
+        )
+    if folds.added is not None:
+        header, columns = [*header, *GROWN_COLUMNS], [*columns, folds.added]
+    write_csv(path, [header, *zip(*columns, strict=True)])
 
 
 def read_folds(path: Path) -> Folds:
@@ -218,14 +322,17 @@ def read_folds(path: Path) -> Folds:
         header, lines = read_rows(path, refuse=UnfitFolds)
     except UnfitFolds as error:
         raise UnfitFolds(f"{error} Otherwise: {REMEDY}") from None
-    if header not in (COLUMNS, COLUMNS + TIME_COLUMNS):
+    grown = header[-1:] == GROWN_COLUMNS
+    if header[: len(header) - grown] not in (COLUMNS, COLUMNS + TIME_COLUMNS):
         raise UnfitFolds(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)[:60]!r}. {REMEDY}")
-    rows = [fields for _, fields in lines]
-    if problems := _problems(lines):
+    timed, rows = TIME_COLUMNS[0] in header, [fields for _, fields in lines]
+    if problems := _problems(lines, timed=timed, grown=grown):
         raise UnfitFolds(f"{path}: mend these rows. Otherwise: {REMEDY}\n{listing(problems)}")
     table = np.array(rows, dtype=str)
     folds = Folds(ids=table[:, 0], fold=table[:, 1].astype(np.int64), groups=table[:, 2])
-    if len(header) == len(COLUMNS):
+    if grown:
+        folds = replace(folds, added=table[:, -1].astype(np.int64))
+    if not timed:
         return folds
     firsts = [np.flatnonzero(folds.fold == f)[0] for f in range(folds.k)]
     times, trained_before = table[:, 3].astype("datetime64"), table[firsts, 4].astype("datetime64")
@@ -285,7 +392,7 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _problems(lines: list[tuple[int, list[str]]]) -> list[str]:
+def _problems(lines: list[tuple[int, list[str]]], *, timed: bool, grown: bool) -> list[str]:
     """What is wrong with the rows of a folds file, given with the numbers of their lines."""
     rows = [row for _, row in lines]
     problems = ["no rows: the file holds no sample"] if not rows else []
@@ -304,13 +411,17 @@ def _problems(lines: list[tuple[int, list[str]]]) -> list[str]:
         elif not (re.fullmatch(r"-?[0-9]{1,9}", row[1]) and -1 <= int(row[1]) < len(rows)):
             allowed = f"from -1 to {len(rows) - 1}, the number of rows less 1"
             problems.append(f"line {line}: fold '{row[1]}' of id '{row[0]}' is not a whole number {allowed}")
-        elif bad := [text for text in row[3 : 4 if row[1] == "-1" else 5] if not _is_time(text)]:
+        elif timed and (bad := [text for text in row[3 : 4 if row[1] == "-1" else 5] if not _is_time(text)]):
             problems.append(f"line {line}: '{bad[0]}' of id '{row[0]}' is not a time like 2004-12 or 2004-12-31")
+        elif grown and not re.fullmatch(r"[0-9]{1,9}", row[-1]):
+            problems.append(f"line {line}: added '{row[-1]}' of id '{row[0]}' is not a whole number from 0")
         elif row[1] != fold:
             problems.append(
                 f"line {line}: id '{row[0]}' of group '{row[2]}' is in fold {row[1]}, line {first} of that group in "
                 f"fold {fold}; put a group into one fold"
             )
+    if grown and not problems and all(row[-1] != "0" for row in rows):
+        problems.append("no sample was there first: `added` is 0 of those that the folds were made of")
     if not problems:
         used = {int(row[1]) for row in rows} - {-1}
         missing = sorted(set(range(max(used, default=0) + 1)) - used)

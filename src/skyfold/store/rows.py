@@ -10,6 +10,7 @@ import errno
 import math
 import mmap
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from skyfold.errors import DamagedFile, NewerFile, OofMismatch, TooLarge
 from skyfold.files import crc32, digest, write_atomic
 from skyfold.memory import too_large_for_disk
 from skyfold.store.records import RowsRecord, read_record, write_record
+from skyfold.types import JsonDict
 
 CHUNK_BYTES = 64 << 20
 Shape = tuple[int, ...]
@@ -77,7 +79,8 @@ class RowStore:
         fingerprint: str,
     ) -> RowStore:
         """Open to write. A store of other ids, shape, dtype or `fingerprint` is created anew, and so is one that is
-        truncated; else its complete rows are kept, except those that no longer hold what was written.
+        truncated; else its complete rows are kept, except those that no longer hold what was written. Where `ids` are
+        those of the store and more, rows are added to it.
 
         shape: of each row; a list of shapes, one a row, where they differ.
         """
@@ -88,12 +91,27 @@ class RowStore:
             wanted |= {"shape": [], "shapes": [list(one) for one in shape]}
         if len(set(names)) != len(names):
             raise OofMismatch(f"{folder}: an id is listed twice; every row needs an id of its own.")
-        meta = folder / "rows.json"
+        meta, grown = folder / "rows.json", folder.with_name(f".grown-{folder.name}")
+        if grown.is_dir() and not meta.is_file():  # killed before it took the place of the former
+            shutil.rmtree(folder, ignore_errors=True)
+            grown.rename(folder)
         try:
-            if meta.is_file() and read_record(meta, RowsRecord, remedy=REMEDY) == wanted:
+            stored = read_record(meta, RowsRecord, remedy=REMEDY) if meta.is_file() else None
+            if stored == wanted:
                 store = cls(folder, writable=True)
                 store._complete[list(store._damaged())] = 0
                 return store
+            if stored is not None and _is_grown(stored, wanted):
+                store = cls(folder, writable=False)
+                growing = folder.with_name(f".growing-{folder.name}")
+                beside = cls.open_or_create(growing, ids=ids, shape=shape, dtype=dtype, fingerprint=fingerprint)
+                store._copy_to(beside)
+                shutil.rmtree(grown, ignore_errors=True)
+                beside.folder.rename(grown)
+                meta.unlink()
+                shutil.rmtree(folder)
+                grown.rename(folder)
+                return cls(folder, writable=True)
         except NewerFile:
             raise
         except DamagedFile:
@@ -182,6 +200,16 @@ class RowStore:
         """Changes with any write to the files that does not come by way of this store."""
         states = [(self.folder / name).stat() for name in ("values.npy", "crc32.npy", "complete.npy")]
         return (self.folder, *((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states))
+
+    def _copy_to(self, other: RowStore) -> None:
+        """Write the complete rows that hold what was written into those of the same ids of another store."""
+        row_of = {name: row for row, name in enumerate(other.ids.tolist())}
+        damaged = set(self._damaged())
+        for row in np.flatnonzero(self.complete).tolist():
+            if row not in damaged:
+                other.write(np.array([row_of[str(self.ids[row])]]), [np.asarray(self.values[row])])
+                release_pages(self.values)
+        other.flush()
 
     def _damaged(self) -> Iterator[int]:
         """The complete rows whose values have another checksum than when they were written."""
@@ -300,6 +328,15 @@ class CheckedRows:
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
+
+
+def _is_grown(stored: JsonDict, wanted: JsonDict) -> bool:
+    """Whether rows of `wanted`, a record of rows, are those of `stored` and more."""
+    before, now = (
+        dict(zip(of["ids"], of.get("shapes") or [of["shape"]] * len(of["ids"]), strict=True)) for of in (stored, wanted)
+    )
+    alike = all(stored[key] == wanted[key] for key in ("dtype", "fingerprint"))
+    return alike and 0 < len(before) < len(now) and all(now.get(name) == shape for name, shape in before.items())
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:

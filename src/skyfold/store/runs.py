@@ -24,6 +24,7 @@ from skyfold import plugins
 from skyfold.config.merging import dotted
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, OofMismatch
+from skyfold.store.contents import FILE as CONTENTS
 from skyfold.store.fingerprint import VERSION, Fingerprint
 from skyfold.store.folds import Folds, id_difference
 from skyfold.store.records import BlendRecord, RunRecord, read_record, write_record
@@ -32,6 +33,7 @@ from skyfold.types import JsonDict, Predictions
 
 TEST_FOLDS = "test_folds"
 RETRAIN = "skyfold train CONFIG"
+GO_ON = {"run": RETRAIN, "forecast": "skyfold run CONFIG"}  # adds samples that came later to what is there, by kind
 # Parts of a fingerprint that a stored run cannot be resumed with another value of, in words.
 CHANGES = {
     "rows": "another config",
@@ -150,6 +152,15 @@ def current_fingerprint(info: RunInfo) -> Fingerprint:
     return replace(now, fit=config.fit_hash() if info.kind == "run" else made.fit, rows=config.hash())
 
 
+def as_begun(fingerprint: Fingerprint, folder: Path, folds: Folds) -> Fingerprint:
+    """`fingerprint` of what goes on in `folder`, where samples came later than `folds` were made: its part `data` stays
+    that of the samples it was begun with; contents.json says of each whether it is still the same."""
+    there = all((folder / name).is_file() for name in ("run.json", CONTENTS))
+    if not folds.later or not there:
+        return fingerprint
+    return replace(fingerprint, data=read_info(folder).fingerprint.data)
+
+
 def require_kind(folder: Path, kind: str) -> None:
     """ConfigError where `folder` holds something else than a `kind` ("run", "blend", ...), which would be
     overwritten. DamagedFile where what it holds cannot be told."""
@@ -239,11 +250,15 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     if info.fingerprint.folds != folds.hash():
         raise OofMismatch(
             f"run '{info.name}' was made with other folds ({info.fingerprint.folds}) than folds.csv ({folds.hash()}). "
-            "Its scores would be leaked; retrain it with --restart."
+            f"Its scores would be leaked. {_again(info)}"
         )
     oof = _read_rows(folder / "oof", info)
     if difference := id_difference(oof.ids, folds.ids, (f"run '{info.name}'", "folds.csv")):
-        raise OofMismatch(f"{difference}. Retrain with the same folds.csv.")
+        if info.kind in GO_ON and set(folds.ids.tolist()) - set(oof.ids.tolist()) <= folds.later:
+            raise OofMismatch(
+                f"{difference}, which came later. Predict it, and keep what is there: {GO_ON[info.kind]}."
+            )
+        raise OofMismatch(f"{difference}. {_again(info)}")
     missing = np.flatnonzero((folds.fold >= 0) & ~oof.has_prediction)
     _refuse_missing(info, "out-of-fold", oof, missing, f" (folds {sorted(set(folds.fold[missing].tolist()))})")
     test = _read_rows(folder / "test", info) if (folder / "test" / "rows.json").is_file() else None
@@ -277,10 +292,20 @@ def _refuse_missing(
         )
 
 
+def _again(info: RunInfo) -> str:
+    """How what does not fit any more is made again."""
+    ways = {
+        "imported": f"Import it again: skyfold import {info.name}",
+        "blend": "Blend it again: skyfold blend CONFIG",
+        "forecast": "Make it again: skyfold run CONFIG",
+    }
+    return f"{ways.get(info.kind, 'Train it again: skyfold train CONFIG --restart')}."
+
+
 def _open_rows_of(folder: Path, info: RunInfo) -> RowStore:
     rows = RowStore.open(folder)
     if not rows.fingerprint.startswith(_of_rows(info)):
-        raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. Retrain.")
+        raise OofMismatch(f"{folder}: these rows are of another config or other folds than run.json. {_again(info)}")
     return rows
 
 

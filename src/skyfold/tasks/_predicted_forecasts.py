@@ -18,6 +18,7 @@ from skyfold.metrics.forecast import ErrorBySkill
 from skyfold.progress import Progress
 from skyfold.reports.forecast_maps import draw_maps
 from skyfold.store.rows import RowStore
+from skyfold.submission.points_table import write_points
 from skyfold.tasks.predicted import Predicted
 from skyfold.types import JsonDict, LazyArrays, Samples
 from skyfold.version import __version__
@@ -62,9 +63,12 @@ def family_rows(
 
 
 def write_table(made: Predicted, out: Path) -> Path:
-    """`submission.csv`; cells outside the valid area are 0."""
-    values = LazyArrays(len(made.samples), partial(_masked, made, outside=0.0))
-    return made.write_table(out / "submission.csv", values, made.competition.submission)
+    """`submission.csv`; cells outside the valid area are 0. Beside it, as `submission_points.csv`, the values at the
+    competition's points, where it has some."""
+    values, competition = LazyArrays(len(made.samples), partial(_masked, made, outside=0.0)), made.competition
+    if competition.points:
+        write_points(out / "submission_points.csv", made.samples.ids, values, competition.points, competition.classes)
+    return made.write_table(out / "submission.csv", values, competition.submission)
 
 
 def write_arrays(made: Predicted, out: Path) -> Path:

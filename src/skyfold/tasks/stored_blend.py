@@ -42,11 +42,14 @@ def read_member(config: RunConfig, dataset: Dataset, workspace: Workspace) -> St
     other data than `dataset` holds."""
     run = read_run(workspace.run(config.data.folder, config.name), dataset.folds)
     if current_fingerprint(run.info).different(Fingerprint(rows=config.hash())):
+        made, again = "trained", "Train it again with skyfold train --restart"
+        if config.imported:
+            made, again = "imported", f"Import it again with skyfold import {config.name}"
         raise OofMismatch(
-            f"run '{config.name}' was trained with another config than its file has now. Train it again with "
-            "skyfold train --restart, or take back what was changed."
+            f"run '{config.name}' was {made} with another config than its file has now. {again}, or take back what was "
+            "changed."
         )
-    require_run_of(dataset.contents, run.folder, config.name)
+    require_run_of(dataset.contents, run.folder, config.name, imported=config.imported)
     return run
 
 
@@ -68,12 +71,15 @@ def read_blend(config: BlendConfig, workspace: Workspace, now: Contents | None =
         if made is not None and made.version < VERSION and (folder / "run.json").is_file():
             made = current_fingerprint(read_info(folder))
         if made is None or made.different(Fingerprint(rows=member.hash())):
+            again = "import the run again" if member.imported else "train the run again with skyfold train --restart"
             raise OofMismatch(
                 f"the config of run '{member.name}' has changed since '{config.name}' was blended. Take back what was "
-                f"changed, or train the run again with skyfold train --restart, then: {AGAIN}"
+                f"changed, or {again}, then: {AGAIN}"
             )
     if now is not None:
-        remedy = f"Train its runs on these data, then: {AGAIN}"
+        imported = [member.name for member in config.members if member.imported]
+        runs = f"Train its runs on these data{', import ' + shortened(imported) + ' again' if imported else ''}"
+        remedy = f"{runs}, then: {AGAIN}"
         require_unchanged(path.parent, now, since=f"'{config.name}' was blended", remedy=remedy)
     require_members(path.parent, config.name, result)
     return result
@@ -117,7 +123,8 @@ def require_members(folder: Path, name: str, result: JsonDict) -> None:
             continue
         now, then = rows_of(member), Fingerprint.from_json(run["fingerprint"], where)
         if read_info(member).fingerprint.different(then) or now != run.get("rows", now):
-            raise OofMismatch(f"run '{run['name']}' was trained anew since '{name}' was blended. {AGAIN}")
+            how = "imported" if read_info(member).kind == "imported" else "trained"
+            raise OofMismatch(f"run '{run['name']}' was {how} anew since '{name}' was blended. {AGAIN}")
     now = rows_of(folder)
     if now != result.get("rows", now):
         raise OofMismatch(f"{folder}: its rows are not those that '{name}' was scored with. {AGAIN}")

@@ -136,7 +136,12 @@ class FoldTrainer:
         split = every if fold == FULL else folds.split(int(fold))
         split = Split(self.objective.trainable_rows(self.arrays, split.train, folds), split.valid)
         if not len(split.train):
-            raise ConfigError(f"fold {fold}: no sample to fit it on. Begin the validated years (data.folds) later.")
+            remedy = "Begin the validated years (data.folds) later."
+            if folds.times is None:
+                remedy = (
+                    "None of the samples of the other folds can be learned from: add samples, rain with rain in it."
+                )
+            raise ConfigError(f"fold {fold}: no sample to fit it on. {remedy}")
         return bootstrapped(split, seed=seed, fold=fold) if self.config.training.bagging else split
 
     def predict(

@@ -20,7 +20,7 @@ from skyfold.store.fingerprint import NOT_APPLICABLE, Fingerprint
 from skyfold.store.fits import FULL, FitResult
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import RunInfo, begin_run, current_fingerprint, open_rows, read_info, record_scores
+from skyfold.store.runs import RunInfo, as_begun, begin_run, current_fingerprint, open_rows, read_info, record_scores
 from skyfold.training import backend
 from skyfold.training.fold_trainer import FoldTrainer, OnEpoch
 from skyfold.training.init_weights import find_init_weights
@@ -69,7 +69,9 @@ def run_folds(
     # Before anything is written: what the config asks for may not fit these images.
     teacher = find_teacher(objective, run_folder.parent, folds, test) if config.pseudo_labels else None
     if teacher is not None and contents is not None:
-        require_run_of(contents, teacher.run.folder, teacher.run.info.name)
+        require_run_of(
+            contents, teacher.run.folder, teacher.run.info.name, imported=teacher.run.info.kind == "imported"
+        )
     restart = restart or _nothing_done(run_folder, task=config.task)
     init, init_weights, missing = None, None, None
     try:
@@ -81,10 +83,12 @@ def run_folds(
             raise
         missing = error
     fingerprint = fingerprint_of_run(objective, folds, train.checksum, init_weights, teacher=teacher)
+    if contents is not None and not restart:
+        fingerprint = as_begun(fingerprint, run_folder, folds)
     trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
     trainer.missing_weights = missing
     if contents is not None and not restart:
-        require_run_of(contents.of("train"), run_folder, config.name)
+        require_run_of(contents.of("train"), run_folder, config.name, later=folds.later)
     if restart:
         _refuse_loss(run_folder, folds, chosen)
     begun = RunInfo(
@@ -118,7 +122,8 @@ def run_folds(
     for fold in chosen:
         fits = trainer.fits(folds, fold)
         scored_by |= {former for fit in fits if (former := _former_metric(fit, objective))}
-        trainer.predict(train, np.flatnonzero(folds.fold == fold), oof, fits, label=f"{config.name} fold {fold}")
+        for rows in folds.rows_of(fold):
+            trainer.predict(train, rows, oof, fits, label=f"{config.name} fold {fold}")
         if fits:
             record_scores(run_folder, {f"fold{fold}": float(np.mean([fit.score for fit in fits]))})
     if scored_by:

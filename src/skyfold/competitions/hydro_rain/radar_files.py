@@ -36,7 +36,7 @@ def inputs_of_files(paths: Sequence[Path], grid: IntPair, frames: int, known: in
     def rain(index: int) -> np.ndarray:
         return rain_of_raw(read_raw(paths[index], grid, frames, per_dbz)[..., :known])
 
-    return rain_source(len(paths), rain, lambda: digest_of_files(paths))
+    return rain_source(len(paths), rain, lambda: digest_of_files(paths), lambda: _checksums(paths))
 
 
 def targets_of_files(
@@ -57,7 +57,12 @@ def inputs_and_targets_of_patches(patches: np.ndarray) -> tuple[PastFramesSource
 def inputs_of_patches(patches: np.ndarray, checksum: Callable[[], str] | None = None) -> PastFramesSource:
     """All frames, in mm/h; patches (n, H, W, frames) as `read_patches`; checksum: None: of their bytes."""
     checksum = checksum or (lambda: digest(patches.tobytes()))
-    return rain_source(len(patches), lambda index: _rain_of_patch(patches[index]), checksum)
+    return rain_source(
+        len(patches),
+        lambda index: _rain_of_patch(patches[index]),
+        checksum,
+        lambda: [digest(patch.tobytes()) for patch in patches],
+    )
 
 
 def _rain_of_patch(frames: np.ndarray) -> np.ndarray:
@@ -121,16 +126,24 @@ def read_patches(path: Path, grid: IntPair) -> tuple[np.ndarray, np.ndarray]:
     return patches, events.astype(str)
 
 
-def rain_source(count: int, rain: Callable[[int], np.ndarray], checksum: Callable[[], str]) -> PastFramesSource:
-    """The inputs of `count` samples; rain(index): float32 (H, W, T) mm/h."""
+def rain_source(
+    count: int,
+    rain: Callable[[int], np.ndarray],
+    checksum: Callable[[], str],
+    each: Callable[[], Sequence[str]] | None = None,
+) -> PastFramesSource:
+    """The inputs of `count` samples; rain(index): float32 (H, W, T) mm/h; each: as `digest_each`."""
 
     def history(index: int) -> PastFrames:
         return PastFrames(np.ascontiguousarray(np.moveaxis(rain(index), -1, 0)), NEXT_FRAME)
 
-    return PastFramesSource(count, history, checksum)
+    return PastFramesSource(count, history, checksum, each)
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
     """Digest of names and bytes, so that copied files are the same."""
-    named = map_in_threads("looking whether files are as before", file_digest, paths, "files")
-    return digest("\n".join(f"{path.name}\t{found}" for path, found in zip(paths, named, strict=True)))
+    return digest("\n".join(f"{path.name}\t{found}" for path, found in zip(paths, _checksums(paths), strict=True)))
+
+
+def _checksums(paths: Sequence[Path]) -> list[str]:
+    return list(map_in_threads("looking whether files are as before", file_digest, paths, "files"))

@@ -26,6 +26,8 @@ from skyfold.forecasting.seasons import COUNTED, FULL, ICE_EDGE
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+    from skyfold.forecasting.baselines._packed_trees import PackedTrees
+
 CELLS = 150_000  # fitted on, over all dates
 # Age in years of a date of which half as many cells are drawn, in turn.
 HALF_LIVES = {"left over": (math.inf, 15.0), "side": (math.inf, 8.0)}
@@ -101,7 +103,7 @@ class LeftOver:
     """Models of the residual of the blend; with n parts, model k has not seen the dates d with d % n == k % n (with one
     part, each has seen all)."""
 
-    models: tuple[HistGradientBoostingRegressor, ...]
+    models: tuple[HistGradientBoostingRegressor | PackedTrees, ...]
     parts: int
 
     def corrected(self, features: CellFeatures, blended: np.ndarray, seen: int | None = None) -> np.ndarray:
@@ -123,7 +125,7 @@ class LeftOver:
 class LikelySide:
     """models: classifiers of the kinds of outcome, whose mean counts; worth: of hits and false alarms."""
 
-    models: tuple[HistGradientBoostingClassifier, ...]
+    models: tuple[HistGradientBoostingClassifier | PackedTrees, ...]
     worth: Worth
 
     def says_ice(self, features: CellFeatures, forecast: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ earlier dates; then, with `boosted`, gradient boosting per cell of the residual;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import ClassVar, Self
 
@@ -20,11 +20,13 @@ from skyfold.errors import DataLayoutError
 from skyfold.forecasting.baselines import FittedBaseline
 from skyfold.forecasting.baselines._cell_boosting import LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import CellFeatures, cell_features
-from skyfold.forecasting.baselines._edge_decision import GroupSide, group_side, on_the_right_side, worth_of
-from skyfold.forecasting.hindcast import Hindcast
+from skyfold.forecasting.baselines._edge_decision import GroupSide, Worth, group_side, on_the_right_side, worth_of
+from skyfold.forecasting.baselines._packed_trees import PackedTrees
+from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.forecasting.seasons import FULL, MIN_YEARS, settled_forecast
 from skyfold.metrics.forecast import CONCENTRATION
+from skyfold.types import IntPair, JsonDict
 
 BASE = "mean_5"  # the others are blended into it as anomalies from it
 VALUES = (
@@ -79,6 +81,25 @@ class EdgeBlend(FittedBaseline):
         if self.boosted:
             return FittedEdgeBlend(weights, left_over, fit_side(dates, ages, self.n_repeats, worth, rng))
         return FittedEdgeBlend(weights, left_over, group_side(dates, worth))
+
+    def to_dict(self, fitted: FittedForecast) -> JsonDict:
+        assert isinstance(fitted, FittedEdgeBlend)
+        side, left_over = fitted.side, fitted.left_over
+        packed: JsonDict = {"weights": fitted.weights.tolist()}
+        if isinstance(side, GroupSide):
+            return {**packed, "ice": np.packbits(side.ice).tobytes().hex(), "groups": len(side.ice)}
+        assert left_over is not None
+        models, sides = ([PackedTrees.of(model).to_dict() for model in of.models] for of in (left_over, side))
+        return {**packed, "models": models, "parts": left_over.parts, "side": sides, "worth": asdict(side.worth)}
+
+    def from_dict(self, values: JsonDict, grid: IntPair) -> FittedEdgeBlend:
+        weights = np.array(values["weights"], dtype=np.float32)
+        if "ice" in values:
+            ice = np.frombuffer(bytes.fromhex(values["ice"]), dtype=np.uint8)
+            side = GroupSide(np.unpackbits(ice, count=values["groups"]).astype(bool))
+            return FittedEdgeBlend(weights, None, side)
+        models, sides = (tuple(map(PackedTrees.from_dict, values[of])) for of in ("models", "side"))
+        return FittedEdgeBlend(weights, LeftOver(models, values["parts"]), LikelySide(sides, Worth(**values["worth"])))
 
 
 PLUGIN = EdgeBlend
