@@ -121,7 +121,7 @@ def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: in
     import keras
 
     keras.utils.clear_session()  # sets the policy back to float32
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(_divided(keras.distribution.list_devices(), devices, batch_size))
     elif devices != 1:
