@@ -65,6 +65,7 @@ class TrainingConfig(Strict):
     bagging             each fit sees a bootstrap sample of its training set, another one for each seed
     mixed_precision     bfloat16 or float16: what the layers compute in; float16 with dynamic loss scaling
     devices             devices that share each batch
+    deterministic       bit-identical results on one machine; None: on a CPU, not on an accelerator, which it slows down
     epochs              0 predicts with the weights of `model.init_from` as they are
     soft_labels         train on fractions, where the ground truth has them, not on masks decided at one half
     """
@@ -81,7 +82,7 @@ class TrainingConfig(Strict):
     checkpoint: Literal["best", "last", "swa"] = "best"
     swa_epochs: Positive = 5
     devices: Positive | Literal["all"] = 1
-    deterministic: bool = True
+    deterministic: bool | None = None
     soft_labels: bool = False
 
 
