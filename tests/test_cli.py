@@ -26,6 +26,12 @@ def test_version(capsys):
     [
         (ConfigError("no such key"), 2, "error: no such key\n"),
         (FileNotFoundError(2, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file or directory\n"),
+        (
+            ImportError("cannot import name 'X' from 'optuna.storages'", name="optuna.storages"),
+            2,
+            "error: cannot import name 'X' from 'optuna.storages'. Install what skyfold needs: pip install 'optuna"
+            "<5.1,>=5.0'\n",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to resume.\n"),
     ],
     ids=lambda value: type(value).__name__,

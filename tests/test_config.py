@@ -76,7 +76,7 @@ def test_a_mistake_is_one_problem_and_the_nearest_name_is_given(tmp_path, text, 
     ("extra", "message"),
     [
         ("training: {seeds: [1, 1]}", "each once"),
-        ("training: {mixed_precision: float16}", "bfloat16"),
+        ("training: {mixed_precision: float8}", "bfloat16"),
         ("image: {size: [4, 96]}", "'image.size.0': Input should be greater than or equal to 8"),
         ("training: {ema: 1.0}", "less than 1"),
         ("tta: [hflip, rot90]", "rot90 turns images of 64x96 pixels into 96x64.*Make image.size square"),

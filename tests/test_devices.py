@@ -51,7 +51,17 @@ def test_more_devices_than_there_are_and_batches_that_do_not_divide_are_refused(
     assert backend._divided(["cpu:0"], "all", 5) is None
 
 
+@pytest.mark.skipif(backend.name() == "jax", reason="Keras divides batches with JAX")
 def test_a_backend_that_keras_cannot_divide_with_is_refused():
-    assert keras.backend.backend() == "tensorflow"
-    with pytest.raises(ConfigError, match=r"training.devices: all needs the JAX backend, here it is tensorflow"):
+    here = f"training.devices: all needs the JAX backend, here it is {keras.backend.backend()}"
+    with pytest.raises(ConfigError, match=here):
         backend.prepare(precision="float32", devices="all")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_cpu", "found"),
+    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+def test_results_are_deterministic_on_a_cpu_or_where_it_is_asked_for(monkeypatch, wanted, on_cpu, found):
+    monkeypatch.setattr(backend, "_kind", lambda: "cpu" if on_cpu else "gpu")
+    assert backend.is_deterministic(wanted) is found

@@ -132,7 +132,12 @@ CUTMIX = [{"name": "cutmix", "p": 0.8}]
 
 @pytest.mark.parametrize(
     ("training", "mix", "stops"),
-    [({}, [], [3]), ({"mixed_precision": "bfloat16"}, [], [1]), (ACCUMULATED, CUTMIX, [3, 4])],
+    [
+        ({}, [], [3]),
+        ({"mixed_precision": "bfloat16"}, [], [1]),
+        ({"mixed_precision": "float16"}, [], [2]),
+        (ACCUMULATED, CUTMIX, [3, 4]),
+    ],
 )
 def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, training, mix, stops):
     config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], **training}, "mix": mix})
@@ -152,6 +157,30 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
     assert fit(config, tmp_path / "stopped").started == "2001-01-01T00:00:00+00:00"
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
     assert_same_weights(config, tmp_path / "stopped", tmp_path / "undisturbed")
+
+
+def test_float16_skips_batches_whose_gradients_overflow_and_halves_the_loss_scale():
+    training = {"batch_size": 2, "gradient_accumulation_steps": 2, "ema": 0.9, "mixed_precision": "float16"}
+    network = network_of(make_config(optimizer={"name": "adamw", "clip_norm": 1.0}, training=training))
+    arrays = make_arrays(2)
+
+    def trained():
+        for _ in range(4):
+            loss = network.train(arrays.inputs / np.float32(255), arrays.targets, learning_rate=0.01)
+            assert np.isfinite(loss)
+        return network.state()
+
+    network.restart(seed=0)
+    begun = trained()
+    assert all(np.isfinite(value).all() for value in begun.values())
+    (scale,) = (key for key, value in begun.items() if value.shape == () and value == 2.0**15)
+    network.set_state({**begun, scale: np.float32(2.0**100)})
+    skipped = trained()
+    assert skipped[scale] == 2.0**96
+    changed = {key for key, value in begun.items() if not np.array_equal(skipped[key], value)} - {scale}
+    statistics = {f"weight{i}" for i, weight in enumerate(network.model.weights) if not weight.trainable}
+    (since_skipped,) = changed - statistics
+    assert (begun[since_skipped], skipped[since_skipped]) == (4, 0)
 
 
 def test_scores_of_two_metrics_do_not_mix_in_one_history(tmp_path, monkeypatch):

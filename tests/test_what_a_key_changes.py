@@ -176,6 +176,10 @@ def test_a_key_changes_the_part_that_it_should(key: str) -> None:
     )
 
 
+def test_a_run_that_asks_for_what_a_cpu_does_anyway_is_the_same_run() -> None:
+    assert cost(BASE, set_key(BASE, "training.deterministic", True, where="test")) == NEITHER
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_of_the_data_counts_where_something_is_trained_on_it(name: str) -> None:
     expected, value = OPTIONS[name]

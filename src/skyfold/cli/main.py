@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from importlib.metadata import PackageNotFoundError, requires
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -254,6 +255,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         number = stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT
         what = "Interrupted" if number == signal.SIGINT else f"Stopped by {number.name}"
         return _ended(128 + number, f"{what}. Run the same command again to resume.")
+    except ImportError as error:
+        wanted = _required(error.name or "")
+        return _ended(2, printable(f"error: {error}. Install what skyfold needs: {wanted}")) if wanted else _bug()
     except Exception as error:
         if not _out_of_memory(error):
             return _bug()
@@ -262,6 +266,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Free some, or make image.size, batch_size or the model smaller."
         return _ended(2, printable(f"error: {place}: out of memory. {what}{remedy}"))
     return 0
+
+
+def _required(module: str) -> str:
+    """The command that installs the package of a module as skyfold requires it; '' of another package."""
+    package = module.partition(".")[0]
+    with suppress(PackageNotFoundError):
+        for line in requires("skyfold") or ():
+            if re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_").lower() == package.lower():
+                return f"pip install '{line.partition(';')[0].strip()}'"
+    return ""
 
 
 def _unwritable_output() -> str:

@@ -124,7 +124,9 @@ class RunConfig(Strict):
         excluded = nested(dict.fromkeys((*NEITHER_KEYS, *left_out), True))
         values = self.model_dump(mode="json", include=of_all, exclude=excluded, exclude_defaults=True)
         model, data = values["model"], values["data"]
-        values.setdefault("training", {})  # of which all keys may be left out, as of the options
+        training = values.setdefault("training", {})  # of which all keys may be left out, as of the options
+        if training.get("deterministic"):  # what None is on a CPU, where results are promised to be the same
+            del training["deterministic"]
         left = self._not_trained_on()
         data["options"] = {name: value for name, value in data.get("options", {}).items() if name not in left}
         # Which weights a run begins with is known by what they hold (`Fingerprint.init_weights`), not by their name.

@@ -67,7 +67,9 @@ class TrainingConfig(Strict):
     checkpoint          weights that are kept: of the best validated epoch, of the last, or their mean over the last
                         `swa_epochs` epochs (stochastic weight averaging)
     bagging             each fit sees a bootstrap sample of its training set, another one for each seed
+    mixed_precision     bfloat16 or float16: what the layers compute in; float16 with dynamic loss scaling
     devices             devices that share each batch
+    deterministic       bit-identical results on one machine; None: on a CPU, not on an accelerator, which it slows down
     epochs              0 predicts with the weights of `model.init_from` as they are
     soft_labels         train on fractions, where the ground truth has them, not on masks decided at one half
     freeze_encoder_epochs     first epochs in which the encoder is not trained, BatchNorm statistics included; the
@@ -78,7 +80,7 @@ class TrainingConfig(Strict):
     epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     batch_size: Many = 16
     gradient_accumulation_steps: Many = 1
-    mixed_precision: Literal["float32", "bfloat16"] = "float32"
+    mixed_precision: Literal["float32", "bfloat16", "float16"] = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
     validation_freq: Positive = 1
@@ -87,7 +89,7 @@ class TrainingConfig(Strict):
     checkpoint: Literal["best", "last", "swa"] = "best"
     swa_epochs: Positive = 5
     devices: Positive | Literal["all"] = 1
-    deterministic: bool = True
+    deterministic: bool | None = None
     soft_labels: bool = False
     freeze_encoder_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     freeze_encoder_batchnorm: bool = False

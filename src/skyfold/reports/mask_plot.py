@@ -159,5 +159,5 @@ def _outline(axis: Any, masks: np.ndarray) -> None:
     for k in range(classes):
         if masks[..., k].any():
             framed = np.pad(masks[..., k].astype(float), 1)  # so that an outline at the border is closed
-            lines = axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)
-            lines.set(clip_on=False, zorder=3)  # at the border, too: above the frame of the axes
+            axis.contour(x, y, framed, levels=[0.5], colors=COLOURS[k % len(COLOURS)], linewidths=1.8)
+            axis.collections[-1].set(clip_on=False, zorder=3)  # at the border, too: above the frame of the axes

@@ -164,13 +164,15 @@ class RescaleRecord(Record):
 
 
 class Environment(Record):
-    """What a fit was made with. versions: of Python and of packages, by name; device: kind and model; threads: of an
-    operation, None: not told; commit: of the project's git repository, None: there is none."""
+    """What a fit was made with. versions: of Python and of packages, by name; device: kind and model; deterministic:
+    None: the record is older, which always was; threads: of an operation, None: not told; commit: of the project's git
+    repository, None: there is none."""
 
     versions: dict[str, str]
     backend: str
     device: str
     precision: str
+    deterministic: bool | None = None
     threads: Count | None
     commit: str | None
 

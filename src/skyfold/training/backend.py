@@ -1,7 +1,7 @@
 """Settings of the backend that a network computes with: threads, determinism, mixed precision, devices, seeds.
 
 Besides the adapters in `models`, the only place that imports TensorFlow; with other backends it sets what Keras offers
-(JAX computes reproducibly on the CPU without being told to).
+(JAX and PyTorch compute reproducibly on the CPU without being told to).
 """
 
 from __future__ import annotations
@@ -47,24 +47,33 @@ def default_threads() -> int:
     return int(given) if given.isdecimal() and int(given) else usable_cores()
 
 
-def start(*, deterministic: bool, threads: int | None = None) -> None:
+def start(*, deterministic: bool | None, threads: int | None = None) -> None:
     """Set up the backend, once per process and before anything is computed; a second call with the same values does
     nothing.
 
-    deterministic: one run gives the same bits on the same machine. TensorFlow then runs the operations of a network
-    one after the other, each in `threads` threads (None: `default_threads`), on however many cores: the order of
-    concurrent sums would vary, and so does that of sums that are divided among another number of threads. ConfigError
-    where Keras cannot load its backend, or TensorFlow has computed before with other settings, which cannot be changed
-    any more.
+    deterministic: one run gives the same bits on the same machine; None: on a CPU, see `is_deterministic`. TensorFlow
+    then runs the operations of a network one after the other, each in `threads` threads (None: `default_threads`), on
+    however many cores: the order of concurrent sums would vary, and so does that of sums that are divided among another
+    number of threads. On accelerators JAX and PyTorch are told to use deterministic kernels. ConfigError where Keras
+    cannot load its backend, or TensorFlow has computed before with other settings, which cannot be changed any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if deterministic:  # read when JAX, or CUDA of PyTorch, starts
+        flags, flag = os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"
+        if name() == "jax" and flag not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         with _start_up_lines_hidden():
             import keras
+
+            deterministic = is_deterministic(deterministic)
     except (ImportError, ValueError) as error:  # for instance of what ~/.keras/keras.json names
         raise ConfigError(
             f"Keras cannot load its backend ({error}). Set the environment variable KERAS_BACKEND={BACKENDS[0]}."
         ) from None
+    if keras.backend.backend() == "torch":
+        sys.modules["torch"].use_deterministic_algorithms(deterministic)
     if keras.backend.backend() != "tensorflow" or not deterministic:
         return
     import tensorflow as tf
@@ -121,7 +130,7 @@ def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: in
     import keras
 
     keras.utils.clear_session()  # sets the policy back to float32
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(_divided(keras.distribution.list_devices(), devices, batch_size))
     elif devices != 1:
@@ -138,35 +147,48 @@ def compiles_whole_steps() -> bool:
     return bool(keras.backend.backend() == "jax")
 
 
+def is_deterministic(wanted: bool | None) -> bool:
+    """Whether results are the same bits each time, as `training.deterministic` wants it; None: on a CPU, where it costs
+    little."""
+    return on_cpu() if wanted is None else wanted
+
+
 def on_cpu() -> bool:
     """Whether networks are computed in the memory of this machine, not of an accelerator."""
-    import keras
-
-    if keras.backend.backend() == "torch":  # Keras does not tell its devices
-        return False
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
+    return _kind() == "cpu"
 
 
 def device() -> str:
     """Kind and model of the device that networks are computed on: "cpu AMD EPYC 9354", "gpu NVIDIA H200"."""
     import keras
 
-    name = keras.backend.backend()
+    name, kind = keras.backend.backend(), _kind()
     library: Any = sys.modules[name]
-    if name == "torch":  # Keras does not tell its devices
-        kind = "gpu" if library.cuda.is_available() else "cpu"
-    else:
-        kind = str(keras.distribution.list_devices()[0]).partition(":")[0]
     if kind == "cpu":
         model = _processor()
     elif name == "torch":
-        model = library.cuda.get_device_name()
+        model = library.cuda.get_device_name() if kind == "gpu" else ""
     elif name == "jax":
         model = library.devices()[0].device_kind
     else:
         first = library.config.list_physical_devices(kind.upper())[0]
         model = library.config.experimental.get_device_details(first).get("device_name", "")
     return f"{kind} {model}".strip()
+
+
+def _kind() -> str:
+    """ "cpu", "gpu", "tpu" or another; TensorFlow is not asked for its devices by Keras, which would start it."""
+    import keras
+
+    name = keras.backend.backend()
+    library: Any = sys.modules[name]
+    if name == "torch":  # Keras does not tell its devices
+        kind = str(keras.ops.zeros(()).device.type)
+        return "gpu" if kind == "cuda" else kind
+    if name == "tensorflow":
+        kinds = [one.device_type.lower() for one in library.config.list_physical_devices()]
+        return next((kind for kind in kinds if kind in ("gpu", "tpu")), "cpu")
+    return str(keras.distribution.list_devices()[0]).partition(":")[0]
 
 
 def threads_in_use() -> int | None:

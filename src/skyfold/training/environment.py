@@ -1,4 +1,4 @@
-"""What a fit is made with: versions, backend, device, precision, threads, and the commit of the project."""
+"""What a fit is made with: versions, backend, device, precision, determinism, threads, and the project's commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skyfold.version import __version__
 from skyfold.workspace import commit_of
 
 
-def environment(folder: Path, *, precision: str) -> JsonDict:
+def environment(folder: Path, *, precision: str, deterministic: bool) -> JsonDict:
     """`store.records.Environment` of a fit that this process makes in `folder`, once the backend has been started."""
     import keras
 
@@ -26,6 +26,7 @@ def environment(folder: Path, *, precision: str) -> JsonDict:
         "backend": name,
         "device": backend.device(),
         "precision": precision,
+        "deterministic": deterministic,
         "threads": backend.threads_in_use(),
         "commit": commit_of(folder),
     }

@@ -22,7 +22,7 @@ from skyfold.memory import peak_memory
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FitFiles, FitResult, Fold, HistoryRow, draw_history, write_history
-from skyfold.training import weight_averaging
+from skyfold.training import backend, weight_averaging
 from skyfold.training.checkpoint import Checkpoint, CheckpointFile
 from skyfold.training.early_stopping import best_epoch, has_ended, is_validated, validated
 from skyfold.training.environment import environment
@@ -177,7 +177,9 @@ def fit_fold(
         started=began,
         images_per_second=statistics.harmonic_mean([row["images_per_second"] for row in history]) if history else None,
         peak_memory_mb=peak_memory(),
-        environment=environment(folder, precision=training.mixed_precision),
+        environment=environment(
+            folder, precision=training.mixed_precision, deterministic=backend.is_deterministic(training.deterministic)
+        ),
         **({} if rescale is None else {"rescale": asdict(rescale)}),
     )
 

@@ -178,7 +178,7 @@ class Network:
 
         outputs = [output for layer in self.model.layers for output in keras.tree.flatten(layer.output)]
         numbers = sum(math.prod(side or 1 for side in output.shape[1:]) for output in outputs)
-        size = self.batch_size * numbers * (2 if self.config.training.mixed_precision == "bfloat16" else 4)
+        size = self.batch_size * numbers * (4 if self.config.training.mixed_precision == "float32" else 2)
         if shortage := too_large(size):
             shape = "x".join(map(str, self.input_shape[:2]))
             raise ConfigError(

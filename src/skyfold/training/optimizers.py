@@ -1,4 +1,5 @@
-"""Optimizers: gradient accumulation and clipping, weight decay, a learning rate of the encoder, EMA of the weights."""
+"""Optimizers: gradient accumulation and clipping, weight decay, a learning rate of the encoder, EMA of the weights, loss
+scaling."""
 
 from __future__ import annotations
 
@@ -17,12 +18,15 @@ def make_optimizer(config: OptimizerConfig, training: TrainingConfig, *, encoder
     training.ema                          decay of the exponential moving average of the weights; 0: none
     training.gradient_accumulation_steps  batches whose mean gradient makes one update of the weights; clipping, weight
                                           decay and the moving average act once per update, as with one large batch
+    training.mixed_precision              float16: the loss is scaled up before gradients are taken, so that small ones
+                                          do not become 0; a batch whose gradients are not finite changes nothing but
+                                          the scale, which is halved. The scale is one of the optimizer's variables
     """
     import keras
 
     shared: dict[str, Any] = {
         "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay or None,
+        "weight_decay": config.weight_decay or (0.0 if config.name == "adamw" else None),
         "global_clipnorm": config.clip_norm,
         "use_ema": bool(training.ema),
         "ema_momentum": training.ema or 0.99,
@@ -35,11 +39,11 @@ def make_optimizer(config: OptimizerConfig, training: TrainingConfig, *, encoder
     if config.encoder_lr_factor != 1:
         kind = _with_rate_of_encoder(kind, config.encoder_lr_factor, frozenset(map(id, encoder)))
     steps = training.gradient_accumulation_steps
-    if steps == 1:
-        return kind(**shared)
-    if training.ema:
-        kind = _averaged_where_weights_change(kind, steps)
-    return kind(gradient_accumulation_steps=steps, **shared)
+    if steps > 1:
+        shared["gradient_accumulation_steps"] = steps
+        kind = _averaged_where_weights_change(kind, steps) if training.ema else kind
+    optimizer = kind(**shared)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if training.mixed_precision == "float16" else optimizer
 
 
 def _with_rate_of_encoder(kind: Any, factor: float, encoder: frozenset[int]) -> Any:

@@ -212,7 +212,7 @@ def _threads(config: RunConfig) -> str | None:
     if isinstance(family_of(config.model), RuleFamily):
         return NOT_APPLICABLE
     settable = backend.name() == "tensorflow"
-    return str(backend.default_threads()) if config.training.deterministic and settable else None
+    return str(backend.default_threads()) if config.training.deterministic is not False and settable else None
 
 
 def _nothing_done(run_folder: Path, *, task: str) -> bool:
