@@ -38,6 +38,7 @@ TOPICS = {
     "chips": "Chips of 16 bits into the cache",
     "batches": "Batches of 16 bits",
     "tiles": "Tiles of big scenes",
+    "prediction": "Predicting on a CPU",
     "rain": "Rain ten minutes ahead",
     "rain_networks": "Training of the networks of rain",
     "ice": "Sea ice a year ahead",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -168,12 +168,17 @@ class FoldTrainer:
             predict = partial(_rule_predictions, self.family, len(self.objective.classes))
             write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)
             return
-        members = [partial(_load, self.network, fit) for fit in fits]
+
+        @lru_cache(maxsize=1)  # a member by itself stays loaded
+        def load(place: int) -> Rescale | None:
+            return _load(self.network, fits[place])
+
+        members = [partial(load, place) for place in range(len(fits))]
         if isinstance(arrays, SceneArrays):
             write_scenes(self.network, members, arrays, rows, store, label=label)
             return
         predict = partial(mean_predictions, self.network, members, self.objective)
-        size = self.network.batch_size
+        size = self.network.predicted_batch_size
         write_predictions(predict, self.objective, arrays, rows, store, batch_size=size, label=label)
 
 

@@ -7,6 +7,7 @@ a fit reuses the traced one and sets every number in it: weights, optimizer stat
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from skyfold.training.losses import ops
 from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
 
+PREDICTED_PIXELS = 1 << 19  # of a batch that is predicted on a CPU: larger ones take more memory and no less time
+
 
 class Network:
     """The model of a run, and a network around its layers that is trained: with an optimizer and, with `aux_losses`,
@@ -33,7 +36,7 @@ class Network:
     threads      that a deterministic network computes in; None: as many as there are cores
 
     Starts the backend; networks made before in this process become unusable. ConfigError where the output of the
-    model has not the shape that the task needs, or a batch does not fit into memory.
+    model has not the shape that the task needs and, before it is trained, where a batch does not fit into memory.
     """
 
     def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int], threads: int | None = None) -> None:
@@ -55,18 +58,37 @@ class Network:
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but task: {config.task} "
                 f"needs {expected[1:]}. Use a family of that kind, or another task."
             )
-        self._refuse_batch()
         fuse_batchnorm(self.model)
-        self._trained = self._to_train(self.model)
-        self._optimizer = make_optimizer(config.optimizer, training)
-        losses, weights = losses_of_outputs(config.aux_losses, self._loss, len(self._trained.outputs))
         self.model.jit_compile = backend.compiles_whole_steps()
-        self._trained.compile(
-            optimizer=self._optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile
-        )
-        self._optimizer.build(self._trained.trainable_variables)
-        self._zeros = _values(self._optimizer.variables)
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
+
+    @cached_property
+    def predicted_batch_size(self) -> int:
+        """Images of a batch that is predicted: on a CPU by their size, two at least, at most as many as are trained on.
+
+        An image becomes other bits in batches of another size, so that training and `predict_bundle` use this one. One
+        image at a time is left to who trains so: oneDNN has no fast convolution for it where BatchNorm is fused with
+        it. A backend that compiles a step for each size of a batch keeps that of training.
+        """
+        if not backend.on_cpu() or backend.compiles_whole_steps():
+            return self.batch_size
+        return min(self.batch_size, max(2, PREDICTED_PIXELS // math.prod(self.input_shape[:2])))
+
+    @cached_property
+    def _trained(self) -> Any:
+        """The network that is trained, with its optimizer, which predicting does without: two numbers a weight."""
+        self._refuse_batch()
+        trained = self._to_train(self.model)
+        optimizer = make_optimizer(self.config.optimizer, self.config.training)
+        losses, weights = losses_of_outputs(self.config.aux_losses, self._loss, len(trained.outputs))
+        trained.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile)
+        optimizer.build(trained.trainable_variables)
+        self._zeros = _values(optimizer.variables)
+        return trained
+
+    @property
+    def _optimizer(self) -> Any:
+        return self._trained.optimizer
 
     def restart(self, *, seed: int) -> None:
         """Set the weights of a model initialised by `seed`, and the optimizer to its state before the first step.
@@ -94,9 +116,9 @@ class Network:
         return float(self._trained.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs of the model for inputs float32 (batch_size, H, W, C).
+        """Outputs of the model for inputs float32 (B, H, W, C), of few different B: each is traced anew.
 
-        Returns float32 logits (batch_size, H, W, K) or (batch_size, K); of a forecast network the values themselves,
+        Returns float32 logits (B, H, W, K) or (B, K); of a forecast network the values themselves,
         with lead times in the place of classes.
         """
         return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)
