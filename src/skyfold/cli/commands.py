@@ -209,6 +209,7 @@ def predict(given: Namespace) -> JsonDict:
         outputs=tuple(dict.fromkeys(given.outputs)),
         skip_damaged=given.on_error == "skip",
         code=given.plugins,
+        precision=given.precision,
     )
     for path in files:
         print(f"written: {path}")

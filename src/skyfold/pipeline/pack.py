@@ -24,6 +24,7 @@ from skyfold.models import RuleFamily, family_of
 from skyfold.pipeline.baselines import fitted_for_test, stored_config
 from skyfold.pipeline.check_forecasts import named
 from skyfold.pipeline.kernel import kernel_files
+from skyfold.pipeline.precision import note_differences
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
@@ -103,6 +104,8 @@ def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
 def _of_blend(config: BlendConfig, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
     """The part of the manifest that is of a blend."""
     blend = read_blend(config, workspace, dataset.contents)
+    for run in config.runs:
+        note_differences(run, dataset, workspace)
     folder = workspace.run(config.data.folder, config.name)
     members = [_bundled(folder.with_name(made["name"]), dataset.folds, files) for made in of_members(blend)]
     return {
