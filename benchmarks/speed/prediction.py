@@ -1,14 +1,10 @@
-"""Predicting on a CPU with a bundle: memory, time to the first mask, many images; and the network beside PyTorch's.
+"""Predicting on a CPU with a bundle: memory, time to the first mask, many images.
 
 Images are the JPEGs of 1400 x 2100 of the procedural sample, predicted at 350 x 525 by the fits of two folds.
 
 Memory is what the process has for itself (RssAnon), sampled every few milliseconds, above that of `import keras`. The
 first mask is timed from the start of the command to its end, with one image: in the second run of a folder, with the
 caches of the libraries that lie there, and in a new one.
-
-Networks compute in one thread, and seconds are those of the processor, so that other work on the machine counts for
-neither side. Keras predicts batches of the size that it chooses; of PyTorch's layouts and batches each is timed.
-PyTorch is taken from where training.py takes it.
 """
 
 from __future__ import annotations
@@ -25,19 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from timing import Line, spoken
+from timing import Line
 
 from skyfold.cli.main import main as skyfold
-from speed._worker import Worker
-from speed.training import WORKER, torch_python
 
 SIZE = (350, 525)
 EXTRA_MB, WARM_SECONDS, EMPTY_SECONDS = 400, 8, 15  # what is wanted
-PEERS = {  # by precision; the better one of each counts
-    "float32": (("torch eager channels_last float32", 4), ("torch compiled float32", 4)),
-    "bfloat16": (("torch compiled bfloat16", 4),),
-}
-OURS = 2  # images that `Network.predicted_batch_size` gives at this size
 RUN = """
 name: {name}
 data: {{competition: understanding_clouds, name: speed, folds: {{k: 2, phash_max_distance: -1}}, sample: {sample}}}
@@ -55,15 +44,10 @@ def lines(*, quick: bool) -> list[Line]:
     with tempfile.TemporaryDirectory() as folder:
         bundles = _bundles(Path(folder), quick=quick)
         images = sorted((Path(folder) / "data" / "speed" / "test_images").iterdir())
-        found = [
+        return [
             *_memory(bundles, images, Path(folder), many=(3, 5) if quick else (60, 1000)),
             *_first_mask(bundles["resnet18"], images[0], Path(folder), rounds=1 if quick else 3),
         ]
-    for family in ("resnet18", "plain"):
-        for precision, peers in PEERS.items():
-            compared = [peer for peer in peers if torch_python() and not (quick and "compiled" in peer[0])]
-            found += _beside(family, precision, compared, quick=quick)
-    return found
 
 
 @dataclass(frozen=True)
@@ -151,40 +135,4 @@ def _first_mask(bundle: Path, image: Path, root: Path, *, rounds: int) -> list[L
         note = f"{median(one.cpu_seconds for one in took[caches]):.1f} s of the processor"
         what = f"first mask, {caches} caches"
         found.append(Line(what, "", median(each), min(each), max(each), "s", wanted, note))
-    return found
-
-
-def _beside(family: str, precision: str, peers: Sequence[tuple[str, int]], *, quick: bool) -> list[Line]:
-    """A line a peer: the same network on the same images, one thread each, seconds of the processor."""
-    height, width = (64, 96) if quick else SIZE
-    steps, rounds = (1, 1) if quick else (1, 7)
-    ours = f"keras {precision}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-    workers = {}
-    try:
-        for name, batch in ((ours, OURS), *peers):
-            python = torch_python() if name.startswith("torch") else sys.executable
-            assert python is not None
-            command = [python, str(WORKER), name, family, str(height), str(width), str(batch)]
-            workers[name] = (Worker(command, environment), batch)
-        assert len({worker.weights for worker, _ in workers.values()}) == 1, "these are not the same network"
-        seconds: dict[str, list[float]] = {name: [] for name in workers}
-        for _ in range(rounds):
-            for name, (worker, batch) in workers.items():
-                seconds[name].append(worker.ask(f"predict_cpu {steps * 4 // batch}") / (steps * 4))
-    finally:
-        for worker, _ in workers.values():
-            worker.end()
-    path = f"predict {family} U-Net, {precision}"
-    own = seconds.pop(ours)
-    better = min(seconds, key=lambda name: median(seconds[name]), default="")
-    found = []
-    for name, theirs in seconds.items():
-        ratios = [two / one for one, two in zip(own, theirs, strict=True)]
-        note = f"{spoken(median(own))} against {spoken(median(theirs))} an image"
-        wanted = 1.0 if name == better and not quick else None
-        found.append(Line(path, name, median(ratios), min(ratios), max(ratios), "x", wanted, note))
-    if not found:
-        speeds = [1 / one for one in own]
-        found.append(Line(path, "", median(speeds), min(speeds), max(speeds), "images/s", None, "without PyTorch"))
     return found
