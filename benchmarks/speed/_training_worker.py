@@ -1,7 +1,9 @@
-"""One candidate of training.py: `_training_worker.py NAME SIDE BATCH`, in a Python that has its library.
+"""One candidate of training.py and prediction.py, in a Python that has its library.
+
+    _training_worker.py NAME FAMILY HEIGHT WIDTH BATCH
 
 Prints how many numbers are trained, then answers each line it reads with one number: `train N` and `predict N` with the
-seconds of N batches, `memory` with the greatest memory so far in MB.
+seconds of N batches, `predict_cpu N` with those of the processor, `memory` with the greatest memory so far in MB.
 """
 
 from __future__ import annotations
@@ -15,37 +17,42 @@ from typing import Any
 import numpy as np
 
 CLASSES = 4
+FAMILIES: dict[str, dict[str, Any]] = {
+    "resnet18": {"family": "segmentation_models", "options": {"encoder": "resnet18", "encoder_weights": "none"}},
+    "plain": {"family": "plain_unet", "options": {"filters": [16, 32, 64, 128, 256]}},
+}
+MULTIPLE = 32  # of the sides that a network computes with; images are padded to it
 DECODER = (256, 128, 64, 32, 16)
 WARM_UP = 3  # batches: tracing, compiling, choosing of kernels
 Act = Callable[[], object]
 
 
-def main(name: str, side: int, batch: int) -> None:
+def main(name: str, family: str, height: int, width: int, batch: int) -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
     rng = np.random.default_rng(0)
-    images = rng.random((batch, side, side, 3), dtype=np.float32)
-    masks = (rng.random((batch, side, side, CLASSES)) > 0.7).astype(np.uint8)
-    count, train, predict = (_torch if name.startswith("torch") else _keras)(name, images, masks)
-    for act in (train, predict):
-        for _ in range(WARM_UP):
-            act()
+    images = rng.random((batch, height, width, 3), dtype=np.float32)
+    masks = (rng.random((batch, height, width, CLASSES)) > 0.7).astype(np.uint8)
+    count, train, predict = (_torch if name.startswith("torch") else _keras)(name, family, images, masks)
+    acts, clocks = {"train": train, "predict": predict}, {"": time.perf_counter, "cpu": time.process_time}
+    warm = set()
     with os.fdopen(answers, "w") as said:
         print(count, file=said, flush=True)
         for line in sys.stdin:
-            work, *steps = line.split()
-            print(
-                _memory() if work == "memory" else _timed(train if work == "train" else predict, int(steps[0])),
-                file=said,
-            )
-            said.flush()
+            question, *steps = line.split()
+            work, _, clock = question.partition("_")
+            if work in acts and work not in warm:
+                _timed(acts[work], WARM_UP, clocks[""])
+                warm.add(work)
+            answer = _memory() if work == "memory" else _timed(acts[work], int(steps[0]), clocks[clock])
+            print(answer, file=said, flush=True)
 
 
-def _timed(act: Act, steps: int) -> float:
-    start = time.perf_counter()
+def _timed(act: Act, steps: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(steps):
         act()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _memory() -> float:
@@ -53,19 +60,19 @@ def _memory() -> float:
         return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def _keras(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
+def _keras(name: str, family: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
     from skyfold.competition import build
     from skyfold.config.run import RunConfig
     from skyfold.tasks import build_task
     from skyfold.training.network import Network
 
-    batch, side = images.shape[:2]
+    batch, height, width = images.shape[:3]
     config = RunConfig.model_validate(
         {
             "name": "speed",
             "data": {"competition": "understanding_clouds"},
-            "image": {"size": [side, side]},
-            "model": {"family": "segmentation_models", "options": {"encoder": "resnet18", "encoder_weights": "none"}},
+            "image": {"size": [height, width]},
+            "model": FAMILIES[family],
             "loss": {"name": "bce_dice"},
             "training": {"batch_size": batch, "mixed_precision": name.split()[-1]},
         }
@@ -73,24 +80,24 @@ def _keras(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, 
     task = build_task(config, build("understanding_clouds"))
     assert len(task.classes) == CLASSES
     network = Network(task, input_shape=images.shape[1:])
-    network.restart(seed=0)
     targets = np.concatenate([masks, np.ones_like(masks[..., :1])], axis=-1)
     count = sum(int(np.prod(weight.shape)) for weight in network.model.trainable_variables)
     return count, lambda: network.train(images, targets, learning_rate=1e-3), lambda: network.logits(images)
 
 
-def _torch(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
+def _torch(name: str, family: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
     import torch
 
-    compiled = "compiled" in name
-    model = _torch_unet()
-    layout = torch.channels_last if compiled else torch.contiguous_format
+    compiled, missing = "compiled" in name, [(0, -side % MULTIPLE) for side in images.shape[1:3]]
+    images, masks = (np.pad(each, [(0, 0), *missing, (0, 0)]) for each in (images, masks))
+    model = _torch_resnet_unet() if family == "resnet18" else _torch_plain_unet()
+    layout = torch.channels_last if compiled or "channels_last" in name else torch.contiguous_format
     model = model.to(memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=compiled)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=layout)
     target = torch.from_numpy(masks).permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
     run: Any = torch.compile(model) if compiled else model
-    precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled=compiled)
+    precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled="bfloat16" in name)
 
     def loss_of(logits: Any) -> Any:
         logits = logits.float()
@@ -117,7 +124,7 @@ def _torch(name: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, 
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad), train, predict
 
 
-def _torch_unet() -> Any:
+def _torch_resnet_unet() -> Any:
     """The network of segmentation-models: a pre-activated ResNet18, two convolutions at each size of the decoder."""
     import torch
     from torch import nn
@@ -189,5 +196,42 @@ def _torch_unet() -> Any:
     return Unet()
 
 
+def _torch_plain_unet() -> Any:
+    """skyfold/models/plain_unet.py."""
+    import torch
+    from torch import nn
+
+    filters = FAMILIES["plain"]["options"]["filters"]
+
+    def twice(before: int, after: int) -> Any:
+        layers: list[Any] = []
+        for count in (before, after):
+            layers += [nn.Conv2d(count, after, 3, padding=1, bias=False), nn.BatchNorm2d(after, 1e-3), nn.ReLU()]
+        return nn.Sequential(*layers)
+
+    class Unet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.ModuleList(
+                twice(before, after) for before, after in zip([3, *filters], filters, strict=False)
+            )
+            pairs = list(zip(filters[::-1], filters[-2::-1], strict=False))
+            self.enlarge = nn.ModuleList(nn.ConvTranspose2d(before, after, 2, 2) for before, after in pairs)
+            self.up = nn.ModuleList(twice(2 * after, after) for _, after in pairs)
+            self.head = nn.Conv2d(filters[0], CLASSES, 1)
+
+        def forward(self, x: Any) -> Any:
+            maps = []
+            for level, convolved in enumerate(self.down):
+                x = convolved(torch.nn.functional.max_pool2d(x, 2) if level else x)
+                maps.append(x)
+            maps.pop()
+            for enlarge, convolved in zip(self.enlarge, self.up, strict=True):
+                x = convolved(torch.cat([maps.pop(), enlarge(x)], 1))
+            return self.head(x)
+
+    return Unet()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

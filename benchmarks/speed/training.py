@@ -31,7 +31,7 @@ WANTED = {("train", "keras bfloat16", "torch compiled bfloat16"): 1.0}
 
 def lines(*, quick: bool) -> list[Line]:
     side, batch, steps, rounds = (64, 2, 1, 1) if quick else (256, 4, 5, 7)
-    names = [*OURS, *(PEERS if _torch_python() else ())]
+    names = [*OURS, *(PEERS if torch_python() else ())]
     workers = {name: _worker(name, side, batch) for name in names}
     try:
         assert len({worker.weights for worker in workers.values()}) == 1, "these are not the same network"
@@ -63,12 +63,12 @@ def lines(*, quick: bool) -> list[Line]:
 
 
 def _worker(name: str, side: int, batch: int) -> Worker:
-    python = _torch_python() if name.startswith("torch") else sys.executable
+    python = torch_python() if name.startswith("torch") else sys.executable
     assert python is not None
-    return Worker([python, str(WORKER), name, str(side), str(batch)])
+    return Worker([python, str(WORKER), name, "resnet18", str(side), str(side), str(batch)])
 
 
-def _torch_python() -> str | None:
+def torch_python() -> str | None:
     python = os.environ.get("SKYFOLD_TORCH_PYTHON", sys.executable)
     has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
     return python if has_torch else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+M_ARENA_MAX = -8  # of <malloc.h>
 
 
 def too_large(needed: int) -> str:
@@ -38,6 +40,15 @@ def peak_memory() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def share_one_heap() -> None:
+    """Let all threads that are started from now on allocate from one heap, where the C library gives each its own.
+
+    What one thread has freed is then used again by the others: glibc only; other libraries are left as they are.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # Windows, musl
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _of_the_machine() -> int:

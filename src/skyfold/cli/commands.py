@@ -234,6 +234,9 @@ def predict(given: Namespace) -> JsonDict:
     if "numba" not in sys.modules:  # libraries that keep files of their own read these when they are imported
         for variable in ("KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
             os.environ.setdefault(variable, str((given.out / ".work" / variable.lower()).resolve()))
+    from skyfold.memory import share_one_heap
+
+    share_one_heap()
     from skyfold.pipeline.predict_bundle import predict_bundle
 
     files = predict_bundle(
@@ -246,6 +249,7 @@ def predict(given: Namespace) -> JsonDict:
         outputs=tuple(dict.fromkeys(given.outputs)),
         skip_damaged=given.on_error == "skip",
         code=given.plugins,
+        precision=given.precision,
     )
     for path in files:
         print(f"written: {path}")

@@ -122,6 +122,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "skip: images that cannot be read get empty masks and are listed (default: stop)",
     },
     "--plugins": {"type": Path, "metavar": "DIR", "help": "folder of plug-ins that the bundle needs"},
+    "--precision": {
+        "choices": ["float32", "bfloat16"],
+        "help": "precision that networks compute in (default: that of training)",
+    },
     "--fold": {"type": _whole, "action": "append", "metavar": "K", "help": "train fold K only; may be repeated"},
     "--full": {"action": "store_true", "help": "then fit one more network per seed on all samples"},
     "--restart": {"action": "store_true", "help": "discard existing results and start over"},
@@ -198,6 +202,7 @@ COMMANDS = {
         "--write",
         "--on-error",
         "--plugins",
+        "--precision",
         "--json",
     ),
     commands.score: ("competition", "submission", "--truth", "--sizes", "--verify", "--json"),

@@ -22,6 +22,7 @@ from skyfold.config.training import (
     MixConfig,
     ModelConfig,
     OptimizerConfig,
+    Precision,
     PseudoLabelsConfig,
     ScheduleConfig,
     TrainingConfig,
@@ -105,6 +106,10 @@ class RunConfig(Strict):
             ),
         )
         return self
+
+    def in_precision(self, precision: Precision) -> RunConfig:
+        """The same run, whose networks compute in `precision`."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"mixed_precision": precision})})
 
     def hash(self) -> str:
         """Digest of the keys that change the predictions, whatever their order; keys at their default do not count, nor

@@ -8,6 +8,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from skyfold.config.fields import Fraction, Many, Name, Positive, Seeds, Strict, refuse_numbers
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 class InitConfig(Strict):
     """Initial weights from another trained run (transfer learning, fine-tuning; see training/init_weights.py).
@@ -80,7 +82,7 @@ class TrainingConfig(Strict):
     epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     batch_size: Many = 16
     gradient_accumulation_steps: Many = 1
-    mixed_precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    mixed_precision: Precision = "float32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive | None = None
     validation_freq: Positive = 1

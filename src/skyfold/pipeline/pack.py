@@ -37,6 +37,7 @@ from skyfold.pipeline.bundle_choice import (
 )
 from skyfold.pipeline.check_forecasts import named
 from skyfold.pipeline.kernel import kernel_files
+from skyfold.pipeline.precision import note_differences
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fits import WEIGHTS
@@ -129,6 +130,8 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
     if choice.seconds is not None:
         fits, seconds = within_time(chosen, choice, fits, dataset, workspace)
         chosen = chosen_members(chosen, [*fits])
+    for run in chosen.runs:
+        note_differences(run, dataset, workspace)
     packed = [run.name for run in chosen.members]
     left_out = [run.name for run in config.members if run.name not in packed]
     made = {**blend, "combination": blend["combination"]["whole"], "scores": blend["scores"]["final"]}

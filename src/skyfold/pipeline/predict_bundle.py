@@ -12,6 +12,7 @@ import numpy as np
 from skyfold import plugins
 from skyfold.competition import Competition, build
 from skyfold.config.run import RunConfig
+from skyfold.config.training import Precision
 from skyfold.data.images import Selectable
 from skyfold.data.rescale import StoredPixels
 from skyfold.data.segmentation_files import read_each
@@ -45,6 +46,7 @@ def predict_bundle(
     outputs: Sequence[str] = (),
     skip_damaged: bool = False,
     code: Path | None = None,
+    precision: Precision | None = None,
 ) -> list[Path]:
     """Predict with the bundle at `path`, and write `outputs` into the folder `out`. Returns their paths.
 
@@ -55,6 +57,7 @@ def predict_bundle(
     skip_damaged  images that cannot be read get empty masks, and are listed in `skipped.csv`; those that are unlike the
                   training images are always predicted, and listed in `unlike_training.csv`
     code          folder of plug-ins; code is never read from the bundle
+    precision     that networks compute in; None: that of training, to the same bits
 
     ConfigError or DataLayoutError, before anything is predicted, where the bundle and the files do not fit.
     """
@@ -74,7 +77,7 @@ def predict_bundle(
             samples, skipped = _readable(samples)
         task.require_inputs(samples, bundle.manifest)
         unlike = _unlike(bundle, competition, samples, out / WORK)
-        stores = [_rows_of_run(bundle, run, competition, samples, out / WORK) for run in bundle.members()]
+        stores = [_rows_of_run(bundle, run, competition, samples, out / WORK, precision) for run in bundle.members()]
         gate = stores.pop() if bundle.manifest["gate"] else None
         rows = task.combine(bundle.manifest, samples, stores, out / WORK)
         values, probability = cast(np.ndarray, rows.checked), None if gate is None else gate.values
@@ -205,9 +208,17 @@ def _unlike(bundle: Bundle, competition: Competition, samples: Samples, work: Pa
     return found
 
 
-def _rows_of_run(bundle: Bundle, run: JsonDict, competition: Competition, samples: Samples, work: Path) -> RowStore:
+def _rows_of_run(
+    bundle: Bundle,
+    run: JsonDict,
+    competition: Competition,
+    samples: Samples,
+    work: Path,
+    precision: Precision | None,
+) -> RowStore:
     """The mean prediction of the fits of a run, as training stores it for the test part."""
-    config = RunConfig.model_validate(run["config"])
+    trained = RunConfig.model_validate(run["config"])
+    config = trained if precision is None else trained.in_precision(precision)
     task = build_task(config, competition)
     arrays = task.arrays(samples, "test", work / "cache")
     fingerprint = Fingerprint.from_json(run["fingerprint"], str(bundle.folder))
@@ -219,7 +230,12 @@ def _rows_of_run(bundle: Bundle, run: JsonDict, competition: Competition, sample
         ids=samples.ids,
         shape=task.row_shape(arrays),
         dtype=task.dtype,
-        fingerprint=digest(fingerprint.digest(), arrays.checksum, *(str(fit.weights_sha256) for fit in fits)),
+        fingerprint=digest(
+            fingerprint.digest(),
+            arrays.checksum,
+            *(str(fit.weights_sha256) for fit in fits),
+            *([] if config == trained else [str(precision)]),
+        ),
     )
     trainer.predict(arrays, np.arange(len(samples)), store, fits, label=config.name)
     return store

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from skyfold.training.fit_fold import Unvalidated, fit_fold
 from skyfold.training.init_weights import InitWeights
 from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays, Objective, RunArrays
-from skyfold.training.predict import NotFinite, mean_predictions, require_finite, write_predictions
+from skyfold.training.predict import LoadWeights, NotFinite, mean_predictions, require_finite, write_predictions
 from skyfold.training.predict_scenes import write_scenes
 from skyfold.types import Split
 
@@ -163,6 +164,18 @@ class FoldTrainer:
                 f"'{arrays.ids[found.row]}' is NaN or infinite, and nothing of it was stored. {self._mend()}"
             ) from None
 
+    def predicted(self, arrays: RunArrays, rows: np.ndarray, fits: list[FitResult]) -> np.ndarray | list[np.ndarray]:
+        """The mean prediction of `fits`, of a network, for a few `rows`, as it is stored."""
+        values = mean_predictions(self.network, self._members(fits), self.objective, cast(Rows, arrays), rows)
+        return self.objective.to_rows(values, arrays, rows)
+
+    def _members(self, fits: list[FitResult]) -> list[LoadWeights]:
+        @lru_cache(maxsize=1)  # one by itself stays loaded
+        def load(place: int) -> Rescale | None:
+            return _load(self.network, fits[place])
+
+        return [partial(load, place) for place in range(len(fits))]
+
     def _mend(self) -> str:
         if isinstance(self.family, RuleFamily):
             return "Look at this image, or choose other model.options."
@@ -173,12 +186,12 @@ class FoldTrainer:
             predict = partial(_rule_predictions, self.family, len(self.objective.classes))
             write_predictions(predict, self.objective, arrays, rows, store, batch_size=1, label=label)
             return
-        members = [partial(_load, self.network, fit) for fit in fits]
+        members = self._members(fits)
         if isinstance(arrays, SceneArrays):
             write_scenes(self.network, members, arrays, rows, store, label=label)
             return
         predict = partial(mean_predictions, self.network, members, self.objective)
-        size = self.network.batch_size
+        size = self.network.predicted_batch_size
         write_predictions(predict, self.objective, arrays, rows, store, batch_size=size, label=label)
 
 

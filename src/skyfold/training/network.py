@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from skyfold.training.fused import fuse_batchnorm
 from skyfold.training.losses import ops
 from skyfold.training.objective import Objective
 from skyfold.training.optimizers import make_optimizer
+
+PREDICTED_PIXELS = 1 << 19  # of a batch that is predicted on a CPU: larger ones take more memory and no less time
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Network:
     threads      that a deterministic network computes in; None: as many as there are cores
 
     Starts the backend; networks made before in this process become unusable. ConfigError where the output of the
-    model has not the shape that the task needs, or a batch does not fit into memory.
+    model has not the shape that the task needs and, before it is trained, where a batch does not fit into memory.
     """
 
     def __init__(self, objective: Objective, *, input_shape: tuple[int, int, int], threads: int | None = None) -> None:
@@ -68,15 +71,39 @@ class Network:
                 f"model.family: '{config.model.family}' returns {self.model.output_shape[1:]}, but task: {config.task} "
                 f"needs {expected[1:]}. Use a family of that kind, or another task."
             )
-        self._refuse_batch()
         fuse_batchnorm(self.model)
         self._encoder = FrozenEncoder(encoder_layers(self.model), batchnorm=training.freeze_encoder_batchnorm)
-        self._trained = self._to_train(self.model)
         self.model.jit_compile = backend.compiles_whole_steps()
-        self._phases = [self._phase(frozen=True)] if training.freeze_encoder_epochs else []
-        self._phases.append(self._phase(frozen=False))
-        self._now = self._phases[-1]
+        self._frozen = False
         self._random_states = [variable for variable in self.model.variables if "seed_generator" in variable.path]
+
+    @cached_property
+    def predicted_batch_size(self) -> int:
+        """Images of a batch that is predicted: on a CPU by their size, two at least, at most as many as are trained on.
+
+        An image becomes other bits in batches of another size, so that training and `predict_bundle` use this one. One
+        image at a time is left to who trains so: oneDNN has no fast convolution for it where BatchNorm is fused with
+        it. A backend that compiles a step for each size of a batch keeps that of training.
+        """
+        if not backend.on_cpu() or backend.compiles_whole_steps():
+            return self.batch_size
+        return min(self.batch_size, max(2, PREDICTED_PIXELS // math.prod(self.input_shape[:2])))
+
+    @cached_property
+    def _trained(self) -> Any:
+        """The network that is trained, which predicting does without."""
+        self._refuse_batch()
+        return self._to_train(self.model)
+
+    @cached_property
+    def _phases(self) -> list[_Phase]:
+        """With optimizers, two numbers a weight. The last phase trains all that learns."""
+        first = [self._phase(frozen=True)] if self.config.training.freeze_encoder_epochs else []
+        return [*first, self._phase(frozen=False)]
+
+    @property
+    def _now(self) -> _Phase:
+        return self._phases[0 if self._frozen else -1]
 
     def restart(self, *, seed: int) -> None:
         """Set the weights of a model initialised by `seed`, and the optimizer to its state before the first step.
@@ -91,9 +118,9 @@ class Network:
     def begin_epoch(self, epoch: int, *, seed: int) -> None:
         """Seed dropout for the coming epoch, from 0, reset the mean loss, and freeze the encoder where the config asks
         for it."""
-        frozen = epoch < self.config.training.freeze_encoder_epochs
-        self._now = self._phases[0 if frozen else -1]
-        self._encoder.set_frozen(frozen)
+        phases = self._phases  # whose making sets what is frozen
+        self._frozen = len(phases) > 1 and epoch < self.config.training.freeze_encoder_epochs
+        self._encoder.set_frozen(self._frozen)
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
         self._now.network.reset_metrics()
@@ -109,9 +136,9 @@ class Network:
         return float(self._now.network.train_on_batch(inputs, wanted, return_dict=True)["loss"])
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs of the model for inputs float32 (batch_size, H, W, C).
+        """Outputs of the model for inputs float32 (B, H, W, C), of few different B: each is traced anew.
 
-        Returns float32 logits (batch_size, H, W, K) or (batch_size, K); of a forecast network the values themselves,
+        Returns float32 logits (B, H, W, K) or (B, K); of a forecast network the values themselves,
         with lead times in the place of classes.
         """
         return np.asarray(self.model.predict_on_batch(inputs), dtype=np.float32)

@@ -1,5 +1,4 @@
-"""Optimizers: gradient accumulation and clipping, weight decay, a learning rate of the encoder, EMA of the weights, loss
-scaling."""
+"""Optimizers: gradient accumulation and clipping, weight decay, learning rate of the encoder, EMA, loss scaling."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from skyfold.training.network import Network
 from skyfold.training.objective import Objective, RunArrays
 from skyfold.types import IntPair
 
-CHUNK_BYTES = 256 << 20  # of float32 outputs that are averaged at once
+CHUNK_BYTES = 32 << 20  # of float32 outputs that are averaged at once; members are loaded anew for each chunk
 
 # Loads the weights of one member of an ensemble into its network; returns the rescale of the member's inputs.
 LoadWeights = Callable[[], Rescale | None]
@@ -62,7 +62,7 @@ def mean_predictions(
         for batch in prediction_batches(
             arrays,
             rows,
-            batch_size=network.batch_size,
+            batch_size=network.predicted_batch_size,
             normalization=objective.normalization,
             rescale=rescale,
         ):
@@ -74,7 +74,8 @@ def mean_predictions(
                 total[start : start + batch.count] += tta.undo(objective.activate(outputs), view)
             start += batch.count
     assert total is not None, "no members, or no rows"
-    return total / np.float32(len(members) * len(views))
+    total /= np.float32(len(members) * len(views))
+    return total
 
 
 def write_predictions(

@@ -82,7 +82,7 @@ def scene_probabilities(
     total = np.zeros((), dtype=np.float32)
     for member, load in enumerate(members):
         of_member = partial(predict, member=member, rescale=load())
-        strips = predict_scene(scene, of_member, tiling, batch_size=network.batch_size, on_tile=on_tile)
+        strips = predict_scene(scene, of_member, tiling, batch_size=network.predicted_batch_size, on_tile=on_tile)
         total = total + strips_on_grid(strips, scene.shape[0], grid)
     return total / np.float32(len(members))
 
