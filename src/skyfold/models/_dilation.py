@@ -7,7 +7,7 @@ as they did when their weights were learned (DeepLab's atrous convolution).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -31,36 +31,51 @@ class _Map:
     spatial: bool = True
 
 
-def maps_by_stride(source: Any, image: Any, *, output_stride: int, with_weights: bool) -> dict[int, Any]:
+def maps_by_stride(
+    source: Any, image: Any, *, output_stride: int, with_weights: bool, widest: bool = True, both_sides: bool = False
+) -> dict[int, Any]:
     """Apply the layers of `source`, made anew, to `image` (B, H, W, C), sides multiples of 32, scaled as its weights
     want it (its own Rescaling and Normalization layers are left out).
 
-    Returns for each stride 2, 4, 8 and 16 the widest map that has it, the last of those, and for 32 what `source`
-    returns; beyond `output_stride` the maps keep that resolution. with_weights: give the new layers the weights of the
-    old; else they begin at random.
+    Returns for each stride 2, 4, 8 and 16 that there is the widest map that has it, the last of those, and for 32 what
+    `source` returns; beyond `output_stride` the maps keep that resolution.
+
+    with_weights  give the new layers the weights of the old; else they begin at random
+    widest        False: the last map of each stride, however wide
+    both_sides    pad convolutions of a stride alike on both sides, as PyTorch does, where Keras' "same" pads below and
+                  to the right alone
+
     ValueError where a pooling would have to be dilated, which Keras cannot.
     """
     made = {id(source.inputs[0]): _Map(image, 1, 1)}
     found: dict[int, Any] = {}
-    for layer in source.layers:
-        if isinstance(layer, keras.layers.InputLayer):
+    for operation in source.operations:
+        if isinstance(operation, keras.layers.InputLayer):
             continue
-        inputs = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        result = _applied(layer, inputs, output_stride, with_weights)
-        made[id(layer.output)] = result
+        inputs = [made[id(tensor)] for tensor in operation._inbound_nodes[0].input_tensors]
+        layers = operation.layers if isinstance(operation, keras.Sequential) else [operation]
+        for layer in layers:
+            result = _applied(layer, inputs, output_stride, with_weights, both_sides)
+            inputs = [result]
+        made[id(operation.output)] = result
         if _is_map(result, image, output_stride):
             best = found.get(result.stride)
-            if best is None or result.tensor.shape[-1] >= best.shape[-1]:
+            if best is None or not widest or result.tensor.shape[-1] >= best.shape[-1]:
                 found[result.stride] = result.tensor
-    return {**{stride: found[stride] for stride in (2, 4, 8, 16)}, 32: made[id(source.outputs[0])].tensor}
+    return {
+        **{stride: found[stride] for stride in (2, 4, 8, 16) if stride in found},
+        32: made[id(source.outputs[0])].tensor,
+    }
 
 
-def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: bool) -> _Map:
+def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: bool, both_sides: bool) -> _Map:
     main = next((entry for entry in inputs if entry.spatial), inputs[0])
     if isinstance(layer, _PREPROCESSING):
         return main
     config = layer.get_config()
     tensors = [entry.tensor for entry in inputs]
+    if not isinstance(layer, keras.layers.Layer):
+        return replace(main, tensor=_computed(layer, inputs))
     stride, dilation, unpadded = main.stride, main.dilation, None
     if isinstance(layer, keras.layers.ZeroPadding2D):
         unpadded = main.tensor
@@ -72,16 +87,40 @@ def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: b
             tensors = [main.tensor if main.unpadded is None else main.unpadded]
         if removed:
             config["strides"] = (1, 1)
+        if both_sides and step > 1 and layer.padding == "same" and not removed and layer.kernel_size[0] > 1:
+            config["padding"] = "valid"
+            pad = keras.layers.ZeroPadding2D(layer.kernel_size[0] // 2, name=f"{layer.name}_pad_both")
+            tensors = [pad(tensors[0])]
         if dilation > 1:
             _dilate(layer, config, dilation)
         stride, dilation = stride * step, dilation * (step if removed else 1)
-    fresh = layer.__class__.from_config(config)
+    kind, weights = layer.__class__, layer.get_weights()
+    if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters == main.tensor.shape[-1] > 1:
+        kind, config, weights = keras.layers.DepthwiseConv2D, *_as_depthwise(config, weights)
+    fresh = kind.from_config(config)
     mark_encoder([fresh])
-    output = fresh(tensors if isinstance(layer.input, list) else tensors[0])
+    output = fresh(tensors if len(tensors) > 1 else tensors[0])
     if with_weights:
-        fresh.set_weights(layer.get_weights())
+        fresh.set_weights(weights)
     spatial = main.spatial and not isinstance(layer, keras.layers.GlobalAveragePooling2D)
     return _Map(output, stride, dilation, unpadded, spatial)
+
+
+def _computed(operation: Any, inputs: list[_Map]) -> Any:
+    """What an operation that is no layer, x + 3 for instance, computes of the maps in the place of its own inputs."""
+    node = operation._inbound_nodes[0]
+    fed = {id(tensor): entry.tensor for tensor, entry in zip(node.input_tensors, inputs, strict=True)}
+    arguments, options = node.arguments.fill_in(fed)
+    return operation.__class__.from_config(operation.get_config())(*arguments, **options)
+
+
+def _as_depthwise(config: dict[str, Any], weights: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A convolution with as many groups as channels, as the layer that computes it fast, and trains on a CPU."""
+    names = {"kernel_initializer": "depthwise_initializer"}
+    left_out = ("filters", "groups", "kernel_regularizer", "kernel_constraint")
+    kept = {names.get(name, name): value for name, value in config.items() if name not in left_out}
+    kernel, *bias = weights
+    return kept, [kernel.transpose(0, 1, 3, 2), *bias]
 
 
 def _dilate(layer: Any, config: dict[str, Any], dilation: int) -> None:

@@ -8,30 +8,42 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from skyfold.models import _csmask, _efficientnet_lite, _hrnet, _published, _sm_compat
-from skyfold.models._weights import PretrainedFamily, with_weights
+from skyfold.models import WEIGHTS_KEY, _csmask, _efficientnet_lite, _hrnet, _published, _resnet, _sm_compat
+from skyfold.models._pytorch_layers import (
+    Naming,
+    convnext_namings,
+    efficientnet_namings,
+    load_pytorch,
+    mobilenetv3_namings,
+)
+from skyfold.models._tensor_files import read_tensors
+from skyfold.models._weights import PretrainedFamily, is_of_pytorch, weights_file, with_weights
 from skyfold.plugins import nearest
 
 MULTIPLE = 32  # of an image's sides, so that every map is a whole number of pixels
 _SOURCE_SIDE = 224  # at which a network is made whose layers are then applied to images of any size
+_ODD_SIDE = 225  # at which, and at a half, a quarter, ... of which Keras' networks pad alike on both sides
 
 
 @dataclass(frozen=True)
 class Encoder:
     """constructor: in keras.applications, or the name in the other packages; normalization: of images, which its
-    ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation."""
+    ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation; widest:
+    whether the map of each stride is the widest, else the last."""
 
     constructor: str
     normalization: str
     least_stride: int = 16
     package: str = "keras"
+    widest: bool = True
 
 
 ENCODERS = {
@@ -39,6 +51,11 @@ ENCODERS = {
     **{f"resnet{depth}": Encoder(f"ResNet{depth}", "caffe") for depth in (50, 101, 152)},
     **{f"resnet{depth}v2": Encoder(f"ResNet{depth}V2", "tf") for depth in (50, 101, 152)},
     **{name.lower(): Encoder(name, "tf") for name in ("MobileNet", "MobileNetV2", "Xception")},
+    **{f"mobilenetv3{size.lower()}": Encoder(f"MobileNetV3{size}", "tf") for size in ("Small", "Large")},
+    **{
+        f"convnext{size.lower()}": Encoder(f"ConvNeXt{size}", "torch", widest=False)
+        for size in ("Tiny", "Small", "Base", "Large", "XLarge")
+    },
     **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch") for size in range(8)},
     **{f"efficientnetlite{size}": Encoder(f"efficientnetlite{size}", "lite", package="lite") for size in range(3)},
     **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch") for size in range(4)},
@@ -53,14 +70,6 @@ _CHECKSUMS = {  # of ImageNet weights, by package
     "lite": _published.EFFICIENTNET_LITE,
 }
 REFUSED = {
-    **dict.fromkeys(
-        ("convnexttiny", "convnextsmall", "convnextbase", "convnextlarge", "convnextxlarge"),
-        "its first map has stride 4, and decoders need one of stride 2",
-    ),
-    **dict.fromkeys(
-        ("mobilenetv3small", "mobilenetv3large"),
-        "part of its arithmetic is no layer, so that it cannot be rebuilt with exact strides; take mobilenetv2",
-    ),
     **dict.fromkeys(("nasnetmobile", "nasnetlarge"), "its cells crop their maps, which then have no exact stride"),
     "inceptionresnetv2": "it scales its branches by a layer that is not public in Keras; take inceptionv3",
     **dict.fromkeys(
@@ -71,10 +80,20 @@ REFUSED = {
 }
 
 
+# Files of PyTorch's: how each network is named there, by its name here; see `_pytorch_layers`.
+_PYTORCH: dict[str, Callable[[Any], list[Naming]]] = {
+    **dict.fromkeys(_resnet.BLOCKS, _resnet.namings),
+    **{f"efficientnetb{size}": partial(efficientnet_namings, size=size) for size in range(8)},
+    **dict.fromkeys([name for name in ENCODERS if name.startswith("mobilenetv3")], mobilenetv3_namings),
+    **dict.fromkeys([name for name in ENCODERS if name.startswith("convnext")], convnext_namings),
+}
+_PYTORCH_LAYERS = "PyTorch, layers only"  # in the place of a file: the same network, initialised at random
+
+
 @dataclass(frozen=True)
 class Maps:
-    """by_stride: the map of each stride 2 to 32; deep: what sees most of the image; deep_stride: of `deep`; outlines:
-    the map of stride 4 that places them."""
+    """by_stride: the map of each stride 2 to 32, of ConvNeXt 4 to 32; deep: what sees most of the image; deep_stride:
+    of `deep`; outlines: the map of stride 4 that places them."""
 
     by_stride: dict[int, Any]
     deep: Any
@@ -90,6 +109,7 @@ class EncoderFamily(PretrainedFamily):
     """
 
     takes_csmask: ClassVar[bool] = True
+    takes_pytorch: ClassVar[tuple[str, ...]] = tuple(_PYTORCH)
     distributions: ClassVar[tuple[str, ...]] = _sm_compat.SEGMENTATION_MODELS  # of ResNet18 and 34
     encoder: str = "resnet50"
 
@@ -113,7 +133,9 @@ class EncoderFamily(PretrainedFamily):
         return self
 
     def without_pretrained_weights(self) -> Self:
-        """The padding of some layers of ukis_csmask's network is its own."""
+        """The padding of some layers of ukis_csmask's network is its own, and so is that of PyTorch's."""
+        if is_of_pytorch(self.encoder_weights):
+            return self.model_copy(update={"encoder_weights": _PYTORCH_LAYERS})
         if self.encoder_weights == _csmask.SOURCE:
             return self.model_copy(update={"encoder_weights": _csmask.LAYERS})
         return super().without_pretrained_weights()
@@ -127,6 +149,8 @@ class EncoderFamily(PretrainedFamily):
         """Of the encoder and its weights; HRNet, without published weights, takes the usual one."""
         if self.encoder_weights == _csmask.SOURCE:
             return _csmask.SCALING
+        if is_of_pytorch(self.encoder_weights):
+            return "torch"
         return ENCODERS[self.encoder].normalization if self.encoder in ENCODERS else "torch"
 
     def _weights_file(self) -> Path | None:
@@ -165,7 +189,12 @@ def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int = 32
 
     stride = max(output_stride, ENCODERS[name].least_stride)
     by_stride = maps_by_stride(
-        _pretrained(name, image.shape[-1], weights), image, output_stride=stride, with_weights=weights != "none"
+        _pretrained(name, image.shape[-1], weights),
+        image,
+        output_stride=stride,
+        with_weights=weights != "none",
+        widest=ENCODERS[name].widest,
+        both_sides=weights == _PYTORCH_LAYERS or (is_of_pytorch(weights) and not _is_of_tensorflow(weights)),
     )
     return Maps(by_stride, by_stride[32], stride, by_stride[4])
 
@@ -184,11 +213,35 @@ def hrnet_body(name: str, *, bands: int) -> Any:
 def _pretrained(name: str, bands: int, weights: str) -> Any:
     if weights in (_csmask.SOURCE, _csmask.LAYERS):
         return _csmask.encoder(bands, learned=weights == _csmask.SOURCE)
+    if weights == _PYTORCH_LAYERS or is_of_pytorch(weights):
+        return _from_pytorch(name, bands, weights)
     return with_weights(partial(_source, ENCODERS[name]), bands=bands, source=weights, what=name)
 
 
-def _source(encoder: Encoder, bands: int, weights: str | None) -> Any:
-    shape = (_SOURCE_SIDE, _SOURCE_SIDE, bands)
+def _from_pytorch(name: str, bands: int, weights: str) -> Any:
+    """The network `name` as PyTorch's libraries have it, with the weights of a file, or at random."""
+    if name in _resnet.BLOCKS:
+        network = _resnet.network(name, input_shape=(_SOURCE_SIDE, _SOURCE_SIDE, bands))
+    else:
+        side = _SOURCE_SIDE if _is_of_tensorflow(weights) else _ODD_SIDE
+        network = _source(ENCODERS[name], bands, None, side=side)
+    if weights != _PYTORCH_LAYERS:
+        file = weights_file(weights, what=name)
+        namings = _PYTORCH[name](network)
+        if _is_of_tensorflow(weights):
+            namings = [replace(naming, epsilon=None) for naming in namings]
+        tensors = read_tensors(file, key=WEIGHTS_KEY)
+        load_pytorch(network, tensors, namings, file=file, what=name)
+    return network
+
+
+def _is_of_tensorflow(file: str) -> bool:
+    """Whether weights were learned in TensorFlow, padding and epsilon those of Keras; timm names them so."""
+    return Path(file).name.startswith("tf_")
+
+
+def _source(encoder: Encoder, bands: int, weights: str | None, *, side: int = _SOURCE_SIDE) -> Any:
+    shape = (side, side, bands)
     if encoder.package == "segmentation_models":
         return _sm_compat.segmentation_models_encoder(encoder.constructor, input_shape=shape, weights=weights)
     if encoder.package == "lite":

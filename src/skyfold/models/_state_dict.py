@@ -116,7 +116,12 @@ def _from_zip(path: Path, size: int) -> tuple[Any, Callable[[_Storage], np.ndarr
     def numbers(storage: _Storage) -> np.ndarray:
         return _typed(archive.read(f"{folder}data/{storage.key}"), storage, 0)
 
-    value = _interpreted(io.BytesIO(archive.read(found[0])))
+    storages: dict[str, _Storage] = {}
+    value = _interpreted(io.BytesIO(archive.read(found[0])), storages)
+    for key, storage in storages.items():
+        entry = entries.get(f"{folder}data/{key}")
+        if entry is None or entry.file_size < storage.length * _item_size(storage):
+            raise ValueError(f"storage {key} is not as large as it says")
     return value, numbers
 
 
@@ -143,8 +148,6 @@ def _from_legacy(held: mmap.mmap) -> tuple[Any, Callable[[_Storage], np.ndarray]
 
 def _typed(raw: bytes | mmap.mmap, storage: _Storage, place: int) -> np.ndarray:
     """The numbers of a storage, which begin at byte `place`; not copied."""
-    if place + storage.length * _item_size(storage) > len(raw):
-        raise ValueError(f"storage {storage.key} is shorter than it says")
     dtype = "<u2" if storage.dtype == BFLOAT16 else storage.dtype
     values = np.frombuffer(raw, dtype, storage.length, place)
     return widened(values) if storage.dtype == BFLOAT16 else values

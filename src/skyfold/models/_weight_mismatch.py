@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ def misfit(file: Path, network: Any) -> str:
         if name not in own:
             return f"the file has a layer '{name}', which the encoder has not"
     return ""
+
+
+def oversized(file: Path) -> str:
+    """An array of an HDF5 file that is larger than the file, or lies outside of it; '' where there is none, or where
+    the file cannot be read.
+
+    Keras stores weights as they are, so that no array takes more memory than its file is long.
+    """
+    import h5py
+
+    faults: list[str] = []
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset) and (entry.nbytes > file.stat().st_size or entry.external):
+            faults.append(f"'{name}' takes {entry.nbytes} bytes, the file has {file.stat().st_size}")
+
+    with suppress(OSError), h5py.File(file) as opened:
+        opened.visititems(visit)
+    return faults[0] if faults else ""
 
 
 def _saved(file: Path) -> dict[str, Shapes]:

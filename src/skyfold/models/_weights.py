@@ -15,7 +15,8 @@ from skyfold.errors import ConfigError, MissingWeights
 from skyfold.files import file_digest
 from skyfold.models import WEIGHTS_KEY, NetworkFamily, _csmask
 from skyfold.models._bands import adapted
-from skyfold.models._weight_mismatch import misfit
+from skyfold.models._tensor_files import SUFFIXES
+from skyfold.models._weight_mismatch import misfit, oversized
 
 _AFTER_NAME = ("weights", "notop", "imagenet", "noisystudent")  # how names of published files go on
 
@@ -23,24 +24,31 @@ _AFTER_NAME = ("weights", "notop", "imagenet", "noisystudent")  # how names of p
 class PretrainedFamily(NetworkFamily):
     """A network on an encoder that may be pretrained.
 
-    encoder_weights     imagenet, none, a Keras weights file (.h5), or a folder that holds the one of the encoder;
-                        they are adapted to the bands
+    encoder_weights     imagenet, none, a Keras weights file (.h5), or a folder that holds the one of the encoder; of
+                        some encoders a file of PyTorch's (`_tensor_files.SUFFIXES`); they are adapted to the bands
     batchnorm_momentum  of the moving statistics of BatchNorm (Keras' own is 0.99, too slow for a training of a few
                         hundred steps); None: that of the layers
     """
 
     takes_csmask: ClassVar[bool] = False
+    takes_pytorch: ClassVar[tuple[str, ...]] = ()  # encoders
     encoder: str
     encoder_weights: str = "imagenet"
     batchnorm_momentum: BelowOne | None = None
 
     @model_validator(mode="after")
-    def _csmask_fits(self) -> Self:
+    def _weights_fit(self) -> Self:
         fits = self.takes_csmask and self.encoder == _csmask.ENCODER
         if self.encoder_weights == _csmask.SOURCE and not fits:
             raise ValueError(
                 f"encoder_weights: {_csmask.SOURCE} needs encoder: {_csmask.ENCODER} in one of the families "
                 "deeplabv3plus, fpn and unet"
+            )
+        if is_of_pytorch(self.encoder_weights) and self.encoder not in self.takes_pytorch:
+            raise ValueError(
+                f"encoder_weights: {Path(self.encoder_weights).name}: {', '.join(SUFFIXES)} are read in the families "
+                "deeplabv3plus, encoder_classifier, fpn and unet, for the encoders resnet18 to 152, efficientnetb0 to "
+                "b7, convnext and mobilenetv3. Give a Keras weights file (.h5)"
             )
         return self
 
@@ -69,6 +77,11 @@ class PretrainedFamily(NetworkFamily):
         return weights_file(self.encoder_weights, what=self.encoder)
 
 
+def is_of_pytorch(source: str) -> bool:
+    """Whether `encoder_weights` names a file that is laid out as PyTorch does."""
+    return Path(source).suffix in SUFFIXES
+
+
 def weights_file(source: str, *, what: str) -> Path:
     """The file that `source` names: itself, or in a folder the one `.h5` whose name begins with the encoder's, `what`,
     as published files do (`resnet50_weights_..._notop.h5`); case and punctuation do not count.
@@ -87,10 +100,10 @@ def weights_file(source: str, *, what: str) -> Path:
                 f"{what}.weights.h5."
             )
         return matching[0]
-    if path.suffix != ".h5":
+    if path.suffix not in (".h5", *SUFFIXES):
         raise MissingWeights(
-            f"{WEIGHTS_KEY}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), or a folder "
-            "of them."
+            f"{WEIGHTS_KEY}: '{source}' is none of imagenet, none, a path to a Keras weights file (.h5), a folder of "
+            f"them, or a file of PyTorch's ({', '.join(SUFFIXES)})."
         )
     if not path.is_file():
         raise MissingWeights(f"{WEIGHTS_KEY}: there is no file {path}.")
@@ -114,6 +127,8 @@ def with_weights(
     if source == "none":
         return build(bands, None)
     given = source if source == "imagenet" else str(weights_file(source, what=what))
+    if given != "imagenet" and (fault := oversized(Path(given))):
+        raise ConfigError(f"{WEIGHTS_KEY}: {given} is no file of weights ({fault}).")
     if bands != 3 and given != "imagenet":
         with contextlib.suppress(Exception):  # Keras raises whatever it meets; the file may be of three bands
             return build(bands, given)

@@ -1,4 +1,4 @@
-"""U-Net decoder on any encoder: upsampling by two, joined with the encoder's map of the same size."""
+"""U-Net decoder on any encoder: upsampling by two, joined with the encoder's map of the same size, if it has one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unet(EncoderFamily):
         x = keras.layers.Dropout(self.dropout, name="deepest_dropout")(maps[32])
         for filters, stride in zip(self.decoder_filters, (16, 8, 4, 2, 1), strict=True):
             x = keras.layers.UpSampling2D(2, name=f"decoder{stride}_up")(x)
-            if stride > 1:
+            if stride in maps:
                 x = keras.layers.Concatenate(name=f"decoder{stride}_in")([x, maps[stride]])
             x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_a")
             x = _blocks.conv(x, filters, 3, name=f"decoder{stride}_b")
