@@ -1,0 +1,197 @@
+"""The leaderboard as pages: what stands there, in HTML and as a browser shows it."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+from skyfold.cli.main import main
+from skyfold.errors import ConfigError
+from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.site import write_site
+from skyfold.reports.site.charts import Line, interval_bar, line_chart
+from skyfold.store.records import write_record
+from skyfold.store.runs import read_info
+from skyfold.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("own_data")
+BROWSER = shutil.which("chromium")
+DATA = {
+    "competition": "understanding_clouds",
+    "name": "tiny",
+    "folds": {"k": 2},
+    "sample": {"train": 16, "test": 4, "height": 112},
+}
+FAMILIES = {"bright": "brightness", "lowest": "lowest_band"}
+RUNS = [{"name": n, "model": {"family": "colour_threshold", "options": {"feature": f}}} for n, f in FAMILIES.items()]
+CONFIG = {
+    "data": DATA,
+    "name": "both",
+    "image": {"size": [56, 84]},
+    "runs": RUNS,
+    "postprocess": {"thresholds": 17, "min_areas": [0]},
+    "bootstrap": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, own_data):
+    """A blend of two runs, a run of which one fold is trained, and one whose record was cut off."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "configs").mkdir()
+    (folder / "both.yaml").write_text(yaml.safe_dump(CONFIG))
+    assert main(["run", str(folder / "both.yaml"), "--root", str(folder)]) == 0
+    runs = folder / "oof" / "tiny"
+    begun = vars(read_info(runs / "bright"))
+    begun |= {"name": "<i>begun</i>", "fingerprint": begun["fingerprint"].to_json(), "scores": {"fold1": 0.61}}
+    write_record(runs / "begun" / "run.json", {**begun, "classes": list(begun["classes"])})
+    (runs / "cut").mkdir()
+    (runs / "cut" / "run.json").write_text('{"name": "cu')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(project):
+    assert main(["lb", "add", "both", "--public", "0.25", "--root", str(project)]) == 0
+    folder = project / "site"
+    assert main(["leaderboard", "tiny", "--html", str(folder), "--root", str(project)]) == 0
+    return folder
+
+
+class Tables(HTMLParser):
+    """Texts of the cells of every table, row by row."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tables, self.cell = [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(" ".join("".join(self.cell).split()))
+            self.cell = None
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def as_dicts(table):
+    return {row[0]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
+
+
+def test_the_board_shows_the_figures_of_the_leaderboard(project, site, capsys):
+    html = (site / "index.html").read_text()
+    assert "mean dice</b>, higher is better" in html
+    assert "<b>16</b> scored samples" in html
+    board, baselines = Tables(html).tables[:2]
+    rows = as_dicts([[cell for cell in row if cell != "compare"] for row in board])
+    scores = json.loads((project / "oof/tiny/both/blend.json").read_text())["scores"]["final"]
+    row = rows["both blend"]
+    assert (row["score"], row["in-sample"]) == (f"{scores['cv_cross_fitted']:.4f}", f"{scores['cv_in_sample']:.4f}")
+    assert row["95 % interval"] == f"{scores['low']:.4f} to {scores['high']:.4f}"
+    unfinished = "unfinished (1 of 2 folds, mean 0.6100): run skyfold train again"
+    assert (row["public"], row["submission"]) == ("0.2500", "tiny/both.csv")
+    assert sum(map(float, row["by fold"].split())) / 2 == pytest.approx(scores["cv_cross_fitted"], abs=1e-3)
+    assert rows[f"<i>begun</i> run: {unfinished}, in the folder 'begun'"]["score"] == ""
+    assert [row[0].startswith("all empty") for row in baselines].count(True) == 1
+    assert re.search(r"<b>cut</b>: .*not whole JSON", html)
+    assert "<i>" not in html
+
+
+def test_the_table_is_written_as_csv_too(project, tmp_path):
+    assert main(["leaderboard", "tiny", "--csv", str(tmp_path / "board.csv"), "--root", str(project)]) == 0
+    head, first = (tmp_path / "board.csv").read_text().splitlines()[:2]
+    assert head.startswith("name,kind,")
+    best = leaderboard("tiny", Workspace(project))[0]
+    assert first.split(",")[head.split(",").index("cv_cross_fitted")] == str(best.figures["cv_cross_fitted"])
+
+
+def test_a_folder_of_other_files_is_left_alone(project, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    for place, message in ((tmp_path, "holds other files"), (tmp_path / "thesis.tex", "a file")):
+        with pytest.raises(ConfigError, match=message):
+            write_site("tiny", Workspace(project), [], place)
+
+
+def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(site):
+    for page in site.rglob("*.html"):
+        for address in re.findall(r'(?:href|src)="([^"#]+)', page.read_text()):
+            assert (page.parent / address).is_file(), f"{page}: {address}"
+    assert len((site / "site.js").read_bytes()) < 30_000
+
+
+def test_charts_know_nothing_of_what_is_not_a_number():
+    chart = line_chart([Line("a<b", [1, 2, 3], [0.5, float("nan"), 0.7])], x="epoch", y="loss")
+    assert 'points="' in chart
+    assert "nan" not in chart
+    assert "a&lt;b" in chart
+    assert line_chart([Line("a", [1], [float("nan")])], x="epoch", y="loss") == ""
+    assert 'cx="60.0"' in interval_bar(0.5, 0.25, 0.75, (0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    if BROWSER is None:
+        pytest.skip("no Chromium here (Debian: package chromium)")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def tab(browser, request):
+    """Opens pages; a message on the console fails the test."""
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    errors = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+def names(tab):
+    return tab.eval_on_selector_all("#board tbody tr:not([hidden]) th", "cells => cells.map(c => c.dataset.value)")
+
+
+def fits_the_screen(tab):
+    return tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_board_is_sorted_and_filtered(site, tab):
+    tab.goto(f"file://{site}/index.html")
+    assert fits_the_screen(tab)
+    as_built = names(tab)
+    assert set(as_built) == {"both", "bright", "lowest", "<i>begun</i>"}
+    if tab.viewport_size["width"] > 1000:
+        tab.get_by_role("button", name="entry", exact=True).click()
+    else:
+        tab.get_by_label("Sort by").select_option("entry")
+    assert names(tab) == sorted(as_built, key=lambda name: name.strip("<i>"))
+    tab.keyboard.press("/") if tab.viewport_size["width"] > 1000 else tab.locator("#filter").focus()
+    tab.keyboard.type("blend")
+    assert names(tab) == ["both"]
+    assert tab.locator("#found").inner_text() == "1 of 4"
+
+
+def test_the_board_is_read_without_javascript(site, browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"file://{site}/index.html")
+    assert page.locator("#board tbody tr").count() == 4
+    assert not page.locator("#filter").is_visible()
+    page.close()
