@@ -4,15 +4,22 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from io import BytesIO
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.colors import to_hex
+from PIL import Image
 
 from skyfold.cli.main import main
 from skyfold.errors import ConfigError
+from skyfold.files import read_csv
 from skyfold.pipeline.leaderboard import leaderboard
-from skyfold.pipeline.site import write_site
+from skyfold.pipeline.site.write import write_site
+from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.site.charts import Line, interval_bar, line_chart
+from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info
 from skyfold.workspace import Workspace
@@ -130,6 +137,74 @@ def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(site):
         for address in re.findall(r'(?:href|src)="([^"#]+)', page.read_text()):
             assert (page.parent / address).is_file(), f"{page}: {address}"
     assert len((site / "site.js").read_bytes()) < 30_000
+
+
+def page_of(site, name):
+    return (site / "entries" / f"{name}.html").read_text()
+
+
+def test_the_page_of_a_blend_shows_what_it_is_made_of(project, site):
+    html, made = page_of(site, "both"), json.loads((project / "oof/tiny/both/blend.json").read_text())
+    members, steps, classes, folds = (as_dicts(table) for table in Tables(html).tables[:4])
+    assert {name: row["weight"] for name, row in members.items()} == {"bright": "0.5000", "lowest": "0.5000"}
+    gain = made["scores"]["gains"]["over_best_single"]
+    assert steps["gain over the best single run, post-processed alike"]["gain"] == f"{gain['value']:+.4f}"
+    mean = sum(float(row["score"]) for row in classes.values()) / len(classes)
+    assert mean == pytest.approx(made["scores"]["final"]["cv_cross_fitted"], abs=1e-4)
+    assert [row["samples"] for row in folds.values()] == ["8", "8"]
+    assert html.count('<figure class="chart">') == 3
+    assert made["rows"]["oof"] in html
+
+
+def test_a_run_names_the_keys_that_its_nearest_run_has_otherwise(site):
+    html = page_of(site, "lowest")
+    changed = next(table for table in Tables(html).tables if table[0][:2] == ["key", "lowest"])
+    assert ["model.options.feature", "lowest_band", "brightness"] in changed
+
+
+def test_thumbnails_are_made_once_and_left_out_on_demand(project, site):
+    html = page_of(site, "lowest")
+    assert "Do not publish these pages" in html
+    images = sorted((site / "images").glob("*.webp"))
+    sizes = {Image.open(path).size for path in images}
+    assert max(max(size) for size in sizes) <= 320
+    shown = re.findall(r"<figcaption>(\S+) <b>([\d.]+)", html)
+    rows = read_csv(project / "oof/tiny/lowest/rows.csv", text=("id", "group"), remedy="")
+    scores = rows.filter(regex="^cv_cross_fitted ").mean(axis=1).sort_values()
+    assert (shown[0][0], shown[12][0]) == (rows["id"][scores.index[0]], rows["id"][scores.index[-1]])
+    written = {path: path.stat().st_mtime_ns for path in images}
+    build = ["leaderboard", "tiny", "--root", str(project), "--html"]
+    assert main([*build, str(site)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (site / "images").glob("*.webp")} == written
+    shared = project / "shared"
+    shutil.copytree(site, shared)
+    assert main([*build, str(shared), "--no-images"]) == 0
+    assert list(shared.rglob("*.webp")) == []
+    assert "<img" not in "".join(path.read_text() for path in shared.rglob("*.html"))
+    assert "Do not publish" not in page_of(shared, "lowest")
+
+
+def test_pages_of_entries_that_are_gone_are_removed(project, site, tmp_path):
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    entries = [entry for entry in leaderboard("tiny", Workspace(project)) if entry.name != "bright"]
+    write_site("tiny", Workspace(project), entries, copy, images=False)
+    assert {path.stem for path in (copy / "entries").iterdir()} == {"both", "lowest", "begun"}
+
+
+def test_layers_of_a_thumbnail_show_classes_and_errors():
+    masks = np.zeros((400, 640, 2), dtype=bool)
+    masks[100:300, 100:300, 1] = True
+    layer = np.asarray(Image.open(BytesIO(masks_webp(masks))))
+    assert layer.shape == (200, 320, 4)
+    assert (layer[100, 100, 3], layer[51, 51, 3], layer[10, 10, 3]) == (90, 255, 0)
+    assert to_hex(layer[100, 100, :3] / 255) == COLOURS[1]
+    truth = np.roll(masks, 100, axis=1)
+    errors = np.asarray(Image.open(BytesIO(errors_webp(truth, masks, None))))
+    colours = [to_hex(errors[100, column, :3] / 255) for column in (75, 125, 175)]
+    assert colours == [ERRORS[name] for name in ("false positive", "hit", "false negative")]
+    grey = np.linspace(0, 5000, 640, dtype=np.float32)[None, :, None].repeat(400, axis=0)
+    assert Image.open(BytesIO(image_webp(grey))).size == (320, 200)
 
 
 def test_charts_know_nothing_of_what_is_not_a_number():

@@ -307,7 +307,7 @@ def leaderboard(given: Namespace) -> JsonDict:
     from skyfold.pipeline import experiment_table
     from skyfold.pipeline.compare import compare
     from skyfold.pipeline.leaderboard import leaderboard
-    from skyfold.pipeline.site import write_site
+    from skyfold.pipeline.site.write import write_site
     from skyfold.reports.leaderboard import as_text
 
     project, name = workspace(given), given.competition

@@ -26,6 +26,13 @@ FORECASTS = (
     "CSI. The interval is over dates, or over events."
 )
 FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill", "cases")
+GAINS = {  # of `blend.json`, in words
+    "gate": "gain of the gate",
+    "over_best_single": "gain over the best single run, post-processed alike",
+    "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
+    "over_best_single_at_0.5": "gain over the best single run at 0.5",
+    "over_largest": "gain over taking the class with the largest probability",
+}
 BASELINE = "baseline"  # how the kind of an entry begins that ranks below what was trained
 UNREADABLE = "unreadable: "  # how the kind of an entry begins whose files cannot be read
 TESTED = ".test_scores.json"  # how the name of a file of scores on the test truth ends
