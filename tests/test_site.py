@@ -16,8 +16,10 @@ from skyfold.cli.main import main
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
 from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.site.compare import _script
 from skyfold.pipeline.site.write import write_site
 from skyfold.reports.mask_plot import COLOURS, ERRORS
+from skyfold.reports.paired_scores import pair_rows
 from skyfold.reports.site.charts import Line, interval_bar, line_chart
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
 from skyfold.store.records import write_record
@@ -103,7 +105,7 @@ def test_the_board_shows_the_figures_of_the_leaderboard(project, site, capsys):
     assert "mean dice</b>, higher is better" in html
     assert "<b>16</b> scored samples" in html
     board, baselines = Tables(html).tables[:2]
-    rows = as_dicts([[cell for cell in row if cell != "compare"] for row in board])
+    rows = as_dicts([row[1:] for row in board])  # after the boxes to pick
     scores = json.loads((project / "oof/tiny/both/blend.json").read_text())["scores"]["final"]
     row = rows["both blend"]
     assert (row["score"], row["in-sample"]) == (f"{scores['cv_cross_fitted']:.4f}", f"{scores['cv_in_sample']:.4f}")
@@ -262,6 +264,59 @@ def test_the_board_is_sorted_and_filtered(site, tab):
     tab.keyboard.type("blend")
     assert names(tab) == ["both"]
     assert tab.locator("#found").inner_text() == "1 of 4"
+
+
+def test_two_entries_are_picked_and_compared(project, site, tab):
+    tab.goto(f"file://{site}/index.html")
+    for name in ("bright", "both", "lowest"):  # the third takes the place of another
+        tab.get_by_label(f"compare {name}").check()
+    assert tab.locator("#board .pick input:checked").count() == 2
+    tab.locator("#compare").click()
+    tab.wait_for_selector("#comparison table")
+    assert fits_the_screen(tab)
+    keys = tab.eval_on_selector_all("#pair select", "selects => selects.map(select => select.value)")
+    runs = project / "oof" / "tiny"
+    gain = pair_rows(runs / keys[0], runs / keys[1]).gain
+    expected = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+    assert expected in tab.locator("#comparison").inner_text()
+    tab.get_by_label("First").select_option("bright")
+    tab.get_by_label("Second").select_option("lowest")
+    tab.wait_for_function("location.hash === '#bright&lowest'")
+    tab.wait_for_function("document.querySelector('#comparison td:nth-child(2)') !== null")
+    shown = tab.locator("#comparison").inner_text()
+    assert "model.options.feature" in shown
+    assert 'role="img"' in tab.locator("#comparison").inner_html()
+
+
+def test_a_page_of_a_pair_and_the_table_of_all_say_the_same(project, site):
+    runs = project / "oof" / "tiny"
+    rows = [line.split(",") for line in (site / "compare" / "pairs.csv").read_text().splitlines()[1:]]
+    assert len(rows) == 3
+    for first, second, *numbers in rows:
+        gain = pair_rows(runs / first, runs / second).gain
+        assert [float(number) for number in numbers] == [gain.value, gain.low, gain.high]
+        html = (site / "compare" / f"{first}_vs_{second}.html").read_text()
+        assert f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), paired" in html
+        classes = as_dicts(Tables(html).tables[0])
+        assert sum(float(row["difference"]) for row in classes.values()) / 4 == pytest.approx(gain.value, abs=1e-4)
+        assert html.count("<i>truth</i>") == html.count(f"<i>{second}</i>") > 0
+
+
+def test_correlation_is_that_of_the_scores_of_samples(project, site):
+    runs, html = project / "oof" / "tiny", (site / "correlation.html").read_text()
+    best, table = html.split("With the best entry, ")[1].split("<")[0], Tables(html).tables[0]
+    scores = {
+        name: read_csv(runs / name / "rows.csv", text=("id", "group"), remedy="").filter(regex="^cv_cross_fitted ")
+        for name in ("both", "bright", "lowest")
+    }
+    for name, _, shown in table[1:]:
+        expected = np.corrcoef(scores[best].mean(axis=1), scores[name].mean(axis=1))[0, 1]
+        assert float(shown) == pytest.approx(expected, abs=1e-4)
+    assert html.count("<rect") == 9
+
+
+def test_scripts_hold_nothing_that_ends_them():
+    assert _script("samples", {"ids": ["</script>"]}).count("<") == 0
 
 
 def test_the_board_is_read_without_javascript(site, browser):
