@@ -15,6 +15,7 @@ from PIL import Image
 from skyfold.cli.main import main
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
+from skyfold.metrics.forecast_sums import read_sums
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.site.compare import _script
 from skyfold.pipeline.site.write import write_site
@@ -67,6 +68,34 @@ def site(project):
     assert main(["lb", "add", "both", "--public", "0.25", "--root", str(project)]) == 0
     folder = project / "site"
     assert main(["leaderboard", "tiny", "--html", str(folder), "--root", str(project)]) == 0
+    return folder
+
+
+ICE = """
+name: tiny
+data:
+  competition: arctic_sea_ice
+  name: ice
+  options: {grid: [28, 19]}
+  folds: {years: [2000, 2002]}
+  sample: {years: 8}
+baseline: last_year
+forecasts:
+  - {name: last_year, family: mean_of_years, options: {years: 1}}
+  - {name: persistence, family: persistence}
+"""
+
+
+@pytest.fixture(scope="module")
+def ice(tmp_path_factory, own_data):
+    """Two forecasts of three years, pictures of one of them, and the site."""
+    folder = tmp_path_factory.mktemp("ice")
+    (folder / "configs").mkdir()
+    (folder / "ice.yaml").write_text(ICE)
+    root = ["--root", str(folder)]
+    assert main(["run", str(folder / "ice.yaml"), *root]) == 0
+    assert main(["plot", str(folder / "ice.yaml"), "--id", "1999-12", "--forecast", "persistence", *root]) == 0
+    assert main(["leaderboard", "ice", "--html", str(folder / "site"), *root]) == 0
     return folder
 
 
@@ -134,8 +163,8 @@ def test_a_folder_of_other_files_is_left_alone(project, tmp_path):
             write_site("tiny", Workspace(project), [], place)
 
 
-def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(site):
-    for page in site.rglob("*.html"):
+def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(site, ice):
+    for page in (*site.rglob("*.html"), *(ice / "site").rglob("*.html")):
         for address in re.findall(r'(?:href|src)="([^"#]+)', page.read_text()):
             assert (page.parent / address).is_file(), f"{page}: {address}"
     assert len((site / "site.js").read_bytes()) < 30_000
@@ -216,6 +245,7 @@ def test_charts_know_nothing_of_what_is_not_a_number():
     assert "a&lt;b" in chart
     assert line_chart([Line("a", [1], [float("nan")])], x="epoch", y="loss") == ""
     assert 'cx="60.0"' in interval_bar(0.5, 0.25, 0.75, (0.0, 1.0))
+    assert 'class="beyond" cx="116"' in interval_bar(9, None, None, (0.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +343,32 @@ def test_correlation_is_that_of_the_scores_of_samples(project, site):
         expected = np.corrcoef(scores[best].mean(axis=1), scores[name].mean(axis=1))[0, 1]
         assert float(shown) == pytest.approx(expected, abs=1e-4)
     assert html.count("<rect") == 9
+
+
+def test_forecasts_are_shown_by_year_and_lead_time(ice):
+    site, sums = ice / "site", {name: read_sums(ice / "oof" / "ice" / name) for name in ("last_year", "persistence")}
+    html = (site / "forecasts.html").read_text()
+    rows = as_dicts(Tables(html).tables[0])
+    for name, own in sums.items():
+        shown = [row[name] for row in rows.values()]
+        assert shown == [f"{value:.4f}" for value in own.metric.per_row(own.contest)]
+    assert html.count('<figure class="chart">') == 3
+    assert "lower is better" in (site / "index.html").read_text()
+    pair = next(path for path in (site / "compare").glob("*_vs_*.html")).read_text()
+    assert f"of {len(rows)} samples" in pair
+
+
+def test_pictures_of_a_forecast_are_on_its_page(ice):
+    html, drawn = page_of(ice / "site", "persistence"), ice / "oof" / "ice" / "persistence" / "pictures"
+    for path in drawn.iterdir():
+        copy = ice / "site" / "pictures" / "persistence" / path.name
+        assert copy.read_bytes() == path.read_bytes()
+        assert f'src="../pictures/persistence/{path.name}"' in html
+    assert "pictures/" not in page_of(ice / "site", "last_year")
+    shared = ice / "shared"
+    assert main(["leaderboard", "ice", "--html", str(shared), "--no-images", "--root", str(ice)]) == 0
+    assert not (shared / "pictures").exists()
+    assert "<img" not in page_of(shared, "persistence")
 
 
 def test_scripts_hold_nothing_that_ends_them():
