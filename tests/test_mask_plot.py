@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from skyfold.reports.mask_plot import ERRORS, _error_layer, _shown, draw_examples, draw_sample
+from skyfold.reports.mask_plot import ERRORS, draw_examples, draw_sample, error_layer, shown
 
 
 def test_deep_values_are_stretched_between_their_percentiles() -> None:
     values = np.arange(101, dtype=np.int16).reshape(1, 101, 1) * 10 - 500
-    shown = _shown(values).ravel()
-    assert shown[[0, 2, 50, 98, 100]].tolist() == [0, 0, 0.5, 1, 1]  # percentiles -480 and 480
+    drawn = shown(values).ravel()
+    assert drawn[[0, 2, 50, 98, 100]].tolist() == [0, 0, 0.5, 1, 1]  # percentiles -480 and 480
     floats = np.array([[[np.nan], [1.0], [1.0]]], np.float32)
-    assert _shown(floats).ravel().tolist() == [0, 0, 0]
-    assert not np.isfinite(_shown(floats[:, :1])).any()  # nothing to show: drawn as nothing
+    assert shown(floats).ravel().tolist() == [0, 0, 0]
+    assert not np.isfinite(shown(floats[:, :1])).any()  # nothing to show: drawn as nothing
     small = np.zeros((2, 2, 3), np.uint8)
-    assert _shown(small) is small
+    assert np.shares_memory(shown(small), small)
 
 
 @pytest.mark.parametrize(("dtype", "bands"), [(np.uint8, 3), (np.uint16, 4), (np.float32, 1)])
@@ -49,10 +49,10 @@ def test_an_outline_at_the_border_leaves_the_image_its_size(tmp_path: Path) -> N
 def test_errors_are_coloured_where_pixels_count() -> None:
     truth = np.array([[[1, 0], [1, 0], [0, 0], [0, 0], [1, 0]]], bool)
     pred = np.array([[[1, 0], [0, 0], [0, 1], [0, 0], [0, 1]]], bool)
-    names = [name_of(colour) for colour in _error_layer(truth, pred, None)[0]]
+    names = [name_of(colour) for colour in error_layer(truth, pred, None)[0]]
     assert names == ["hit", "false negative", "false positive", None, "false positive"]
     ignored = np.array([[False, True, True, True, True]])
-    assert name_of(_error_layer(truth, pred, ignored)[0, 0]) is None
+    assert name_of(error_layer(truth, pred, ignored)[0, 0]) is None
 
 
 def name_of(colour: np.ndarray) -> str | None:

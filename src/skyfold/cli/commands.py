@@ -319,11 +319,12 @@ def leaderboard(given: Namespace) -> JsonDict:
     """
     from skyfold.config.experiment import TableConfig
     from skyfold.config.files import load_config
-    from skyfold.files import write_text
+    from skyfold.files import write_csv
     from skyfold.pipeline import experiment_table
     from skyfold.pipeline.compare import compare
     from skyfold.pipeline.leaderboard import leaderboard
-    from skyfold.reports.leaderboard import as_html, as_text
+    from skyfold.pipeline.site.write import write_site
+    from skyfold.reports.leaderboard import as_text
 
     project, name = workspace(given), given.competition
     path = Path(name)
@@ -340,13 +341,17 @@ def leaderboard(given: Namespace) -> JsonDict:
     entries, files = leaderboard(name, project), []
     print(as_text(entries))
     if given.html:
-        write_text(given.html, as_html(name, entries))
-        print(f"written: {given.html}")
-        files.append(given.html)
+        files.append(write_site(name, project, entries, given.html, images=not given.no_images))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries
     ]
+    if given.csv:
+        columns = list(dict.fromkeys(key for one in told for key in one))
+        write_csv(given.csv, [columns, *([one.get(key) for key in columns] for one in told)])
+        files.append(given.csv)
+    for file in files:
+        print(f"written: {file}")
     picks = []
     if given.final is not None:
         from skyfold.pipeline.public_scores import public_scores

@@ -69,8 +69,23 @@ def paired_difference(
     """
     if stats.shape != baseline.shape:
         raise ValueError(f"stats {stats.shape} and baseline {baseline.shape} are not of the same samples")
-    ours, theirs = _draw_scores(metric, [stats, baseline], groups, draws, np.random.default_rng(seed))
-    value, other = metric.score(stats), metric.score(baseline)
+    both = _draw_scores(metric, [stats, baseline], groups, draws, np.random.default_rng(seed))
+    return difference_of_draws((metric.score(stats), metric.score(baseline)), (both[0], both[1]), confidence)
+
+
+def draw_scores(
+    metric: Metric, stats: np.ndarray, *, groups: np.ndarray | None = None, draws: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Scores of bootstrap draws, float64 (draws,), as `paired_difference` draws them: tables of the same samples, in
+    one order, see the same draws."""
+    return np.asarray(_draw_scores(metric, [stats], groups, draws, np.random.default_rng(seed))[0])
+
+
+def difference_of_draws(
+    values: tuple[float, float], draws: tuple[np.ndarray, np.ndarray], confidence: float = 0.95
+) -> Interval:
+    """As `paired_difference`, of the scores of two tables and those of their common draws, (draws,) each."""
+    (value, other), (ours, theirs) = values, draws
     told = ~(np.isinf(ours) & (ours == theirs))
     if not told.any() or (math.isinf(value) and value == other):
         return Interval(math.nan, math.nan, math.nan, confidence)

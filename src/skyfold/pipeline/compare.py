@@ -50,7 +50,7 @@ def compare(first: Path, second: Path) -> list[str]:
     lines += filter(None, mixed)
     if infos[0].kind != infos[1].kind:
         return [*lines, f"config: not compared, they are of two kinds, {' and '.join(info.kind for info in infos)}"]
-    differing = _differing(*infos)
+    differing = config_differences(*infos)
     if not differing:
         return [*lines, "config: the same"]
     return [*lines, "", *aligned([["config", *names], *differing]).splitlines()]
@@ -114,8 +114,8 @@ def _members(made: JsonDict) -> str:
     return f"{config['combine']} of {', '.join(runs)}{merge}{gate}"
 
 
-def _differing(*infos: RunInfo) -> list[list[str]]:
-    """Dotted key and both values, as text, of each key of the configs that differs."""
+def config_differences(*infos: RunInfo) -> list[list[str]]:
+    """Dotted key and both values, as text, of each key of the configs of two infos that differs."""
     flat, weights = [_flat(info.config, "") for info in infos], [current_fingerprint(i).init_weights for i in infos]
     keys = sorted({*flat[0], *flat[1]} - {"name"})
     if weights[0] and weights[0] == weights[1]:

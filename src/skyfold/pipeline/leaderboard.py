@@ -58,7 +58,7 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
             own = [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
             with suppress(DamagedFile):  # named where the fit is used
                 own = [replace(entry, remark=mixed_fits(info.name, run / "models")) for entry in own]
-            entries += own
+            entries += [replace(entry, folder=run) for entry in own]
         except SkyfoldError as error:
             damaged.append(unreadable(run.name, error))
     ranked = [*sorted(each_baseline_once(entries), key=lambda entry: entry.rank), *damaged]

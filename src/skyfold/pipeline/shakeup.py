@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -175,30 +175,41 @@ def scored_alike(name: str, workspace: Workspace) -> Scored:
     ConfigError where fewer than two do.
     """
     folder = workspace.oof(name)
-    found: dict[str, SampleScores] = {}
-    left_out: dict[str, str] = {}
+    found, left_out = read_scores(name, workspace)
     test_rows = 0
-    for record in sorted(folder.glob("*/run.json")):
-        run = record.parent
-        try:
-            info = read_info(run)
-            found[run.name] = task_class(info.task).sample_scores(run)
-        except SkyfoldError as error:
-            left_out[run.name] = str(error)
-            continue
+    for one in found:
         with suppress(OofMismatch):
-            test_rows = max(test_rows, len(RowStore.open(run / "test").ids))
-    alike = {one: frozenset(two for two in found if _comparable(found[one], found[two])) for one in found}
-    most = max(Counter(alike.values()).items(), key=lambda each: each[1])[0] if alike else frozenset()
-    for one in sorted(set(found) - most):
+            test_rows = max(test_rows, len(RowStore.open(folder / one / "test").ids))
+    most = most_alike(found)
+    for one in sorted(set(found) - set(most)):
         left_out[one] = found[one].unlike(found[min(most)]) or "scored by another metric"
     if len(most) < 2:
         there = f" Left out: {shortened(sorted(left_out))}." if left_out else ""
         raise DataLayoutError(f"{folder}: fewer than two scored runs or blends of the same samples.{there}")
-    metric = found[min(most)].metric
-    sign = -1 if metric.greater_is_better else 1
-    ranked: Sequence[str] = sorted(most, key=lambda one: (sign * found[one].metric.score(found[one].stats), one))
-    return Scored({one: found[one] for one in ranked}, test_rows, left_out)
+    return Scored({one: found[one] for one in most}, test_rows, left_out)
+
+
+def read_scores(name: str, workspace: Workspace) -> tuple[dict[str, SampleScores], dict[str, str]]:
+    """Scores by sample of all entries of data set `name`, by the name of their folder; and why others have none."""
+    found: dict[str, SampleScores] = {}
+    left_out: dict[str, str] = {}
+    for record in sorted(workspace.oof(name).glob("*/run.json")):
+        run = record.parent
+        try:
+            found[run.name] = task_class(read_info(run).task).sample_scores(run)
+        except SkyfoldError as error:
+            left_out[run.name] = str(error)
+    return found, left_out
+
+
+def most_alike(found: Mapping[str, SampleScores]) -> list[str]:
+    """Of `found` the largest set of the same samples, folds and metric, the best first; none without any."""
+    if not found:
+        return []
+    alike = [frozenset(two for two in found if _comparable(found[one], found[two])) for one in found]
+    most, _ = max(Counter(alike).items(), key=lambda each: each[1])
+    sign = -1 if found[min(most)].metric.greater_is_better else 1
+    return sorted(most, key=lambda one: (sign * found[one].metric.score(found[one].stats), one))
 
 
 def _comparable(one: SampleScores, other: SampleScores) -> bool:

@@ -106,7 +106,8 @@ class Evaluation:
 class SampleScores:
     """Statistics of each out-of-fold sample, from which the score of an entry of the leaderboard follows.
 
-    rows: columns id, fold and group of the n samples; columns: names of the S statistics; stats: float64 (n, S).
+    rows: columns id, fold and group of the n samples, of runs and blends all others of `rows.csv`, too; columns: names
+    of the S statistics; stats: float64 (n, S).
     """
 
     path: Path
@@ -191,7 +192,7 @@ def read_sample_scores(path: Path, metric: Metric) -> SampleScores:
     return SampleScores(
         path=path,
         metric=MeanOfMaps(metric.name, greater_is_better=metric.greater_is_better) if of_maps else metric,
-        rows=table[["id", "fold", "group"]],
+        rows=table,
         columns=tuple(stats.columns),
         stats=stats.to_numpy(dtype=np.float64),
     )

@@ -59,7 +59,7 @@ def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) 
     panels = figure.subplots(1, 3)
     for name, sums in reversed(list(forecasts.items())):
         own = sums is first
-        for panel, values in zip(panels, _by_lead(sums), strict=True):
+        for panel, values in zip(panels, by_lead(sums), strict=True):
             style = {"color": OWN if own else "#d1495b", "ms": 4, "lw": 1.8 if own else 1.2, "label": name}
             panel.plot(values, "o-" if several else "o", **style)
     names = (f"mean absolute error, {metric.unit.name}", metric.skill.upper(), f"MAE / {metric.skill.upper()}")
@@ -77,7 +77,7 @@ def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) 
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=100))
 
 
-def _by_lead(sums: ForecastSums) -> tuple[list[float], list[float], list[float]]:
+def by_lead(sums: ForecastSums) -> tuple[list[float], list[float], list[float]]:
     """Error, skill and score: of each lead time, or where there is one only, of each case."""
     stats, metric = sums.contest, sums.metric
     several = len(sums.leads) > 1

@@ -1,15 +1,12 @@
-"""Local leaderboard: every run, blend and forecast of a data set with its scores, as text and as a page."""
+"""Local leaderboard: every run, blend and forecast of a data set with its scores, as text."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pandas as pd
 
 from skyfold.errors import DamagedFile, SkyfoldError
 from skyfold.files import file_digest
@@ -29,14 +26,16 @@ FORECASTS = (
     "CSI. The interval is over dates, or over events."
 )
 FORECAST_FIGURES = ("metric", "less is better", "95 % interval", "MAE", "skill", "cases")
+GAINS = {  # of `blend.json`, in words
+    "gate": "gain of the gate",
+    "over_best_single": "gain over the best single run, post-processed alike",
+    "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
+    "over_best_single_at_0.5": "gain over the best single run at 0.5",
+    "over_largest": "gain over taking the class with the largest probability",
+}
 BASELINE = "baseline"  # how the kind of an entry begins that ranks below what was trained
+UNREADABLE = "unreadable: "  # how the kind of an entry begins whose files cannot be read
 TESTED = ".test_scores.json"  # how the name of a file of scores on the test truth ends
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}"
-    "table{border-collapse:collapse;width:100%}"
-    "th,td{padding:.4rem .8rem;text-align:left!important;border-bottom:1px solid #dde3e9}"
-    "td:nth-child(n+3):nth-child(-n+7){font-variant-numeric:tabular-nums}th{background:#f3f6f9}"
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Entry:
     note   what the columns mean
     figures  what stands in the cells, numbers with all digits
     remark   a line on this entry below the tables, or ''
+    folder   what it was read from; None: it is not stored by itself
     """
 
     name: str
@@ -57,26 +57,13 @@ class Entry:
     note: str
     figures: Mapping[str, object] = field(default_factory=dict)
     remark: str = ""
+    folder: Path | None = None
 
 
 def as_text(entries: Sequence[Entry]) -> str:
     """Entries in aligned columns, a table for each kind of columns, and their remarks below."""
-    tables, remarks = [aligned(rows) for rows, _ in _tables(entries)], _remarks(entries)
+    tables, remarks = [aligned(rows) for rows in _tables(entries)], _remarks(entries)
     return "\n\n".join([*tables, *(["\n".join(remarks)] if remarks else [])])
-
-
-def as_html(name: str, entries: Sequence[Entry]) -> str:
-    """The tables of data set `name` as one self-contained page; texts are escaped."""
-    with pd.option_context("display.max_colwidth", None):
-        tables = [
-            f"{pd.DataFrame(body, columns=head).to_html(index=False, border=0)}<p>{html.escape(note)}</p>"
-            for (head, *body), note in _tables(entries)
-        ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(name)}: leaderboard</title>'
-        f"<style>{STYLE}</style><h1>{html.escape(name)}</h1>{''.join(tables)}"
-        f"{''.join(f'<p>{html.escape(remark)}</p>' for remark in _remarks(entries))}</html>\n"
-    )
 
 
 def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = None, submission: str = "") -> Entry:
@@ -106,8 +93,15 @@ def run_entry(info: RunInfo) -> Entry:
     if imported := imported_kind(info):
         return score_entry(info.name, imported, info.scores)
     kind = f"run, {', '.join(classes)} alone" if classes else "run"
-    unfinished = not {"cv_at_0.5", "cv_cross_fitted"} & info.scores.keys()
-    return score_entry(info.name, f"{kind}, unfinished: run skyfold train again" if unfinished else kind, info.scores)
+    if not {"cv_at_0.5", "cv_cross_fitted"} & info.scores.keys():
+        kind = f"{kind}, unfinished{_progress(info)}: run skyfold train again"
+    return score_entry(info.name, kind, info.scores)
+
+
+def _progress(info: RunInfo) -> str:
+    """Folds that are trained, of how many, and their mean validation score; '' of none."""
+    done, k = list(info.fold_scores.values()), info.k
+    return f" ({len(done)} of {k} folds, mean {sum(done) / len(done):.4f})" if done and k else ""
 
 
 def imported_kind(info: RunInfo) -> str:
@@ -221,7 +215,7 @@ def with_public_scores(entries: Sequence[Entry], public: Mapping[str, float]) ->
 
 def unreadable(name: str, error: SkyfoldError) -> Entry:
     """Entry of a run, or of a file beside a submission, that cannot be read."""
-    return score_entry(name, f"unreadable: {error}", {})
+    return score_entry(name, f"{UNREADABLE}{error}", {})
 
 
 def unreadable_submissions(folder: Path) -> list[Entry]:
@@ -269,11 +263,11 @@ def _submission(path: Path) -> str:
     return f"{name}, not as skyfold wrote it: submit again"
 
 
-def _tables(entries: Sequence[Entry]) -> list[tuple[list[list[str]], str]]:
-    """Rows and note of each table, the heading first."""
-    tables: dict[tuple[str, ...], tuple[list[list[str]], str]] = {}
+def _tables(entries: Sequence[Entry]) -> list[list[list[str]]]:
+    """Rows of each table, the heading first."""
+    tables: dict[tuple[str, ...], list[list[str]]] = {}
     for entry in entries:
-        rows, _ = tables.setdefault(tuple(entry.cells), ([["name", "kind", *entry.cells]], entry.note))
+        rows = tables.setdefault(tuple(entry.cells), [["name", "kind", *entry.cells]])
         rows.append([entry.name, entry.kind, *entry.cells.values()])
     return list(tables.values())
 

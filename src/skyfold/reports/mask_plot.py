@@ -87,7 +87,7 @@ def draw_sample(
     colours = _class_colours(classes)
     if truth is not None and pred is not None:
         _draw(axes[-1], image, None)
-        axes[-1].imshow(_error_layer(truth, pred, valid), extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+        axes[-1].imshow(error_layer(truth, pred, valid), extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
         axes[-1].set_xlabel("error")
         colours |= ERRORS
     _add_legend(figure, colours)
@@ -112,8 +112,9 @@ def _write(path: Path, figure: Any, classes: Sequence[str], title: str) -> None:
     write_atomic(path, lambda beside: figure.savefig(beside, dpi=80))
 
 
-def _error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Colours (h, w, 4) of the errors, transparent where there is nothing to show."""
+def error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Colours, float (h, w, 4) in 0..1, of the errors as in `draw_sample`, transparent where there is nothing to
+    show."""
     from matplotlib.colors import to_rgba
 
     where = [(truth & pred).any(axis=-1), (truth & ~pred).any(axis=-1), (pred & ~truth).any(axis=-1)]
@@ -136,16 +137,17 @@ def _add_legend(figure: Any, colours: Mapping[str, str]) -> None:
 
 def _draw(axis: Any, image: np.ndarray, masks: np.ndarray | None) -> None:
     """The image, with the outlines of `masks`."""
-    shown = _shown(image[..., : 3 if image.shape[2] > 2 else 1])
-    axis.imshow(shown, extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
+    axis.imshow(shown(image), extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
     if masks is not None:
         _outline(axis, masks)
     # Limits of the image: the grid that outlines are drawn on is larger.
     axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
-    """Bytes as they are; values of other types between their percentiles as 0..1, NaN as 0."""
+def shown(image: np.ndarray) -> np.ndarray:
+    """The bands of `image` (H, W, C) that are drawn, the first three or, of less than three, the first: bytes as they
+    are; values of other types between their 2nd and 98th percentile as 0..1, NaN as 0."""
+    image = image[..., : 3 if image.shape[2] > 2 else 1]
     known = image[np.isfinite(image)]
     if image.dtype == np.uint8 or not len(known):
         return image

@@ -50,7 +50,7 @@ def pair_rows(first: Path, second: Path) -> PairedScores:
         gain = f"{' and '.join(unscored)} not scored yet"
     elif metrics[0] == metrics[1]:
         try:
-            gain = difference(first / "rows.csv", second / "rows.csv", metric=_metric(metrics[0], one))
+            gain = difference(first / "rows.csv", second / "rows.csv", metric=metric_of(one))
         except (OofMismatch, ConfigError) as error:
             gain = str(error)
     scores = {label: (one.scores.get(name), other.scores.get(name)) for name, label in SCORES.items()}
@@ -82,7 +82,7 @@ def scores_of_rows(folder: Path) -> SampleScores:
     info = read_info(folder)
     if "cv_cross_fitted" not in info.scores:
         raise OofMismatch(f"{info.name} not scored yet")
-    return read_sample_scores(folder / "rows.csv", _metric(str(info.scores.get("metric", "mean_dice")), info))
+    return read_sample_scores(folder / "rows.csv", metric_of(info))
 
 
 def scores_of_sums(folder: Path) -> SampleScores:
@@ -93,8 +93,9 @@ def scores_of_sums(folder: Path) -> SampleScores:
     return SampleScores(folder / FILE, sums.metric, rows, columns, sums.contest)
 
 
-def _metric(name: str, info: RunInfo) -> Metric:
-    """The metric of this name; ConfigError where neither skyfold nor the run's competition has it."""
+def metric_of(info: RunInfo) -> Metric:
+    """The metric that a run or blend was scored by; ConfigError where neither skyfold nor its competition has it."""
+    name = str(info.scores.get("metric", "mean_dice"))
     if name in METRICS or "data" not in info.config:
         return named_metric(name)
     return build(info.config["data"]["competition"], info.config["data"]["options"]).metric

@@ -121,17 +121,22 @@ def summary_of_fits(folder: Path, *, folds: Folds, seeds: Sequence[int] | None =
     return FitSummary(sum(losses) / len(losses) if losses else None, sum(seconds) / 60, len(seconds))
 
 
-def read_environments(folder: Path) -> dict[str, JsonDict]:
-    """`records.Environment` by the name of the fit, of the finished fits in `folder` that recorded it.
-
-    DamagedFile where a record is damaged.
+def read_fits(folder: Path) -> dict[str, JsonDict]:
+    """What is recorded of the finished fits in `folder`, a `FitRecord` each, by the stem of their files, such as
+    "fold0_seed0". DamagedFile where a record is damaged.
     """
     found = {}
     for weights in sorted(folder.glob(f"*_seed*{WEIGHTS}")):
         about = weights.with_name(f"{weights.name.removesuffix(WEIGHTS)}.json")
-        if about.is_file() and (made := read_record(about, FitRecord, remedy=REMEDY).get("environment")):
-            found[name_of(weights)] = made
+        if about.is_file():
+            found[about.stem] = read_record(about, FitRecord, remedy=REMEDY)
     return found
+
+
+def read_environments(folder: Path) -> dict[str, JsonDict]:
+    """`records.Environment` by the name of the fit, of the fits of `read_fits` that recorded it."""
+    fits = {name_of(Path(stem)): fit.get("environment") for stem, fit in read_fits(folder).items()}
+    return {name: environment for name, environment in fits.items() if environment}
 
 
 class FitFiles:

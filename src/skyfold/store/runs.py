@@ -71,6 +71,18 @@ class RunInfo:
         found: list[int] | None = (self.config.get("training") or {}).get("seeds")
         return found
 
+    @property
+    def k(self) -> int | None:
+        """Number of folds; None where the config names none."""
+        found: int | None = ((self.config.get("data") or {}).get("folds") or {}).get("k")
+        return found
+
+    @property
+    def fold_scores(self) -> dict[int, float]:
+        """Validation score of each fold that is trained, by fold."""
+        found = {name: score for name, score in self.scores.items() if re.fullmatch(r"fold\d+", name)}
+        return dict(sorted((int(name.removeprefix("fold")), score) for name, score in found.items()))
+
 
 @dataclass(frozen=True)
 class StoredRun:

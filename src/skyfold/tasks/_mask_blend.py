@@ -30,6 +30,7 @@ from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, writ
 from skyfold.postprocess.gate_stack import fit_gate_stack, gate_features
 from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import HALF, chosen_masks
+from skyfold.reports.leaderboard import GAINS
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.reports.scene_maps import colours_of
 from skyfold.store.folds import read_folds
@@ -50,13 +51,6 @@ from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays, Pred
 from skyfold.workspace import Workspace
 
 EXAMPLES = 4  # images drawn of a blend
-GAINS = {
-    "gate": "gain of the gate",
-    "over_best_single": "gain over the best single run, post-processed alike",
-    "over_equal_weights": "gain over the mean with equal weights, post-processed alike",
-    "over_best_single_at_0.5": "gain over the best single run at 0.5",
-    "over_largest": "gain over taking the class with the largest probability",
-}
 
 
 class MaskBlending(Task):

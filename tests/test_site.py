@@ -1,0 +1,383 @@
+"""The leaderboard as pages: what stands there, in HTML and as a browser shows it."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from skyfold.cli.main import main
+from skyfold.errors import ConfigError
+from skyfold.files import read_csv
+from skyfold.metrics.forecast_sums import read_sums
+from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.site.compare import _script
+from skyfold.pipeline.site.write import write_site
+from skyfold.reports.mask_plot import COLOURS, ERRORS
+from skyfold.reports.paired_scores import pair_rows
+from skyfold.reports.site.charts import Line, interval_bar, line_chart
+from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
+from skyfold.store.records import write_record
+from skyfold.store.runs import read_info
+from skyfold.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("own_data")
+BROWSER = shutil.which("chromium")
+DATA = {
+    "competition": "understanding_clouds",
+    "name": "tiny",
+    "folds": {"k": 2},
+    "sample": {"train": 16, "test": 4, "height": 112},
+}
+FAMILIES = {"bright": "brightness", "lowest": "lowest_band"}
+RUNS = [{"name": n, "model": {"family": "colour_threshold", "options": {"feature": f}}} for n, f in FAMILIES.items()]
+CONFIG = {
+    "data": DATA,
+    "name": "both",
+    "image": {"size": [56, 84]},
+    "runs": RUNS,
+    "postprocess": {"thresholds": 17, "min_areas": [0]},
+    "bootstrap": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, own_data):
+    """A blend of two runs, a run of which one fold is trained, and one whose record was cut off."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "configs").mkdir()
+    (folder / "both.yaml").write_text(yaml.safe_dump(CONFIG))
+    assert main(["run", str(folder / "both.yaml"), "--root", str(folder)]) == 0
+    runs = folder / "oof" / "tiny"
+    begun = vars(read_info(runs / "bright"))
+    begun |= {"name": "<i>begun</i>", "fingerprint": begun["fingerprint"].to_json(), "scores": {"fold1": 0.61}}
+    write_record(runs / "begun" / "run.json", {**begun, "classes": list(begun["classes"])})
+    (runs / "cut").mkdir()
+    (runs / "cut" / "run.json").write_text('{"name": "cu')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(project):
+    assert main(["lb", "add", "both", "--public", "0.25", "--root", str(project)]) == 0
+    folder = project / "site"
+    assert main(["leaderboard", "tiny", "--html", str(folder), "--root", str(project)]) == 0
+    return folder
+
+
+ICE = """
+name: tiny
+data:
+  competition: arctic_sea_ice
+  name: ice
+  options: {grid: [28, 19]}
+  folds: {years: [2000, 2002]}
+  sample: {years: 8}
+baseline: last_year
+forecasts:
+  - {name: last_year, family: mean_of_years, options: {years: 1}}
+  - {name: persistence, family: persistence}
+"""
+
+
+@pytest.fixture(scope="module")
+def ice(tmp_path_factory, own_data):
+    """Two forecasts of three years, pictures of one of them, and the site."""
+    folder = tmp_path_factory.mktemp("ice")
+    (folder / "configs").mkdir()
+    (folder / "ice.yaml").write_text(ICE)
+    root = ["--root", str(folder)]
+    assert main(["run", str(folder / "ice.yaml"), *root]) == 0
+    assert main(["plot", str(folder / "ice.yaml"), "--id", "1999-12", "--forecast", "persistence", *root]) == 0
+    assert main(["leaderboard", "ice", "--html", str(folder / "site"), *root]) == 0
+    return folder
+
+
+class Tables(HTMLParser):
+    """Texts of the cells of every table, row by row."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tables, self.cell = [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(" ".join("".join(self.cell).split()))
+            self.cell = None
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def as_dicts(table):
+    return {row[0]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
+
+
+def test_the_board_shows_the_figures_of_the_leaderboard(project, site, capsys):
+    html = (site / "index.html").read_text()
+    assert "mean dice</b>, higher is better" in html
+    assert "<b>16</b> scored samples" in html
+    board, baselines = Tables(html).tables[:2]
+    rows = as_dicts([row[1:] for row in board])  # after the boxes to pick
+    scores = json.loads((project / "oof/tiny/both/blend.json").read_text())["scores"]["final"]
+    row = rows["both blend"]
+    assert (row["score"], row["in-sample"]) == (f"{scores['cv_cross_fitted']:.4f}", f"{scores['cv_in_sample']:.4f}")
+    assert row["95 % interval"] == f"{scores['low']:.4f} to {scores['high']:.4f}"
+    unfinished = "unfinished (1 of 2 folds, mean 0.6100): run skyfold train again"
+    assert (row["public"], row["submission"]) == ("0.2500", "tiny/both.csv")
+    assert sum(map(float, row["by fold"].split())) / 2 == pytest.approx(scores["cv_cross_fitted"], abs=1e-3)
+    assert rows[f"<i>begun</i> run: {unfinished}, in the folder 'begun'"]["score"] == ""
+    assert [row[0].startswith("all empty") for row in baselines].count(True) == 1
+    assert re.search(r"<b>cut</b>: .*not whole JSON", html)
+    assert "<i>" not in html
+
+
+def test_the_table_is_written_as_csv_too(project, tmp_path):
+    assert main(["leaderboard", "tiny", "--csv", str(tmp_path / "board.csv"), "--root", str(project)]) == 0
+    head, first = (tmp_path / "board.csv").read_text().splitlines()[:2]
+    assert head.startswith("name,kind,")
+    best = leaderboard("tiny", Workspace(project))[0]
+    assert first.split(",")[head.split(",").index("cv_cross_fitted")] == str(best.figures["cv_cross_fitted"])
+
+
+def test_a_folder_of_other_files_is_left_alone(project, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    for place, message in ((tmp_path, "holds other files"), (tmp_path / "thesis.tex", "a file")):
+        with pytest.raises(ConfigError, match=message):
+            write_site("tiny", Workspace(project), [], place)
+
+
+def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(site, ice):
+    for page in (*site.rglob("*.html"), *(ice / "site").rglob("*.html")):
+        for address in re.findall(r'(?:href|src)="([^"#]+)', page.read_text()):
+            assert (page.parent / address).is_file(), f"{page}: {address}"
+    assert len((site / "site.js").read_bytes()) < 30_000
+
+
+def page_of(site, name):
+    return (site / "entries" / f"{name}.html").read_text()
+
+
+def test_the_page_of_a_blend_shows_what_it_is_made_of(project, site):
+    html, made = page_of(site, "both"), json.loads((project / "oof/tiny/both/blend.json").read_text())
+    members, steps, classes, folds = (as_dicts(table) for table in Tables(html).tables[:4])
+    assert {name: row["weight"] for name, row in members.items()} == {"bright": "0.5000", "lowest": "0.5000"}
+    gain = made["scores"]["gains"]["over_best_single"]
+    assert steps["gain over the best single run, post-processed alike"]["gain"] == f"{gain['value']:+.4f}"
+    mean = sum(float(row["score"]) for row in classes.values()) / len(classes)
+    assert mean == pytest.approx(made["scores"]["final"]["cv_cross_fitted"], abs=1e-4)
+    assert [row["samples"] for row in folds.values()] == ["8", "8"]
+    assert html.count('<figure class="chart">') == 3
+    assert made["rows"]["oof"] in html
+
+
+def test_a_run_names_the_keys_that_its_nearest_run_has_otherwise(site):
+    html = page_of(site, "lowest")
+    changed = next(table for table in Tables(html).tables if table[0][:2] == ["key", "lowest"])
+    assert ["model.options.feature", "lowest_band", "brightness"] in changed
+
+
+def test_thumbnails_are_made_once_and_left_out_on_demand(project, site):
+    html = page_of(site, "lowest")
+    assert "Do not publish these pages" in html
+    images = sorted((site / "images").glob("*.webp"))
+    sizes = {Image.open(path).size for path in images}
+    assert max(max(size) for size in sizes) <= 320
+    shown = re.findall(r"<figcaption>(\S+) <b>([\d.]+)", html)
+    rows = read_csv(project / "oof/tiny/lowest/rows.csv", text=("id", "group"), remedy="")
+    scores = rows.filter(regex="^cv_cross_fitted ").mean(axis=1).sort_values()
+    assert (shown[0][0], shown[12][0]) == (rows["id"][scores.index[0]], rows["id"][scores.index[-1]])
+    written = {path: path.stat().st_mtime_ns for path in images}
+    build = ["leaderboard", "tiny", "--root", str(project), "--html"]
+    assert main([*build, str(site)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (site / "images").glob("*.webp")} == written
+    shared = project / "shared"
+    shutil.copytree(site, shared)
+    assert main([*build, str(shared), "--no-images"]) == 0
+    assert list(shared.rglob("*.webp")) == []
+    assert "<img" not in "".join(path.read_text() for path in shared.rglob("*.html"))
+    assert "Do not publish" not in page_of(shared, "lowest")
+
+
+def test_pages_of_entries_that_are_gone_are_removed(project, site, tmp_path):
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    entries = [entry for entry in leaderboard("tiny", Workspace(project)) if entry.name != "bright"]
+    write_site("tiny", Workspace(project), entries, copy, images=False)
+    assert {path.stem for path in (copy / "entries").iterdir()} == {"both", "lowest", "begun"}
+
+
+def test_layers_of_a_thumbnail_show_classes_and_errors():
+    masks = np.zeros((400, 640, 2), dtype=bool)
+    masks[100:300, 100:300, 1] = True
+    layer = np.asarray(Image.open(BytesIO(masks_webp(masks))))
+    assert layer.shape == (200, 320, 4)
+    assert (layer[100, 100, 3], layer[51, 51, 3], layer[10, 10, 3]) == (90, 255, 0)
+    assert to_hex(layer[100, 100, :3] / 255) == COLOURS[1]
+    truth = np.roll(masks, 100, axis=1)
+    errors = np.asarray(Image.open(BytesIO(errors_webp(truth, masks, None))))
+    colours = [to_hex(errors[100, column, :3] / 255) for column in (75, 125, 175)]
+    assert colours == [ERRORS[name] for name in ("false positive", "hit", "false negative")]
+    grey = np.linspace(0, 5000, 640, dtype=np.float32)[None, :, None].repeat(400, axis=0)
+    assert Image.open(BytesIO(image_webp(grey))).size == (320, 200)
+
+
+def test_charts_know_nothing_of_what_is_not_a_number():
+    chart = line_chart([Line("a<b", [1, 2, 3], [0.5, float("nan"), 0.7])], x="epoch", y="loss")
+    assert 'points="' in chart
+    assert "nan" not in chart
+    assert "a&lt;b" in chart
+    assert line_chart([Line("a", [1], [float("nan")])], x="epoch", y="loss") == ""
+    assert 'cx="60.0"' in interval_bar(0.5, 0.25, 0.75, (0.0, 1.0))
+    assert 'class="beyond" cx="116"' in interval_bar(9, None, None, (0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    if BROWSER is None:
+        pytest.skip("no Chromium here (Debian: package chromium)")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def tab(browser, request):
+    """Opens pages; a message on the console fails the test."""
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    errors = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+def names(tab):
+    return tab.eval_on_selector_all("#board tbody tr:not([hidden]) th", "cells => cells.map(c => c.dataset.value)")
+
+
+def fits_the_screen(tab):
+    return tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_board_is_sorted_and_filtered(site, tab):
+    tab.goto(f"file://{site}/index.html")
+    assert fits_the_screen(tab)
+    as_built = names(tab)
+    assert set(as_built) == {"both", "bright", "lowest", "<i>begun</i>"}
+    if tab.viewport_size["width"] > 1000:
+        tab.get_by_role("button", name="entry", exact=True).click()
+    else:
+        tab.get_by_label("Sort by").select_option("entry")
+    assert names(tab) == sorted(as_built, key=lambda name: name.strip("<i>"))
+    tab.keyboard.press("/") if tab.viewport_size["width"] > 1000 else tab.locator("#filter").focus()
+    tab.keyboard.type("blend")
+    assert names(tab) == ["both"]
+    assert tab.locator("#found").inner_text() == "1 of 4"
+
+
+def test_two_entries_are_picked_and_compared(project, site, tab):
+    tab.goto(f"file://{site}/index.html")
+    for name in ("bright", "both", "lowest"):  # the third takes the place of another
+        tab.get_by_label(f"compare {name}").check()
+    assert tab.locator("#board .pick input:checked").count() == 2
+    tab.locator("#compare").click()
+    tab.wait_for_selector("#comparison table")
+    assert fits_the_screen(tab)
+    keys = tab.eval_on_selector_all("#pair select", "selects => selects.map(select => select.value)")
+    runs = project / "oof" / "tiny"
+    gain = pair_rows(runs / keys[0], runs / keys[1]).gain
+    expected = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+    assert expected in tab.locator("#comparison").inner_text()
+    tab.get_by_label("First").select_option("bright")
+    tab.get_by_label("Second").select_option("lowest")
+    tab.wait_for_function("location.hash === '#bright&lowest'")
+    tab.wait_for_function("document.querySelector('#comparison td:nth-child(2)') !== null")
+    shown = tab.locator("#comparison").inner_text()
+    assert "model.options.feature" in shown
+    assert 'role="img"' in tab.locator("#comparison").inner_html()
+
+
+def test_a_page_of_a_pair_and_the_table_of_all_say_the_same(project, site):
+    runs = project / "oof" / "tiny"
+    rows = [line.split(",") for line in (site / "compare" / "pairs.csv").read_text().splitlines()[1:]]
+    assert len(rows) == 3
+    for first, second, *numbers in rows:
+        gain = pair_rows(runs / first, runs / second).gain
+        assert [float(number) for number in numbers] == [gain.value, gain.low, gain.high]
+        html = (site / "compare" / f"{first}_vs_{second}.html").read_text()
+        assert f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}), paired" in html
+        classes = as_dicts(Tables(html).tables[0])
+        assert sum(float(row["difference"]) for row in classes.values()) / 4 == pytest.approx(gain.value, abs=1e-4)
+        assert html.count("<i>truth</i>") == html.count(f"<i>{second}</i>") > 0
+
+
+def test_correlation_is_that_of_the_scores_of_samples(project, site):
+    runs, html = project / "oof" / "tiny", (site / "correlation.html").read_text()
+    best, table = html.split("With the best entry, ")[1].split("<")[0], Tables(html).tables[0]
+    scores = {
+        name: read_csv(runs / name / "rows.csv", text=("id", "group"), remedy="").filter(regex="^cv_cross_fitted ")
+        for name in ("both", "bright", "lowest")
+    }
+    for name, _, shown in table[1:]:
+        expected = np.corrcoef(scores[best].mean(axis=1), scores[name].mean(axis=1))[0, 1]
+        assert float(shown) == pytest.approx(expected, abs=1e-4)
+    assert html.count("<rect") == 9
+
+
+def test_forecasts_are_shown_by_year_and_lead_time(ice):
+    site, sums = ice / "site", {name: read_sums(ice / "oof" / "ice" / name) for name in ("last_year", "persistence")}
+    html = (site / "forecasts.html").read_text()
+    rows = as_dicts(Tables(html).tables[0])
+    for name, own in sums.items():
+        shown = [row[name] for row in rows.values()]
+        assert shown == [f"{value:.4f}" for value in own.metric.per_row(own.contest)]
+    assert html.count('<figure class="chart">') == 3
+    assert "lower is better" in (site / "index.html").read_text()
+    pair = next(path for path in (site / "compare").glob("*_vs_*.html")).read_text()
+    assert f"of {len(rows)} samples" in pair
+
+
+def test_pictures_of_a_forecast_are_on_its_page(ice):
+    html, drawn = page_of(ice / "site", "persistence"), ice / "oof" / "ice" / "persistence" / "pictures"
+    for path in drawn.iterdir():
+        copy = ice / "site" / "pictures" / "persistence" / path.name
+        assert copy.read_bytes() == path.read_bytes()
+        assert f'src="../pictures/persistence/{path.name}"' in html
+    assert "pictures/" not in page_of(ice / "site", "last_year")
+    shared = ice / "shared"
+    assert main(["leaderboard", "ice", "--html", str(shared), "--no-images", "--root", str(ice)]) == 0
+    assert not (shared / "pictures").exists()
+    assert "<img" not in page_of(shared, "persistence")
+
+
+def test_scripts_hold_nothing_that_ends_them():
+    assert _script("samples", {"ids": ["</script>"]}).count("<") == 0
+
+
+def test_the_board_is_read_without_javascript(site, browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"file://{site}/index.html")
+    assert page.locator("#board tbody tr").count() == 4
+    assert not page.locator("#filter").is_visible()
+    page.close()
