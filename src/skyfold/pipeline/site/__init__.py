@@ -1,0 +1,1 @@
+"""Collect what the pages of the leaderboard show, and write them."""

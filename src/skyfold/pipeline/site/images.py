@@ -1,0 +1,114 @@
+"""Thumbnails of out-of-fold predictions, each made once and kept under a name that depends on what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from skyfold.config.data import DataConfig
+from skyfold.data.class_subset import of_classes
+from skyfold.data.dataset import Dataset
+from skyfold.errors import SkyfoldError
+from skyfold.files import digest, write_atomic
+from skyfold.pipeline.site.stored import StoredEntry
+from skyfold.postprocess.selection import HALF, chosen_masks
+from skyfold.progress import note
+from skyfold.reports.site.pages import Prediction
+from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
+from skyfold.store.rows import RowStore
+from skyfold.tasks import task_class
+from skyfold.types import ArraySequence, LazyArrays, Samples
+from skyfold.workspace import Workspace
+
+FOLDER = "images"  # in the site
+
+
+@dataclass
+class Thumbnails:
+    """Writes thumbnails into the site `folder`; those that are there already are kept. shown: addresses of all that
+    are asked for are added."""
+
+    dataset: Dataset
+    folder: Path
+    shown: set[str]
+
+    def __post_init__(self) -> None:
+        self._rows = {name: row for row, name in enumerate(self.dataset.train.ids.tolist())}
+        contents = self.dataset.contents.parts["train"]
+        self._digests = {"inputs": contents.inputs, "targets": contents.targets}
+
+    def predictions(
+        self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True
+    ) -> list[Prediction]:
+        """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
+        store = RowStore.open(entry.folder / "oof")
+        place = {name: row for row, name in enumerate(store.ids.tolist())}
+        samples = of_classes(self.dataset.train, self.dataset.competition.classes, entry.info.classes)
+        masks, how = self._masks(entry, store)
+        found = []
+        for name, caption in captions.items():
+            mask = partial(masks.__getitem__, place[name])
+            key = digest(how, np.asarray(store[place[name]]).tobytes())
+            found.append(self._prediction(name, caption, samples, mask, key, errors))
+        return found
+
+    def _prediction(
+        self, name: str, caption: str, samples: Samples, mask: Callable[[], np.ndarray], key: str, errors: bool
+    ) -> Prediction:
+        """mask: makes the predicted mask of the sample `name`; key: of what it depends on."""
+        row, targets = self._rows[name], samples.targets
+        assert targets is not None
+        image_key = digest("image", name, self._digests["inputs"].get(name, ""))
+        truth = np.asarray(targets[row].astype(bool))
+        truth_key = digest("truth", name, self._digests["targets"].get(name, ""), str(truth.shape[-1]))
+        valid = None if samples.valid is None else samples.valid[row]
+        layers = [
+            ("truth", self._write(truth_key, lambda: masks_webp(truth))),
+            ("prediction", self._write(f"{key}p", lambda: masks_webp(mask()))),
+        ]
+        if errors:
+            made = self._write(digest(key, truth_key), lambda: errors_webp(truth, mask(), valid))
+            layers.append(("error", made))
+        return Prediction(name, caption, self._write(image_key, lambda: image_webp(samples.inputs[row])), layers)
+
+    def _masks(self, entry: StoredEntry, store: RowStore) -> tuple[ArraySequence, str]:
+        """The masks of every row of `store`, and what they depend on beside the row itself."""
+        if entry.blend is None:
+            return LazyArrays(len(store), lambda row: np.asarray(store[row] > HALF)), "at 0.5"
+        gate, gate_prob = entry.blend["gate"], None
+        if gate:
+            gate_prob = cast(np.ndarray, RowStore.open(entry.folder.with_name(gate["name"]) / "oof").checked)
+        how = f"{entry.blend['selection']['final']} {entry.blend.get('presence_stack')} {gate}"
+        values = cast(np.ndarray, store.checked)
+        return chosen_masks(entry.blend, "final", values, gate_prob, self.dataset.train.valid), how
+
+    def _write(self, key: str, make: Callable[[], bytes]) -> str:
+        """Address of the thumbnail `key`, from the site's folder."""
+        address = f"{FOLDER}/{key}.webp"
+        path = self.folder / address
+        self.shown.add(address)
+        if not path.is_file():
+            data = make()
+            write_atomic(path, lambda beside: beside.write_bytes(data))
+        return address
+
+
+def thumbnails_of(
+    entries: Sequence[StoredEntry], workspace: Workspace, folder: Path, shown: set[str]
+) -> Thumbnails | None:
+    """`Thumbnails` of the data that `entries` were made from; None, with a note, where these cannot be read, and of tasks
+    without masks."""
+    entry = next((one for one in entries if task_class(one.info.task).MASKS and "data" in one.info.config), None)
+    if entry is None:
+        return None
+    try:
+        data = DataConfig.model_validate(entry.info.config["data"])
+        return Thumbnails(task_class(entry.info.task).open_targets(data, workspace), folder, shown)
+    except (SkyfoldError, ValueError, OSError) as error:
+        note(f"the pages show no images, they cannot be read: {error}")
+        return None

@@ -1,0 +1,166 @@
+"""The leaderboard of a data set as a folder of pages, which open without a server and load nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+from skyfold.errors import ConfigError, SkyfoldError
+from skyfold.files import write_csv, write_text
+from skyfold.pipeline.public_scores import now
+from skyfold.pipeline.shakeup import most_alike, read_scores
+from skyfold.pipeline.site import compare, forecasts
+from skyfold.pipeline.site.entry import entry_page
+from skyfold.pipeline.site.images import FOLDER as IMAGES
+from skyfold.pipeline.site.images import thumbnails_of
+from skyfold.pipeline.site.stored import ENTRIES, StoredEntry, read_entry
+from skyfold.postprocess.evaluate import SampleScores
+from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
+from skyfold.reports.site.pages import Board, Page, Row, Site, render, static_files
+from skyfold.store.folds import read_folds
+from skyfold.workspace import Workspace
+
+INDEX = "index.html"
+CORRELATION = "correlation.html"
+
+
+
+def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder: Path, *, images: bool = True) -> Path:
+    """Write the pages of data set `name` into `folder`; returns the first page.
+
+    entries: as `leaderboard` returns them; images: whether pages show images of the contest. ConfigError where the
+    folder holds something else.
+    """
+    _require_site_or_nothing(folder)
+    scores, _ = read_scores(name, workspace)
+    stored, cache = _stored(entries), workspace.cache(name) / "site"
+    alike = most_alike({one: scores[one] for one in scores if one in stored})
+    found = compare.compared(alike, stored, scores, cache) if len(alike) > 1 else None
+    shown: set[str] = set()  # addresses of pictures
+    thumbnails = None
+    if images:
+        thumbnails = thumbnails_of([stored[one] for one in scores if one in stored], workspace, folder, shown)
+    sums = forecasts.forecast_sums(stored)
+    board = _board(entries, stored, scores, alike if found else [])
+    pages: dict[str, Page] = {INDEX: board}
+    for row in {row.page: row for row in reversed(board.rows) if row.page}.values():
+        own = stored[Path(row.page).stem]
+        further = forecasts.forecast_sections({own.info.name: sums[own.folder.name]}) if own.folder.name in sums else []
+        if images:
+            further.append(forecasts.pictures_section(own, folder, shown))
+        pages[row.page] = entry_page(
+            row,
+            own,
+            scores.get(own.folder.name),
+            others=stored,
+            further=further,
+            thumbnails=thumbnails,
+            cache=cache,
+            submissions=workspace.submissions(name),
+        )
+    links, written = [], static_files()
+    if found:
+        links = [("Compare", compare.INDEX), ("Correlation", CORRELATION)]
+        pages |= {compare.INDEX: compare.comparison_page(found), CORRELATION: compare.correlation_page(found)}
+        for a, b in combinations(alike[: compare.BEST], 2):
+            pages[compare.pair_address(a, b)] = compare.pair_page(found, a, b, thumbnails)
+        written |= compare.scripts(found)
+        write_csv(folder / compare.FOLDER / "pairs.csv", compare.pairs_csv(found))
+    if side_by_side := {one: sums[one] for one in alike if one in sums}:
+        links.append(("Forecasts", forecasts.ADDRESS))
+        pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored)
+    site = replace(_site(name, workspace, entries, scores), images=bool(shown), links=links)
+    for address, page in pages.items():
+        heading = "leaderboard" if isinstance(page, Board) else page.heading
+        written[address] = render(page, site, title=f"{heading}: {name}", root="../" * address.count("/"))
+    for address, text in written.items():
+        write_text(folder / address, text)
+    _remove_others(folder, {*written, *shown})
+    return folder / INDEX
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    """Remove what an earlier build wrote of entries that are gone. kept: addresses."""
+    for pattern in ("*.html", "*/*.html", f"{compare.SCRIPTS}/*.js", f"{IMAGES}/*.webp", f"{forecasts.PICTURES}/*/*"):
+        for path in folder.glob(pattern):
+            if path.relative_to(folder).as_posix() not in kept:
+                path.unlink()
+
+
+def _require_site_or_nothing(folder: Path) -> None:
+    """ConfigError unless `folder` is a site that was written before, an empty folder, or not there."""
+    if folder.is_file():
+        raise ConfigError(f"--html {folder}: a file. Name a folder: the leaderboard has several pages.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "site.js").is_file():
+        raise ConfigError(f"--html {folder}: holds other files. Name a new folder.")
+
+
+def _stored(entries: Sequence[Entry]) -> dict[str, StoredEntry]:
+    """What is stored of each entry, by the name of its folder; those that are damaged are left out."""
+    found = {}
+    for entry in entries:
+        if entry.folder is not None and entry.folder.name not in found:
+            with suppress(SkyfoldError):  # named where it is used
+                found[entry.folder.name] = read_entry(entry.folder)
+    return found
+
+
+def _site(name: str, workspace: Workspace, entries: Sequence[Entry], scores: Mapping[str, SampleScores]) -> Site:
+    metric = next((one.metric for one in scores.values()), None)
+    figures = next((one.figures for one in entries if "metric" in one.figures), {})
+    samples = folds = None
+    with suppress(SkyfoldError, OSError):
+        stored = read_folds(workspace.folds(name))
+        samples, folds = int((stored.fold >= 0).sum()), stored.k
+    return Site(
+        name=name,
+        metric=metric.name if metric else str(figures.get("metric", "mean_dice")),
+        greater_is_better=metric.greater_is_better if metric else bool(figures.get("greater_is_better", True)),
+        samples=samples,
+        folds=folds,
+        built=now(),
+    )
+
+
+def _board(
+    entries: Sequence[Entry],
+    stored: Mapping[str, StoredEntry],
+    scores: Mapping[str, SampleScores],
+    alike: Sequence[str],
+) -> Board:
+    rows: list[Row] = []
+    baselines: list[Row] = []
+    unreadable = []
+    for entry in entries:
+        if entry.kind.startswith(UNREADABLE):
+            unreadable.append((entry.name, entry.kind.removeprefix(UNREADABLE)))
+            continue
+        own = stored.get(entry.folder.name) if entry.folder else None
+        row = _row(entry, own, scores.get(entry.folder.name) if entry.folder else None)
+        if own is not None and not entry.kind.startswith(BASELINE):
+            main = entry.name == own.info.name
+            row = replace(row, page=own.page, key=own.folder.name if main and own.folder.name in alike else "")
+        (baselines if entry.kind.startswith(BASELINE) else rows).append(row)
+    remarks = [*dict.fromkeys(entry.note for entry in entries), *(entry.remark for entry in entries if entry.remark)]
+    return Board(rows, baselines, unreadable, remarks)
+
+
+def _row(entry: Entry, own: StoredEntry | None, scores: SampleScores | None) -> Row:
+    figures = entry.figures
+    kind, _, state = entry.kind.partition(", ")
+    values = {
+        "score": figures.get("cv_cross_fitted", figures.get("score")),
+        "in_sample": figures.get("cv_in_sample"),
+        "at_half": figures.get("cv_at_0.5"),
+        "predict_seconds": figures.get("seconds_a_date"),
+        **{key: figures.get(key) for key in ("low", "high", "mean_absolute_error", "skill", "public", "test")},
+        "submission": figures.get("submission"),
+    }
+    if own is not None and not entry.kind.startswith(BASELINE):
+        by_fold = own.fold_scores(scores) if entry.name == own.info.name else ()
+        values |= {"folds": by_fold, "train_seconds": own.train_seconds, "size": own.size}
+        values |= {"versions": own.versions, "when": own.made}
+    return Row(entry.name, kind, state, "", values)
