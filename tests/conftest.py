@@ -126,6 +126,15 @@ def reproducible_tensorflow():
         backend.start(deterministic=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_pictures():
+    """Loss curves and examples take longer to draw than tiny networks to train; tests of them draw their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skyfold.training.fit_fold.draw_history", lambda *_, **__: None)
+        patch.setattr("skyfold.tasks._mask_blend.draw_examples", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture
 def float32_backend():
     """Keras as training starts it: deterministic, in float32, seed 0."""

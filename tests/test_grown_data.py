@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-import skyfold.training.fit_fold
 from skyfold.cli.main import main
 from skyfold.errors import UnfitFolds
 from skyfold.store.folds import Folds, folds_of_years, grow_by_groups, grow_in_time, read_folds, write_folds
@@ -87,8 +86,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(skyfold.training.fit_fold, "draw_history", lambda *_, **__: None)  # takes longer than a fit
+def project(tmp_path, capsys):
     return lambda config: Project(tmp_path, config, capsys)
 
 

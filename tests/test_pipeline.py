@@ -15,6 +15,7 @@ from skyfold.cli.main import main
 from skyfold.competition import build
 from skyfold.config.files import load_run
 from skyfold.postprocess.measure import threshold_grid
+from skyfold.reports.mask_plot import draw_examples
 from skyfold.store.folds import read_folds
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -59,6 +60,7 @@ def finished(tmp_path_factory, own_data):
         (folder / name).write_text(yaml.safe_dump(config, default_flow_style=None, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("skyfold.tasks._mask_blend.draw_examples", draw_examples)
         assert main(["run", "blend.yaml"]) == 0
     return folder
 

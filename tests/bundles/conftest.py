@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,8 +15,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import skyfold.tasks._mask_blend
-import skyfold.training.fit_fold
 from skyfold.cli.main import main
 from skyfold.store.rows import RowStore
 
@@ -105,8 +102,7 @@ class Project:
             if name == "deep":
                 write_deep(self.root / "data" / "deep")
             path.write_text(CONFIGS[name])
-            with without_pictures():
-                assert self.run("run", path) == 0
+            assert self.run("run", path) == 0
         return path
 
     def bundle(self, name: str) -> Path:
@@ -124,15 +120,6 @@ class Project:
     def data(self, name: str) -> Path:
         """The folder of the files of the config `name`."""
         return self.root / "data" / yaml.safe_load(self.trained(name).read_text())["data"]["name"]
-
-
-@contextmanager
-def without_pictures() -> Iterator[None]:
-    """Loss curves and examples take longer than such networks do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skyfold.training.fit_fold, "draw_history", lambda *_, **__: None)
-        patch.setattr(skyfold.tasks._mask_blend, "draw_examples", lambda *_, **__: None)
-        yield
 
 
 def write_deep(folder: Path) -> None:
