@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from pytorch_tensors import image, tensor
+from skyfold.config.run import RunConfig
+from skyfold.config.training import AuxLossesConfig
 from skyfold.errors import ConfigError
 from skyfold.models import segformer
 from skyfold.models._encoder_layers import encoder_layers
 from skyfold.models._state_dict import Tensor
 from skyfold.training import backend
+from skyfold.training.aux_losses import with_aux_losses
+from skyfold.training.input_normalization import normalization_of
 from skyfold.training.losses.named import make_loss
 from skyfold.training.losses.segmentation import MASK_LOSSES
 
@@ -115,3 +119,20 @@ def test_a_file_of_another_size_is_refused_and_so_are_other_kinds(file: Path) ->
     for source in ("imagenet", "mit.h5"):
         with pytest.raises(ValueError, match="give a local file of the weights"):
             segformer.SegFormer(encoder_weights=source)
+
+
+def test_without_a_file_any_normalization_will_do() -> None:
+    config = {
+        "name": "segformer",
+        "data": {"competition": "any"},
+        "image": {"size": (64, 64), "normalization": "per_image"},
+        "model": {"family": "segformer"},
+    }
+    assert normalization_of(RunConfig.model_validate(config)) == "per_image"
+
+
+def test_auxiliary_losses_find_its_maps() -> None:
+    """Which the heads of the attention, (B, N, heads, d), are not."""
+    model = segformer.SegFormer().build(input_shape=(32, 32, 3), classes=2)
+    outputs = with_aux_losses(model, AuxLossesConfig(classification=0.1, deep_supervision=0.1)).outputs
+    assert [output.shape[1:] for output in outputs] == [(32, 32, 2), (2,), (32, 32, 2), (32, 32, 2)]

@@ -175,7 +175,7 @@ def _attention(x: Any, name: str, heads: int, reduction: int) -> Any:
 
     def parts(maps: Any, part: str) -> Any:
         projected = _learned(keras.layers.Dense(channels, name=f"{name}.self.{part}"), maps)
-        return keras.layers.Reshape((-1, heads, channels // heads), name=f"{name}.self.{part}.heads")(projected)
+        return keras.ops.reshape(projected, (-1, maps.shape[1] * maps.shape[2], heads, channels // heads))
 
     attended = keras.ops.dot_product_attention(parts(x, "query"), parts(keys, "key"), parts(keys, "value"))
     attended = keras.layers.Reshape((height, width, channels), name=f"{name}.joined")(attended)

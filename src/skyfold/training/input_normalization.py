@@ -36,7 +36,7 @@ def normalization_of(config: RunConfig) -> str | None:
             )
         return asked
     chosen = own if asked == "encoder" else asked
-    weights = config.model.options.get("encoder_weights", "imagenet")
+    weights = getattr(family, "encoder_weights", "imagenet")
     if weights in ("imagenet", "ukis_csmask") and chosen != own:
         raise ConfigError(
             f"image.normalization: {chosen} does not fit the {weights} weights of this encoder, which were trained "
