@@ -81,6 +81,7 @@ class Network:
         """Seed dropout for the coming epoch, and reset the mean loss."""
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
+        backend.seed_dropout(derived_seed("dropout", seed))
         self._trained.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
