@@ -85,13 +85,13 @@ bench: .venv/installed-dev
 	mkdir -p $(@D)
 	cp $< $@
 
-.venv-jax/requirements.txt: BACKEND = $(shell grep '^jax==' requirements-dev.txt)
-.venv-torch/requirements.txt: BACKEND = torch==2.13.0
+.venv-jax/requirements.txt: BACKEND = $(shell grep '^jax==' requirements-dev.txt) six==1.17.0
+.venv-torch/requirements.txt: BACKEND = torch==2.13.0 six==1.17.0
 .venv-jax/requirements.txt .venv-torch/requirements.txt: requirements.txt requirements-dev.txt
 	mkdir -p $(@D)
 	grep -v '^tensorflow==' requirements.txt > $@
 	grep -E '^(pytest|hypothesis)==' requirements-dev.txt >> $@
-	echo $(BACKEND) >> $@
+	printf '%s\n' $(BACKEND) >> $@
 
 .venv/installed-docs: .venv/installed requirements-docs.txt
 	$(BIN)/python -m pip install -q -r requirements-docs.txt

@@ -14,7 +14,9 @@ import yaml
 from conftest import assert_arrays_equal, task_of
 from skyfold.cli.main import main
 from skyfold.config.run import RunConfig
+from skyfold.config.training import ModelConfig
 from skyfold.files import read_json
+from skyfold.models import family_of
 from skyfold.store.rows import RowStore
 from skyfold.training import backend
 from skyfold.training.network import Network
@@ -69,6 +71,17 @@ def test_each_family_learns_and_goes_on_from_its_state_bit_for_bit(family):
     assert_arrays_equal(straight[1], resumed[1])
     np.testing.assert_array_equal(straight[2], resumed[2])
     assert np.isfinite(straight[2]).all()
+
+
+@pytest.mark.parametrize("family", ["segmentation_models", "efficientnet_classifier"])
+def test_networks_of_other_packages_are_built(family):
+    backend.start(deterministic=True)
+    backend.prepare(precision="float32")
+    config = ModelConfig(family=family, options={"encoder_weights": "none"})
+    model = family_of(config).build(input_shape=(64, 64, 3), classes=2)
+    outputs = model.predict_on_batch(np.zeros((1, 64, 64, 3), np.float32))
+    assert outputs.shape == ((1, 64, 64, 2) if family == "segmentation_models" else (1, 2))
+    assert np.isfinite(outputs).all()
 
 
 BLEND = yaml.safe_load("""

@@ -31,12 +31,23 @@ def value(task, name, target, output, **options):
 
 
 def gradient(task, name, target, output, **options):
+    loss = make_loss(TABLES[task], name, options, task=task)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda x: loss(keras.ops.convert_to_tensor(target), x))(output))
+    if keras.backend.backend() == "torch":
+        import torch
+
+        x = torch.tensor(output, requires_grad=True)
+        loss(torch.tensor(target), x).backward()
+        return x.grad.numpy()
     import tensorflow as tf
 
     x = tf.Variable(output)
     with tf.GradientTape() as tape:
-        loss = make_loss(TABLES[task], name, options, task=task)(tf.constant(target), x)
-    return np.asarray(tape.gradient(loss, x))
+        total = loss(tf.constant(target), x)
+    return np.asarray(tape.gradient(total, x))
 
 
 def random_masks(*shape, counting=1.0):

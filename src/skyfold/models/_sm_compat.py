@@ -11,6 +11,8 @@ import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from skyfold.errors import ConfigError
+
 EFFICIENTNET = ("efficientnet", "Keras-Applications")
 SEGMENTATION_MODELS = ("segmentation-models", "image-classifiers", *EFFICIENTNET)
 
@@ -39,11 +41,18 @@ def _prepare() -> None:
     if _has_tensorflow():
         os.environ["SM_FRAMEWORK"] = "tf.keras"
         return
+    if importlib.util.find_spec("six") is None:  # efficientnet does not declare it, and TensorFlow brings it
+        raise ConfigError(
+            "segmentation-models and efficientnet need the package six where TensorFlow is not installed. Install it: "
+            "pip install six."
+        )
     import keras
 
     os.environ["SM_FRAMEWORK"] = "keras"
     if not hasattr(keras.utils, "generic_utils"):  # where Keras 2 kept the table of custom objects
         keras.utils.generic_utils = SimpleNamespace(get_custom_objects=keras.saving.get_custom_objects)
+    if not hasattr(keras.backend, "sigmoid"):  # where Keras 2 kept what is now keras.ops
+        keras.backend.sigmoid = keras.ops.sigmoid
 
 
 def _has_tensorflow() -> bool:

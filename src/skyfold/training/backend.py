@@ -244,3 +244,11 @@ def seed(value: int) -> None:
     TensorFlow's global seed too, which nothing here draws from, and which empties its cache of optimised graphs (2 s).
     """
     random.seed(value)
+
+
+def seed_dropout(value: int) -> None:
+    """With PyTorch, seed its own generator, which Keras' dropout draws from there instead of the layer's."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        sys.modules["torch"].manual_seed(value)

@@ -123,6 +123,7 @@ class Network:
         self._encoder.set_frozen(self._frozen)
         for index, variable in enumerate(self._random_states):
             variable.assign(np.array([derived_seed("dropout", seed, index), 0], dtype=variable.dtype))
+        backend.seed_dropout(derived_seed("dropout", seed))
         self._now.network.reset_metrics()
 
     def train(self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float) -> float:
