@@ -140,7 +140,7 @@ def test_the_board_shows_the_figures_of_the_leaderboard(project, site, capsys):
     assert (row["score"], row["in-sample"]) == (f"{scores['cv_cross_fitted']:.4f}", f"{scores['cv_in_sample']:.4f}")
     assert row["95 % interval"] == f"{scores['low']:.4f} to {scores['high']:.4f}"
     unfinished = "unfinished (1 of 2 folds, mean 0.6100): run skyfold train again"
-    assert (row["public"], row["submission"]) == ("0.2500", "tiny/both.csv")
+    assert (row["public"], row["submission"]) == ("0.2500", "both.csv")
     assert sum(map(float, row["by fold"].split())) / 2 == pytest.approx(scores["cv_cross_fitted"], abs=1e-3)
     assert rows[f"<i>begun</i> run: {unfinished}, in the folder 'begun'"]["score"] == ""
     assert [row[0].startswith("all empty") for row in baselines].count(True) == 1

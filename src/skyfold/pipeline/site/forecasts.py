@@ -30,8 +30,9 @@ def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, Store
     first = next(iter(best.values()))
     counts = {key: len(_pictures(entries[key])) for key in sums}
     drawn = [[Link(entries[key].info.name, entries[key].page), count] for key, count in counts.items() if count]
+    metric = first.metric
     facts = [
-        f"{first.metric.name.replace('_', ' ')}, lower is better: mean absolute error over {first.metric.skill.upper()}",
+        f"{metric.name.replace('_', ' ')}, lower is better: mean absolute error over {metric.skill.upper()}",
         f"{len(first.cases)} dates or events, {len(first.leads)} lead times",
     ]
     note = "Maps, animations and the reliability diagram are on the page of the forecast. Draw them with skyfold plot."

@@ -42,9 +42,7 @@ class Thumbnails:
         contents = self.dataset.contents.parts["train"]
         self._digests = {"inputs": contents.inputs, "targets": contents.targets}
 
-    def predictions(
-        self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True
-    ) -> list[Prediction]:
+    def predictions(self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True) -> list[Prediction]:
         """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
         store = RowStore.open(entry.folder / "oof")
         place = {name: row for row, name in enumerate(store.ids.tolist())}
@@ -101,8 +99,8 @@ class Thumbnails:
 def thumbnails_of(
     entries: Sequence[StoredEntry], workspace: Workspace, folder: Path, shown: set[str]
 ) -> Thumbnails | None:
-    """`Thumbnails` of the data that `entries` were made from; None, with a note, where these cannot be read, and of tasks
-    without masks."""
+    """`Thumbnails` of the data that `entries` were made from; None, with a note, where these cannot be read, and of
+    tasks without masks."""
     entry = next((one for one in entries if task_class(one.info.task).MASKS and "data" in one.info.config), None)
     if entry is None:
         return None

@@ -16,7 +16,7 @@ from skyfold.pipeline.site import compare, forecasts
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
 from skyfold.pipeline.site.images import thumbnails_of
-from skyfold.pipeline.site.stored import ENTRIES, StoredEntry, read_entry
+from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
 from skyfold.reports.site.pages import Board, Page, Row, Site, render, static_files
@@ -25,7 +25,6 @@ from skyfold.workspace import Workspace
 
 INDEX = "index.html"
 CORRELATION = "correlation.html"
-
 
 
 def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder: Path, *, images: bool = True) -> Path:
@@ -157,7 +156,7 @@ def _row(entry: Entry, own: StoredEntry | None, scores: SampleScores | None) -> 
         "at_half": figures.get("cv_at_0.5"),
         "predict_seconds": figures.get("seconds_a_date"),
         **{key: figures.get(key) for key in ("low", "high", "mean_absolute_error", "skill", "public", "test")},
-        "submission": figures.get("submission"),
+        "submission": str(figures.get("submission") or "").partition("/")[2],  # below the folder of the data set
     }
     if own is not None and not entry.kind.startswith(BASELINE):
         by_fold = own.fold_scores(scores) if entry.name == own.info.name else ()
