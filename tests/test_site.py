@@ -223,6 +223,19 @@ def test_pages_of_entries_that_are_gone_are_removed(project, site, tmp_path):
     assert {path.stem for path in (copy / "entries").iterdir()} == {"both", "lowest", "begun"}
 
 
+def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
+    copy = tmp_path / "work"
+    shutil.copytree(project, copy)
+    values = copy / "oof" / "tiny" / "lowest" / "oof" / "values.npy"
+    data = bytearray(values.read_bytes())
+    data[1000:] = bytes(len(data) - 1000)
+    values.write_bytes(data)
+    assert main(["leaderboard", "tiny", "--html", str(tmp_path / "site"), "--root", str(copy)]) == 0
+    html = page_of(tmp_path / "site", "lowest")
+    assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
+    assert "<img" in page_of(tmp_path / "site", "bright")
+
+
 def test_layers_of_a_thumbnail_show_classes_and_errors():
     masks = np.zeros((400, 640, 2), dtype=bool)
     masks[100:300, 100:300, 1] = True

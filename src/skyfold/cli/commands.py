@@ -307,7 +307,6 @@ def leaderboard(given: Namespace) -> JsonDict:
     from skyfold.pipeline import experiment_table
     from skyfold.pipeline.compare import compare
     from skyfold.pipeline.leaderboard import leaderboard
-    from skyfold.pipeline.site.write import write_site
     from skyfold.reports.leaderboard import as_text
 
     project, name = workspace(given), given.competition
@@ -325,6 +324,8 @@ def leaderboard(given: Namespace) -> JsonDict:
     entries, files = leaderboard(name, project), []
     print(as_text(entries))
     if given.html:
+        from skyfold.pipeline.site.write import write_site
+
         files.append(write_site(name, project, entries, given.html, images=not given.no_images))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}

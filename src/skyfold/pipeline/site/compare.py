@@ -16,7 +16,7 @@ from skyfold.metrics.bootstrap import Interval, difference_of_draws
 from skyfold.pipeline.compare import config_differences
 from skyfold.pipeline.site.draws import class_draws, entry_draws, map_scores
 from skyfold.pipeline.site.images import Thumbnails
-from skyfold.pipeline.site.stored import StoredEntry
+from skyfold.pipeline.site.stored import StoredEntry, section
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.mask_plot import COLOURS
@@ -117,7 +117,7 @@ def pair_page(found: Compared, a: str, b: str, thumbnails: Thumbnails | None) ->
             Table([("class", "text"), *heads, *HEADS], _by_class(found, a, b)),
         ),
         Section("By fold", table=Table([("fold", "text"), *heads, HEADS[0]], _by_fold(found, a, b))),
-        _differing_images(found, a, b, thumbnails),
+        section("Images", lambda: _differing_images(found, a, b, thumbnails)),
         Section("Config", table=Table([("key", "text"), *((name, "text") for name in names)], config)),
     ]
     return Sections(f"{names[0]} and {names[1]}", facts, sections)

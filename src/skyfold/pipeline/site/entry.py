@@ -16,7 +16,7 @@ from skyfold.metrics.threshold_curves import threshold_curves
 from skyfold.pipeline.compare import config_differences
 from skyfold.pipeline.site.draws import class_draws
 from skyfold.pipeline.site.images import Thumbnails
-from skyfold.pipeline.site.stored import StoredEntry, once
+from skyfold.pipeline.site.stored import StoredEntry, once, section
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.leaderboard import GAINS
@@ -55,11 +55,11 @@ def entry_page(
         *_folds_and_groups(scores),
         *further,
         _curves(entry),
-        _sweep(entry, scores, cache),
-        _predictions(entry, scores, thumbnails),
+        section("Thresholds", lambda: _sweep(entry, scores, cache)),
+        section("Predictions", lambda: _predictions(entry, scores, thumbnails)),
         _fits(entry),
         *_config(entry, others),
-        _files(entry, row, submissions),
+        section("Files", lambda: _files(entry, row, submissions)),
     ]
     values, facts = row.values, [f"{row.kind}{f': {row.state}' if row.state else ''}"]
     if values.get("score") is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from skyfold.errors import SkyfoldError
 from skyfold.files import write_atomic
 from skyfold.metrics.forecast_sums import FILE, ForecastSums, read_sums
 from skyfold.pipeline.site.stored import StoredEntry
@@ -21,7 +23,12 @@ KINDS = (".png", ".gif")
 
 def forecast_sums(entries: Mapping[str, StoredEntry]) -> dict[str, ForecastSums]:
     """The sums of those of `entries` that are scored forecasts, by the name of their folder."""
-    return {key: read_sums(entry.folder) for key, entry in entries.items() if (entry.folder / FILE).is_file()}
+    found = {}
+    for key, entry in entries.items():
+        if (entry.folder / FILE).is_file():
+            with suppress(SkyfoldError):  # the board names it
+                found[key] = read_sums(entry.folder)
+    return found
 
 
 def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, StoredEntry]) -> Sections:

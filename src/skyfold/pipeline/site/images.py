@@ -13,7 +13,7 @@ import numpy as np
 from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
 from skyfold.data.dataset import Dataset
-from skyfold.errors import SkyfoldError
+from skyfold.errors import OofMismatch, SkyfoldError
 from skyfold.files import digest, write_atomic
 from skyfold.pipeline.site.stored import StoredEntry
 from skyfold.postprocess.selection import HALF, chosen_masks
@@ -50,6 +50,8 @@ class Thumbnails:
         masks, how = self._masks(entry, store)
         found = []
         for name, caption in captions.items():
+            if name not in self._rows:
+                raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
             key = digest(how, np.asarray(store[place[name]]).tobytes())
             found.append(self._prediction(name, caption, samples, mask, key, errors))

@@ -160,8 +160,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. predictions: by heading; folded: its contents are shown when they are asked for; colours:
-    (name, CSS colour) of what the layers of predictions show."""
+    """A part of a page.
+
+    predictions  by heading
+    colours      CSS colours of what the layers of predictions show, by name
+    folded       its contents are shown when they are asked for
+    problem      why there is nothing to show, or ''
+    """
 
     title: str
     note: str = ""
@@ -171,11 +176,13 @@ class Section:
     colours: Mapping[str, str] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     folded: bool = False
+    problem: str = ""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not ((self.table and self.table.rows) or self.charts or self.pictures or any(self.predictions.values()))
+        shown = (self.charts, self.pictures, self.problem, *self.predictions.values())
+        return not (any(shown) or (self.table and self.table.rows))
 
 
 @dataclass(frozen=True)
