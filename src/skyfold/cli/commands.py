@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skyfold.config.data import DataConfig
+    from skyfold.data.dataset import Dataset
     from skyfold.types import JsonDict
     from skyfold.workspace import Workspace
 
@@ -321,12 +322,13 @@ def leaderboard(given: Namespace) -> JsonDict:
         lines = compare(*named)
         print("\n".join(lines))
         return {"compared": named, "lines": lines}
-    entries, files = leaderboard(name, project), []
+    at_hand: dict[str, Dataset | None] = {}
+    entries, files = leaderboard(name, project, at_hand), []
     print(as_text(entries))
     if given.html:
         from skyfold.pipeline.site.write import write_site
 
-        files.append(write_site(name, project, entries, given.html, images=not given.no_images))
+        files.append(write_site(name, project, entries, given.html, images=not given.no_images, at_hand=at_hand))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries

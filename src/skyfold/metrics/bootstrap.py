@@ -122,7 +122,8 @@ def _draw_scores(
         sums = [np.bincount(labels, weights=metric.per_row(table)) for table in tables]
 
         def scores_of(drawn: np.ndarray) -> list[Any]:
-            return [group_sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for group_sums in sums]
+            rows = sizes[drawn].sum(axis=1)
+            return [group_sums[drawn].sum(axis=1) / rows for group_sums in sums]
 
     chunk = max(1, CHUNK_NUMBERS // len(sizes))
     shapes = [(min(chunk, draws - start), len(sizes)) for start in range(0, draws, chunk)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_csv, write_text
 from skyfold.pipeline.public_scores import now
@@ -27,11 +28,19 @@ INDEX = "index.html"
 CORRELATION = "correlation.html"
 
 
-def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder: Path, *, images: bool = True) -> Path:
+def write_site(
+    name: str,
+    workspace: Workspace,
+    entries: Sequence[Entry],
+    folder: Path,
+    *,
+    images: bool = True,
+    at_hand: dict[str, Dataset | None] | None = None,
+) -> Path:
     """Write the pages of data set `name` into `folder`; returns the first page.
 
-    entries: as `leaderboard` returns them; images: whether pages show images of the contest. ConfigError where the
-    folder holds something else.
+    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest.
+    ConfigError where the folder holds something else.
     """
     _require_site_or_nothing(folder)
     scores, _ = read_scores(name, workspace)
@@ -41,7 +50,8 @@ def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder
     shown: set[str] = set()  # addresses of pictures
     thumbnails = None
     if images:
-        thumbnails = thumbnails_of([stored[one] for one in scores if one in stored], workspace, folder, shown)
+        scored = [stored[one] for one in scores if one in stored]
+        thumbnails = thumbnails_of(scored, workspace, folder, shown, {} if at_hand is None else at_hand)
     sums = forecasts.forecast_sums(stored)
     board = _board(entries, stored, scores, alike if found else [])
     pages: dict[str, Page] = {INDEX: board}
