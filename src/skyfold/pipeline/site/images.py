@@ -38,16 +38,19 @@ class Thumbnails:
     shown: set[str]
 
     def __post_init__(self) -> None:
+        self._opened: dict[Path, tuple[RowStore, dict[str, int], ArraySequence, str]] = {}
         self._rows = {name: row for row, name in enumerate(self.dataset.train.ids.tolist())}
         contents = self.dataset.contents.parts["train"]
         self._digests = {"inputs": contents.inputs, "targets": contents.targets}
 
     def predictions(self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True) -> list[Prediction]:
         """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
-        store = RowStore.open(entry.folder / "oof")
-        place = {name: row for row, name in enumerate(store.ids.tolist())}
+        if entry.folder not in self._opened:  # to check the ids of a store takes longer than to draw a page
+            store = RowStore.open(entry.folder / "oof")
+            place = {name: row for row, name in enumerate(store.ids.tolist())}
+            self._opened[entry.folder] = store, place, *self._masks(entry, store)
+        store, place, masks, how = self._opened[entry.folder]
         samples = of_classes(self.dataset.train, self.dataset.competition.classes, entry.info.classes)
-        masks, how = self._masks(entry, store)
         found = []
         for name, caption in captions.items():
             if name not in self._rows:
