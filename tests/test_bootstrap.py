@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from skyfold.metrics import bootstrap
-from skyfold.metrics.bootstrap import bootstrap_interval, paired_difference
+from skyfold.metrics.bootstrap import (
+    bootstrap_interval,
+    difference_of_draws,
+    draw_scores,
+    interval_of_draws,
+    paired_difference,
+)
 
 
 class Mean:
@@ -112,3 +118,14 @@ def test_what_cannot_be_drawn_is_refused():
         bootstrap_interval(Mean(), values, groups=np.array([0, 1]))
     with pytest.raises(ValueError, match="0 rows"):
         bootstrap_interval(Mean(), values[:0])
+
+
+def test_draws_of_single_tables_give_the_intervals_of_pairs():
+    ours, theirs = np.random.default_rng(2).random((2, 30, 2))
+    groups, metric = np.arange(30) // 3, MeanOfRows()
+    together = draw_scores(metric, [ours, theirs], groups=groups)
+    apart = [draw_scores(metric, [table], groups=groups)[0] for table in (ours, theirs)]
+    np.testing.assert_array_equal(together, apart)
+    values = metric.score(ours), metric.score(theirs)
+    assert difference_of_draws(values, (apart[0], apart[1])) == paired_difference(metric, ours, theirs, groups=groups)
+    assert interval_of_draws(values[0], apart[0]) == bootstrap_interval(metric, ours, groups=groups)

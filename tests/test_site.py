@@ -140,7 +140,7 @@ def test_the_board_shows_the_figures_of_the_leaderboard(project, site, capsys):
     assert (row["score"], row["in-sample"]) == (f"{scores['cv_cross_fitted']:.4f}", f"{scores['cv_in_sample']:.4f}")
     assert row["95 % interval"] == f"{scores['low']:.4f} to {scores['high']:.4f}"
     unfinished = "unfinished (1 of 2 folds, mean 0.6100): run skyfold train again"
-    assert (row["public"], row["submission"]) == ("0.2500", "tiny/both.csv")
+    assert (row["public"], row["submission"]) == ("0.2500", "both.csv")
     assert sum(map(float, row["by fold"].split())) / 2 == pytest.approx(scores["cv_cross_fitted"], abs=1e-3)
     assert rows[f"<i>begun</i> run: {unfinished}, in the folder 'begun'"]["score"] == ""
     assert [row[0].startswith("all empty") for row in baselines].count(True) == 1
@@ -221,6 +221,19 @@ def test_pages_of_entries_that_are_gone_are_removed(project, site, tmp_path):
     entries = [entry for entry in leaderboard("tiny", Workspace(project)) if entry.name != "bright"]
     write_site("tiny", Workspace(project), entries, copy, images=False)
     assert {path.stem for path in (copy / "entries").iterdir()} == {"both", "lowest", "begun"}
+
+
+def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
+    copy = tmp_path / "work"
+    shutil.copytree(project, copy)
+    values = copy / "oof" / "tiny" / "lowest" / "oof" / "values.npy"
+    data = bytearray(values.read_bytes())
+    data[1000:] = bytes(len(data) - 1000)
+    values.write_bytes(data)
+    assert main(["leaderboard", "tiny", "--html", str(tmp_path / "site"), "--root", str(copy)]) == 0
+    html = page_of(tmp_path / "site", "lowest")
+    assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
+    assert "<img" in page_of(tmp_path / "site", "bright")
 
 
 def test_layers_of_a_thumbnail_show_classes_and_errors():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skyfold.config.data import DataConfig
+    from skyfold.data.dataset import Dataset
     from skyfold.types import JsonDict
     from skyfold.workspace import Workspace
 
@@ -323,7 +324,6 @@ def leaderboard(given: Namespace) -> JsonDict:
     from skyfold.pipeline import experiment_table
     from skyfold.pipeline.compare import compare
     from skyfold.pipeline.leaderboard import leaderboard
-    from skyfold.pipeline.site.write import write_site
     from skyfold.reports.leaderboard import as_text
 
     project, name = workspace(given), given.competition
@@ -338,10 +338,13 @@ def leaderboard(given: Namespace) -> JsonDict:
         lines = compare(*named)
         print("\n".join(lines))
         return {"compared": named, "lines": lines}
-    entries, files = leaderboard(name, project), []
+    at_hand: dict[str, Dataset | None] = {}
+    entries, files = leaderboard(name, project, at_hand), []
     print(as_text(entries))
     if given.html:
-        files.append(write_site(name, project, entries, given.html, images=not given.no_images))
+        from skyfold.pipeline.site.write import write_site
+
+        files.append(write_site(name, project, entries, given.html, images=not given.no_images, at_hand=at_hand))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries

@@ -87,7 +87,11 @@ def open_dataset(data: DataConfig, workspace: Workspace, *, parts: Sequence[str]
 
 def open_masks(data: DataConfig, workspace: Workspace) -> Dataset:
     """As `open_dataset`, masks decoded once into bits in the cache, for stages that read them often."""
-    dataset = open_dataset(data, workspace)
+    return with_masks_packed(open_dataset(data, workspace), data, workspace)
+
+
+def with_masks_packed(dataset: Dataset, data: DataConfig, workspace: Workspace) -> Dataset:
+    """`dataset`, opened with the config `data`, as `open_masks` opens it."""
     folder = workspace.cache(data.folder) / "grid"
     packed = with_packed_masks(dataset.train, folder, fingerprint=dataset.competition.source)
     return replace(dataset, samples={**dataset.samples, "train": packed})

@@ -7,6 +7,7 @@ draw. Samples that resemble each other (one radar event, one scene) belong in on
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ def bootstrap_interval(
     ValueError for no rows, no draws, or another number of groups than rows.
     """
     scores = _draw_scores(metric, [stats], groups, draws, np.random.default_rng(seed))[0]
-    return _interval(metric.score(stats), scores, confidence)
+    return interval_of_draws(metric.score(stats), scores, confidence)
 
 
 def paired_difference(
@@ -74,11 +75,11 @@ def paired_difference(
 
 
 def draw_scores(
-    metric: Metric, stats: np.ndarray, *, groups: np.ndarray | None = None, draws: int = 1000, seed: int = 0
+    metric: Metric, tables: Sequence[np.ndarray], *, groups: np.ndarray | None = None, draws: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """Scores of bootstrap draws, float64 (draws,), as `paired_difference` draws them: tables of the same samples, in
-    one order, see the same draws."""
-    return np.asarray(_draw_scores(metric, [stats], groups, draws, np.random.default_rng(seed))[0])
+    """Scores of bootstrap draws, float64 (len(tables), draws), as `paired_difference` draws them: tables of the same
+    samples, in one order, see the same draws, in one call or in several."""
+    return _draw_scores(metric, list(tables), groups, draws, np.random.default_rng(seed))
 
 
 def difference_of_draws(
@@ -89,7 +90,7 @@ def difference_of_draws(
     told = ~(np.isinf(ours) & (ours == theirs))
     if not told.any() or (math.isinf(value) and value == other):
         return Interval(math.nan, math.nan, math.nan, confidence)
-    return _interval(value - other, ours[told] - theirs[told], confidence)
+    return interval_of_draws(value - other, ours[told] - theirs[told], confidence)
 
 
 def _draw_scores(
@@ -121,7 +122,8 @@ def _draw_scores(
         sums = [np.bincount(labels, weights=metric.per_row(table)) for table in tables]
 
         def scores_of(drawn: np.ndarray) -> list[Any]:
-            return [group_sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) for group_sums in sums]
+            rows = sizes[drawn].sum(axis=1)
+            return [group_sums[drawn].sum(axis=1) / rows for group_sums in sums]
 
     chunk = max(1, CHUNK_NUMBERS // len(sizes))
     shapes = [(min(chunk, draws - start), len(sizes)) for start in range(0, draws, chunk)]
@@ -134,7 +136,8 @@ def numbered(groups: np.ndarray) -> np.ndarray:
     return np.asarray(np.argsort(np.argsort(first))[labels])
 
 
-def _interval(value: float, scores: np.ndarray, confidence: float) -> Interval:
+def interval_of_draws(value: float, scores: np.ndarray, confidence: float = 0.95) -> Interval:
+    """As `bootstrap_interval`, of the score of all samples and those of draws, (draws,)."""
     outside = (1.0 - confidence) / 2.0
     if np.isfinite(scores).all():
         low, high = np.quantile(scores, [outside, 1.0 - outside])

@@ -24,10 +24,11 @@ from skyfold.tasks import task_class
 from skyfold.workspace import Workspace
 
 
-def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
+def leaderboard(name: str, workspace: Workspace, at_hand: dict[str, Dataset | None] | None = None) -> Sequence[Entry]:
     """Entries of data set `name`, best first, then the baselines, each once.
 
-    name: of the data set. DataLayoutError where nothing was trained yet. An entry that cannot be read is listed last,
+    name: of the data set; at_hand: data that are open already, by their settings; those that are opened are added.
+    DataLayoutError where nothing was trained yet. An entry that cannot be read is listed last,
     with the error as its kind; one of other folds than folds.csv says so.
     """
     folder = workspace.oof(name)
@@ -40,7 +41,7 @@ def leaderboard(name: str, workspace: Workspace) -> Sequence[Entry]:
         )
     entries: list[Entry] = []
     damaged = unreadable_submissions(workspace.submissions(name))
-    at_hand: dict[str, Dataset | None] = {}  # by the settings of the data
+    at_hand = {} if at_hand is None else at_hand
     folds: str | None = None
     try:
         folds = read_folds(workspace.folds(name)).hash() if workspace.folds(name).is_file() else None

@@ -29,9 +29,24 @@ def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dic
             require_members(folder, info.name, read_made_blend(folder))
         except SkyfoldError as error:
             return str(error).removesuffix(f". {AGAIN}")
-    made_from, key = read_contents(folder), json.dumps(info.config.get("data"), sort_keys=True)
+    made_from = read_contents(folder)
     if made_from is None or "data" not in info.config:
         return ""
+    now = data_of(info, workspace, at_hand)
+    if now is None:
+        return ""
+    if info.scores.get("metric") and not scored_by(info, now.competition):
+        return f"metric '{now.competition.metric.name}' or its code changed since it was scored"
+    changes = made_from.changes(now.contents)
+    return changes[0] if changes else ""
+
+
+def data_of(info: RunInfo, workspace: Workspace, at_hand: dict[str, Dataset | None]) -> Dataset | None:
+    """The data set of the config of `info`, as they are now; None where they cannot be read, which a note says.
+
+    at_hand: as of `outdated_run`.
+    """
+    key = json.dumps(info.config["data"], sort_keys=True)
     if key not in at_hand:
         try:
             at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace)
@@ -39,13 +54,7 @@ def outdated_run(folder: Path, info: RunInfo, workspace: Workspace, at_hand: dic
             if None not in at_hand.values():  # of other settings of the same data the reason is the same
                 note(f"whether the data changed since is not known, they cannot be read: {error}")
             at_hand[key] = None
-    now = at_hand[key]
-    if now is None:
-        return ""
-    if info.scores.get("metric") and not scored_by(info, now.competition):
-        return f"metric '{now.competition.metric.name}' or its code changed since it was scored"
-    changes = made_from.changes(now.contents)
-    return changes[0] if changes else ""
+    return at_hand[key]
 
 
 def outdated_submission(path: Path, workspace: Workspace) -> str:

@@ -117,11 +117,21 @@ def error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -
     show."""
     from matplotlib.colors import to_rgba
 
-    where = [(truth & pred).any(axis=-1), (truth & ~pred).any(axis=-1), (pred & ~truth).any(axis=-1)]
-    layer = np.zeros((*truth.shape[:2], 4))
-    for name, pixels in zip(("hit", "false negative", "false positive"), where, strict=True):
-        layer[pixels if valid is None else pixels & valid] = to_rgba(ERRORS[name], 0.65)
-    return layer
+    where = [_any_class(masks) for masks in (truth & pred, truth & ~pred, pred & ~truth)]
+    code = np.zeros(truth.shape[:2], dtype=np.uint8)
+    palette = np.zeros((1 + len(ERRORS), 4))
+    for number, (name, pixels) in enumerate(
+        zip(("hit", "false negative", "false positive"), where, strict=True), start=1
+    ):
+        code[pixels if valid is None else pixels & valid] = number
+        palette[number] = to_rgba(ERRORS[name], 0.65)
+    return palette[code]
+
+
+def _any_class(masks: np.ndarray) -> np.ndarray:
+    """Class by class: NumPy is slow where the last axis is as short as the number of classes."""
+    found: np.ndarray = np.logical_or.reduce([masks[..., k] for k in range(masks.shape[-1])])
+    return found
 
 
 def _class_colours(classes: Sequence[str]) -> dict[str, str]:

@@ -12,25 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.files import digest
-from skyfold.metrics.bootstrap import Interval, difference_of_draws, draw_scores, paired_difference
-from skyfold.metrics.segmentation import MeanOfMaps
+from skyfold.metrics.bootstrap import Interval, difference_of_draws
 from skyfold.pipeline.compare import config_differences
+from skyfold.pipeline.site.draws import class_draws, entry_draws, map_scores
 from skyfold.pipeline.site.images import Thumbnails
-from skyfold.pipeline.site.stored import StoredEntry, once
+from skyfold.pipeline.site.stored import StoredEntry, section
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.mask_plot import COLOURS
 from skyfold.reports.site.charts import heat_map, interval_bar, scale_of
 from skyfold.reports.site.pages import Comparison, Link, Prediction, Section, Sections, Table
-from skyfold.types import JsonDict, VolumeMetric
+from skyfold.types import VolumeMetric
 
 FOLDER = "compare"  # of the site
 INDEX = f"{FOLDER}/index.html"
 SCRIPTS = f"{FOLDER}/scripts"
 BEST = 10  # entries whose pairs have a page of their own
 DIFFERENT = 6  # images of a pair in which either is better
-DRAWS = 1000
 HEADS = [("difference", "difference"), ("95 % interval", "text"), ("", "drawn")]
 
 
@@ -38,12 +36,13 @@ HEADS = [("difference", "difference"), ("95 % interval", "text"), ("", "drawn")]
 class Compared:
     """Entries that are scored on the same samples, by the name of their folder, the best first.
 
-    scores: of each sample; draws: score of each entry in common bootstrap draws.
+    scores: of each sample; draws: score of each entry in common bootstrap draws; class_draws: of the best, by class.
     """
 
     entries: Mapping[str, StoredEntry]
     scores: Mapping[str, SampleScores]
     draws: Mapping[str, np.ndarray]
+    class_draws: Mapping[str, Mapping[str, np.ndarray]]
 
     @property
     def first(self) -> SampleScores:
@@ -77,27 +76,22 @@ class Compared:
         one, fold = self.scores[key], self.first.rows["fold"].to_numpy()
         return {int(number): float(one.metric.score(one.stats[fold == number])) for number in np.unique(fold)}
 
-    def of_class(self, key: str, label: str) -> np.ndarray | None:
-        """Score of each map of a class, float64 (n,); None where they are not stored."""
-        column = f"cv_cross_fitted {label}"
-        table = self.scores[key].rows
-        return table[column].to_numpy(dtype=np.float64) if column in table else None
+    def classes(self, key: str) -> dict[str, float]:
+        """Mean score of the maps of each class; none where they are not stored."""
+        labels, scores = self.entries[key].info.classes, self.scores[key]
+        return {label: float(own.mean()) for label in labels if (own := map_scores(scores, label)) is not None}
 
 
 def compared(
     alike: Sequence[str], stored: Mapping[str, StoredEntry], scores: Mapping[str, SampleScores], cache: Path
 ) -> Compared:
     """The entries `alike`, the best first; what is drawn of each is kept in `cache`."""
-    draws = {}
-    for name in alike:
-        one = scores[name]
-        made_of = digest("draws 1", one.metric.name, one.stats.tobytes(), "\n".join(one.groups.tolist()))
-
-        def drawn(one: SampleScores = one) -> JsonDict:
-            return {"scores": draw_scores(one.metric, one.stats, groups=one.groups, draws=DRAWS).tolist()}
-
-        draws[name] = np.array(once(cache / f"{made_of}.json", drawn)["scores"])
-    return Compared({name: stored[name] for name in alike}, {name: scores[name] for name in alike}, draws)
+    return Compared(
+        entries={name: stored[name] for name in alike},
+        scores={name: scores[name] for name in alike},
+        draws={name: entry_draws(scores[name], cache) for name in alike},
+        class_draws={name: class_draws(scores[name], stored[name].info.classes, cache) for name in alike[:BEST]},
+    )
 
 
 def pair_address(a: str, b: str) -> str:
@@ -123,7 +117,7 @@ def pair_page(found: Compared, a: str, b: str, thumbnails: Thumbnails | None) ->
             Table([("class", "text"), *heads, *HEADS], _by_class(found, a, b)),
         ),
         Section("By fold", table=Table([("fold", "text"), *heads, HEADS[0]], _by_fold(found, a, b))),
-        _differing_images(found, a, b, thumbnails),
+        section("Images", lambda: _differing_images(found, a, b, thumbnails)),
         Section("Config", table=Table([("key", "text"), *((name, "text") for name in names)], config)),
     ]
     return Sections(f"{names[0]} and {names[1]}", facts, sections)
@@ -162,8 +156,8 @@ def correlation_page(found: Compared) -> Sections:
         for place in others
     ]
     note = (
-        "Pearson correlation of the scores of single samples. A low one says that two entries err on different samples, "
-        "so that a blend of them has more to gain."
+        "Pearson correlation of the scores of single samples. A low one says that two entries err on different "
+        "samples, so that a blend of them has more to gain."
     )
     heads = [("entry", "text"), ("score", "score"), ("correlation", "score")]
     return Sections(
@@ -182,7 +176,6 @@ def scripts(found: Compared) -> dict[str, str]:
     Scores are whole numbers of 1/10000, null where they are not finite.
     """
     first, keys = found.first, list(found.scores)
-    classes = next(iter(found.entries.values())).info.classes
     samples = {
         "ids": first.rows["id"].tolist(),
         "metric": first.metric.name.replace("_", " "),
@@ -198,13 +191,12 @@ def scripts(found: Compared) -> dict[str, str]:
         f"{SCRIPTS}/pairs.js": _script("pairs", {"keys": keys, "pairs": pairs}),
     }
     for key in keys:
-        means = {label: own.mean() for label in classes if (own := found.of_class(key, label)) is not None}
         entry = {
             "name": found.name(key),
             "score": found.values[key],
             "rows": _whole(found.rows[key]),
             "folds": found.by_fold(key),
-            "classes": means,
+            "classes": found.classes(key),
             "config": {name: json.dumps(value) for name, value in found.entries[key].flat_config.items()},
         }
         made[f"{SCRIPTS}/entry_{key}.js"] = _script(f"entry {key}", entry)
@@ -218,14 +210,16 @@ def pairs_csv(found: Compared) -> list[list[object]]:
 
 
 def _by_class(found: Compared, a: str, b: str) -> list[list[object]]:
-    classes = [label for label in found.entries[a].info.classes if found.of_class(a, label) is not None]
-    metric, gains, means = MeanOfMaps(), {}, {}
-    for label in classes:
-        ours, theirs = (found.scores[key].rows[[f"cv_cross_fitted {label}"]].to_numpy(dtype=float) for key in (a, b))
-        gains[label] = paired_difference(metric, ours, theirs, groups=found.first.groups, draws=DRAWS)
-        means[label] = [float(ours.mean()), float(theirs.mean())]
+    ours, theirs = found.classes(a), found.classes(b)
+    gains = {
+        label: difference_of_draws(
+            (ours[label], theirs[label]), (found.class_draws[a][label], found.class_draws[b][label])
+        )
+        for label in ours
+        if label in theirs
+    }
     scale = _scale(gains.values())
-    return [[label, *means[label], *_cells(gain, scale)] for label, gain in gains.items()]
+    return [[label, ours[label], theirs[label], *_cells(gain, scale)] for label, gain in gains.items()]
 
 
 def _by_fold(found: Compared, a: str, b: str) -> list[list[object]]:

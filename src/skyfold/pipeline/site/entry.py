@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfold.config.merging import dotted
 from skyfold.errors import SkyfoldError
 from skyfold.files import digest, read_json
-from skyfold.metrics.bootstrap import bootstrap_interval
-from skyfold.metrics.segmentation import MeanOfMaps
+from skyfold.metrics.bootstrap import interval_of_draws
 from skyfold.metrics.threshold_curves import threshold_curves
 from skyfold.pipeline.compare import config_differences
+from skyfold.pipeline.site.draws import class_draws
 from skyfold.pipeline.site.images import Thumbnails
-from skyfold.pipeline.site.stored import StoredEntry, once
+from skyfold.pipeline.site.stored import StoredEntry, once, section
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.leaderboard import GAINS
@@ -32,7 +31,6 @@ from skyfold.types import JsonDict, VolumeMetric
 
 EXAMPLES = 12  # predictions shown of each kind
 GROUPS = 20  # of the worst
-DRAWS = 500  # of the intervals of single classes
 
 
 def entry_page(
@@ -48,20 +46,20 @@ def entry_page(
 ) -> Sections:
     """The page of the entry in `row`.
 
-    others: all entries by folder; further: sections of its task; thumbnails: None without images; cache: a folder for what is
-    computed once; submissions: that of the data set.
+    others: all entries by folder; further: sections of its task; thumbnails: None without images; cache: a folder for
+    what is computed once; submissions: that of the data set.
     """
     sections = [
         *_of_blend(entry, others),
-        _classes(entry, scores),
+        _classes(entry, scores, cache),
         *_folds_and_groups(scores),
         *further,
         _curves(entry),
-        _sweep(entry, scores, cache),
-        _predictions(entry, scores, thumbnails),
+        section("Thresholds", lambda: _sweep(entry, scores, cache)),
+        section("Predictions", lambda: _predictions(entry, scores, thumbnails)),
         _fits(entry),
         *_config(entry, others),
-        _files(entry, row, submissions),
+        section("Files", lambda: _files(entry, row, submissions)),
     ]
     values, facts = row.values, [f"{row.kind}{f': {row.state}' if row.state else ''}"]
     if values.get("score") is not None:
@@ -90,18 +88,25 @@ def _of_blend(entry: StoredEntry, others: Mapping[str, StoredEntry]) -> list[Sec
     gains = made["scores"].get("gains") or {}
     scale = scale_of([0.0, *(limit for gain in gains.values() for limit in (gain["low"], gain["high"]))])
     steps = [
-        [GAINS.get(name, name), gain["value"], _limits(gain), interval_bar(gain["value"], gain["low"], gain["high"], scale)]
+        [
+            GAINS.get(name, name),
+            gain["value"],
+            _limits(gain),
+            interval_bar(gain["value"], gain["low"], gain["high"], scale),
+        ]
         for name, gain in gains.items()
     ]
     run_heads = [("run", "text"), ("weight", "score"), ("score", "score")]
     heads = [("step", "text"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     return [
         Section("Members", f"Combined by: {config['combine']}.", Table(run_heads, rows)),
-        Section("What each step gains", "Cross-fitted and paired: both sides see the same images.", Table(heads, steps)),
+        Section(
+            "What each step gains", "Cross-fitted and paired: both sides see the same images.", Table(heads, steps)
+        ),
     ]
 
 
-def _classes(entry: StoredEntry, scores: SampleScores | None) -> Section:
+def _classes(entry: StoredEntry, scores: SampleScores | None, cache: Path) -> Section:
     """Mean score of the maps of each class, at every stage that `rows.csv` holds."""
     stages = {
         "cv_cross_fitted": "score",
@@ -110,21 +115,17 @@ def _classes(entry: StoredEntry, scores: SampleScores | None) -> Section:
         "before_gate": "before the gate",
         "all_empty": "all empty",
     }
-    rows: list[list[object]] = []
-    if scores is not None:
-        held = [stage for stage in stages if f"{stage} {entry.info.classes[0]}" in scores.rows]
-        mean = MeanOfMaps()
-        for name in entry.info.classes if "cv_cross_fitted" in held else ():
-            own = scores.rows[[f"cv_cross_fitted {name}"]].to_numpy(dtype=float)
-            interval = bootstrap_interval(mean, own, groups=scores.groups, draws=DRAWS)
-            means = [float(scores.rows[f"{stage} {name}"].mean()) for stage in held]
-            rows.append([name, means[0], f"{interval.low:.4f} to {interval.high:.4f}", *means[1:]])
-        heads = [(stages[stage], "score") for stage in held]
-        heads[1:1] = [("95 % interval", "text")]
-        return Section(
-            "By class", "Mean over the maps of a class, each scored by itself.", Table([("class", "text"), *heads], rows)
-        )
-    return Section("By class")
+    if scores is None or not (draws := class_draws(scores, entry.info.classes, cache)):
+        return Section("By class")
+    held = [stage for stage in stages if f"{stage} {entry.info.classes[0]}" in scores.rows]
+    rows = []
+    for name, own in draws.items():
+        first, *means = (float(scores.rows[f"{stage} {name}"].mean()) for stage in held)
+        interval = interval_of_draws(first, own)
+        rows.append([name, first, f"{interval.low:.4f} to {interval.high:.4f}", *means])
+    heads = [("class", "text"), ("score", "score"), ("95 % interval", "text")]
+    table = Table([*heads, *((stages[stage], "score") for stage in held[1:])], rows)
+    return Section("By class", "Mean over the maps of a class, each scored by itself.", table)
 
 
 def _folds_and_groups(scores: SampleScores | None) -> list[Section]:
@@ -136,7 +137,9 @@ def _folds_and_groups(scores: SampleScores | None) -> list[Section]:
         found.append(Section("By fold", table=Table(_of("fold"), _scores_by(scores, fold))))
     names = np.unique(groups)
     if 1 < len(names) < len(groups):
-        rows = sorted(_scores_by(scores, groups), key=lambda row: row[2] if scores.metric.greater_is_better else -row[2])
+        rows = sorted(
+            _scores_by(scores, groups), key=lambda row: row[2] if scores.metric.greater_is_better else -row[2]
+        )
         title = f"The {GROUPS} worst groups" if len(rows) > GROUPS else "By group"
         found.append(Section(title, table=Table(_of("group"), rows[:GROUPS])))
     return found
@@ -168,7 +171,11 @@ def _curves(entry: StoredEntry) -> Section:
             validation.append(Line(name, epochs, columns["val_score"], number, mark=mark))
             metric = fit.get("metric") or "validation score"
     charts = [line_chart(losses, x="epoch", y="loss"), line_chart(validation, x="epoch", y=metric.replace("_", " "))]
-    return Section("Training", "Dashed: training loss. A dot marks the epoch whose weights were kept.", charts=[one for one in charts if one])
+    return Section(
+        "Training",
+        "Dashed: training loss. A dot marks the epoch whose weights were kept.",
+        charts=[one for one in charts if one],
+    )
 
 
 def _sweep(entry: StoredEntry, scores: SampleScores | None, cache: Path) -> Section:
@@ -194,13 +201,15 @@ def _sweep(entry: StoredEntry, scores: SampleScores | None, cache: Path) -> Sect
     charts = [
         line_chart(lines["score"], x="threshold of the probability", y=metric.name.replace("_", " ")),
         line_chart(lines["precision"], x="recall of pixels", y="precision of pixels", unit=True),
-        line_chart(lines["reliability"], x="predicted probability", y="fraction in the truth", unit=True, diagonal=True),
+        line_chart(
+            lines["reliability"], x="predicted probability", y="fraction in the truth", unit=True, diagonal=True
+        ),
     ]
     return Section(
         "Thresholds",
-        "Out-of-fold probability maps before any post-processing: score of each class by threshold, precision and recall "
-        "of all pixels together, and how often pixels of a probability are in the truth. A dot marks the threshold that a "
-        "blend chose.",
+        "Out-of-fold probability maps before any post-processing: score of each class by threshold, precision and "
+        "recall of all pixels together, and how often pixels of a probability are in the truth. A dot marks the "
+        "threshold that a blend chose.",
         charts=[one for one in charts if one],
     )
 
@@ -238,7 +247,11 @@ def _fits(entry: StoredEntry) -> Section:
     heads += [("images/s", "number"), ("memory", "bytes"), ("device", "text"), ("precision", "text")]
     rows = []
     for stem, fit in entry.fits.items():
-        environment, memory, speed = fit.get("environment") or {}, fit.get("peak_memory_mb"), fit.get("images_per_second")
+        environment, memory, speed = (
+            fit.get("environment") or {},
+            fit.get("peak_memory_mb"),
+            fit.get("images_per_second"),
+        )
         rows.append(
             [
                 name_of(Path(stem)),
@@ -277,7 +290,7 @@ def _files(entry: StoredEntry, row: Row, submissions: Path) -> Section:
     if submitted.endswith(".csv"):  # as it was written: its hash was compared for the board
         path = submissions / Path(submitted).name
         sha256 = read_json(path.with_suffix(".json"))["sha256"]
-        rows.append([f"submissions/{submitted}", path.stat().st_size, f"SHA-256 {sha256}"])
+        rows.append([f"submissions/{submissions.name}/{submitted}", path.stat().st_size, f"SHA-256 {sha256}"])
     for stem, fit in entry.fits.items():
         path = entry.folder / "models" / f"{stem}{WEIGHTS}"
         sha256 = fit.get("weights_sha256")
@@ -285,7 +298,9 @@ def _files(entry: StoredEntry, row: Row, submissions: Path) -> Section:
     for part, checksum in rows_of(entry.folder).items():
         path = entry.folder / part / "values.npy"
         rows.append([f"{part}/values.npy", path.stat().st_size, f"of the CRC-32 of its rows: {checksum}"])
-    return Section("Files", table=Table([("file", "text"), ("size", "bytes"), ("hash", "text hash")], rows), folded=True)
+    return Section(
+        "Files", table=Table([("file", "text"), ("size", "bytes"), ("hash", "text hash")], rows), folded=True
+    )
 
 
 def _limits(gain: Mapping[str, float]) -> str:

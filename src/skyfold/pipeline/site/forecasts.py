@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from skyfold.errors import SkyfoldError
 from skyfold.files import write_atomic
 from skyfold.metrics.forecast_sums import FILE, ForecastSums, read_sums
 from skyfold.pipeline.site.stored import StoredEntry
@@ -21,7 +23,12 @@ KINDS = (".png", ".gif")
 
 def forecast_sums(entries: Mapping[str, StoredEntry]) -> dict[str, ForecastSums]:
     """The sums of those of `entries` that are scored forecasts, by the name of their folder."""
-    return {key: read_sums(entry.folder) for key, entry in entries.items() if (entry.folder / FILE).is_file()}
+    found = {}
+    for key, entry in entries.items():
+        if (entry.folder / FILE).is_file():
+            with suppress(SkyfoldError):  # the board names it
+                found[key] = read_sums(entry.folder)
+    return found
 
 
 def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, StoredEntry]) -> Sections:
@@ -30,8 +37,9 @@ def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, Store
     first = next(iter(best.values()))
     counts = {key: len(_pictures(entries[key])) for key in sums}
     drawn = [[Link(entries[key].info.name, entries[key].page), count] for key, count in counts.items() if count]
+    metric = first.metric
     facts = [
-        f"{first.metric.name.replace('_', ' ')}, lower is better: mean absolute error over {first.metric.skill.upper()}",
+        f"{metric.name.replace('_', ' ')}, lower is better: mean absolute error over {metric.skill.upper()}",
         f"{len(first.cases)} dates or events, {len(first.leads)} lead times",
     ]
     note = "Maps, animations and the reliability diagram are on the page of the forecast. Draw them with skyfold plot."

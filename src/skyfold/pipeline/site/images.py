@@ -12,12 +12,12 @@ import numpy as np
 
 from skyfold.config.data import DataConfig
 from skyfold.data.class_subset import of_classes
-from skyfold.data.dataset import Dataset
-from skyfold.errors import SkyfoldError
+from skyfold.data.dataset import Dataset, with_masks_packed
+from skyfold.errors import OofMismatch
 from skyfold.files import digest, write_atomic
+from skyfold.pipeline.outdated import data_of
 from skyfold.pipeline.site.stored import StoredEntry
 from skyfold.postprocess.selection import HALF, chosen_masks
-from skyfold.progress import note
 from skyfold.reports.site.pages import Prediction
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
 from skyfold.store.rows import RowStore
@@ -38,20 +38,23 @@ class Thumbnails:
     shown: set[str]
 
     def __post_init__(self) -> None:
+        self._opened: dict[Path, tuple[RowStore, dict[str, int], ArraySequence, str]] = {}
         self._rows = {name: row for row, name in enumerate(self.dataset.train.ids.tolist())}
         contents = self.dataset.contents.parts["train"]
         self._digests = {"inputs": contents.inputs, "targets": contents.targets}
 
-    def predictions(
-        self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True
-    ) -> list[Prediction]:
+    def predictions(self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True) -> list[Prediction]:
         """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
-        store = RowStore.open(entry.folder / "oof")
-        place = {name: row for row, name in enumerate(store.ids.tolist())}
+        if entry.folder not in self._opened:  # to check the ids of a store takes longer than to draw a page
+            store = RowStore.open(entry.folder / "oof")
+            place = {name: row for row, name in enumerate(store.ids.tolist())}
+            self._opened[entry.folder] = store, place, *self._masks(entry, store)
+        store, place, masks, how = self._opened[entry.folder]
         samples = of_classes(self.dataset.train, self.dataset.competition.classes, entry.info.classes)
-        masks, how = self._masks(entry, store)
         found = []
         for name, caption in captions.items():
+            if name not in self._rows:
+                raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
             key = digest(how, np.asarray(store[place[name]]).tobytes())
             found.append(self._prediction(name, caption, samples, mask, key, errors))
@@ -99,16 +102,17 @@ class Thumbnails:
 
 
 def thumbnails_of(
-    entries: Sequence[StoredEntry], workspace: Workspace, folder: Path, shown: set[str]
+    entries: Sequence[StoredEntry],
+    workspace: Workspace,
+    folder: Path,
+    shown: set[str],
+    at_hand: dict[str, Dataset | None],
 ) -> Thumbnails | None:
-    """`Thumbnails` of the data that `entries` were made from; None, with a note, where these cannot be read, and of tasks
-    without masks."""
+    """`Thumbnails` of the data that `entries` were made from; None where these cannot be read, which a note says, and
+    of tasks without masks. at_hand: as of `outdated.data_of`."""
     entry = next((one for one in entries if task_class(one.info.task).MASKS and "data" in one.info.config), None)
-    if entry is None:
+    dataset = None if entry is None else data_of(entry.info, workspace, at_hand)
+    if entry is None or dataset is None:
         return None
-    try:
-        data = DataConfig.model_validate(entry.info.config["data"])
-        return Thumbnails(task_class(entry.info.task).open_targets(data, workspace), folder, shown)
-    except (SkyfoldError, ValueError, OSError) as error:
-        note(f"the pages show no images, they cannot be read: {error}")
-        return None
+    data = DataConfig.model_validate(entry.info.config["data"])
+    return Thumbnails(with_masks_packed(dataset, data, workspace), folder, shown)

@@ -16,6 +16,7 @@ from skyfold.config.merging import dotted
 from skyfold.errors import SkyfoldError
 from skyfold.files import read_json, write_json
 from skyfold.postprocess.evaluate import SampleScores
+from skyfold.reports.site.pages import Section
 from skyfold.store.fits import WEIGHTS, read_fits
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.types import JsonDict
@@ -88,6 +89,14 @@ def read_entry(folder: Path) -> StoredEntry:
     if (folder / "blend.json").is_file():
         blend = read_made_blend(folder)
     return StoredEntry(folder, info, read_fits(folder / "models"), blend)
+
+
+def section(title: str, make: Callable[[], Section]) -> Section:
+    """What `make` returns; where a file that it reads is damaged, a section that says so."""
+    try:
+        return make()
+    except SkyfoldError as error:
+        return Section(title, problem=str(error))
 
 
 def once(path: Path, compute: Callable[[], JsonDict]) -> JsonDict:

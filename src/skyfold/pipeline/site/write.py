@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_csv, write_text
 from skyfold.pipeline.public_scores import now
@@ -16,7 +17,7 @@ from skyfold.pipeline.site import compare, forecasts
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
 from skyfold.pipeline.site.images import thumbnails_of
-from skyfold.pipeline.site.stored import ENTRIES, StoredEntry, read_entry
+from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
 from skyfold.reports.site.pages import Board, Page, Row, Site, render, static_files
@@ -27,12 +28,19 @@ INDEX = "index.html"
 CORRELATION = "correlation.html"
 
 
-
-def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder: Path, *, images: bool = True) -> Path:
+def write_site(
+    name: str,
+    workspace: Workspace,
+    entries: Sequence[Entry],
+    folder: Path,
+    *,
+    images: bool = True,
+    at_hand: dict[str, Dataset | None] | None = None,
+) -> Path:
     """Write the pages of data set `name` into `folder`; returns the first page.
 
-    entries: as `leaderboard` returns them; images: whether pages show images of the contest. ConfigError where the
-    folder holds something else.
+    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest.
+    ConfigError where the folder holds something else.
     """
     _require_site_or_nothing(folder)
     scores, _ = read_scores(name, workspace)
@@ -42,7 +50,8 @@ def write_site(name: str, workspace: Workspace, entries: Sequence[Entry], folder
     shown: set[str] = set()  # addresses of pictures
     thumbnails = None
     if images:
-        thumbnails = thumbnails_of([stored[one] for one in scores if one in stored], workspace, folder, shown)
+        scored = [stored[one] for one in scores if one in stored]
+        thumbnails = thumbnails_of(scored, workspace, folder, shown, {} if at_hand is None else at_hand)
     sums = forecasts.forecast_sums(stored)
     board = _board(entries, stored, scores, alike if found else [])
     pages: dict[str, Page] = {INDEX: board}
@@ -157,7 +166,7 @@ def _row(entry: Entry, own: StoredEntry | None, scores: SampleScores | None) -> 
         "at_half": figures.get("cv_at_0.5"),
         "predict_seconds": figures.get("seconds_a_date"),
         **{key: figures.get(key) for key in ("low", "high", "mean_absolute_error", "skill", "public", "test")},
-        "submission": figures.get("submission"),
+        "submission": str(figures.get("submission") or "").partition("/")[2],  # below the folder of the data set
     }
     if own is not None and not entry.kind.startswith(BASELINE):
         by_fold = own.fold_scores(scores) if entry.name == own.info.name else ()

@@ -71,8 +71,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """An entry on the board. state: what is missing or has changed, or ''; page: address of its own page, or ''; key:
-    what it is called where two are compared, '' where it cannot be; values: by the key of a column, beside `low` and `high` of the interval; unknown ones are missing or None."""
+    """An entry on the board.
+
+    state   what is missing or has changed, or ''
+    page    address of its own page, or ''
+    values  by the key of a column, beside `low` and `high` of the interval; unknown ones are missing or None
+    key     what it is called where two are compared, '' where it cannot be
+    """
 
     name: str
     kind: str
@@ -84,8 +89,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """All entries, best first; baselines and oracles apart, each once; what cannot be read, with the reason; and lines on
-    what the figures mean and on single entries."""
+    """All entries, best first; baselines and oracles apart, each once; what cannot be read, with the reason; and lines
+    on what the figures mean and on single entries."""
 
     TEMPLATE: ClassVar = "board.html"
     rows: Sequence[Row]
@@ -105,7 +110,7 @@ class Board:
 
     @cached_property
     def scale(self) -> tuple[float, float]:
-        """Of the bars: of the best three quarters of the scored rows, so that one bad score does not shrink the rest."""
+        """Of the bars: of the best three quarters of the scored rows, so that one bad score does not shrink others."""
         scored = [row for row in self.rows if row.values.get("score") is not None]
         best = scored[: max(4, math.ceil(0.75 * len(scored)))]
         return scale_of([row.values.get(key) for row in best for key in ("score", "low", "high")])
@@ -155,8 +160,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. predictions: by heading; folded: its contents are shown when they are asked for; colours:
-    (name, CSS colour) of what the layers of predictions show."""
+    """A part of a page.
+
+    predictions  by heading
+    colours      CSS colours of what the layers of predictions show, by name
+    folded       its contents are shown when they are asked for
+    problem      why there is nothing to show, or ''
+    """
 
     title: str
     note: str = ""
@@ -166,11 +176,13 @@ class Section:
     colours: Mapping[str, str] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     folded: bool = False
+    problem: str = ""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not ((self.table and self.table.rows) or self.charts or self.pictures or any(self.predictions.values()))
+        shown = (self.charts, self.pictures, self.problem, *self.predictions.values())
+        return not (any(shown) or (self.table and self.table.rows))
 
 
 @dataclass(frozen=True)

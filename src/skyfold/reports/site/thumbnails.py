@@ -40,9 +40,9 @@ def masks_webp(masks: np.ndarray) -> bytes:
 
 def errors_webp(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> bytes:
     """truth, pred: bool (H, W, K); valid: bool (H, W); hits and errors in the colours of `mask_plot.ERRORS`."""
-    small = [_resized(masks, cv2.INTER_NEAREST).view(bool) for masks in (truth, pred)]
+    real, predicted = (_resized(masks, cv2.INTER_NEAREST).view(bool) for masks in (truth, pred))
     counted = None if valid is None else _resized(valid[..., np.newaxis], cv2.INTER_NEAREST)[..., 0].view(bool)
-    return _webp(np.round(error_layer(*small, counted) * 255).astype(np.uint8))
+    return _webp(np.round(error_layer(real, predicted, counted) * 255).astype(np.uint8))
 
 
 def _resized(masks: np.ndarray, interpolation: int) -> np.ndarray:
