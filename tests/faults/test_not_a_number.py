@@ -77,7 +77,7 @@ def test_no_mean_hides_what_is_no_number(value):
 
     config = SimpleNamespace(tta=["hflip"])
     objective = SimpleNamespace(normalization="unit", activate=sigmoid, config=config)
-    network = SimpleNamespace(batch_size=2, logits=logits, objective=objective, config=config)
+    network = SimpleNamespace(batch_size=2, predicted_batch_size=2, logits=logits, objective=objective, config=config)
     images = SimpleNamespace(inputs=np.zeros((4, 8, 8, 3), np.uint8), targets=None)
     with pytest.raises(NotFinite) as raised:
         mean_predictions(network, members, objective, images, np.array([3, 2, 1, 0]))
