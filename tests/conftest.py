@@ -24,6 +24,8 @@ from skyfold.tasks import build_task
 from skyfold.tasks.task import Task
 from skyfold.types import IntPair, Metric
 
+collect_ignore = ["golden/make_pytorch_encoders.py"]  # is run by hand, with torch
+
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")
 
@@ -133,6 +135,14 @@ def without_pictures():
         patch.setattr("skyfold.training.fit_fold.draw_history", lambda *_, **__: None)
         patch.setattr("skyfold.tasks._mask_blend.draw_examples", lambda *_, **__: None)
         yield
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """Draws the loss curves of fits, which other tests leave out."""
+    from skyfold.store.fits import draw_history
+
+    monkeypatch.setattr("skyfold.training.fit_fold.draw_history", draw_history)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def assert_same_weights(config, *folders):
     assert_arrays_equal(*found)
 
 
-def test_it_learns_and_leaves_its_record(tmp_path):
+def test_it_learns_and_leaves_its_record(tmp_path, curves):
     config = make_config(optimizer={"learning_rate": 0.03}, training={"epochs": 40, "batch_size": 8})
     result = fit(config, tmp_path)
     rows = history(tmp_path)
@@ -215,7 +215,7 @@ def test_damaged_or_foreign_checkpoint_is_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("kept", ["best", "swa"])
-def test_epochs_between_validations_change_no_weight(tmp_path, kept):
+def test_epochs_between_validations_change_no_weight(tmp_path, kept, curves):
     training = {"epochs": 5, "batch_size": 8, "ema": 0.5, "checkpoint": kept, "swa_epochs": 2}
     every = fit(make_config(training=training), tmp_path / "every")
     reported = []

@@ -87,7 +87,7 @@ def test_it_learns_from_all_samples_and_enters_neither_rows_nor_scores(tmp_path,
     assert read_run(tmp_path, FOLDS).test is not None
 
 
-def test_its_epochs_follow_the_schedule_of_the_config_without_validation(tmp_path, monkeypatch):
+def test_its_epochs_follow_the_schedule_of_the_config_without_validation(tmp_path, monkeypatch, curves):
     epochs = {0: 2, 1: 5}
 
     def stop_early(network, *, fold, **options):

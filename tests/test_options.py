@@ -75,7 +75,6 @@ WRONG_OPTIONS: dict[str, list[tuple[str, dict[str, Any], str]]] = {
         ("colour_threshold", {"feature": "brightnes"}, r"unknown \(did you mean 'brightness'\?\). There are: "),
         ("deeplabv3plus", {"encoder": "resnet51"}, "did you mean 'resnet5?[0-9]+"),
         ("deeplabv3plus", {"encoder": "hrnet_w18"}, "no ImageNet weights of hrnet_w18"),
-        ("deeplabv3plus", {"encoder": "convnexttiny"}, "cannot be used here: its first map has stride 4"),
         ("deeplabv3plus", {"encoder": "seresnext50"}, "it has Lambda layers"),
         ("deeplabv3plus", {"filters": 0}, "filters': Input should be greater than 0; got 0"),
         ("efficientnet_classifier", {"encoder": "efficientnetb8"}, "did you mean 'efficientnetb"),

@@ -196,7 +196,9 @@ def test_strips_are_brought_to_the_grid_as_the_whole_would_be(size, grid, step):
 def network_of(logits: Any, *, batch_size: int, tta: tuple[str, ...] = ()) -> Network:
     """A network that only predicts, by the function `logits`."""
     objective, config = SimpleNamespace(normalization="unit"), SimpleNamespace(tta=tta)
-    return cast(Network, SimpleNamespace(batch_size=batch_size, logits=logits, objective=objective, config=config))
+    return cast(
+        Network, SimpleNamespace(predicted_batch_size=batch_size, logits=logits, objective=objective, config=config)
+    )
 
 
 class BigScene:

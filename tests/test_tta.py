@@ -48,7 +48,7 @@ def predicted(answer, views, *, count=3, size=(4, 6), members=(lambda: None,)):
     """Mean predictions of a network that answers with a function of its inputs, two images at a time."""
     images = np.random.default_rng(3).integers(0, 256, (count, *size, 3), dtype=np.uint8)
     objective = SimpleNamespace(normalization="unit", activate=sigmoid, config=SimpleNamespace(tta=views))
-    network = SimpleNamespace(batch_size=2, logits=answer)
+    network = SimpleNamespace(batch_size=2, predicted_batch_size=2, logits=answer)
     arrays = SimpleNamespace(inputs=images, targets=None)
     return mean_predictions(network, members, objective, arrays, np.arange(count))
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-from bundles.conftest import without_pictures
 from skyfold.cli.main import main
 from skyfold.store.rows import RowStore
 
@@ -70,8 +69,7 @@ def project(tmp_path_factory, own_data, tiny_families):
     (root / "configs").mkdir()
     for name, config in (("ice", ICE), ("rain", RAIN)):
         (root / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(config))
-        with without_pictures():
-            assert main(["run", str(root / "configs" / f"{name}.yaml"), "--root", str(root)]) == 0
+        assert main(["run", str(root / "configs" / f"{name}.yaml"), "--root", str(root)]) == 0
         assert pack(root, name) == 0
     assert pack(root, "ice", "network") == 0
     return root

@@ -36,7 +36,7 @@ def limits_of(statistics: np.ndarray) -> JsonDict:
     """The least and the greatest value of each statistic (n, 2, C) that is not far outside: lists (2, C).
 
     >>> limits_of(np.array([[[1.0]], [[2.0]], [[3.0]], [[9.0]]]))
-    {'low': [[-6.5]], 'high': [[13.5]]}
+    {'low': [[-6.5]], 'high': [[12.75]]}
     """
     known = statistics[~np.isnan(statistics).any(axis=(1, 2))]
     first, third = np.percentile(known, [25, 75], axis=0)

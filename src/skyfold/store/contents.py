@@ -35,15 +35,26 @@ class PartContents:
         )
         return replace(self, inputs=inputs, targets=targets)
 
+    def _of_a_series_before(self, now: PartContents) -> bool:
+        """Whether an older version recorded one checksum for all frames of a series, which have their own now."""
+        pairs = ((self.inputs, now.inputs), (self.targets, now.targets))
+        return all(
+            len(before) > 1
+            and len({*before.values()}) == 1
+            and before.keys() <= after.keys()
+            and len({*after.values()}) == len(after)
+            for before, after in pairs
+        )
+
     def changes(self, now: PartContents) -> list[str]:
         """How `now` differs from these, in words, one entry a sample."""
         found = []
+        series = self._of_a_series_before(now)
         for of, kind in WHAT.items():
             before, after = getattr(self, of), getattr(now, of)
-            at_once = len(before) > 1 and len({*before.values()}) == 1
-            if at_once and before.keys() <= after.keys() and len({*after.values()}) == len(after):
-                continue  # an older version knew one checksum of all
-            shared = at_once and len({*after.values()}) == 1
+            if series:
+                continue
+            shared = len(before) > 1 and len({*before.values()}) == 1 == len({*after.values()})
             if shared and {*before.values()} != {*after.values()}:  # they were read from one file, or as a series
                 found.append(f"something in the {len(after)} {kind}s changed (they have one checksum)")
             for name in sorted(before.keys() ^ after.keys() if shared else {*before, *after}):
