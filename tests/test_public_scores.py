@@ -1,4 +1,4 @@
-"""What was handed in, its scores, and the Kaggle CLI, which an executable stands in for."""
+"""What was submitted, its scores, and the Kaggle CLI, which an executable stands in for."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import yaml
 from skyfold.cli.main import main
 from skyfold.errors import DataLayoutError
 from skyfold.pipeline.public_scores import agreement, public_scores
-from skyfold.store.public_scores import HandedIn, add_handed_in, read_handed_in
+from skyfold.store.public_scores import Submitted, add_submitted, read_submitted
 from skyfold.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -47,10 +47,10 @@ def finished(tmp_path_factory, own_data):
 
 @pytest.fixture
 def project(finished, monkeypatch):
-    """The finished project, in which nothing was handed in yet."""
+    """The finished project, in which nothing was submitted yet."""
     monkeypatch.chdir(finished)
     yield finished
-    shutil.rmtree(finished / "submissions" / "tiny" / "handed_in", ignore_errors=True)
+    shutil.rmtree(finished / "submissions" / "tiny" / "submitted", ignore_errors=True)
 
 
 def said(capsys):
@@ -61,7 +61,7 @@ def test_a_score_is_noted_beside_cross_validation(project, capsys):
     assert main(["lb", "add", "both", "--public", "0.61", "--date", "2026-11-30T14:00+02:00"]) == 0
     capsys.readouterr()
     assert main(["lb", "list", "tiny", "--json"]) == 0
-    (row,) = json.loads(said(capsys))["handed_in"]
+    (row,) = json.loads(said(capsys))["submitted"]
     assert (row["date"], row["submission"], row["public"]) == ("2026-11-30T12:00:00+00:00", "both", 0.61)
     assert row["cv"] == json.loads(Path("submissions/tiny/both.json").read_text())["scores"]["cv_cross_fitted"]
     assert public_scores("tiny", Workspace(project)) == {"both": 0.61}
@@ -70,20 +70,20 @@ def test_a_score_is_noted_beside_cross_validation(project, capsys):
     assert (shown["both"], shown["bright"]) == (0.61, None)
 
 
-def test_a_score_completes_what_was_handed_in(project, capsys):
+def test_a_score_completes_what_was_submitted(project, capsys):
     assert main(["submit", "both.yaml", "--message", "both, mean"]) == 0
     assert "left today: 1 of 2 (UTC)" in said(capsys)
     assert main(["lb", "add", "tiny/both.csv", "--public", "0.5"]) == 0
     assert main(["lb", "add", "both", "--private", "0.4"]) == 0
-    (row,) = read_handed_in(Path("submissions/tiny"))
+    (row,) = read_submitted(Path("submissions/tiny"))
     assert (row.public, row.private, row.message) == (0.5, 0.4, "both, mean")
-    (kept,) = Path("submissions/tiny/handed_in").glob("both-*.csv")
+    (kept,) = Path("submissions/tiny/submitted").glob("both-*.csv")
     assert kept.read_bytes() == Path("submissions/tiny/both.csv").read_bytes()
 
 
 def test_another_file_of_that_name_has_no_score(project):
-    row = HandedIn(NOON, "both", public=0.9, sha256="0" * 64)
-    add_handed_in(Path("submissions/tiny"), [row])
+    row = Submitted(NOON, "both", public=0.9, sha256="0" * 64)
+    add_submitted(Path("submissions/tiny"), [row])
     assert public_scores("tiny", Workspace(project)) == {}
 
 
@@ -112,9 +112,32 @@ def test_importing_the_table_of_kaggle_twice_adds_nothing(project, capsys):
     )
     for _ in range(2):
         assert main(["lb", "import", "tiny", str(table)]) == 0
-    rows = read_handed_in(Path("submissions/tiny"))
+    rows = read_submitted(Path("submissions/tiny"))
     assert [(row.submission, row.public) for row in rows] == [("old", None), ("both", 0.62)]
     assert "no file of this name here" not in said(capsys).splitlines()[0]
+
+
+def test_the_table_of_kaggle_completes_what_was_noted_here(project):
+    folder = Path("submissions/tiny")
+    add_submitted(folder, [Submitted(NOON, "both", message="mean", sha256="a" * 64)])
+    table = project / "kaggle.csv"
+    table.write_text(
+        "fileName,date,description,status,publicScore,privateScore\n"
+        "both.csv,2026-11-30 12:00:07,mean,complete,0.62,0.6\n"
+        "both.csv,2026-11-30 12:30:00,mean,complete,0.62,0.6\n"
+    )
+    assert main(["lb", "import", "tiny", str(table)]) == 0
+    first, again = read_submitted(folder)
+    assert (first.date, first.sha256, first.public, first.private) == (NOON, "a" * 64, 0.62, 0.6)
+    assert (again.public, again.sha256) == (0.62, "")
+
+
+def test_a_file_that_is_submitted_again_is_counted_again(tmp_path):
+    file = {"submission": "both", "sha256": "a" * 64}
+    rows = add_submitted(tmp_path, [Submitted(NOON, **file), Submitted(NOON + timedelta(hours=1), **file)])
+    assert len(rows) == 2
+    rows = add_submitted(tmp_path, [Submitted(NOON + timedelta(hours=2), public=0.5, **file)])
+    assert [row.public for row in rows] == [0.5, None]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +151,10 @@ def test_importing_the_table_of_kaggle_twice_adds_nothing(project, capsys):
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, line, message):
-    (tmp_path / "handed_in").mkdir()
-    (tmp_path / "handed_in" / "scores.csv").write_text(f"date,submission,public,private,message,sha256\n{line}\n")
+    (tmp_path / "submitted").mkdir()
+    (tmp_path / "submitted" / "scores.csv").write_text(f"date,submission,public,private,message,sha256\n{line}\n")
     with pytest.raises(DataLayoutError) as refused:
-        read_handed_in(tmp_path)
+        read_submitted(tmp_path)
     assert message in str(refused.value)
 
 
@@ -153,20 +176,21 @@ def test_kaggle_is_called_only_when_told(project, kaggle, capsys):
     assert not kaggle.exists()
     assert main(["submit", "both.yaml", "--message", "fail", "--kaggle"]) == 2
     assert "understanding_cloud_organization: 403 - Forbidden" in capsys.readouterr().err
-    assert len(read_handed_in(Path("submissions/tiny"))) == 1  # what Kaggle refused was not handed in
+    assert len(read_submitted(Path("submissions/tiny"))) == 1  # what Kaggle refused was not submitted
     assert main(["submit", "both.yaml", "--message", "two", "--kaggle"]) == 0
     path = project / "submissions/tiny/both.csv"
     expected = f"competitions submit -c understanding_cloud_organization -f {path} -m two"
     assert kaggle.read_text().strip() == expected
+    assert len(read_submitted(Path("submissions/tiny"))) == 2
 
 
 def test_no_more_than_the_contest_takes_of_a_day(project, capsys):
     today = datetime.now(UTC).replace(microsecond=0)
-    rows = [HandedIn(today - timedelta(seconds=i), f"other{i}") for i in range(2)]
-    add_handed_in(Path("submissions/tiny"), [*rows, HandedIn(NOON - timedelta(days=90), "old")])
+    rows = [Submitted(today - timedelta(seconds=i), f"other{i}") for i in range(2)]
+    add_submitted(Path("submissions/tiny"), [*rows, Submitted(NOON - timedelta(days=90), "old")])
     assert main(["submit", "both.yaml", "--message", "third"]) == 2
-    assert "2 were handed in today (UTC)" in capsys.readouterr().err
-    assert len(read_handed_in(Path("submissions/tiny"))) == 3
+    assert "2 were submitted today (UTC)" in capsys.readouterr().err
+    assert len(read_submitted(Path("submissions/tiny"))) == 3
 
 
 def test_agreement_is_a_rank_correlation_with_its_interval():

@@ -154,7 +154,7 @@ def submit(given: Namespace) -> JsonDict:
     """Write and validate the submissions of a blend, or that of the last forecast of a config of forecasts.
 
     Of a blend one without the classifier gate and one with it. `skyfold blend`, or `run` of forecasts, must have run on
-    the config. With --message the last one is kept as handed in; nothing leaves this machine without --kaggle.
+    the config. With --message the last one is kept as submitted; nothing leaves this machine without --kaggle.
     """
     from skyfold.config.files import load_blend, load_config
     from skyfold.config.forecasts import ForecastConfig
@@ -182,7 +182,7 @@ def submit(given: Namespace) -> JsonDict:
     for path in files:
         print(f"submission: {path}")
     if given.message:
-        print("\n".join(_hand_in(config.data, files[-1], given)))
+        print("\n".join(_submitted(config.data, files[-1], given)))
     told = ("name", "stage", "metric", "scores", "rows", "sha256")
     written = [read_json(path.with_suffix(".json")) for path in files]
     submissions = [{key: one[key] for key in told if key in one} for one in written]
@@ -192,20 +192,20 @@ def submit(given: Namespace) -> JsonDict:
     return {kind: name, "submissions": submissions, "files": files}
 
 
-def _hand_in(data: DataConfig, path: Path, given: Namespace) -> list[str]:
-    """Note that the submission at `path` is handed in, with --kaggle do it; lines for people."""
+def _submitted(data: DataConfig, path: Path, given: Namespace) -> list[str]:
+    """Note that the file at `path` is submitted to the contest, with --kaggle do it; lines for people."""
     from skyfold.competition import build
     from skyfold.errors import ConfigError
-    from skyfold.pipeline.public_scores import hand_in, listed, require_entry_left
+    from skyfold.pipeline.public_scores import listed, record_submitted, require_entry_left
 
     project = workspace(given)
     contest = build(data.competition, data.options, project.data(data.folder)).kaggle if given.kaggle else None
     if given.kaggle and contest is None:
         raise ConfigError(f"--kaggle: '{data.competition}' is no contest on Kaggle, or its name there is not known.")
     require_entry_left(data.folder, project, data.submissions_per_day)
-    hand_in(path, given.message, project, contest=contest)
+    record_submitted(path, given.message, project, contest=contest)
     where = f" to {contest}" if contest else ""
-    return [f"handed in{where}: {path}", *listed(data.folder, project, data.submissions_per_day)]
+    return [f"submitted{where}: {path}", *listed(data.folder, project, data.submissions_per_day)]
 
 
 def pack(given: Namespace) -> JsonDict:
@@ -367,9 +367,9 @@ def leaderboard(given: Namespace) -> JsonDict:
 
 
 def lb(given: Namespace) -> JsonDict:
-    """Keep what was handed in to a contest, with its public and private scores.
+    """Keep what was submitted to a contest, with its public and private scores.
 
-    add: note the score of a submission. list: what was handed in, beside cross-validation. import: the table of
+    add: note the score of a submission. list: what was submitted, beside cross-validation. import: the table of
     `kaggle competitions submissions -c CONTEST --csv`.
     """
     from skyfold.errors import ConfigError
@@ -390,7 +390,7 @@ def lb(given: Namespace) -> JsonDict:
         if given.action == "import":
             public_scores.import_kaggle(name, given.table, project)
     print("\n".join(public_scores.listed(name, project, per_day)))
-    return {"data": name, "handed_in": public_scores.told(public_scores.compared(name, project))}
+    return {"data": name, "submitted": public_scores.told(public_scores.compared(name, project))}
 
 
 def shakeup(given: Namespace) -> JsonDict:

@@ -31,7 +31,7 @@ from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
-# Keys that change neither: names, the procedural sample, how often is handed in, and folds, with a digest of their own.
+# Keys that change neither: names, the procedural sample, submissions, and folds, which have a digest of their own.
 NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.folds")
 
 

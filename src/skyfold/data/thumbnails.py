@@ -55,6 +55,7 @@ def look_at(images: Resizable) -> Thumbnails:
 def _features(image: np.ndarray, grey: np.ndarray) -> np.ndarray:
     pixels = image.reshape(-1, image.shape[-1]).astype(np.float64)
     of_bands = np.concatenate([[pixels.mean(axis=0), pixels.std(axis=0)], np.percentile(pixels, LEVELS, axis=0)])
-    blurred = {sigma: cv2.GaussianBlur(grey, (0, 0), sigma) if sigma else grey for sigma in (0.0, 1.0, 3.0, 9.0)}
+    sigmas = {sigma for pair in SCALES.values() for sigma in pair}
+    blurred = {sigma: cv2.GaussianBlur(grey, (0, 0), sigma) if sigma else grey for sigma in sigmas}
     texture = [float((blurred[small] - blurred[large]).std()) for small, large in SCALES.values()]
     return np.concatenate([of_bands.T.ravel(), texture])

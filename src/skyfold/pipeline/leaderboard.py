@@ -66,4 +66,4 @@ def leaderboard(name: str, workspace: Workspace, at_hand: dict[str, Dataset | No
     try:
         return with_public_scores(ranked, public_scores(name, workspace))
     except SkyfoldError as error:
-        return [*ranked, unreadable("handed_in", error)]
+        return [*ranked, unreadable("submitted", error)]

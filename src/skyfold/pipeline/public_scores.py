@@ -1,4 +1,4 @@
-"""Hand in submissions, keep their public and private scores, and compare these with cross-validation."""
+"""Submit to a contest, keep their public and private scores, and compare these with cross-validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, shortened
 from skyfold.files import file_digest, read_json
 from skyfold.reports.text_table import aligned
-from skyfold.store.public_scores import FOLDER, HandedIn, add_handed_in, number, parse_date, read_handed_in
+from skyfold.store.public_scores import FOLDER, Submitted, add_submitted, number, parse_date, read_submitted
 from skyfold.tables import read_rows
 from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
@@ -35,9 +35,9 @@ DRAWS = 2000
 @dataclass(frozen=True)
 class Compared:
     """A submission with its scores. cv: cross-fitted, None where the submission's record is not there; state: what
-    became of the file since it was handed in, or ''."""
+    became of the file since it was submitted, or ''."""
 
-    handed_in: HandedIn
+    submitted: Submitted
     cv: float | None
     state: str
 
@@ -68,16 +68,16 @@ def add_score(
     private: float | None = None,
     date: str | None = None,
     message: str = "",
-) -> tuple[str, list[HandedIn]]:
-    """Note what a submission scored; returns the data set and all that was handed in of it."""
+) -> tuple[str, list[Submitted]]:
+    """Note what a submission scored; returns the data set and all that was submitted of it."""
     data, name = find_submission(text, workspace)
     folder = workspace.submissions(data)
     when = parse_date(date, "--date") if date else now()
-    one = HandedIn(when, name, public, private, message, file_digest(folder / f"{name}.csv"))
-    return data, add_handed_in(folder, [one])
+    one = Submitted(when, name, public, private, message, file_digest(folder / f"{name}.csv"))
+    return data, add_submitted(folder, [one])
 
 
-def import_kaggle(data: str, table: Path, workspace: Workspace) -> list[HandedIn]:
+def import_kaggle(data: str, table: Path, workspace: Workspace) -> list[Submitted]:
     """Add the rows of the CSV that `kaggle competitions submissions -c CONTEST --csv` prints; those without a score, of
     submissions that failed, are kept without one. Importing it again adds nothing twice.
 
@@ -91,25 +91,25 @@ def import_kaggle(data: str, table: Path, workspace: Workspace) -> list[HandedIn
         if not name:
             raise DataLayoutError(f"{where}: no fileName. Export the table again.")
         public, private = (number(row[f"{part}Score"], where, f"{part}Score") for part in ("public", "private"))
-        rows.append(HandedIn(parse_date(row["date"], where), name, public, private, row["description"]))
-    return add_handed_in(workspace.submissions(data), rows)
+        rows.append(Submitted(parse_date(row["date"], where), name, public, private, row["description"]))
+    return add_submitted(workspace.submissions(data), rows)
 
 
-def hand_in(path: Path, message: str, workspace: Workspace, *, contest: str | None = None) -> list[HandedIn]:
-    """Note that the submission at `path` is handed in, and keep a copy of it in `handed_in/`.
+def record_submitted(path: Path, message: str, workspace: Workspace, *, contest: str | None = None) -> list[Submitted]:
+    """Note that the file at `path` is submitted, and keep a copy of it in `submitted/`.
 
-    contest: on Kaggle, where the Kaggle CLI hands it in first; ConfigError where it is not installed or refuses.
+    contest: on Kaggle, where the Kaggle CLI submits it first; ConfigError where it is not installed or refuses.
     """
     if contest is not None:
-        _hand_in_to_kaggle(path, message, contest)
+        _submit_to_kaggle(path, message, contest)
     digest = file_digest(path)
     kept = path.parent / FOLDER / f"{path.stem}-{digest[:8]}{path.suffix}"
     kept.parent.mkdir(exist_ok=True)
     shutil.copyfile(path, kept)
-    return add_handed_in(path.parent, [HandedIn(now(), path.stem, message=message, sha256=digest)])
+    return add_submitted(path.parent, [Submitted(now(), path.stem, message=message, sha256=digest)])
 
 
-def _hand_in_to_kaggle(path: Path, message: str, contest: str) -> None:
+def _submit_to_kaggle(path: Path, message: str, contest: str) -> None:
     program = shutil.which("kaggle")
     if program is None:
         raise ConfigError("--kaggle: the Kaggle CLI is not installed. pip install kaggle, or leave --kaggle out.")
@@ -120,28 +120,28 @@ def _hand_in_to_kaggle(path: Path, message: str, contest: str) -> None:
         raise ConfigError(f"kaggle competitions submit -c {contest}: {said[-1] if said else 'failed without a word'}")
 
 
-def entries_left(rows: Sequence[HandedIn], per_day: int) -> int:
-    """How many submissions may be handed in today, a day of UTC."""
+def entries_left(rows: Sequence[Submitted], per_day: int) -> int:
+    """How many files may be submitted today, a day of UTC."""
     today = now().date()
     return max(0, per_day - sum(row.date.date() == today for row in rows))
 
 
 def require_entry_left(data: str, workspace: Workspace, per_day: int | None) -> None:
-    """ConfigError where as many were handed in today as `data.submissions_per_day` allows."""
-    if per_day and not entries_left(read_handed_in(workspace.submissions(data)), per_day):
+    """ConfigError where as many were submitted today as `data.submissions_per_day` allows."""
+    if per_day and not entries_left(read_submitted(workspace.submissions(data)), per_day):
         raise ConfigError(
-            f"data.submissions_per_day: {per_day} were handed in today (UTC); the day ends at midnight UTC. Wait, or "
+            f"data.submissions_per_day: {per_day} were submitted today (UTC); the day ends at midnight UTC. Wait, or "
             "leave --message and --kaggle out to write the file only."
         )
 
 
 def compared(data: str, workspace: Workspace) -> list[Compared]:
-    """What was handed in of a data set, the oldest first, with cross-validation."""
+    """What was submitted of a data set, the oldest first, with cross-validation."""
     folder = workspace.submissions(data)
-    return [_compared(one, folder) for one in read_handed_in(folder)]
+    return [_compared(one, folder) for one in read_submitted(folder)]
 
 
-def _compared(one: HandedIn, folder: Path) -> Compared:
+def _compared(one: Submitted, folder: Path) -> Compared:
     path, record = folder / f"{one.submission}.csv", JsonDict()
     with suppress(DamagedFile, FileNotFoundError):
         record = read_json(path.with_suffix(".json"))
@@ -153,29 +153,29 @@ def _compared(one: HandedIn, folder: Path) -> Compared:
 
 
 def public_scores(data: str, workspace: Workspace) -> dict[str, float]:
-    """The latest public score of each submission whose file is still the one that was handed in."""
+    """The latest public score of each submission whose file is still the one that was submitted."""
     return {
-        one.handed_in.submission: one.handed_in.public
+        one.submitted.submission: one.submitted.public
         for one in compared(data, workspace)
-        if one.handed_in.public is not None and not one.state
+        if one.submitted.public is not None and not one.state
     }
 
 
 def listed(data: str, workspace: Workspace, per_day: int | None) -> list[str]:
-    """Lines: what was handed in, how cross-validation and public scores agree, and what may be handed in today."""
+    """Lines: what was submitted, how cross-validation and public scores agree, and what may be submitted today."""
     rows = compared(data, workspace)
     if not rows:
-        return [f"{data}: nothing was handed in yet. Note a score with skyfold lb add NAME --public SCORE."]
+        return [f"{data}: nothing was submitted yet. Note a score with skyfold lb add NAME --public SCORE."]
     table = [["date (UTC)", "submission", "CV", "public", "private", "message"]]
     for one in rows:
-        own = one.handed_in
+        own = one.submitted
         scores = ("" if value is None else f"{value:.4f}" for value in (one.cv, own.public, own.private))
         table.append([f"{own.date:%Y-%m-%d %H:%M}", own.submission, *scores, own.message or one.state])
     lines = aligned(table).splitlines()
-    pairs = [(one.cv, one.handed_in.public) for one in rows if one.cv is not None and one.handed_in.public is not None]
+    pairs = [(one.cv, one.submitted.public) for one in rows if one.cv is not None and one.submitted.public is not None]
     lines += agreement([cv for cv, _ in pairs], [public for _, public in pairs])
     if per_day:
-        lines.append(f"left today: {entries_left([one.handed_in for one in rows], per_day)} of {per_day} (UTC)")
+        lines.append(f"left today: {entries_left([one.submitted for one in rows], per_day)} of {per_day} (UTC)")
     return lines
 
 
@@ -204,12 +204,12 @@ def told(rows: Sequence[Compared]) -> list[Mapping[str, object]]:
     """For --json."""
     return [
         {
-            "date": one.handed_in.date.isoformat(),
-            "submission": one.handed_in.submission,
+            "date": one.submitted.date.isoformat(),
+            "submission": one.submitted.submission,
             "cv": one.cv,
-            "public": one.handed_in.public,
-            "private": one.handed_in.private,
-            "message": one.handed_in.message,
+            "public": one.submitted.public,
+            "private": one.submitted.private,
+            "message": one.submitted.message,
             "state": one.state,
         }
         for one in rows

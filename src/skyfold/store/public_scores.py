@@ -1,7 +1,7 @@
-"""What was handed in to a contest, and what it scored there: `handed_in/scores.csv` beside a data set's submissions.
+"""What was submitted to a contest, and what it scored there: `submitted/scores.csv` beside a data set's submissions.
 
 The table may be edited by hand. `public` and `private` are empty until they are known; `sha256` is that of the file as
-it was handed in, empty where it is not known.
+it was submitted, empty where it is not known.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from skyfold.errors import DataLayoutError
@@ -17,13 +17,14 @@ from skyfold.files import write_csv
 from skyfold.store.locks import held
 from skyfold.tables import read_rows
 
-FOLDER = "handed_in"
+FOLDER = "submitted"
 FILE = "scores.csv"
+CLOCKS = timedelta(minutes=5)  # by which the time of a contest may differ from the one noted here
 
 
 @dataclass(frozen=True)
-class HandedIn:
-    """A submission that was handed in. date: UTC; submission: its name, without ".csv"."""
+class Submitted:
+    """A file that was submitted. date: UTC; submission: its name, without ".csv"."""
 
     date: datetime
     submission: str
@@ -32,20 +33,25 @@ class HandedIn:
     message: str = ""
     sha256: str = ""
 
-    def same(self, other: HandedIn) -> bool:
-        """Whether both are one hand-in: of one time, or the same file of which one does not know the score yet."""
-        if self.submission != other.submission:
+    def completes(self, row: Submitted) -> bool:
+        """Whether this says more of `row`: of the same time, the score of the same file, or what Kaggle lists of it.
+
+        The same file submitted again is a submission of its own.
+        """
+        if self.submission != row.submission:
             return False
-        if self.date == other.date:
+        if self.date == row.date and self.message in ("", row.message):
             return True
-        of_one_file = self.sha256 == other.sha256 and bool(self.sha256)
-        return of_one_file and (self.public is None or other.public is None)
+        if self.sha256:
+            scored = self.public is not None or self.private is not None
+            return scored and self.sha256 == row.sha256 and (self.public is None or row.public is None)
+        return self.message == row.message and abs(self.date - row.date) <= CLOCKS
 
 
-COLUMNS = tuple(field.name for field in fields(HandedIn))
+COLUMNS = tuple(field.name for field in fields(Submitted))
 
 
-def read_handed_in(folder: Path) -> list[HandedIn]:
+def read_submitted(folder: Path) -> list[Submitted]:
     """Rows of the table of the submissions in `folder`, the oldest first; none where there is no table.
 
     DataLayoutError names a line that cannot be read.
@@ -61,7 +67,7 @@ def read_handed_in(folder: Path) -> list[HandedIn]:
         if not row["submission"]:
             raise DataLayoutError(f"{where}: no submission is named. Name it, or delete the line.")
         found.append(
-            HandedIn(
+            Submitted(
                 date=parse_date(row["date"], where),
                 submission=row["submission"],
                 public=number(row["public"], where, "public"),
@@ -73,16 +79,16 @@ def read_handed_in(folder: Path) -> list[HandedIn]:
     return sorted(found, key=lambda one: one.date)
 
 
-def add_handed_in(folder: Path, added: Iterable[HandedIn]) -> list[HandedIn]:
-    """Add rows to the table in `folder`; what is known of a hand-in that stands there is completed.
+def add_submitted(folder: Path, added: Iterable[Submitted]) -> list[Submitted]:
+    """Add rows to the table in `folder`; what is known of a submission that stands there is completed.
 
     Returns all rows.
     """
     path = folder / FOLDER / FILE
     with held(writes=[path]):
-        rows = read_handed_in(folder)
+        rows = read_submitted(folder)
         for new in added:
-            place = next((i for i, row in enumerate(rows) if row.same(new)), None)
+            place = next((i for i, row in enumerate(rows) if new.completes(row)), None)
             if place is None:
                 rows.append(new)
             else:
