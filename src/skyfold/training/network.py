@@ -93,6 +93,7 @@ class Network:
     def _trained(self) -> Any:
         """The network that is trained, which predicting does without."""
         self._refuse_batch()
+        backend.note_slow_precision(self.config.training.mixed_precision)
         return self._to_train(self.model)
 
     @cached_property
