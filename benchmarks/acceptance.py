@@ -6,7 +6,6 @@
     python benchmarks/acceptance.py --table segmentation    (networks, tiles, and every run of the three cloud sets)
     python benchmarks/acceptance.py --table arctic_sea_ice  (and hydro_rain; measures their speed too, minutes)
     python benchmarks/acceptance.py --table core            (measures the speed of the numerical core, as run.py does)
-    python benchmarks/acceptance.py --table training        (measures training and predicting beside PyTorch)
 
 A figure that is not reached stays in the table, and so does one whose run was not kept: "not run".
 """
@@ -251,18 +250,12 @@ def _mean(data: str, run: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--table", choices=sorted({*TABLES, "core", "training"}), required=True)
+    arguments.add_argument("--table", choices=sorted({*TABLES, "core"}), required=True)
     given = arguments.parse_args(argv)
     if given.table == "core":
         import run
 
         print(run.as_markdown([line for lines in run.measure().values() for line in lines]))
-    elif given.table == "training":
-        from speed import training
-
-        import run
-
-        print(run.as_markdown(training.lines(quick=False)))
     else:
         print(as_markdown(TABLES[given.table]()))
         if topic := SPEED.get(given.table):

@@ -53,6 +53,7 @@ TOPICS = {
     "chips": "Chips of 16 bits into the cache",
     "batches": "Batches of 16 bits",
     "tiles": "Tiles of big scenes",
+    "training": "Training beside PyTorch",
     "prediction": "Predicting on a CPU",
     "prediction_torch": "Predicting beside PyTorch",
     "rain": "Rain ten minutes ahead",

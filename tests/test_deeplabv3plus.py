@@ -48,7 +48,7 @@ def test_dilated_encoder_reads_at_every_pixel_what_the_plain_one_reads_at_some(o
 
     source = plain_network()
     image = keras.Input((64, 64, 3))
-    maps = _dilation.maps_by_stride(source, image, output_stride=output_stride, with_weights=True)
+    maps, _ = _dilation.maps_by_stride(source, image, output_stride=output_stride, with_weights=True)
     pixels = np.random.default_rng(0).random((2, 64, 64, 3), dtype=np.float32)
     dense = np.asarray(keras.Model(image, maps[32])(pixels))
     assert dense.shape == (2, 64 // output_stride, 64 // output_stride, 8)
@@ -70,7 +70,7 @@ def test_padding_layers_and_unpadded_windows_give_exact_strides():
     source = keras.Model(image, x)
     wanted = keras.Input((96, 64, 3))
     for output_stride in (8, 16, 32):
-        maps = _dilation.maps_by_stride(source, wanted, output_stride=output_stride, with_weights=False)
+        maps, _ = _dilation.maps_by_stride(source, wanted, output_stride=output_stride, with_weights=False)
         for stride, found in maps.items():
             own = min(stride, output_stride)
             assert tuple(found.shape[1:3]) == (96 // own, 64 // own)
@@ -84,7 +84,7 @@ def test_the_deepest_map_is_what_the_encoder_returns_and_not_a_wider_one_within(
         x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name=f"step{index}")(x)
         x = keras.layers.Conv2D(16, 1, name=f"expanded{index}")(x)
         x = keras.layers.Conv2D(4, 1, name=f"projected{index}")(x)
-    maps = _dilation.maps_by_stride(keras.Model(image, x), image, output_stride=32, with_weights=False)
+    maps, _ = _dilation.maps_by_stride(keras.Model(image, x), image, output_stride=32, with_weights=False)
     assert {stride: found.shape[-1] for stride, found in maps.items()} == {2: 16, 4: 16, 8: 16, 16: 16, 32: 4}
 
 

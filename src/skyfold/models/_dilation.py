@@ -7,6 +7,7 @@ as they did when their weights were learned (DeepLab's atrous convolution).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,16 +33,22 @@ class _Map:
 
 
 def maps_by_stride(
-    source: Any, image: Any, *, output_stride: int, with_weights: bool, widest: bool = True, both_sides: bool = False
-) -> dict[int, Any]:
+    source: Any,
+    image: Any,
+    *,
+    output_stride: int,
+    with_weights: bool,
+    taken: str | None = None,
+    both_sides: bool = False,
+) -> tuple[dict[int, Any], Any]:
     """Apply the layers of `source`, made anew, to `image` (B, H, W, C), sides multiples of 32, scaled as its weights
     want it (its own Rescaling and Normalization layers are left out).
 
-    Returns for each stride 2, 4, 8 and 16 that there is the widest map that has it, the last of those, and for 32 what
-    `source` returns; beyond `output_stride` the maps keep that resolution.
+    Returns for each stride 2, 4, 8, 16 and 32 that there is the widest map that has it, the last of those (for 32 what
+    `source` returns), and what `source` returns; beyond `output_stride` the maps keep that resolution.
 
     with_weights  give the new layers the weights of the old; else they begin at random
-    widest        False: the last map of each stride, however wide
+    taken         pattern of names of layers: of each stride the last map of such a layer, however wide
     both_sides    pad convolutions of a stride alike on both sides, as PyTorch does, where Keras' "same" pads below and
                   to the right alone
 
@@ -60,12 +67,16 @@ def maps_by_stride(
         made[id(operation.output)] = result
         if _is_map(result, image, output_stride):
             best = found.get(result.stride)
-            if best is None or not widest or result.tensor.shape[-1] >= best.shape[-1]:
+            if taken is None:
+                better = best is None or result.tensor.shape[-1] >= best.shape[-1]
+            else:
+                better = re.search(taken, operation.name) is not None
+            if better:
                 found[result.stride] = result.tensor
-    return {
-        **{stride: found[stride] for stride in (2, 4, 8, 16) if stride in found},
-        32: made[id(source.outputs[0])].tensor,
-    }
+    output = made[id(source.outputs[0])].tensor
+    if taken is None:
+        found[32] = output
+    return {stride: found[stride] for stride in (2, 4, 8, 16, 32) if stride in found}, output
 
 
 def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: bool, both_sides: bool) -> _Map:

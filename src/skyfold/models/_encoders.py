@@ -28,6 +28,7 @@ from skyfold.models._tensor_files import read_tensors
 from skyfold.models._weights import PretrainedFamily, is_of_pytorch, weights_file, with_weights
 from skyfold.plugins import nearest
 
+_STAGE_ENDS = r"^block\d[a-z]_(project_bn|add)$"  # of EfficientNet, where maps are narrow
 MULTIPLE = 32  # of an image's sides, so that every map is a whole number of pixels
 _SOURCE_SIDE = 224  # at which a network is made whose layers are then applied to images of any size
 _ODD_SIDE = 225  # at which, and at a half, a quarter, ... of which Keras' networks pad alike on both sides
@@ -36,14 +37,14 @@ _ODD_SIDE = 225  # at which, and at a half, a quarter, ... of which Keras' netwo
 @dataclass(frozen=True)
 class Encoder:
     """constructor: in keras.applications, or the name in the other packages; normalization: of images, which its
-    ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation; widest:
-    whether the map of each stride is the widest, else the last."""
+    ImageNet weights were made with (data/normalization.py); least_stride: of its deepest maps, by dilation; taken:
+    pattern of the layers whose last map of each stride is handed on; None: the widest map."""
 
     constructor: str
     normalization: str
     least_stride: int = 16
     package: str = "keras"
-    widest: bool = True
+    taken: str | None = None
 
 
 ENCODERS = {
@@ -53,11 +54,14 @@ ENCODERS = {
     **{name.lower(): Encoder(name, "tf") for name in ("MobileNet", "MobileNetV2", "Xception")},
     **{f"mobilenetv3{size.lower()}": Encoder(f"MobileNetV3{size}", "tf") for size in ("Small", "Large")},
     **{
-        f"convnext{size.lower()}": Encoder(f"ConvNeXt{size}", "torch", widest=False)
+        f"convnext{size.lower()}": Encoder(f"ConvNeXt{size}", "torch", taken=".")
         for size in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
     **{f"efficientnetb{size}": Encoder(f"EfficientNetB{size}", "torch") for size in range(8)},
-    **{f"efficientnetlite{size}": Encoder(f"efficientnetlite{size}", "lite", package="lite") for size in range(3)},
+    **{
+        f"efficientnetlite{size}": Encoder(f"efficientnetlite{size}", "lite", package="lite", taken=_STAGE_ENDS)
+        for size in range(3)
+    },
     **{f"efficientnetv2b{size}": Encoder(f"EfficientNetV2B{size}", "torch") for size in range(4)},
     **{f"efficientnetv2{size}": Encoder(f"EfficientNetV2{size.upper()}", "tf") for size in "sml"},
     **{f"densenet{depth}": Encoder(f"DenseNet{depth}", "torch") for depth in (121, 169, 201)},
@@ -188,15 +192,15 @@ def encoder_maps(image: Any, name: str, *, weights: str, output_stride: int = 32
     from skyfold.models._dilation import maps_by_stride
 
     stride = max(output_stride, ENCODERS[name].least_stride)
-    by_stride = maps_by_stride(
+    by_stride, output = maps_by_stride(
         _pretrained(name, image.shape[-1], weights),
         image,
         output_stride=stride,
         with_weights=weights != "none",
-        widest=ENCODERS[name].widest,
+        taken=ENCODERS[name].taken,
         both_sides=weights == _PYTORCH_LAYERS or (is_of_pytorch(weights) and not _is_of_tensorflow(weights)),
     )
-    return Maps(by_stride, by_stride[32], stride, by_stride[4])
+    return Maps(by_stride, output, stride, by_stride[4])
 
 
 def hrnet_body(name: str, *, bands: int) -> Any:

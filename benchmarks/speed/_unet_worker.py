@@ -1,9 +1,9 @@
-"""One candidate of training.py and prediction.py, in a Python that has its library.
+"""One candidate of _beside_torch.py, in a Python that has its library.
 
-    _training_worker.py NAME FAMILY HEIGHT WIDTH BATCH
+    _unet_worker.py NAME FAMILY HEIGHT WIDTH BATCH
 
 Prints how many numbers are trained, then answers each line it reads with one number: `train N` and `predict N` with the
-seconds of N batches, `predict_cpu N` with those of the processor, `memory` with the greatest memory so far in MB.
+seconds of the processor for N batches, `memory` with the greatest memory so far, above that of its library, in MB.
 """
 
 from __future__ import annotations
@@ -19,10 +19,29 @@ import numpy as np
 CLASSES = 4
 FAMILIES: dict[str, dict[str, Any]] = {
     "resnet18": {"family": "segmentation_models", "options": {"encoder": "resnet18", "encoder_weights": "none"}},
+    "efficientnetlite0": {
+        "family": "unet",
+        "options": {
+            "encoder": "efficientnetlite0",
+            "encoder_weights": "none",
+            "decoder_filters": [256, 128, 64, 32, 16],
+            "batchnorm_momentum": 0.99,
+        },
+    },
     "plain": {"family": "plain_unet", "options": {"filters": [16, 32, 64, 128, 256]}},
 }
 MULTIPLE = 32  # of the sides that a network computes with; images are padded to it
 DECODER = (256, 128, 64, 32, 16)
+# Of EfficientNet-Lite0: repeats, filters, kernel, stride and expansion of each stage.
+LITE0 = (
+    (1, 16, 3, 1, 1),
+    (2, 24, 3, 2, 6),
+    (2, 40, 5, 2, 6),
+    (3, 80, 3, 2, 6),
+    (3, 112, 5, 1, 6),
+    (4, 192, 5, 2, 6),
+    (1, 320, 3, 1, 6),
+)
 WARM_UP = 3  # batches: tracing, compiling, choosing of kernels
 Act = Callable[[], object]
 
@@ -33,31 +52,45 @@ def main(name: str, family: str, height: int, width: int, batch: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.random((batch, height, width, 3), dtype=np.float32)
     masks = (rng.random((batch, height, width, CLASSES)) > 0.7).astype(np.uint8)
-    count, train, predict = (_torch if name.startswith("torch") else _keras)(name, family, images, masks)
-    acts, clocks = {"train": train, "predict": predict}, {"": time.perf_counter, "cpu": time.process_time}
+    theirs = name.startswith("torch")
+    (_import_torch if theirs else _import_keras)()
+    bare = _memory()
+    count, train, predict = (_torch if theirs else _keras)(name, family, images, masks)
+    acts = {"train": train, "predict": predict}
     warm = set()
     with os.fdopen(answers, "w") as said:
         print(count, file=said, flush=True)
         for line in sys.stdin:
             question, *steps = line.split()
-            work, _, clock = question.partition("_")
-            if work in acts and work not in warm:
-                _timed(acts[work], WARM_UP, clocks[""])
-                warm.add(work)
-            answer = _memory() if work == "memory" else _timed(acts[work], int(steps[0]), clocks[clock])
+            if question in acts and question not in warm:
+                _timed(acts[question], WARM_UP)
+                warm.add(question)
+            answer = _memory() - bare if question == "memory" else _timed(acts[question], int(steps[0]))
             print(answer, file=said, flush=True)
 
 
-def _timed(act: Act, steps: int, clock: Callable[[], float]) -> float:
-    start = clock()
+def _timed(act: Act, steps: int) -> float:
+    start = time.process_time()
     for _ in range(steps):
         act()
-    return clock() - start
+    return time.process_time() - start
 
 
 def _memory() -> float:
     with open("/proc/self/status", encoding="ascii") as status:
         return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def _import_keras() -> None:
+    from skyfold.training import backend
+
+    backend.start(deterministic=True)
+
+
+def _import_torch() -> None:
+    import torch
+
+    torch.zeros(())
 
 
 def _keras(name: str, family: str, images: np.ndarray, masks: np.ndarray) -> tuple[int, Act, Act]:
@@ -90,7 +123,8 @@ def _torch(name: str, family: str, images: np.ndarray, masks: np.ndarray) -> tup
 
     compiled, missing = "compiled" in name, [(0, -side % MULTIPLE) for side in images.shape[1:3]]
     images, masks = (np.pad(each, [(0, 0), *missing, (0, 0)]) for each in (images, masks))
-    model = _torch_resnet_unet() if family == "resnet18" else _torch_plain_unet()
+    made = {"resnet18": _torch_resnet_unet, "efficientnetlite0": _torch_lite_unet, "plain": _torch_plain_unet}
+    model = made[family]()
     layout = torch.channels_last if compiled or "channels_last" in name else torch.contiguous_format
     model = model.to(memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=compiled)
@@ -190,6 +224,60 @@ def _torch_resnet_unet() -> Any:
             x = torch.relu(self.norm_last(x))
             for block in self.decoder:
                 x = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+                x = block(torch.cat([x, skipped.pop()], 1) if skipped else x)
+            return self.head(x)
+
+    return Unet()
+
+
+def _torch_lite_unet() -> Any:
+    """skyfold/models/unet.py on EfficientNet-Lite0."""
+    import torch
+    from torch import nn
+
+    def conv(before: int, after: int, size: int = 1, stride: int = 1, groups: int = 1) -> list[Any]:
+        pad = size // 2
+        return [nn.Conv2d(before, after, size, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(after, 1e-3)]
+
+    class Block(nn.Module):
+        def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int, added: bool) -> None:
+            super().__init__()
+            inner = before * expansion
+            expanded = [*conv(before, inner), nn.ReLU6(inplace=True)] if expansion > 1 else []
+            depthwise = [*conv(inner, inner, kernel, stride, inner), nn.ReLU6(inplace=True)]
+            self.layers = nn.Sequential(*expanded, *depthwise, *conv(inner, after))
+            self.added = added
+
+        def forward(self, x: Any) -> Any:
+            return self.layers(x) + x if self.added else self.layers(x)
+
+    class Unet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(*conv(3, 32, 3, 2), nn.ReLU6(inplace=True))
+            self.stages, before = nn.ModuleList(), 32
+            for repeats, filters, kernel, stride, expansion in LITE0:
+                blocks = []
+                for index in range(repeats):
+                    step = 1 if index else stride
+                    blocks.append(Block(before, filters, kernel, step, expansion, added=index > 0))
+                    before = filters
+                self.stages.append(nn.Sequential(*blocks))
+            self.decoder = nn.ModuleList()
+            for filters, skipped in zip(DECODER, (112, 40, 24, 16, 0), strict=True):
+                block = [*conv(before + skipped, filters, 3), nn.ReLU(), *conv(filters, filters, 3), nn.ReLU()]
+                self.decoder.append(nn.Sequential(*block))
+                before = filters
+            self.head = nn.Conv2d(before, CLASSES, 3, padding=1)
+
+        def forward(self, x: Any) -> Any:
+            x, skipped = self.stem(x), []
+            for number, stage in enumerate(self.stages):
+                x = stage(x)
+                if number in (0, 1, 2, 4):  # the last of each stride
+                    skipped.append(x)
+            for block in self.decoder:
+                x = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
                 x = block(torch.cat([x, skipped.pop()], 1) if skipped else x)
             return self.head(x)
 
