@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import cv2
 import numpy as np
 import pytest
 
@@ -34,7 +35,8 @@ from skyfold.training.objective import Objective
 from skyfold.training.run_folds import run_folds
 
 ROOT = Path(__file__).parent.parent
-SIZE, EPOCHS = (16, 24), 4
+SIZE, EPOCHS, ONE = (16, 24), 4, [0]
+FOLDS = Folds(ids=np.arange(12).astype(str), fold=np.arange(12) % 2, groups=np.arange(12))
 TRACKERS = [
     "csv",
     *(
@@ -57,14 +59,13 @@ def config_of(*loggers, **changes) -> RunConfig:
     return RunConfig.model_validate({**values, **changes})
 
 
-def train(root: Path, config: RunConfig) -> Path:
-    """Fit the first of two folds; the folder of the run."""
+def train(root: Path, config: RunConfig, only_folds: list[int] | None = ONE) -> Path:
+    """Fit the first of FOLDS; the folder of the run."""
     inputs = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), dtype=np.uint8)
     targets = np.stack([inputs[..., 0] > 128, inputs[..., 0] >= 0], axis=-1).astype(np.uint8)
-    arrays = TrainingArrays(np.arange(12).astype(str), inputs, targets, checksum="images")
-    folds = Folds(ids=arrays.ids, fold=np.arange(12) % 2, groups=np.arange(12))
-    folder = root / "oof/shapes/tiny"
-    run_folds(build_task(config, competition_of(("bright",), SIZE)), arrays, None, folds, folder, only_folds=[0])
+    arrays = TrainingArrays(FOLDS.ids, inputs, targets, checksum="images")
+    task, folder = build_task(config, competition_of(("bright",), SIZE)), root / "oof/shapes/tiny"
+    run_folds(task, arrays, None, FOLDS, folder, only_folds=only_folds)
     return folder
 
 
@@ -254,3 +255,22 @@ def test_mlflow_keeps_no_run_of_a_fit_that_was_killed_before_its_first_checkpoin
     assert (point.step, point.timestamp) == (1, 1_767_226_260_000)
     logger.interrupt_fit()
     assert client.get_run(left.info.run_id).info.status == "KILLED"
+
+
+CLASSIFIER = {"task": "classification", "loss": {"name": "bce"}}
+FORECAST = {"task": "forecasting", "image": None, "frame_adapter": {"name": "anomalies"}, "loss": {"name": "mae"}}
+FORECAST |= {"training": {"checkpoint": "last"}, "model": {"family": "unet"}}
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification", "forecasting"])
+def test_each_task_draws_its_samples(task):
+    changes = {"segmentation": {}, "classification": CLASSIFIER, "forecasting": FORECAST}[task]
+    config, rng = config_of(**changes), np.random.default_rng(0)
+    target, output = {
+        "segmentation": (rng.integers(0, 2, (*SIZE, 3)), rng.normal(size=(*SIZE, 2))),
+        "classification": (np.array([1, 0]), np.array([2.0, -1.0])),
+        "forecasting": (rng.normal(size=(*SIZE, 4)), rng.normal(size=(*SIZE, 2))),
+    }[task]
+    image = rng.normal(size=(*SIZE, 5)).astype(np.float32)
+    picture = build_task(config, competition_of(("a", "b"), SIZE)).picture(image, target, output, "one")
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).std() > 10
