@@ -27,6 +27,7 @@ from skyfold.files import file_digest
 from skyfold.loggers import Fit, Loggers
 from skyfold.loggers.csv import Csv
 from skyfold.loggers.mlflow import MLflow
+from skyfold.loggers.tensorboard import TensorBoard
 from skyfold.store.folds import Folds
 from skyfold.store.runs import read_info
 from skyfold.tasks import build_task
@@ -238,6 +239,24 @@ def test_the_logger_of_the_how_to_page_follows_a_fit(tmp_path, monkeypatch):
     assert len(run.log.call_args.args[0]["samples"]) == 4
     assert run.summary.update.call_args.args[0]["best_epoch"] in (2, 4)
     run.finish.assert_called_once_with()
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="needs pip install -e .[trackers]")
+def test_a_tensorboard_that_runs_drops_what_a_resumed_fit_logs_again(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit = Fit("a", "b", "fold0_seed0", tmp_path, {}, {}, "dice", "2026-01-01T00:00:00+00:00", resumed=False)
+    seen = EventAccumulator(str(fit.files("tensorboard")))
+    for last in (3, 4):
+        monkeypatch.setattr("time.time", lambda last=last: 1e9 + last)
+        logger = TensorBoard()
+        logger.start_fit(fit)
+        for epoch in range(1, last + 1):
+            logger.log_epoch(epoch, {"loss": 10.0 * last + epoch, "seconds": 1.0})
+        seen.Reload()
+        assert [(one.step, one.value) for one in seen.Scalars("loss")] == [
+            (n, 10 * last + n) for n in range(1, last + 1)
+        ]
 
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="needs pip install -e .[trackers]")
