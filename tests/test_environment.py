@@ -152,3 +152,24 @@ def test_a_git_that_is_missing_or_stuck_costs_no_fit(tmp_path: Path, monkeypatch
     began = time.monotonic()
     assert commit_of(tmp_path) is None
     assert time.monotonic() - began < 20
+
+
+def test_a_machine_without_a_gpu_is_not_greeted_by_complaints_about_it():
+    code = "from skyfold.training import backend; backend.start(deterministic=False); backend.device()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "cpu", "told"),
+    [(True, None, True, True), (True, "-1", True, False), (True, None, False, False), (False, None, True, False)],
+)
+def test_a_gpu_that_is_there_and_not_found_is_told(monkeypatch, tmp_path, capfd, driver, visible, cpu, told):
+    monkeypatch.setattr(backend, "NVIDIA", tmp_path if driver else tmp_path / "missing")
+    monkeypatch.setattr(backend, "on_cpu", lambda: cpu)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with backend._start_up_lines_hidden():
+        os.write(2, b"failed call to cuInit\n")
+    assert capfd.readouterr().err == ("failed call to cuInit\n" if told else "")

@@ -20,7 +20,7 @@ LAYERS = [
     ["store"],
     ["data", "blending"],
     ["models", "postprocess"],
-    ["forecasting", "reports"],
+    ["forecasting", "loggers", "reports"],
     ["api"],
     ["competitions", "training"],
     ["tasks"],

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import cv2
 import matplotlib
@@ -342,3 +350,32 @@ def test_a_seed_gives_the_same_trials_and_another_seed_others(folder):
         run_worker(study, by_rate, n_trials=4, save_best=print)
         drawn.append([trial.params for trial in study.trials()])
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.skipif(find_spec("optuna_dashboard") is None, reason="needs pip install -e .[trackers]")
+def test_optuna_dashboard_shows_a_study(folder):
+    study = opened(folder)
+    run_worker(study, by_rate, n_trials=3, save_best=lambda _: None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("optuna-dashboard"), f"sqlite:///{study.folder / 'study.db'}"]
+    dashboard = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        [summary] = answer(dashboard, f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+        assert summary["study_name"] == "search"
+        shown = answer(dashboard, f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}")
+        assert [trial["values"] for trial in shown["trials"]] == [trial.values for trial in study.trials()]
+    finally:
+        dashboard.kill()
+        dashboard.wait()
+
+
+def answer(server, address):
+    """The JSON at `address`, once `server` has started."""
+    for _ in range(300):
+        assert server.poll() is None, "the dashboard has ended"
+        with contextlib.suppress(URLError), urlopen(address, timeout=60) as found:
+            return json.load(found)
+        time.sleep(0.2)
+    raise AssertionError(f"{address}: no answer in a minute")

@@ -128,6 +128,7 @@ KEYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "pseudo_labels.low": (REFIT, 0.2, STUDENT),
     "pseudo_labels.high": (REFIT, 0.8, STUDENT),
     "tta": (PREDICT, ["hflip"], {}),
+    "loggers": (NEITHER, ["csv"], {}),
 }
 OPTIONS: dict[str, tuple[str, Any]] = {  # of mask_folder
     "classes": (REFIT, {"cloud": 1}),

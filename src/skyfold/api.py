@@ -1,7 +1,8 @@
 """What a plug-in imports: names that keep their meaning from version to version.
 
-A competition or metric that lies outside the package needs no other names of skyfold. A model family takes its base
-class from `skyfold.models`; `skyfold.postprocess.rules` says what a rule offers. Each is described where it is defined.
+A competition, metric or logger that lies outside the package needs no other names of skyfold. A model family takes its
+base class from `skyfold.models`; `skyfold.postprocess.rules` says what a rule offers. Each is described where it is
+defined.
 """
 
 from skyfold.competition import Competition, Contest, Truth
@@ -17,6 +18,7 @@ from skyfold.data.sample_images import as_image, sample_names, smooth_noise, wri
 from skyfold.data.segmentation_files import SegmentationFiles, read_each
 from skyfold.errors import ConfigError, DataLayoutError, InvalidSubmission, Problems
 from skyfold.files import digest
+from skyfold.loggers import Fit, Logger
 from skyfold.metrics.segmentation import (
     GlobalDice,
     GlobalIoU,
@@ -56,12 +58,14 @@ __all__ = [
     "CountMetric",
     "DataLayoutError",
     "Dialect",
+    "Fit",
     "GlobalDice",
     "GlobalIoU",
     "ImageFiles",
     "IntPair",
     "InvalidSubmission",
     "LazyArrays",
+    "Logger",
     "MaskFiles",
     "MaskTables",
     "MeanDice",

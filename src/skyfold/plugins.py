@@ -1,7 +1,7 @@
 """Plug-ins: the modules of a package, found by file name, so that adding one is adding a file.
 
-Files outside the package count, too: `add_folder` names a folder with subfolders `competitions`, `models` and `rules`,
-whose modules are then found like skyfold's own, and with files of metrics.
+Files outside the package count, too: `add_folder` names a folder with subfolders `competitions`, `models`, `rules`
+and `loggers`, whose modules are then found like skyfold's own, and with files of metrics.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skyfold.files import digest
 
 VARIABLE = "SKYFOLD_PLUGINS"  # folders, separated as in PATH
 # Subfolders of a folder of plug-ins, and the packages that their modules join.
-PACKAGES = {"competitions": "competitions", "models": "models", "rules": "postprocess.rules"}
+PACKAGES = {"competitions": "competitions", "models": "models", "rules": "postprocess.rules", "loggers": "loggers"}
 OWN = Path(__file__).parent
 
 _searched: list[Path] = []  # folders in which files of metrics are looked for

@@ -366,6 +366,18 @@ def leaderboard(given: Namespace) -> JsonDict:
     return {"data": name, "entries": told, "files": files, **({"final": picks} if picks else {})}
 
 
+def status(given: Namespace) -> JsonDict:
+    """Show what is done, what runs and what is left: runs, blends, forecasts and studies of a data set, or of all.
+
+    Epochs are those of the last checkpoint; the time left is an estimate of the training, without predicting.
+    """
+    from skyfold.pipeline.status import as_text, status
+
+    found = status(None if given.data_set is None else _data_name(given.data_set, given), workspace(given))
+    print(as_text(found))
+    return {"entries": [one.told() for one in found]}
+
+
 def lb(given: Namespace) -> JsonDict:
     """Keep what was submitted to a contest, with its public and private scores.
 

@@ -57,6 +57,7 @@ MANY: dict[str, Any] = {"action": "append", "default": []}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "config": {"type": Path, "metavar": "CONFIG", "help": CONFIG},
     "competition": {"metavar": "COMPETITION", "help": "name of a competition or data set, or a config file"},
+    "data_set": {"nargs": "?", "metavar": "NAME", "help": "name of a data set, or a config file (default: all)"},
     "submission": {"type": Path, "metavar": "SUBMISSION", "help": "a CSV, or a folder of mask images"},
     "what": {"choices": ["competition"], "help": "what it is"},
     "name": {"metavar": "NAME", "help": "what to call it"},
@@ -225,6 +226,7 @@ COMMANDS = {
         "--verify",
         "--json",
     ),
+    commands.status: ("data_set", "--json"),
     commands.lb: ("action", "of", "table", "--public", "--private", "--date", "--message", "--json"),
     commands.shakeup: ("competition", "--public-fraction", "--test-samples", "--simulations", "--json"),
     commands.plot: ("config", "--forecast", "--id"),

@@ -262,6 +262,8 @@ def _option_checks(config: AnyConfig) -> Iterator[Callable[[], object]]:
         yield partial(configured, "models", config.model.family, config.model.options, where="model.options")
         if not config.imported:
             yield partial(plugins.load("tasks", config.task).TASK.make_loss, config)
+        for place, logger in enumerate(config.loggers):
+            yield partial(configured, "loggers", logger.name, logger.options, where=f"loggers.{place}.options")
         if config.frame_adapter is not None:
             adapter, where = config.frame_adapter, "frame_adapter.options"
             yield partial(configured, "forecasting.frame_adapters", adapter.name, adapter.options, where=where)

@@ -18,6 +18,7 @@ from skyfold.config.training import (
     NAMED_WEIGHTS,
     AugmentConfig,
     AuxLossesConfig,
+    LoggerConfig,
     LossConfig,
     MixConfig,
     ModelConfig,
@@ -31,8 +32,9 @@ from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
-# Keys that change neither: names, the procedural sample, submissions, and folds, which have a digest of their own.
-NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.folds")
+# Keys that change neither: names, the procedural sample, submissions, trackers, and folds, which have a digest of their
+# own.
+NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.folds", "loggers")
 
 
 class RunConfig(Strict):
@@ -41,7 +43,7 @@ class RunConfig(Strict):
     task: a module of `tasks`: "segmentation", "classification" of whole images, or "forecasting" of frames, whose
     network reads past frames through a `frame_adapter` instead of an `image`. classes: the subset of the competition's
     classes that the run learns; empty: all. activation: "softmax" where classes exclude each other, "sigmoid" where
-    they may overlap.
+    they may overlap. loggers: experiment trackers of its fits, modules of `skyfold.loggers`.
     """
 
     name: RunName
@@ -61,6 +63,7 @@ class RunConfig(Strict):
     aux_losses: AuxLossesConfig | None = None
     pseudo_labels: PseudoLabelsConfig | None = None
     tta: Annotated[tuple[Literal["hflip", "vflip", "rot90", "d4"], ...], Distinct] = ()
+    loggers: tuple[LoggerConfig, ...] = ()
 
     @property
     def imported(self) -> bool:
@@ -121,8 +124,9 @@ class RunConfig(Strict):
         return self._digest("training.seeds", *PREDICTION_KEYS)
 
     def stored(self, *left_out: str) -> dict[str, Any]:
-        """The config as a run's folder stores it, without these dotted keys."""
-        return self.model_dump(mode="json", exclude=nested(dict.fromkeys(left_out, True)))
+        """The config as a run's folder stores it, without these dotted keys, and without `loggers`, whose options may
+        hold passwords."""
+        return self.model_dump(mode="json", exclude=nested(dict.fromkeys((*left_out, "loggers"), True)))
 
     def _digest(self, *left_out: str) -> str:
         of_all = {"data", "task", "classes", "model"} if self.imported else None  # nothing is trained

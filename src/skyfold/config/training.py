@@ -33,6 +33,18 @@ class ModelConfig(Strict):
     init_from: InitConfig | None = None
 
 
+class LoggerConfig(Strict):
+    """An experiment tracker: a module of `skyfold.loggers`, and its options. In a file its name is enough."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+
 class LossConfig(Strict):
     name: str = "bce_dice"
     options: dict[str, Any] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError
+from skyfold.loggers import Loggers
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.locks import held
 from skyfold.tasks.open_run import check, not_trained, open_run
@@ -36,7 +37,10 @@ def train(
     if full and isinstance(family_of(config.model), RuleFamily):
         raise ConfigError(f"--full: model.family {config.model.family} is not trained. Remove --full.")
     folder = workspace.run(config.data.folder, config.name)
-    check(config, begun=(folder / "run.json").is_file() and not restart)
+    begun = (folder / "run.json").is_file() and not restart
+    check(config, begun=begun)
+    if not begun:
+        Loggers(config.loggers).require()
     sources = [workspace.run(config.data.folder, config.pseudo_labels.run)] if config.pseudo_labels else []
     if init := config.model.init_from:
         sources.append(workspace.run(init.data or config.data.folder, init.run))

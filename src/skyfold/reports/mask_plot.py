@@ -92,6 +92,22 @@ def draw_sample(
         colours |= ERRORS
     _add_legend(figure, colours)
     figure.suptitle(title)
+    return _as_png(figure)
+
+
+def draw_panels(panels: Mapping[str, np.ndarray], *, rows: int, title: str) -> bytes:
+    """A PNG of arrays (H, W) or (H, W, C) below their names, row by row; those (H, W) in one scale of grey."""
+    figure, axes = _sheet(rows, -(-len(panels) // rows), next(iter(panels.values())))
+    values = [panel for panel in panels.values() if panel.ndim == 2]
+    limits = {"vmin": min(map(np.min, values)), "vmax": max(map(np.max, values))} if values else {}
+    for axis, (name, panel) in zip(axes.ravel(), panels.items(), strict=True):
+        axis.imshow(panel if panel.ndim == 2 else shown(panel), cmap="gray", **limits)
+        axis.set(xticks=[], yticks=[], xlabel=name)
+    figure.suptitle(title)
+    return _as_png(figure)
+
+
+def _as_png(figure: Any) -> bytes:
     file = BytesIO()
     figure.savefig(file, format="png", dpi=80)
     return file.getvalue()

@@ -145,6 +145,7 @@ class FitFiles:
 
     def __init__(self, folder: Path, fold: Fold, seed: int) -> None:
         name = f"{FULL if fold == FULL else f'fold{fold}'}_seed{seed}"
+        self.name = name
         self.weights = folder / f"{name}{WEIGHTS}"
         self.history = folder / f"{name}.csv"
         self.curves = folder / f"{name}.png"
@@ -167,6 +168,12 @@ class FitFiles:
         write_atomic(self.weights, save)
         self.checkpoint.unlink(missing_ok=True)
         return FitResult(self.weights, weights_sha256=about["weights_sha256"], **result)
+
+    def told(self, result: FitResult) -> JsonDict:
+        """What `loggers.Logger.end_fit` is told of a finished fit."""
+        figures = ("score", "best_epoch", "epochs", "seconds", "peak_memory_mb", "weights_sha256")
+        files = {"weights": self.weights, "history": self.history, "curves": self.curves}
+        return {key: getattr(result, key) for key in figures} | {key: str(path) for key, path in files.items()}
 
     def result(self, fingerprint: Fingerprint) -> FitResult | None:
         """The result of a finished fit, no known part of whose fingerprint differs; None where it is still to be done.

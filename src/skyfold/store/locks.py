@@ -95,16 +95,38 @@ def is_held(path: Path) -> bool:
     return alive
 
 
+def holders(folder: Path) -> dict[str, list[Holder]]:
+    """Living processes that hold files and folders in `folder`, by their names."""
+    found: dict[str, list[Holder]] = {}
+    locks = folder / ".locks"
+    if locks.is_dir():
+        with waited_for(locks / "gate.lock"):
+            for name, who in _living(locks):
+                found.setdefault(name, []).extend([who] if who else [])
+    return found
+
+
+def living_holder(path: Path) -> Holder | None:
+    """Who holds the lock file `path`; None where nobody does."""
+    return _holder(path) if is_held(path) else None
+
+
+def _living(folder: Path, name: str | None = None) -> Iterator[tuple[str, Holder | None]]:
+    """What is held by the locks in `folder`, None: anything, and by whom, as far as that is known; under the gate."""
+    for path in sorted(folder.glob("*@*.lock")) if folder.is_dir() else ():
+        held_name = path.name.rpartition("@")[0]
+        if name in (None, held_name) and is_held(path):
+            yield held_name, _holder(path)
+
+
 @contextmanager
 def _one_held(target: Path, *, writes: bool) -> Iterator[None]:
     folder = target.parent / ".locks"
     with ExitStack() as stack:
         with waited_for(folder / "gate.lock"):  # between looking and taking nobody else may take
-            for path in sorted(folder.glob("*@*.lock")) if folder.is_dir() else ():
-                if path.name.rpartition("@")[0] == target.name and is_held(path):
-                    who = _holder(path)
-                    if writes or who is None or who.writes:
-                        raise _refusal(target, who)
+            for _, who in _living(folder, target.name):
+                if writes or who is None or who.writes:
+                    raise _refusal(target, who)
             path = folder / f"{target.name}@{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.lock"
             stack.enter_context(_file_held(path, writes=writes, wait=False))
         yield

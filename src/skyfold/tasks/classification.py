@@ -13,6 +13,7 @@ from skyfold.data.batches import image_labels
 from skyfold.data.foreign_predictions import read_labels
 from skyfold.metrics.pr_curve import average_precision
 from skyfold.reports.leaderboard import Entry, imported_kind, score_entry
+from skyfold.reports.mask_plot import draw_panels
 from skyfold.store.rows import Shape
 from skyfold.store.runs import RunInfo
 from skyfold.tasks._image_task import ImageTask
@@ -49,6 +50,13 @@ class Classification(ImageTask):
 
     def row_shape(self, samples: PredictedSamples) -> Shape:
         return (len(self.classes),)
+
+    def picture(self, image: np.ndarray, target: np.ndarray, output: np.ndarray, title: str) -> bytes:
+        truth = ", ".join(name for name, there in zip(self.classes, target, strict=True) if there) or "none"
+        pred = ", ".join(
+            f"{name} {p:.2f}" for name, p in zip(self.classes, self.activate(output).tolist(), strict=True)
+        )
+        return draw_panels({f"truth: {truth}\nprediction: {pred}": image}, rows=1, title=title)
 
     @classmethod
     def report_run(cls, config: RunConfig, workspace: Workspace) -> list[str]:

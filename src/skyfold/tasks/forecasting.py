@@ -23,6 +23,7 @@ from skyfold.postprocess.evaluate import SampleScores
 from skyfold.progress import note
 from skyfold.reports.forecast_table import as_text, forecast_metric, forecast_table
 from skyfold.reports.leaderboard import Entry, forecast_entry
+from skyfold.reports.mask_plot import draw_panels
 from skyfold.reports.paired_scores import PairedScores, pair_sums, scores_of_sums
 from skyfold.store.folds import Folds
 from skyfold.store.rows import RowStore, Shape
@@ -175,6 +176,13 @@ class Forecasting(Task):
         elif most is not None:
             raise ConfigError("frame_adapter.max_train_size: these samples have no order in time. Remove it.")
         return arrays.trainable_rows(rows, most)
+
+    def picture(self, image: np.ndarray, target: np.ndarray, output: np.ndarray, title: str) -> bytes:
+        """As `Objective.picture`: the first, middle and last lead time, in the unit of the frame adapter."""
+        leads = sorted({0, len(self.classes) // 2, len(self.classes) - 1})
+        values = {"truth": target, "forecast": output}
+        panels = {f"{what}, {self.classes[at]}": of[..., at] for what, of in values.items() for at in leads}
+        return draw_panels(panels, rows=2, title=title)
 
     def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray:
         """Forecasts that the frame adapter reads from outputs (n, h, w, L): float32 (n, H, W, L), in the unit."""

@@ -16,6 +16,7 @@ from skyfold.data.crops import CropPlan
 from skyfold.data.foreign_predictions import read_maps
 from skyfold.data.scene_arrays import scene_arrays
 from skyfold.errors import ConfigError
+from skyfold.reports.mask_plot import draw_sample
 from skyfold.store.rows import Shape
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks._mask_blend import MaskBlending
@@ -132,6 +133,11 @@ class Segmentation(MaskBlending, ImageTask):
             images = samples.on_grid[rows]
         return on_grid(values, self.competition.grid, guided_filter, images)
 
+    def picture(self, image: np.ndarray, target: np.ndarray, output: np.ndarray, title: str) -> bytes:
+        truth, valid = target[..., :-1] > 0.5, target[..., -1] > 0.5
+        pred = self.validation.masks(output)
+        return draw_sample(image, truth=truth, pred=pred, valid=valid, classes=self.classes, title=title)
+
 
 @dataclass(frozen=True)
 class MaskScore:
@@ -156,10 +162,14 @@ class MaskScore:
     def stats(self, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """targets (B, h, w, K + 1), validity last, 0 and 1 or fractions; logits (B, h, w, K). Returns `metric.stats` of
         the masks."""
-        classes = np.arange(outputs.shape[-1])
-        pred = outputs.argmax(axis=-1)[..., np.newaxis] == classes if self.one_class else outputs > 0
         target = targets > 0.5
-        return self.metric.stats(target=target[..., :-1], pred=pred, valid=target[..., -1])
+        return self.metric.stats(target=target[..., :-1], pred=self.masks(outputs), valid=target[..., -1])
+
+    def masks(self, outputs: np.ndarray) -> np.ndarray:
+        """Masks, bool, of logits (..., K)."""
+        if not self.one_class:
+            return outputs > 0
+        return outputs.argmax(axis=-1)[..., np.newaxis] == np.arange(outputs.shape[-1])
 
     def score(self, stats: np.ndarray) -> float:
         """Score of the metric's statistics (n, S)."""

@@ -25,6 +25,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # What Keras and TensorFlow import where it is installed, for estimators, pictures and converters that are of no use
 # here: a third of the time and of the memory of importing them.
 NOT_NEEDED = {"sklearn", "matplotlib", "jax"}
+NVIDIA = Path("/proc/driver/nvidia")  # of Linux, where the driver of a GPU is loaded
 
 
 def name() -> str:
@@ -74,7 +75,8 @@ def start(*, deterministic: bool | None, threads: int | None = None) -> None:
         with _start_up_lines_hidden(), _not_found(NOT_NEEDED - {name()}):
             import keras
 
-            deterministic = is_deterministic(deterministic)
+            cpu = on_cpu()  # TensorFlow looks for devices now, once
+            deterministic = cpu if deterministic is None else deterministic
     except (ImportError, ValueError) as error:  # for instance of what ~/.keras/keras.json names
         raise ConfigError(
             f"Keras cannot load its backend ({error}). Set the environment variable KERAS_BACKEND={BACKENDS[0]}."
@@ -112,20 +114,27 @@ def start(*, deterministic: bool | None, threads: int | None = None) -> None:
 
 @contextmanager
 def _start_up_lines_hidden() -> Iterator[None]:
-    """Hide what TensorFlow writes to the terminal while it loads, whatever its log level, unless it fails."""
+    """Hide what TensorFlow writes to the terminal while it loads, whatever its log level, unless it fails, or finds no
+    GPU on a machine that has one."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
+        told = True
         try:
             yield
-        except BaseException:
-            hidden.seek(0)
-            os.write(terminal, hidden.read())
-            raise
+            told = _gpu_is_there() and on_cpu()
         finally:
+            if told:
+                hidden.seek(0)
+                os.write(terminal, hidden.read())
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def _gpu_is_there() -> bool:
+    """Whether the driver of an NVIDIA GPU is loaded, and none of CUDA_VISIBLE_DEVICES hides it."""
+    return NVIDIA.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from skyfold.data.rescale import Rescale
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
 from skyfold.files import digest
+from skyfold.loggers import Fit, Loggers
 from skyfold.memory import peak_memory
 from skyfold.progress import Progress
 from skyfold.store.fingerprint import Fingerprint
@@ -30,6 +31,8 @@ from skyfold.training.network import Network
 from skyfold.training.objective import FitArrays
 from skyfold.training.schedules import learning_rate
 from skyfold.types import Split
+
+SAMPLES = 4  # of the validation rows, whose predictions are drawn for loggers
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def fit_fold(
     start: Callable[[], weight_averaging.Weights] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     unvalidated: Unvalidated | None = None,
+    loggers: Loggers | None = None,
 ) -> FitResult:
     """Fit on `split.train`, validate on `split.valid` as `training.validation_freq` says, and write
     `folder/fold<f>_seed<s>.*`.
@@ -62,6 +66,7 @@ def fit_fold(
     on_epoch     called with epoch (from 1) and score of every validated epoch, those before a resume too
     unvalidated  of a fit without validation rows: it trains for so many epochs on the schedule of the config, and keeps
                  the last weights, with `checkpoint: swa` their mean
+    loggers      follow the fit
 
     Files: .csv and .png, the training history; .json, the result; .weights.h5, written last: where it exists, the fit
     is finished (see `FitFiles`); .checkpoint.npz, while the fit runs (see `CheckpointFile`).
@@ -69,6 +74,7 @@ def fit_fold(
     Returns the score of the weights that are stored. ConfigError where the loss becomes NaN or infinite.
     """
     config, training, objective = network.config, network.config.training, network.objective
+    loggers = loggers or Loggers()
     if unvalidated is not None:
         checkpoint = "last" if training.checkpoint == "best" else training.checkpoint
         changes = {"epochs": unvalidated.epochs, "patience": None, "checkpoint": checkpoint}
@@ -99,6 +105,22 @@ def fit_fold(
     if on_epoch is not None:
         for epoch in validated(history, training):
             on_epoch(epoch + 1, history[epoch]["val_score"])
+    made_with = environment(
+        folder, precision=training.mixed_precision, deterministic=backend.is_deterministic(training.deterministic)
+    )
+    if loggers:
+        fit = Fit(
+            run=config.name,
+            data=config.data.folder,
+            name=paths.name,
+            folder=folder.parent,
+            config=config.stored(),
+            environment=made_with,
+            metric=score.name,
+            started=began,
+            resumed=bool(history),
+        )
+        loggers.start_fit(fit, history)
     what = "full fit" if unvalidated is not None else f"fold {fold}"
     label = f"{config.name} {what}" + (f" seed {seed}" if len(training.seeds) > 1 else "")
     with Progress(label, (training.epochs - len(history)) * steps, unit="steps") as progress:
@@ -148,6 +170,7 @@ def fit_fold(
             row["images_per_second"] = steps * network.batch_size / (trained - started)
             if saved.is_due():
                 saved.write(Checkpoint(history, network.state(), kept, began))
+            loggers.log_epoch(row)
             if on_epoch is not None and looked:
                 on_epoch(epoch + 1, row["val_score"])
     if history:
@@ -165,7 +188,7 @@ def fit_fold(
     paths.weights.unlink(missing_ok=True)  # with the history of another fit they would pass for finished
     write_history(paths.history, history)
     draw_history(paths.curves, history, title=label, score=score.name)
-    return paths.finish(
+    result = paths.finish(
         network.model.save_weights,
         fingerprint=fingerprint,
         score=final_score,
@@ -177,11 +200,11 @@ def fit_fold(
         started=began,
         images_per_second=statistics.harmonic_mean([row["images_per_second"] for row in history]) if history else None,
         peak_memory_mb=peak_memory(),
-        environment=environment(
-            folder, precision=training.mixed_precision, deterministic=backend.is_deterministic(training.deterministic)
-        ),
+        environment=made_with,
         **({} if rescale is None else {"rescale": asdict(rescale)}),
     )
+    loggers.end_fit(paths.told(result), lambda: {} if checked is None else _drawn(network, *checked, rescale))
+    return result
 
 
 def _measured(
@@ -220,3 +243,25 @@ def _measured(
         stats.append(objective.validation.stats(targets, logits))
     network.set_weights(own)
     return total / len(rows), objective.validation.score(np.concatenate(stats))
+
+
+def _drawn(network: Network, arrays: Rows, rows: np.ndarray, rescale: Rescale | None) -> dict[str, bytes]:
+    """Pictures of SAMPLES of `rows`, spread evenly over them, as the network predicts them now, by name."""
+    objective, found = network.objective, {}
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES).astype(int))]
+    ids = getattr(arrays, "ids", None)  # crops of scenes have none
+    batches = prediction_batches(
+        arrays,
+        rows,
+        batch_size=network.batch_size,
+        normalization=objective.normalization,
+        labels=objective.labels,
+        rescale=rescale,
+    )
+    for batch in batches:
+        assert batch.targets is not None
+        for row, target, output in zip(batch.rows, batch.targets, network.logits(batch.inputs), strict=False):
+            name = f"sample{row}" if ids is None else str(ids[row]).replace("/", "_")
+            if picture := objective.picture(arrays.inputs[row], target, output, name):
+                found[name] = picture
+    return found

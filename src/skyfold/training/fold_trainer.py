@@ -14,6 +14,7 @@ from skyfold.data.batches import Rows
 from skyfold.data.rescale import Rescale, StoredPixels, fit_rescale
 from skyfold.data.scene_arrays import SceneArrays
 from skyfold.errors import ConfigError, OofMismatch, SkyfoldError
+from skyfold.loggers import Loggers
 from skyfold.models import RuleFamily, family_of
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.fits import FULL, FitFiles, FitResult, Fold
@@ -46,6 +47,7 @@ class FoldTrainer:
     add_pseudo_labels  adds images labelled by a teacher to the rows of every fit; set before the first fit
     refusal            why nothing may be added to what is finished; set before the first fit
     missing_weights    why no fit can be started, where initial weights are missing; finished fits predict without them
+    loggers            that follow the fits; set before the first fit
     threads            that the network computes in, set before the first fit; None: as many as there are cores
     """
 
@@ -68,6 +70,7 @@ class FoldTrainer:
         self.folder, self.fingerprint = folder, fingerprint
         self.on_epoch, self.init_weights = on_epoch, init_weights
         self.family = family_of(objective.config.model)
+        self.loggers = Loggers()
 
     @cached_property
     def network(self) -> Network:
@@ -107,19 +110,24 @@ class FoldTrainer:
         start = None
         if self.init_weights is not None:
             start = partial(self.init_weights.load, self.network, fold=fold, seed=seed)
-        return fit_fold(
-            self.network,
-            arrays=arrays,
-            split=split,
-            folder=self.folder,
-            fold=fold,
-            seed=seed,
-            fingerprint=self.fingerprint,
-            rescale=rescale,
-            start=start,
-            on_epoch=None if self.on_epoch is None else partial(self.on_epoch, int(fold), seed),
-            unvalidated=self._as_the_folds(folds) if fold == FULL else None,
-        )
+        try:
+            return fit_fold(
+                self.network,
+                arrays=arrays,
+                split=split,
+                folder=self.folder,
+                fold=fold,
+                seed=seed,
+                fingerprint=self.fingerprint,
+                rescale=rescale,
+                start=start,
+                on_epoch=None if self.on_epoch is None else partial(self.on_epoch, int(fold), seed),
+                unvalidated=self._as_the_folds(folds) if fold == FULL else None,
+                loggers=self.loggers,
+            )
+        except BaseException:
+            self.loggers.interrupt_fit()
+            raise
 
     def _as_the_folds(self, folds: Folds) -> Unvalidated:
         """Epochs and score of a fit on all samples, the means of the folds'."""

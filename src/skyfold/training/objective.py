@@ -136,6 +136,13 @@ class Objective(ABC):
         """Network outputs as what is averaged over members and test-time augmentations."""
         return outputs
 
+    def picture(self, image: np.ndarray, target: np.ndarray, output: np.ndarray, title: str) -> bytes | None:
+        """A PNG of one validation sample with truth and prediction; None where the task draws none.
+
+        image (H, W, C) as it is stored, target as the loss reads it, output of the network.
+        """
+        return None
+
     def to_rows(self, values: np.ndarray, samples: PredictedSamples, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Averaged outputs (n, ...) of the rows `rows` of `samples` as they are stored, each in its `row_shape`."""
         return values

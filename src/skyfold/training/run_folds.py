@@ -11,6 +11,8 @@ import numpy as np
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.errors import ConfigError, DamagedFile, MissingWeights, OofMismatch
+from skyfold.loggers import FOLDER as LOGS
+from skyfold.loggers import Loggers
 from skyfold.metrics.forecast_sums import FILE as SUMS
 from skyfold.models import RuleFamily, family_of
 from skyfold.progress import note
@@ -86,7 +88,7 @@ def run_folds(
     if contents is not None and not restart:
         fingerprint = as_begun(fingerprint, run_folder, folds)
     trainer = FoldTrainer(objective, train, run_folder / "models", fingerprint.of(*FIT_PARTS), init_weights=init)
-    trainer.missing_weights = missing
+    trainer.missing_weights, trainer.loggers = missing, Loggers(config.loggers)
     if contents is not None and not restart:
         require_run_of(contents.of("train"), run_folder, config.name, later=folds.later)
     if restart:
@@ -100,7 +102,7 @@ def run_folds(
         config=config.stored(),
         fingerprint=fingerprint,
     )
-    of_run = ("models", "oof", "test", "pseudo_labels", CONTENTS_FILE, SUMS)
+    of_run = ("models", "oof", "test", "pseudo_labels", LOGS, CONTENTS_FILE, SUMS)
     info = begin_run(run_folder, begun, restart=restart, discard=of_run)
     trainer.threads = int(info.fingerprint.threads) if info.fingerprint.threads else None
     if contents is not None:
