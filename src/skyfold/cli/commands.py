@@ -43,11 +43,19 @@ def prepare(given: Namespace) -> JsonDict:
 def audit(given: Namespace) -> JsonDict:
     """Look for leaks before training: copies across folds and parts, groups across folds, a test part unlike training.
 
-    Copies are also found mirrored, turned, resized, recompressed, brighter or darker. Nothing is changed.
+    Copies are also found mirrored, turned, resized, recompressed, brighter or darker. With --labels, rank the training
+    images by how likely their masks are wrong instead. Nothing is changed.
     """
+    data, project = _data_config(given.competition, given), workspace(given)
+    if given.labels:
+        from skyfold.pipeline.label_audit import audit_labels
+
+        labels = audit_labels(data, given.labels, project)
+        print("\n".join(labels.lines()))
+        return {"labels": labels.told(), "files": [labels.table, labels.page]}
     from skyfold.pipeline.audit import audit
 
-    found = audit(_data_config(given.competition, given), workspace(given))
+    found = audit(data, project)
     print("\n".join([*found.lines(), f"copies: {found.table}"]))
     return {"findings": found.told(), "files": [found.table]}
 

@@ -79,6 +79,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "bundle": {"type": Path, "metavar": "BUNDLE", "help": "a folder or zip file that skyfold pack wrote"},
     "--out DIR": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of all that is written"},
     "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
+    "--labels": {
+        "type": _names,
+        "metavar": "A,B",
+        "help": "rank images by how likely their masks are wrong, by out-of-fold predictions of these runs or blends",
+    },
     "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
     "--members": {"type": _names, "metavar": "A,B", "help": "members that are packed, by name (default: all)"},
     "--folds K": {
@@ -180,7 +185,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
-    commands.audit: ("competition", "--json"),
+    commands.audit: ("competition", "--labels", "--json"),
     commands.train: ("config", "--fold", "--full", "--restart", "--set", "--verify", "--json"),
     commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),

@@ -23,7 +23,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-BESIDE_RUNS = ("folds.csv", "folds.json", "tuning")  # what lies in oof/<data>/ besides the folders of runs
+BESIDE_RUNS = ("folds.csv", "folds.json", "tuning", "audit")  # what lies in oof/<data>/ besides the folders of runs
 
 
 def _plain(name: str) -> str:
