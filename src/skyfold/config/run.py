@@ -31,8 +31,9 @@ from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
-# Keys that change neither: names, the procedural sample, submissions, and folds, which have a digest of their own.
-NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.folds")
+# Keys that change neither: names, the procedural sample, submissions, and folds with what they exclude, which have a
+# digest of their own.
+NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.exclude", "data.folds")
 
 
 class RunConfig(Strict):

@@ -60,7 +60,10 @@ def audit(data: DataConfig, workspace: Workspace) -> Audit:
     test = competition.load(folder, "test") if "test" in competition.parts else None
     if not isinstance(train.inputs, Resizable):
         raise ConfigError(f"skyfold audit looks at images; the samples of '{data.competition}' are none.")
-    fold = load_folds(data, train, workspace).fold if workspace.folds(data.folder).is_file() else None
+    fold = None
+    if workspace.folds(data.folder).is_file():
+        known = load_folds(data, train, workspace)
+        fold = np.where(known.used, known.fold, -1)
     seen = look_at(train.inputs)
     of_test = look_at(test.inputs) if test is not None and isinstance(test.inputs, Resizable) else None
     copies, table = copies_among(train, test, seen, of_test), workspace.oof(data.folder) / "audit" / "copies.csv"
