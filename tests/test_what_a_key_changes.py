@@ -63,6 +63,7 @@ KEYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "data.folds.years_per_fold": (FOLDS, 2, YEARS),
     "data.sample": (NEITHER, {"train": 9}, {}),
     "data.submissions_per_day": (NEITHER, 5, {}),
+    "data.exclude": (NEITHER, "exclude.csv", {}),
     "task": (REFIT, "classification", {}),
     "classes": (REFIT, ["cloud"], {}),
     "activation": (REFIT, "softmax", {}),

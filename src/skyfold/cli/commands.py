@@ -43,11 +43,32 @@ def prepare(given: Namespace) -> JsonDict:
 def audit(given: Namespace) -> JsonDict:
     """Look for leaks before training: copies across folds and parts, groups across folds, a test part unlike training.
 
-    Copies are also found mirrored, turned, resized, recompressed, brighter or darker. Nothing is changed.
+    Copies are also found mirrored, turned, resized, recompressed, brighter or darker. Nothing is changed. Instead, with
+    --labels, rank the training images by how likely their masks are wrong; with --plan, suggest the config of a run.
     """
+    from skyfold.errors import ConfigError
+
+    data, project = _data_config(given.competition, given), workspace(given)
+    if given.time_budget and not given.plan:
+        raise ConfigError("--time-budget: is for --plan FILE.yaml. Give both, or neither.")
+    if given.plan:
+        from skyfold.pipeline.bundle_choice import seconds_of
+        from skyfold.pipeline.plan import plan
+
+        budget = None if given.time_budget is None else seconds_of(given.time_budget, "--time-budget")
+        file = Path(given.competition)
+        lines = plan(data, project, given.plan, config=file if file.is_file() else None, budget=budget)
+        print("\n".join(lines))
+        return {"lines": lines, "files": [given.plan]}
+    if given.labels:
+        from skyfold.pipeline.label_audit import audit_labels
+
+        labels = audit_labels(data, given.labels, project)
+        print("\n".join(labels.lines()))
+        return {"labels": labels.told(), "files": [labels.table, labels.page]}
     from skyfold.pipeline.audit import audit
 
-    found = audit(_data_config(given.competition, given), workspace(given))
+    found = audit(data, project)
     print("\n".join([*found.lines(), f"copies: {found.table}"]))
     return {"findings": found.told(), "files": [found.table]}
 

@@ -80,6 +80,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "bundle": {"type": Path, "metavar": "BUNDLE", "help": "a folder or zip file that skyfold pack wrote"},
     "--out DIR": {"type": Path, "required": True, "metavar": "DIR", "help": "folder of all that is written"},
     "--out": {"type": Path, "required": True, "metavar": "DIR|FILE.zip", "help": "folder or zip file to write"},
+    "--labels": {
+        "type": _names,
+        "metavar": "A,B",
+        "help": "rank images by how likely their masks are wrong, by out-of-fold predictions of these runs or blends",
+    },
+    "--plan": {"type": Path, "metavar": "FILE.yaml", "help": "write the suggested config of a first run"},
+    "--time-budget": {
+        "metavar": "TIME",
+        "help": "with --plan: time for all its folds on this machine, for instance 9h",
+    },
     "--licence": {"metavar": "TEXT", "help": "licence of the weights, for the model card"},
     "--members": {"type": _names, "metavar": "A,B", "help": "members that are packed, by name (default: all)"},
     "--folds K": {
@@ -181,7 +191,7 @@ REMEDIES = {  # of errors of the system that may meet any file
 }
 COMMANDS = {
     commands.prepare: ("competition", "--sample", "--json"),
-    commands.audit: ("competition", "--json"),
+    commands.audit: ("competition", "--labels", "--plan", "--time-budget", "--json"),
     commands.train: ("config", "--fold", "--full", "--restart", "--set", "--verify", "--json"),
     commands.import_: ("name", "--data CONFIG", "--task", "--oof", "--test", "--ids", "--folds", "--json"),
     commands.tune: ("config", "--trials", "--storage", "--workers", "--set", "--verify"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from skyfold.config.fields import Above0, Ascending, Fraction, Many, Name, Positive, Seed, Strict, Years, refuse
+from skyfold.config.fields import Above0, Ascending, Fraction, Many, Name, Positive, Seed, Strict, Text, Years, refuse
 
 
 class FoldsConfig(Strict):
@@ -36,7 +36,9 @@ class DataConfig(Strict):
 
     name: folder of the files and of the results; None: the competition's name. options: of the competition (a class
     table, for instance). sample: settings of the competition's procedural sample, for those that have one.
-    submissions_per_day: how many the contest takes of one day, of UTC.
+    submissions_per_day: how many the contest takes of one day, of UTC. exclude: a CSV with the columns id and reason,
+    relative to the project folder, of training samples that nothing is trained, chosen or scored on; `skyfold prepare`
+    notes them in folds.csv.
     """
 
     competition: str
@@ -45,6 +47,7 @@ class DataConfig(Strict):
     folds: FoldsConfig = FoldsConfig()
     sample: dict[str, Any] | None = None
     submissions_per_day: Positive | None = None
+    exclude: Text | None = None
 
     @property
     def folder(self) -> str:

@@ -32,9 +32,17 @@ from skyfold.files import digest
 
 # Keys that change how a trained network predicts, not its weights.
 PREDICTION_KEYS = ("tta", "image.guided_filter", "image.crop.overlap")
-# Keys that change neither: names, the procedural sample, submissions, trackers, and folds, which have a digest of their
-# own.
-NEITHER_KEYS = ("name", "data.name", "data.sample", "data.submissions_per_day", "data.folds", "loggers")
+# Keys that change neither: names, the procedural sample, submissions, trackers, and folds with what they exclude, which
+# have a digest of their own.
+NEITHER_KEYS = (
+    "name",
+    "data.name",
+    "data.sample",
+    "data.submissions_per_day",
+    "data.exclude",
+    "data.folds",
+    "loggers",
+)
 
 
 class RunConfig(Strict):

@@ -38,8 +38,8 @@ class Dataset:
         return self.samples.get("test")
 
     def truth(self) -> Truth:
-        """Ground truth of the training samples that a fold validates, masks as bool."""
-        rows, targets, valid = np.flatnonzero(self.folds.fold >= 0), self.train.targets, self.train.valid
+        """Ground truth of the training samples that are scored, masks as bool."""
+        rows, targets, valid = self.folds.scored, self.train.targets, self.train.valid
         assert targets is not None
         return Truth(
             self.train.ids[rows],

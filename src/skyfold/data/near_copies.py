@@ -24,6 +24,7 @@ FINE_SIGMA = 2.0  # pixels of SIDE: structure that is larger is light and shade
 STRONGEST = 1.0  # of fine structure, in standard deviations: one strong edge, of missing data for instance, is not all
 LEAST_GREY = 0.5  # standard deviation of fine structure below which an image is of one colour, in grey levels
 BLOCK = 512
+BYTES = "byte for byte"  # in the place of a view, of files that are equal
 
 View = Callable[[np.ndarray], np.ndarray]
 VIEWS: Mapping[str, View] = {  # of arrays (n, side, side)
@@ -46,6 +47,11 @@ class Copy:
     second: int
     view: str
     similarity: float
+
+    @property
+    def laid_alike(self) -> bool:
+        """Whether a pixel of one shows what the same pixel of the other shows."""
+        return self.view in (BYTES, "as it is")
 
 
 def near_copies(grey: np.ndarray) -> list[Copy]:

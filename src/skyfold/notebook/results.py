@@ -132,7 +132,7 @@ class Results:
         """
         own, dataset = self._member(values)
         masks = self._oof_masks(own, dataset, thresholds)
-        groups = self._folds.groups[self._folds.fold >= 0]
+        groups = self._folds.groups[self._folds.scored]
         found = score_predictions(dataset.competition, dataset.truth(), masks, groups=groups, draws=draws)
         fitted = ["blend"] * self._is_fitted(own) + ["thresholds"] * isinstance(thresholds, Thresholds)
         note = f"In-sample: {' and '.join(fitted)} fitted on these rows. See tune_thresholds." if fitted else ""
@@ -311,8 +311,8 @@ class Results:
         return own.kind == "blend" and bool(read_made_blend(own.stored.folder)["combination"].get("by_fold"))
 
     def _oof_masks(self, own: Run, dataset: Dataset, thresholds: OfProbability) -> LazyArrays:
-        """Masks of the rows that a fold validates."""
-        rows = np.flatnonzero(self._folds.fold >= 0)
+        """Masks of the rows that are scored."""
+        rows = self._folds.scored
         masks = masks_of(selection_of(thresholds, own.classes), own.oof.values, dataset.train.valid)
         return LazyArrays(len(rows), lambda i: masks[rows[i]])
 

@@ -13,7 +13,7 @@ from skyfold.config.data import DataConfig
 from skyfold.data.duplicates import files_of_samples, identical_samples
 from skyfold.data.images import Resizable
 from skyfold.data.name_groups import guessed_groups
-from skyfold.data.near_copies import Copy, coarse_structure, near_copies
+from skyfold.data.near_copies import BYTES, Copy, coarse_structure, near_copies
 from skyfold.data.thumbnails import Thumbnails, look_at
 from skyfold.errors import ConfigError, shortened
 from skyfold.files import write_csv
@@ -21,8 +21,6 @@ from skyfold.metrics.adversarial import Apart, told_apart
 from skyfold.store.folds import load_folds
 from skyfold.types import JsonDict, Samples
 from skyfold.workspace import Workspace
-
-BYTES = "byte for byte"  # in the place of a view, of files that are equal
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,13 @@ def audit(data: DataConfig, workspace: Workspace) -> Audit:
     test = competition.load(folder, "test") if "test" in competition.parts else None
     if not isinstance(train.inputs, Resizable):
         raise ConfigError(f"skyfold audit looks at images; the samples of '{data.competition}' are none.")
-    fold = load_folds(data, train, workspace).fold if workspace.folds(data.folder).is_file() else None
+    fold = None
+    if workspace.folds(data.folder).is_file():
+        known = load_folds(data, train, workspace)
+        fold = np.where(known.used, known.fold, -1)
     seen = look_at(train.inputs)
     of_test = look_at(test.inputs) if test is not None and isinstance(test.inputs, Resizable) else None
-    copies, table = _copies(train, test, seen, of_test), workspace.oof(data.folder) / "audit" / "copies.csv"
+    copies, table = copies_among(train, test, seen, of_test), workspace.oof(data.folder) / "audit" / "copies.csv"
     ids = [*train.ids.tolist(), *(test.ids.tolist() if of_test is not None and test is not None else ())]
     folds = ["" if fold is None else str(number) for number in (np.zeros(len(train), int) if fold is None else fold)]
     folds += ["test"] * (len(ids) - len(train))
@@ -82,7 +83,9 @@ def audit(data: DataConfig, workspace: Workspace) -> Audit:
     return Audit(sorted(findings, key=lambda one: not one.leak), table)
 
 
-def _copies(train: Samples, test: Samples | None, seen: Thumbnails, of_test: Thumbnails | None) -> list[Copy]:
+def copies_among(
+    train: Samples, test: Samples | None, seen: Thumbnails, of_test: Thumbnails | None = None
+) -> list[Copy]:
     """Copies among the training images and, numbered after them, the test images."""
     assert isinstance(train.inputs, Resizable)
     files, grey = files_of_samples(train.inputs), seen.grey
@@ -130,7 +133,7 @@ def _pairs(copies: Sequence[Copy], what: str) -> str:
 
 def _other_masks(one: Copy, train: Samples) -> bool:
     """Whether the masks of two copies that are laid alike differ in more than 1 % of the pixels."""
-    if train.targets is None or one.view not in (BYTES, "as it is"):
+    if train.targets is None or not one.laid_alike:
         return False
     first, second = (train.targets[row].astype(bool) for row in (one.first, one.second))
     return first.shape == second.shape and float((first != second).mean()) > 0.01

@@ -69,8 +69,8 @@ class Choice:
         return sorted(set(self.folds)) if self.folds else [*known]
 
 
-def seconds_of(text: str) -> float:
-    """Seconds of a time limit.
+def seconds_of(text: str, option: str = "--time-limit") -> float:
+    """Seconds of the time that is given as `option`.
 
     >>> seconds_of("9h"), seconds_of("1h30m"), seconds_of("90s")
     (32400.0, 5400.0, 90.0)
@@ -78,7 +78,7 @@ def seconds_of(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != text or not seconds:
-        raise ConfigError(f"--time-limit {text}: no time. Write hours, minutes and seconds, for instance 9h or 1h30m.")
+        raise ConfigError(f"{option} {text}: no time. Write hours, minutes and seconds, for instance 9h or 1h30m.")
     return seconds
 
 

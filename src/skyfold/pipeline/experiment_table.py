@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from skyfold.config.blend import BlendConfig
@@ -213,7 +212,7 @@ def _figures(
     if best:
         seconds = pd.read_csv(best.with_name("trials.csv"))["seconds"].fillna(0)
         minutes += float(seconds.sum()) / 60
-    rows = np.flatnonzero(run.oof.has_prediction)
+    rows = dataset.folds.scored
     stats = sample_stats(METRICS, dataset.train, rows, lambda chunk: run.oof.values[chunk] > HALF)
     scores = run.info.scores
     return Figures(

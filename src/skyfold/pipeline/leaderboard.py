@@ -58,7 +58,8 @@ def leaderboard(name: str, workspace: Workspace, at_hand: dict[str, Dataset | No
             why = outdated_run(run, info, workspace, at_hand)
             own = [replace(entry, kind=f"{entry.kind}, outdated: {why}") if why else entry for entry in own]
             with suppress(DamagedFile):  # named where the fit is used
-                own = [replace(entry, remark=mixed_fits(info.name, run / "models")) for entry in own]
+                mixed = mixed_fits(info.name, run / "models")
+                own = [replace(entry, remark="\n".join(filter(None, (entry.remark, mixed)))) for entry in own]
             entries += [replace(entry, folder=run) for entry in own]
         except SkyfoldError as error:
             damaged.append(unreadable(run.name, error))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from skyfold.competition import Competition, build
 from skyfold.config.data import DataConfig
+from skyfold.config.forecasts import FORECASTING
 from skyfold.data.duplicates import duplicate_groups, files_of_samples, identical_samples
 from skyfold.data.images import Resizable
 from skyfold.data.sample_folder import ABOUT
 from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, shortened
 from skyfold.files import read_json
 from skyfold.progress import Progress, note
+from skyfold.store.excluded import read_excluded
 from skyfold.store.folds import (
     Folds,
     folds_of_years,
@@ -28,7 +31,7 @@ from skyfold.store.folds import (
 from skyfold.store.locks import held
 from skyfold.store.records import FoldsRecord, read_record
 from skyfold.tables import plain
-from skyfold.types import Samples
+from skyfold.types import Samples, VolumeMetric
 from skyfold.workspace import Workspace
 
 
@@ -48,7 +51,8 @@ def prepare(data: DataConfig, workspace: Workspace, *, sample: bool = False) -> 
     with held(writes=[path]):
         folds, made = _kept_or_made(data, competition, samples, workspace)
     sizes = ", ".join(f"{k}: {(folds.fold == k).sum()}" for k in range(folds.k))
-    return [found, f"{path}: {made}", f"samples per fold: {sizes}"]
+    excluded = [] if folds.used.all() else [f"excluded: {shortened(folds.ids[~folds.used].tolist())}"]
+    return [found, f"{path}: {made}", f"samples per fold: {sizes}", *excluded]
 
 
 def _kept_or_made(
@@ -58,14 +62,40 @@ def _kept_or_made(
     path = workspace.folds(data.folder)
     if path.is_file():
         before, made = read_folds(path), "kept"
+        folds = before
         if new := samples_added(before, samples.ids):
             _require_same_settings(path, data)
-            save_folds(data, _grown(before, data, competition, samples), workspace, samples.groups)
+            folds = _grown(before, data, competition, samples)
             made = f"kept, {len(new)} samples added: {shortened(new)}. `skyfold train` or `run` predicts them"
+        folds = _with_excluded(folds, data, competition, workspace)
+        if new or not np.array_equal(folds.used, before.used):
+            save_folds(data, folds, workspace, samples.groups)
         return load_folds(data, samples, workspace), made
     folds, made = (_k_folds if data.folds.years is None else _folds_of_years)(data, competition, samples)
+    folds = _with_excluded(folds, data, competition, workspace)
     save_folds(data, folds, workspace, samples.groups)
     return folds, made
+
+
+def _with_excluded(folds: Folds, data: DataConfig, competition: Competition, workspace: Workspace) -> Folds:
+    """`folds` with the samples that `data.exclude` lists excluded; as they are where it is not set.
+
+    ConfigError as `read_excluded`, for forecasts, where a fold would validate nothing, and for slices of volumes.
+    """
+    if data.exclude is None:
+        return folds
+    path, metric = workspace.root / data.exclude, competition.metric
+    if competition.task == FORECASTING:
+        raise ConfigError("data.exclude: not supported for forecasts, which need the frames between. Remove it.")
+    excluded = read_excluded(path, folds.ids)
+    found = replace(folds, excluded=excluded if excluded.any() else None)
+    if emptied := set(range(folds.k)) - set(folds.fold[found.scored].tolist()):
+        raise ConfigError(f"{path}: fold {min(emptied)} would validate no sample. Exclude fewer.")
+    if isinstance(metric, VolumeMetric):
+        volumes = np.array([metric.volume_of(name) for name in folds.ids.tolist()])
+        if len(parted := np.intersect1d(volumes[excluded], volumes[~excluded])):
+            raise ConfigError(f"{path}: '{metric.name}' scores volumes. List all slices of '{parted[0]}', or none.")
+    return found
 
 
 def _grown(before: Folds, data: DataConfig, competition: Competition, samples: Samples) -> Folds:

@@ -32,13 +32,15 @@ FittedGate = Callable[[np.ndarray], np.ndarray]
 class Evaluation:
     """A selection made on all rows, for each fold the selection made on the others, and what both score.
 
-    fold: int (n,), -1 where no fold validates the row; groups: (n,), drawn together by the bootstrap. in_sample_stats,
-    stats: float64 (n, S), of the masks of `selection` and of those of `by_fold`, as the metric takes them;
-    in_sample_map_scores, map_scores: float64 (n, K), of each map by itself. NaN in rows of no fold.
+    fold: int (n,), -1 where no fold validates the row; scored: bool (n,), of a fold and not excluded; groups: (n,),
+    drawn together by the bootstrap. in_sample_stats, stats: float64 (n, S), of the masks of `selection` and of those of
+    `by_fold`, as the metric takes them; in_sample_map_scores, map_scores: float64 (n, K), of each map by itself. NaN
+    in rows of no fold.
     """
 
     sweep: ThresholdSweep
     fold: np.ndarray
+    scored: np.ndarray
     groups: np.ndarray
     selection: Selection
     by_fold: dict[int, Selection]
@@ -50,12 +52,12 @@ class Evaluation:
     @property
     def in_sample(self) -> float:
         """Score of all rows under the selection made on them."""
-        return self.sweep.metric.score(self.in_sample_stats[self.fold != -1])
+        return self.sweep.metric.score(self.in_sample_stats[self.scored])
 
     @property
     def score(self) -> float:
         """The cross-fitted score: what to expect of new images."""
-        return self.sweep.metric.score(self.stats[self.fold != -1])
+        return self.sweep.metric.score(self.stats[self.scored])
 
     @cached_property
     def at_half(self) -> tuple[np.ndarray, np.ndarray]:
@@ -65,26 +67,31 @@ class Evaluation:
     def scores(self, draws: int, seed: int) -> JsonDict:
         """cv_at_0.5, cv_in_sample, cv_cross_fitted, optimism, and the bootstrap interval of the cross-fitted score.
 
-        Samples are drawn by group. greater_is_better, too, where it is not.
+        Samples are drawn by group. greater_is_better, too, where it is not; cv_with_excluded, the cross-fitted score
+        with the excluded samples, where there are some.
         """
-        metric = self.sweep.metric
-        interval = bootstrap_interval(metric, self.stats, groups=self.groups, draws=draws, seed=seed)
+        metric, rows = self.sweep.metric, self.scored
+        interval = bootstrap_interval(metric, self.stats[rows], groups=self.groups[rows], draws=draws, seed=seed)
+        every = self.fold != -1
         return {
-            "cv_at_0.5": metric.score(self.at_half[0]),
+            "cv_at_0.5": metric.score(self.at_half[0][rows]),
             "cv_in_sample": self.in_sample,
             "cv_cross_fitted": self.score,
             "optimism": self.in_sample - self.score,
             "low": interval.low,
             "high": interval.high,
+            **({"cv_with_excluded": metric.score(self.stats[every])} if (every & ~rows).any() else {}),
             **({} if metric.greater_is_better else {"greater_is_better": False}),
         }
 
     def gain_over(self, baseline: np.ndarray, draws: int, seed: int) -> Interval:
         """Cross-fitted score minus that of `baseline`, statistics (n, S) of the same maps, with its interval."""
-        return paired_difference(self.sweep.metric, self.stats, baseline, groups=self.groups, draws=draws, seed=seed)
+        ours, theirs, groups = (part[self.scored] for part in (self.stats, baseline, self.groups))
+        return paired_difference(self.sweep.metric, ours, theirs, groups=groups, draws=draws, seed=seed)
 
     def columns(self, classes: Names) -> dict[str, np.ndarray]:
-        """Columns (n,) of `write_rows`: the score of each map and, unless the metric is their mean, its statistics."""
+        """Columns of `write_rows`, of the scored rows: the score of each map and, unless the metric is their mean, its
+        statistics."""
         scores = {
             "cv_at_0.5": self.at_half[1],
             "cv_in_sample": self.in_sample_map_scores,
@@ -93,13 +100,15 @@ class Evaluation:
         }
         columns: dict[str, np.ndarray] = {}
         for name, values in scores.items():
-            columns |= map_columns(name, values, classes)
+            columns |= map_columns(name, values[self.scored], classes)
         if _is_mean_of_maps(self.sweep.metric):
             return columns
         names = [f"stats {i}" for i in range(self.stats.shape[1])]
         if isinstance(self.sweep.metric, CountMetric):
             names = [f"{count} {label}" for count in ("both", "pred", "truth") for label in classes]
-        return columns | {f"cv_cross_fitted_{name}": own for name, own in zip(names, self.stats.T, strict=True)}
+        return columns | {
+            f"cv_cross_fitted_{name}": own for name, own in zip(names, self.stats[self.scored].T, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -142,10 +151,10 @@ def evaluate(
     """Choose post-processing per class, on all rows and cross-fitted: on k - 1 folds, scored on the k-th, for each.
 
     gate_prob: (n, K) of the rows of `sweep`; or, where the probabilities are fitted too, a function of the rows, bool
-    (n,), it may learn from that returns (n, K) for all rows; None: no gate. Rows of fold -1 take no part. OofMismatch
-    for fewer than 2 folds.
+    (n,), it may learn from that returns (n, K) for all rows; None: no gate. Rows of fold -1 take no part; nothing is
+    chosen on excluded ones. OofMismatch for fewer than 2 folds.
     """
-    fold = folds.fold[sweep.rows]
+    fold, used = folds.fold[sweep.rows], folds.used[sweep.rows]
     numbers = [int(f) for f in np.unique(fold) if f != -1]
     if len(numbers) < 2:
         raise OofMismatch(f"cross-fitting needs 2 folds or more; got folds {numbers}.")
@@ -156,16 +165,17 @@ def evaluate(
         selection = select(sweep, probs, rows=rows, criterion=criterion, target=post.gate_target)
         return selection, *sweep.evaluate(selection, probs, rows=np.flatnonzero(scored))
 
-    covered = fold != -1
-    selection, of_all, of_all_maps = choose(covered, covered)
+    covered, scored = fold != -1, (fold != -1) & used
+    selection, of_all, of_all_maps = choose(scored, covered)
     filled = [np.full((len(fold), part.shape[1]), np.nan) for part in (of_all, of_all, of_all_maps, of_all_maps)]
     in_sample_stats, stats, in_sample_map_scores, map_scores = filled
     in_sample_stats[covered], in_sample_map_scores[covered] = of_all, of_all_maps
     by_fold = {}
     for f in numbers:
-        by_fold[f], stats[fold == f], map_scores[fold == f] = choose(covered & (fold != f), fold == f)
+        by_fold[f], stats[fold == f], map_scores[fold == f] = choose(scored & (fold != f), fold == f)
     groups = folds.groups[sweep.rows]
-    return Evaluation(sweep, fold, groups, selection, by_fold, in_sample_stats, stats, in_sample_map_scores, map_scores)
+    of_rows = in_sample_stats, stats, in_sample_map_scores, map_scores
+    return Evaluation(sweep, fold, scored, groups, selection, by_fold, *of_rows)
 
 
 def difference(ours: Path, theirs: Path, *, metric: Metric, draws: int = 1000, seed: int = 0) -> Interval:
@@ -204,11 +214,11 @@ def map_columns(name: str, scores: np.ndarray, classes: Names) -> dict[str, np.n
 
 
 def write_rows(path: Path, ids: np.ndarray, folds: Folds, columns: dict[str, np.ndarray]) -> None:
-    """Write a CSV with a row for each sample that a fold validates: id, fold, group, and `columns` (n,) of these rows.
+    """Write a CSV with a row for each sample that is scored: id, fold, group, and `columns` (n,) of these rows.
 
     ids: (N,) str of all samples of `folds`.
     """
-    rows = np.flatnonzero(folds.fold >= 0)
+    rows = folds.scored
     table = pd.DataFrame({"id": ids[rows], "fold": folds.fold[rows], "group": folds.groups[rows], **columns})
     write_checked_csv(path, table)
 

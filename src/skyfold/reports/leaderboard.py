@@ -84,7 +84,14 @@ def score_entry(name: str, kind: str, scores: JsonDict, test: float | None = Non
         "submission": submission,
     }
     rank = kind.startswith(BASELINE), math.inf if figure is None else sign * figure
-    return Entry(name, kind, rank, cells, SCORES, {**scores, "test": test, "submission": submission})
+    figures, remark = {**scores, "test": test, "submission": submission}, with_excluded(scores)
+    return Entry(name, kind, rank, cells, SCORES, figures, f"{name}: {remark.removeprefix(', ')}" if remark else "")
+
+
+def with_excluded(scores: JsonDict) -> str:
+    """What the samples that are excluded change, in words; '' where there are none."""
+    together = scores.get("cv_with_excluded")
+    return "" if together is None else f", {together:.4f} with the excluded samples"
 
 
 def run_entry(info: RunInfo) -> Entry:

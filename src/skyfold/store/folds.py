@@ -13,6 +13,7 @@ import numpy as np
 from skyfold.config.data import DataConfig
 from skyfold.errors import ConfigError, DataLayoutError, UnfitFolds, listing, shortened
 from skyfold.files import digest, write_csv
+from skyfold.store.excluded import read_excluded
 from skyfold.store.records import FoldsRecord, read_record, write_record
 from skyfold.tables import read_rows
 from skyfold.types import Samples, Split
@@ -21,6 +22,7 @@ from skyfold.workspace import Workspace
 COLUMNS = ["id", "fold", "group"]
 TIME_COLUMNS = ["time", "trained_before"]
 GROWN_COLUMNS = ["added"]
+EXCLUDED_COLUMNS = ["excluded"]
 REMEDY = "Take it from a backup, or delete it and run `skyfold prepare` again."
 
 
@@ -35,6 +37,8 @@ class Folds:
     trained_before  (k,) datetime64 beside `times`: fold f is fitted on samples before trained_before[f]
     added           (n,) int64: 0 of the samples that the folds were made of, 1, 2, ... of those that came later; None:
                     none came later
+    excluded        (n,) bool: samples that keep their fold and are predicted by it, but that nothing is trained, chosen
+                    or scored on; None: there are none
     """
 
     ids: np.ndarray
@@ -43,6 +47,7 @@ class Folds:
     times: np.ndarray | None = None
     trained_before: np.ndarray | None = None
     added: np.ndarray | None = None
+    excluded: np.ndarray | None = None
 
     @property
     def k(self) -> int:
@@ -55,13 +60,24 @@ class Folds:
         seen all that the others have."""
         return range(self.k) if self.times is None else range(self.k - 1, self.k)
 
+    @property
+    def used(self) -> np.ndarray:
+        """Samples that are not excluded: bool (n,)."""
+        return np.ones(len(self.ids), dtype=bool) if self.excluded is None else ~self.excluded
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Rows that a fold validates and that are not excluded: int64, ascending."""
+        return np.flatnonzero((self.fold >= 0) & self.used)
+
     def split(self, fold: int) -> Split:
-        """Rows to validate on, those of `fold`, and to fit on: all others, or all before `trained_before[fold]`."""
+        """Rows to validate on, those of `fold`, and to fit on: all others, or all before `trained_before[fold]`; none
+        that is excluded."""
         if self.times is None or self.trained_before is None:
             fitted_on = self.fold != fold
         else:
             fitted_on = self.times < self.trained_before[fold]
-        return Split(train=np.flatnonzero(fitted_on), valid=np.flatnonzero(self.fold == fold))
+        return Split(train=np.flatnonzero(fitted_on & self.used), valid=np.flatnonzero((self.fold == fold) & self.used))
 
     @property
     def later(self) -> frozenset[str]:
@@ -79,13 +95,15 @@ class Folds:
         if self.added is None:
             return self
         rows = np.flatnonzero(self.added == 0)
-        first = Folds(self.ids[rows], self.fold[rows], self.groups[rows])
+        excluded = None if self.excluded is None else self.excluded[rows]
+        first = Folds(self.ids[rows], self.fold[rows], self.groups[rows], excluded=excluded)
         if self.times is None or self.trained_before is None:
             return first
         return replace(first, times=self.times[rows], trained_before=self.trained_before[: first.k])
 
     def hash(self) -> str:
-        """Digest of the fold of each sample and of what it is fitted on; it does not depend on the order of rows.
+        """Digest of the fold of each sample, of what it is fitted on and of what is excluded; it does not depend on the
+        order of rows.
 
         Samples that came later change neither, so that what was fitted before is still of these folds.
         """
@@ -95,6 +113,8 @@ class Folds:
         lines = [f"{i}\t{fold}" for i, fold in zip(self.ids[order], self.fold[order], strict=True)]
         if self.times is not None and self.trained_before is not None:
             lines += [str(time) for time in (*self.times[order], *self.trained_before)]
+        if not self.used.all():
+            lines += [f"excluded {i}" for i in self.ids[order][~self.used[order]]]
         return digest("\n".join(lines))
 
 
@@ -156,7 +176,7 @@ def grow_in_time(folds: Folds, made: Folds) -> Folds:
         )
     if made.trained_before[: folds.k].astype(str).tolist() != folds.trained_before.astype(str).tolist():
         raise UnfitFolds("data.folds: samples that were added lie before those that a fold validates. Take them out.")
-    return replace(made, added=_added(folds, made.ids))
+    return replace(made, added=_added(folds, made.ids), excluded=_excluded(folds, made.ids))
 
 
 def grow_by_groups(folds: Folds, ids: np.ndarray, groups: np.ndarray) -> Folds:
@@ -180,7 +200,8 @@ def grow_by_groups(folds: Folds, ids: np.ndarray, groups: np.ndarray) -> Folds:
         sizes = [int((fold == number).sum()) for number in range(folds.k)]
         number, name = (fold[before[0]], named[before[0]]) if len(before) else (int(np.argmin(sizes)), str(ids[own[0]]))
         fold[own], named[own] = number, name
-    return Folds(ids, fold.astype(np.int64), named.astype(str), added=_added(folds, ids))
+    grown = Folds(ids, fold.astype(np.int64), named.astype(str), added=_added(folds, ids))
+    return replace(grown, excluded=_excluded(folds, ids))
 
 
 def rows_of_ids(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -196,6 +217,10 @@ def _added(folds: Folds, ids: np.ndarray) -> np.ndarray:
     return added
 
 
+def _excluded(folds: Folds, ids: np.ndarray) -> np.ndarray | None:
+    return None if folds.excluded is None else np.isin(ids, folds.ids[folds.excluded])
+
+
 def save_folds(data: DataConfig, folds: Folds, workspace: Workspace, groups: np.ndarray | None = None) -> None:
     """Write folds.csv, and beside it, as folds.json, the settings it was made with and a digest of the `groups` (n,) of
     the samples."""
@@ -209,8 +234,8 @@ def load_folds(data: DataConfig, samples: Samples, workspace: Workspace) -> Fold
     """Read folds.csv of a data set whose training samples are `samples`.
 
     UnfitFolds where the file lists other samples (the first one is named), has another number of folds than the
-    config, parts samples of one group, or was made with other groups or settings. A file without folds.json, brought
-    along from elsewhere, may have any settings besides.
+    config, parts samples of one group, excludes others than `data.exclude`, or was made with other groups or settings.
+    A file without folds.json, brought along from elsewhere, may have any settings besides.
     """
     path = workspace.folds(data.folder)
     folds = read_folds(path)
@@ -240,6 +265,13 @@ def load_folds(data: DataConfig, samples: Samples, workspace: Workspace) -> Fold
         raise UnfitFolds(f"{path}: made with {before}; the config has {now}. Set it back; {remedy}")
     if made_with.get("groups", found := _groups_digest(samples.ids, samples.groups)) != found:
         raise UnfitFolds(f"{path}: made with other groups than the data have now. Bring them back; {remedy}")
+    if data.exclude is not None:
+        excluded = read_excluded(workspace.root / data.exclude, folds.ids)
+        if len(others := folds.ids[excluded == folds.used]):
+            raise UnfitFolds(
+                f"{path}: {data.exclude} lists other samples than were excluded: {shortened(others.tolist())}. Note "
+                "them: skyfold prepare. What was trained before has to be trained again, with --restart."
+            )
     years, wanted = data.folds.years, data.folds.k
     if years is not None:
         wanted = (years[1] - years[0]) // data.folds.years_per_fold + 1
@@ -300,8 +332,8 @@ def id_difference(ids: np.ndarray, others: np.ndarray, names: tuple[str, str]) -
 
 
 def write_folds(path: Path, folds: Folds) -> None:
-    """Write a CSV with the columns id, fold, group, where time counts also time, trained_before, and where samples came
-    later added."""
+    """Write a CSV with the columns id, fold, group, where time counts also time, trained_before, where samples came
+    later added, and where some are excluded excluded, 1 of those."""
     header, columns = [*COLUMNS], [folds.ids, folds.fold, folds.groups]
     if folds.times is not None and folds.trained_before is not None:
         trained_before = folds.trained_before.astype(str)[folds.fold]
@@ -311,6 +343,8 @@ def write_folds(path: Path, folds: Folds) -> None:
         )
     if folds.added is not None:
         header, columns = [*header, *GROWN_COLUMNS], [*columns, folds.added]
+    if folds.excluded is not None:
+        header, columns = [*header, *EXCLUDED_COLUMNS], [*columns, folds.excluded.astype(int)]
     write_csv(path, [header, *zip(*columns, strict=True)])
 
 
@@ -322,6 +356,12 @@ def read_folds(path: Path) -> Folds:
         header, lines = read_rows(path, refuse=UnfitFolds)
     except UnfitFolds as error:
         raise UnfitFolds(f"{error} Otherwise: {REMEDY}") from None
+    excludes = header[-1:] == EXCLUDED_COLUMNS
+    if excludes:
+        flags = [fields[-1] for _, fields in lines]
+        header, lines = header[:-1], [(line, fields[:-1]) for line, fields in lines]
+        if wrong := next((line for (line, _), flag in zip(lines, flags, strict=True) if flag not in ("0", "1")), None):
+            raise UnfitFolds(f"{path}: line {wrong}: expected excluded to be 0 or 1. {REMEDY}")
     grown = header[-1:] == GROWN_COLUMNS
     if header[: len(header) - grown] not in (COLUMNS, COLUMNS + TIME_COLUMNS):
         raise UnfitFolds(f"{path}: expected the columns {','.join(COLUMNS)}, got {','.join(header)[:60]!r}. {REMEDY}")
@@ -332,6 +372,8 @@ def read_folds(path: Path) -> Folds:
     folds = Folds(ids=table[:, 0], fold=table[:, 1].astype(np.int64), groups=table[:, 2])
     if grown:
         folds = replace(folds, added=table[:, -1].astype(np.int64))
+    if excludes:
+        folds = replace(folds, excluded=np.array(flags) == "1")
     if not timed:
         return folds
     firsts = [np.flatnonzero(folds.fold == f)[0] for f in range(folds.k)]

@@ -39,7 +39,7 @@ CHANGES = {
     "rows": "another config",
     "fit": "another config",
     "blend": "other members",
-    "folds": "another folds.csv",
+    "folds": "another folds.csv, or with other samples excluded",
     "data": "other training data",
     "init_weights": "other initial weights",
     "pseudo_labels": "other pseudo-labels: the teacher or the images have changed",
@@ -261,8 +261,8 @@ def read_run(folder: Path, folds: Folds) -> StoredRun:
     info = read_info(folder)
     if info.fingerprint.folds != folds.hash():
         raise OofMismatch(
-            f"run '{info.name}' was made with other folds ({info.fingerprint.folds}) than folds.csv ({folds.hash()}). "
-            f"Its scores would be leaked. {_again(info)}"
+            f"run '{info.name}' was made with other folds, or other samples excluded ({info.fingerprint.folds}), than "
+            f"folds.csv ({folds.hash()}). Its scores would be leaked, or of other samples. {_again(info)}"
         )
     oof = _read_rows(folder / "oof", info)
     if difference := id_difference(oof.ids, folds.ids, (f"run '{info.name}'", "folds.csv")):

@@ -106,10 +106,11 @@ def merge_of(
 
 
 def _with_and_without(fit: Callable[[np.ndarray], Combination], folds: Folds) -> FittedCombination:
-    """Fit on all validated rows, and again without each fold. fit: of positions among the validated rows."""
-    fold = folds.fold[folds.fold >= 0]
-    by_fold = {number: fit(np.flatnonzero(fold != number)) for number in range(folds.k)}
-    return FittedCombination(fit(np.arange(len(fold))), by_fold)
+    """Fit on all scored rows, and again without each fold. fit: of positions among the validated rows."""
+    validated = folds.fold >= 0
+    fold, used = folds.fold[validated], folds.used[validated]
+    by_fold = {number: fit(np.flatnonzero((fold != number) & used)) for number in range(folds.k)}
+    return FittedCombination(fit(np.flatnonzero(used)), by_fold)
 
 
 def _merging(merge: Merge, runs: Sequence[StoredRun], dataset: Dataset) -> FittedCombination:
@@ -138,7 +139,7 @@ def _searched(
     folds, samples, metric = dataset.folds, dataset.train, dataset.competition.metric
     assert samples.targets is not None
     assert isinstance(metric, CountMetric)
-    rows = np.flatnonzero(folds.fold >= 0)
+    rows = folds.scored
     arrays = [run.oof.values for run in runs]
     grid = search_thresholds(how)
     maps = screen(arrays, samples.targets, samples.valid, rows=rows, thresholds=grid, seed=config.seed)

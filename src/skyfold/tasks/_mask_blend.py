@@ -30,7 +30,7 @@ from skyfold.postprocess.evaluate import Evaluation, evaluate, map_columns, writ
 from skyfold.postprocess.gate_stack import fit_gate_stack, gate_features
 from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import HALF, chosen_masks
-from skyfold.reports.leaderboard import GAINS
+from skyfold.reports.leaderboard import GAINS, with_excluded
 from skyfold.reports.mask_plot import draw_examples
 from skyfold.reports.scene_maps import colours_of
 from skyfold.store.folds import read_folds
@@ -142,7 +142,8 @@ class MaskBlending(Task):
 
         if blend.gate:
             compare("gate", final, before.stats)
-        all_empty = before.sweep.all_empty()
+        scored = before.scored
+        all_empty = before.sweep.all_empty()[scored]
         baselines: JsonDict = {"all_empty": float(all_empty.mean())}
         if config.merge is None:
             best_of = max if metric.greater_is_better else min
@@ -153,14 +154,14 @@ class MaskBlending(Task):
             if fitted.whole != Combination("mean") and len(runs) > 1:
                 compare("over_equal_weights", before, stats_of(Combination("mean")))
             compare("over_best_single_at_0.5", final, alone.at_half[0])
-            baselines |= {"best_single": best.info.name, "best_single_at_0.5": metric.score(alone.at_half[0])}
+            baselines |= {"best_single": best.info.name, "best_single_at_0.5": metric.score(alone.at_half[0][scored])}
         elif fitted.by_fold and fitted.whole.merge:
             largest = replace(fitted.whole.merge, rule="largest", thresholds=None, order=None)
             compare("over_largest", before, stats_of(replace(fitted.whole, merge=largest)))
         # The oracle keeps a mask exactly where emptying it would score less: a perfect classifier with these masks.
         better = np.maximum if metric.greater_is_better else np.minimum
-        baselines["oracle"] = float(better(before.in_sample_map_scores, all_empty).mean())
-        columns = {**final.columns(classes), **map_columns("before_gate", before.map_scores, classes)}
+        baselines["oracle"] = float(better(before.in_sample_map_scores[scored], all_empty).mean())
+        columns = {**final.columns(classes), **map_columns("before_gate", before.map_scores[scored], classes)}
         write_rows(blend.stored.folder / "rows.csv", blend.stored.oof.ids, dataset.folds, columns)
         return {
             **_choices(before, final, stack),
@@ -189,7 +190,7 @@ class MaskBlending(Task):
             lines.append(
                 f"{result['name']}, {stage.replace('_', ' ')}: {result['metric']} in-sample {s['cv_in_sample']:.4f}, "
                 f"cross-fitted {s['cv_cross_fitted']:.4f} ({s['low']:.4f} to {s['high']:.4f}), "
-                f"optimism {s['optimism']:+.4f}, at 0.5 {s['cv_at_0.5']:.4f}"
+                f"optimism {s['optimism']:+.4f}, at 0.5 {s['cv_at_0.5']:.4f}{with_excluded(s)}"
             )
         if search := result["combination"]["search"]:
             names, (rows, all_rows) = [run["name"] for run in result["runs"]], (search["rows"], search["of_rows"])
@@ -215,7 +216,7 @@ class MaskBlending(Task):
         scores = table.to_numpy(dtype=np.float64).mean(axis=1)
         ranks = np.linspace(0.15, 0.95, EXAMPLES).dot(len(scores) - 1).round().astype(int)
         order = np.argsort(scores, kind="stable")[ranks]
-        chosen = np.flatnonzero(blended.oof.has_prediction)[order]
+        chosen = dataset.folds.scored[order]
         assert train.targets is not None
         draw_examples(
             folder / "examples.png",
@@ -320,7 +321,8 @@ def _evaluated(
         """Probability by a model fitted on `rows` only, so that no fold is scored by one that was fitted on it."""
         return fit_gate_stack(features[rows], present[rows]).probability(features)
 
-    return before, evaluate(sweep, dataset.folds, post, fitted), fit_gate_stack(features, present)
+    stack = fit_gate_stack(features[before.scored], present[before.scored])
+    return before, evaluate(sweep, dataset.folds, post, fitted), stack
 
 
 def _with_fold_of(whole: Evaluation, without: Evaluation, fold: int) -> Evaluation:

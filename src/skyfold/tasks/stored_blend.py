@@ -192,5 +192,5 @@ def rows_of(folder: Path) -> JsonDict:
 
 def config_json(config: BlendConfig) -> JsonDict:
     """The config as `blend.json` and `run.json` hold it."""
-    values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample", "submissions_per_day"}})
+    values: JsonDict = config.model_dump(mode="json", exclude={"data": {"sample", "submissions_per_day", "exclude"}})
     return values

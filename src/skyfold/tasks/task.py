@@ -22,7 +22,7 @@ from skyfold.metrics.sample_stats import sample_stats
 from skyfold.metrics.score_submission import score_lines
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.progress import note
-from skyfold.reports.leaderboard import Entry, blend_entries, run_entry
+from skyfold.reports.leaderboard import Entry, blend_entries, run_entry, with_excluded
 from skyfold.reports.paired_scores import PairedScores, pair_rows, scores_of_rows
 from skyfold.store.alignment import require_aligned
 from skyfold.store.contents import read_contents
@@ -110,7 +110,8 @@ class Task(Objective):
             scores = cls.score_run(folder, dataset)
         interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
         at_half = f"{scores['cv_at_0.5']:.4f} at 0.5, cross-fitted " if "cv_at_0.5" in scores else ""
-        return [f"out of fold: {dataset.competition.metric.name} {at_half}{scores['cv_cross_fitted']:.4f} {interval}"]
+        line = f"out of fold: {dataset.competition.metric.name} {at_half}{scores['cv_cross_fitted']:.4f} {interval}"
+        return [line + with_excluded(scores)]
 
     @classmethod
     def check_blend(cls, config: BlendConfig, competition: Competition) -> None:
@@ -199,7 +200,7 @@ class Task(Objective):
         """The scores of a blend in lines for people."""
         scores = result["scores"]["final"]
         interval = f"({scores['low']:.4f} to {scores['high']:.4f})"
-        line = f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}"
+        line = f"{result['name']}: {result['metric']} {scores['cv_cross_fitted']:.4f} {interval}{with_excluded(scores)}"
         return [line, *cls.unknown_lines(result)]
 
     @classmethod
@@ -310,11 +311,14 @@ class Task(Objective):
 
 def _scores_of(oof: Predictions, dataset: Dataset, draws: int, seed: int) -> JsonDict:
     """Score of out-of-fold rows that nothing is chosen on, with its bootstrap interval."""
-    metric, rows = dataset.competition.metric, np.flatnonzero(dataset.folds.fold >= 0)
-    stats = sample_stats({metric.name: metric}, dataset.train, rows, lambda chunk: oof.values[chunk])
+    metric, rows = dataset.competition.metric, dataset.folds.scored
+    every = np.flatnonzero(dataset.folds.fold >= 0)
+    stats = sample_stats({metric.name: metric}, dataset.train, every, lambda chunk: oof.values[chunk])[metric.name]
+    scored = np.isin(every, rows)
     groups = dataset.folds.groups[rows]
-    found = bootstrap_interval(metric, stats[metric.name], groups=groups, draws=draws, seed=seed)
-    return {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+    found = bootstrap_interval(metric, stats[scored], groups=groups, draws=draws, seed=seed)
+    together = {} if scored.all() else {"cv_with_excluded": metric.score(stats)}
+    return {"cv_cross_fitted": found.value, "low": found.low, "high": found.high, **together}
 
 
 def refuse_keys(config: RunConfig, *keys: str) -> None:

@@ -141,7 +141,7 @@ class FoldTrainer:
 
     def split(self, folds: Folds, fold: Fold, seed: int) -> Split:
         """The rows of one fit; ConfigError where there is none to learn from."""
-        every = Split(train=np.arange(len(folds.ids)), valid=np.arange(0))
+        every = Split(train=np.flatnonzero(folds.used), valid=np.arange(0))
         split = every if fold == FULL else folds.split(int(fold))
         split = Split(self.objective.trainable_rows(self.arrays, split.train, folds), split.valid)
         if not len(split.train):

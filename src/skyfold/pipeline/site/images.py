@@ -57,13 +57,13 @@ class Thumbnails:
                 raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
             key = digest(how, np.asarray(store[place[name]]).tobytes())
-            found.append(self._prediction(name, caption, samples, mask, key, errors))
+            found.append(self.prediction(name, caption, samples, mask, key, errors))
         return found
 
-    def _prediction(
+    def prediction(
         self, name: str, caption: str, samples: Samples, mask: Callable[[], np.ndarray], key: str, errors: bool
     ) -> Prediction:
-        """mask: makes the predicted mask of the sample `name`; key: of what it depends on."""
+        """The sample `name` of `samples`; mask: makes its predicted mask; key: of what that depends on."""
         row, targets = self._rows[name], samples.targets
         assert targets is not None
         image_key = digest("image", name, self._digests["inputs"].get(name, ""))

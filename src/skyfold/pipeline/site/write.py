@@ -123,7 +123,7 @@ def _site(name: str, workspace: Workspace, entries: Sequence[Entry], scores: Map
     samples = folds = None
     with suppress(SkyfoldError, OSError):
         stored = read_folds(workspace.folds(name))
-        samples, folds = int((stored.fold >= 0).sum()), stored.k
+        samples, folds = len(stored.scored), stored.k
     return Site(
         name=name,
         metric=metric.name if metric else str(figures.get("metric", "mean_dice")),
