@@ -1,5 +1,6 @@
 """Pictures of forecasts: what is drawn, and of which samples."""
 
+import re
 import shutil
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_a_good_a_median_and_a_bad_one_are_drawn_by_default(work):
     assert [path.name for path in files[-2:]] == ["reliability.png", "by_lead.png"]
     with Image.open(files[1]) as movie:
         assert movie.n_frames == 5
+
+
+def test_the_worst_are_drawn_on_demand(work, monkeypatch, capsys):
+    headings = []
+    monkeypatch.setattr("skyfold.pipeline.plot.draw_sheet", lambda *given: headings.append(given[3]))
+    monkeypatch.setattr("skyfold.pipeline.plot.draw_animation", lambda *_: None)
+    plot = ["plot", str(work / "rain.yaml"), "--root", str(work), "--worst", "6"]
+    assert main(plot) == 0
+    scores = [float(re.search(r"CSI ([\d.]+)", heading)[1]) for heading in headings]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 2
+    assert main([*plot, "--class", "rain"]) == 2
+    assert "--class: forecasts have lead times" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from skyfold.cli.main import main
+from skyfold.config.files import load_run
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
 from skyfold.metrics.forecast_sums import read_sums
+from skyfold.pipeline import mask_pictures
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.site.compare import _script
 from skyfold.pipeline.site.write import write_site
@@ -234,6 +237,50 @@ def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
     html = page_of(tmp_path / "site", "lowest")
     assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
     assert "<img" in page_of(tmp_path / "site", "bright")
+
+
+def test_the_worst_are_drawn_with_their_scores(project, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(mask_pictures, "draw_samples", lambda panels, **_: drawn.append(panels) or b"PNG")
+    runs, root = project / "oof" / "tiny", ["--root", str(project)]
+    rows = read_csv(runs / "both" / "rows.csv", text=("id", "group"), remedy="").set_index("id")
+    plot = ["plot", str(project / "both.yaml"), "--worst", "3", *root]
+    assert main(plot) == main([*plot, "--class", "Fish"]) == main([*plot, "--id", rows.index[5]]) == 0
+    maps = rows.filter(regex="^cv_cross_fitted ")
+    for panels, scores in ((drawn[0], maps.mean(axis=1)), (drawn[1], maps["cv_cross_fitted Fish"])):
+        lowest = scores.sort_values(kind="stable")[:3]
+        expected = [f"{name}: {score:.4f}" for name, score in lowest.items()]
+        assert [one.caption.partition(" (")[0] for one in panels] == expected
+    assert [one.truth.shape[-1] for one in (drawn[0][0], drawn[1][0])] == [4, 1]
+    pictures = runs / "both" / "pictures"
+    expected = ["worst.png", "worst_Fish.png", f"{Path(rows.index[5]).stem}.png", "worst.png"]
+    assert capsys.readouterr().out.splitlines() == [f"written: {pictures / name}" for name in expected]
+    shutil.rmtree(pictures)
+
+
+def test_a_run_is_drawn_by_itself_at_one_half(project):
+    run = project / "oof" / "tiny" / "lowest"
+    name = read_csv(run / "rows.csv", text=("id", "group"), remedy="")["id"][3]
+    config = load_run(Path(f"{project / 'both.yaml'}#lowest"))
+    (picture,) = mask_pictures.draw_mask_pictures(config, Workspace(project), ids=[name])
+    assert picture == run / "pictures" / f"{Path(name).stem}.png"
+    with Image.open(picture) as drawn:
+        assert drawn.width > 4 * drawn.height / 2
+    shutil.rmtree(picture.parent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--id", "000005.jpg"], "no scored sample '000005.jpg'"),
+        (["--class", "Flsh"], "no class of 'both' (did you mean 'Fish'?)"),
+        (["--worst", "0"], "--worst: give at least 1"),
+        (["--forecast", "edge"], "both.yaml is no config of forecasts"),
+    ],
+)
+def test_masks_that_cannot_be_drawn_are_refused(project, capsys, arguments, message):
+    assert main(["plot", str(project / "both.yaml"), "--root", str(project), *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_layers_of_a_thumbnail_show_classes_and_errors():

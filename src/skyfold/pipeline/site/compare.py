@@ -14,11 +14,10 @@ import numpy as np
 
 from skyfold.metrics.bootstrap import Interval, difference_of_draws
 from skyfold.pipeline.compare import config_differences
-from skyfold.pipeline.site.draws import class_draws, entry_draws, map_scores
+from skyfold.pipeline.site.draws import class_draws, entry_draws
 from skyfold.pipeline.site.images import Thumbnails
 from skyfold.pipeline.site.stored import StoredEntry, section
 from skyfold.postprocess.evaluate import SampleScores
-from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.mask_plot import COLOURS
 from skyfold.reports.site.charts import heat_map, interval_bar, scale_of
 from skyfold.reports.site.pages import Comparison, Link, Prediction, Section, Sections, Table
@@ -52,7 +51,7 @@ class Compared:
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """Score of each sample by itself, float64 (n,)."""
-        return {name: row_scores(one.metric, one.stats) for name, one in self.scores.items()}
+        return {name: one.of_samples() for name, one in self.scores.items()}
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -79,7 +78,7 @@ class Compared:
     def classes(self, key: str) -> dict[str, float]:
         """Mean score of the maps of each class; none where they are not stored."""
         labels, scores = self.entries[key].info.classes, self.scores[key]
-        return {label: float(own.mean()) for label in labels if (own := map_scores(scores, label)) is not None}
+        return {label: float(own.mean()) for label in labels if (own := scores.of_class(label)) is not None}
 
 
 def compared(

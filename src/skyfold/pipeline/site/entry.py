@@ -18,7 +18,6 @@ from skyfold.pipeline.site.draws import class_draws
 from skyfold.pipeline.site.images import Thumbnails
 from skyfold.pipeline.site.stored import StoredEntry, once, section
 from skyfold.postprocess.evaluate import SampleScores
-from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.leaderboard import GAINS
 from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.paired_scores import metric_of
@@ -226,9 +225,8 @@ def _chosen(entry: StoredEntry, curves: Mapping[str, Sequence], k: int) -> tuple
 def _predictions(entry: StoredEntry, scores: SampleScores | None, thumbnails: Thumbnails | None) -> Section:
     if scores is None or thumbnails is None or isinstance(scores.metric, VolumeMetric):
         return Section("Predictions")
-    own = row_scores(scores.metric, scores.stats)
-    sign = 1 if scores.metric.greater_is_better else -1
-    known = [row for row in np.argsort(sign * own, kind="stable").tolist() if math.isfinite(own[row])]
+    own = scores.of_samples()
+    known = scores.worst_first(own)
     drawn = np.random.default_rng(0).permutation(len(own))[:EXAMPLES]  # the same of every entry
     chosen = {"Worst": known[:EXAMPLES], "Best": known[: -EXAMPLES - 1 : -1], "Random": drawn.tolist()}
     ids = scores.rows["id"].to_numpy(dtype=str)
