@@ -102,6 +102,31 @@ def ice(tmp_path_factory, own_data):
     return folder
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, own_data):
+    """Predictions of two frameworks for masks of which every pixel has one of three classes."""
+    folder, rng = tmp_path_factory.mktemp("filled"), np.random.default_rng(0)
+    (folder / "configs").mkdir()
+    options = {"classes": {"cloud": 255, "outside": 0, "sky": 100}, "background": None, "grid": [12, 16]}
+    folds = {"k": 2, "phash_max_distance": -1}
+    data = {"competition": "mask_folder", "name": "dome", "options": options, "folds": folds}
+    (folder / "data.yaml").write_text(yaml.safe_dump({"data": data}))
+    codes = rng.choice([0, 100, 255], size=(8, 12, 16)).astype(np.uint8)
+    for part, arrays in (("images", rng.integers(0, 256, (8, 12, 16, 3), np.uint8)), ("masks", codes)):
+        (folder / "data" / "dome" / part).mkdir(parents=True)
+        for number, values in enumerate(arrays):
+            Image.fromarray(values).save(folder / "data" / "dome" / part / f"{number}.png")
+    config, root = str(folder / "data.yaml"), ["--root", str(folder)]
+    assert main(["prepare", config, *root]) == 0
+    truth = np.stack([codes == code for code in (255, 0, 100)], axis=-1)
+    for number, name in enumerate(("one", "other")):
+        prob = np.clip(0.5 * truth + np.random.default_rng(number).random(truth.shape) * 0.6, 0, 1).astype(np.float32)
+        np.save(folder / f"{name}.npy", prob)
+        assert main(["import", name, "--data", config, "--oof", str(folder / f"{name}.npy"), *root]) == 0
+    assert main(["leaderboard", "dome", "--html", str(folder / "site"), "--no-images", *root]) == 0
+    return folder, truth
+
+
 class Tables(HTMLParser):
     """Texts of the cells of every table, row by row."""
 
@@ -237,6 +262,26 @@ def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
     html = page_of(tmp_path / "site", "lowest")
     assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
     assert "<img" in page_of(tmp_path / "site", "bright")
+
+
+def test_the_confusion_matrix_counts_every_pixel_once(filled, monkeypatch):
+    folder, truth = filled
+    table = next(one for one in Tables(page_of(folder / "site", "one")).tables if one[0][0] == "truth")
+    pred = np.load(folder / "one.npy").astype(np.float64)
+    pred = np.round(pred * 255).argmax(axis=-1).ravel()
+    expected = np.array([np.bincount(pred[own.ravel()], minlength=3) for own in np.moveaxis(truth, -1, 0)])
+    shown = [[int(cell) for cell in row[1:5]] for row in table[1:4]]
+    assert shown == np.column_stack([expected, expected.sum(axis=1)]).tolist()
+    assert table[1][5] == f"{expected[0, 0] / expected[0].sum():.4f}"
+    assert table[4][1] == f"{expected[0, 0] / expected[:, 0].sum():.4f}"
+    monkeypatch.setattr("skyfold.postprocess.measure.confusion_counts", None)  # counted once
+    build = ["leaderboard", "dome", "--no-images", "--root", str(folder), "--html", str(folder / "again")]
+    assert main(build) == 0
+    assert table in Tables(page_of(folder / "again", "one")).tables
+
+
+def test_classes_that_may_overlap_have_no_confusion_matrix(site):
+    assert "Confusion matrix" not in page_of(site, "both")
 
 
 def test_the_worst_are_drawn_with_their_scores(project, monkeypatch, capsys):

@@ -159,12 +159,17 @@ def correlation_page(found: Compared) -> Sections:
         "samples, so that a blend of them has more to gain."
     )
     heads = [("entry", "text"), ("score", "score"), ("correlation", "score")]
+    picture = heat_map(names, matrix.tolist(), about="correlation of the scores of single samples")
     return Sections(
         "Correlation of errors",
         [f"{len(names)} entries, {int(known.sum()):,} samples"],
         [
             Section(f"With the best entry, {names[0]}", "The least alike first.", Table(heads, with_best)),
-            Section("All entries", note, charts=[heat_map(names, matrix.tolist())]),
+            Section(
+                "All entries",
+                note,
+                charts=[picture],
+            ),
         ],
     )
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.data.dataset import Dataset
 from skyfold.errors import SkyfoldError
 from skyfold.files import digest, read_json
 from skyfold.metrics.bootstrap import interval_of_draws
 from skyfold.metrics.threshold_curves import threshold_curves
 from skyfold.pipeline.compare import config_differences
+from skyfold.pipeline.site.confusion import TITLE as CONFUSION
+from skyfold.pipeline.site.confusion import confusion_section
 from skyfold.pipeline.site.draws import class_draws
 from skyfold.pipeline.site.images import Thumbnails
 from skyfold.pipeline.site.stored import StoredEntry, once, section
@@ -40,17 +43,19 @@ def entry_page(
     others: Mapping[str, StoredEntry],
     further: Sequence[Section],
     thumbnails: Thumbnails | None,
+    filled: Dataset | None,
     cache: Path,
     submissions: Path,
 ) -> Sections:
     """The page of the entry in `row`.
 
-    others: all entries by folder; further: sections of its task; thumbnails: None without images; cache: a folder for
-    what is computed once; submissions: that of the data set.
+    others: all entries by folder; further: sections of its task; thumbnails: None without images; filled: the data
+    where classes exclude each other; cache: a folder for what is computed once; submissions: that of the data set.
     """
     sections = [
         *_of_blend(entry, others),
         _classes(entry, scores, cache),
+        section(CONFUSION, lambda: confusion_section(entry, filled if scores else None)),
         *_folds_and_groups(scores),
         *further,
         _curves(entry),

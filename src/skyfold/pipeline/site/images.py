@@ -91,18 +91,13 @@ class Thumbnails:
         return address
 
 
-def thumbnails_of(
-    entries: Sequence[StoredEntry],
-    workspace: Workspace,
-    folder: Path,
-    shown: set[str],
-    at_hand: dict[str, Dataset | None],
-) -> Thumbnails | None:
-    """`Thumbnails` of the data that `entries` were made from; None where these cannot be read, which a note says, and
-    of tasks without masks. at_hand: as of `outdated.data_of`."""
+def data_of_masks(
+    entries: Sequence[StoredEntry], workspace: Workspace, at_hand: dict[str, Dataset | None]
+) -> Dataset | None:
+    """The data that `entries` were made from; None where they cannot be read, which a note says, and of tasks without
+    masks. at_hand: as of `outdated.data_of`."""
     entry = next((one for one in entries if task_class(one.info.task).MASKS and "data" in one.info.config), None)
     dataset = None if entry is None else data_of(entry.info, workspace, at_hand)
     if entry is None or dataset is None:
         return None
-    data = DataConfig.model_validate(entry.info.config["data"])
-    return Thumbnails(with_masks_packed(dataset, data, workspace), folder, shown)
+    return with_masks_packed(dataset, DataConfig.model_validate(entry.info.config["data"]), workspace)

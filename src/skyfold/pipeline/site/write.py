@@ -14,9 +14,10 @@ from skyfold.files import write_csv, write_text
 from skyfold.pipeline.public_scores import now
 from skyfold.pipeline.shakeup import most_alike, read_scores
 from skyfold.pipeline.site import compare, forecasts
+from skyfold.pipeline.site.confusion import with_one_class
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
-from skyfold.pipeline.site.images import thumbnails_of
+from skyfold.pipeline.site.images import Thumbnails, data_of_masks
 from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
@@ -48,10 +49,9 @@ def write_site(
     alike = most_alike({one: scores[one] for one in scores if one in stored})
     found = compare.compared(alike, stored, scores, cache) if len(alike) > 1 else None
     shown: set[str] = set()  # addresses of pictures
-    thumbnails = None
-    if images:
-        scored = [stored[one] for one in scores if one in stored]
-        thumbnails = thumbnails_of(scored, workspace, folder, shown, {} if at_hand is None else at_hand)
+    scored = [stored[one] for one in scores if one in stored]
+    dataset = data_of_masks(scored, workspace, {} if at_hand is None else at_hand)
+    thumbnails, filled = Thumbnails(dataset, folder, shown) if images and dataset else None, with_one_class(dataset)
     sums = forecasts.forecast_sums(stored)
     board = _board(entries, stored, scores, alike if found else [])
     pages: dict[str, Page] = {INDEX: board}
@@ -67,6 +67,7 @@ def write_site(
             others=stored,
             further=further,
             thumbnails=thumbnails,
+            filled=filled,
             cache=cache,
             submissions=workspace.submissions(name),
         )

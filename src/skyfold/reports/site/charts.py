@@ -113,9 +113,9 @@ def interval_bar(value: float, low: float | None, high: float | None, scale: tup
     return Markup(f'<svg class="bar" viewBox="0 0 120 16" aria-hidden="true">{zero}{whisker}{dot}</svg>')
 
 
-def heat_map(names: Sequence[str], values: Sequence[Sequence[float]]) -> Markup:
-    """A square table of correlations (n, n) as colours, -1 to 1; the figures stand in its cells where these are large
-    enough, else they are told under the pointer. NaN is left empty."""
+def heat_map(names: Sequence[str], values: Sequence[Sequence[float]], *, about: str) -> Markup:
+    """A square table of numbers (n, n) as colours, -1 to 1; the figures stand in its cells where these are large
+    enough, else they are told under the pointer. NaN is left empty. about: what it shows, for who cannot see it."""
     side, room = (34, 150) if len(names) <= 20 else (14, 150)
     parts = []
     for i, (name, row) in enumerate(zip(names, values, strict=True)):
@@ -138,10 +138,9 @@ def heat_map(names: Sequence[str], values: Sequence[Sequence[float]]) -> Markup:
                 parts.append(f'<text class="{over}" x="{x + side / 2 - 0.5}" y="{y + side / 2 + 4}" ')
                 parts.append(f'text-anchor="middle">{value:.2f}</text>')
     extent = room + side * len(names)
-    about = "correlation of the scores of single samples"
     return Markup(
         f'<svg class="heat" viewBox="0 0 {extent + 60} {extent}" style="max-width:{extent + 60}px" role="img" '
-        f'aria-label="{about}">{"".join(parts)}</svg>'
+        f'aria-label="{escape(about)}">{"".join(parts)}</svg>'
     )
 
 
