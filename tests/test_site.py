@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from matplotlib.colors import to_hex
@@ -18,14 +20,19 @@ from skyfold.config.files import load_run
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
 from skyfold.metrics.forecast_sums import read_sums
+from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.pipeline import mask_pictures
 from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.public_scores import Compared
 from skyfold.pipeline.site.compare import _script
+from skyfold.pipeline.site.public import public_page
 from skyfold.pipeline.site.write import write_site
+from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.paired_scores import pair_rows
 from skyfold.reports.site.charts import Line, interval_bar, line_chart
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
+from skyfold.store.public_scores import Submitted
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info
 from skyfold.workspace import Workspace
@@ -262,6 +269,42 @@ def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
     html = page_of(tmp_path / "site", "lowest")
     assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
     assert "<img" in page_of(tmp_path / "site", "bright")
+
+
+def submitted(name, cv, public):
+    return Compared(Submitted(datetime(2026, 11, 30, tzinfo=UTC), name, public), cv, "")
+
+
+def test_a_submission_that_parts_from_the_others_is_named(tmp_path):
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0.6, 0.15, 400)
+    stats = {name: (hard + rng.normal(0, 0.05, 400))[:, np.newaxis] for name in "abcd"}
+    rows = pd.DataFrame({"id": [f"{n}" for n in range(400)], "fold": 0, "group": [f"{n // 2}" for n in range(400)]})
+    scores = {name: SampleScores(tmp_path, MeanOfMaps(), rows, ("s",), own) for name, own in stats.items()}
+    cv = {name: float(own.mean()) for name, own in stats.items()}
+    told = [submitted(name, cv[name], cv[name] - 0.02 - 0.04 * (name == "c")) for name in "abcd"]
+    told.append(submitted("elsewhere", 0.6, 0.59))
+    page = public_page(
+        told, {name: name for name in cv}, {}, scores, public_fraction=0.25, test_rows=400, cache=tmp_path
+    )
+    table = page.sections[1].table.rows
+    assert [row[-1] for row in table] == ["as expected", "as expected", "behind the others", "as expected", None]
+    draws = []  # a public part of 50 groups and 200 rows for cross-validation, drawn one by one
+    sums = stats["a"].reshape(200, 2).sum(axis=1)
+    for _ in range(4000):
+        draws.append(sums[rng.integers(0, 200, 50)].mean() / 2 - sums[rng.integers(0, 200, 200)].mean() / 2)
+    low, high = map(float, table[0][6].split(" to "))
+    assert (low, high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.006)
+    assert "within the" in page.facts[-1]
+    assert public_page(told[:0], {}, {}, scores, public_fraction=0.25, test_rows=400, cache=tmp_path) is None
+
+
+def test_public_scores_have_a_page(site):
+    html = (site / "public.html").read_text()
+    (row,) = Tables(html).tables[0][1:]
+    assert (row[1], row[4]) == ("both", "0.2500")
+    assert "a rank correlation needs 4" in html
+    assert 'href="public.html"' in (site / "index.html").read_text()
 
 
 def test_the_confusion_matrix_counts_every_pixel_once(filled, monkeypatch):

@@ -344,7 +344,8 @@ def leaderboard(given: Namespace) -> JsonDict:
     if given.html:
         from skyfold.pipeline.site.write import write_site
 
-        files.append(write_site(name, project, entries, given.html, images=not given.no_images, at_hand=at_hand))
+        how = {"images": not given.no_images, "public_fraction": given.public_fraction, "at_hand": at_hand}
+        files.append(write_site(name, project, entries, given.html, **how))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries

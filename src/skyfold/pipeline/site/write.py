@@ -11,9 +11,9 @@ from pathlib import Path
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_csv, write_text
-from skyfold.pipeline.public_scores import now
-from skyfold.pipeline.shakeup import most_alike, read_scores
-from skyfold.pipeline.site import compare, forecasts
+from skyfold.pipeline.public_scores import compared, now
+from skyfold.pipeline.shakeup import most_alike, read_scores, stored_test_rows
+from skyfold.pipeline.site import compare, forecasts, public
 from skyfold.pipeline.site.confusion import with_one_class
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
@@ -36,12 +36,14 @@ def write_site(
     folder: Path,
     *,
     images: bool = True,
+    public_fraction: float = 0.3,
     at_hand: dict[str, Dataset | None] | None = None,
 ) -> Path:
     """Write the pages of data set `name` into `folder`; returns the first page.
 
-    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest.
-    ConfigError where the folder holds something else.
+    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest;
+    public_fraction: of the test part, which the public leaderboard scores. ConfigError where the folder holds something
+    else.
     """
     _require_site_or_nothing(folder)
     scores, _ = read_scores(name, workspace)
@@ -82,6 +84,20 @@ def write_site(
     if side_by_side := {one: sums[one] for one in alike if one in sums}:
         links.append(("Forecasts", forecasts.ADDRESS))
         pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored)
+    with suppress(SkyfoldError):  # a table of scores that cannot be read is named on the board
+        entry_of = _entry_of_submissions(entries, stored)
+        told = public.public_page(
+            compared(name, workspace),
+            entry_of,
+            {key: own.page for key, own in stored.items()},
+            {key: scores[key] for key in alike},
+            public_fraction=public_fraction,
+            test_rows=stored_test_rows(entry_of.values(), name, workspace),
+            cache=cache,
+        )
+        if told is not None:
+            links.append(("Public scores", public.ADDRESS))
+            pages[public.ADDRESS] = told
     site = replace(_site(name, workspace, entries, scores), images=bool(shown), links=links)
     for address, page in pages.items():
         heading = "leaderboard" if isinstance(page, Board) else page.heading
@@ -116,6 +132,18 @@ def _stored(entries: Sequence[Entry]) -> dict[str, StoredEntry]:
             with suppress(SkyfoldError):  # named where it is used
                 found[entry.folder.name] = read_entry(entry.folder)
     return found
+
+
+def _entry_of_submissions(entries: Sequence[Entry], stored: Mapping[str, StoredEntry]) -> dict[str, str]:
+    """Folder of the entry that each submission was made of."""
+    return {
+        Path(str(entry.figures["submission"])).stem: entry.folder.name
+        for entry in entries
+        if entry.folder is not None
+        and entry.figures.get("submission")
+        and entry.folder.name in stored
+        and entry.name == stored[entry.folder.name].info.name
+    }
 
 
 def _site(name: str, workspace: Workspace, entries: Sequence[Entry], scores: Mapping[str, SampleScores]) -> Site:
