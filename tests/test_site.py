@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from skyfold.cli.main import main
-from skyfold.config.files import load_run
+from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
 from skyfold.metrics.forecast_sums import read_sums
@@ -25,13 +25,16 @@ from skyfold.pipeline import mask_pictures
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.public_scores import Compared
 from skyfold.pipeline.site.compare import _script
+from skyfold.pipeline.site.next_blend import FILE, StoredMeans
 from skyfold.pipeline.site.public import public_page
 from skyfold.pipeline.site.write import write_site
 from skyfold.postprocess.evaluate import SampleScores
+from skyfold.postprocess.measure import threshold_grid
 from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.paired_scores import pair_rows
 from skyfold.reports.site.charts import Line, interval_bar, line_chart
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
+from skyfold.store.folds import read_folds
 from skyfold.store.public_scores import Submitted
 from skyfold.store.records import write_record
 from skyfold.store.runs import read_info
@@ -109,26 +112,29 @@ def ice(tmp_path_factory, own_data):
     return folder
 
 
+CODES = {"sky": 100, "outside": 0, "cloud": 255}  # no alphabetical order, in which records keep them
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, own_data):
-    """Predictions of two frameworks for masks of which every pixel has one of three classes."""
+    """Predictions of three frameworks for masks of three classes that exclude each other; two of them are alike."""
     folder, rng = tmp_path_factory.mktemp("filled"), np.random.default_rng(0)
     (folder / "configs").mkdir()
-    options = {"classes": {"cloud": 255, "outside": 0, "sky": 100}, "background": None, "grid": [12, 16]}
+    options = {"classes": CODES, "background": None, "grid": [12, 16]}
     folds = {"k": 2, "phash_max_distance": -1}
     data = {"competition": "mask_folder", "name": "dome", "options": options, "folds": folds}
-    (folder / "data.yaml").write_text(yaml.safe_dump({"data": data}))
-    codes = rng.choice([0, 100, 255], size=(8, 12, 16)).astype(np.uint8)
+    (folder / "data.yaml").write_text(yaml.safe_dump({"data": data}, sort_keys=False))
+    codes = rng.choice([*CODES.values()], size=(8, 12, 16)).astype(np.uint8)
     for part, arrays in (("images", rng.integers(0, 256, (8, 12, 16, 3), np.uint8)), ("masks", codes)):
         (folder / "data" / "dome" / part).mkdir(parents=True)
         for number, values in enumerate(arrays):
             Image.fromarray(values).save(folder / "data" / "dome" / part / f"{number}.png")
     config, root = str(folder / "data.yaml"), ["--root", str(folder)]
     assert main(["prepare", config, *root]) == 0
-    truth = np.stack([codes == code for code in (255, 0, 100)], axis=-1)
-    for number, name in enumerate(("one", "other")):
-        prob = np.clip(0.5 * truth + np.random.default_rng(number).random(truth.shape) * 0.6, 0, 1).astype(np.float32)
-        np.save(folder / f"{name}.npy", prob)
+    truth = np.stack([codes == code for code in CODES.values()], axis=-1)
+    one, other, third = (np.random.default_rng(number).random(truth.shape) for number in range(3))
+    for name, noise in (("one", one), ("other", other), ("alike", 0.9 * one + 0.1 * third)):
+        np.save(folder / f"{name}.npy", np.clip(0.4 * truth + noise * 0.6, 0, 1).astype(np.float32))
         assert main(["import", name, "--data", config, "--oof", str(folder / f"{name}.npy"), *root]) == 0
     assert main(["leaderboard", "dome", "--html", str(folder / "site"), "--no-images", *root]) == 0
     return folder, truth
@@ -310,8 +316,7 @@ def test_public_scores_have_a_page(site):
 def test_the_confusion_matrix_counts_every_pixel_once(filled, monkeypatch):
     folder, truth = filled
     table = next(one for one in Tables(page_of(folder / "site", "one")).tables if one[0][0] == "truth")
-    pred = np.load(folder / "one.npy").astype(np.float64)
-    pred = np.round(pred * 255).argmax(axis=-1).ravel()
+    pred = stored_bytes(folder, "one").argmax(axis=-1).ravel()
     expected = np.array([np.bincount(pred[own.ravel()], minlength=3) for own in np.moveaxis(truth, -1, 0)])
     shown = [[int(cell) for cell in row[1:5]] for row in table[1:4]]
     assert shown == np.column_stack([expected, expected.sum(axis=1)]).tolist()
@@ -321,6 +326,55 @@ def test_the_confusion_matrix_counts_every_pixel_once(filled, monkeypatch):
     build = ["leaderboard", "dome", "--no-images", "--root", str(folder), "--html", str(folder / "again")]
     assert main(build) == 0
     assert table in Tables(page_of(folder / "again", "one")).tables
+
+
+def stored_bytes(folder, name):
+    return np.round(np.load(folder / f"{name}.npy").astype(np.float64) * 255)
+
+
+def dice_of(masks, truth):
+    return 2 * (masks & truth).sum(axis=(1, 2)) / (masks.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))
+
+
+def cross_fitted_scores(values, truth, fold):
+    """Dice of every map, by the threshold that scores best in the other fold."""
+    grid = threshold_grid(51)
+    scores = np.stack([dice_of(values > threshold, truth) for threshold in grid])
+    best = {held: scores[:, fold != held].mean(axis=1).argmax(axis=0) for held in (0, 1)}
+    return np.array([[scores[best[fold[i]][k], i, k] for k in range(3)] for i in range(len(fold))])
+
+
+def test_what_an_entry_adds_is_scored_without_the_fold_it_is_chosen_on(filled):
+    folder, truth = filled
+    html = (folder / "site" / "correlation.html").read_text()
+    table = next(one for one in Tables(html).tables if one[0][2:3] == ["gain"])
+    best = re.search(r"What each adds to the best entry, (\w+)<", html)[1]
+    fold = read_folds(folder / "oof" / "dome" / "folds.csv").fold
+    alone = cross_fitted_scores(stored_bytes(folder, best), truth, fold)
+    assert len(table) == 3
+    for name, _, gain, *_ in table[1:]:
+        mean = np.rint((stored_bytes(folder, best) + stored_bytes(folder, name)) / 2)
+        expected = (cross_fitted_scores(mean, truth, fold) - alone).mean()
+        assert float(gain) == pytest.approx(expected, abs=1e-4)
+    gains = {row[0]: float(row[2]) for row in table[1:]}
+    assert max(gains, key=gains.get) == "other" or best == "other"
+
+
+def test_the_next_blend_runs_and_is_made_of_what_is_stored(filled, monkeypatch, capsys):
+    folder, _ = filled
+    config = load_blend(folder / "site" / FILE)
+    assert {run.name for run in config.runs} > {"other"}
+    assert list(config.data.options["classes"]) == list(CODES)
+    assert FILE in (folder / "site" / "correlation.html").read_text()
+    monkeypatch.setattr(StoredMeans, "_computed", None)  # all is kept
+    root = ["--root", str(folder)]
+    assert main(["leaderboard", "dome", "--html", str(folder / "again"), "--no-images", *root]) == 0
+    assert (folder / "again" / FILE).read_text() == (folder / "site" / FILE).read_text()
+    assert main(["run", str(folder / "site" / FILE), *root]) == 0
+    made = json.loads((folder / "oof/dome/next_blend/blend.json").read_text())
+    assert [run["name"] for run in made["runs"]] == [run.name for run in config.runs]
+    assert made["scores"]["gains"]["over_best_single"]["value"] > 0
+    shutil.rmtree(folder / "oof/dome/next_blend")
 
 
 def test_classes_that_may_overlap_have_no_confusion_matrix(site):

@@ -110,10 +110,12 @@ def sweep_maps(
     min_areas: np.ndarray,
     rows: np.ndarray | None = None,
     open_store: OpenStore | None = None,
+    label: str = "threshold sweep",
 ) -> ThresholdSweep:
     """Sweep the `rows` (None: all) of `maps`; thresholds and min_areas as in `ThresholdSweep`.
 
-    open_store: called with the name, row shape, dtype and settings of a part, None: it is kept in memory.
+    label: of the progress; open_store: called with the name, row shape, dtype and settings of a part, None: it is kept
+    in memory.
     """
     chosen = load_rule(rule)
     rows = np.arange(len(maps.prob)) if rows is None else rows
@@ -143,7 +145,7 @@ def sweep_maps(
         compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
         settings += plugins.outside_digest("postprocess.rules", rule)
         parts[swept] = _Part((classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
-    values = _filled(maps, rows, parts, open_store)
+    values = _filled(maps, rows, parts, open_store, label)
     return ThresholdSweep(
         *(rows, metric, rule, thresholds, min_areas, values["histogram"]),
         swept=values.get(swept),
@@ -167,7 +169,7 @@ def _filled(
     rows: np.ndarray,
     parts: dict[str, _Part],
     open_store: OpenStore | None,
-    label: str = "threshold sweep",
+    label: str,
 ) -> dict[str, np.ndarray]:
     """The values of each part at `rows`; maps are read once for all parts that lack some."""
     stores: dict[str, RowStore] = {}

@@ -128,7 +128,7 @@ def comparison_page(found: Compared) -> Comparison:
     pairs = {(a, b): found.pairs[a, b] for a, b in combinations(best, 2)}
     scale = _scale(pairs.values())
     rows = [
-        [Link(f"{found.name(a)} - {found.name(b)}", pair_address(a, b)), *_cells(gain, scale)]
+        [Link(f"{found.name(a)} - {found.name(b)}", pair_address(a, b)), *interval_cells(gain, scale)]
         for (a, b), gain in pairs.items()
     ]
     title = f"Pairs of the best {len(best)}"
@@ -142,13 +142,18 @@ def comparison_page(found: Compared) -> Comparison:
     )
 
 
-def correlation_page(found: Compared) -> Sections:
-    """How alike the errors of entries are, over samples."""
-    names, table = [found.name(key) for key in found.scores], np.stack(list(found.rows.values()))
+def correlations(found: Compared) -> tuple[np.ndarray, int]:
+    """Pearson correlation of the scores of single samples, float64 (E, E), and how many samples have one of all."""
+    table = np.stack(list(found.rows.values()))
     known = np.isfinite(table).all(axis=0)
     with np.errstate(invalid="ignore"):
-        matrix = np.corrcoef(table[:, known]) if known.sum() > 1 else np.full((len(names),) * 2, np.nan)
-    keys = list(found.scores)
+        matrix = np.corrcoef(table[:, known]) if known.sum() > 1 else np.full((len(table),) * 2, np.nan)
+    return matrix, int(known.sum())
+
+
+def correlation_page(found: Compared, matrix: np.ndarray, samples: int, further: Sequence[Section]) -> Sections:
+    """How alike the errors of entries are, over samples. matrix, samples: as `correlations`; further: more sections."""
+    names, keys = [found.name(key) for key in found.scores], list(found.scores)
     others = sorted(range(1, len(keys)), key=lambda place: (math.isnan(matrix[0, place]), matrix[0, place]))
     with_best = [
         [Link(names[place], found.entries[keys[place]].page), found.values[keys[place]], float(matrix[0, place])]
@@ -162,14 +167,11 @@ def correlation_page(found: Compared) -> Sections:
     picture = heat_map(names, matrix.tolist(), about="correlation of the scores of single samples")
     return Sections(
         "Correlation of errors",
-        [f"{len(names)} entries, {int(known.sum()):,} samples"],
+        [f"{len(names)} entries, {samples:,} samples"],
         [
             Section(f"With the best entry, {names[0]}", "The least alike first.", Table(heads, with_best)),
-            Section(
-                "All entries",
-                note,
-                charts=[picture],
-            ),
+            *further,
+            Section("All entries", note, charts=[picture]),
         ],
     )
 
@@ -223,7 +225,7 @@ def _by_class(found: Compared, a: str, b: str) -> list[list[object]]:
         if label in theirs
     }
     scale = _scale(gains.values())
-    return [[label, ours[label], theirs[label], *_cells(gain, scale)] for label, gain in gains.items()]
+    return [[label, ours[label], theirs[label], *interval_cells(gain, scale)] for label, gain in gains.items()]
 
 
 def _by_fold(found: Compared, a: str, b: str) -> list[list[object]]:
@@ -266,7 +268,8 @@ def _scale(gains: Iterable[Interval]) -> tuple[float, float]:
     return scale_of([0.0, *(limit for gain in gains for limit in (gain.low, gain.high))])
 
 
-def _cells(gain: Interval, scale: tuple[float, float]) -> list[object]:
+def interval_cells(gain: Interval, scale: tuple[float, float]) -> list[object]:
+    """Difference, limits and bar, for the columns `HEADS`."""
     if not gain.known:
         return [None, None, None]
     return [gain.value, f"{gain.low:+.4f} to {gain.high:+.4f}", interval_bar(gain.value, gain.low, gain.high, scale)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyfold.data.class_subset import require_one_class
+from skyfold.data.class_subset import of_classes, require_one_class
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
 from skyfold.pipeline.site.stored import StoredEntry
@@ -31,9 +31,11 @@ def confusion_section(entry: StoredEntry, dataset: Dataset | None) -> Section:
 
     dataset: as of `with_one_class`. Empty where the entry did not learn all classes.
     """
-    if dataset is None or entry.info.classes != dataset.competition.classes:
+    names = entry.info.classes
+    if dataset is None or set(names) != set(dataset.competition.classes):
         return Section(TITLE)
-    counts, names = measure_confusion(entry.folder, dataset.train).sum(axis=0, dtype=np.int64), entry.info.classes
+    samples = of_classes(dataset.train, dataset.competition.classes, names)
+    counts = measure_confusion(entry.folder, samples).sum(axis=0, dtype=np.int64)
     true, pred, hits = counts.sum(axis=1), counts.sum(axis=0), np.diagonal(counts)
     with np.errstate(invalid="ignore"):
         fractions, recall, precision = counts / true[:, np.newaxis], hits / true, hits / pred

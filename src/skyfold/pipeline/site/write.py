@@ -8,12 +8,14 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_csv, write_text
 from skyfold.pipeline.public_scores import compared, now
 from skyfold.pipeline.shakeup import most_alike, read_scores, stored_test_rows
-from skyfold.pipeline.site import compare, forecasts, public
+from skyfold.pipeline.site import compare, forecasts, next_blend, public
 from skyfold.pipeline.site.confusion import with_one_class
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
@@ -21,7 +23,7 @@ from skyfold.pipeline.site.images import Thumbnails, data_of_masks
 from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
-from skyfold.reports.site.pages import Board, Page, Row, Site, render, static_files
+from skyfold.reports.site.pages import Board, Page, Row, Section, Site, render, static_files
 from skyfold.store.folds import read_folds
 from skyfold.workspace import Workspace
 
@@ -76,7 +78,11 @@ def write_site(
     links, written = [], static_files()
     if found:
         links = [("Compare", compare.INDEX), ("Correlation", CORRELATION)]
-        pages |= {compare.INDEX: compare.comparison_page(found), CORRELATION: compare.correlation_page(found)}
+        matrix, samples = compare.correlations(found)
+        added, text = _next_blend(found, matrix, dataset, cache)
+        pages[compare.INDEX] = compare.comparison_page(found)
+        pages[CORRELATION] = compare.correlation_page(found, matrix, samples, added)
+        written |= {next_blend.FILE: text} if text else {}
         for a, b in combinations(alike[: compare.BEST], 2):
             pages[compare.pair_address(a, b)] = compare.pair_page(found, a, b, thumbnails)
         written |= compare.scripts(found)
@@ -110,7 +116,8 @@ def write_site(
 
 def _remove_others(folder: Path, kept: set[str]) -> None:
     """Remove what an earlier build wrote of entries that are gone. kept: addresses."""
-    for pattern in ("*.html", "*/*.html", f"{compare.SCRIPTS}/*.js", f"{IMAGES}/*.webp", f"{forecasts.PICTURES}/*/*"):
+    made = ("*.html", "*/*.html", next_blend.FILE)
+    for pattern in (*made, f"{compare.SCRIPTS}/*.js", f"{IMAGES}/*.webp", f"{forecasts.PICTURES}/*/*"):
         for path in folder.glob(pattern):
             if path.relative_to(folder).as_posix() not in kept:
                 path.unlink()
@@ -132,6 +139,18 @@ def _stored(entries: Sequence[Entry]) -> dict[str, StoredEntry]:
             with suppress(SkyfoldError):  # named where it is used
                 found[entry.folder.name] = read_entry(entry.folder)
     return found
+
+
+def _next_blend(
+    found: compare.Compared, matrix: np.ndarray, dataset: Dataset | None, cache: Path
+) -> tuple[list[Section], str]:
+    """Sections on what a next blend may hold, and its config; of files that are damaged, a section that says so."""
+    with_best = matrix[list(found.entries).index(next_blend.best_blend(found))].tolist()
+    try:
+        correlation = dict(zip(found.entries, with_best, strict=True))
+        return next_blend.next_blend_sections(found, dataset, correlation, cache)
+    except SkyfoldError as error:
+        return [Section("A next blend", problem=str(error))], ""
 
 
 def _entry_of_submissions(entries: Sequence[Entry], stored: Mapping[str, StoredEntry]) -> dict[str, str]:
