@@ -345,6 +345,8 @@ def leaderboard(given: Namespace) -> JsonDict:
         from skyfold.pipeline.site.write import write_site
 
         how = {"images": not given.no_images, "public_fraction": given.public_fraction, "at_hand": at_hand}
+        if name != given.competition:  # a config, which names the files
+            how["data"] = _data_config(given.competition, given).model_dump(mode="json")
         files.append(write_site(name, project, entries, given.html, **how))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}

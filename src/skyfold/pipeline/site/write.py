@@ -20,11 +20,13 @@ from skyfold.pipeline.site.confusion import with_one_class
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
 from skyfold.pipeline.site.images import Thumbnails, data_of_masks
+from skyfold.pipeline.site.points import point_sections
 from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
 from skyfold.reports.site.pages import Board, Page, Row, Section, Site, render, static_files
 from skyfold.store.folds import read_folds
+from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
 INDEX = "index.html"
@@ -39,22 +41,24 @@ def write_site(
     *,
     images: bool = True,
     public_fraction: float = 0.3,
+    data: JsonDict | None = None,
     at_hand: dict[str, Dataset | None] | None = None,
 ) -> Path:
     """Write the pages of data set `name` into `folder`; returns the first page.
 
     entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest;
-    public_fraction: of the test part, which the public leaderboard scores. ConfigError where the folder holds something
-    else.
+    public_fraction: of the test part, which the public leaderboard scores; data: block of a config, from which truth is
+    read where no entry tells of it. ConfigError where the folder holds something else.
     """
     _require_site_or_nothing(folder)
+    at_hand = {} if at_hand is None else at_hand
     scores, _ = read_scores(name, workspace)
     stored, cache = _stored(entries), workspace.cache(name) / "site"
     alike = most_alike({one: scores[one] for one in scores if one in stored})
     found = compare.compared(alike, stored, scores, cache) if len(alike) > 1 else None
     shown: set[str] = set()  # addresses of pictures
     scored = [stored[one] for one in scores if one in stored]
-    dataset = data_of_masks(scored, workspace, {} if at_hand is None else at_hand)
+    dataset = data_of_masks(scored, workspace, at_hand)
     thumbnails, filled = Thumbnails(dataset, folder, shown) if images and dataset else None, with_one_class(dataset)
     sums = forecasts.forecast_sums(stored)
     board = _board(entries, stored, scores, alike if found else [])
@@ -89,7 +93,10 @@ def write_site(
         write_csv(folder / compare.FOLDER / "pairs.csv", compare.pairs_csv(found))
     if side_by_side := {one: sums[one] for one in alike if one in sums}:
         links.append(("Forecasts", forecasts.ADDRESS))
-        pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored)
+        series = []
+        if images:
+            series = point_sections(side_by_side, stored, data, workspace, at_hand)
+        pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored, series)
     with suppress(SkyfoldError):  # a table of scores that cannot be read is named on the board
         entry_of = _entry_of_submissions(entries, stored)
         told = public.public_page(
