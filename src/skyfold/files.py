@@ -117,7 +117,12 @@ def write_json(path: Path, value: Any) -> None:
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` as JSON holds them, and a digest of them, so that an edit of the file is noticed."""
     held = json.loads(json.dumps(values, allow_nan=False))
-    return {**held, "checksum": digest(json.dumps(held, sort_keys=True))}
+    return {**held, "checksum": values_checksum(held)}
+
+
+def values_checksum(held: Mapping[str, Any]) -> str:
+    """The digest that `with_checksum` adds to values, as JSON holds them."""
+    return digest(json.dumps(held, sort_keys=True))
 
 
 def read_json(path: Path, *, remedy: str = "Delete it and run the stage that writes it again.") -> Any:

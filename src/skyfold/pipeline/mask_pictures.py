@@ -16,6 +16,7 @@ from skyfold.pipeline.stored_masks import stored_masks
 from skyfold.plugins import nearest
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.mask_plot import MaskPanels, draw_samples
+from skyfold.store.rows import RowStore
 from skyfold.tasks import task_class
 from skyfold.tasks.stored_blend import read_blend, read_member
 from skyfold.types import VolumeMetric
@@ -58,7 +59,8 @@ def draw_mask_pictures(
     if unknown := [name for name in ids if name not in place]:
         raise ConfigError(f"no scored sample '{unknown[0]}'{nearest(unknown[0], list(place))}.")
     samples = of_classes(dataset.train, known, classes)
-    store, masks = stored_masks(folder, blend, samples.valid)
+    store = RowStore.open(folder / "oof")
+    masks = stored_masks(folder, store, blend, samples.valid)
     row_of = {name: row for row, name in enumerate(store.ids.tolist())}
     planes = [classes.index(label)] if label else list(range(len(classes)))
 

@@ -12,16 +12,16 @@ from skyfold.store.rows import RowStore
 from skyfold.types import ArraySequence, JsonDict, LazyArrays
 
 
-def stored_masks(folder: Path, blend: JsonDict | None, valid: ArraySequence | None) -> tuple[RowStore, ArraySequence]:
-    """The rows of the run or blend in `folder`, and the mask of each, bool (H, W, K), computed when it is indexed.
+def stored_masks(folder: Path, store: RowStore, blend: JsonDict | None, valid: ArraySequence | None) -> ArraySequence:
+    """The mask of each row of `store`, the out-of-fold rows of the run or blend in `folder`: bool (H, W, K), computed
+    when it is indexed.
 
     blend: its `blend.json`, whose masks are those that are submitted; None: masks of probability above 0.5; valid: of
     the samples of the rows. A row that is damaged raises OofMismatch when it is read.
     """
-    store = RowStore.open(folder / "oof")
     if blend is None:
-        return store, LazyArrays(len(store), lambda row: np.asarray(store[row] > HALF))
+        return LazyArrays(len(store), lambda row: np.asarray(store[row] > HALF))
     gate, gate_prob = blend["gate"], None
     if gate:
         gate_prob = cast(np.ndarray, RowStore.open(folder.with_name(gate["name"]) / "oof").checked)
-    return store, chosen_masks(blend, "final", cast(np.ndarray, store.checked), gate_prob, valid)
+    return chosen_masks(blend, "final", cast(np.ndarray, store.checked), gate_prob, valid)

@@ -45,8 +45,9 @@ class Thumbnails:
     def predictions(self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True) -> list[Prediction]:
         """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
         if entry.folder not in self._opened:  # to check the ids of a store takes longer than to draw a page
-            store, masks = stored_masks(entry.folder, entry.blend, self.dataset.train.valid)
-            place, blend, how = {name: row for row, name in enumerate(store.ids.tolist())}, entry.blend, "at 0.5"
+            store, blend, how = entry.oof, entry.blend, "at 0.5"
+            masks = stored_masks(entry.folder, store, blend, self.dataset.train.valid)
+            place = {name: row for row, name in enumerate(store.ids.tolist())}
             if blend is not None:
                 how = f"{blend['selection']['final']} {blend.get('presence_stack')} {blend['gate']}"
             self._opened[entry.folder] = store, place, masks, how
@@ -57,7 +58,7 @@ class Thumbnails:
             if name not in self._rows:
                 raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
-            key = digest(how, np.asarray(store[place[name]]).tobytes())
+            key = digest(how, name, store.row_checksum(place[name]))
             found.append(self._prediction(name, caption, samples, mask, key, errors))
         return found
 

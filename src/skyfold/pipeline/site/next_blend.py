@@ -74,7 +74,8 @@ class StoredMeans:
         first = next(iter(entries.values()))
         self.entries, self.cache, self.metric = entries, cache, dataset.competition.metric
         self.samples = of_classes(dataset.train, dataset.competition.classes, first.info.classes)
-        self.folds = _few(dataset.folds, math.prod(first.oof.values[0].shape))
+        self._checksums = {name: own.oof.checksum() for name, own in entries.items()}
+        self.folds = few_folds(dataset.folds, math.prod(first.oof.values[0].shape))
 
     @property
     def count(self) -> int:
@@ -88,7 +89,7 @@ class StoredMeans:
 
     def scored(self, parts: Parts) -> ScoredMean:
         """The mean of the entries in `parts`."""
-        made_of = [f"{self.entries[name].oof.checksum()} {many}" for name, many in sorted(parts.items())]
+        made_of = [f"{self._checksums[name]} {many}" for name, many in sorted(parts.items())]
         found = once(self.cache / f"{digest(self._rows, *made_of)}.json", lambda: self._computed(parts))
         without = {int(fold): score for fold, score in found["without"].items()}
         return ScoredMean(found["whole"], without, np.array(found["stats"], dtype=np.float64))
@@ -238,7 +239,7 @@ def _config(runs: Sequence[str], entries: Mapping[str, StoredEntry], found: Comp
     return str(yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=110))
 
 
-def _few(folds: Folds, row_bytes: int) -> Folds:
+def few_folds(folds: Folds, row_bytes: int) -> Folds:
     """`folds` with as many rows as `MOST_BYTES` hold, drawn at random, the same for all entries."""
     rows = np.flatnonzero(folds.fold >= 0)
     most = max(2 * folds.k, MOST_BYTES // max(1, row_bytes))
