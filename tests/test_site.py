@@ -28,6 +28,7 @@ from skyfold.pipeline.site.compare import _script
 from skyfold.pipeline.site.next_blend import FILE, StoredMeans
 from skyfold.pipeline.site.public import public_page
 from skyfold.pipeline.site.write import write_site
+from skyfold.pipeline.stored_masks import stored_masks
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.postprocess.measure import threshold_grid
 from skyfold.reports.mask_plot import COLOURS, ERRORS
@@ -37,6 +38,7 @@ from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
 from skyfold.store.folds import read_folds
 from skyfold.store.public_scores import Submitted
 from skyfold.store.records import write_record
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
 from skyfold.workspace import Workspace
 
@@ -398,6 +400,16 @@ def test_the_worst_are_drawn_with_their_scores(project, monkeypatch, capsys):
     expected = ["worst.png", "worst_Fish.png", f"{Path(rows.index[5]).stem}.png", "worst.png"]
     assert capsys.readouterr().out.splitlines() == [f"written: {pictures / name}" for name in expected]
     shutil.rmtree(pictures)
+
+
+def test_masks_of_pictures_leave_out_what_does_not_count(project):
+    folder = project / "oof" / "tiny" / "lowest"
+    store = RowStore.open(folder / "oof")
+    valid = np.zeros((len(store), *store.values.shape[1:3]), dtype=bool)
+    valid[:, 5:] = True
+    mask = stored_masks(folder, store, None, valid)[0]
+    assert mask[5:].any()
+    np.testing.assert_array_equal(mask, (store[0] > 127) & valid[0][..., np.newaxis])
 
 
 def test_a_run_is_drawn_by_itself_at_one_half(project):

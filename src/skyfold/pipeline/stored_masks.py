@@ -17,8 +17,15 @@ def stored_masks(folder: Path, store: RowStore, blend: JsonDict | None, valid: A
     when it is indexed.
 
     blend: its `blend.json`, whose masks are those that are submitted; None: masks of probability above 0.5; valid: of
-    the samples of the rows. A row that is damaged raises OofMismatch when it is read.
+    the samples of the rows, other pixels are in no mask. A row that is damaged raises OofMismatch when it is read.
     """
+    masks = _whole_masks(folder, store, blend, valid)
+    if valid is None:
+        return masks
+    return LazyArrays(len(store), lambda row: masks[row] & valid[row][..., np.newaxis])
+
+
+def _whole_masks(folder: Path, store: RowStore, blend: JsonDict | None, valid: ArraySequence | None) -> ArraySequence:
     if blend is None:
         return LazyArrays(len(store), lambda row: np.asarray(store[row] > HALF))
     gate, gate_prob = blend["gate"], None

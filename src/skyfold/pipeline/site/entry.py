@@ -86,7 +86,7 @@ def _of_blend(entry: StoredEntry, others: Mapping[str, StoredEntry]) -> list[Sec
     if made["gate"]:
         members.append((made["gate"]["name"], f"{made['gate']['name']}, the gate", None))
     rows = [
-        [Link(label, others[name].page if name in others else ""), weight, own.get(name)]
+        [Link(label, others[name].page if name in others else ""), *([weight] if weighed else []), own.get(name)]
         for name, label, weight in members
     ]
     gains = made["scores"].get("gains") or {}
@@ -100,7 +100,7 @@ def _of_blend(entry: StoredEntry, others: Mapping[str, StoredEntry]) -> list[Sec
         ]
         for name, gain in gains.items()
     ]
-    run_heads = [("run", "text"), ("weight", "score"), ("score", "score")]
+    run_heads = [("run", "text"), *([("weight", "score")] if weighed else []), ("score", "score")]
     heads = [("step", "text"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     return [
         Section("Members", f"Combined by: {config['combine']}.", Table(run_heads, rows)),
@@ -121,6 +121,8 @@ def _classes(entry: StoredEntry, scores: SampleScores | None, cache: Path) -> Se
     }
     if scores is None or not (draws := class_draws(scores, entry.info.classes, cache)):
         return Section("By class")
+    if entry.blend is None or not entry.blend["gate"]:
+        del stages["before_gate"]
     held = [stage for stage in stages if f"{stage} {entry.info.classes[0]}" in scores.rows]
     rows = []
     for name, own in draws.items():
@@ -139,11 +141,9 @@ def _folds_and_groups(scores: SampleScores | None) -> list[Section]:
     fold, groups = scores.rows["fold"].to_numpy(), scores.groups
     if len(np.unique(fold)) > 1:
         found.append(Section("By fold", table=Table(_of("fold"), _scores_by(scores, fold))))
-    names = np.unique(groups)
-    if 1 < len(names) < len(groups):
-        rows = sorted(
-            _scores_by(scores, groups), key=lambda row: row[2] if scores.metric.greater_is_better else -row[2]
-        )
+    several = [row for row in _scores_by(scores, groups) if row[1] > 1]  # one sample by itself is among the predictions
+    if len(several) > 1:
+        rows = sorted(several, key=lambda row: row[2] if scores.metric.greater_is_better else -row[2])
         title = f"The {GROUPS} worst groups" if len(rows) > GROUPS else "By group"
         found.append(Section(title, table=Table(_of("group"), rows[:GROUPS])))
     return found

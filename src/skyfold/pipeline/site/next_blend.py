@@ -171,7 +171,7 @@ def next_blend_sections(
     best_runs = runs[: CANDIDATES[0]]
     adding = [name for name in ordered if name in runs and name not in best_runs]
     suggested = suggested_blend(means, [*best_runs, *adding[: CANDIDATES[1]]], base)
-    text = _config(suggested.runs, fitting, found)
+    text = _config(suggested.runs, fitting, found) if suggested.gain.value > 0 else ""
     return [adds, _suggested(suggested, text, found, what, few)], text
 
 
@@ -212,6 +212,12 @@ def suggested_blend(means: StoredMeans, candidates: Sequence[str], base: ScoredM
 def _suggested(suggested: Suggestion, text: str, found: Compared, what: str, few: str) -> Section:
     gain, names = suggested.gain, ", ".join(found.name(one) for one in suggested.runs)
     told = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+    if not text:
+        note = (
+            f"No mean of stored runs gains over the {what}: the best, {names}, {told}{few}. A run that errs on other "
+            "samples may."
+        )
+        return Section("A next blend", note, note_alone=True)
     first = f"The mean of {names}" if len(suggested.runs) > 1 else f"No mean of runs scores above {names} alone, which"
     note = (
         f"{first} gains {told} over the {what}{few}; runs and thresholds were chosen without the fold that is scored. "
