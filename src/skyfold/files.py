@@ -109,9 +109,9 @@ def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = Fals
     return table
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as sorted, indented JSON; NaN is refused, since it is not JSON."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Write `value` as indented JSON; NaN is refused, since it is not JSON."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,8 +71,11 @@ def read_record(path: Path, kind: type[Record], *, remedy: str) -> JsonDict:
 
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a record with the number of its format and its checksum."""
-    write_json(path, with_checksum({**values, "format": FORMAT}))
+    """Write a record with the number of its format and its checksum.
+
+    Keys keep their order: that of the classes in the options of a data set is the order of its masks.
+    """
+    write_json(path, with_checksum({**values, "format": FORMAT}), sort_keys=False)
 
 
 def _fingerprint(values: JsonDict, info: ValidationInfo) -> JsonDict:

@@ -71,8 +71,10 @@ class Compared:
         return self.entries[key].info.name
 
     def by_fold(self, key: str) -> dict[int, float]:
-        """Score of each fold."""
+        """Score of each fold; none where there is one only."""
         one, fold = self.scores[key], self.first.rows["fold"].to_numpy()
+        if len(np.unique(fold)) < 2:
+            return {}
         return {int(number): float(one.metric.score(one.stats[fold == number])) for number in np.unique(fold)}
 
     def classes(self, key: str) -> dict[str, float]:
@@ -265,7 +267,10 @@ def _sign(found: Compared) -> int:
 
 
 def _scale(gains: Iterable[Interval]) -> tuple[float, float]:
-    return scale_of([0.0, *(limit for gain in gains for limit in (gain.low, gain.high))])
+    """Of the three quarters of the intervals that reach least far, so that one bad entry does not shrink others."""
+    known = sorted((gain for gain in gains if gain.known), key=lambda gain: max(abs(gain.low), abs(gain.high)))
+    nearest = known[: max(4, math.ceil(0.75 * len(known)))]
+    return scale_of([0.0, *(limit for gain in nearest for limit in (gain.low, gain.high))])
 
 
 def interval_cells(gain: Interval, scale: tuple[float, float]) -> list[object]:

@@ -58,6 +58,9 @@ def line_chart(
     (x0, x1), (y0, y1) = (
         (min(low, marks[0]), max(high, marks[-1])) for low, high, marks in zip(least, most, ticks, strict=True)
     )
+    inner = [mark for mark in ticks[0] if least[0] <= mark <= most[0]]
+    if len(inner) > 1 and not diagonal:  # lines fill the width; ticks beyond them would leave a part of it empty
+        ticks[0], x0, x1 = inner, least[0], most[0]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         return (
