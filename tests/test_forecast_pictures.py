@@ -1,5 +1,6 @@
 """Pictures of forecasts: what is drawn, and of which samples."""
 
+import re
 import shutil
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 from PIL import Image
 
 from skyfold.cli.main import main
+from skyfold.competitions.hydro_rain.contest import DAMS
 from skyfold.config.files import load_forecasts
+from skyfold.data.dataset import open_dataset
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.pipeline.plot import draw_pictures
 from skyfold.pipeline.run import run_job
 from skyfold.reports.forecast_maps import GREY
+from skyfold.store.rows import RowStore
 from skyfold.workspace import Workspace
 
 ICE = """
@@ -72,6 +76,39 @@ def test_a_good_a_median_and_a_bad_one_are_drawn_by_default(work):
     assert [path.name for path in files[-2:]] == ["reliability.png", "by_lead.png"]
     with Image.open(files[1]) as movie:
         assert movie.n_frames == 5
+
+
+def test_the_worst_are_drawn_on_demand(work, monkeypatch, capsys):
+    headings = []
+    monkeypatch.setattr("skyfold.pipeline.plot.draw_sheet", lambda *given: headings.append(given[3]))
+    monkeypatch.setattr("skyfold.pipeline.plot.draw_animation", lambda *_: None)
+    plot = ["plot", str(work / "rain.yaml"), "--root", str(work), "--worst", "6"]
+    assert main(plot) == 0
+    scores = [float(re.search(r"CSI ([\d.]+)", heading)[1]) for heading in headings]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 2
+    assert main([*plot, "--class", "rain"]) == 2
+    assert "--class: forecasts have lead times" in capsys.readouterr().err
+
+
+def test_series_at_the_dams_are_drawn_by_event_of_those_that_are_wet(work, tmp_path):
+    site, config = tmp_path / "site", load_forecasts(work / "rain.yaml")
+    assert main(["leaderboard", str(work / "rain.yaml"), "--html", str(site), "--root", str(work)]) == 0
+    html = (site / "forecasts.html").read_text()
+    data = open_dataset(config.data, Workspace(work))
+    forecast = RowStore.open(work / "oof" / "rain" / "persistence" / "oof")
+    rows, columns = np.array(DAMS).T
+    truth = np.stack([data.train.targets[i][rows, columns, 0] for i in range(len(data.train))])
+    values = np.stack([forecast[i][rows, columns, 0] for i in range(len(data.train))])
+    for event in np.unique(data.train.groups):
+        own = data.train.groups == event
+        wet = (np.maximum(truth, values)[own] >= 0.1).any(axis=0)
+        section = html.split(f"event {event}</h2>")[1].split("</section>")[0] if wet.any() else ""
+        assert section.count('<figure class="chart">') == wet.sum()
+        assert all((f"at ({row}, {column})" in section) == one for (row, column), one in zip(DAMS, wet, strict=True))
+    assert "event" in html
+    assert main(["leaderboard", "rain", "--html", str(tmp_path / "named"), "--root", str(work)]) == 0
+    assert "At the stations" not in (tmp_path / "named" / "forecasts.html").read_text()  # which files is not known
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,20 @@ def test_the_reduced_decoder_agrees_with_plain_area_averaging(tmp_path: Path, si
     assert np.abs(quick - plain).mean() < 1.5
 
 
+def test_a_header_is_read_again_where_its_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 3)).save(path)
+    assert read_header(path).size == (3, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr("skyfold.data.images._read_header", None)
+        assert read_header(path).size == (3, 4)
+    Image.new("RGB", (6, 5)).save(path)
+    assert read_header(path).size == (5, 6)
+    path.unlink()
+    with pytest.raises(DataLayoutError, match="no such file"):
+        read_header(path)
+
+
 def test_resizing_averages_areas() -> None:
     image = np.array([[0, 10, 20, 20], [20, 10, 20, 20]], np.uint8)[..., None]
     assert resize(image, (1, 2))[..., 0].tolist() == [[10, 20]]

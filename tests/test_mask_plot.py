@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from skyfold.reports.mask_plot import ERRORS, draw_examples, draw_sample, error_layer, shown
+from skyfold.reports.mask_plot import ERRORS, MaskPanels, draw_examples, draw_samples, error_layer, shown
 
 
 def test_deep_values_are_stretched_between_their_percentiles() -> None:
@@ -66,7 +66,7 @@ def test_a_sample_has_a_panel_for_each_thing_that_is_known() -> None:
     image, mask = np.zeros((20, 20, 3), np.uint8), np.ones((5, 5, 1), bool)
     widths = []
     for truth, pred in ((None, None), (mask, None), (mask, ~mask)):
-        png = draw_sample(image, truth=truth, pred=pred, valid=None, classes=["a"], title="b")
+        png = draw_samples([MaskPanels(image, truth, pred)], classes=["a"], title="b")
         assert png.startswith(b"\x89PNG")
         widths.append(int.from_bytes(png[16:20], "big"))
     assert widths[1] == 2 * widths[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import DamagedFile, OofMismatch
-from skyfold.store.rows import RowStore, release_pages
+from skyfold.store.rows import RowStore, release_pages, rows_checksum
 
 
 def make(folder, ids=("a", "b", "c"), shape=(2, 2), dtype="uint8", fingerprint="one"):
@@ -39,6 +39,17 @@ def test_opening_again_keeps_complete_rows(tmp_path):
     assert again.complete.tolist() == [False, False, True]
     assert again[2].tolist() == [[9, 9], [9, 9]]
     RowStore.open(tmp_path).checked[:]
+
+
+def test_the_checksum_of_a_store_is_known_without_its_ids(full):
+    before = rows_checksum(full.folder)
+    assert before == full.checksum()
+    assert full.row_checksum(1) == f"{zlib.crc32(full.values[1].tobytes()):08x}"
+    full.write(np.array([1]), np.full((1, 2, 2), 9))
+    assert rows_checksum(full.folder) == full.checksum() != before
+    (full.folder / "crc32.npy").write_bytes(b"")
+    with pytest.raises(DamagedFile, match="cut off"):
+        rows_checksum(full.folder)
 
 
 def test_a_row_written_again_is_incomplete_until_it_is_whole(full, monkeypatch):

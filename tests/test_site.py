@@ -3,27 +3,42 @@
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from matplotlib.colors import to_hex
 from PIL import Image
 
 from skyfold.cli.main import main
+from skyfold.config.files import load_blend, load_run
 from skyfold.errors import ConfigError
 from skyfold.files import read_csv
 from skyfold.metrics.forecast_sums import read_sums
+from skyfold.metrics.segmentation import MeanOfMaps
+from skyfold.pipeline import mask_pictures
 from skyfold.pipeline.leaderboard import leaderboard
+from skyfold.pipeline.public_scores import Compared
 from skyfold.pipeline.site.compare import _script
+from skyfold.pipeline.site.next_blend import FILE, StoredMeans
+from skyfold.pipeline.site.public import public_page
 from skyfold.pipeline.site.write import write_site
+from skyfold.pipeline.stored_masks import stored_masks
+from skyfold.postprocess.evaluate import SampleScores
+from skyfold.postprocess.measure import threshold_grid
 from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.paired_scores import pair_rows
 from skyfold.reports.site.charts import Line, interval_bar, line_chart
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
+from skyfold.store.folds import read_folds
+from skyfold.store.public_scores import Submitted
 from skyfold.store.records import write_record
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import read_info
 from skyfold.workspace import Workspace
 
@@ -97,6 +112,34 @@ def ice(tmp_path_factory, own_data):
     assert main(["plot", str(folder / "ice.yaml"), "--id", "1999-12", "--forecast", "persistence", *root]) == 0
     assert main(["leaderboard", "ice", "--html", str(folder / "site"), *root]) == 0
     return folder
+
+
+CODES = {"sky": 100, "outside": 0, "cloud": 255}  # in no alphabetical order
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, own_data):
+    """Predictions of three frameworks for masks of three classes that exclude each other; two of them are alike."""
+    folder, rng = tmp_path_factory.mktemp("filled"), np.random.default_rng(0)
+    (folder / "configs").mkdir()
+    options = {"classes": CODES, "background": None, "grid": [12, 16]}
+    folds = {"k": 2, "phash_max_distance": -1}
+    data = {"competition": "mask_folder", "name": "dome", "options": options, "folds": folds}
+    (folder / "data.yaml").write_text(yaml.safe_dump({"data": data}, sort_keys=False))
+    codes = rng.choice([*CODES.values()], size=(8, 12, 16)).astype(np.uint8)
+    for part, arrays in (("images", rng.integers(0, 256, (8, 12, 16, 3), np.uint8)), ("masks", codes)):
+        (folder / "data" / "dome" / part).mkdir(parents=True)
+        for number, values in enumerate(arrays):
+            Image.fromarray(values).save(folder / "data" / "dome" / part / f"{number}.png")
+    config, root = str(folder / "data.yaml"), ["--root", str(folder)]
+    assert main(["prepare", config, *root]) == 0
+    truth = np.stack([codes == code for code in CODES.values()], axis=-1)
+    one, other, third = (np.random.default_rng(number).random(truth.shape) for number in range(3))
+    for name, noise in (("one", one), ("other", other), ("alike", 0.9 * one + 0.1 * third)):
+        np.save(folder / f"{name}.npy", np.clip(0.4 * truth + noise * 0.6, 0, 1).astype(np.float32))
+        assert main(["import", name, "--data", config, "--oof", str(folder / f"{name}.npy"), *root]) == 0
+    assert main(["leaderboard", "dome", "--html", str(folder / "site"), "--no-images", *root]) == 0
+    return folder, truth
 
 
 class Tables(HTMLParser):
@@ -234,6 +277,169 @@ def test_a_damaged_row_takes_no_page_down(project, site, tmp_path):
     html = page_of(tmp_path / "site", "lowest")
     assert re.search(r"<h2>Predictions</h2>\n<p class=\"worse\">.*lowest/oof", html)
     assert "<img" in page_of(tmp_path / "site", "bright")
+
+
+def submitted(name, cv, public):
+    return Compared(Submitted(datetime(2026, 11, 30, tzinfo=UTC), name, public), cv, "")
+
+
+def test_a_submission_that_parts_from_the_others_is_named(tmp_path):
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0.6, 0.15, 400)
+    stats = {name: (hard + rng.normal(0, 0.05, 400))[:, np.newaxis] for name in "abcd"}
+    rows = pd.DataFrame({"id": [f"{n}" for n in range(400)], "fold": 0, "group": [f"{n // 2}" for n in range(400)]})
+    scores = {name: SampleScores(tmp_path, MeanOfMaps(), rows, ("s",), own) for name, own in stats.items()}
+    cv = {name: float(own.mean()) for name, own in stats.items()}
+    told = [submitted(name, cv[name], cv[name] - 0.02 - 0.04 * (name == "c")) for name in "abcd"]
+    told.append(submitted("elsewhere", 0.6, 0.59))
+    page = public_page(
+        told, {name: name for name in cv}, {}, scores, public_fraction=0.25, test_rows=400, cache=tmp_path
+    )
+    table = page.sections[1].table.rows
+    assert [row[-1] for row in table] == ["as expected", "as expected", "behind the others", "as expected", None]
+    draws = []  # a public part of 50 groups and 200 rows for cross-validation, drawn one by one
+    sums = stats["a"].reshape(200, 2).sum(axis=1)
+    for _ in range(4000):
+        draws.append(sums[rng.integers(0, 200, 50)].mean() / 2 - sums[rng.integers(0, 200, 200)].mean() / 2)
+    low, high = map(float, table[0][6].split(" to "))
+    assert (low, high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.006)
+    assert "within the" in page.facts[-1]
+    assert public_page(told[:0], {}, {}, scores, public_fraction=0.25, test_rows=400, cache=tmp_path) is None
+
+
+def test_public_scores_have_a_page(site):
+    html = (site / "public.html").read_text()
+    (row,) = Tables(html).tables[0][1:]
+    assert (row[1], row[4]) == ("both", "0.2500")
+    assert "a rank correlation needs 4" in html
+    assert 'href="public.html"' in (site / "index.html").read_text()
+
+
+def test_the_confusion_matrix_counts_every_pixel_once(filled, monkeypatch):
+    folder, truth = filled
+    table = next(one for one in Tables(page_of(folder / "site", "one")).tables if one[0][0] == "truth")
+    pred = stored_bytes(folder, "one").argmax(axis=-1).ravel()
+    expected = np.array([np.bincount(pred[own.ravel()], minlength=3) for own in np.moveaxis(truth, -1, 0)])
+    shown = [[int(cell) for cell in row[1:5]] for row in table[1:4]]
+    assert shown == np.column_stack([expected, expected.sum(axis=1)]).tolist()
+    assert table[1][5] == f"{expected[0, 0] / expected[0].sum():.4f}"
+    assert table[4][1] == f"{expected[0, 0] / expected[:, 0].sum():.4f}"
+    monkeypatch.setattr("skyfold.postprocess.measure.confusion_counts", None)  # counted once
+    build = ["leaderboard", "dome", "--no-images", "--root", str(folder), "--html", str(folder / "again")]
+    assert main(build) == 0
+    assert table in Tables(page_of(folder / "again", "one")).tables
+
+
+def stored_bytes(folder, name):
+    return np.round(np.load(folder / f"{name}.npy").astype(np.float64) * 255)
+
+
+def dice_of(masks, truth):
+    return 2 * (masks & truth).sum(axis=(1, 2)) / (masks.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))
+
+
+def cross_fitted_scores(values, truth, fold):
+    """Dice of every map, by the threshold that scores best in the other fold."""
+    grid = threshold_grid(51)
+    scores = np.stack([dice_of(values > threshold, truth) for threshold in grid])
+    best = {held: scores[:, fold != held].mean(axis=1).argmax(axis=0) for held in (0, 1)}
+    return np.array([[scores[best[fold[i]][k], i, k] for k in range(3)] for i in range(len(fold))])
+
+
+def test_what_an_entry_adds_is_scored_without_the_fold_it_is_chosen_on(filled):
+    folder, truth = filled
+    html = (folder / "site" / "correlation.html").read_text()
+    table = next(one for one in Tables(html).tables if one[0][2:3] == ["gain"])
+    best = re.search(r"What each adds to the best entry, (\w+)<", html)[1]
+    fold = read_folds(folder / "oof" / "dome" / "folds.csv").fold
+    alone = cross_fitted_scores(stored_bytes(folder, best), truth, fold)
+    assert len(table) == 3
+    for name, _, gain, *_ in table[1:]:
+        mean = np.rint((stored_bytes(folder, best) + stored_bytes(folder, name)) / 2)
+        expected = (cross_fitted_scores(mean, truth, fold) - alone).mean()
+        assert float(gain) == pytest.approx(expected, abs=1e-4)
+    gains = {row[0]: float(row[2]) for row in table[1:]}
+    assert max(gains, key=gains.get) == "other" or best == "other"
+
+
+def test_classes_in_any_order_are_the_same_data(filled):
+    entries = leaderboard("dome", Workspace(filled[0]))
+    assert {entry.kind for entry in entries} == {"imported, folds not known"}  # none of them outdated
+
+
+def test_the_next_blend_runs_and_is_made_of_what_is_stored(filled, monkeypatch, capsys):
+    folder, _ = filled
+    config = load_blend(folder / "site" / FILE)
+    assert {run.name for run in config.runs} > {"other"}
+    assert list(config.data.options["classes"]) == list(CODES)
+    assert FILE in (folder / "site" / "correlation.html").read_text()
+    monkeypatch.setattr(StoredMeans, "_computed", None)  # all is kept
+    root = ["--root", str(folder)]
+    assert main(["leaderboard", "dome", "--html", str(folder / "again"), "--no-images", *root]) == 0
+    assert (folder / "again" / FILE).read_text() == (folder / "site" / FILE).read_text()
+    assert main(["run", str(folder / "site" / FILE), *root]) == 0
+    made = json.loads((folder / "oof/dome/next_blend/blend.json").read_text())
+    assert [run["name"] for run in made["runs"]] == [run.name for run in config.runs]
+    assert made["scores"]["gains"]["over_best_single"]["value"] > 0
+    shutil.rmtree(folder / "oof/dome/next_blend")
+
+
+def test_classes_that_may_overlap_have_no_confusion_matrix(site):
+    assert "Confusion matrix" not in page_of(site, "both")
+
+
+def test_the_worst_are_drawn_with_their_scores(project, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(mask_pictures, "draw_samples", lambda panels, **_: drawn.append(panels) or b"PNG")
+    runs, root = project / "oof" / "tiny", ["--root", str(project)]
+    rows = read_csv(runs / "both" / "rows.csv", text=("id", "group"), remedy="").set_index("id")
+    plot = ["plot", str(project / "both.yaml"), "--worst", "3", *root]
+    assert main(plot) == main([*plot, "--class", "Fish"]) == main([*plot, "--id", rows.index[5]]) == 0
+    maps = rows.filter(regex="^cv_cross_fitted ")
+    for panels, scores in ((drawn[0], maps.mean(axis=1)), (drawn[1], maps["cv_cross_fitted Fish"])):
+        lowest = scores.sort_values(kind="stable")[:3]
+        expected = [f"{name}: {score:.4f}" for name, score in lowest.items()]
+        assert [one.caption.partition(" (")[0] for one in panels] == expected
+    assert [one.truth.shape[-1] for one in (drawn[0][0], drawn[1][0])] == [4, 1]
+    pictures = runs / "both" / "pictures"
+    expected = ["worst.png", "worst_Fish.png", f"{Path(rows.index[5]).stem}.png", "worst.png"]
+    assert capsys.readouterr().out.splitlines() == [f"written: {pictures / name}" for name in expected]
+    shutil.rmtree(pictures)
+
+
+def test_masks_of_pictures_leave_out_what_does_not_count(project):
+    folder = project / "oof" / "tiny" / "lowest"
+    store = RowStore.open(folder / "oof")
+    valid = np.zeros((len(store), *store.values.shape[1:3]), dtype=bool)
+    valid[:, 5:] = True
+    mask = stored_masks(folder, store, None, valid)[0]
+    assert mask[5:].any()
+    np.testing.assert_array_equal(mask, (store[0] > 127) & valid[0][..., np.newaxis])
+
+
+def test_a_run_is_drawn_by_itself_at_one_half(project):
+    run = project / "oof" / "tiny" / "lowest"
+    name = read_csv(run / "rows.csv", text=("id", "group"), remedy="")["id"][3]
+    config = load_run(Path(f"{project / 'both.yaml'}#lowest"))
+    (picture,) = mask_pictures.draw_mask_pictures(config, Workspace(project), ids=[name])
+    assert picture == run / "pictures" / f"{Path(name).stem}.png"
+    with Image.open(picture) as drawn:
+        assert drawn.width > 4 * drawn.height / 2
+    shutil.rmtree(picture.parent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--id", "000005.jpg"], "no scored sample '000005.jpg'"),
+        (["--class", "Flsh"], "no class of 'both' (did you mean 'Fish'?)"),
+        (["--worst", "0"], "--worst: give at least 1"),
+        (["--forecast", "edge"], "both.yaml is no config of forecasts"),
+    ],
+)
+def test_masks_that_cannot_be_drawn_are_refused(project, capsys, arguments, message):
+    assert main(["plot", str(project / "both.yaml"), "--root", str(project), *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_layers_of_a_thumbnail_show_classes_and_errors():

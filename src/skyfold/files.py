@@ -109,15 +109,20 @@ def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = Fals
     return table
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as sorted, indented JSON; NaN is refused, since it is not JSON."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Write `value` as indented JSON; NaN is refused, since it is not JSON."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n")
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` as JSON holds them, and a digest of them, so that an edit of the file is noticed."""
     held = json.loads(json.dumps(values, allow_nan=False))
-    return {**held, "checksum": digest(json.dumps(held, sort_keys=True))}
+    return {**held, "checksum": values_checksum(held)}
+
+
+def values_checksum(held: Mapping[str, Any]) -> str:
+    """The digest that `with_checksum` adds to values, as JSON holds them."""
+    return digest(json.dumps(held, sort_keys=True))
 
 
 def read_json(path: Path, *, remedy: str = "Delete it and run the stage that writes it again.") -> Any:

@@ -365,7 +365,10 @@ def leaderboard(given: Namespace) -> JsonDict:
     if given.html:
         from skyfold.pipeline.site.write import write_site
 
-        files.append(write_site(name, project, entries, given.html, images=not given.no_images, at_hand=at_hand))
+        how = {"images": not given.no_images, "public_fraction": given.public_fraction, "at_hand": at_hand}
+        if name != given.competition:  # a config, which names the files
+            how["data"] = _data_config(given.competition, given).model_dump(mode="json")
+        files.append(write_site(name, project, entries, given.html, **how))
     told = [
         {"name": entry.name, "kind": entry.kind, **entry.figures, **({"remark": entry.remark} if entry.remark else {})}
         for entry in entries
@@ -451,17 +454,36 @@ def shakeup(given: Namespace) -> JsonDict:
 
 
 def plot(given: Namespace) -> None:
-    """Draw a stored forecast: maps beside the ground truth, animations, reliability diagram, error by lead time.
+    """Draw what a run, blend or forecast predicts out of fold, beside the ground truth.
 
-    `skyfold run` must have run on the config. The figures are written to `pictures/` in the folder of the forecast.
+    Masks with their errors and scores; forecasts as maps and animations, with a reliability diagram and the error by
+    lead time. `skyfold run` must have run on the config. The figures are written to `pictures/` in the folder of the
+    run, blend or forecast.
     """
-    from skyfold.config.files import load_forecasts
-    from skyfold.pipeline.plot import draw_pictures
+    from skyfold.config.files import load_pictured
+    from skyfold.config.forecasts import ForecastConfig
+    from skyfold.errors import ConfigError
     from skyfold.store.locks import held
 
-    project, config = workspace(given), load_forecasts(given.config)
-    with held(reads=[project.run(config.data.folder, model.name) for model in config.forecasts]):
-        for path in draw_pictures(config, project, given.forecast, given.ids):
+    project, config = workspace(given), load_pictured(given.config)
+    if given.worst is not None and given.worst < 1:
+        raise ConfigError("--worst: give at least 1.")
+    if isinstance(config, ForecastConfig):
+        from skyfold.pipeline.plot import draw_pictures
+
+        if given.label is not None:
+            raise ConfigError("--class: forecasts have lead times, no classes. Leave it out.")
+        names = [model.name for model in config.forecasts]
+        draw = partial(draw_pictures, config, project, given.forecast, given.ids, given.worst)
+    else:
+        from skyfold.pipeline.mask_pictures import draw_mask_pictures
+
+        if given.forecast is not None:
+            raise ConfigError(f"--forecast: {given.config} is no config of forecasts. Leave it out.")
+        names = [config.name, *(run.name for run in getattr(config, "members", ()))]
+        draw = partial(draw_mask_pictures, config, project, ids=given.ids, worst=given.worst, label=given.label)
+    with held(reads=[project.run(config.data.folder, name) for name in names]):
+        for path in draw():
             print(f"written: {path}")
 
 

@@ -172,6 +172,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--simulations": {"type": _whole, "default": 2000, "metavar": "N", "help": "test parts to draw (default: 2000)"},
     "--final": {"type": _whole, "metavar": "N", "help": "also choose N final submissions"},
     "--forecast": {"metavar": "NAME", "help": "a forecast of the config (default: the last one)"},
+    "--worst": {"type": _whole, "metavar": "N", "help": "draw the N worst (of masks by default: 12)"},
+    "--class": {"metavar": "NAME", "dest": "label", "help": "draw one class only, the worst by its score"},
     "--id": {**MANY, "metavar": "ID", "dest": "ids", "help": "a sample to draw, for instance 2011-12; may be repeated"},
     "--set": {**MANY, "metavar": "KEY=VALUE", "dest": "overrides", "help": "override a config value; may be repeated"},
     "--json": {"action": "store_true", "help": "print one JSON document, everything else to standard error"},
@@ -239,7 +241,7 @@ COMMANDS = {
     commands.status: ("data_set", "--json"),
     commands.lb: ("action", "of", "table", "--public", "--private", "--date", "--message", "--json"),
     commands.shakeup: ("competition", "--public-fraction", "--test-samples", "--simulations", "--json"),
-    commands.plot: ("config", "--forecast", "--id"),
+    commands.plot: ("config", "--forecast", "--id", "--worst", "--class"),
     commands.run: ("config", "--set", "--verify"),
 }
 

@@ -135,11 +135,14 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _items(value: Any, *, within_tables: bool) -> Iterator[Any]:
-    """The single values in nested lists, and in tables, too."""
-    if isinstance(value, dict) and not within_tables:
-        return
-    if isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _items(item, within_tables=within_tables)
-    else:
+    """The single values in nested lists, and in tables, too; of nothing but texts the first: records list ten thousand
+    ids."""
+    if not isinstance(value, list | tuple | dict):
         yield value
+    elif within_tables or not isinstance(value, dict):
+        inner = value.values() if isinstance(value, dict) else value
+        if set(map(type, inner)) == {str}:
+            yield next(iter(inner))
+            return
+        for item in inner:
+            yield from _items(item, within_tables=within_tables)

@@ -105,10 +105,19 @@ def load_packable(path: Path) -> BlendConfig | ForecastConfig:
 
     ConfigError if it is of another kind.
     """
+    config = load_pictured(path)
+    return config if isinstance(config, ForecastConfig) else load_blend(path)
+
+
+def load_pictured(path: Path) -> RunConfig | BlendConfig | ForecastConfig:
+    """The config of what can be drawn, read as `load_config`: of a blend, of a run by itself, or of forecasts.
+
+    ConfigError if it is of another kind.
+    """
     config = load_config(path)
     if isinstance(config, RunConfig) and plugins.load("tasks", config.task).TASK.TARGETS == FORECASTING:
         return ForecastConfig.of_run(config)
-    return config if isinstance(config, ForecastConfig) else load_blend(path)
+    return config if isinstance(config, RunConfig | ForecastConfig) else _of_kind(BlendConfig, config, path)
 
 
 def read_yaml(path: Path, named_by: str = "") -> Values:

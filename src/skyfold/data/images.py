@@ -358,7 +358,26 @@ def read_numbers(path: Path) -> np.ndarray:
 
 
 def read_header(path: Path) -> Header:
-    """Size, rotation, type and bands, without decoding; DataLayoutError where the file is no image."""
+    """Size, rotation, type and bands, without decoding; DataLayoutError where the file is no image.
+
+    A data set is asked for the headers of its files several times when it is opened; a file is read again only where
+    its state has changed.
+    """
+    try:
+        s = path.stat()
+    except (OSError, ValueError):  # the reader says what is wrong
+        return _read_header(path)
+    state, known = (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino), _headers.get(path)
+    if known is None or known[0] != state:
+        known = _headers[path] = state, _read_header(path)
+    return known[1]
+
+
+# Headers that this process has read, by the state of their files.
+_headers: dict[Path, tuple[tuple[int, ...], Header]] = {}
+
+
+def _read_header(path: Path) -> Header:
     suffix = path.suffix.lower()
     if suffix == ARRAY_SUFFIX:
         array = _array(path)

@@ -32,7 +32,7 @@ from skyfold.plugins import nearest
 from skyfold.postprocess.evaluate import evaluate
 from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import Selection
-from skyfold.reports.mask_plot import draw_sample
+from skyfold.reports.mask_plot import MaskPanels, draw_samples
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.store.folds import read_folds
@@ -229,8 +229,8 @@ class Results:
             one = Truth(samples.ids[row : row + 1], [truth], None if valid is None else [valid])
             score = competition.metric.score(prediction_stats(competition, one, [pred]))
             title += f", {competition.metric.name} {score:.4f}"
-        image, classes = samples.inputs[row], competition.classes
-        return Picture(draw_sample(image, truth=truth, pred=pred, valid=valid, classes=classes, title=title))
+        panels = MaskPanels(samples.inputs[row], truth, pred, valid)
+        return Picture(draw_samples([panels], classes=competition.classes, title=title))
 
     def write_submission(self, path: str | Path, values: Values, thresholds: OfProbability = 0.5) -> Path:
         """Write the masks of the test part as a submission, checked as by `skyfold submit`; beside it a JSON record.

@@ -15,6 +15,7 @@ from skyfold.store.records import SidecarRecord, read_record
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.tasks.scored_with import scored_by
 from skyfold.tasks.stored_blend import AGAIN, require_members
+from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
 
@@ -46,10 +47,15 @@ def data_of(info: RunInfo, workspace: Workspace, at_hand: dict[str, Dataset | No
 
     at_hand: as of `outdated_run`.
     """
-    key = json.dumps(info.config["data"], sort_keys=True)
+    return data_at_hand(info.config["data"], workspace, at_hand)
+
+
+def data_at_hand(config: JsonDict, workspace: Workspace, at_hand: dict[str, Dataset | None]) -> Dataset | None:
+    """As `data_of`, of the block `data` of a config."""
+    key = json.dumps(config, sort_keys=True)
     if key not in at_hand:
         try:
-            at_hand[key] = open_dataset(DataConfig.model_validate(info.config["data"]), workspace)
+            at_hand[key] = open_dataset(DataConfig.model_validate(config), workspace)
         except (SkyfoldError, ValueError, OSError) as error:  # the files are elsewhere, or broken
             if None not in at_hand.values():  # of other settings of the same data the reason is the same
                 note(f"whether the data changed since is not known, they cannot be read: {error}")

@@ -31,11 +31,16 @@ BINS = 25
 
 
 def draw_pictures(
-    config: ForecastConfig, workspace: Workspace, forecast: str | None = None, ids: Sequence[str] = ()
+    config: ForecastConfig,
+    workspace: Workspace,
+    forecast: str | None = None,
+    ids: Sequence[str] = (),
+    worst: int | None = None,
 ) -> list[Path]:
     """Draw `forecast` (None: the config's last one) into `pictures` in its folder; returns the files.
 
-    ids: of the samples to draw; none: those at three quantiles of the competition's score. ConfigError on a forecast or
+    ids: of the samples to draw; worst: how many of the worst are drawn, too; with neither, those at three quantiles of
+    the competition's score. ConfigError on a forecast or
     a sample that does not exist; OofMismatch on a forecast that is not stored, was made with another config, or was
     last scored on other dates.
     """
@@ -56,7 +61,9 @@ def draw_pictures(
         stats = sample_stats({metric.name: metric}, data.train, rows, stored.checked.__getitem__)
         return metric.per_row(stats[metric.name])
 
-    chosen = _rows_of(ids, data.train, stored) if ids else _at_quantiles(rows, scores(rows))
+    chosen = _rows_of(ids, data.train, stored)
+    if worst or not ids:
+        chosen = np.append(chosen, _ranked(rows, scores(rows), worst))
     title, pictures, files = f"{config.data.folder}, {name}", folder / "pictures", []
     for row, score in zip(chosen.tolist(), scores(chosen), strict=True):
         label = str(data.train.ids[row])
@@ -123,15 +130,18 @@ def _rows_of(ids: Sequence[str], samples: Samples, stored: RowStore) -> np.ndarr
             raise ConfigError(f"no sample '{name}'{nearest(name, list(place))}.")
         if not stored.complete[place[name]]:
             raise OofMismatch(f"sample '{name}' was not forecast: no fold validates it.")
-    return np.array([place[name] for name in ids])
+    return np.array([place[name] for name in ids], dtype=np.int64)
 
 
-def _at_quantiles(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Samples whose score is 0 or infinite, of a day without rain for instance, are left out."""
+def _ranked(rows: np.ndarray, scores: np.ndarray, worst: int | None) -> np.ndarray:
+    """The `worst`, the worst first, of None those at the quantiles. Samples whose score is 0 or infinite, of a day
+    without rain for instance, are left out."""
     telling = np.flatnonzero(np.isfinite(scores) & (scores > 0))
     if not len(telling):
         return rows[:1]
     ranked = telling[np.argsort(scores[telling], kind="stable")]
+    if worst:
+        return rows[ranked[: -worst - 1 : -1]]
     places = np.round(np.array(QUANTILES) * (len(ranked) - 1)).astype(int)
     return rows[ranked[np.unique(places)]]
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from skyfold.errors import ConfigError, DamagedFile, DataLayoutError, shortened
 from skyfold.files import file_digest, read_json
@@ -184,6 +183,8 @@ def agreement(cv: Sequence[float], public: Sequence[float], seed: int = 0) -> li
     interval over submissions; a line on why there is none where there are too few."""
     if len(cv) < FEWEST:
         return [f"CV and public score of {len(cv)} submissions; a rank correlation needs {FEWEST}."]
+    from scipy.stats import spearmanr  # takes longer to import than the leaderboard to print
+
     values, rng = np.array([cv, public]), np.random.default_rng(seed)
     if min(len(set(one)) for one in values.tolist()) < 2:
         return ["CV and public scores do not differ between submissions; there is no rank correlation."]

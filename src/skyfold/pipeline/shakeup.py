@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -176,17 +176,22 @@ def scored_alike(name: str, workspace: Workspace) -> Scored:
     """
     folder = workspace.oof(name)
     found, left_out = read_scores(name, workspace)
-    test_rows = 0
-    for one in found:
-        with suppress(OofMismatch):
-            test_rows = max(test_rows, len(RowStore.open(folder / one / "test").ids))
-    most = most_alike(found)
+    test_rows, most = stored_test_rows(found, name, workspace), most_alike(found)
     for one in sorted(set(found) - set(most)):
         left_out[one] = found[one].unlike(found[min(most)]) or "scored by another metric"
     if len(most) < 2:
         there = f" Left out: {shortened(sorted(left_out))}." if left_out else ""
         raise DataLayoutError(f"{folder}: fewer than two scored runs or blends of the same samples.{there}")
     return Scored({one: found[one] for one in most}, test_rows, left_out)
+
+
+def stored_test_rows(entries: Iterable[str], name: str, workspace: Workspace) -> int:
+    """Samples of the test part, as the `entries` of data set `name` have stored them; 0 where none has."""
+    test_rows = 0
+    for one in entries:
+        with suppress(OofMismatch):
+            test_rows = max(test_rows, len(RowStore.open(workspace.run(name, one) / "test").ids))
+    return test_rows
 
 
 def read_scores(name: str, workspace: Workspace) -> tuple[dict[str, SampleScores], dict[str, str]]:

@@ -21,7 +21,7 @@ from skyfold.metrics.bootstrap import Interval, bootstrap_interval, paired_diffe
 from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.postprocess.select import select
 from skyfold.postprocess.selection import Selection
-from skyfold.postprocess.threshold_sweep import ThresholdSweep
+from skyfold.postprocess.threshold_sweep import ThresholdSweep, row_scores
 from skyfold.store.folds import Folds
 from skyfold.types import CountMetric, JsonDict, Metric, Names
 
@@ -129,6 +129,22 @@ class SampleScores:
     def groups(self) -> np.ndarray:
         """str (n,), samples that are drawn together."""
         return self.rows["group"].to_numpy(dtype=str)
+
+    def of_class(self, label: str) -> np.ndarray | None:
+        """Cross-fitted score of each map of a class, float64 (n,); None where they are not stored."""
+        column = f"cv_cross_fitted {label}"
+        return self.rows[column].to_numpy(dtype=np.float64) if column in self.rows else None
+
+    def of_samples(self, label: str | None = None) -> np.ndarray:
+        """Score of each sample by itself, float64 (n,), with `label` of its map of that class."""
+        own = None if label is None else self.of_class(label)
+        return row_scores(self.metric, self.stats) if own is None else own
+
+    def worst_first(self, of_samples: np.ndarray) -> list[int]:
+        """Samples whose score is finite, the worst first. of_samples: as of the method of this name."""
+        sign = 1 if self.metric.greater_is_better else -1
+        order = np.argsort(sign * of_samples, kind="stable")
+        return order[np.isfinite(of_samples[order])].tolist()
 
     def unlike(self, other: SampleScores) -> str:
         """Why the two cannot be compared sample by sample, with the remedy; '' where they can."""

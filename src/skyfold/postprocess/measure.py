@@ -2,6 +2,7 @@
 
     threshold_sweep/histogram/      RowStore, a row per sample: pixels of every map above each of the 256 stored values
     threshold_sweep/<rule>_counts/  RowStore: pixels kept at each minimum area and threshold (`sweep` of a rule)
+    threshold_sweep/confusion/      RowStore: pixels of each true class by predicted class, once they were asked for
     threshold_sweep/statistics/     RowStore: the metric's own statistics at each setting, where counts do not give them
 
 Metrics and rules of pixel counts are swept exactly, all thresholds at once. For any other the rule is applied at every
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from skyfold.data.cache import fingerprint_of
 from skyfold.errors import ConfigError, OofMismatch
 from skyfold.files import digest
 from skyfold.metrics.score_submission import slices_of_volumes
+from skyfold.postprocess.confusion import confusion_counts
 from skyfold.postprocess.rules import CountedRule, SweptRule, load_rule
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep, of_class
@@ -82,6 +85,22 @@ def measure(
         )
 
 
+def measure_confusion(folder: Path, samples: Samples) -> np.ndarray:
+    """`confusion_counts` of every out-of-fold row of the run or blend in `folder`, int32 (n, K, K), counted once.
+
+    samples: those of its rows, whose classes exclude each other. OofMismatch where they are not.
+    """
+    store = RowStore.open(folder / "oof")
+    if not np.array_equal(store.ids, samples.ids):
+        raise OofMismatch(f"{folder}: its predictions are of other samples than the data hold now.")
+    maps, rows = Maps(cast(np.ndarray, store.checked), samples.targets, samples.valid), np.flatnonzero(store.complete)
+    classes = store.values.shape[-1]
+    parts = {"confusion": _Part((classes, classes), "int32", "", confusion_counts)}
+    open_store = partial(_open_store, folder, store.ids, _made_of(store, samples))
+    with waited_for(folder / "threshold_sweep.lock"):
+        return _filled(maps, rows, parts, open_store, "confusion matrix")["confusion"]
+
+
 def sweep_maps(
     maps: Maps,
     metric: Metric,
@@ -91,10 +110,12 @@ def sweep_maps(
     min_areas: np.ndarray,
     rows: np.ndarray | None = None,
     open_store: OpenStore | None = None,
+    label: str = "threshold sweep",
 ) -> ThresholdSweep:
     """Sweep the `rows` (None: all) of `maps`; thresholds and min_areas as in `ThresholdSweep`.
 
-    open_store: called with the name, row shape, dtype and settings of a part, None: it is kept in memory.
+    label: of the progress; open_store: called with the name, row shape, dtype and settings of a part, None: it is kept
+    in memory.
     """
     chosen = load_rule(rule)
     rows = np.arange(len(maps.prob)) if rows is None else rows
@@ -124,7 +145,7 @@ def sweep_maps(
         compute = partial(chosen.sweep, thresholds=thresholds, min_areas=min_areas)
         settings += plugins.outside_digest("postprocess.rules", rule)
         parts[swept] = _Part((classes, 2, len(min_areas), len(thresholds)), "int32", settings, compute)
-    values = _filled(maps, rows, parts, open_store)
+    values = _filled(maps, rows, parts, open_store, label)
     return ThresholdSweep(
         *(rows, metric, rule, thresholds, min_areas, values["histogram"]),
         swept=values.get(swept),
@@ -144,7 +165,11 @@ class _Part:
 
 
 def _filled(
-    maps: Maps, rows: np.ndarray, parts: dict[str, _Part], open_store: OpenStore | None
+    maps: Maps,
+    rows: np.ndarray,
+    parts: dict[str, _Part],
+    open_store: OpenStore | None,
+    label: str,
 ) -> dict[str, np.ndarray]:
     """The values of each part at `rows`; maps are read once for all parts that lack some."""
     stores: dict[str, RowStore] = {}
@@ -156,7 +181,7 @@ def _filled(
     for name, store in stores.items():
         lacking[name] &= ~store.complete
     missing = rows[np.any([lacks[rows] for lacks in lacking.values()], axis=0)]
-    with Progress("threshold sweep", len(missing)) as progress:
+    with Progress(label, len(missing)) as progress:
         for chunk, prob, target, valid in maps.chunks(missing):
             for name, part in parts.items():
                 own = lacking[name][chunk]
@@ -193,4 +218,8 @@ def _fingerprint(folder: Path, oof: Predictions, samples: Samples) -> str:
         raise OofMismatch(
             f"{folder}: its stored predictions are not those that are measured; measure them without a folder."
         )
+    return _made_of(stored, samples)
+
+
+def _made_of(stored: RowStore, samples: Samples) -> str:
     return digest(stored.checksum(), fingerprint_of(samples.targets), fingerprint_of(samples.valid))

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from skyfold.files import write_atomic
 from skyfold.metrics.forecast import SUMS, ErrorBySkill, mean_error_of, skill_of
@@ -24,6 +22,9 @@ def draw_reliability(
     counts: int64 (2, B + 1) of `event_counts` for the B edges. The first bin, of forecasts of almost
     nothing, is given in the title. logarithmic: axis of the forecast.
     """
+    from matplotlib.figure import Figure  # here: the leaderboard needs `by_lead` only
+    from matplotlib.ticker import NullFormatter
+
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     cells, observed = counts[:, 1:]  # the last bin has no upper edge
@@ -55,6 +56,8 @@ def draw_by_lead(path: Path, forecasts: Mapping[str, ForecastSums], title: str) 
     labels = [name.removesuffix(" months").removesuffix(" weeks") for name in first.leads if several]
     labels = labels or first.cases.tolist()
     turned = {"rotation": 20, "ha": "right"} if max(map(len, labels)) >= 6 else {}
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
     for name, sums in reversed(list(forecasts.items())):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -62,35 +63,43 @@ def draw_masks(
     _write(path, figure, classes, title)
 
 
-def draw_sample(
-    image: np.ndarray,
-    *,
-    truth: np.ndarray | None,
-    pred: np.ndarray | None,
-    valid: np.ndarray | None,
-    classes: Sequence[str],
-    title: str,
-) -> bytes:
-    """A PNG of one image in a row of panels: image, truth, prediction, error; without those that need what is None.
+@dataclass(frozen=True)
+class MaskPanels:
+    """An image, its masks and what to write above them; arrays as those of `draw_examples`, None where not known.
 
-    Arrays as those of `draw_examples`; valid: bool (h, w), False counts as no error. A pixel is a false positive where
-    any class is predicted that is not there, else a false negative where any class is missed, else a hit where there
-    is one.
+    valid: bool (h, w), False counts as no error; None: all count.
     """
-    panels: list[tuple[str, np.ndarray | None]] = [("image", None)]
-    panels += [(name, masks) for name, masks in (("truth", truth), ("prediction", pred)) if masks is not None]
-    errors = truth is not None and pred is not None
-    figure, ((*axes,),) = _sheet(1, len(panels) + errors, image)
-    for axis, (name, masks) in zip(axes, panels, strict=False):
-        _draw(axis, image, masks)
-        axis.set_xlabel(name)
-    colours = _class_colours(classes)
-    if truth is not None and pred is not None:
-        _draw(axes[-1], image, None)
-        axes[-1].imshow(error_layer(truth, pred, valid), extent=(0, 1, 1, 0), aspect=image.shape[0] / image.shape[1])
-        axes[-1].set_xlabel("error")
-        colours |= ERRORS
-    _add_legend(figure, colours)
+
+    image: np.ndarray
+    truth: np.ndarray | None
+    pred: np.ndarray | None
+    valid: np.ndarray | None = None
+    caption: str = ""
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """Those that are known, by the name of their panel."""
+        return {name: own for name, own in (("truth", self.truth), ("prediction", self.pred)) if own is not None}
+
+
+def draw_samples(samples: Sequence[MaskPanels], *, classes: Sequence[str], title: str) -> bytes:
+    """A PNG with a row of panels for each sample: image, truth, prediction, error; without those that need what is not
+    known of the first.
+
+    A pixel is a false positive where any class is predicted that is not there, else a false negative where any class
+    is missed, else a hit where there is one.
+    """
+    columns = ["image", *samples[0].masks, *(["error"] if len(samples[0].masks) == 2 else [])]
+    figure, axes = _sheet(len(samples), len(columns), samples[0].image)
+    for own, row in zip(samples, axes, strict=True):
+        row[0].set_title(own.caption, loc="left", fontsize="medium")
+        for axis, name in zip(row, columns, strict=True):
+            _draw(axis, own.image, own.masks.get(name))
+            axis.set_xlabel(name)
+        if own.truth is not None and own.pred is not None:
+            layer, (height, width) = error_layer(own.truth, own.pred, own.valid), own.image.shape[:2]
+            row[-1].imshow(layer, extent=(0, 1, 1, 0), aspect=height / width)
+    _add_legend(figure, _class_colours(classes) | (ERRORS if "error" in columns else {}))
     figure.suptitle(title)
     return _as_png(figure)
 
@@ -129,7 +138,7 @@ def _write(path: Path, figure: Any, classes: Sequence[str], title: str) -> None:
 
 
 def error_layer(truth: np.ndarray, pred: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Colours, float (h, w, 4) in 0..1, of the errors as in `draw_sample`, transparent where there is nothing to
+    """Colours, float (h, w, 4) in 0..1, of the errors as in `draw_samples`, transparent where there is nothing to
     show."""
     from matplotlib.colors import to_rgba
 

@@ -52,7 +52,7 @@ class PartContents:
         series = self._of_a_series_before(now)
         for of, kind in WHAT.items():
             before, after = getattr(self, of), getattr(now, of)
-            if series:
+            if series or before == after:
                 continue
             shared = len(before) > 1 and len({*before.values()}) == 1 == len({*after.values()})
             if shared and {*before.values()} != {*after.values()}:  # they were read from one file, or as a series

@@ -18,7 +18,7 @@ from skyfold import plugins
 from skyfold.config.errors import explain
 from skyfold.config.fields import Strict, Text, refuse
 from skyfold.errors import DamagedFile, NewerFile
-from skyfold.files import read_json, with_checksum, write_json
+from skyfold.files import read_json, values_checksum, with_checksum, write_json
 from skyfold.store.fingerprint import Fingerprint
 from skyfold.types import JsonDict
 
@@ -65,14 +65,17 @@ def read_record(path: Path, kind: type[Record], *, remedy: str) -> JsonDict:
     except ValidationError as error:
         raise DamagedFile(f"{path}: not what was written there. {explain(kind, error)[0]} {remedy}") from None
     checked: JsonDict = values
-    if number > 1 and stored != with_checksum({**checked, "format": number}):
+    if number > 1 and stored.get("checksum") != values_checksum({**checked, "format": number}):
         raise DamagedFile(f"{path}: edited since it was written; its values do not match its checksum. {remedy}")
     return checked
 
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a record with the number of its format and its checksum."""
-    write_json(path, with_checksum({**values, "format": FORMAT}))
+    """Write a record with the number of its format and its checksum.
+
+    Keys keep their order: that of the classes in the options of a data set is the order of its masks.
+    """
+    write_json(path, with_checksum({**values, "format": FORMAT}), sort_keys=False)
 
 
 def _fingerprint(values: JsonDict, info: ValidationInfo) -> JsonDict:

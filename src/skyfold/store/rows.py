@@ -169,7 +169,11 @@ class RowStore:
 
     def checksum(self) -> str:
         """A digest of the rows' checksums: the same for the same values, whenever they were written."""
-        return digest(np.ascontiguousarray(self._crc).tobytes(), np.ascontiguousarray(self._complete).tobytes())
+        return _checksum(self._crc, self._complete)
+
+    def row_checksum(self, row: int) -> str:
+        """The checksum that row i was written with, which is known without reading the row."""
+        return f"{int(self._crc[row]):08x}"
 
     def flush(self) -> None:
         """Force rows, checksums and flags to disk, in that order."""
@@ -224,6 +228,16 @@ class RowStore:
     def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """`rows` in pieces of about 64 MB of values."""
         return pieces([self.values], rows, CHUNK_BYTES)
+
+
+def rows_checksum(folder: Path) -> str:
+    """`checksum` of the store in `folder`, whose ids, which take longest to read, are left alone."""
+    crc = _map(folder / "crc32.npy", None, np.dtype(np.uint32), "r")
+    return _checksum(crc, _map(folder / "complete.npy", crc.shape, np.dtype(np.uint8), "r"))
+
+
+def _checksum(crc: np.ndarray, complete: np.ndarray) -> str:
+    return digest(np.ascontiguousarray(crc).tobytes(), np.ascontiguousarray(complete).tobytes())
 
 
 class RowsOfShapes:
@@ -339,7 +353,8 @@ def _is_grown(stored: JsonDict, wanted: JsonDict) -> bool:
     return alike and 0 < len(before) < len(now) and all(now.get(name) == shape for name, shape in before.items())
 
 
-def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:
+def _map(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype, mode: Literal["r+", "r"]) -> np.ndarray:
+    """shape: None, any."""
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # "r+" would make up what is cut off
         if mode == "r+":
@@ -350,7 +365,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: np.dtype, mode: Literal["r+"
         raise
     except Exception as error:  # numpy raises whatever its parser of headers meets
         raise DamagedFile(f"{path}: cut off, or not what was written there ({error}). {REMEDY}") from None
-    if array.shape != shape or array.dtype != dtype:
+    if array.shape != (shape or array.shape) or array.dtype != dtype:
         raise DamagedFile(f"{path}: holds {array.dtype} {array.shape}, expected {dtype} {shape}. {REMEDY}")
     return array
 

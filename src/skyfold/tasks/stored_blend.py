@@ -19,7 +19,7 @@ from skyfold.progress import note
 from skyfold.store.contents import FILE as CONTENTS_FILE
 from skyfold.store.contents import Contents, require_run_of, require_unchanged
 from skyfold.store.fingerprint import VERSION, Fingerprint
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import rows_checksum
 from skyfold.store.runs import (
     RunInfo,
     StoredRun,
@@ -187,7 +187,7 @@ def made_of(run: StoredRun) -> JsonDict:
 def rows_of(folder: Path) -> JsonDict:
     """Checksums of the rows that a run or blend has stored, by part."""
     stores = {part: folder / part for part in ("oof", "test")}
-    return {part: RowStore.open(path).checksum() for part, path in stores.items() if (path / "rows.json").is_file()}
+    return {part: rows_checksum(path) for part, path in stores.items() if (path / "rows.json").is_file()}
 
 
 def config_json(config: BlendConfig) -> JsonDict:

@@ -14,11 +14,10 @@ import numpy as np
 
 from skyfold.metrics.bootstrap import Interval, difference_of_draws
 from skyfold.pipeline.compare import config_differences
-from skyfold.pipeline.site.draws import class_draws, entry_draws, map_scores
+from skyfold.pipeline.site.draws import class_draws, entry_draws
 from skyfold.pipeline.site.images import Thumbnails
 from skyfold.pipeline.site.stored import StoredEntry, section
 from skyfold.postprocess.evaluate import SampleScores
-from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.mask_plot import COLOURS
 from skyfold.reports.site.charts import heat_map, interval_bar, scale_of
 from skyfold.reports.site.pages import Comparison, Link, Prediction, Section, Sections, Table
@@ -52,7 +51,7 @@ class Compared:
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """Score of each sample by itself, float64 (n,)."""
-        return {name: row_scores(one.metric, one.stats) for name, one in self.scores.items()}
+        return {name: one.of_samples() for name, one in self.scores.items()}
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -72,14 +71,16 @@ class Compared:
         return self.entries[key].info.name
 
     def by_fold(self, key: str) -> dict[int, float]:
-        """Score of each fold."""
+        """Score of each fold; none where there is one only."""
         one, fold = self.scores[key], self.first.rows["fold"].to_numpy()
+        if len(np.unique(fold)) < 2:
+            return {}
         return {int(number): float(one.metric.score(one.stats[fold == number])) for number in np.unique(fold)}
 
     def classes(self, key: str) -> dict[str, float]:
         """Mean score of the maps of each class; none where they are not stored."""
         labels, scores = self.entries[key].info.classes, self.scores[key]
-        return {label: float(own.mean()) for label in labels if (own := map_scores(scores, label)) is not None}
+        return {label: float(own.mean()) for label in labels if (own := scores.of_class(label)) is not None}
 
 
 def compared(
@@ -129,7 +130,7 @@ def comparison_page(found: Compared) -> Comparison:
     pairs = {(a, b): found.pairs[a, b] for a, b in combinations(best, 2)}
     scale = _scale(pairs.values())
     rows = [
-        [Link(f"{found.name(a)} - {found.name(b)}", pair_address(a, b)), *_cells(gain, scale)]
+        [Link(f"{found.name(a)} - {found.name(b)}", pair_address(a, b)), *interval_cells(gain, scale)]
         for (a, b), gain in pairs.items()
     ]
     title = f"Pairs of the best {len(best)}"
@@ -143,13 +144,18 @@ def comparison_page(found: Compared) -> Comparison:
     )
 
 
-def correlation_page(found: Compared) -> Sections:
-    """How alike the errors of entries are, over samples."""
-    names, table = [found.name(key) for key in found.scores], np.stack(list(found.rows.values()))
+def correlations(found: Compared) -> tuple[np.ndarray, int]:
+    """Pearson correlation of the scores of single samples, float64 (E, E), and how many samples have one of all."""
+    table = np.stack(list(found.rows.values()))
     known = np.isfinite(table).all(axis=0)
     with np.errstate(invalid="ignore"):
-        matrix = np.corrcoef(table[:, known]) if known.sum() > 1 else np.full((len(names),) * 2, np.nan)
-    keys = list(found.scores)
+        matrix = np.corrcoef(table[:, known]) if known.sum() > 1 else np.full((len(table),) * 2, np.nan)
+    return matrix, int(known.sum())
+
+
+def correlation_page(found: Compared, matrix: np.ndarray, samples: int, further: Sequence[Section]) -> Sections:
+    """How alike the errors of entries are, over samples. matrix, samples: as `correlations`; further: more sections."""
+    names, keys = [found.name(key) for key in found.scores], list(found.scores)
     others = sorted(range(1, len(keys)), key=lambda place: (math.isnan(matrix[0, place]), matrix[0, place]))
     with_best = [
         [Link(names[place], found.entries[keys[place]].page), found.values[keys[place]], float(matrix[0, place])]
@@ -160,12 +166,14 @@ def correlation_page(found: Compared) -> Sections:
         "samples, so that a blend of them has more to gain."
     )
     heads = [("entry", "text"), ("score", "score"), ("correlation", "score")]
+    picture = heat_map(names, matrix.tolist(), about="correlation of the scores of single samples")
     return Sections(
         "Correlation of errors",
-        [f"{len(names)} entries, {int(known.sum()):,} samples"],
+        [f"{len(names)} entries, {samples:,} samples"],
         [
             Section(f"With the best entry, {names[0]}", "The least alike first.", Table(heads, with_best)),
-            Section("All entries", note, charts=[heat_map(names, matrix.tolist())]),
+            *further,
+            Section("All entries", note, charts=[picture]),
         ],
     )
 
@@ -219,7 +227,7 @@ def _by_class(found: Compared, a: str, b: str) -> list[list[object]]:
         if label in theirs
     }
     scale = _scale(gains.values())
-    return [[label, ours[label], theirs[label], *_cells(gain, scale)] for label, gain in gains.items()]
+    return [[label, ours[label], theirs[label], *interval_cells(gain, scale)] for label, gain in gains.items()]
 
 
 def _by_fold(found: Compared, a: str, b: str) -> list[list[object]]:
@@ -259,10 +267,14 @@ def _sign(found: Compared) -> int:
 
 
 def _scale(gains: Iterable[Interval]) -> tuple[float, float]:
-    return scale_of([0.0, *(limit for gain in gains for limit in (gain.low, gain.high))])
+    """Of the three quarters of the intervals that reach least far, so that one bad entry does not shrink others."""
+    known = sorted((gain for gain in gains if gain.known), key=lambda gain: max(abs(gain.low), abs(gain.high)))
+    nearest = known[: max(4, math.ceil(0.75 * len(known)))]
+    return scale_of([0.0, *(limit for gain in nearest for limit in (gain.low, gain.high))])
 
 
-def _cells(gain: Interval, scale: tuple[float, float]) -> list[object]:
+def interval_cells(gain: Interval, scale: tuple[float, float]) -> list[object]:
+    """Difference, limits and bar, for the columns `HEADS`."""
     if not gain.known:
         return [None, None, None]
     return [gain.value, f"{gain.low:+.4f} to {gain.high:+.4f}", interval_bar(gain.value, gain.low, gain.high, scale)]

@@ -24,15 +24,9 @@ def entry_draws(scores: SampleScores, cache: Path) -> np.ndarray:
 
 def class_draws(scores: SampleScores, classes: Sequence[str], cache: Path) -> dict[str, np.ndarray]:
     """Mean score of the maps of each class in each draw, float64 (DRAWS,); none where they are not stored."""
-    maps = {label: values for label in classes if (values := map_scores(scores, label)) is not None}
+    maps = {label: values for label in classes if (values := scores.of_class(label)) is not None}
     drawn = _drawn(MeanOfMaps(), [values[:, np.newaxis] for values in maps.values()], scores, cache) if maps else []
     return {label: np.array(own) for label, own in zip(maps, drawn, strict=True)}
-
-
-def map_scores(scores: SampleScores, label: str) -> np.ndarray | None:
-    """Cross-fitted score of each map of a class, float64 (n,); None where they are not stored."""
-    column = f"cv_cross_fitted {label}"
-    return scores.rows[column].to_numpy(dtype=np.float64) if column in scores.rows else None
 
 
 def _drawn(metric: Metric, tables: Sequence[np.ndarray], scores: SampleScores, cache: Path) -> list[list[float]]:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.data.dataset import Dataset
 from skyfold.errors import SkyfoldError
 from skyfold.files import digest, read_json
 from skyfold.metrics.bootstrap import interval_of_draws
 from skyfold.metrics.threshold_curves import threshold_curves
 from skyfold.pipeline.compare import config_differences
+from skyfold.pipeline.site.confusion import TITLE as CONFUSION
+from skyfold.pipeline.site.confusion import confusion_section
 from skyfold.pipeline.site.draws import class_draws
 from skyfold.pipeline.site.images import Thumbnails
 from skyfold.pipeline.site.stored import StoredEntry, once, section
 from skyfold.postprocess.evaluate import SampleScores
-from skyfold.postprocess.threshold_sweep import row_scores
 from skyfold.reports.leaderboard import GAINS
 from skyfold.reports.mask_plot import COLOURS, ERRORS
 from skyfold.reports.paired_scores import metric_of
@@ -41,17 +43,19 @@ def entry_page(
     others: Mapping[str, StoredEntry],
     further: Sequence[Section],
     thumbnails: Thumbnails | None,
+    filled: Dataset | None,
     cache: Path,
     submissions: Path,
 ) -> Sections:
     """The page of the entry in `row`.
 
-    others: all entries by folder; further: sections of its task; thumbnails: None without images; cache: a folder for
-    what is computed once; submissions: that of the data set.
+    others: all entries by folder; further: sections of its task; thumbnails: None without images; filled: the data
+    where classes exclude each other; cache: a folder for what is computed once; submissions: that of the data set.
     """
     sections = [
         *_of_blend(entry, others),
         _classes(entry, scores, cache),
+        section(CONFUSION, lambda: confusion_section(entry, filled if scores else None)),
         *_folds_and_groups(scores),
         *further,
         _curves(entry),
@@ -82,7 +86,7 @@ def _of_blend(entry: StoredEntry, others: Mapping[str, StoredEntry]) -> list[Sec
     if made["gate"]:
         members.append((made["gate"]["name"], f"{made['gate']['name']}, the gate", None))
     rows = [
-        [Link(label, others[name].page if name in others else ""), weight, own.get(name)]
+        [Link(label, others[name].page if name in others else ""), *([weight] if weighed else []), own.get(name)]
         for name, label, weight in members
     ]
     gains = made["scores"].get("gains") or {}
@@ -96,7 +100,7 @@ def _of_blend(entry: StoredEntry, others: Mapping[str, StoredEntry]) -> list[Sec
         ]
         for name, gain in gains.items()
     ]
-    run_heads = [("run", "text"), ("weight", "score"), ("score", "score")]
+    run_heads = [("run", "text"), *([("weight", "score")] if weighed else []), ("score", "score")]
     heads = [("step", "text"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     return [
         Section("Members", f"Combined by: {config['combine']}.", Table(run_heads, rows)),
@@ -117,6 +121,8 @@ def _classes(entry: StoredEntry, scores: SampleScores | None, cache: Path) -> Se
     }
     if scores is None or not (draws := class_draws(scores, entry.info.classes, cache)):
         return Section("By class")
+    if entry.blend is None or not entry.blend["gate"]:
+        del stages["before_gate"]
     held = [stage for stage in stages if f"{stage} {entry.info.classes[0]}" in scores.rows]
     rows = []
     for name, own in draws.items():
@@ -135,11 +141,9 @@ def _folds_and_groups(scores: SampleScores | None) -> list[Section]:
     fold, groups = scores.rows["fold"].to_numpy(), scores.groups
     if len(np.unique(fold)) > 1:
         found.append(Section("By fold", table=Table(_of("fold"), _scores_by(scores, fold))))
-    names = np.unique(groups)
-    if 1 < len(names) < len(groups):
-        rows = sorted(
-            _scores_by(scores, groups), key=lambda row: row[2] if scores.metric.greater_is_better else -row[2]
-        )
+    several = [row for row in _scores_by(scores, groups) if row[1] > 1]  # one sample by itself is among the predictions
+    if len(several) > 1:
+        rows = sorted(several, key=lambda row: row[2] if scores.metric.greater_is_better else -row[2])
         title = f"The {GROUPS} worst groups" if len(rows) > GROUPS else "By group"
         found.append(Section(title, table=Table(_of("group"), rows[:GROUPS])))
     return found
@@ -226,9 +230,8 @@ def _chosen(entry: StoredEntry, curves: Mapping[str, Sequence], k: int) -> tuple
 def _predictions(entry: StoredEntry, scores: SampleScores | None, thumbnails: Thumbnails | None) -> Section:
     if scores is None or thumbnails is None or isinstance(scores.metric, VolumeMetric):
         return Section("Predictions")
-    own = row_scores(scores.metric, scores.stats)
-    sign = 1 if scores.metric.greater_is_better else -1
-    known = [row for row in np.argsort(sign * own, kind="stable").tolist() if math.isfinite(own[row])]
+    own = scores.of_samples()
+    known = scores.worst_first(own)
     drawn = np.random.default_rng(0).permutation(len(own))[:EXAMPLES]  # the same of every entry
     chosen = {"Worst": known[:EXAMPLES], "Best": known[: -EXAMPLES - 1 : -1], "Random": drawn.tolist()}
     ids = scores.rows["id"].to_numpy(dtype=str)

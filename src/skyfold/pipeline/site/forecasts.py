@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,10 @@ def forecast_sums(entries: Mapping[str, StoredEntry]) -> dict[str, ForecastSums]
     return found
 
 
-def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, StoredEntry]) -> Sections:
-    """The best forecasts side by side. sums: of forecasts of the same cases, the best first."""
+def forecasts_page(
+    sums: Mapping[str, ForecastSums], entries: Mapping[str, StoredEntry], further: Sequence[Section]
+) -> Sections:
+    """The best forecasts side by side. sums: of forecasts of the same cases, the best first; further: more sections."""
     best = {entries[key].info.name: own for key, own in list(sums.items())[:COLOURS]}
     first = next(iter(best.values()))
     counts = {key: len(_pictures(entries[key])) for key in sums}
@@ -44,7 +46,7 @@ def forecasts_page(sums: Mapping[str, ForecastSums], entries: Mapping[str, Store
     ]
     note = "Maps, animations and the reliability diagram are on the page of the forecast. Draw them with skyfold plot."
     pictures = Section("Pictures", note, Table([("forecast", "text"), ("pictures", "number")], drawn))
-    return Sections("Forecasts", facts, [*forecast_sections(best), pictures])
+    return Sections("Forecasts", facts, [*forecast_sections(best), *further, pictures])
 
 
 def forecast_sections(sums: Mapping[str, ForecastSums]) -> list[Section]:

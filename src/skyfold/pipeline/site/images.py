@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -17,12 +16,12 @@ from skyfold.errors import OofMismatch
 from skyfold.files import digest, write_atomic
 from skyfold.pipeline.outdated import data_of
 from skyfold.pipeline.site.stored import StoredEntry
-from skyfold.postprocess.selection import HALF, chosen_masks
+from skyfold.pipeline.stored_masks import stored_masks
 from skyfold.reports.site.pages import Prediction
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
 from skyfold.store.rows import RowStore
 from skyfold.tasks import task_class
-from skyfold.types import ArraySequence, LazyArrays, Samples
+from skyfold.types import ArraySequence, Samples
 from skyfold.workspace import Workspace
 
 FOLDER = "images"  # in the site
@@ -46,9 +45,12 @@ class Thumbnails:
     def predictions(self, entry: StoredEntry, captions: Mapping[str, str], *, errors: bool = True) -> list[Prediction]:
         """Samples as `entry` predicts them: truth, prediction and, with `errors`, error. captions: by id."""
         if entry.folder not in self._opened:  # to check the ids of a store takes longer than to draw a page
-            store = RowStore.open(entry.folder / "oof")
+            store, blend, how = entry.oof, entry.blend, "at 0.5"
+            masks = stored_masks(entry.folder, store, blend, self.dataset.train.valid)
             place = {name: row for row, name in enumerate(store.ids.tolist())}
-            self._opened[entry.folder] = store, place, *self._masks(entry, store)
+            if blend is not None:
+                how = f"{blend['selection']['final']} {blend.get('presence_stack')} {blend['gate']}"
+            self._opened[entry.folder] = store, place, masks, how
         store, place, masks, how = self._opened[entry.folder]
         samples = of_classes(self.dataset.train, self.dataset.competition.classes, entry.info.classes)
         found = []
@@ -56,7 +58,7 @@ class Thumbnails:
             if name not in self._rows:
                 raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
-            key = digest(how, np.asarray(store[place[name]]).tobytes())
+            key = digest(how, name, store.row_checksum(place[name]))
             found.append(self.prediction(name, caption, samples, mask, key, errors))
         return found
 
@@ -79,17 +81,6 @@ class Thumbnails:
             layers.append(("error", made))
         return Prediction(name, caption, self._write(image_key, lambda: image_webp(samples.inputs[row])), layers)
 
-    def _masks(self, entry: StoredEntry, store: RowStore) -> tuple[ArraySequence, str]:
-        """The masks of every row of `store`, and what they depend on beside the row itself."""
-        if entry.blend is None:
-            return LazyArrays(len(store), lambda row: np.asarray(store[row] > HALF)), "at 0.5"
-        gate, gate_prob = entry.blend["gate"], None
-        if gate:
-            gate_prob = cast(np.ndarray, RowStore.open(entry.folder.with_name(gate["name"]) / "oof").checked)
-        how = f"{entry.blend['selection']['final']} {entry.blend.get('presence_stack')} {gate}"
-        values = cast(np.ndarray, store.checked)
-        return chosen_masks(entry.blend, "final", values, gate_prob, self.dataset.train.valid), how
-
     def _write(self, key: str, make: Callable[[], bytes]) -> str:
         """Address of the thumbnail `key`, from the site's folder."""
         address = f"{FOLDER}/{key}.webp"
@@ -101,18 +92,13 @@ class Thumbnails:
         return address
 
 
-def thumbnails_of(
-    entries: Sequence[StoredEntry],
-    workspace: Workspace,
-    folder: Path,
-    shown: set[str],
-    at_hand: dict[str, Dataset | None],
-) -> Thumbnails | None:
-    """`Thumbnails` of the data that `entries` were made from; None where these cannot be read, which a note says, and
-    of tasks without masks. at_hand: as of `outdated.data_of`."""
+def data_of_masks(
+    entries: Sequence[StoredEntry], workspace: Workspace, at_hand: dict[str, Dataset | None]
+) -> Dataset | None:
+    """The data that `entries` were made from; None where they cannot be read, which a note says, and of tasks without
+    masks. at_hand: as of `outdated.data_of`."""
     entry = next((one for one in entries if task_class(one.info.task).MASKS and "data" in one.info.config), None)
     dataset = None if entry is None else data_of(entry.info, workspace, at_hand)
     if entry is None or dataset is None:
         return None
-    data = DataConfig.model_validate(entry.info.config["data"])
-    return Thumbnails(with_masks_packed(dataset, data, workspace), folder, shown)
+    return with_masks_packed(dataset, DataConfig.model_validate(entry.info.config["data"]), workspace)

@@ -18,6 +18,7 @@ from skyfold.files import read_json, write_json
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.site.pages import Section
 from skyfold.store.fits import WEIGHTS, read_fits
+from skyfold.store.rows import RowStore
 from skyfold.store.runs import RunInfo, read_info, read_made_blend
 from skyfold.types import JsonDict
 
@@ -45,6 +46,15 @@ class StoredEntry:
     def flat_config(self) -> JsonDict:
         """Its config, keys dotted."""
         return dotted(self.info.config)
+
+    @cached_property
+    def oof(self) -> RowStore:
+        """Its out-of-fold rows, opened once: a store checks its ids when it is opened."""
+        return RowStore.open(self.folder / "oof")
+
+    def has_rows_of(self, ids: np.ndarray) -> bool:
+        """Whether out-of-fold rows of just these samples are stored."""
+        return (self.folder / "oof" / "rows.json").is_file() and np.array_equal(self.oof.ids, ids)
 
     @property
     def train_seconds(self) -> float | None:

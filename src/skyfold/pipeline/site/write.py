@@ -8,20 +8,25 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import write_csv, write_text
-from skyfold.pipeline.public_scores import now
-from skyfold.pipeline.shakeup import most_alike, read_scores
-from skyfold.pipeline.site import compare, forecasts
+from skyfold.pipeline.public_scores import compared, now
+from skyfold.pipeline.shakeup import most_alike, read_scores, stored_test_rows
+from skyfold.pipeline.site import compare, forecasts, next_blend, public
+from skyfold.pipeline.site.confusion import with_one_class
 from skyfold.pipeline.site.entry import entry_page
 from skyfold.pipeline.site.images import FOLDER as IMAGES
-from skyfold.pipeline.site.images import thumbnails_of
+from skyfold.pipeline.site.images import Thumbnails, data_of_masks
+from skyfold.pipeline.site.points import point_sections
 from skyfold.pipeline.site.stored import StoredEntry, read_entry
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.leaderboard import BASELINE, UNREADABLE, Entry
-from skyfold.reports.site.pages import Board, Page, Row, Site, render, static_files
+from skyfold.reports.site.pages import Board, Page, Row, Section, Site, render, static_files
 from skyfold.store.folds import read_folds
+from skyfold.types import JsonDict
 from skyfold.workspace import Workspace
 
 INDEX = "index.html"
@@ -35,23 +40,26 @@ def write_site(
     folder: Path,
     *,
     images: bool = True,
+    public_fraction: float = 0.3,
+    data: JsonDict | None = None,
     at_hand: dict[str, Dataset | None] | None = None,
 ) -> Path:
     """Write the pages of data set `name` into `folder`; returns the first page.
 
-    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest.
-    ConfigError where the folder holds something else.
+    entries, at_hand: as `leaderboard` returns and fills them; images: whether pages show images of the contest;
+    public_fraction: of the test part, which the public leaderboard scores; data: block of a config, from which truth is
+    read where no entry tells of it. ConfigError where the folder holds something else.
     """
     _require_site_or_nothing(folder)
+    at_hand = {} if at_hand is None else at_hand
     scores, _ = read_scores(name, workspace)
     stored, cache = _stored(entries), workspace.cache(name) / "site"
     alike = most_alike({one: scores[one] for one in scores if one in stored})
     found = compare.compared(alike, stored, scores, cache) if len(alike) > 1 else None
     shown: set[str] = set()  # addresses of pictures
-    thumbnails = None
-    if images:
-        scored = [stored[one] for one in scores if one in stored]
-        thumbnails = thumbnails_of(scored, workspace, folder, shown, {} if at_hand is None else at_hand)
+    scored = [stored[one] for one in scores if one in stored]
+    dataset = data_of_masks(scored, workspace, at_hand)
+    thumbnails, filled = Thumbnails(dataset, folder, shown) if images and dataset else None, with_one_class(dataset)
     sums = forecasts.forecast_sums(stored)
     board = _board(entries, stored, scores, alike if found else [])
     pages: dict[str, Page] = {INDEX: board}
@@ -67,20 +75,42 @@ def write_site(
             others=stored,
             further=further,
             thumbnails=thumbnails,
+            filled=filled,
             cache=cache,
             submissions=workspace.submissions(name),
         )
     links, written = [], static_files()
     if found:
         links = [("Compare", compare.INDEX), ("Correlation", CORRELATION)]
-        pages |= {compare.INDEX: compare.comparison_page(found), CORRELATION: compare.correlation_page(found)}
+        matrix, samples = compare.correlations(found)
+        added, text = _next_blend(found, matrix, dataset, cache)
+        pages[compare.INDEX] = compare.comparison_page(found)
+        pages[CORRELATION] = compare.correlation_page(found, matrix, samples, added)
+        written |= {next_blend.FILE: text} if text else {}
         for a, b in combinations(alike[: compare.BEST], 2):
             pages[compare.pair_address(a, b)] = compare.pair_page(found, a, b, thumbnails)
         written |= compare.scripts(found)
         write_csv(folder / compare.FOLDER / "pairs.csv", compare.pairs_csv(found))
     if side_by_side := {one: sums[one] for one in alike if one in sums}:
         links.append(("Forecasts", forecasts.ADDRESS))
-        pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored)
+        series = []
+        if images:
+            series = point_sections(side_by_side, stored, data, workspace, at_hand)
+        pages[forecasts.ADDRESS] = forecasts.forecasts_page(side_by_side, stored, series)
+    with suppress(SkyfoldError):  # a table of scores that cannot be read is named on the board
+        entry_of = _entry_of_submissions(entries, stored)
+        told = public.public_page(
+            compared(name, workspace),
+            entry_of,
+            {key: own.page for key, own in stored.items()},
+            {key: scores[key] for key in alike},
+            public_fraction=public_fraction,
+            test_rows=stored_test_rows(entry_of.values(), name, workspace),
+            cache=cache,
+        )
+        if told is not None:
+            links.append(("Public scores", public.ADDRESS))
+            pages[public.ADDRESS] = told
     site = replace(_site(name, workspace, entries, scores), images=bool(shown), links=links)
     for address, page in pages.items():
         heading = "leaderboard" if isinstance(page, Board) else page.heading
@@ -93,7 +123,8 @@ def write_site(
 
 def _remove_others(folder: Path, kept: set[str]) -> None:
     """Remove what an earlier build wrote of entries that are gone. kept: addresses."""
-    for pattern in ("*.html", "*/*.html", f"{compare.SCRIPTS}/*.js", f"{IMAGES}/*.webp", f"{forecasts.PICTURES}/*/*"):
+    made = ("*.html", "*/*.html", next_blend.FILE)
+    for pattern in (*made, f"{compare.SCRIPTS}/*.js", f"{IMAGES}/*.webp", f"{forecasts.PICTURES}/*/*"):
         for path in folder.glob(pattern):
             if path.relative_to(folder).as_posix() not in kept:
                 path.unlink()
@@ -115,6 +146,30 @@ def _stored(entries: Sequence[Entry]) -> dict[str, StoredEntry]:
             with suppress(SkyfoldError):  # named where it is used
                 found[entry.folder.name] = read_entry(entry.folder)
     return found
+
+
+def _next_blend(
+    found: compare.Compared, matrix: np.ndarray, dataset: Dataset | None, cache: Path
+) -> tuple[list[Section], str]:
+    """Sections on what a next blend may hold, and its config; of files that are damaged, a section that says so."""
+    with_best = matrix[list(found.entries).index(next_blend.best_blend(found))].tolist()
+    try:
+        correlation = dict(zip(found.entries, with_best, strict=True))
+        return next_blend.next_blend_sections(found, dataset, correlation, cache)
+    except SkyfoldError as error:
+        return [Section("A next blend", problem=str(error))], ""
+
+
+def _entry_of_submissions(entries: Sequence[Entry], stored: Mapping[str, StoredEntry]) -> dict[str, str]:
+    """Folder of the entry that each submission was made of."""
+    return {
+        Path(str(entry.figures["submission"])).stem: entry.folder.name
+        for entry in entries
+        if entry.folder is not None
+        and entry.figures.get("submission")
+        and entry.folder.name in stored
+        and entry.name == stored[entry.folder.name].info.name
+    }
 
 
 def _site(name: str, workspace: Workspace, entries: Sequence[Entry], scores: Mapping[str, SampleScores]) -> Site:

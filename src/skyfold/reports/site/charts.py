@@ -13,13 +13,15 @@ from markupsafe import Markup, escape
 
 COLOURS = 8  # classes c0 to c7 of site.css
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 38
+LONGEST = 22  # letters of a name in a heat map
+LEFT, RIGHT, TOP, BOTTOM = 54, 18, 10, 38
 
 
 @dataclass(frozen=True)
 class Line:
     """A line of a chart. label: in the legend, '': not there; xs, ys: of the same length, NaN where nothing is known;
-    mark: a point (x, y) set apart."""
+    mark: a point (x, y) set apart; joined: False draws its points, which must be known, without a line, with what to
+    write beside each in `names`."""
 
     label: str
     xs: Sequence[float]
@@ -27,6 +29,8 @@ class Line:
     colour: int = 0
     dashed: bool = False
     mark: tuple[float, float] | None = None
+    joined: bool = True
+    names: Sequence[str] = ()
 
 
 def line_chart(
@@ -34,8 +38,8 @@ def line_chart(
 ) -> Markup:
     """Lines over a common x axis, with a legend below.
 
-    x, y: labels of the axes; diagonal: draw the identity; unit: both axes show 0 to 1; from_zero: the y axis begins at
-    0. An empty text where no line has a point.
+    x, y: labels of the axes; diagonal: draw the identity, both axes alike; unit: both axes show 0 to 1; from_zero: the
+    y axis begins at 0. An empty text where no line has a point.
     """
     known = [
         [(a, b) for a, b in zip(line.xs, line.ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
@@ -48,10 +52,15 @@ def line_chart(
     most = [1.0 if unit else max(point[axis] for point in points) for axis in (0, 1)]
     if from_zero:
         least[1] = min(0.0, least[1])
+    if diagonal:
+        least, most = [min(least)] * 2, [max(most)] * 2
     ticks = [_ticks(low, high) for low, high in zip(least, most, strict=True)]
     (x0, x1), (y0, y1) = (
         (min(low, marks[0]), max(high, marks[-1])) for low, high, marks in zip(least, most, ticks, strict=True)
     )
+    inner = [mark for mark in ticks[0] if least[0] <= mark <= most[0]]
+    if len(inner) > 1 and not diagonal:  # lines fill the width; ticks beyond them would leave a part of it empty
+        ticks[0], x0, x1 = inner, least[0], most[0]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         return (
@@ -70,15 +79,18 @@ def line_chart(
             f'<text x="{across:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_label(value, ticks[0])}</text>'
         )
     if diagonal:
-        (ax, ay), (bx, by) = place((max(x0, y0),) * 2), place((min(x1, y1),) * 2)
+        (ax, ay), (bx, by) = place((x0, x0)), place((x1, x1))
         parts.append(f'<line class="diagonal" x1="{ax:.1f}" y1="{ay:.1f}" x2="{bx:.1f}" y2="{by:.1f}"/>')
     for line, own in zip(lines, known, strict=True):
         colour = f"c{line.colour % COLOURS}"
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in map(place, own))
-        if len(own) > 1:
+        if line.joined and len(own) > 1:
             parts.append(f'<polyline class="{colour}{" dashed" * line.dashed}" points="{path}"/>')
-        for point in [*([line.mark] if line.mark else []), *(own if len(own) == 1 else [])]:
+        for point in [*([line.mark] if line.mark else []), *(own if len(own) == 1 or not line.joined else [])]:
             parts.append('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'.format(colour, *place(point)))
+        for name, point in zip(line.names, own, strict=False):
+            across, height = place(point)
+            parts.append(f'<text x="{across + 6:.1f}" y="{height + 4:.1f}">{escape(name)}</text>')
     parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">')
     parts.append(f"{escape(x)}</text>")
     middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -113,13 +125,13 @@ def interval_bar(value: float, low: float | None, high: float | None, scale: tup
     return Markup(f'<svg class="bar" viewBox="0 0 120 16" aria-hidden="true">{zero}{whisker}{dot}</svg>')
 
 
-def heat_map(names: Sequence[str], values: Sequence[Sequence[float]]) -> Markup:
-    """A square table of correlations (n, n) as colours, -1 to 1; the figures stand in its cells where these are large
-    enough, else they are told under the pointer. NaN is left empty."""
-    side, room = (34, 150) if len(names) <= 20 else (14, 150)
-    parts = []
+def heat_map(names: Sequence[str], values: Sequence[Sequence[float]], *, about: str) -> Markup:
+    """A square table of numbers (n, n) as colours, -1 to 1; the figures stand in its cells where these are large
+    enough, else they are told under the pointer. NaN is left empty. about: what it shows, for who cannot see it."""
+    labels = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026" for name in names]
+    side, room, parts = 34 if len(names) <= 20 else 14, 20 + 6 * max(map(len, labels)), []
     for i, (name, row) in enumerate(zip(names, values, strict=True)):
-        label = escape(name if len(name) <= 22 else f"{name[:21]}\u2026")
+        label = escape(labels[i])
         middle = room + i * side + side / 2 + 4
         parts.append(f'<text x="{room - 6}" y="{middle:.0f}" text-anchor="end">{label}</text>')
         parts.append(f'<text transform="translate({middle:.0f} {room - 6}) rotate(-60)">{label}</text>')
@@ -138,10 +150,9 @@ def heat_map(names: Sequence[str], values: Sequence[Sequence[float]]) -> Markup:
                 parts.append(f'<text class="{over}" x="{x + side / 2 - 0.5}" y="{y + side / 2 + 4}" ')
                 parts.append(f'text-anchor="middle">{value:.2f}</text>')
     extent = room + side * len(names)
-    about = "correlation of the scores of single samples"
     return Markup(
         f'<svg class="heat" viewBox="0 0 {extent + 60} {extent}" style="max-width:{extent + 60}px" role="img" '
-        f'aria-label="{about}">{"".join(parts)}</svg>'
+        f'aria-label="{escape(about)}">{"".join(parts)}</svg>'
     )
 
 

@@ -164,8 +164,10 @@ class Section:
 
     predictions  by heading
     colours      CSS colours of what the layers of predictions show, by name
+    text         shown as it is, line by line, a config for instance
     folded       its contents are shown when they are asked for
     problem      why there is nothing to show, or ''
+    note_alone   the note is shown where there is nothing else, too
     """
 
     title: str
@@ -175,13 +177,15 @@ class Section:
     predictions: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
     colours: Mapping[str, str] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    text: str = ""
     folded: bool = False
     problem: str = ""
+    note_alone: bool = False
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        shown = (self.charts, self.pictures, self.problem, *self.predictions.values())
+        shown = (self.charts, self.pictures, self.text, self.problem, self.note_alone, *self.predictions.values())
         return not (any(shown) or (self.table and self.table.rows))
 
 
