@@ -16,7 +16,7 @@ from skyfold.data.crops import CropPlan
 from skyfold.data.foreign_predictions import read_maps
 from skyfold.data.scene_arrays import scene_arrays
 from skyfold.errors import ConfigError
-from skyfold.reports.mask_plot import draw_sample
+from skyfold.reports.mask_plot import MaskPanels, draw_samples
 from skyfold.store.rows import Shape
 from skyfold.tasks._image_task import ImageTask
 from skyfold.tasks._mask_blend import MaskBlending
@@ -136,7 +136,7 @@ class Segmentation(MaskBlending, ImageTask):
     def picture(self, image: np.ndarray, target: np.ndarray, output: np.ndarray, title: str) -> bytes:
         truth, valid = target[..., :-1] > 0.5, target[..., -1] > 0.5
         pred = self.validation.masks(output)
-        return draw_sample(image, truth=truth, pred=pred, valid=valid, classes=self.classes, title=title)
+        return draw_samples([MaskPanels(image, truth, pred, valid)], classes=self.classes, title=title)
 
 
 @dataclass(frozen=True)
