@@ -80,7 +80,7 @@ def as_text(found: Sequence[Status]) -> str:
     lines: list[str] = []
     for data in dict.fromkeys(one.data for one in found):
         own = [one for one in found if one.data == data]
-        rows = [(one.name, one.kind, one.state, _done(one), _now(one), _interval(one.seconds_left)) for one in own]
+        rows = [(one.name, one.kind, one.state, _done(one), _now(one), _left(one)) for one in own]
         lines += [*([""] if lines else []), data, aligned([("name", "kind", "state", "done", "now", "left"), *rows])]
         lines += [f"{one.name}: {who}, since {who.since}" for one in own for who in one.processes]
     return "\n".join(lines) or "Nothing was begun yet. Train a run: skyfold train CONFIG."
@@ -99,8 +99,8 @@ def _now(one: Status) -> str:
     return "no checkpoint yet" if one.unit == "fits" and one.done != one.total else ""
 
 
-def _interval(seconds: float | None) -> str:
-    return "" if seconds is None else f"about {tqdm.format_interval(seconds)}"
+def _left(one: Status) -> str:
+    return f"about {tqdm.format_interval(one.seconds_left)}" if one.seconds_left else ""
 
 
 def _of_data(folder: Path) -> list[Status]:
@@ -136,16 +136,16 @@ def _of_run(folder: Path, folds: Folds | None, processes: Sequence[Holder]) -> S
 
 
 def _of_fits(folder: Path, info: RunInfo, folds: Folds | None, processes: Sequence[Holder]) -> Status:
-    models, training = folder / "models", info.config["training"]
+    models, training = folder / "models", info.config.get("training") or {}
     records = {name: fit for name, fit in read_fits(models).items() if not name.startswith(FULL)}
     k = folds.k if folds else info.k or 0
     wanted = {f"fold{fold}_seed{seed}" for fold in range(k) for seed in info.seeds or ()}
     finished = [fit for name, fit in records.items() if name in wanted]
-    epochs = training["epochs"]
-    if training["patience"] and finished:  # as long as the others took
+    epochs = most = training.get("epochs", 0)
+    if training.get("patience") and finished:  # as long as the others took
         epochs = round(float(np.mean([fit["epochs"] for fit in finished])))
     began = max((datetime.fromisoformat(who.since).timestamp() for who in processes), default=math.inf)
-    fits, per_epoch = _unfinished(models, epochs, training["epochs"], began)
+    fits, per_epoch = _unfinished(models, epochs, most, began)
     if finished and (trained := sum(fit["epochs"] for fit in finished)):
         per_epoch = sum(fit["seconds"] for fit in finished) / trained
     waiting = len(wanted) - len(finished) - sum(not fit.name.startswith(FULL) for fit in fits)
