@@ -58,7 +58,8 @@ class Thumbnails:
             if name not in self._rows:
                 raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
-            key = digest(how, name, store.row_checksum(place[name]))
+            counted = [own.get(name, "") for own in self._digests.values()]  # which pixels count
+            key = digest(how, name, store.row_checksum(place[name]), *counted)
             found.append(self._prediction(name, caption, samples, mask, key, errors))
         release_pages(store.values)  # stores of all entries stay open
         return found
