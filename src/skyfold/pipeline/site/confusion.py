@@ -10,7 +10,7 @@ from skyfold.errors import ConfigError
 from skyfold.pipeline.site.stored import StoredEntry
 from skyfold.postprocess.measure import measure_confusion
 from skyfold.reports.site.charts import heat_map
-from skyfold.reports.site.pages import Section, Table
+from skyfold.reports.site.pages import Section, Table, formatted
 
 TITLE = "Confusion matrix"
 
@@ -43,7 +43,7 @@ def confusion_section(entry: StoredEntry, dataset: Dataset | None) -> Section:
         [name, *(f"{count:,}" for count in own), f"{total:,}", found]
         for name, own, total, found in zip(names, counts.tolist(), true.tolist(), recall.tolist(), strict=True)
     ]
-    rows.append(["precision", *(f"{one:.4f}" for one in precision.tolist()), f"{true.sum():,}", None])
+    rows.append(["precision", *(formatted(one, "score") for one in precision.tolist()), f"{true.sum():,}", None])
     heads = [("truth", "text"), *((name, "number") for name in names), ("pixels", "number"), ("recall", "score")]
     note = (
         "Out of fold; a row is a class of the truth, a column a predicted one. Each pixel counts as the class of the "

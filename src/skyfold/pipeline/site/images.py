@@ -19,7 +19,7 @@ from skyfold.pipeline.site.stored import StoredEntry
 from skyfold.pipeline.stored_masks import stored_masks
 from skyfold.reports.site.pages import Prediction
 from skyfold.reports.site.thumbnails import errors_webp, image_webp, masks_webp
-from skyfold.store.rows import RowStore
+from skyfold.store.rows import RowStore, release_pages
 from skyfold.tasks import task_class
 from skyfold.types import ArraySequence, Samples
 from skyfold.workspace import Workspace
@@ -58,8 +58,10 @@ class Thumbnails:
             if name not in self._rows:
                 raise OofMismatch(f"'{name}' is not in the data any more; '{entry.info.name}' was made from it.")
             mask = partial(masks.__getitem__, place[name])
-            key = digest(how, name, store.row_checksum(place[name]))
+            counted = [own.get(name, "") for own in self._digests.values()]  # which pixels count
+            key = digest(how, name, store.row_checksum(place[name]), *counted)
             found.append(self.prediction(name, caption, samples, mask, key, errors))
+        release_pages(store.values)  # stores of all entries stay open
         return found
 
     def prediction(
