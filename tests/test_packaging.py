@@ -71,4 +71,5 @@ def imported():
                 modules |= {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
     found = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"skyfold", ""}
     distributions = packages_distributions()
-    return {canonicalize_name(distributions.get(module, [module])[0]) for module in found}
+    # Of several distributions that share a package, as those of MLflow do, always the same one.
+    return {canonicalize_name(min(distributions.get(module, [module]))) for module in found}
