@@ -114,6 +114,9 @@ def test_the_plan_of_a_data_set_is_a_config_that_trains(steps, project, monkeypa
     assert config.model.options == {"encoder": "efficientnetlite0", "encoder_weights": "imagenet"}
     assert main([*command]) == 2  # it is never overwritten
     assert "already there" in capsys.readouterr().err
+    assert main([*command[:2], "--time-budget", "1h"]) == 2
+    assert main([*command[:3], "configs/other.yaml", "--time-budget", "soon"]) == 2
+    assert "--time-budget soon: no time" in capsys.readouterr().err
     assert main(["prepare", "configs/first.yaml"]) == 0
     assert set(open_run(config, Workspace(project)).arrays) == {"train"}
     if steps == "measured":

@@ -12,6 +12,7 @@ import numpy as np
 
 SPECK = 4  # pixels: pieces and holes that are no larger are slips of the hand, or of a resampling
 TOLERANCE = 0.75  # pixels by which a straight border may depart from a line
+SHORTEST = 32.0  # pixels of a straight border: curves have shorter straight parts
 BESIDE = 3  # pixels: a border so near to the frame, or to pixels that do not count, is theirs
 REGISTERED_SIDE = 128  # of the longer side, at which masks and predictions are laid on each other
 FARTHEST = 8  # pixels of that: the farthest a mask is moved
@@ -49,19 +50,19 @@ def specks(mask: np.ndarray) -> float:
 def straight_border(mask: np.ndarray, valid: np.ndarray | None = None) -> float:
     """Length of the longest straight part of the border, as a fraction of the shorter side of the image.
 
-    The frame of the image is no border, nor is that of the pixels that count, `valid`; None: all do. A disk of radius r
-    has parts of about 2.5 sqrt(r) pixels.
+    The frame of the image is no border, nor is that of the pixels that count, `valid`; None: all do. 0 below SHORTEST
+    pixels: a disk of radius r has straight parts of about 2.5 sqrt(r).
 
-    >>> half = np.zeros((40, 40), bool)
-    >>> half[:, :20] = True
+    >>> half = np.zeros((60, 60), bool)
+    >>> half[:, :30] = True
     >>> straight_border(half) > 0.8
     True
-    >>> straight_border(~np.zeros((40, 40), bool))
+    >>> straight_border(~np.zeros((60, 60), bool))
     0.0
     """
     counted = np.ones(mask.shape, np.uint8) if valid is None else valid.astype(np.uint8)
     inside = cv2.erode(counted, np.ones((2 * BESIDE + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    longest = 0.0
+    longest = SHORTEST
     contours, _ = cv2.findContours((mask & (counted > 0)).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         corners = cv2.approxPolyDP(contour, TOLERANCE, True)[:, 0]
@@ -73,7 +74,7 @@ def straight_border(mask: np.ndarray, valid: np.ndarray | None = None) -> float:
             along = np.linspace(0, 1, max(int(lengths[place]), 2))[:, np.newaxis]
             x, y = np.round(corners[place] + steps[place] * along).astype(int).T
             longest = max(longest, float(lengths[place] * (inside[y, x] > 0).mean()))
-    return longest / min(mask.shape)
+    return longest / min(mask.shape) if longest > SHORTEST else 0.0
 
 
 def displacement(mask: np.ndarray, prob: np.ndarray, valid: np.ndarray | None = None) -> Displacement:

@@ -145,6 +145,8 @@ def audit_labels(data: DataConfig, names: Sequence[str], workspace: Workspace) -
     missing, or the data changed since.
     """
     dataset = open_masks(data, workspace)
+    if not isinstance(dataset.train.inputs, Resizable):
+        raise ConfigError(f"--labels: looks at images; the samples of '{data.competition}' are none.")
     entries = [_entry(name, data, dataset, workspace) for name in names]
     classes = entries[0].run.info.classes
     for entry in entries[1:]:
