@@ -38,9 +38,9 @@ from skyfold.types import CountMetric, JsonDict
 
 FILE = "next_blend.yaml"  # of the site
 MOST_BYTES = 72 << 20  # of the rows of an entry that are scored
-ADDED = 8, 4  # entries: the best, and of the others the least correlated with the best blend
-CANDIDATES = 3, 3  # runs of the next blend: the best, and of the others those that add most to the best blend
-MOST_MEMBERS = 4
+ADDED = 5, 3  # entries: the best, and of the others the least correlated with the best blend
+CANDIDATES = 3, 2  # runs of the next blend: the best, and of the others those that add most to the best blend
+MOST_MEMBERS = 3
 POST = PostprocessConfig()  # thresholds only
 Parts = Mapping[str, int]  # whole parts of weight by entry
 
