@@ -72,6 +72,12 @@ def seed(number: str) -> str:
     return " | ".join([*scores, *(_signed(Interval(**one, confidence=0.95), digits=4) for one in gains)])
 
 
+def tried(file: str) -> str:
+    """A row for each setting that was tried on one fold alone: seconds of the processor, score at 0.5."""
+    kept = read_json(RESULTS / f"{file}.json")["rows"]
+    return "\n".join(f"| {row['setting']} | {row['cpu_seconds'] / 60:.1f} | {row['at_0.5']:.4f} |" for row in kept)
+
+
 def ice(name: str) -> str:
     """MAE / F1 of the years, and its interval."""
     data, forecast = name.split("/")
@@ -115,6 +121,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         gain_between,
         both,
         seed,
+        tried,
         ice,
         ice_against,
         rain,

@@ -18,6 +18,7 @@ from statistics import median
 
 from timing import Line, spoken
 
+from skyfold.training import backend
 from speed._worker import Worker
 
 WORKER = Path(__file__).parent / "_unet_worker.py"
@@ -39,7 +40,10 @@ class Compared:
 
 
 def beside_torch(compared: Compared, *, size: tuple[int, int], rounds: int, quick: bool) -> list[Line]:
-    """A line a peer, or one of Keras alone; quick: without compiled peers, and nothing is wanted."""
+    """A line a peer, or one of Keras alone; none where the processor has no instructions for the precision. quick:
+    without compiled peers, and nothing is wanted."""
+    if compared.precision == "bfloat16" and not backend.computes_bfloat16():
+        return []
     own = f"keras {compared.precision}"
     peers = [peer for peer in compared.peers if torch_python() and not (quick and "compiled" in peer[0])]
     workers: dict[str, tuple[Worker, int]] = {}

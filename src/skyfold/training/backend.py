@@ -240,14 +240,14 @@ def _processor() -> str:
 
 def note_slow_precision(precision: str) -> None:
     """Note that this CPU only imitates `precision`, where that is so."""
-    if precision == "bfloat16" and on_cpu() and not _computes_bfloat16():
+    if precision == "bfloat16" and on_cpu() and not computes_bfloat16():
         note(
             f"this CPU ({_processor()}) has no instructions for bfloat16: a step takes several times as long as in "
             "float32. Train with --set training.mixed_precision=float32."
         )
 
 
-def _computes_bfloat16() -> bool:
+def computes_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16, or vectors wide enough to do without; True where Linux does not
     tell."""
     with suppress(OSError):
