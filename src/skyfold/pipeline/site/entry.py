@@ -141,9 +141,12 @@ def _folds_and_groups(scores: SampleScores | None) -> list[Section]:
     fold, groups = scores.rows["fold"].to_numpy(), scores.groups
     if len(np.unique(fold)) > 1:
         found.append(Section("By fold", table=Table(_of("fold"), _scores_by(scores, fold))))
-    several = [row for row in _scores_by(scores, groups) if row[1] > 1]  # one sample by itself is among the predictions
+    names, counts = np.unique(groups, return_counts=True)
+    several = names[counts > 1]  # a sample by itself is among the predictions
     if len(several) > 1:
-        rows = sorted(several, key=lambda row: row[2] if scores.metric.greater_is_better else -row[2])
+        sign = 1 if scores.metric.greater_is_better else -1
+        of_several = np.where(np.isin(groups, several), groups, "")
+        rows = sorted(_scores_by(scores, of_several), key=lambda row: sign * row[2])
         title = f"The {GROUPS} worst groups" if len(rows) > GROUPS else "By group"
         found.append(Section(title, table=Table(_of("group"), rows[:GROUPS])))
     return found
@@ -154,8 +157,8 @@ def _of(part: str) -> list[tuple[str, str]]:
 
 
 def _scores_by(scores: SampleScores, labels: np.ndarray) -> list[tuple[str, int, float]]:
-    """Label, number of samples and score of each part of the samples."""
-    parts = [(label, labels == label) for label in np.unique(labels)]
+    """Label, number of samples and score of each part of the samples; those labelled "" are left out."""
+    parts = [(label, labels == label) for label in np.unique(labels) if label != ""]
     return [(str(label), int(own.sum()), float(scores.metric.score(scores.stats[own]))) for label, own in parts]
 
 
