@@ -1,6 +1,6 @@
 """What each entry would add to the best blend, and which runs to blend next, from stored out-of-fold rows.
 
-Means of stored rows are scored with a threshold per class, cross-fitted. That is dear, so that each mean is scored once
+Means of stored rows are scored with a threshold per class, cross-fitted. That is expensive: each mean is scored once
 and kept in the cache by the checksums of its rows, on `MOST_BYTES` of rows only where there are more.
 """
 
@@ -158,11 +158,10 @@ def next_blend_sections(
     ]
     heads = [("entry", "text"), ("score", "score"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     what = f"best blend, {found.name(best)}" if made else f"best entry, {found.name(best)}"
-    weight = f"{members} parts of its rows and one" if members > 1 else "The mean of its rows and those"
     few = f" on {means.count:,} of {len(found.first.rows):,} samples" if means.count < len(found.first.rows) else ""
     note = (
-        f"{weight} of the entry, with a threshold per class, cross-fitted{few}, against its rows alone; paired. "
-        "Weights that a blend has fitted stay as they are, on both sides."
+        f"The mean of its probability maps (weight {members}) and those of the entry (weight 1), with a threshold per "
+        f"class, cross-fitted{few}, against its maps alone; paired. Weights that the blend has fitted are kept."
     )
     adds = Section(f"What each adds to the {what}", note, Table(heads, rows))
     runs = [name for name in fitting if fitting[name].info.kind in ("run", "imported")]
