@@ -26,6 +26,8 @@ from skyfold.types import IntPair, Metric
 
 collect_ignore = ["golden/make_pytorch_encoders.py"]  # is run by hand, with torch
 
+# As `skyfold.training.backend.start` sets it, which tests that import TensorFlow themselves would come before.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 settings.register_profile("compiles", deadline=None)  # the first call of a kernel compiles it
 settings.load_profile("compiles")
 

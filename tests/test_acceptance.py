@@ -42,7 +42,7 @@ def test_the_table_of_segmentation_has_every_run_that_has_a_config(acceptance, m
     assert "| wsiseg: unet_resnet18, cross-fitted " in text
     assert "| tiles of a constant model, off the model " in text
     configured = acceptance.configured("l8biome_rgb")
-    assert len(configured) == 19
+    assert len(configured) == 21
     for name in configured - {"brightness"}:
         assert f"| l8biome_rgb: {name}, cross-fitted " in text
     (third,) = [line for line in text.splitlines() if "pred_cdmamba" in line]
