@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from figures import RESULTS
 from forecast_figures import BESIDE, ICE, ICE_AGAINST, RAIN, RAIN_AGAINST, kept_sums, of_pysteps, of_years
 
@@ -61,6 +63,15 @@ def gain_between(run: str, baseline: str) -> str:
 def both(run: str) -> str:
     """Two cells: at 0.5, cross-fitted."""
     return f"{at_half(run)} | {cross_fitted(run)}"
+
+
+def by_cover(run: str, *limits: str) -> str:
+    """A cell for each range of `limits`: mean cross-fitted score of the images whose masks cover so much of them, of
+    data with one class."""
+    scores = pd.read_csv(RESULTS / run / "rows.csv").set_index("id").filter(like="cv_cross_fitted").squeeze(axis=1)
+    share = pd.read_csv((RESULTS / run).with_name("cover.csv")).set_index("id")["share"][scores.index]
+    edges = [float(limit) for limit in limits]
+    return " | ".join(f"{scores[(share > low) & (share <= high)].mean():.4f}" for low, high in pairwise(edges))
 
 
 def seed(number: str) -> str:
@@ -120,6 +131,7 @@ FIGURES: dict[str, Callable[..., str]] = {
         gain,
         gain_between,
         both,
+        by_cover,
         seed,
         tried,
         ice,
