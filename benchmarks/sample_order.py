@@ -24,19 +24,33 @@ RESULTS = Path(__file__).parent / "results" / "clouds_demo"
 TEST_IMAGES = 400
 
 
+def seed_folder(work: Path, seed: int) -> Path:
+    """Project folder of a seed."""
+    return work / f"seed{seed}"
+
+
+def settings(seed: int) -> dict[str, int]:
+    """What its sample has other than the demo's."""
+    return {"seed": seed, "test": TEST_IMAGES}
+
+
+def environment() -> dict[str, str]:
+    """Without a folder of data: samples are written below the project folder."""
+    return {name: value for name, value in os.environ.items() if name != "SKYFOLD_DATA"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--work", type=Path, required=True, help="folder to work in")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     given = arguments.parse_args(argv)
-    environment = {name: value for name, value in os.environ.items() if name != "SKYFOLD_DATA"}
     for seed in given.seeds:
-        folder = given.work / f"seed{seed}"
+        folder = seed_folder(given.work, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = (f"data.sample.seed={seed}", f"data.sample.test={TEST_IMAGES}")
         command = [sys.executable, "-m", "skyfold", "run", str(CONFIG), "--root", str(folder)]
-        command += [part for setting in settings for part in ("--set", setting)]
-        done = subprocess.run(command, cwd=folder, env=environment, check=False)
+        for name, value in settings(seed).items():
+            command += ["--set", f"data.sample.{name}={value}"]
+        done = subprocess.run(command, cwd=folder, env=environment(), check=False)
         if done.returncode:
             return done.returncode
         scores = read_json(folder / "submissions" / "clouds_demo" / "demo.test_scores.json")
