@@ -22,9 +22,9 @@ from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.data.rescale import StoredPixels
 from skyfold.data.unlike_training import band_statistics, limits_of
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.forecast_sums import read_sums
+from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.models import family_of
-from skyfold.pipeline.baselines import fitted_for_test, stored_config
+from skyfold.pipeline.baselines import fitted_for_test, fitted_unstored, stored_config
 from skyfold.pipeline.bundle_choice import (
     Choice,
     FitsByFold,
@@ -32,7 +32,9 @@ from skyfold.pipeline.bundle_choice import (
     blend_of_members,
     chosen_members,
     fits_of,
+    forecast_of_members,
     lines_of,
+    score_text,
     within_time,
 )
 from skyfold.pipeline.check_forecasts import named
@@ -169,10 +171,11 @@ def _choice(
     choice: Choice, fits: FitsByRun, folds: Folds, left_out: list[str], of_all: JsonDict, seconds: float | None = None
 ) -> JsonDict | None:
     """What the manifest says of a choice; None where nothing was left out or taken in another's place."""
-    fewer = {} if choice.full else {name: [*own] for name, own in fits.items() if 0 < len(own) < len(folds.of_test)}
-    if not (left_out or fewer or choice.full or seconds is not None):
+    full = choice.full and any(fits.values())
+    fewer = {} if full else {name: [*own] for name, own in fits.items() if 0 < len(own) < len(folds.of_test)}
+    if not (left_out or fewer or full or seconds is not None):
         return None
-    about = {"left_out": left_out, "scores_of_all": of_all, "folds": fewer, "full": choice.full}
+    about = {"left_out": left_out, "scores_of_all": of_all, "folds": fewer, "full": full}
     return {**about, "seconds": seconds, "images": choice.images, "time_limit": choice.seconds}
 
 
@@ -181,19 +184,21 @@ def _of_forecasts(
 ) -> JsonDict:
     """The part of the manifest that is of the last forecast and its members.
 
-    ConfigError where members are to be chosen: what a forecast learned from its members holds for all of them.
+    ConfigError where a time limit is given: how long a forecast takes is not measured.
     """
-    for option, given in (("--members", choice.members), ("--time-limit", choice.seconds)):
-        if given is not None:
-            raise ConfigError(
-                f"{option}: members are chosen of a blend of runs. Write a config whose last forecast has the members "
-                "to pack, run it, and pack that."
-            )
-    folds, fits = choice.folds_of(dataset.folds), FitsByRun()
-    needed, runs, families = {config.forecasts[-1].name}, list[JsonDict](), list[JsonDict]()
-    for model in reversed(config.forecasts):
+    if choice.seconds is not None:
+        raise ConfigError(
+            "--time-limit: not supported for forecasts, whose time is not measured. Pack fewer --members or --folds."
+        )
+    folds, fits, runs, families = choice.folds_of(dataset.folds), FitsByRun(), list[JsonDict](), list[JsonDict]()
+    last = config.forecasts[-1]
+    chosen = forecast_of_members(last, choice.members)
+    left_out = [name for name in last.members if name not in chosen.members]
+    needed = {last.name, *chosen.members}
+    for model in reversed(config.forecasts[:-1]):
         if model.name in needed:
             needed.update(model.members)
+    sums = now = read_sums(workspace.run(config.data.folder, last.name))
     for model in config.forecasts:
         folder = workspace.run(config.data.folder, model.name)
         if model.name not in needed:
@@ -204,10 +209,14 @@ def _of_forecasts(
             runs.append(_bundled(folder, fits[model.name], files))
             continue
         with named(model):
-            families.append(_bundled_family(model, folder, dataset))
-    sums = read_sums(workspace.run(config.data.folder, config.forecasts[-1].name))
-    found = sums.interval()
-    scores = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+            _require_made(model, folder, dataset)
+            if model is last and left_out:
+                fitted, now = fitted_unstored(chosen, config, dataset, workspace)
+            else:
+                fitted = fitted_for_test(model, dataset, folder)
+            own = chosen if model is last else model
+            about = own.model_dump(mode="json", include={"name", "family", "options", "members"})
+            families.append({**about, "fitted": fitted})
     return {
         "task": FORECASTING,
         "gate": None,
@@ -215,24 +224,26 @@ def _of_forecasts(
         "combination": Combination("mean").to_dict(),
         "selection": {"final": None},
         "presence_stack": None,
-        "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
+        "scores": _scores_of(now),
         "metric": sums.metric.name,
         "forecasts": families,
-        "choice": _choice(choice, fits, dataset.folds, [], {}),
+        "choice": _choice(choice, fits, dataset.folds, left_out, _scores_of(sums)),
     }
 
 
-def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> JsonDict:
-    """What the manifest says of a forecast of a family.
+def _scores_of(sums: ForecastSums) -> JsonDict:
+    """Those of the score and its interval that are known."""
+    found = sums.interval()
+    scores = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
-    OofMismatch where the stored one is of another config or of other data.
-    """
+
+def _require_made(model: ForecastModel, folder: Path, dataset: Dataset) -> None:
+    """OofMismatch where the forecast of a family in `folder` is of another config or of other data."""
     if read_info(folder).config != stored_config(model, folder):
         raise OofMismatch(f"{folder}: made with another config than its file has now. Run `skyfold run` on it.")
     since, remedy = f"forecast '{model.name}' was made", "Run `skyfold run`."
     require_unchanged(folder, dataset.contents.of("train"), since=since, remedy=remedy)
-    about = model.model_dump(mode="json", include={"name", "family", "options", "members"})
-    return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 
 
 def _bundled(folder: Path, by_fold: FitsByFold, files: Files) -> JsonDict:
@@ -309,7 +320,7 @@ def model_card(manifest: JsonDict) -> str:
         "On a machine without skyfold, first `pip install --no-index --no-deps wheels/*.whl`.",
         "",
         *task.bundle_lines(manifest),
-        f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
+        f"- **Score**: {manifest['metric']} {score_text(scores)}, out of fold, choices cross-fitted.",
         *(f"- {line}" for line in lines_of(manifest)),
         f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest)) or 'none'}.",
         f"- **The machine brings**: {_listed(manifest['needs'])}.",
@@ -336,9 +347,3 @@ def _run_line(run: JsonDict) -> str:
     config: dict[str, Any] = run["config"]
     size = config["image"] and "x".join(map(str, config["image"]["size"]))
     return f"{run['name']} ({config['model']['family']}" + (f", {size})" if size else ")")
-
-
-def _score(scores: JsonDict) -> str:
-    """An interval of a few cases, and so the score of none, may not be known."""
-    value, low, high = (f"{scores[name]:.4f}" if name in scores else "-" for name in ("cv_cross_fitted", "low", "high"))
-    return f"{value} ({low} to {high})"
