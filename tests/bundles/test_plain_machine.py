@@ -53,5 +53,7 @@ def test_packing_prints_what_it_wrote_and_nothing_of_tensorflow(project, tmp_pat
     command = [sys.executable, "-m", "skyfold", "pack", project.trained("chips"), "--out", out, "--root", project.root]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == f"written: {out}"
+    told = f"skyfold predict {out} --data DIR --out PREDICTIONS"  # a chip is a file a band
+    assert done.stdout.splitlines() == [f"written: {out}", f"Try it: {told}"]
+    assert told.replace(str(out), "chips_blend") in (out / "README.md").read_text()
     assert not done.stderr

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skyfold import plugins
 from skyfold.blending.recipe import Combination
 from skyfold.config.blend import BlendConfig
@@ -40,6 +42,7 @@ from skyfold.pipeline.bundle_choice import (
 from skyfold.pipeline.check_forecasts import named
 from skyfold.pipeline.kernel import kernel_files
 from skyfold.pipeline.precision import note_differences
+from skyfold.progress import note
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fits import WEIGHTS
@@ -50,7 +53,6 @@ from skyfold.store.runs import RunInfo, read_info
 from skyfold.store.wheels import canonical, installed, required, wheel
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.stored_blend import read_blend, read_member
-from skyfold.tasks.task import Task
 from skyfold.training import backend
 from skyfold.training.source_run import stored_config as config_of_run
 from skyfold.types import JsonDict
@@ -84,7 +86,8 @@ def pack(
     data.
     """
     choice = choice or Choice()
-    folder, task = workspace.run(config.data.folder, config.name), task_of(config)
+    folder = workspace.run(config.data.folder, config.name)
+    task = task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
     if not task.OUTPUTS:
         raise ConfigError(f"'{config.name}': runs of this task cannot be packed by themselves.")
     names = [one.name for one in (config.forecasts if isinstance(config, ForecastConfig) else config.members)]
@@ -115,13 +118,10 @@ def pack(
         for line in lines_of(manifest):
             log(line)
         files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
-        made = kernel_files(manifest, competition.kaggle) if kernel else {}
-        return write_bundle(out, {**files, **made, "README.md": model_card(manifest)}, manifest, editable=made)
-
-
-def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
-    """The task of what is packed."""
-    return task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
+        made = kernel_files(manifest, competition.kaggle, competition.given) if kernel else {}
+        return write_bundle(
+            out, {**files, **made, "README.md": model_card(manifest, competition.given)}, manifest, editable=made
+        )
 
 
 def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
@@ -132,14 +132,15 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
     if choice.seconds is not None:
         fits, seconds = within_time(chosen, choice, fits, dataset, workspace)
         chosen = chosen_members(chosen, [*fits])
-    for run in chosen.runs:
-        note_differences(run, dataset, workspace)
-    packed = [run.name for run in chosen.members]
-    left_out = [run.name for run in config.members if run.name not in packed]
+    left_out = [run.name for run in config.members if run.name not in fits]
     made = {**blend, "combination": blend["combination"]["whole"], "scores": blend["scores"]["final"]}
     if left_out:
         made = blend_of_members(chosen, workspace)
-    members = [_bundled(workspace.run(config.data.folder, name), fits[name], files) for name in packed]
+    chosen, made["combination"] = _without_zeros(chosen, made["combination"])
+    fits = {run.name: fits[run.name] for run in chosen.members}
+    for run in chosen.runs:
+        note_differences(run, dataset, workspace)
+    members = [_bundled(workspace.run(config.data.folder, name), own, files) for name, own in fits.items()]
     return {
         "task": config.task,
         "gate": members.pop() if chosen.classifier_gate else None,
@@ -152,6 +153,18 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
         "choice": _choice(choice, fits, dataset.folds, left_out, blend["scores"]["final"], seconds),
         "limits": _limits(chosen.runs, dataset, workspace),
     }
+
+
+def _without_zeros(config: BlendConfig, combination: JsonDict) -> tuple[BlendConfig, JsonDict]:
+    """The blend without the members of weight 0, which its rows are the same bits without."""
+    weights = combination["weights"] or ()
+    kept = [weight for weight in weights if weight]
+    if len(kept) == len(weights) or np.sum(kept) != np.sum(weights):  # that of many is rounded in another order
+        return config, combination
+    zeros = [run.name for run, weight in zip(config.runs, weights, strict=True) if not weight]
+    note(f"members of weight 0 are not packed: {', '.join(zeros)}.")
+    names = [run.name for run in config.members if run.name not in zeros]
+    return chosen_members(config, names), {**combination, "weights": kept}
 
 
 def _limits(runs: Sequence[RunConfig], dataset: Dataset, workspace: Workspace) -> JsonDict | None:
@@ -303,8 +316,8 @@ def _versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def model_card(manifest: JsonDict) -> str:
-    """What a bundle is and how it predicts, in Markdown."""
+def model_card(manifest: JsonDict, given: str) -> str:
+    """What a bundle is and how it predicts, in Markdown; given: as `Competition.given`."""
     scores, task = manifest["scores"], task_class(manifest["task"])
     fits = sum(len(run["fits"]) for run in manifest["runs"])
     lines = [
@@ -314,7 +327,7 @@ def model_card(manifest: JsonDict) -> str:
         f"{manifest['versions']['skyfold']}.",
         "",
         "```bash",
-        f"skyfold predict {manifest['name']} {task.GIVEN} --out PREDICTIONS",
+        f"skyfold predict {manifest['name']} {given} --out PREDICTIONS",
         "```",
         "",
         "On a machine without skyfold, first `pip install --no-index --no-deps wheels/*.whl`.",
