@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import yaml
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skyfold.cli.main import main
+from skyfold.forecasting.baselines.edge_blend import EdgeBlend, FittedEdgeBlend
 from skyfold.store.rows import RowStore
 
 pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
@@ -257,12 +259,26 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
     refused(gates, "'gates': runs of this task cannot be packed by themselves")
 
 
-def test_an_edge_blend_is_packed_with_what_it_fitted(project, tmp_path):
+def test_an_edge_blend_is_packed_with_what_it_fitted(project, tmp_path, monkeypatch):
+    """Its matrices are multiplied in one thread, whatever the machine has: other threads would fit other bits."""
+    threads, fit, forecast = set(), EdgeBlend.fit, FittedEdgeBlend.forecast
+
+    def counted(call):
+        def counting(*given):
+            threads.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+            return call(*given)
+
+        return counting
+
+    monkeypatch.setattr(EdgeBlend, "fit", counted(fit))
+    monkeypatch.setattr(FittedEdgeBlend, "forecast", counted(forecast))
     path = project / "configs" / "edge.yaml"
     path.write_text(yaml.safe_dump({**ICE, "name": "edge", "forecasts": ICE["forecasts"][:4]}))
-    assert pack(project, "edge") == 0
     frames = ["--frames", project / "data/ice/monthly_train.csv"]
-    assert predict(project / "edge", tmp_path, *frames, "--write", "npz") == 0
+    with threadpool_limits(2):
+        assert pack(project, "edge") == 0
+        assert predict(project / "edge", tmp_path, *frames, "--write", "npz") == 0
+    assert threads == {1}
     with np.load(tmp_path / "forecast.npz") as found:
         np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/edge/test"))
 

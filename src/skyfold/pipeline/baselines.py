@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from skyfold import plugins
+from skyfold.compiled import one_blas_thread
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import DamagedFile, OofMismatch
@@ -66,6 +67,7 @@ def make_forecasts(config: ForecastConfig, workspace: Workspace, log: Callable[[
     return data
 
 
+@one_blas_thread()
 def _make(
     model: ForecastModel, config: ForecastConfig, data: Dataset, folder: Path, shared: dict[int, Hindcast]
 ) -> float | None:
@@ -141,6 +143,7 @@ def stored_config(model: ForecastModel, folder: Path) -> JsonDict:
     return {**model.model_dump(mode="json"), "made_from": made_from}
 
 
+@one_blas_thread()
 def fitted_for_test(model: ForecastModel, data: Dataset, folder: Path) -> JsonDict | None:
     """What the family of the forecast in `folder` fitted to forecast the test part, as JSON; None where nothing is.
 
