@@ -60,6 +60,8 @@ def predict_bundle(
 
     ConfigError or DataLayoutError, before anything is predicted, where the bundle and the files do not fit.
     """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file, expected a folder. Name another --out.")
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with held(writes=[out / WORK]):
         bundle = open_bundle(path, out / WORK / "bundle")
@@ -139,9 +141,7 @@ def _samples(
         return data, competition.load(data, "test")
     assert images is not None
     if competition.read_images is None:
-        raise ConfigError(
-            f"competition '{competition.name}' reads no folder of images. Name its own folder: --data DIR."
-        )
+        raise ConfigError(f"competition '{competition.name}' reads no folder of images. Name what it reads: {given}.")
     return images, competition.read_images(images)
 
 
@@ -152,6 +152,8 @@ def _wanted(competition: Competition, samples: Samples, sample: Path | None, fol
     if sample is None or not isinstance(table, RleTable):
         return found
     listed = table.ids_of(table.read(sample))
+    if not listed:
+        raise DataLayoutError(f"{sample}: names no id. Write the rows below its header, or leave out --sample.")
     if missing := sorted(set(listed) - set(found)):
         raise DataLayoutError(
             f"{folder}: no image for {len(missing)} of the {len(listed)} ids of {sample}: {shortened(missing)}. Add "
