@@ -93,6 +93,13 @@ class Competition:
         None
     )
 
+    @property
+    def given(self) -> str:
+        """What `skyfold predict` is given, as an option of the command."""
+        if self.read_frames is not None:
+            return "--frames FILE ..."
+        return "--data DIR" if self.read_images is None else "--images DIR"
+
 
 class Contest(Options):
     """What a module of `competitions` declares as `PLUGIN`; its fields are the keys of `data.options`.

@@ -95,3 +95,12 @@ def in_threads(work: Callable[[range], None], count: int, workers: int | None = 
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, pieces))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Multiply matrices in one thread: sums that are divided among another number of threads are other bits."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1, user_api="blas"):
+        yield

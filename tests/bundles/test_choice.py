@@ -77,6 +77,27 @@ def test_without_the_gate_thresholds_are_those_before_it_and_the_bundle_predicts
     assert (out / "submission.csv").read_bytes() == project.submission("tiny/both_before_gate")
 
 
+def test_members_of_weight_0_are_not_packed_and_the_same_is_predicted_without_them(project, tmp_path, capsys):
+    project.trained("clouds")
+    config = project.config("zero")
+    text = project.config("clouds").read_text().replace("name: both", "name: zero")
+    config.write_text(text.replace("combine: stack", "weights: [0.0, 0.3]"))
+    assert project.run("blend", config) == 0
+    assert project.run("pack", config, "--out", tmp_path / "bundle") == 0
+    assert "members of weight 0 are not packed: turned." in capsys.readouterr().err
+    manifest = read_json(tmp_path / "bundle/manifest.json")
+    assert [run["name"] for run in manifest["runs"]] == ["bright"]
+    assert manifest["gate"]["name"] == "gate"
+    assert manifest["choice"] is None
+    assert manifest["scores"] == read_json(project.root / "oof/tiny/zero/blend.json")["scores"]["final"]
+    assert predict(tmp_path / "bundle", project.data("clouds") / "test_images", tmp_path / "out") == 0
+    stored = rows_by_id(project.root / "oof/tiny/zero/test")
+    made = rows_by_id(tmp_path / "out/.work/blend")
+    assert made.keys() == stored.keys()
+    for name, values in made.items():
+        np.testing.assert_array_equal(values, stored[name])
+
+
 def test_the_mean_over_folds_lies_between_what_each_fold_predicts(project, pack, tmp_path):
     images = project.data("deep") / "test"
     parts = []

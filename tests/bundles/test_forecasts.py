@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import yaml
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skyfold.cli.main import main
+from skyfold.forecasting.baselines.edge_blend import EdgeBlend, FittedEdgeBlend
 from skyfold.store.rows import RowStore
 
 pytestmark = pytest.mark.usefixtures("own_data", "tiny_families")
@@ -55,11 +57,11 @@ forecasts:
 """)
 
 
-def pack(root, config, name=""):
-    """Pack a config, `name` a run written in it, as the folder `name`."""
-    target = root / (name or config)
+def pack(root, config, name="", *options, out=None):
+    """Pack a config, `name` a run written in it, as the folder `name` or `out`."""
+    target = out or root / (name or config)
     address = f"{root / 'configs' / config}.yaml{f'#{name}' if name else ''}"
-    return main(["pack", address, "--out", str(target), "--root", str(root)])
+    return main(["pack", address, "--out", str(target), "--root", str(root), *map(str, options)])
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +77,25 @@ def project(tmp_path_factory, own_data, tiny_families):
     return root
 
 
+def imported(project, folder):
+    """The config of the run `foreign`, whose forecasts of ice were made elsewhere."""
+    np.save(folder / "oof.npy", np.full((2, *GRID, 12), 100, np.float32))
+    np.save(folder / "test.npy", np.full((1, *GRID, 12), 100, np.float32))
+    files = ["--oof", str(folder / "oof.npy"), "--test", str(folder / "test.npy")]
+    assert main(["import", "foreign", "--data", str(project / "configs/ice.yaml"), *files, "--root", str(project)]) == 0
+    return {"task": "forecasting", "model": {"family": "imported"}}
+
+
 def predict(bundle, out, *more):
     return main(["predict", str(bundle), "--out", str(out), *map(str, more)])
 
 
 def ice_files(project):
     return sorted((project / "data/ice/monthly_train").glob("*.npy"))
+
+
+def manifest_of(bundle):
+    return json.loads((bundle / "manifest.json").read_text())
 
 
 def rows_of(folder):
@@ -216,13 +231,13 @@ def test_a_forecast_bundle_says_what_it_holds_and_no_path_of_the_machine_it_was_
     ):
         texts = [(project / name / file).read_text() for file in ("manifest.json", "README.md")]
         assert not any(str(project) in text for text in texts)
-        manifest = json.loads(texts[0])
+        manifest = manifest_of(project / name)
         assert [run["name"] for run in manifest["runs"]] == runs
         assert [one["family"] for one in manifest["forecasts"]] == families
         weights = {path.relative_to(project / name).as_posix() for path in (project / name).rglob("*.h5")}
         assert weights == {fit["weights"] for run in manifest["runs"] for fit in run["fits"]}
         assert f"skyfold predict {manifest['name']} --frames FILE ..." in texts[1]
-    fits = [fit["weights"] for fit in json.loads((project / "network/manifest.json").read_text())["runs"][0]["fits"]]
+    fits = [fit["weights"] for fit in manifest_of(project / "network")["runs"][0]["fits"]]
     assert fits == [f"runs/network/fold1_seed{seed}.weights.h5" for seed in (0, 1)]  # of the newest fold
 
 
@@ -237,35 +252,125 @@ def test_what_cannot_be_packed_is_refused_by_name(project, tmp_path, capsys):
     other = {"name": "climatology", "family": "mean_of_years", "options": {"years": 2}}
     refused({**ICE, "forecasts": [other]}, "climatology: made with another config", 3)
     refused({**ICE, "forecasts": [{"name": "new", "family": "persistence"}]}, "new", 3)
-    np.save(tmp_path / "oof.npy", np.full((2, *GRID, 12), 100, np.float32))
-    np.save(tmp_path / "test.npy", np.full((1, *GRID, 12), 100, np.float32))
-    files = ["--oof", str(tmp_path / "oof.npy"), "--test", str(tmp_path / "test.npy")]
-    assert main(["import", "foreign", "--data", str(project / "configs/ice.yaml"), *files, "--root", str(project)]) == 0
-    imported = {"name": "foreign", "run": {"task": "forecasting", "model": {"family": "imported"}}}
-    refused({**ICE, "forecasts": [imported]}, "run 'foreign' is imported and has no weights to pack")
+    foreign = {"name": "foreign", "run": imported(project, tmp_path)}
+    refused({**ICE, "forecasts": [foreign]}, "run 'foreign' is imported and has no weights to pack")
     gate = {"name": "gate", "task": "classification", "model": {"family": "tiny_net"}, "loss": {"name": "bce"}}
     gates = {"name": "gates", "data": ICE["data"], "runs": [{**gate, "image": {"size": [32, 32]}}]}
     refused(gates, "'gates': runs of this task cannot be packed by themselves")
 
 
-def test_an_edge_blend_is_packed_with_what_it_fitted(project, tmp_path):
+def test_an_edge_blend_is_packed_with_what_it_fitted(project, tmp_path, monkeypatch):
+    """Its matrices are multiplied in one thread, whatever the machine has: other threads would fit other bits."""
+    threads, fit, forecast = set(), EdgeBlend.fit, FittedEdgeBlend.forecast
+
+    def counted(call):
+        def counting(*given):
+            threads.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+            return call(*given)
+
+        return counting
+
+    monkeypatch.setattr(EdgeBlend, "fit", counted(fit))
+    monkeypatch.setattr(FittedEdgeBlend, "forecast", counted(forecast))
     path = project / "configs" / "edge.yaml"
     path.write_text(yaml.safe_dump({**ICE, "name": "edge", "forecasts": ICE["forecasts"][:4]}))
-    assert pack(project, "edge") == 0
     frames = ["--frames", project / "data/ice/monthly_train.csv"]
-    assert predict(project / "edge", tmp_path, *frames, "--write", "npz") == 0
+    with threadpool_limits(2):
+        assert pack(project, "edge") == 0
+        assert predict(project / "edge", tmp_path, *frames, "--write", "npz") == 0
+    assert threads == {1}
     with np.load(tmp_path / "forecast.npz") as found:
         np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/edge/test"))
 
 
-def test_a_mean_of_networks_is_packed_as_a_blend(project, tmp_path):
+def test_a_mean_of_networks_is_packed_as_a_blend(project, tmp_path, capsys):
     network = next(one for one in ICE["forecasts"] if one["name"] == "network")
-    blend = {"name": "mean", "data": ICE["data"], "runs": [{"name": "network", **network["run"]}]}
-    path = project / "configs" / "mean.yaml"
-    path.write_text(yaml.safe_dump(blend))
-    assert main(["blend", str(path), "--root", str(project)]) == 0
+    runs = [{"name": "network", **network["run"]}, {"name": "foreign", **imported(project, tmp_path)}]
+    for name, count in (("mean", 1), ("mean_of_two", 2)):
+        path = project / "configs" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({"name": name, "data": ICE["data"], "runs": runs[:count]}))
+        assert main(["blend", str(path), "--root", str(project)]) == 0
     assert pack(project, "mean") == 0
-    frames = ["--frames", project / "data/ice/monthly_train.csv"]
-    assert predict(project / "mean", tmp_path, *frames, "--write", "npz") == 0
-    with np.load(tmp_path / "forecast.npz") as found:
-        np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/mean/test"))
+    assert pack(project, "mean_of_two", out=tmp_path / "no") == 2
+    assert "run 'foreign' is imported and has no weights to pack" in capsys.readouterr().err
+    assert pack(project, "mean_of_two", "", "--members", "network", out=tmp_path / "left") == 0
+    assert "Left out: foreign." in capsys.readouterr().out
+    assert manifest_of(tmp_path / "left")["scores"] == manifest_of(project / "mean")["scores"]
+    for bundle in (project / "mean", tmp_path / "left"):
+        out = tmp_path / f"of_{bundle.name}"
+        assert predict(bundle, out, "--frames", project / "data/ice/monthly_train.csv", "--write", "npz") == 0
+        with np.load(out / "forecast.npz") as found:
+            np.testing.assert_array_equal(found["values"], rows_of(project / "oof/ice/mean/test"))
+
+
+def test_a_forecast_of_fewer_members_is_the_one_that_skyfold_run_makes_of_them(project, tmp_path, capsys):
+    stored = sorted(path for path in (project / "oof/rain/blurred").rglob("*") if path.is_file())
+    before = [path.read_bytes() for path in stored]
+    capsys.readouterr()
+    assert pack(project, "rain", "", "--members", "network,dis", out=tmp_path / "fewer") == 0
+    said, manifest = capsys.readouterr().out, manifest_of(tmp_path / "fewer")
+    assert [path.read_bytes() for path in stored] == before
+    last = {**RAIN["forecasts"][-1], "name": "smaller", "members": ["dis", "network"]}
+    config = {**RAIN, "name": "smaller", "forecasts": [*RAIN["forecasts"][:-1], last]}
+    (project / "configs/smaller.yaml").write_text(yaml.safe_dump(config))
+    assert main(["run", str(project / "configs/smaller.yaml"), "--root", str(project)]) == 0
+    assert pack(project, "smaller", out=tmp_path / "whole") == 0
+    expected = manifest_of(tmp_path / "whole")
+    assert manifest["scores"] == expected["scores"]
+    assert manifest["forecasts"] == [expected["forecasts"][0], {**expected["forecasts"][1], "name": "blurred"}]
+    assert [run["name"] for run in manifest["runs"]] == ["network"]
+    of_all = manifest_of(project / "rain")["scores"]["cv_cross_fitted"]
+    cost = manifest["scores"]["cv_cross_fitted"] - of_all
+    for text in (said, (tmp_path / "fewer/README.md").read_text()):
+        assert "Left out: farneback. mae_by_csi, cross-fitted:" in text
+        assert f"instead of {of_all:.4f} (" in text
+        assert f"of all members: {cost:+.4f}." in text
+    out = tmp_path / "out"
+    assert predict(tmp_path / "fewer", out, "--data", project / "data/rain", "--write", "npz") == 0
+    with np.load(out / "forecast.npz") as found:
+        np.testing.assert_array_equal(found["values"], rows_of(project / "oof/rain/smaller/test"))
+
+
+def test_fits_of_some_folds_and_those_on_all_samples_are_packed(project, tmp_path, capsys):
+    """Rain has two folds that predict new samples; of ice, whose folds follow each other in time, it is the last."""
+    made = []
+    for fold in (0, 1):
+        out = tmp_path / f"fold{fold}"
+        assert pack(project, "rain", "", "--folds", fold, out=out) == 0
+        assert f"Fits of fewer folds (network: fold {fold})" in capsys.readouterr().out
+        assert manifest_of(out)["scores"] == manifest_of(project / "rain")["scores"]
+        assert predict(out, tmp_path / f"p{fold}", "--data", project / "data/rain") == 0
+        made.append(rows_of(tmp_path / f"p{fold}/.work/rows/network"))
+    of_both = rows_of(project / "oof/rain/network/test")  # the mean, before it becomes mm/h
+    assert (np.minimum(*made) - 1e-6 <= of_both).all()
+    assert (of_both <= np.maximum(*made) + 1e-6).all()
+    assert not np.array_equal(*made)
+    assert pack(project, "ice", "", "--folds", 0, out=tmp_path / "no") == 2
+    assert "--folds 0: new samples are predicted by the fits of fold 1. Name these." in capsys.readouterr().err
+    assert pack(project, "ice", "", "--folds", 1, out=tmp_path / "ice") == 0
+    whole, same = manifest_of(project / "ice"), manifest_of(tmp_path / "ice")
+    assert {**same, "created": ""} == {**whole, "created": "", "checksum": same["checksum"]}
+
+    assert pack(project, "rain", "", "--full", out=tmp_path / "no") == 2
+    assert "run 'network' has not finished the fit on all samples with seed 0" in capsys.readouterr().err
+    assert main(["train", f"{project / 'configs/rain.yaml'}#network", "--full", "--root", str(project)]) == 0
+    assert pack(project, "rain", "", "--full", out=tmp_path / "full") == 0
+    assert "the score is that of the folds' fits" in capsys.readouterr().out
+    (weights,) = (tmp_path / "full").rglob("*.h5")
+    assert weights.read_bytes() == (project / "oof/rain/network/models/full_seed0.weights.h5").read_bytes()
+    assert predict(tmp_path / "full", tmp_path / "out", "--data", project / "data/rain") == 0
+    of_all = rows_of(tmp_path / "out/.work/rows/network")
+    assert not any(np.array_equal(of_all, of_fold) for of_fold in made)
+    assert pack(project, "edge", "", "--full", out=tmp_path / "edge") == 0  # nothing of it is trained
+    assert manifest_of(tmp_path / "edge")["choice"] is None
+
+
+def test_members_and_times_that_cannot_be_chosen_are_refused(project, tmp_path, capsys):
+    def refused(*options, says, config="rain", name=""):
+        assert pack(project, config, name, *options, out=tmp_path / "out") == 2
+        assert says in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    refused("--members", "farnebck", says="'farnebck' is no member of 'blurred' (did you mean 'farneback'?)")
+    refused("--members", "network", config="ice", name="network", says="'network' has no members to choose from")
+    refused("--time-limit", "9h", "--images", 9, says="--time-limit: not supported for forecasts")

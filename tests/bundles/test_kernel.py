@@ -37,9 +37,13 @@ def test_a_kernel_names_what_kaggle_attaches_and_may_be_edited(project, tmp_path
     assert '["--data", attached("understanding_cloud_organization"), "--plugins", attached("skyfold-plugins")]' in code
     (bundle / "kernel-metadata.json").write_text(json.dumps({**metadata, "id": "me/skyfold-both"}))
     assert open_bundle(bundle, tmp_path / "unpacked").folder == bundle
-    assert '["--images", attached("images")' in kernel_files({"name": "own", "plugins": {}}, None)[
-        "kernel.ipynb"
-    ].replace("\\", "")
+    for given, options in (
+        ("--images DIR", '"--images", attached("images")'),
+        ("--data DIR", '"--data", attached("data")'),
+        ("--frames FILE ...", '"--frames", *files(attached("frames"))'),
+    ):
+        made = json.loads(kernel_files({"name": "own", "plugins": {}}, None, given)["kernel.ipynb"])
+        assert "".join(made["cells"][1]["source"]).endswith(f"\nOPTIONS = [{options}]")
 
 
 KERNEL = yaml.safe_load("""

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -44,3 +45,15 @@ def test_main_py_of_the_page_writes_a_tiff_for_each_chip_on_a_plain_machine(proj
     submitted = {path.name: path.read_bytes() for path in (project.root / "submissions/chips/chips_blend").iterdir()}
     assert {path.name: path.read_bytes() for path in (here / "predictions").iterdir()} == submitted
     assert len(submitted) == 2
+
+
+def test_packing_prints_what_it_wrote_and_nothing_of_tensorflow(project, tmp_path):
+    """In a process of its own: TensorFlow says once that a CPU has no bfloat16, which packing compares masks in."""
+    out = tmp_path / "bundle"
+    command = [sys.executable, "-m", "skyfold", "pack", project.trained("chips"), "--out", out, "--root", project.root]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = f"skyfold predict {out} --data DIR --out PREDICTIONS"  # a chip is a file a band
+    assert done.stdout.splitlines() == [f"written: {out}", f"Try it: {told}"]
+    assert told.replace(str(out), "chips_blend") in (out / "README.md").read_text()
+    assert not done.stderr

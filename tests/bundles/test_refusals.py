@@ -32,6 +32,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_predicted(project, imag
     gone.unlink()
     says = f"no image for 1 of the 5 ids of {sample}"
     refused(project.bundle("clouds"), "--images", images, "--sample", sample, says=says)
+    empty = tmp_path / "empty.csv"
+    empty.write_text("Image_Label,EncodedPixels\n")
+    refused(project.bundle("clouds"), "--images", images, "--sample", empty, says="empty.csv: names no id")
+    assert predict(project.bundle("clouds"), images, empty) == 2
+    assert "empty.csv: a file, expected a folder. Name another --out." in capsys.readouterr().err
+    chips = project.bundle("chips")
+    refused(chips, "--images", images, says="reads no folder of images. Name what it reads: --data DIR")
+    refused(chips, says="name what to predict: the contest's own folder: --data DIR")
     assert project.run("pack", project.trained("deep"), "--out", project.bundle("deep")) == 2
     assert "is there already" in capsys.readouterr().err
 
@@ -61,6 +69,13 @@ def test_a_bundle_that_was_changed_or_is_newer_is_refused(bundle, images, tmp_pa
     outside = {**values["runs"][0]["fits"][0], "weights": "../weights.h5"}
     write_record(manifest, {**values, "runs": [{**values["runs"][0], "fits": [outside]}]})
     refused("no path inside the bundle", 3)
+
+
+def test_a_bundle_that_was_zipped_with_its_folder_is_named(bundle, images, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "b.ZIP", "w") as file:
+        file.write(bundle / "manifest.json", "clouds/manifest.json")
+    assert predict(tmp_path / "b.ZIP", images, tmp_path / "out") == 2
+    assert "It lies deeper, at clouds/manifest.json: unzip the file" in capsys.readouterr().err
 
 
 WRONG = [None, True, -1, 0.5, "text", "", [], [[]], {}, {"": None}, [{"name": 1}]]

@@ -235,16 +235,18 @@ def pack(given: Namespace) -> JsonDict:
     `skyfold run`, or train and blend, must have run on the config. Of a config of forecasts the last one is packed.
     Where members or folds are left out, prints what that costs in cross-validated score.
     """
+    from skyfold.competition import build
     from skyfold.config.files import load_packable
     from skyfold.pipeline.bundle_choice import Choice, seconds_of
-    from skyfold.pipeline.pack import pack, task_of
+    from skyfold.pipeline.pack import pack
 
     seconds = None if given.time_limit is None else seconds_of(given.time_limit)
     choice = Choice(given.members, given.folds, given.full, seconds, given.images)
     config = load_packable(given.config)
     path = pack(config, workspace(given), given.out, choice=choice, licence=given.licence, kernel=given.kernel)
+    options = build(config.data.competition, config.data.options).given
     print(f"written: {path}")
-    print(f"Try it: skyfold predict {shlex.quote(str(path))} {task_of(config).GIVEN} --out PREDICTIONS")
+    print(f"Try it: skyfold predict {shlex.quote(str(path))} {options} --out PREDICTIONS")
     return {"bundle": config.name, "files": [path]}
 
 

@@ -24,7 +24,8 @@ Key = TypeVar("Key", bound=Hashable)
 class SegmentationFiles(ABC):
     """Files of a segmentation competition, whose truth and submissions are tables of run-length text.
 
-    submission: the table, which also gives classes and grid (H, W) of the predictions. A subclass reads the samples.
+    submission: the table, which also gives classes and grid (H, W) of the predictions. A subclass reads the samples,
+    and has the method `read_images` of `Competition` where each is one image file.
     """
 
     submission: RleTable
@@ -44,7 +45,7 @@ class SegmentationFiles(ABC):
             submission=self.submission,
             load=self.load,
             check=self.check,
-            read_images=self.read_images,
+            read_images=getattr(self, "read_images", None),
             read_truth=self.read_truth,
             read_pred=self.read_pred,
             sample_table=self.sample_table,
@@ -57,16 +58,6 @@ class SegmentationFiles(ABC):
 
         Only names and headers are read. DataLayoutError lists all files that are missing or do not fit together.
         """
-
-    def read_images(self, folder: Path) -> Samples:
-        """Samples of a folder that holds images to predict and nothing else, by name.
-
-        DataLayoutError where a sample is more than one image file, as here.
-        """
-        raise DataLayoutError(
-            f"{folder}: a sample of this competition is more than one image file. Lay the folder out as the contest "
-            "does, with its test part, and name it with --data."
-        )
 
     @abstractmethod
     def check(self, folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from skyfold.errors import ConfigError
 
-EFFICIENTNET = ("efficientnet", "Keras-Applications")
+EFFICIENTNET = ("efficientnet", "Keras-Applications", "six")  # which it does not declare
 SEGMENTATION_MODELS = ("segmentation-models", "image-classifiers", *EFFICIENTNET)
 
 

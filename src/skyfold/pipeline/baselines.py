@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from skyfold import plugins
+from skyfold.compiled import one_blas_thread
 from skyfold.config.forecasts import ForecastConfig, ForecastModel
 from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.errors import DamagedFile, OofMismatch
@@ -23,9 +25,11 @@ from skyfold.files import digest
 from skyfold.forecasting.baselines import Baseline, DirectBaseline, FittedBaseline, baseline_of
 from skyfold.forecasting.hindcast import FittedForecast, Hindcast
 from skyfold.forecasting.past_frames import PastFrames, past_frames
+from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.pipeline.check_forecasts import check, check_data, named
 from skyfold.pipeline.train import require_imported, train
 from skyfold.progress import Progress
+from skyfold.reports.forecast_table import forecast_table
 from skyfold.store import runs
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fingerprint import Fingerprint
@@ -57,17 +61,20 @@ def make_forecasts(config: ForecastConfig, workspace: Workspace, log: Callable[[
             continue
         folder = workspace.run(config.data.folder, model.name)
         with held(writes=[folder], reads=[folder.with_name(name) for name in model.members]):
-            seconds = _make(model, config, data, workspace, shared)
+            seconds = _make(model, config, data, folder, shared)
         if seconds is not None:
             log(f"forecast {model.name}: {seconds:.1f} s a date")
     return data
 
 
+@one_blas_thread()
 def _make(
-    model: ForecastModel, config: ForecastConfig, data: Dataset, workspace: Workspace, shared: dict[int, Hindcast]
+    model: ForecastModel, config: ForecastConfig, data: Dataset, folder: Path, shared: dict[int, Hindcast]
 ) -> float | None:
-    """Seconds per out-of-fold date, None where nothing was to do."""
-    folder = workspace.run(config.data.folder, model.name)
+    """Make the forecasts that are missing in `folder`; its members lie beside it.
+
+    Returns seconds per out-of-fold date, None where nothing was to do.
+    """
     members = [folder.with_name(name) for name in model.members]
     own = stored_config(model, folder)
     key = digest(json.dumps(own, sort_keys=True))
@@ -136,6 +143,7 @@ def stored_config(model: ForecastModel, folder: Path) -> JsonDict:
     return {**model.model_dump(mode="json"), "made_from": made_from}
 
 
+@one_blas_thread()
 def fitted_for_test(model: ForecastModel, data: Dataset, folder: Path) -> JsonDict | None:
     """What the family of the forecast in `folder` fitted to forecast the test part, as JSON; None where nothing is.
 
@@ -159,6 +167,20 @@ def fitted_for_test(model: ForecastModel, data: Dataset, folder: Path) -> JsonDi
                 "`skyfold run` again."
             )
     return values
+
+
+def fitted_unstored(
+    model: ForecastModel, config: ForecastConfig, data: Dataset, workspace: Workspace
+) -> tuple[JsonDict | None, ForecastSums]:
+    """As `fitted_for_test`, and its out-of-fold sums, of a forecast that is not stored: its stored members, forecast
+    and scored anew."""
+    with TemporaryDirectory(prefix="skyfold-") as beside:
+        folder = Path(beside) / model.name
+        for name in model.members:
+            folder.with_name(name).symlink_to(workspace.run(config.data.folder, name).absolute())
+        _make(model, config, data, folder, {})
+        forecast_table(data, {model.name: folder}, data.eval_rows(config.eval_years))
+        return fitted_for_test(model, data, folder), read_sums(folder)
 
 
 def _nothing_made(folder: Path) -> bool:

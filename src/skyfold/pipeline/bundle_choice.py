@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skyfold.config.blend import BlendConfig
+from skyfold.config.forecasts import ForecastModel
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset
 from skyfold.errors import ConfigError
@@ -89,11 +90,7 @@ def chosen_members(config: BlendConfig, names: Sequence[str] | None) -> BlendCon
     """
     if names is None:
         return config
-    known = [run.name for run in config.members]
-    for name in names:
-        if name not in known:
-            listed = ", ".join(known)
-            raise ConfigError(f"--members: '{name}' is no member of '{config.name}'{nearest(name, known)}: {listed}.")
+    _require_known(names, [run.name for run in config.members], config.name)
     runs = tuple(run for run in config.runs if run.name in names)
     if not runs:
         raise ConfigError(f"--members: name a run of '{config.name}', not its gate alone.")
@@ -105,6 +102,23 @@ def chosen_members(config: BlendConfig, names: Sequence[str] | None) -> BlendCon
     gate = config.classifier_gate
     kept = gate if gate is not None and gate.name in names else None
     return config.model_copy(update={"runs": runs, "weights": weights, "classifier_gate": kept})
+
+
+def forecast_of_members(model: ForecastModel, names: Sequence[str] | None) -> ForecastModel:
+    """The forecast of the members `names` only, in the order of `model`. ConfigError names one that is no member."""
+    if names is None:
+        return model
+    if not model.members:
+        raise ConfigError(f"--members: forecast '{model.name}' has no members to choose from. Leave it out.")
+    _require_known(names, [*model.members], model.name)
+    return model.model_copy(update={"members": tuple(name for name in model.members if name in names)})
+
+
+def _require_known(names: Sequence[str], known: list[str], blend: str) -> None:
+    for name in names:
+        if name not in known:
+            listed = ", ".join(known)
+            raise ConfigError(f"--members: '{name}' is no member of '{blend}'{nearest(name, known)}: {listed}.")
 
 
 def blend_of_members(config: BlendConfig, workspace: Workspace) -> JsonDict:
@@ -199,11 +213,10 @@ def lines_of(manifest: JsonDict) -> list[str]:
         return []
     if choice["left_out"]:
         before = choice["scores_of_all"]
+        cost = now.get("cv_cross_fitted", math.nan) - before.get("cv_cross_fitted", math.nan)
         lines.append(
-            f"Left out: {', '.join(choice['left_out'])}. {manifest['metric']}, cross-fitted: "
-            f"{now['cv_cross_fitted']:.4f} ({now['low']:.4f} to {now['high']:.4f}) instead of "
-            f"{before['cv_cross_fitted']:.4f} ({before['low']:.4f} to {before['high']:.4f}) of all members: "
-            f"{now['cv_cross_fitted'] - before['cv_cross_fitted']:+.4f}."
+            f"Left out: {', '.join(choice['left_out'])}. {manifest['metric']}, cross-fitted: {score_text(now)} instead "
+            f"of {score_text(before)} of all members{'' if math.isnan(cost) else f': {cost:+.4f}'}."
         )
     if choice["full"]:
         lines.append(
@@ -222,3 +235,13 @@ def lines_of(manifest: JsonDict) -> list[str]:
             f"{hours(choice['time_limit'])} on the machine that packed it; start, combining and writing come on top."
         )
     return lines
+
+
+def score_text(scores: JsonDict) -> str:
+    """A score with its interval for people; of a few cases it may not be known.
+
+    >>> score_text({"cv_cross_fitted": 0.5})
+    '0.5000 (- to -)'
+    """
+    value, low, high = (f"{scores[name]:.4f}" if name in scores else "-" for name in ("cv_cross_fitted", "low", "high"))
+    return f"{value} ({low} to {high})"

@@ -27,6 +27,10 @@ def attached(name):
     raise FileNotFoundError(f"{{name}} is not attached to this notebook. Add it: Add Input.")
 
 
+def files(folder):
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
 def run(*command):
     told = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     done = subprocess.run([sys.executable, "-m", *map(str, command)], **told)
@@ -35,7 +39,8 @@ def run(*command):
 
 
 BUNDLE = attached({bundle})
-# What is predicted: --data and the contest's own folder, or --images and a folder of images and nothing else.
+# What is predicted: --data and the contest's own folder, --images and a folder of images and nothing else, or --frames
+# and files of frames.
 OPTIONS = {options}"""
 NEEDS = """\
 for name, packed in json.loads((BUNDLE / "manifest.json").read_text())["needs"].items():
@@ -53,14 +58,16 @@ PREDICT = 'run("skyfold", "predict", BUNDLE, *OPTIONS, "--out", place / "predict
 SUBMIT = 'print(shutil.copy(place / "predictions" / "submission.csv", "/kaggle/working"))'
 
 
-def kernel_files(manifest: JsonDict, contest: str | None) -> dict[str, str]:
+def kernel_files(manifest: JsonDict, contest: str | None, given: str) -> dict[str, str]:
     """The text of `kernel.ipynb` (nbformat 4) and `kernel-metadata.json`, by name.
 
-    contest: its name on Kaggle; None where it is not known, and a folder of images is predicted
+    contest: its name on Kaggle; None where it is not known, and what is predicted is attached as a data set of the name
+    of the option `given`, see `Competition.given`
     """
     slug = re.sub("[^a-z0-9]+", "-", f"skyfold-{manifest['name']}".lower())[:LONGEST].strip("-")
-    option, folder = ("--data", contest) if contest else ("--images", "images")
-    options = f'"{option}", attached("{folder}")'
+    option = "--data" if contest else given.split()[0]
+    place = f'attached("{contest or option.strip("-")}")'
+    options = f'"{option}", *files({place})' if option == "--frames" else f'"{option}", {place}'
     sources = [slug]
     if manifest["plugins"]:
         options += f', "--plugins", attached("{CODE}")'

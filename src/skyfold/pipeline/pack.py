@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from skyfold import plugins
 from skyfold.blending.recipe import Combination
 from skyfold.config.blend import BlendConfig
@@ -22,9 +24,9 @@ from skyfold.data.dataset import Dataset, open_dataset
 from skyfold.data.rescale import StoredPixels
 from skyfold.data.unlike_training import band_statistics, limits_of
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.metrics.forecast_sums import read_sums
+from skyfold.metrics.forecast_sums import ForecastSums, read_sums
 from skyfold.models import family_of
-from skyfold.pipeline.baselines import fitted_for_test, stored_config
+from skyfold.pipeline.baselines import fitted_for_test, fitted_unstored, stored_config
 from skyfold.pipeline.bundle_choice import (
     Choice,
     FitsByFold,
@@ -32,12 +34,15 @@ from skyfold.pipeline.bundle_choice import (
     blend_of_members,
     chosen_members,
     fits_of,
+    forecast_of_members,
     lines_of,
+    score_text,
     within_time,
 )
 from skyfold.pipeline.check_forecasts import named
 from skyfold.pipeline.kernel import kernel_files
 from skyfold.pipeline.precision import note_differences
+from skyfold.progress import note
 from skyfold.store.bundle import write_bundle
 from skyfold.store.contents import require_unchanged
 from skyfold.store.fits import WEIGHTS
@@ -48,7 +53,6 @@ from skyfold.store.runs import RunInfo, read_info
 from skyfold.store.wheels import canonical, installed, required, wheel
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.stored_blend import read_blend, read_member
-from skyfold.tasks.task import Task
 from skyfold.training import backend
 from skyfold.training.source_run import stored_config as config_of_run
 from skyfold.types import JsonDict
@@ -82,7 +86,8 @@ def pack(
     data.
     """
     choice = choice or Choice()
-    folder, task = workspace.run(config.data.folder, config.name), task_of(config)
+    folder = workspace.run(config.data.folder, config.name)
+    task = task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
     if not task.OUTPUTS:
         raise ConfigError(f"'{config.name}': runs of this task cannot be packed by themselves.")
     names = [one.name for one in (config.forecasts if isinstance(config, ForecastConfig) else config.members)]
@@ -113,13 +118,10 @@ def pack(
         for line in lines_of(manifest):
             log(line)
         files |= {f"wheels/{name}": content for name, content in map(wheel, carried)}
-        made = kernel_files(manifest, competition.kaggle) if kernel else {}
-        return write_bundle(out, {**files, **made, "README.md": model_card(manifest)}, manifest, editable=made)
-
-
-def task_of(config: BlendConfig | ForecastConfig) -> type[Task]:
-    """The task of what is packed."""
-    return task_class(FORECASTING if isinstance(config, ForecastConfig) else config.task)
+        made = kernel_files(manifest, competition.kaggle, competition.given) if kernel else {}
+        return write_bundle(
+            out, {**files, **made, "README.md": model_card(manifest, competition.given)}, manifest, editable=made
+        )
 
 
 def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: Workspace, files: Files) -> JsonDict:
@@ -130,14 +132,15 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
     if choice.seconds is not None:
         fits, seconds = within_time(chosen, choice, fits, dataset, workspace)
         chosen = chosen_members(chosen, [*fits])
-    for run in chosen.runs:
-        note_differences(run, dataset, workspace)
-    packed = [run.name for run in chosen.members]
-    left_out = [run.name for run in config.members if run.name not in packed]
+    left_out = [run.name for run in config.members if run.name not in fits]
     made = {**blend, "combination": blend["combination"]["whole"], "scores": blend["scores"]["final"]}
     if left_out:
         made = blend_of_members(chosen, workspace)
-    members = [_bundled(workspace.run(config.data.folder, name), fits[name], files) for name in packed]
+    chosen, made["combination"] = _without_zeros(chosen, made["combination"])
+    fits = {run.name: fits[run.name] for run in chosen.members}
+    for run in chosen.runs:
+        note_differences(run, dataset, workspace)
+    members = [_bundled(workspace.run(config.data.folder, name), own, files) for name, own in fits.items()]
     return {
         "task": config.task,
         "gate": members.pop() if chosen.classifier_gate else None,
@@ -150,6 +153,18 @@ def _of_blend(config: BlendConfig, choice: Choice, dataset: Dataset, workspace: 
         "choice": _choice(choice, fits, dataset.folds, left_out, blend["scores"]["final"], seconds),
         "limits": _limits(chosen.runs, dataset, workspace),
     }
+
+
+def _without_zeros(config: BlendConfig, combination: JsonDict) -> tuple[BlendConfig, JsonDict]:
+    """The blend without the members of weight 0, which its rows are the same bits without."""
+    weights = combination["weights"] or ()
+    kept = [weight for weight in weights if weight]
+    if len(kept) == len(weights) or np.sum(kept) != np.sum(weights):  # that of many is rounded in another order
+        return config, combination
+    zeros = [run.name for run, weight in zip(config.runs, weights, strict=True) if not weight]
+    note(f"members of weight 0 are not packed: {', '.join(zeros)}.")
+    names = [run.name for run in config.members if run.name not in zeros]
+    return chosen_members(config, names), {**combination, "weights": kept}
 
 
 def _limits(runs: Sequence[RunConfig], dataset: Dataset, workspace: Workspace) -> JsonDict | None:
@@ -169,10 +184,11 @@ def _choice(
     choice: Choice, fits: FitsByRun, folds: Folds, left_out: list[str], of_all: JsonDict, seconds: float | None = None
 ) -> JsonDict | None:
     """What the manifest says of a choice; None where nothing was left out or taken in another's place."""
-    fewer = {} if choice.full else {name: [*own] for name, own in fits.items() if 0 < len(own) < len(folds.of_test)}
-    if not (left_out or fewer or choice.full or seconds is not None):
+    full = choice.full and any(fits.values())
+    fewer = {} if full else {name: [*own] for name, own in fits.items() if 0 < len(own) < len(folds.of_test)}
+    if not (left_out or fewer or full or seconds is not None):
         return None
-    about = {"left_out": left_out, "scores_of_all": of_all, "folds": fewer, "full": choice.full}
+    about = {"left_out": left_out, "scores_of_all": of_all, "folds": fewer, "full": full}
     return {**about, "seconds": seconds, "images": choice.images, "time_limit": choice.seconds}
 
 
@@ -181,19 +197,21 @@ def _of_forecasts(
 ) -> JsonDict:
     """The part of the manifest that is of the last forecast and its members.
 
-    ConfigError where members are to be chosen: what a forecast learned from its members holds for all of them.
+    ConfigError where a time limit is given: how long a forecast takes is not measured.
     """
-    for option, given in (("--members", choice.members), ("--time-limit", choice.seconds)):
-        if given is not None:
-            raise ConfigError(
-                f"{option}: members are chosen of a blend of runs. Write a config whose last forecast has the members "
-                "to pack, run it, and pack that."
-            )
-    folds, fits = choice.folds_of(dataset.folds), FitsByRun()
-    needed, runs, families = {config.forecasts[-1].name}, list[JsonDict](), list[JsonDict]()
-    for model in reversed(config.forecasts):
+    if choice.seconds is not None:
+        raise ConfigError(
+            "--time-limit: not supported for forecasts, whose time is not measured. Pack fewer --members or --folds."
+        )
+    folds, fits, runs, families = choice.folds_of(dataset.folds), FitsByRun(), list[JsonDict](), list[JsonDict]()
+    last = config.forecasts[-1]
+    chosen = forecast_of_members(last, choice.members)
+    left_out = [name for name in last.members if name not in chosen.members]
+    needed = {last.name, *chosen.members}
+    for model in reversed(config.forecasts[:-1]):
         if model.name in needed:
             needed.update(model.members)
+    sums = now = read_sums(workspace.run(config.data.folder, last.name))
     for model in config.forecasts:
         folder = workspace.run(config.data.folder, model.name)
         if model.name not in needed:
@@ -204,10 +222,14 @@ def _of_forecasts(
             runs.append(_bundled(folder, fits[model.name], files))
             continue
         with named(model):
-            families.append(_bundled_family(model, folder, dataset))
-    sums = read_sums(workspace.run(config.data.folder, config.forecasts[-1].name))
-    found = sums.interval()
-    scores = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+            _require_made(model, folder, dataset)
+            if model is last and left_out:
+                fitted, now = fitted_unstored(chosen, config, dataset, workspace)
+            else:
+                fitted = fitted_for_test(model, dataset, folder)
+            own = chosen if model is last else model
+            about = own.model_dump(mode="json", include={"name", "family", "options", "members"})
+            families.append({**about, "fitted": fitted})
     return {
         "task": FORECASTING,
         "gate": None,
@@ -215,24 +237,26 @@ def _of_forecasts(
         "combination": Combination("mean").to_dict(),
         "selection": {"final": None},
         "presence_stack": None,
-        "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
+        "scores": _scores_of(now),
         "metric": sums.metric.name,
         "forecasts": families,
-        "choice": _choice(choice, fits, dataset.folds, [], {}),
+        "choice": _choice(choice, fits, dataset.folds, left_out, _scores_of(sums)),
     }
 
 
-def _bundled_family(model: ForecastModel, folder: Path, dataset: Dataset) -> JsonDict:
-    """What the manifest says of a forecast of a family.
+def _scores_of(sums: ForecastSums) -> JsonDict:
+    """Those of the score and its interval that are known."""
+    found = sums.interval()
+    scores = {"cv_cross_fitted": found.value, "low": found.low, "high": found.high}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
-    OofMismatch where the stored one is of another config or of other data.
-    """
+
+def _require_made(model: ForecastModel, folder: Path, dataset: Dataset) -> None:
+    """OofMismatch where the forecast of a family in `folder` is of another config or of other data."""
     if read_info(folder).config != stored_config(model, folder):
         raise OofMismatch(f"{folder}: made with another config than its file has now. Run `skyfold run` on it.")
     since, remedy = f"forecast '{model.name}' was made", "Run `skyfold run`."
     require_unchanged(folder, dataset.contents.of("train"), since=since, remedy=remedy)
-    about = model.model_dump(mode="json", include={"name", "family", "options", "members"})
-    return {**about, "fitted": fitted_for_test(model, dataset, folder)}
 
 
 def _bundled(folder: Path, by_fold: FitsByFold, files: Files) -> JsonDict:
@@ -292,8 +316,8 @@ def _versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def model_card(manifest: JsonDict) -> str:
-    """What a bundle is and how it predicts, in Markdown."""
+def model_card(manifest: JsonDict, given: str) -> str:
+    """What a bundle is and how it predicts, in Markdown; given: as `Competition.given`."""
     scores, task = manifest["scores"], task_class(manifest["task"])
     fits = sum(len(run["fits"]) for run in manifest["runs"])
     lines = [
@@ -303,13 +327,13 @@ def model_card(manifest: JsonDict) -> str:
         f"{manifest['versions']['skyfold']}.",
         "",
         "```bash",
-        f"skyfold predict {manifest['name']} {task.GIVEN} --out PREDICTIONS",
+        f"skyfold predict {manifest['name']} {given} --out PREDICTIONS",
         "```",
         "",
         "On a machine without skyfold, first `pip install --no-index --no-deps wheels/*.whl`.",
         "",
         *task.bundle_lines(manifest),
-        f"- **Score**: {manifest['metric']} {_score(scores)}, out of fold, choices cross-fitted.",
+        f"- **Score**: {manifest['metric']} {score_text(scores)}, out of fold, choices cross-fitted.",
         *(f"- {line}" for line in lines_of(manifest)),
         f"- **Runs**: {', '.join(_run_line(run) for run in _runs(manifest)) or 'none'}.",
         f"- **The machine brings**: {_listed(manifest['needs'])}.",
@@ -336,9 +360,3 @@ def _run_line(run: JsonDict) -> str:
     config: dict[str, Any] = run["config"]
     size = config["image"] and "x".join(map(str, config["image"]["size"]))
     return f"{run['name']} ({config['model']['family']}" + (f", {size})" if size else ")")
-
-
-def _score(scores: JsonDict) -> str:
-    """An interval of a few cases, and so the score of none, may not be known."""
-    value, low, high = (f"{scores[name]:.4f}" if name in scores else "-" for name in ("cv_cross_fitted", "low", "high"))
-    return f"{value} ({low} to {high})"

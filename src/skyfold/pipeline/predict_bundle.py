@@ -27,7 +27,6 @@ from skyfold.store.rows import RowStore
 from skyfold.submission.formats import RleTable
 from skyfold.tasks import build_task, task_class
 from skyfold.tasks.predicted import Predicted
-from skyfold.tasks.task import Task
 from skyfold.training.fold_trainer import FoldTrainer
 from skyfold.types import JsonDict, Samples
 
@@ -61,13 +60,15 @@ def predict_bundle(
 
     ConfigError or DataLayoutError, before anything is predicted, where the bundle and the files do not fit.
     """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file, expected a folder. Name another --out.")
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with held(writes=[out / WORK]):
         bundle = open_bundle(path, out / WORK / "bundle")
         task = task_class(bundle.manifest["task"])
         competition = _competition(bundle, code, data)
         task.require_outputs(outputs, competition)
-        source, samples = _samples(task, competition, images, frames, data)
+        source, samples = _samples(competition, images, frames, data)
         skipped: dict[str, str] = {}
         if sample is None and data is not None:
             sample = competition.sample_table(data)
@@ -118,29 +119,29 @@ def _competition(bundle: Bundle, code: Path | None, data: Path | None) -> Compet
 
 
 def _samples(
-    task: type[Task], competition: Competition, images: Path | None, frames: Sequence[Path], data: Path | None
+    competition: Competition, images: Path | None, frames: Sequence[Path], data: Path | None
 ) -> tuple[Path | Sequence[Path], Samples]:
     """The folder or files that were named, and their samples."""
+    given = competition.given
     if sum(map(bool, (images, frames, data))) != 1:
-        raise ConfigError(f"name what to predict: {task.GIVEN}, or the contest's own folder: --data DIR.")
+        other = "" if given.startswith("--data") else f"{given}, or "
+        raise ConfigError(f"name what to predict: {other}the contest's own folder: --data DIR.")
     for path in frames:
         require_file(path, "a file of frames")
     if frames:
         if competition.read_frames is None:
-            raise ConfigError(f"competition '{competition.name}' reads no frames. Name what it reads: {task.GIVEN}.")
+            raise ConfigError(f"competition '{competition.name}' reads no frames. Name what it reads: {given}.")
         return frames, competition.read_frames(frames)
     for folder in filter(None, (images, data)):
         if not folder.is_dir():
             raise DataLayoutError(f"{folder}: no such folder.")
     if data is not None:
         if "test" not in competition.parts:
-            raise ConfigError(f"competition '{competition.name}' has no test part here. Name others: {task.GIVEN}.")
+            raise ConfigError(f"competition '{competition.name}' has no test part here. Name others: {given}.")
         return data, competition.load(data, "test")
     assert images is not None
     if competition.read_images is None:
-        raise ConfigError(
-            f"competition '{competition.name}' reads no folder of images. Name its own folder: --data DIR."
-        )
+        raise ConfigError(f"competition '{competition.name}' reads no folder of images. Name what it reads: {given}.")
     return images, competition.read_images(images)
 
 
@@ -151,6 +152,8 @@ def _wanted(competition: Competition, samples: Samples, sample: Path | None, fol
     if sample is None or not isinstance(table, RleTable):
         return found
     listed = table.ids_of(table.read(sample))
+    if not listed:
+        raise DataLayoutError(f"{sample}: names no id. Write the rows below its header, or leave out --sample.")
     if missing := sorted(set(listed) - set(found)):
         raise DataLayoutError(
             f"{folder}: no image for {len(missing)} of the {len(listed)} ids of {sample}: {shortened(missing)}. Add "

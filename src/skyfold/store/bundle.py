@@ -226,7 +226,7 @@ def write_bundle(
                 target.write_bytes(content if isinstance(content, bytes) else content.encode())
         digests = {name: file_digest(beside / name) for name in sorted(files) if name not in editable}
         write_record(beside / MANIFEST, {**manifest, "bundle": BUNDLE_FORMAT, "files": digests})
-        if out.suffix == ".zip":
+        if out.suffix.lower() == ".zip":
             write_atomic(out, lambda path: _zip(beside, path, [MANIFEST, *sorted(files)]))
         else:
             beside.rename(out)
@@ -288,9 +288,9 @@ def _unpacked(path: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as file:
             if MANIFEST not in file.namelist():
-                raise ConfigError(
-                    f"{path}: no bundle ({MANIFEST} is missing). Make one: skyfold pack CONFIG --out DIR."
-                )
+                inside = next((name for name in file.namelist() if name.endswith(f"/{MANIFEST}")), None)
+                remedy = f"It lies deeper, at {inside}: unzip the file and name that folder." if inside else MAKE_ONE
+                raise ConfigError(f"{path}: no bundle ({MANIFEST} is missing). {remedy}")
             for name in file.namelist():
                 try:
                     _relative(name.rstrip("/"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skyfold.compiled import one_blas_thread
 from skyfold.config.forecasts import ForecastModel
 from skyfold.errors import ConfigError
 from skyfold.files import digest, write_atomic
@@ -24,6 +25,7 @@ from skyfold.types import JsonDict, LazyArrays, Samples
 from skyfold.version import __version__
 
 
+@one_blas_thread()
 def family_rows(
     about: JsonDict, manifest: JsonDict, samples: Samples, made: Mapping[str, RowStore], work: Path
 ) -> RowStore:

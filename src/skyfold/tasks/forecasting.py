@@ -43,7 +43,6 @@ class Forecasting(Task):
 
     LOSSES = FORECAST_LOSSES
     TARGETS = "forecasting"
-    GIVEN = "--frames FILE ..."
     OUTPUTS: ClassVar = {"csv": write_table, "npz": write_arrays, "netcdf": write_netcdf, "maps": write_maps}
 
     @classmethod

@@ -54,14 +54,12 @@ class Task(Objective):
 
     MASKS: whether it predicts masks, which model families without training do and experiments of `models` compare.
     TARGETS: the task of the competitions whose samples it reads, see `Competition`.
-    GIVEN: what `skyfold predict` is given of this task.
     OUTPUTS: what `skyfold predict` writes, by name: write(predicted, folder) -> path; the first is the default, without
     any the task cannot be packed.
     """
 
     MASKS: ClassVar[bool] = False
     TARGETS: ClassVar[str] = "segmentation"
-    GIVEN: ClassVar[str] = "--images DIR"
     OUTPUTS: ClassVar[Mapping[str, Callable[[Predicted, Path], Path]]] = {}
 
     @classmethod

@@ -159,6 +159,10 @@ def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: in
 
     keras.utils.clear_session()  # sets the policy back to float32
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    if precision == "bfloat16" and on_cpu():
+        with _start_up_lines_hidden():  # TensorFlow tells once where a CPU has no instructions for it
+            zero = keras.ops.zeros((1, 1), dtype=precision)
+            keras.ops.matmul(zero, zero)
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(_divided(keras.distribution.list_devices(), devices, batch_size))
     elif devices != 1:
