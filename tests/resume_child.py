@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
@@ -38,12 +39,18 @@ KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
 def main(root: str, setting: str, *moments: str) -> None:
     for moment in moments:
-        child = os.fork()
-        if not child:
-            run(Path(root), setting, moment)
-            os._exit(0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(code, flush=True)
+        print(forked(run, Path(root), setting, moment), flush=True)
+
+
+def forked(run: Callable[..., object], *arguments: object) -> int:
+    """Call `run` in a process of its own; returns its exit code, negative where a signal ended it."""
+    gc.freeze()  # what is imported stays: no process looks through it again
+    child = os.fork()
+    if not child:
+        run(*arguments)
+        sys.stdout.flush()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run(root: Path, setting: str, moment: str) -> None:
@@ -62,7 +69,7 @@ def config(setting: str) -> dict:
     return {
         "name": "killed",
         "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS, "folds": {"k": 2}},
-        "image": {"size": [64, 64]},
+        "image": {"size": [32, 40]},
         "model": {"family": "plain_unet", "options": {"filters": [8, 16]}},  # small: it is traced by each process
         "training": {"epochs": 3, "batch_size": 4, "mixed_precision": setting, "ema": 0.8},
         "augment": [
@@ -74,7 +81,7 @@ def config(setting: str) -> dict:
 
 
 MIX = [{"name": "cutmix", "p": 0.7}]
-DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test"}
+DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test_images"}
 
 
 def arm(kind: str, number: int, share: float) -> None:
@@ -129,7 +136,6 @@ def die() -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what is imported stays: no process looks through it again
     for last, arguments in itertools.groupby(sys.argv[1:], "--".__eq__):
         if not last:
             main(*arguments)

@@ -26,7 +26,8 @@ def test_two_devices_come_to_what_one_comes_to(tmp_path):
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
     }
-    done = subprocess.run([sys.executable, CHILD, tmp_path], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, CHILD, tmp_path]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = []
     for devices in (1, 2):

@@ -1,4 +1,4 @@
-"""Killed again and again, at writes, at moves and in the middle of steps, a run ends with the bytes of one left alone."""
+"""Killed again and again, at writes, moves and in the middle of steps, a run ends with the bytes of one left alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
+from faults.conftest import write_images
 from skyfold.store.folds import Folds, write_folds
 from skyfold.store.rows import RowStore
 
 CHILD = Path(__file__).parent / "resume_child.py"
-TRAIN, TEST = 16, 5
+TRAIN = 16
 STEPS = 2  # of an epoch: 8 images in batches of 4; with gathered gradients twice as many
 
 # Kinds in an order in which each can still happen, the last step that of the second fold; when within them is drawn.
@@ -26,25 +26,6 @@ MOMENTS = {
     "bfloat16": ("step", "checkpoint"),  # training, in which precision and gathered gradients make a difference
     "gathered": ("checkpoint", "step"),
 }
-
-
-def make_images(root: Path) -> None:
-    """Bright blobs on noise, their masks, and folds."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:80, :72]
-    for part, count in [("images", TRAIN), ("test", TEST)]:
-        for i in range(count):
-            centre, radius = rng.uniform(20, 50, 2), rng.uniform(10, 20)
-            blob = np.hypot(rows - centre[0], columns - centre[1]) < radius
-            image = rng.integers(0, 120, (80, 72, 3), dtype=np.uint8) + 100 * blob[..., None].astype(np.uint8)
-            save(root / part / f"{i:02d}.png", image)
-            if part == "images":
-                save(root / "masks" / f"{i:02d}.png", 255 * blob.astype(np.uint8))
-
-
-def save(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image)
 
 
 def start(*jobs: list[str]) -> list[int]:
@@ -65,7 +46,7 @@ def start(*jobs: list[str]) -> list[int]:
 def workspace(root: Path, images: Path) -> Path:
     root.mkdir()
     (root / "images").symlink_to(images)
-    ids = np.array([f"{i:02d}" for i in range(TRAIN)])
+    ids = np.array([f"i{i:02d}" for i in range(TRAIN)])
     write_folds(root / "oof/blobs/folds.csv", Folds(ids=ids, fold=np.arange(TRAIN) % 2, groups=np.arange(TRAIN)))
     return root
 
@@ -88,7 +69,7 @@ def results(root: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_kills_change_no_byte(tmp_path):
-    make_images(tmp_path / "images")
+    write_images(tmp_path / "images", TRAIN, 5)
     jobs, codes = [], []
     for setting in MOMENTS:
         for name, moments in (("quiet", []), ("killed", drawn(setting))):
