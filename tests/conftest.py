@@ -169,6 +169,19 @@ def without_values(float32_backend):
     keras.utils.clear_session()
 
 
+def after(calls, function):
+    """`function`, which the process does not survive once it was called so many times."""
+    left = [calls]
+
+    def call(*arguments, **options):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return function(*arguments, **options)
+
+    return call
+
+
 def made_blend(name: str, **changes) -> dict:
     """Contents of a blend.json of one class, with `changes` of its values."""
     fingerprint = {"version": 1, "folds": "f"}

@@ -34,8 +34,6 @@ from skyfold.training import checkpoint
 from skyfold.training.network import Network
 from skyfold.workspace import Workspace
 
-KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
-
 
 def main(root: str, setting: str, *moments: str) -> None:
     for moment in moments:

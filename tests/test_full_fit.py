@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from conftest import assert_arrays_equal, competition_of
+from conftest import after, assert_arrays_equal, competition_of
 from skyfold.cli.main import main
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
@@ -148,19 +148,6 @@ def test_a_stopped_full_fit_resumes_to_the_same_weights(tmp_path, monkeypatch):
         fit.load_into(network.model)
         stored.append(network.weights())
     assert_arrays_equal(*stored)
-
-
-def after(calls, function):
-    """`function`, which the process does not survive once it was called so many times."""
-    left = [calls]
-
-    def call(*arguments, **options):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return function(*arguments, **options)
-
-    return call
 
 
 @pytest.mark.parametrize(
