@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -128,6 +129,7 @@ def reproducible_tensorflow():
         from skyfold.training import backend
 
         backend.start(deterministic=True)
+    gc.freeze()  # what was imported stays; each network that is built would have the collector look through it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -155,6 +157,29 @@ def float32_backend():
     backend.start(deterministic=True)
     backend.prepare(precision="float32")
     backend.seed(0)
+
+
+@pytest.fixture
+def without_values(float32_backend):
+    """Weights of networks that a test only counts have shapes, but no values, which take longer to draw."""
+    import keras
+
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session()
+
+
+def after(calls, function):
+    """`function`, which the process does not survive once it was called so many times."""
+    left = [calls]
+
+    def call(*arguments, **options):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return function(*arguments, **options)
+
+    return call
 
 
 def made_blend(name: str, **changes) -> dict:

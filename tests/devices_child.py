@@ -1,11 +1,13 @@
-"""Trains a tiny network with the JAX backend on so many of this process's devices: `devices_child.py DEVICES RESULT`.
+"""Trains a tiny network with the JAX backend on one and on two of this process's devices: `devices_child.py FOLDER`.
 
-Writes its weights before and after three steps, its predictions, and on how many devices its weights lie.
+Writes to FOLDER/1.npz and 2.npz its weights before and after three steps, its predictions, and on how many devices its
+weights lie.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -14,14 +16,14 @@ from skyfold.config.run import RunConfig
 from skyfold.training.network import Network
 
 
-def main(devices: str, result: str) -> None:
+def main(devices: int, result: Path) -> None:
     config = RunConfig.model_validate(
         {
             "name": "divided",
             "data": {"competition": "any"},
             "image": {"size": [16, 16]},
             "model": {"family": "plain_unet", "options": {"filters": [2, 4]}},
-            "training": {"batch_size": 4, "ema": 0.5, "devices": int(devices)},
+            "training": {"batch_size": 4, "ema": 0.5, "devices": devices},
         }
     )
     network = Network(task_of(config), input_shape=(16, 16, 3))
@@ -38,4 +40,5 @@ def main(devices: str, result: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for count in (1, 2):
+        main(count, Path(sys.argv[1], f"{count}.npz"))

@@ -1,9 +1,10 @@
 """Trains the run of test_resume.py in processes of their own, which kill themselves where they are told to.
 
-    python resume_child.py ROOT SETTING MOMENT ...
+    python resume_child.py ROOT SETTING MOMENT ... [-- ROOT SETTING MOMENT ...]
 
 Each MOMENT is a process, begun when the one before has ended; their exit codes are printed, a line each. They are
-forked after the imports, of which each would otherwise take seconds. MOMENT: KIND,NUMBER,SHARE, or "end".
+forked after the imports, Keras' and TensorFlow's too, of which each would otherwise take seconds. MOMENT:
+KIND,NUMBER,SHARE, or "end".
 
 SETTING: float32, bfloat16, or gathered: float32 with gradients of two batches gathered, mixed images and a mean of
 weights. KIND: cache (a write of decoded rows), step (training), checkpoint or kept (its file, or the weights of a
@@ -14,12 +15,16 @@ step.
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
 import numpy as np
 
 from skyfold.config.run import RunConfig
@@ -29,17 +34,21 @@ from skyfold.training import checkpoint
 from skyfold.training.network import Network
 from skyfold.workspace import Workspace
 
-KINDS = ("cache", "step", "checkpoint", "kept", "oof", "test")
 
-
-def main(root: Path, setting: str, *moments: str) -> None:
+def main(root: str, setting: str, *moments: str) -> None:
     for moment in moments:
-        child = os.fork()
-        if not child:
-            run(root, setting, moment)
-            os._exit(0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(code, flush=True)
+        print(forked(run, Path(root), setting, moment), flush=True)
+
+
+def forked(run: Callable[..., object], *arguments: object) -> int:
+    """Call `run` in a process of its own; returns its exit code, negative where a signal ended it."""
+    gc.freeze()  # what is imported stays: no process looks through it again
+    child = os.fork()
+    if not child:
+        run(*arguments)
+        sys.stdout.flush()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run(root: Path, setting: str, moment: str) -> None:
@@ -58,8 +67,8 @@ def config(setting: str) -> dict:
     return {
         "name": "killed",
         "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS, "folds": {"k": 2}},
-        "image": {"size": [64, 64]},
-        "model": {"family": "plain_unet", "options": {"filters": [8, 16, 32]}},  # small: it is started forty times
+        "image": {"size": [32, 40]},
+        "model": {"family": "plain_unet", "options": {"filters": [8, 16]}},  # small: it is traced by each process
         "training": {"epochs": 3, "batch_size": 4, "mixed_precision": setting, "ema": 0.8},
         "augment": [
             {"name": "HorizontalFlip", "p": 0.5},
@@ -70,7 +79,7 @@ def config(setting: str) -> dict:
 
 
 MIX = [{"name": "cutmix", "p": 0.7}]
-DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test"}
+DATA_OPTIONS = {"classes": {"blob": 255}, "test_images": "test_images"}
 
 
 def arm(kind: str, number: int, share: float) -> None:
@@ -125,4 +134,6 @@ def die() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    for last, arguments in itertools.groupby(sys.argv[1:], "--".__eq__):
+        if not last:
+            main(*arguments)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("float32_backend")
         ({"encoder": "resnet34"}, 22.5e6),
     ],
 )
-def test_as_many_parameters_as_published(options, published):
+def test_as_many_parameters_as_published(options, published, without_values):
     model = deeplabv3plus.DeepLabV3Plus(encoder_weights="none", **options).build(input_shape=(64, 64, 3), classes=1)
     assert model.count_params() == pytest.approx(published, rel=0.01)
 
@@ -99,7 +99,7 @@ def test_pooling_that_would_need_dilation_is_refused():
 
 
 @pytest.mark.parametrize(("encoder", "stride", "rate"), [("mobilenetv2", 16, 6), ("inceptionv3", 32, 3)])
-def test_the_rates_follow_the_least_stride_of_the_encoder(encoder, stride, rate):
+def test_the_rates_follow_the_least_stride_of_the_encoder(encoder, stride, rate, without_values):
     family = deeplabv3plus.DeepLabV3Plus(encoder=encoder, encoder_weights="none", filters=16)
     model = family.build(input_shape=(64, 64, 3), classes=1)
     assert model.get_layer("aspp_far1_conv").dilation_rate == (rate, rate)

@@ -50,9 +50,9 @@ def test_loss_falls_on_eight_samples(family):
     target[:, 8:24, :16, 0] = 1
     target[..., 1] = 1  # every pixel counts
     loss = make_loss(MASK_LOSSES, "bce", {}, task="segmentation")
-    model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, run_eagerly=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.3), loss=loss, run_eagerly=True)
     before = [np.asarray(weight) for weight in model.trainable_weights]
-    means = [float(model.train_on_batch(images, target)) for _ in range(5)]  # of the steps so far
+    means = [float(model.train_on_batch(images, target)) for _ in range(2)]  # of the steps so far
     assert means[-1] < 0.9 * means[0]
     for weight, old in zip(model.trainable_weights, before, strict=True):
         assert not np.array_equal(weight, old), f"{weight.path} does not learn"
@@ -92,7 +92,7 @@ def test_logits_are_computed_in_float32_under_bfloat16(family):
     assert rounded.mean() < 0.5
 
 
-def test_batchnorm_momentum_is_set_everywhere():
+def test_batchnorm_momentum_is_set_everywhere(without_values):
     import keras
 
     model = deeplabv3plus.DeepLabV3Plus(batchnorm_momentum=0.5, **VGG, **FAMILIES["deeplabv3plus"][1]).build(
@@ -102,7 +102,7 @@ def test_batchnorm_momentum_is_set_everywhere():
     assert momenta == {0.5}
 
 
-def test_unet_has_as_many_parameters_as_that_of_segmentation_models():
+def test_unet_has_as_many_parameters_as_that_of_segmentation_models(without_values):
     """8.0 M with MobileNetV2 (docs/encoders.md); theirs differs by the bias of the last convolution at most."""
     segmentation_models = plugins.load("models", "segmentation_models")
     theirs = segmentation_models.SegmentationModels(decoder="unet", **MOBILE).build(input_shape=(32, 32, 3), classes=2)

@@ -154,7 +154,7 @@ def test_a_fit_that_was_killed_while_frozen_or_later_resumes_to_the_same_bits(
     ],
 )
 def test_the_layers_of_an_encoder_are_known_and_no_others(
-    family: Any, options: dict[str, Any], encoder_parameters: int | None
+    family: Any, options: dict[str, Any], encoder_parameters: int | None, without_values: None
 ) -> None:
     model = family.PLUGIN(encoder_weights="none", **options).build(input_shape=(32, 32, 3), classes=1)
     layers = encoder_layers(model)

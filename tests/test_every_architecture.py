@@ -18,8 +18,7 @@ SMALL_PYRAMID = {"pyramid_filters": 16, "filters": 8}
 NARROW = [16, 8, 8, 8, 8]
 # Family, then the options of the first case and those of the second.
 ARCHITECTURES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("deeplabv3plus", {**SMALL, **VGG}, {**SMALL, **MOBILE}),
-    ("deeplabv3plus", {**SMALL, **HRNET}, {**SMALL, **HRNET}),
+    ("deeplabv3plus", {**SMALL, **MOBILE}, {**SMALL, **HRNET}),
     ("hrnet", HRNET, HRNET),
     ("unet", {**VGG, "decoder_filters": NARROW}, {**MOBILE, "decoder_filters": NARROW}),
     ("fpn", {**VGG, **SMALL_PYRAMID}, {**MOBILE, **SMALL_PYRAMID}),

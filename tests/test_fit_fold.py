@@ -93,8 +93,8 @@ def history(folder, fold=0, seed=0):
     return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
 
 
-def assert_same_weights(config, *folders):
-    network, found = network_of(config), []
+def assert_same_weights(network, *folders):
+    found = []
     for folder in folders:
         network.model.load_weights(folder / "fold0_seed0.weights.h5")
         found.append(network.weights())
@@ -141,7 +141,8 @@ CUTMIX = [{"name": "cutmix", "p": 0.8}]
 )
 def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, training, mix, stops):
     config = make_config(**{**ALL_STATE, "training": {**ALL_STATE["training"], **training}, "mix": mix})
-    fit(config, tmp_path / "undisturbed")
+    network = network_of(config)  # which each fit begins with new weights and a new optimizer
+    fit(config, tmp_path / "undisturbed", network=network)
 
     def stop(self, saved):
         write(self, dataclasses.replace(saved, started="2001-01-01T00:00:00+00:00"))
@@ -153,10 +154,10 @@ def test_a_stopped_fit_resumes_to_the_same_weights(tmp_path, monkeypatch, traini
         patch.setattr(CheckpointFile, "write", stop)
         for _ in stops:
             with pytest.raises(KeyboardInterrupt):
-                fit(config, tmp_path / "stopped")
-    assert fit(config, tmp_path / "stopped").started == "2001-01-01T00:00:00+00:00"
+                fit(config, tmp_path / "stopped", network=network)
+    assert fit(config, tmp_path / "stopped", network=network).started == "2001-01-01T00:00:00+00:00"
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
-    assert_same_weights(config, tmp_path / "stopped", tmp_path / "undisturbed")
+    assert_same_weights(network, tmp_path / "stopped", tmp_path / "undisturbed")
 
 
 def test_float16_skips_batches_whose_gradients_overflow_and_halves_the_loss_scale():
@@ -186,8 +187,6 @@ def test_float16_skips_batches_whose_gradients_overflow_and_halves_the_loss_scal
 def test_scores_of_two_metrics_do_not_mix_in_one_history(tmp_path, monkeypatch):
     """The best epoch is chosen among scores of one metric, although a finished fit outlives a change of the metric."""
     config = make_config(training={"epochs": 3, "batch_size": 8})
-    by_iou = Network(task_of(config, metric=MeanIoU()), input_shape=(*SIZE, 3))
-    fit(config, tmp_path / "undisturbed", network=by_iou)
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
 
     def stop(epoch, score):
@@ -198,6 +197,7 @@ def test_scores_of_two_metrics_do_not_mix_in_one_history(tmp_path, monkeypatch):
         fit(config, tmp_path / "stopped", on_epoch=stop)
     by_iou = Network(task_of(config, metric=MeanIoU()), input_shape=(*SIZE, 3))
     fit(config, tmp_path / "stopped", network=by_iou)
+    fit(config, tmp_path / "undisturbed", network=by_iou)
     assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
 
 
@@ -232,7 +232,7 @@ def test_epochs_between_validations_change_no_weight(tmp_path, kept, curves):
         return
     assert second.score == every.score
     assert (tmp_path / "every/fold0_seed0.png").is_file()
-    assert_same_weights(rarely, tmp_path / "every", tmp_path / "second")
+    assert_same_weights(network_of(rarely), tmp_path / "every", tmp_path / "second")
 
 
 def test_writing_checkpoints_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):

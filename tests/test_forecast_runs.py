@@ -49,7 +49,7 @@ FORECASTS: list[dict[str, Any]] = [
 ]
 LEARNED: list[dict[str, Any]] = [
     {"name": "blend", "family": "edge_blend"},
-    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "n_repeats": 2, "years": 2}},
+    {"name": "boosted", "family": "edge_blend", "options": {"boosted": True, "n_repeats": 1, "years": 2}},
 ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from conftest import assert_arrays_equal, competition_of
+from conftest import after, assert_arrays_equal, competition_of
 from skyfold.cli.main import main
 from skyfold.config.run import RunConfig
 from skyfold.data.cache import TrainingArrays
@@ -131,34 +133,21 @@ def test_swa_keeps_the_mean_of_the_last_epochs(tmp_path, monkeypatch):
 
 def test_a_stopped_full_fit_resumes_to_the_same_weights(tmp_path, monkeypatch):
     own, stored = config(), []
-    for name in ("undisturbed", "stopped"):
-        train(tmp_path / name, own, full=False)
-        if name == "stopped":
-            monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-            with monkeypatch.context() as patch:
-                patch.setattr(Network, "begin_epoch", after(2, Network.begin_epoch))
-                with pytest.raises(KeyboardInterrupt):
-                    train(tmp_path / name, own)
-            assert (tmp_path / name / "models/full_seed0.checkpoint.npz").is_file()
-        [fit] = train(tmp_path / name, own).full
-        network = Network(build_task(own, competition_of(("a",), SIZE)), input_shape=(*SIZE, 3))
+    train(tmp_path / "undisturbed", own, full=False)
+    shutil.copytree(tmp_path / "undisturbed", tmp_path / "stopped")
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "begin_epoch", after(2, Network.begin_epoch))
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", own)
+    assert (tmp_path / "stopped/models/full_seed0.checkpoint.npz").is_file()
+    fits = [fit for name in ("undisturbed", "stopped") for fit in train(tmp_path / name, own).full]
+    assert fits[0].epochs > 2, "or nothing is resumed"
+    network = Network(build_task(own, competition_of(("a",), SIZE)), input_shape=(*SIZE, 3))
+    for fit in fits:
         fit.load_into(network.model)
         stored.append(network.weights())
-    assert fit.epochs > 2, "or nothing is resumed"
     assert_arrays_equal(*stored)
-
-
-def after(calls, function):
-    """`function`, which the process does not survive once it was called so many times."""
-    left = [calls]
-
-    def call(*arguments, **options):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return function(*arguments, **options)
-
-    return call
 
 
 @pytest.mark.parametrize(

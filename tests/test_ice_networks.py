@@ -94,7 +94,7 @@ def test_the_anomaly_network_learns_that_next_year_is_like_the_last() -> None:
     ],
 )
 def test_the_teams_network_has_140_million_weights_on_the_contests_grid(
-    options: dict[str, object], parameters: int
+    options: dict[str, object], parameters: int, without_values: None
 ) -> None:
     """Counted on two small grids: with every cell there are as many more."""
     small, larger = (

@@ -73,7 +73,7 @@ def test_same_seed_same_initial_weights():
     assert not np.array_equal(drawn[0], drawn[2])
 
 
-def test_batchnorm_momentum_is_set_everywhere():
+def test_batchnorm_momentum_is_set_everywhere(without_values):
     import keras
 
     model = segmentation_models.SegmentationModels(

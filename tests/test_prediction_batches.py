@@ -69,9 +69,10 @@ def test_an_optimizer_is_made_when_something_is_trained():
 
 def test_what_keras_does_not_need_is_not_loaded_and_can_be_loaded_later():
     code = (
-        "import sys\n"
+        "import gc, sys\n"
         "from skyfold.training import backend\n"
         "backend.start(deterministic=True)\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"  # what is loaded is not collected again and again
         "loaded = {'sklearn', 'matplotlib', 'jax'} & set(sys.modules)\n"
         "assert backend.name() == 'jax' or not loaded, loaded\n"
         "import matplotlib, sklearn.linear_model\n"

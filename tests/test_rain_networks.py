@@ -252,7 +252,7 @@ def test_bfloat16_gives_finite_float32(name: str) -> None:
     assert np.isfinite(forecast).all()
 
 
-def test_rainnet_has_the_published_size() -> None:
+def test_rainnet_has_the_published_size(without_values: None) -> None:
     """ "Almost 31.4 million parameters" (Ayzel et al. 2020, section 2.1)."""
     model = plugins.load("models", "rainnet").PLUGIN().build(input_shape=(32, 32, 4), classes=1)
     assert model.count_params() == 31_380_613 == pytest.approx(31.4e6, rel=0.01)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from conftest import after
 from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.data import crops
@@ -80,19 +81,6 @@ def stored(place):
     run = read_run(place.run("cloud_cover", "tiny"), read_folds(place.folds("cloud_cover")))
     assert run.test is not None
     return {"oof": np.array(run.oof.values), "test": np.array(run.test.values)}
-
-
-def after(calls, function):
-    """`function`, which the process does not survive once it was called so many times."""
-    left = [calls]
-
-    def call(*arguments, **options):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return function(*arguments, **options)
-
-    return call
 
 
 def test_a_run_on_crops_killed_and_gone_on_with_ends_with_the_same_bytes(sample, undisturbed, tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ PARAMETERS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.by_hand if name > "mit_b1" else ()) for name in PARAMETERS]
 )
-def test_parameters_are_as_many_as_published(name: str) -> None:
+def test_parameters_are_as_many_as_published(name: str, without_values: None) -> None:
     published, encoder, whole = PARAMETERS[name]
     model = segformer.SegFormer(encoder=name).build(input_shape=(32, 32, 3), classes=150)
     assert sum(layer.count_params() for layer in encoder_layers(model)) == encoder
@@ -106,7 +106,7 @@ def test_loss_falls_and_every_weight_learns() -> None:
     loss = make_loss(MASK_LOSSES, "bce", {}, task="segmentation")
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, run_eagerly=True)
     before = [np.asarray(weight) for weight in model.trainable_weights]
-    means = [float(model.train_on_batch(images, target)) for _ in range(5)]
+    means = [float(model.train_on_batch(images, target)) for _ in range(3)]
     assert means[-1] < 0.9 * means[0]
     still = [w.path for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w, old)]
     assert all("key" in path and "bias" in path for path in still)  # a softmax does not see them

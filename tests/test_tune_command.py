@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -68,20 +69,6 @@ def folder(prepared, tmp_path, monkeypatch):
     return tmp_path / "work"
 
 
-def child(folder, *arguments):
-    """Start the command; two of them run side by side, with one core each."""
-    command = [sys.executable, str(CHILD), "search.yaml", *map(str, arguments)]
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
-
-
-def end(process, code):
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == code, output
-    return output
-
-
 def trials(folder):
     with open(folder / STUDY / "trials.csv") as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
@@ -108,11 +95,13 @@ def test_killed_in_a_fit_the_study_resumes_from_the_checkpoint(folder, tmp_path)
     """Two folds of three epochs a trial: the eighth epoch is the second of trial 1's first fold."""
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(folder, undisturbed)
-    beside = child(undisturbed, 2)
-    end(child(folder, 2, 8), -signal.SIGKILL)
-    assert len(list(STUDY.glob("trials/0001/*.checkpoint.npz"))) == 1
-    assert "trial 1: its worker died; requeued after epoch 2" in end(child(folder, 2), 0)
-    end(beside, 0)
+    runs = [[undisturbed / "search.yaml", "2"], [folder / "search.yaml", "2", "8"], [folder / "search.yaml", "2"]]
+    command = [sys.executable, CHILD, *runs[0], "--", *runs[1], "--", *runs[2]]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    output = subprocess.run(command, env=environment, timeout=200, check=False, **pipes).stdout
+    assert re.findall("^exit (.*)$", output, re.MULTILINE) == ["0", str(-signal.SIGKILL), "0"], output
+    assert "trial 1: its worker died; requeued after epoch 2" in output
     assert trials(folder) == trials(undisturbed)
     assert [row["state"] for row in trials(folder)] == ["complete"] * 2
     steps = [Counter((where / "steps.txt").read_text().splitlines()) for where in (folder, undisturbed)]

@@ -1,8 +1,9 @@
 """Run a study with a tiny network in a process that sends itself SIGKILL after the NUMBER-th reported epoch.
 
-    python tuning_train_child.py STUDY TRIALS [NUMBER]
+    python tuning_train_child.py STUDY TRIALS [NUMBER] [-- STUDY TRIALS [NUMBER] ...]
 
-Each training step adds a line to `steps.txt` of the working folder.
+Of several runs each is a process, begun when the one before has ended; `exit CODE` is printed after it. Each training
+step adds a line to `steps.txt` in the folder of the study.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import skyfold.models
+from skyfold.training import checkpoint
+from skyfold.training.network import Network
+from skyfold.tuning import tune
+from skyfold.workspace import Workspace
+
 
 def main(study: Path, trials: int, fatal: int = 0) -> None:
-    import skyfold.models
-    from skyfold.training import checkpoint
-    from skyfold.training.network import Network
-    from skyfold.tuning import tune
-    from skyfold.workspace import Workspace
-
+    os.chdir(study.parent)
     checkpoint.SECONDS = 0
     skyfold.models.__path__.append(str(Path(__file__).parent / "families"))
     train = Network.train
@@ -44,8 +46,15 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
         return train_trial(replace(job, report=report), **options)
 
     tune.train_trial = fatal_trial
-    tune.tune(study, Workspace(Path.cwd()), trials=trials)
+    tune.tune(Path(study.name), Workspace(Path.cwd()), trials=trials)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    runs = [list(group) for between, group in itertools.groupby(sys.argv[1:], "--".__eq__) if not between]
+    if len(runs) > 1:
+        from resume_child import forked
+
+        for run in runs:
+            print("exit", forked(main, Path(run[0]), *map(int, run[1:])), flush=True)
+    else:
+        main(Path(runs[0][0]), *map(int, runs[0][1:]))

@@ -41,7 +41,7 @@ def told(failures: list[dict]) -> str:
 
 
 def test_only_a_skyfold_error_leaves_a_reader_of_damaged_files(made_once, tmp_path):
-    failures = read_damaged(made_once, tmp_path, 0, 200)
+    failures = read_damaged(made_once, tmp_path, 0, 60)
     assert not failures, told(failures)
 
 
@@ -54,5 +54,5 @@ def test_files_that_once_broke_a_reader_are_small():
 
 @pytest.mark.by_hand
 def test_ten_thousand_files_each_are_refused_or_read(made_once, tmp_path):
-    failures = read_damaged(made_once, tmp_path, 200, 10_000)
+    failures = read_damaged(made_once, tmp_path, 60, 10_000)
     assert not failures, told(failures)

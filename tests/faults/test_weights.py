@@ -119,19 +119,19 @@ def test_damaged_weights_of_an_older_record_are_named_too(tiny, use, damage):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "a text"])
-def test_a_file_of_encoder_weights_that_is_none_is_named(tiny, tmp_path, damage):
-    path = tmp_path / "resnet18.weights.h5"
+def test_a_file_of_encoder_weights_that_is_none_is_named(tiny, tmp_path, damage, tiny_families):
+    path = tmp_path / "tiny.weights.h5"
     shutil.copy2(weights_of(tiny), path)
     DAMAGES[damage](path)
     data = tiny.config("bright").read_text().partition("image:")[0]
     text = f"""
 name: pretrained
-model: {{family: unet, options: {{encoder: resnet18, encoder_weights: {path}}}}}
+model: {{family: tiny_encoder, options: {{encoder_weights: {path}}}}}
 training: {{epochs: 1, batch_size: 4, seeds: [0]}}
-image: {{size: [32, 32]}}
+image: {{size: [16, 24]}}
 """
     code, _, err = tiny.run("train", tiny.write_config("pretrained", data + text))
-    assert (code, "encoder_weights" in err, str(path) in err, "do not fit resnet18" in err) == (2, True, True, True)
+    assert (code, "encoder_weights" in err, str(path) in err, "do not fit tiny" in err) == (2, True, True, True)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "no zip", "a list", "no state", "numbers for tables"])

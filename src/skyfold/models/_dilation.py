@@ -105,9 +105,10 @@ def _applied(layer: Any, inputs: list[_Map], output_stride: int, with_weights: b
         if dilation > 1:
             _dilate(layer, config, dilation)
         stride, dilation = stride * step, dilation * (step if removed else 1)
-    kind, weights = layer.__class__, layer.get_weights()
+    kind, weights = layer.__class__, layer.get_weights() if with_weights else []
     if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters == main.tensor.shape[-1] > 1:
-        kind, config, weights = keras.layers.DepthwiseConv2D, *_as_depthwise(config, weights)
+        kind, config = keras.layers.DepthwiseConv2D, _as_depthwise(config)
+        weights = [value.transpose(0, 1, 3, 2) if value.ndim == 4 else value for value in weights]
     fresh = kind.from_config(config)
     mark_encoder([fresh])
     output = fresh(tensors if len(tensors) > 1 else tensors[0])
@@ -125,13 +126,11 @@ def _computed(operation: Any, inputs: list[_Map]) -> Any:
     return operation.__class__.from_config(operation.get_config())(*arguments, **options)
 
 
-def _as_depthwise(config: dict[str, Any], weights: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+def _as_depthwise(config: dict[str, Any]) -> dict[str, Any]:
     """A convolution with as many groups as channels, as the layer that computes it fast, and trains on a CPU."""
     names = {"kernel_initializer": "depthwise_initializer"}
     left_out = ("filters", "groups", "kernel_regularizer", "kernel_constraint")
-    kept = {names.get(name, name): value for name, value in config.items() if name not in left_out}
-    kernel, *bias = weights
-    return kept, [kernel.transpose(0, 1, 3, 2), *bias]
+    return {names.get(name, name): value for name, value in config.items() if name not in left_out}
 
 
 def _dilate(layer: Any, config: dict[str, Any], dilation: int) -> None:

@@ -6,6 +6,7 @@ Besides the adapters in `models`, the only place that imports TensorFlow; with o
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import random
@@ -72,7 +73,7 @@ def start(*, deterministic: bool | None, threads: int | None = None) -> None:
             os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
-        with _start_up_lines_hidden(), _not_found(NOT_NEEDED - {name()}):
+        with _start_up_lines_hidden(), _not_found(NOT_NEEDED - {name()}), _imported_for_good():
             import keras
 
             cpu = on_cpu()  # TensorFlow looks for devices now, once
@@ -147,6 +148,22 @@ def _not_found(packages: Collection[str]) -> Iterator[None]:
     finally:
         for package in hidden:
             sys.modules.pop(package, None)
+
+
+@contextmanager
+def _imported_for_good() -> Iterator[None]:
+    """Keep the garbage collector away from what is imported now, hundreds of thousands of objects that stay: it would
+    look through them all several times meanwhile, and for every network that is built later."""
+    if "keras" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def prepare(*, precision: str, devices: int | Literal["all"] = 1, batch_size: int = 1) -> None:
