@@ -5,7 +5,7 @@
 
 Entries are the runs of the demo and blends of them. Their submissions are scored on the truth that was kept aside,
 which is split at random into a public and a private part. Three ways to pick two entries are compared by the better
-private score of the two, paired over all splits; the interval draws the splits of each seed anew. Figures go to
+private score of the two, paired over all splits; the interval draws seeds and their splits anew. Figures go to
 benchmarks/results/clouds_demo/final_picks.json.
 """
 
@@ -29,6 +29,7 @@ from skyfold.files import write_json, write_text
 from skyfold.metrics.score_submission import prediction_stats
 from skyfold.metrics.shakeup import expected_best, private_given_public, simulate
 from skyfold.pipeline.shakeup import scored_alike
+from skyfold.types import Metric
 from skyfold.workspace import Workspace
 
 SPLITS = 200
@@ -62,9 +63,9 @@ def entry_config(name: str, seed: int) -> str:
     return str(yaml.safe_dump(config, sort_keys=False))
 
 
-def entries(work: Path, seed: int) -> np.ndarray:
-    """Blend and submit what is not there yet; statistics on the test truth, float64 (entries, images, S), and the
-    entries are those of `ENTRIES` in its order."""
+def entries(work: Path, seed: int) -> tuple[Metric, np.ndarray]:
+    """Blend and submit what is not there yet; the metric of the contest, and its statistics on the test truth, float64
+    (E, images, S), in the order of `ENTRIES`."""
     folder, tables = seed_folder(work, seed), []
     workspace = Workspace(folder)
     for name in ENTRIES:
@@ -79,12 +80,12 @@ def entries(work: Path, seed: int) -> np.ndarray:
         competition = build(config.data.competition, config.data.options, data)
         truth = competition.read_truth(data / "test_truth.csv")
         tables.append(prediction_stats(competition, truth, competition.read_pred(submission, truth.ids)))
-    return np.stack(tables)
+    return competition.metric, np.stack(tables)
 
 
 def private_scores(work: Path, seed: int) -> dict[str, np.ndarray]:
     """Better private score of the two picks in each split, by way to pick them, and of the best entry."""
-    tables = entries(work, seed)
+    of_contest, tables = entries(work, seed)
     scored = scored_alike("clouds_demo", Workspace(seed_folder(work, seed)))
     missing = set(ENTRIES) - set(scored.scores)
     assert not missing, missing
@@ -103,7 +104,7 @@ def private_scores(work: Path, seed: int) -> dict[str, np.ndarray]:
     for _ in range(SPLITS):
         order = rng.permutation(images)
         public, private = np.split(order, [round(PUBLIC_FRACTION * images)])
-        seen, hidden = (np.array([metric.score(own[rows]) for own in tables]) for rows in (public, private))
+        seen, hidden = (np.array([of_contest.score(own[rows]) for own in tables]) for rows in (public, private))
         picks = expected_best(*private_given_public(simulated, seen), 2)[0]
         found["final picks"].append(hidden[list(picks)].max())
         found["best by CV"].append(hidden[np.argsort(-cv, kind="stable")[:2]].max())
@@ -112,12 +113,14 @@ def private_scores(work: Path, seed: int) -> dict[str, np.ndarray]:
     return {name: np.array(own) for name, own in found.items()}
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """Mean of ours - theirs, (seeds, splits) each, and the interval of splits drawn anew within their seeds."""
-    apart = ours - theirs
-    rows = np.random.default_rng(0).integers(0, apart.shape[1], (DRAWS, *apart.shape))
-    low, high = np.quantile(np.take_along_axis(apart[np.newaxis], rows, axis=2).mean(axis=(1, 2)), [0.025, 0.975])
-    return {"value": float(apart.mean()), "low": float(low), "high": float(high)}
+def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """Mean of ours - theirs, (seeds, splits) each, its interval, and the mean of each seed."""
+    apart, rng = ours - theirs, np.random.default_rng(0)
+    seeds, splits = apart.shape
+    drawn = rng.integers(0, seeds, (DRAWS, seeds, 1)), rng.integers(0, splits, (DRAWS, seeds, splits))
+    low, high = np.quantile(apart[drawn].mean(axis=(1, 2)), [0.025, 0.975])
+    by_seed = apart.mean(axis=1).tolist()
+    return {"value": float(apart.mean()), "low": float(low), "high": float(high), "by_seed": by_seed}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,15 +14,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from figures import RESULTS
 from forecast_figures import BESIDE, ICE, ICE_AGAINST, RAIN, RAIN_AGAINST, kept_sums, of_pysteps, of_years
 
 from skyfold.files import read_json, write_text
-from skyfold.metrics.bootstrap import Interval
+from skyfold.metrics.bootstrap import Interval, paired_difference
 from skyfold.metrics.forecast_sums import ForecastSums, better_in
 from skyfold.metrics.segmentation import named_metric
-from skyfold.postprocess.evaluate import difference
+from skyfold.postprocess.evaluate import difference, read_sample_scores
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -49,6 +50,11 @@ def cross_fitted(run: str) -> str:
     return f"{scores['cv_cross_fitted']:.4f} ({scores['low']:.4f} to {scores['high']:.4f})"
 
 
+def score_of(run: str) -> str:
+    """Score with every choice nested, without its interval."""
+    return f"{_scores(run)['cv_cross_fitted']:.4f}"
+
+
 def gain(run: str, baseline: str) -> str:
     """Paired difference of cross-fitted scores to another run of the same data set, and its interval."""
     rows, others = (RESULTS / run / "rows.csv", RESULTS / Path(run).parent / baseline / "rows.csv")
@@ -58,6 +64,24 @@ def gain(run: str, baseline: str) -> str:
 def gain_between(run: str, baseline: str) -> str:
     """The same, as it stands between parentheses."""
     return gain(run, baseline).replace(" (", ", ").removesuffix(")")
+
+
+def gain_of_repeats(runs: str, baselines: str) -> str:
+    """As `gain`, of scores per sample that are means over repeats of the same samples: runs by comma, on each side."""
+    metric = named_metric(_scores(runs.split(",")[0]).get("metric", "mean_dice"))
+    sides = [
+        [read_sample_scores(RESULTS / run / "rows.csv", metric) for run in side.split(",")]
+        for side in (runs, baselines)
+    ]
+    first, others = sides[0][0], (one for side in sides for one in side)
+    assert all(one.rows["id"].equals(first.rows["id"]) for one in others)
+    ours, theirs = (np.mean([one.stats for one in side], axis=0) for side in sides)
+    return _signed(paired_difference(first.metric, ours, theirs, groups=first.groups), digits=4)
+
+
+def mean_score(runs: str) -> str:
+    """Mean of the cross-fitted scores of several runs, named by comma."""
+    return f"{np.mean([_scores(run)['cv_cross_fitted'] for run in runs.split(',')]):.4f}"
 
 
 def both(run: str) -> str:
@@ -81,6 +105,12 @@ def seed(number: str) -> str:
     scores = [f"{kept['scores'][name]:.4f}" for name in ("all_empty", "best_single_at_0.5", "before_gate", "final")]
     gains = (kept["differences"]["final - before_gate"], kept["out_of_fold"]["gains"]["gate"])
     return " | ".join([*scores, *(_signed(Interval(**one, confidence=0.95), digits=4) for one in gains)])
+
+
+def final_picks(*way: str) -> str:
+    """Better private score of the final picks less that of two picked in another way."""
+    found = read_json(RESULTS / "clouds_demo" / "final_picks.json")["differences"][" ".join(["best", *way])]
+    return _signed(Interval(found["value"], found["low"], found["high"], confidence=0.95), digits=5)
 
 
 def tried(file: str) -> str:
@@ -128,11 +158,15 @@ FIGURES: dict[str, Callable[..., str]] = {
         at_half,
         in_sample,
         cross_fitted,
+        score_of,
         gain,
         gain_between,
+        gain_of_repeats,
+        mean_score,
         both,
         by_cover,
         seed,
+        final_picks,
         tried,
         ice,
         ice_against,
