@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -211,8 +210,14 @@ def most_alike(found: Mapping[str, SampleScores]) -> list[str]:
     """Of `found` the largest set of the same samples, folds and metric, the best first; none without any."""
     if not found:
         return []
-    alike = [frozenset(two for two in found if _comparable(found[one], found[two])) for one in found]
-    most, _ = max(Counter(alike).items(), key=lambda each: each[1])
+    parts: list[list[str]] = []  # to be comparable is to be equal in something, so that one of each part tells
+    for one in found:
+        part = next((own for own in parts if _comparable(found[own[0]], found[one])), None)
+        if part is None:
+            parts.append([one])
+        else:
+            part.append(one)
+    most = max(parts, key=len)
     sign = -1 if found[min(most)].metric.greater_is_better else 1
     return sorted(most, key=lambda one: (sign * found[one].metric.score(found[one].stats), one))
 
