@@ -23,7 +23,7 @@ from skyfold.forecasting.hindcast import Hindcast
 from skyfold.forecasting.past_frames import PastFrames
 from skyfold.metrics.forecast import MAE_BY_F1
 
-GRID = (30, 24)
+GRID = (40, 30)
 AHEAD = np.arange(1, 13)
 NO_MEMBERS = np.empty((0, *GRID, 12), dtype=np.float32)
 CODES = procedural_codes(np.datetime64("1995-01") + np.arange(12 * 14), GRID, seed=2)
