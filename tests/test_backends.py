@@ -55,7 +55,7 @@ def test_each_family_learns_and_goes_on_from_its_state_bit_for_bit(family):
     targets[..., :2] = images[..., :2] > 0.5
 
     def losses(updates):
-        network.begin_epoch(seed=0)
+        network.begin_epoch(0, seed=0)
         return [network.train(images, targets, learning_rate=3e-3) for _ in range(2 * updates)]
 
     network.restart(seed=0)
