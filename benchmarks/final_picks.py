@@ -27,8 +27,8 @@ from skyfold.competition import build
 from skyfold.config.files import load_blend
 from skyfold.files import write_json, write_text
 from skyfold.metrics.score_submission import prediction_stats
-from skyfold.metrics.shakeup import expected_best, private_given_public, simulate
-from skyfold.pipeline.shakeup import scored_alike
+from skyfold.metrics.shakeup import expected_best, private_given_public
+from skyfold.pipeline.shakeup import Scored, possible_scores, scored_alike
 from skyfold.types import Metric
 from skyfold.workspace import Workspace
 
@@ -87,19 +87,8 @@ def private_scores(work: Path, seed: int) -> dict[str, np.ndarray]:
     """Better private score of the two picks in each split, by way to pick them, and of the best entry."""
     of_contest, tables = entries(work, seed)
     scored = scored_alike("clouds_demo", Workspace(seed_folder(work, seed)))
-    missing = set(ENTRIES) - set(scored.scores)
-    assert not missing, missing
-    metric = scored.first.metric
-    cv = np.array([metric.score(scored.scores[name].stats) for name in ENTRIES])
-    images = tables.shape[1]
-    simulated = simulate(
-        metric,
-        np.stack([scored.scores[name].stats for name in ENTRIES]),
-        public_fraction=PUBLIC_FRACTION,
-        test_rows=images,
-        groups=scored.first.groups,
-        known_population=False,
-    )
+    entered = Scored({name: scored.scores[name] for name in ENTRIES}, tables.shape[1], {})
+    cv, images, simulated = np.array(entered.cv()), tables.shape[1], possible_scores(entered, PUBLIC_FRACTION)
     rng, found = np.random.default_rng(seed), {"final picks": [], "best by CV": [], "best by public": [], "best": []}
     for _ in range(SPLITS):
         order = rng.permutation(images)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -24,11 +24,12 @@ Key = TypeVar("Key", bound=Hashable)
 class SegmentationFiles(ABC):
     """Files of a segmentation competition, whose truth and submissions are tables of run-length text.
 
-    submission: the table, which also gives classes and grid (H, W) of the predictions. A subclass reads the samples,
-    and has the method `read_images` of `Competition` where each is one image file.
+    submission: the table, which also gives classes and grid (H, W) of the predictions. A subclass reads the samples;
+    read_images: as of `Competition`, a method of a subclass where each sample is one image file.
     """
 
     submission: RleTable
+    read_images: ClassVar[Callable[..., Samples] | None] = None
 
     def competition(self, name: str, metric: Metric, **offers: Any) -> Competition:
         """The competition `name`, scored by `metric`, with the classes and grid of the submission table.
@@ -45,7 +46,7 @@ class SegmentationFiles(ABC):
             submission=self.submission,
             load=self.load,
             check=self.check,
-            read_images=getattr(self, "read_images", None),
+            read_images=self.read_images,
             read_truth=self.read_truth,
             read_pred=self.read_pred,
             sample_table=self.sample_table,

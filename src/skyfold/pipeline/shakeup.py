@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.errors import ConfigError, DataLayoutError, OofMismatch, SkyfoldError, shortened
-from skyfold.metrics.shakeup import Choice, choices, expected_best, private_given_public, rank_intervals, simulate
+from skyfold.metrics.shakeup import (
+    Choice,
+    SimulatedScores,
+    choices,
+    expected_best,
+    private_given_public,
+    rank_intervals,
+    simulate,
+)
 from skyfold.postprocess.evaluate import SampleScores
 from skyfold.reports.text_table import aligned
 from skyfold.store.rows import RowStore
@@ -132,16 +140,8 @@ def final_picks(
     scored = scored_alike(name, workspace)
     if not 1 <= count <= len(scored.scores):
         raise ConfigError(f"--final {count}: expected 1 to {len(scored.scores)}, the entries that can be compared.")
-    metric = scored.first.metric
-    sign = 1.0 if metric.greater_is_better else -1.0
-    simulated = simulate(
-        metric,
-        scored.tables,
-        public_fraction=public_fraction,
-        test_rows=scored.test_rows or None,
-        groups=scored.first.groups,
-        known_population=False,
-    )
+    sign = 1.0 if scored.first.metric.greater_is_better else -1.0
+    simulated = possible_scores(scored, public_fraction)
     names = list(scored.scores)
     seen = np.array([sign * public.get(one, np.nan) for one in names])
     mean, covariance = private_given_public(simulated, seen)
@@ -166,6 +166,18 @@ def final_picks(
             f"{sign * alone:.4f}."
         )
     return [*lines, *_left_out(scored)]
+
+
+def possible_scores(scored: Scored, public_fraction: float) -> SimulatedScores:
+    """Public and private scores of the entries, as far as out-of-fold rows tell: what final picks are chosen by."""
+    return simulate(
+        scored.first.metric,
+        scored.tables,
+        public_fraction=public_fraction,
+        test_rows=scored.test_rows or None,
+        groups=scored.first.groups,
+        known_population=False,
+    )
 
 
 def scored_alike(name: str, workspace: Workspace) -> Scored:
