@@ -9,6 +9,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
+JOBS ?= 2
 
 # Test files that take a few seconds at most.
 QUICK := arctic_sea_ice augment batches cli component_counts config crops docs evaluate files folds forecast_figures \
@@ -26,7 +27,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no
 .PHONY: demo test test-oldest test-jax test-torch quick faults lint format docs bench
 
 demo: .venv/installed
-	$(BIN)/skyfold run $(CONFIG)
+	$(BIN)/skyfold run $(CONFIG) --jobs $(JOBS)
 
 test: lint
 	$(PYTEST) -m "not by_hand"

@@ -492,11 +492,14 @@ def plot(given: Namespace) -> None:
 def run(given: Namespace) -> None:
     """Run every stage of a config in order: prepare, train, blend, submit, score, leaderboard.
 
-    Stages that are finished are skipped.
+    Stages that are finished are skipped. With --jobs N, N runs are trained at a time, each in its share of the cores.
     """
+    from skyfold.errors import ConfigError
     from skyfold.pipeline.run import run_job
 
-    run_job(given.config, workspace(given), overrides=tuple(given.overrides))
+    if given.jobs < 1:
+        raise ConfigError("--jobs: give at least 1.")
+    run_job(given.config, workspace(given), overrides=tuple(given.overrides), jobs=given.jobs)
 
 
 def workspace(given: Namespace) -> Workspace:

@@ -143,6 +143,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--trials": {"type": _whole, "required": True, "metavar": "N", "help": "end at N complete or pruned trials in all"},
     "--storage": {"metavar": "URL", "help": "database of the study (default: study.db in its folder)"},
     "--workers": {"type": _whole, "default": 1, "metavar": "W", "help": "processes to start (default: 1)"},
+    "--jobs": {"type": _whole, "default": 1, "metavar": "N", "help": "runs to train at the same time (default: 1)"},
     "--products": {"action": "store_true", "help": "also write maps and grades of test scenes, or forecasts as NetCDF"},
     "--polygons": {"action": "store_true", "help": "with --products: also write the classes as GeoJSON"},
     "--html": {"type": Path, "metavar": "FOLDER", "help": "also write pages, to be opened from the folder"},
@@ -242,7 +243,7 @@ COMMANDS = {
     commands.lb: ("action", "of", "table", "--public", "--private", "--date", "--message", "--json"),
     commands.shakeup: ("competition", "--public-fraction", "--test-samples", "--simulations", "--json"),
     commands.plot: ("config", "--forecast", "--id", "--worst", "--class"),
-    commands.run: ("config", "--set", "--verify"),
+    commands.run: ("config", "--jobs", "--set", "--verify"),
 }
 
 

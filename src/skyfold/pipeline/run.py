@@ -17,6 +17,7 @@ from skyfold.errors import ConfigError
 from skyfold.pipeline import check_forecasts, train
 from skyfold.pipeline.experiment_table import run_table
 from skyfold.pipeline.forecasts import run_forecasts
+from skyfold.pipeline.jobs import train_at_once
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.prepare import prepare
 from skyfold.pipeline.submit import submit
@@ -29,12 +30,17 @@ TRUTH_FILE, TRUTH_FOLDER = "test_truth.csv", "test_truth"
 
 
 def run_job(
-    path: Path, workspace: Workspace, log: Callable[[str], None] = print, overrides: tuple[str, ...] = ()
+    path: Path,
+    workspace: Workspace,
+    log: Callable[[str], None] = print,
+    overrides: tuple[str, ...] = (),
+    jobs: int = 1,
 ) -> None:
     """Prepare, train every run of the config at `path`, blend, submit, score and rank, as far as the config goes.
 
     Of an experiment: train, search and compare its models. log: called with every line of output; overrides: key=value
-    texts. ConfigError, before anything is trained, on what a config asks for and cannot have.
+    texts; jobs: runs to train at the same time. ConfigError, before anything is trained, on what a config asks for and
+    cannot have.
     """
     config = load_config(path, overrides)
     if isinstance(config, DatasetConfig):
@@ -53,6 +59,9 @@ def run_job(
         with_classes(competition, run.classes)
     for blended in blends:
         task_class(blended.task).check_blend(blended, competition)
+    if jobs > 1:
+        alone = [run for run in runs if not (run.imported or run.pseudo_labels or run.model.init_from)]
+        train_at_once(alone, workspace, jobs)  # what is unfinished then is trained below
     if isinstance(config, ForecastConfig):
         run_forecasts(config, folder / TRUTH_FILE, workspace, log)
         return

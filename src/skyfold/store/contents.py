@@ -102,7 +102,9 @@ def read_contents(folder: Path) -> Contents | None:
         return None
     text = path.read_bytes()
     if text not in _READ:  # entries of a data set have the same contents
-        remedy = f"Restore it from a backup. Or delete {path}: skyfold train (skyfold blend of a blend) writes it again."
+        remedy = (
+            f"Restore it from a backup. Or delete {path}: skyfold train (skyfold blend of a blend) writes it again."
+        )
         parts = read_record(path, ContentsRecord, remedy=remedy)["parts"]
         _READ.clear()
         _READ[text] = Contents({part: PartContents(**own) for part, own in parts.items()})

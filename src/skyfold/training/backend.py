@@ -53,6 +53,12 @@ def default_threads() -> int:
     return int(given) if given.isdecimal() and int(given) else usable_cores()
 
 
+def beside_others(threads: int) -> dict[str, str]:
+    """Variables of the environment of a process that computes in `threads` threads beside others."""
+    # Without the second the first process takes all memory of a GPU.
+    return {"OMP_NUM_THREADS": str(threads), "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
+
 def start(*, deterministic: bool | None, threads: int | None = None) -> None:
     """Set up the backend, once per process and before anything is computed; a second call with the same values does
     nothing.

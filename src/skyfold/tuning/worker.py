@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from skyfold.errors import ConfigError, SkyfoldError
 from skyfold.files import UNFINISHED, write_text
-from skyfold.training.backend import usable_cores
+from skyfold.training.backend import beside_others, usable_cores
 from skyfold.tuning.study import FINISHED, HEARTBEAT_SECONDS, OpenStudy, requeue, reserve_trial, worker_lock
 
 POLL_SECONDS = 1.0
@@ -91,12 +91,7 @@ def run_worker_processes(opened: OpenStudy, command: Sequence[str], workers: int
     if (fitting := max(1, cores // threads)) < workers:
         print(f"{fitting} of {workers} workers are started: each computes in {threads} threads, on {cores} cores.")
         workers = fitting
-    environment = {
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": str(threads),
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first worker takes all GPU memory
-    }
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **beside_others(threads)}
     trial_log = _TrialLog(opened, n_trials)
     running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
