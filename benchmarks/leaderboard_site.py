@@ -25,7 +25,7 @@ from skyfold.config.data import DataConfig
 from skyfold.config.run import RunConfig
 from skyfold.data.dataset import Dataset, open_masks
 from skyfold.files import write_json
-from skyfold.pipeline.site.next_blend import few_folds
+from skyfold.pipeline.site.next_blend import few_rows
 from skyfold.postprocess.evaluate import map_columns, write_rows
 from skyfold.store import rows as row_store
 from skyfold.store.fingerprint import Fingerprint
@@ -98,7 +98,7 @@ def write_entry(dataset: Dataset, data: DataConfig, workspace: Workspace, number
         *np.random.default_rng(0).permutation(len(samples))[:12].tolist(),
     }
     rows |= set(disputed.tolist())
-    rows |= set(np.flatnonzero(few_folds(folds, HEIGHT * WIDTH * len(CLASSES)).fold >= 0).tolist())
+    rows |= set(few_rows(folds, (HEIGHT, WIDTH, len(CLASSES))).tolist())
     assert samples.targets is not None
     for row in sorted(rows):
         noise = cv2.resize(rng.random((9, 14, 4), dtype=np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)

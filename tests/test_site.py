@@ -24,6 +24,7 @@ from skyfold.metrics.segmentation import MeanOfMaps
 from skyfold.pipeline import mask_pictures
 from skyfold.pipeline.leaderboard import leaderboard
 from skyfold.pipeline.public_scores import Compared
+from skyfold.pipeline.site import next_blend
 from skyfold.pipeline.site.compare import _script
 from skyfold.pipeline.site.next_blend import FILE, StoredMeans
 from skyfold.pipeline.site.public import public_page
@@ -346,16 +347,22 @@ def cross_fitted_scores(values, truth, fold):
     return np.array([[scores[best[fold[i]][k], i, k] for k in range(3)] for i in range(len(fold))])
 
 
-def test_what_an_entry_adds_is_scored_without_the_fold_it_is_chosen_on(filled):
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_an_entry_adds_is_scored_without_the_fold_it_is_chosen_on(filled, monkeypatch, step):
+    """Of large maps on every second pixel."""
     folder, truth = filled
-    html = (folder / "site" / "correlation.html").read_text()
+    monkeypatch.setattr(next_blend, "LARGE", truth[0, ..., 0].size + 2 - step)
+    pages = folder / f"step_{step}"
+    assert main(["leaderboard", "dome", "--html", str(pages), "--no-images", "--root", str(folder)]) == 0
+    html, truth = (pages / "correlation.html").read_text(), truth[:, ::step, ::step]
     table = next(one for one in Tables(html).tables if one[0][2:3] == ["gain"])
     best = re.search(r"What each adds to the best entry, (\w+)<", html)[1]
     fold = read_folds(folder / "oof" / "dome" / "folds.csv").fold
-    alone = cross_fitted_scores(stored_bytes(folder, best), truth, fold)
+    own = stored_bytes(folder, best)[:, ::step, ::step]
+    alone = cross_fitted_scores(own, truth, fold)
     assert len(table) == 3
     for name, _, gain, *_ in table[1:]:
-        mean = np.rint((stored_bytes(folder, best) + stored_bytes(folder, name)) / 2)
+        mean = np.rint((own + stored_bytes(folder, name)[:, ::step, ::step]) / 2)
         expected = (cross_fitted_scores(mean, truth, fold) - alone).mean()
         assert float(gain) == pytest.approx(expected, abs=1e-4)
     gains = {row[0]: float(row[2]) for row in table[1:]}

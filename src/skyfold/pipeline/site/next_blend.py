@@ -1,22 +1,22 @@
 """What each entry would add to the best blend, and which runs to blend next, from stored out-of-fold rows.
 
 Means of stored rows are scored with a threshold per class, cross-fitted. That is expensive: each mean is scored once
-and kept in the cache by the checksums of its rows, on `MOST_BYTES` of rows only where there are more.
+and kept in the cache by the checksums of its rows, on `MOST_BYTES` of maps only where there are more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache as cache_of
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import yaml
 
-from skyfold.blending.recipe import BlendedRows, Combination
+from skyfold.blending.combine import combine
 from skyfold.config.blend import PostprocessConfig
 from skyfold.config.data import DataConfig
 from skyfold.config.run import RunConfig
@@ -33,11 +33,13 @@ from skyfold.postprocess.threshold_sweep import Maps
 from skyfold.reports.site.charts import scale_of
 from skyfold.reports.site.pages import Link, Section, Table
 from skyfold.store.folds import Folds
+from skyfold.store.rows import row_shape
 from skyfold.tasks import task_class
-from skyfold.types import CountMetric, JsonDict
+from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays
 
 FILE = "next_blend.yaml"  # of the site
-MOST_BYTES = 72 << 20  # of the rows of an entry that are scored
+MOST_BYTES = 18 << 20  # of the maps of an entry that are scored
+LARGE = 1 << 16  # pixels of a map, of which every second one is scored, in both directions
 ADDED = 5, 3  # entries: the best, and of the others the least correlated with the best blend
 CANDIDATES = 3, 2  # runs of the next blend: the best, and of the others those that add most to the best blend
 MOST_MEMBERS = 3
@@ -68,47 +70,67 @@ class Suggestion:
 
 
 class StoredMeans:
-    """Means of the rows of `entries`, which have the same samples, folds and classes, by name; kept in `cache`."""
+    """Means of the rows of `entries`, which have the same samples, folds and classes, by name; kept in `cache`.
+
+    Only `few_rows` are read, of large maps every second pixel in both directions, which choose thresholds as well.
+    """
 
     def __init__(self, entries: Mapping[str, StoredEntry], dataset: Dataset, cache: Path) -> None:
         first = next(iter(entries.values()))
         self.entries, self.cache, self.metric = entries, cache, dataset.competition.metric
         self.samples = of_classes(dataset.train, dataset.competition.classes, first.info.classes)
         self._checksums = {name: own.oof.checksum() for name, own in entries.items()}
-        self.folds = few_folds(dataset.folds, math.prod(first.oof.values[0].shape))
-
-    @property
-    def count(self) -> int:
-        """How many rows are scored."""
-        return int((self.folds.fold >= 0).sum())
+        folds, shape = dataset.folds, first.oof.values[0].shape
+        self.rows, self._step = few_rows(folds, shape), _step(shape)
+        self.folds = Folds(folds.ids[self.rows], folds.fold[self.rows], folds.groups[self.rows])
+        self._maps_of = cache_of(self._read_maps)
 
     @cached_property
-    def _rows(self) -> str:
-        chosen = self.folds.fold.tobytes()
-        return digest("mean 1", repr(self.metric), POST.model_dump_json(), chosen, fingerprint_of(self.samples.targets))
+    def _key(self) -> str:
+        truth = fingerprint_of(self.samples.targets)
+        return digest(f"mean 2 {self._step}", repr(self.metric), POST.model_dump_json(), self.rows.tobytes(), truth)
+
+    @cached_property
+    def _truth(self) -> tuple[np.ndarray, np.ndarray]:
+        """Targets, and which of their pixels count."""
+        assert self.samples.targets is not None
+        stored = next(iter(self.entries.values())).oof.values
+        everywhere = LazyArrays(len(stored), lambda row: np.ones(row_shape(stored, row)[:2], dtype=bool))
+        valid = everywhere if self.samples.valid is None else self.samples.valid
+        return self._thinned(self.samples.targets).astype(bool), self._thinned(valid)
+
+    def _read_maps(self, name: str) -> np.ndarray:
+        return self._thinned(self.entries[name].oof.checked)
+
+    def _thinned(self, arrays: ArraySequence) -> np.ndarray:
+        """The rows that are scored; at the ends of smaller ones zeros, of `valid` pixels that do not count."""
+        rows = [arrays[row][:: self._step, :: self._step] for row in self.rows.tolist()]
+        height, width = np.max([row.shape[:2] for row in rows], axis=0)
+        stacked = np.zeros((len(rows), height, width, *rows[0].shape[2:]), dtype=rows[0].dtype)
+        for row, own in zip(rows, stacked, strict=True):
+            own[: row.shape[0], : row.shape[1]] = row
+        return stacked
 
     def scored(self, parts: Parts) -> ScoredMean:
         """The mean of the entries in `parts`."""
         made_of = [f"{self._checksums[name]} {many}" for name, many in sorted(parts.items())]
-        found = once(self.cache / f"{digest(self._rows, *made_of)}.json", lambda: self._computed(parts))
+        found = once(self.cache / f"{digest(self._key, *made_of)}.json", lambda: self._computed(parts))
         without = {int(fold): score for fold, score in found["without"].items()}
         return ScoredMean(found["whole"], without, np.array(found["stats"], dtype=np.float64))
 
     def gain(self, ours: np.ndarray, theirs: np.ndarray) -> Interval:
         """Of statistics over those of another mean, paired."""
-        return paired_difference(self.metric, ours, theirs, groups=self.folds.groups[self.folds.fold >= 0])
+        return paired_difference(self.metric, ours, theirs, groups=self.folds.groups)
 
     def _computed(self, parts: Parts) -> JsonDict:
-        stores = [self.entries[name].oof for name in parts]
-        combination = Combination("mean", tuple(float(many) for many in parts.values()))
-        mean = cast(np.ndarray, BlendedRows(combination, [cast(np.ndarray, store.checked) for store in stores]))
+        maps = [self._maps_of(name) for name in parts]
+        mean = np.concatenate([part for _, part in combine(maps, list(parts.values()))])
         sweep = sweep_maps(
-            Maps(mean, self.samples.targets, self.samples.valid),
+            Maps(mean, *self._truth),
             self.metric,
             rule=POST.rule,
             thresholds=threshold_grid(POST.thresholds),
             min_areas=np.array(POST.min_areas),
-            rows=np.flatnonzero(self.folds.fold >= 0),
             label=f"mean of {', '.join(parts)}",
         )
         found = evaluate(sweep, self.folds, POST)
@@ -158,7 +180,11 @@ def next_blend_sections(
     ]
     heads = [("entry", "text"), ("score", "score"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     what = f"best blend, {found.name(best)}" if made else f"best entry, {found.name(best)}"
-    few = f" on {means.count:,} of {len(found.first.rows):,} samples" if means.count < len(found.first.rows) else ""
+    few = (
+        f" on {len(means.rows):,} of {len(found.first.rows):,} samples"
+        if len(means.rows) < len(found.first.rows)
+        else ""
+    )
     note = (
         f"The mean of its probability maps (weight {members}) and those of the entry (weight 1), with a threshold per "
         f"class, cross-fitted{few}, against its maps alone; paired. Weights that the blend has fitted are kept."
@@ -202,7 +228,7 @@ def suggested_blend(means: StoredMeans, candidates: Sequence[str], base: ScoredM
             runs = (*runs, further)
         return runs
 
-    stats, fold_of = np.empty_like(base.stats), means.folds.fold[means.folds.fold >= 0]
+    stats, fold_of = np.empty_like(base.stats), means.folds.fold
     for fold in np.unique(fold_of).tolist():
         stats[fold_of == fold] = mean_of(chosen(fold)).stats[fold_of == fold]
     return Suggestion(chosen(None), means.gain(stats, base.stats))
@@ -244,13 +270,16 @@ def _config(runs: Sequence[str], entries: Mapping[str, StoredEntry], found: Comp
     return str(yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=110))
 
 
-def few_folds(folds: Folds, row_bytes: int) -> Folds:
-    """`folds` with as many rows as `MOST_BYTES` hold, drawn at random, the same for all entries."""
-    rows = np.flatnonzero(folds.fold >= 0)
-    most = max(2 * folds.k, MOST_BYTES // max(1, row_bytes))
-    if len(rows) <= most:
-        return folds
-    fold = np.full_like(folds.fold, -1)
-    chosen = np.random.default_rng(0).permutation(rows)[:most]
-    fold[chosen] = folds.fold[chosen]
-    return replace(folds, fold=fold)
+def few_rows(folds: Folds, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows that are scored, int64, as many as `MOST_BYTES` hold, drawn at random, the same for all entries.
+
+    shape: of a stored row.
+    """
+    rows, step = folds.scored, _step(shape)
+    most = max(2 * folds.k, MOST_BYTES * step**2 // math.prod(shape))
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).permutation(rows)[:most])
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """Of the pixels that are scored, in both directions."""
+    return 2 if shape[0] * shape[1] >= LARGE else 1
