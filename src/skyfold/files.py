@@ -74,11 +74,13 @@ def _without_checksums(path: Path, remedy: str) -> io.StringIO | Path:
     head, *lines = path.read_bytes().decode(errors="replace").rstrip("\n").split("\n")
     if not head.endswith(CHECKSUM):
         return path
+    rows = [head.removesuffix(CHECKSUM)]
     for number, line in enumerate(lines, start=2):
         row, _, checksum = line.rpartition(",")
         if digest(row) != checksum:
             raise DamagedFile(f"{path}: line {number} was edited since it was written. {remedy}")
-    return io.StringIO("\n".join(line.rpartition(",")[0] for line in (head, *lines)))
+        rows.append(row)
+    return io.StringIO("\n".join(rows))
 
 
 def read_csv(path: Path, *, text: Sequence[str], remedy: str, empty: bool = False) -> pd.DataFrame:

@@ -33,7 +33,7 @@ from skyfold.postprocess.threshold_sweep import Maps
 from skyfold.reports.site.charts import scale_of
 from skyfold.reports.site.pages import Link, Section, Table
 from skyfold.store.folds import Folds
-from skyfold.store.rows import row_shape
+from skyfold.store.rows import release_pages, row_shape
 from skyfold.tasks import task_class
 from skyfold.types import ArraySequence, CountMetric, JsonDict, LazyArrays
 
@@ -100,7 +100,10 @@ class StoredMeans:
         return self._thinned(self.samples.targets).astype(bool), self._thinned(valid)
 
     def _read_maps(self, name: str) -> np.ndarray:
-        return self._thinned(self.entries[name].oof.checked)
+        store = self.entries[name].oof
+        maps = self._thinned(store.checked)
+        release_pages(store.values)
+        return maps
 
     def _thinned(self, arrays: ArraySequence) -> np.ndarray:
         """The rows that are scored; at the ends of smaller ones zeros, of `valid` pixels that do not count."""
