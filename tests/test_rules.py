@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError
@@ -27,6 +28,20 @@ def test_small_components_go_and_large_ones_stay():
     kept = component.apply(MASK, (127,), (3,))
     assert kept.sum() == 3
     assert not kept[0, 2, 3, 0]
+
+
+@given(seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.1, 0.3, 0.5, 0.7]), min_area=st.integers(2, 30))
+@settings(deadline=None, max_examples=60)
+def test_components_are_those_of_scipy(seed, density, min_area):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((2, *rng.integers(1, 25, 2), 2)) < density
+    expected = np.zeros_like(masks)
+    for i, k in np.ndindex(2, 2):
+        labels = ndimage.label(masks[i, ..., k], structure=np.ones((3, 3)))[0]
+        large = np.bincount(labels.ravel()) >= (min_area, 2)[k]
+        expected[i, ..., k] = large[labels] & masks[i, ..., k]
+    prob = np.where(masks, 128, 127).astype(np.uint8)
+    np.testing.assert_array_equal(component.apply(prob, (127, 127), (min_area, 2)), expected)
 
 
 def test_total_area_keeps_or_empties_the_mask_as_a_whole():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
+from numba import uint64
 
+from skyfold.compiled import compiled
 from skyfold.postprocess.component_counts import component_counts
 from skyfold.postprocess.rules import above_thresholds
 
@@ -21,7 +22,7 @@ def apply(
     for k, min_area in enumerate(min_areas):
         if min_area > 1:  # every component has at least one pixel
             for mask in masks:
-                mask[:, :, k] = _large_components(mask[:, :, k], min_area)
+                _clear_small(mask, k, min_area)
     return masks
 
 
@@ -30,12 +31,47 @@ def counts(histogram: np.ndarray, thresholds: np.ndarray, min_area: int) -> np.n
     return histogram[:, :, thresholds + 1]
 
 
-def _large_components(mask: np.ndarray, min_area: int) -> np.ndarray:
-    if np.count_nonzero(mask) < min_area:
-        return np.zeros_like(mask)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= min_area
-    if large[1:].all():
-        return mask
-    large[0] = False  # the background
-    return np.asarray(large[labels])
+@compiled
+def _clear_small(mask, k, min_area):  # type: ignore[no-untyped-def]
+    """Clear the components of mask[:, :, k], bool (H, W, K), that have fewer than min_area pixels.
+
+    Runs of pixels are joined row by row: a run touches those of the row above that overlap it or meet it at a corner.
+    """
+    height, width = mask.shape[0], mask.shape[1]
+    most = height * ((width + 1) // 2)
+    starts, ends, rows = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    parent, area = np.empty(most, np.int32), np.empty(most, np.int32)  # of a root: all pixels of its component
+    runs = first = 0
+    for row in range(height):
+        above, first = first, runs
+        column = 0
+        while column < width:
+            if not mask[row, uint64(column), k]:
+                column += 1
+                continue
+            start = column
+            while column < width and mask[row, uint64(column), k]:
+                column += 1
+            starts[runs], ends[runs], rows[runs] = start, column, row
+            parent[runs], area[runs] = runs, column - start
+            while above < first and ends[above] < start:
+                above += 1
+            touching = above
+            while touching < first and starts[touching] <= column:
+                root, own = _root(parent, touching), _root(parent, runs)
+                if root != own:
+                    parent[own] = root
+                    area[root] += area[own]
+                touching += 1
+            runs += 1
+    for run in range(runs):
+        if area[_root(parent, run)] < min_area:
+            mask[rows[run], starts[run] : ends[run], k] = False
+
+
+@compiled
+def _root(parent, run):  # type: ignore[no-untyped-def]
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run
