@@ -9,7 +9,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= configs/understanding_clouds/demo.yaml
-JOBS ?= 2
+# Networks of the demo that are trained at a time: all, each keeps one core busy.
+JOBS ?= 3
 
 # Test files that take a few seconds at most.
 QUICK := arctic_sea_ice augment batches cli component_counts config crops docs evaluate files folds forecast_figures \

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for seed in given.seeds:
         folder = seed_folder(given.work, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "skyfold", "run", str(CONFIG), "--jobs", "2", "--root", str(folder)]
+        command = [sys.executable, "-m", "skyfold", "run", str(CONFIG), "--jobs", "3", "--root", str(folder)]
         for name, value in settings(seed).items():
             command += ["--set", f"data.sample.{name}={value}"]
         done = subprocess.run(command, cwd=folder, env=environment(), check=False)
