@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import skyfold.models
+from skyfold import plugins
 from skyfold.cli.main import main
 from skyfold.files import read_json
+from skyfold.models import colour_threshold
 from skyfold.training.backend import usable_cores
 
 BLEND = """
@@ -33,7 +37,7 @@ runs:
 
 
 def written(folder: Path, runs: str) -> tuple[str, ...]:
-    (folder / "configs").mkdir(parents=True)
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
     (folder / "configs" / "both.yaml").write_text(BLEND + runs)
     return str(folder / "configs" / "both.yaml"), "--root", str(folder)
 
@@ -51,6 +55,18 @@ def test_they_leave_what_one_after_the_other_leaves(tmp_path, own_data, capfd):
     assert at_once == in_order
     assert at_once[0] != at_once[1]
     assert (tmp_path / "at_once" / "submissions" / "tiny" / "both.csv").is_file()
+
+
+def test_plug_ins_of_the_config_are_found(tmp_path, own_data, monkeypatch, capfd):
+    """A family that lies in a folder beside the config."""
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__])
+    monkeypatch.setattr(plugins, "_searched", [])
+    (tmp_path / "configs" / "mine" / "models").mkdir(parents=True)
+    shutil.copy(colour_threshold.__file__, tmp_path / "configs" / "mine" / "models" / "my_threshold.py")
+    runs = "plugins: [mine]\n" + RULES.replace("family: colour_threshold", "family: my_threshold")
+    assert main(["run", *written(tmp_path, runs), "--jobs", "2"]) == 0
+    assert "my_threshold" not in capfd.readouterr().err
+    assert (tmp_path / "oof" / "tiny" / "whiteness" / "run.json").is_file()
 
 
 def test_each_has_its_share_of_the_cores_and_an_error_of_one_ends_the_command(tmp_path, own_data, capfd):

@@ -85,6 +85,11 @@ def search(folder: Path) -> None:
         _searched.append(folder.resolve())
 
 
+def folders() -> list[Path]:
+    """Folders outside skyfold in which plug-ins and files of metrics were looked for, and are."""
+    return [one for one in _searched if any(one.glob("*.py")) or any((one / name).is_dir() for name in PACKAGES)]
+
+
 def from_file(reference: str) -> object:
     """The object that `FILE.py:NAME` names, for instance a metric; FILE lies beside the config or in a folder of
     plug-ins. ConfigError where there is none."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from skyfold import plugins
 from skyfold.config.run import RunConfig
 from skyfold.training.backend import beside_others, usable_cores
 from skyfold.workspace import Workspace
@@ -31,7 +32,8 @@ def train_at_once(runs: Sequence[RunConfig], workspace: Workspace, jobs: int) ->
 
     def train(run: RunConfig) -> None:
         config = Path(folder, f"{run.name}.yaml")
-        config.write_text(json.dumps(run.model_dump(mode="json")), encoding="utf-8")
+        found = [str(one) for one in plugins.folders()]  # of which some are named beside the file that names the run
+        config.write_text(json.dumps({**run.model_dump(mode="json"), "plugins": found}), encoding="utf-8")
         command = [sys.executable, "-m", "skyfold", "train", str(config), *options]
         # In a session of its own, so that Ctrl-C reaches this process only. A pipe is no terminal: bars of several
         # processes would overwrite each other, plain lines do not.

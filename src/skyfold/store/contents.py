@@ -101,14 +101,15 @@ def read_contents(folder: Path) -> Contents | None:
     if not path.is_file():
         return None
     text = path.read_bytes()
-    if text not in _READ:  # entries of a data set have the same contents
-        remedy = (
-            f"Restore it from a backup. Or delete {path}: skyfold train (skyfold blend of a blend) writes it again."
-        )
+    found = _READ.get(text)  # entries of a data set have the same contents
+    if found is None:
+        back = "Restore it from a backup."
+        remedy = f"{back} Or delete {path}: skyfold train (skyfold blend of a blend) writes it again."
         parts = read_record(path, ContentsRecord, remedy=remedy)["parts"]
+        found = Contents({part: PartContents(**own) for part, own in parts.items()})
         _READ.clear()
-        _READ[text] = Contents({part: PartContents(**own) for part, own in parts.items()})
-    return _READ[text]
+        _READ[text] = found
+    return found
 
 
 def require_run_of(

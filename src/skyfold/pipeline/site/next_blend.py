@@ -183,11 +183,8 @@ def next_blend_sections(
     ]
     heads = [("entry", "text"), ("score", "score"), ("gain", "difference"), ("95 % interval", "text"), ("", "drawn")]
     what = f"best blend, {found.name(best)}" if made else f"best entry, {found.name(best)}"
-    few = (
-        f" on {len(means.rows):,} of {len(found.first.rows):,} samples"
-        if len(means.rows) < len(found.first.rows)
-        else ""
-    )
+    scored, held = len(means.rows), len(found.first.rows)
+    few = f" on {scored:,} of {held:,} samples" if scored < held else ""
     note = (
         f"The mean of its probability maps (weight {members}) and those of the entry (weight 1), with a threshold per "
         f"class, cross-fitted{few}, against its maps alone; paired. Weights that the blend has fitted are kept."
