@@ -49,7 +49,7 @@ REDUCED = (1.0, 0.75, 0.5, 0.375)  # of SIDES, tried where the time is short
 OVERHEAD = 1.15  # reading, augmentation and validation scores, beside the steps of the network
 TIMED = 3  # steps, after two that trace and warm up
 ENCODER = "efficientnetlite0"
-DECODER = {"decoder_filters": [128, 64, 32, 16, 16], "batchnorm_momentum": 0.9}  # as measured best, docs/results.md
+DECODER = {"decoder_filters": [128, 64, 32, 16, 16], "batchnorm_momentum": 0.9}  # the recipe of docs/results.md
 
 
 @dataclass(frozen=True)
