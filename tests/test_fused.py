@@ -8,7 +8,7 @@ import pytest
 
 from skyfold.config.training import OptimizerConfig, TrainingConfig
 from skyfold.training import backend
-from skyfold.training.fused import fuse_batchnorm
+from skyfold.training.fused import FEWEST_CHANNELS, fuse_batchnorm
 from skyfold.training.optimizers import make_optimizer
 
 
@@ -39,18 +39,19 @@ def test_adam_in_one_pass_is_adam(name, kind, decay):
     assert np.abs(found[1][0] - start).max() > 0.3
 
 
+@pytest.mark.parametrize("channels", [FEWEST_CHANNELS - 1, FEWEST_CHANNELS])
 @pytest.mark.parametrize(("precision", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 0.04)])
-def test_batchnorm_in_one_pass_is_batchnorm(tmp_path, precision, atol):
+def test_batchnorm_in_one_pass_is_batchnorm(tmp_path, precision, atol, channels):
     import tensorflow as tf
 
-    images = np.random.default_rng(0).normal(3.0, 2.0, (2, 5, 6, 4)).astype(np.float32)
+    images = np.random.default_rng(0).normal(3.0, 2.0, (2, 5, 6, channels)).astype(np.float32)
     found = []
     for fused in (False, True):
         layers = [
             keras.layers.BatchNormalization(momentum=0.7, scale=False, dtype=precision),
             keras.layers.BatchNormalization(center=False, dtype=precision),
         ]
-        model = keras.Sequential([keras.Input((5, 6, 4)), *layers])
+        model = keras.Sequential([keras.Input((5, 6, channels)), *layers])
         model.set_weights([weight + 0.25 for weight in model.get_weights()])
         if fused:
             model.save_weights(tmp_path / "plain.weights.h5")

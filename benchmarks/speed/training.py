@@ -11,7 +11,7 @@ from timing import Line
 
 from speed._beside_torch import Compared, beside_torch
 
-COMPARED = (("efficientnetlite0", "float32"), ("resnet18", "float32"), ("efficientnetlite0", "bfloat16"))
+FAMILIES = ("efficientnetlite0", "resnet18")
 PEERS = {
     "float32": (("torch eager channels_last float32", 4), ("torch compiled float32", 4)),
     "bfloat16": (("torch eager channels_last bfloat16", 4), ("torch compiled bfloat16", 4)),
@@ -24,9 +24,10 @@ def lines(*, quick: bool) -> list[Line]:
     size, batch = ((64, 96), 4) if quick else (SIZE, BATCH)
     return [
         line
-        for family, precision in COMPARED
+        for precision, peers in PEERS.items()
+        for family in FAMILIES
         for line in beside_torch(
-            Compared("train", family, precision, ours=batch, peers=PEERS[precision], memory=MEMORY),
+            Compared("train", family, precision, ours=batch, peers=peers, memory=MEMORY),
             size=size,
             rounds=1 if quick else 5,
             quick=quick,

@@ -258,9 +258,6 @@ def predict(given: Namespace) -> JsonDict:
     if "numba" not in sys.modules:  # libraries that keep files of their own read these when they are imported
         for variable in ("KERAS_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
             os.environ.setdefault(variable, str((given.out / ".work" / variable.lower()).resolve()))
-    from skyfold.memory import share_one_heap
-
-    share_one_heap()
     from skyfold.pipeline.predict_bundle import predict_bundle
 
     files = predict_bundle(

@@ -36,7 +36,7 @@ class _Phase:
 
     network: Any
     optimizer: Any
-    zeros: list[np.ndarray]
+    initial: list[np.ndarray | None]  # None for zeros, which moments begin as: they would take as much memory again
 
 
 class Network:
@@ -113,8 +113,8 @@ class Network:
         """
         self._trained.set_weights(self._to_train(self._built(self._family, seed=seed)).get_weights())
         for phase in self._phases:
-            for variable, value in zip(phase.optimizer.variables, phase.zeros, strict=True):
-                variable.assign(value)
+            for variable, value in zip(phase.optimizer.variables, phase.initial, strict=True):
+                variable.assign(ops.zeros_like(variable.value) if value is None else value)
 
     def begin_epoch(self, epoch: int, *, seed: int) -> None:
         """Seed dropout for the coming epoch, from 0, reset the mean loss, and freeze the encoder where the config asks
@@ -197,7 +197,8 @@ class Network:
         losses, weights = losses_of_outputs(self.config.aux_losses, self._loss, len(network.outputs))
         network.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile)
         optimizer.build(network.trainable_variables)
-        return _Phase(network, optimizer, _values(optimizer.variables))
+        initial = [value if value.any() else None for one in optimizer.variables for value in _values([one])]
+        return _Phase(network, optimizer, initial)
 
     def _refuse_batch(self) -> None:
         """On a CPU, ConfigError where what the layers give for one batch, which training keeps, is too large."""
