@@ -82,8 +82,10 @@ def _memory() -> float:
 
 
 def _import_keras() -> None:
+    from skyfold.memory import share_one_heap
     from skyfold.training import backend
 
+    share_one_heap()  # as every command does
     backend.start(deterministic=True)
 
 

@@ -24,6 +24,7 @@ import skyfold
 from skyfold import plugins
 from skyfold.cli import commands
 from skyfold.errors import ConfigError, SkyfoldError, printable
+from skyfold.memory import share_one_heap
 
 
 def _whole(text: str) -> int:
@@ -264,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: arguments without the program's name; None: those of the process.
     """
     given = _parser().parse_args(argv)
+    share_one_heap()  # before libraries start their threads
     if isinstance(sys.stdout, TextIOWrapper):  # the name of a folder may be no UTF-8, the terminal no Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
     as_json = getattr(given, "json", False)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skyfold.errors import ConfigError
-from skyfold.memory import share_one_heap
 from skyfold.progress import note
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -70,7 +69,6 @@ def start(*, deterministic: bool | None, threads: int | None = None) -> None:
     number of threads. On accelerators JAX and PyTorch are told to use deterministic kernels. ConfigError where Keras
     cannot load its backend, or TensorFlow has computed before with other settings, which cannot be changed any more.
     """
-    share_one_heap()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow takes oneDNN's convolutions by itself only on CPUs with instructions for neural networks; without them
     # training is 1.5 times as fast all the same.
