@@ -44,10 +44,15 @@ def test_scenes_are_predicted_by_tiles_and_become_maps(project, tmp_path):
     assert predict(project.bundle("clouds"), clouds, tmp_path / "no", "--write", "products") == 2
 
 
-def test_any_subset_of_the_images_is_predicted_alike(project, images, tmp_path):
-    for path in sorted(images.iterdir())[::2]:
-        path.unlink()
+def test_any_subset_of_the_images_is_predicted_alike_and_those_in_deeper_folders_are_named(
+    project, images, tmp_path, capsys
+):
+    subset = sorted(images.iterdir())[::2]
+    (images / "later").mkdir()
+    for path in subset:
+        path.rename(images / "later" / path.name)
     assert predict(project.bundle("clouds"), images, tmp_path / "out") == 0
+    assert f"3 images in folders inside it are not predicted: later/{subset[0].name}" in capsys.readouterr().err
     assert len(rows_by_id(tmp_path / "out/.work/rows/turned")) == 2
     assert_as_trained(project, "tiny", tmp_path / "out", ("turned", "bright", "gate"))
 

@@ -13,7 +13,7 @@ from skyfold import plugins
 from skyfold.competition import Competition, build
 from skyfold.config.run import RunConfig
 from skyfold.config.training import Precision
-from skyfold.data.images import Selectable
+from skyfold.data.images import SUFFIXES, Selectable
 from skyfold.data.rescale import StoredPixels
 from skyfold.data.segmentation_files import read_each
 from skyfold.data.unlike_training import band_statistics, far_outside
@@ -142,7 +142,14 @@ def _samples(
     assert images is not None
     if competition.read_images is None:
         raise ConfigError(f"competition '{competition.name}' reads no folder of images. Name what it reads: {given}.")
-    return images, competition.read_images(images)
+    samples = competition.read_images(images)
+    inside = (path for path in images.glob("*/**/*") if path.suffix.lower() in SUFFIXES)
+    if deeper := sorted(str(path.relative_to(images)) for path in inside):
+        note(
+            f"{images}: {len(deeper)} images in folders inside it are not predicted: {shortened(deeper)}. Predict each "
+            "folder by itself, or move them up."
+        )
+    return images, samples
 
 
 def _wanted(competition: Competition, samples: Samples, sample: Path | None, folder: Path | None) -> list[str]:
