@@ -39,7 +39,7 @@ def photo() -> np.ndarray:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_class_scores_are_those_of_pytorch(name: str) -> None:
-    """Seen: differences of at most 4e-6; scores have a standard deviation of 1.2 to 1.3."""
+    """Seen: differences of at most 4e-6 with AVX2, 1.1e-5 with AVX512, of scores that deviate by 1.2 to 1.3."""
     import keras
 
     image = keras.Input((224, 224, 3))
@@ -48,7 +48,7 @@ def test_class_scores_are_those_of_pytorch(name: str) -> None:
     pooled = np.asarray(network((photo() - np.float32(127)) / 128)).mean(axis=(1, 2))
     scores = pooled @ tensors["_fc.weight"].read().T + tensors["_fc.bias"].read()
     with np.load(SCORES) as golden:
-        np.testing.assert_allclose(scores[0], golden[name], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(scores[0], golden[name], rtol=0, atol=2e-5)
 
 
 @needs("efficientnetlite0")
