@@ -15,6 +15,7 @@ from skyfold.data.contents import FileChecksums, contents_of
 from skyfold.data.file_patterns import FilePattern, find_files
 from skyfold.data.images import SUFFIXES
 from skyfold.errors import ConfigError, DataLayoutError, Problems
+from skyfold.pipeline.predict_bundle import left_out
 
 SIZE = (8, 12)
 BANDS = ("B02", "B03", "B8A")
@@ -84,6 +85,17 @@ def test_one_file_a_band(tmp_path):
     (tmp_path / "more" / "b_B03.tif").unlink()
     with pytest.raises(DataLayoutError, match=r"b_B03\.png: no file of band 'B03' for image 'b'"):
         contest.load(tmp_path, "train")
+
+
+def test_images_to_predict_that_no_pattern_finds_are_named(tmp_path):
+    for name in "ab":
+        for band in (*BANDS, "B99"):
+            save(tmp_path / name / f"{band}.tif", image(0, dtype="uint16"))
+    contest = competition.build(
+        "mask_folder",
+        {"classes": {"cloud": 255}, "grid": SIZE, "images": {"files": "{id}/{band}.tif", "bands": BANDS}},
+    )
+    assert left_out(tmp_path, contest.read_images(tmp_path)) == ["a/B99.tif", "b/B99.tif"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])

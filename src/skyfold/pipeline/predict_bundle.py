@@ -13,7 +13,8 @@ from skyfold import plugins
 from skyfold.competition import Competition, build
 from skyfold.config.run import RunConfig
 from skyfold.config.training import Precision
-from skyfold.data.images import SUFFIXES, Selectable
+from skyfold.data.duplicates import files_of_samples
+from skyfold.data.images import SUFFIXES, Resizable, Selectable
 from skyfold.data.rescale import StoredPixels
 from skyfold.data.segmentation_files import read_each
 from skyfold.data.unlike_training import band_statistics, far_outside
@@ -143,13 +144,21 @@ def _samples(
     if competition.read_images is None:
         raise ConfigError(f"competition '{competition.name}' reads no folder of images. Name what it reads: {given}.")
     samples = competition.read_images(images)
-    inside = (path for path in images.glob("*/**/*") if path.suffix.lower() in SUFFIXES)
-    if deeper := sorted(str(path.relative_to(images)) for path in inside):
+    if deeper := left_out(images, samples):
         note(
             f"{images}: {len(deeper)} images in folders inside it are not predicted: {shortened(deeper)}. Predict each "
             "folder by itself, or move them up."
         )
     return images, samples
+
+
+def left_out(folder: Path, samples: Samples) -> list[str]:
+    """Paths, from `folder`, of the images in folders inside it of which no sample is made, as far as samples tell."""
+    if not isinstance(samples.inputs, Resizable):
+        return []
+    used = {path for files in files_of_samples(samples.inputs) for path in files}
+    inside = (path for path in folder.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path not in used)
+    return sorted(str(path.relative_to(folder)) for path in inside)
 
 
 def _wanted(competition: Competition, samples: Samples, sample: Path | None, folder: Path | None) -> list[str]:
