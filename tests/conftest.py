@@ -33,6 +33,12 @@ settings.register_profile("compiles", deadline=None)  # the first call of a kern
 settings.load_profile("compiles")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: at the end, one of them would leave the other processes idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def competition_of(classes=("a", "b"), grid: IntPair = (16, 24), metric: Metric | None = None, unit="probability"):
     """A competition without files: its classes, grid and metric."""
 

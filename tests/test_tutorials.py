@@ -29,6 +29,7 @@ def source(tmp_path_factory):
     return Path(shutil.copytree(ROOT / "src", tmp_path_factory.mktemp("checkout") / "src"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_code_block_runs(page, source, tmp_path):
     text = page.read_text()
