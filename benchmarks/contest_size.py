@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -48,6 +49,7 @@ from skyfold.workspace import Workspace
 FREE_BYTES = 60 * 10**9
 EXCEL_CELL = 32_767  # characters, at which the reader of tables suspects that a spreadsheet cut a cell off
 MEMBERS = ("first", "second", "third")
+_bytes_read: Counter[str] = Counter()  # of stored rows in this process, by file
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 NOTEBOOK_IMAGES = 200
 THRESHOLDS = np.linspace(0.1, 0.9, 20)
@@ -156,11 +158,9 @@ def _probabilities(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class _Counted(np.memmap):
     """A memory map that adds up the bytes that are taken from it."""
 
-    read: dict[str, int] = {}  # noqa: RUF012  # of all maps of the process, by file
-
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         taken = np.asarray(super().__getitem__(index))
-        self.read[str(self.filename)] = self.read.get(str(self.filename), 0) + taken.nbytes
+        _bytes_read[str(self.filename)] += taken.nbytes
         return taken
 
 
@@ -175,7 +175,16 @@ def measured(config: Path, workspace: Workspace) -> dict[str, float]:
             array.__class__ = _Counted
         return array
 
+    plain_read = row_store.RowStore.read
+
+    def counted_read(store: row_store.RowStore, rows: np.ndarray) -> np.ndarray:
+        found = plain_read(store, rows)
+        if store.folder.name in ("oof", "test"):
+            _bytes_read[str((store.folder / "values.npy").resolve())] += found.nbytes
+        return found
+
     row_store._map = counted_map
+    row_store.RowStore.read = counted_read  # type: ignore[method-assign]
     peak, ended = [0.0], threading.Event()
 
     def watch() -> None:
@@ -194,14 +203,12 @@ def measured(config: Path, workspace: Workspace) -> dict[str, float]:
     ended.set()
     watcher.join()
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    times_read = {
-        path: read / Path(path).stat().st_size for path, read in _Counted.read.items() if Path(path).is_file()
-    }
+    times_read = {path: read / Path(path).stat().st_size for path, read in _bytes_read.items() if Path(path).is_file()}
     return {
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "rss_anon_gb": peak[0],
-        "bytes_read_gb": sum(_Counted.read.values()) / 1e9,
+        "bytes_read_gb": sum(_bytes_read.values()) / 1e9,
         **{"times_read " + "/".join(Path(path).parts[-3:-1]): times for path, times in sorted(times_read.items())},
     }
 

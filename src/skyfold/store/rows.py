@@ -159,6 +159,22 @@ class RowStore:
         self._crc[rows] = checksums
         self._complete[rows] = 1
 
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of `rows`, which are of one shape, (len(rows), *shape).
+
+        Of the file, not by way of the memory map, of which pages that are not in memory come a few at a time.
+        """
+        shape = row_shape(self.values, rows[0])
+        found = np.empty((len(rows), *shape), self.values.dtype)
+        free = found.reshape(-1).view(np.uint8)
+        with open(self.folder / "values.npy", "rb") as file:
+            for row in rows.tolist():
+                if row_shape(self.values, row) != shape:
+                    raise ValueError(f"{self.folder}: row {row} has shape {row_shape(self.values, row)}, not {shape}")
+                file.seek(self._offset(row))
+                free = free[file.readinto(free[: found[0].nbytes].data) :]
+        return found
+
     def _offset(self, row: int) -> int:
         """Bytes before a row in values.npy."""
         if isinstance(self.values, RowsOfShapes):
@@ -331,9 +347,12 @@ class CheckedRows:
             chosen, *within = index
             several = () if isinstance(chosen, int | np.integer) else (slice(None),)
             return np.asarray(self[chosen][(*several, *within)])
-        values = np.asarray(self.store.values[index])
-        rows = np.atleast_1d(np.arange(len(self))[index])
-        for row, own in zip(rows.tolist(), values if values.ndim == self.ndim else values[np.newaxis], strict=True):
+        rows, one = np.atleast_1d(np.arange(len(self))[index]), isinstance(index, int | np.integer)
+        if isinstance(index, slice) or self._verified[rows].all():
+            values = np.asarray(self.store.values[index])
+        else:
+            values = self.store.read(rows)[0] if one else self.store.read(rows)
+        for row, own in zip(rows.tolist(), values[np.newaxis] if one else values, strict=True):
             if not self._verified[row]:
                 if not self.store.holds(row, own):
                     raise self.store._differs(row)
