@@ -41,6 +41,28 @@ def test_opening_again_keeps_complete_rows(tmp_path):
     RowStore.open(tmp_path).checked[:]
 
 
+@pytest.mark.parametrize("index", [2, [2, 0], np.array([True, False, True])], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3), (), (0,), [(2, 3), (1, 3), (2, 3)]], ids=str)
+def test_a_row_is_the_same_from_the_file_and_from_the_map(tmp_path, shape, index):
+    """Those that this process has not verified are read from the file; after a foreign touch that is all."""
+    rng = np.random.default_rng(0)
+    rows = [np.asarray(rng.random(one, np.float32)) for one in (shape if isinstance(shape, list) else [shape] * 3)]
+    store = make(tmp_path, shape=shape, dtype="float32")
+    store.write(np.arange(3), rows)
+    os.utime(tmp_path / "values.npy")
+    checked = RowStore.open(tmp_path).checked
+    assert not checked.store.verified().any()
+    wanted = rows[2] if isinstance(index, int) else np.stack([rows[row] for row in np.arange(3)[index]])
+    for _ in ("the file", "the map"):
+        np.testing.assert_array_equal(checked[index], wanted)
+
+
+def test_rows_that_differ_in_shape_are_not_read_at_once(tmp_path):
+    store = make(tmp_path, shape=[(2, 3), (1, 3), (2, 3)])
+    with pytest.raises(ValueError, match=r"row 1 has shape \(1, 3\), not \(2, 3\)"):
+        store.read(np.arange(3))
+
+
 def test_the_checksum_of_a_store_is_known_without_its_ids(full):
     before = rows_checksum(full.folder)
     assert before == full.checksum()

@@ -345,8 +345,10 @@ class CheckedRows:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, tuple):
             chosen, *within = index
-            several = () if isinstance(chosen, int | np.integer) else (slice(None),)
-            return np.asarray(self[chosen][(*several, *within)])
+            whole = self[chosen]
+            if isinstance(chosen, int | np.integer):  # a part of the map keeps no copy of a whole scene
+                return np.asarray(self.store.values[chosen][tuple(within)])
+            return np.asarray(whole[(slice(None), *within)])
         rows, one = np.atleast_1d(np.arange(len(self))[index]), isinstance(index, int | np.integer)
         if isinstance(index, slice) or self._verified[rows].all():
             values = np.asarray(self.store.values[index])
