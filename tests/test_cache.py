@@ -117,6 +117,9 @@ def test_packed_masks_are_the_masks_and_samples_without_truth_have_none(tmp_path
         assert np.array_equal(packed.targets[row], given.targets[row])
         assert np.array_equal(packed.valid[row], given.valid[row])
         assert (packed.targets[row].dtype, packed.valid[row].dtype) == (np.uint8, bool)
+    assert np.array_equal(packed.targets[-1], given.targets[len(given) - 1])
+    with pytest.raises(IndexError):
+        packed.targets[len(given)]
     assert np.array_equal(with_packed_masks(packed, tmp_path / "packed again").targets[2], given.targets[2])
     unlabelled = Samples(ids=given.ids, inputs=given.inputs)
     assert with_packed_masks(unlabelled, tmp_path / "unpacked") is unlabelled

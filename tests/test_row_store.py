@@ -63,6 +63,13 @@ def test_rows_that_differ_in_shape_are_not_read_at_once(tmp_path):
         store.read(np.arange(3))
 
 
+def test_a_row_beyond_the_end_of_the_file_is_named(full):
+    with open(full.folder / "values.npy", "r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 1)
+    with pytest.raises(OofMismatch, match=r"row 2 \('c'\) differs from what was written"):
+        full.read(np.array([1, 2]))
+
+
 def test_the_checksum_of_a_store_is_known_without_its_ids(full):
     before = rows_checksum(full.folder)
     assert before == full.checksum()

@@ -172,7 +172,9 @@ class RowStore:
                 if row_shape(self.values, row) != shape:
                     raise ValueError(f"{self.folder}: row {row} has shape {row_shape(self.values, row)}, not {shape}")
                 file.seek(self._offset(row))
-                free = free[file.readinto(free[: found[0].nbytes].data) :]
+                if file.readinto(free[: found[0].nbytes].data) < found[0].nbytes:
+                    raise self._differs(row)
+                free = free[found[0].nbytes :]
         return found
 
     def _offset(self, row: int) -> int:
