@@ -193,7 +193,7 @@ class PackedPlanes:
     def __getitem__(self, index: int) -> np.ndarray:
         shape = self.shape if isinstance(self.shape, tuple) else self.shape[index]
         # Unpacked anyway; pages of a map would count as memory.
-        packed = self.store.read(np.arange(len(self))[index, np.newaxis])[0]
+        packed = self.store.checked.copied(np.arange(len(self))[index, np.newaxis])[0]
         bits = np.unpackbits(packed, count=math.prod(shape)).reshape(shape)
         chosen = bits[..., self.planes]  # of all planes no copy is made
         return np.ascontiguousarray(chosen) if isinstance(self.planes, slice) else chosen.astype(bool)

@@ -352,16 +352,25 @@ class CheckedRows:
                 return np.asarray(self.store.values[chosen][tuple(within)])
             return np.asarray(whole[(slice(None), *within)])
         rows, one = np.atleast_1d(np.arange(len(self))[index]), isinstance(index, int | np.integer)
-        if isinstance(index, slice) or self._verified[rows].all():
-            values = np.asarray(self.store.values[index])
-        else:
-            values = self.store.read(rows)[0] if one else self.store.read(rows)
-        for row, own in zip(rows.tolist(), values[np.newaxis] if one else values, strict=True):
+        if not isinstance(index, slice) and not self._verified[rows].all():
+            copied = self.copied(rows)
+            return copied[0] if one else copied
+        values = np.asarray(self.store.values[index])
+        self._verify(rows, values[np.newaxis] if one else values)
+        return values
+
+    def copied(self, rows: np.ndarray) -> np.ndarray:
+        """`RowStore.read` of `rows`, each verified when it is first read."""
+        values = self.store.read(rows)
+        self._verify(rows, values)
+        return values
+
+    def _verify(self, rows: np.ndarray, values: np.ndarray) -> None:
+        for row, own in zip(rows.tolist(), values, strict=True):
             if not self._verified[row]:
                 if not self.store.holds(row, own):
                     raise self.store._differs(row)
                 self._verified[row] = True
-        return values
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)

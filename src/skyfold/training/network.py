@@ -197,7 +197,7 @@ class Network:
         losses, weights = losses_of_outputs(self.config.aux_losses, self._loss, len(network.outputs))
         network.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=self.model.jit_compile)
         optimizer.build(network.trainable_variables)
-        initial = [value if value.any() else None for one in optimizer.variables for value in _values([one])]
+        initial = [value if value.any() else None for value in map(_value, optimizer.variables)]
         return _Phase(network, optimizer, initial)
 
     def _refuse_batch(self) -> None:
@@ -232,4 +232,8 @@ class Network:
 
 
 def _values(variables: list[Any]) -> list[np.ndarray]:
-    return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables]
+    return [_value(variable) for variable in variables]
+
+
+def _value(variable: Any) -> np.ndarray:
+    return np.array(ops.convert_to_numpy(variable.value))
