@@ -35,7 +35,7 @@ from skyfold.reports.mask_plot import draw_examples
 from skyfold.reports.scene_maps import colours_of
 from skyfold.store.folds import read_folds
 from skyfold.store.records import write_record
-from skyfold.store.runs import read_info, read_run, record_scores
+from skyfold.store.runs import StoredRun, read_info, read_run, record_scores
 from skyfold.tasks._fit_combination import blended_oof, merge_of
 from skyfold.tasks._predicted_masks import (
     draw_preview,
@@ -120,6 +120,18 @@ class MaskBlending(Task):
                     f"runs: '{name}' learned {', '.join(own)} of {', '.join(classes)}. Say how classes of several runs "
                     "become one map: merge: {rule: largest}."
                 )
+
+    @classmethod
+    def score_member(cls, config: BlendConfig, run: StoredRun, dataset: Dataset) -> None:
+        """As `Task.score_member`; the minimum areas of `config` are swept while its rows are read.
+
+        The blend compares itself with the best run under the same post-processing, which would read its rows again.
+        Metrics that are no function of counts pay for each setting instead: theirs are swept for the best run alone.
+        """
+        metric = dataset.competition.metric
+        if config.merge is None and isinstance(metric, CountMetric):
+            measure(run.oof, dataset.train, dataset.folds, metric, config.postprocess, folder=run.folder)
+        cls.score_run(run.folder, dataset)
 
     @classmethod
     def evaluate_blend(cls, blend: Blend) -> JsonDict:

@@ -30,7 +30,7 @@ from skyfold.store.folds import read_folds
 from skyfold.store.locks import held
 from skyfold.store.records import write_record
 from skyfold.store.rows import RowStore
-from skyfold.store.runs import RunInfo, read_info, read_run, record_scores, require_kind
+from skyfold.store.runs import RunInfo, StoredRun, read_info, read_run, record_scores, require_kind
 from skyfold.tasks._fit_combination import fit_combination
 from skyfold.tasks.predicted import Predicted
 from skyfold.tasks.scored_with import scored_by, scored_with
@@ -153,7 +153,7 @@ class Task(Objective):
                         f"run '{run.info.name}' is scored anew, since the metric changed; the epochs that its fits "
                         "kept were chosen by the former one. To choose them anew, train it with --restart."
                     )
-                cls.score_run(run.folder, dataset)
+                cls.score_member(config, run, dataset)
         fitted = fit_combination(config, runs, dataset)
         record = workspace.run(config.data.folder, config.name) / "blend.json"
         note_replaced(record.parent, config)
@@ -179,6 +179,11 @@ class Task(Objective):
         record_scores(stored.folder, {**result["scores"]["final"], **scored_with(competition)})
         write_record(record, result)
         return result
+
+    @classmethod
+    def score_member(cls, config: BlendConfig, run: StoredRun, dataset: Dataset) -> None:
+        """Score a run of a blend that has no scores by the competition's metric, as `score_run` does."""
+        cls.score_run(run.folder, dataset)
 
     @classmethod
     def evaluate_blend(cls, blend: Blend) -> JsonDict:
