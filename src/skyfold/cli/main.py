@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires
 from io import TextIOWrapper
 from pathlib import Path
@@ -387,6 +388,7 @@ def _signals_stop() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skyfold", description=skyfold.__doc__)
     parser.add_argument("--version", action="version", version=f"skyfold {skyfold.__version__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -79,9 +80,10 @@ class Strict(BaseModel):
     def _flags_fit(cls, given: Any) -> Any:
         """Of all keys at once, since a validator of each may not come before that of a discriminator."""
         problems: list[InitErrorDetails] = []
+        kinds = kinds_of_fields(cls)
         for key, value in given.items() if isinstance(given, dict) else ():
             try:
-                refuse_flags(value, cls.model_fields[key].annotation if key in cls.model_fields else Any)
+                refuse_flags(value, kinds.get(key, frozenset({Any})))
             except ValueError as error:
                 problems.append({"type": PydanticCustomError("flag", str(error)), "loc": (key,), "input": value})
         if problems:
@@ -95,12 +97,17 @@ class Strict(BaseModel):
         return value
 
 
-def refuse_flags(value: Any, annotation: Any) -> None:
+@cache
+def kinds_of_fields(model: type[BaseModel]) -> dict[str, frozenset[Any]]:
+    """The types of values in each field, those in lists and tables among them, None left out."""
+    return {name: frozenset(_kinds(field.annotation)) - {NoneType} for name, field in model.model_fields.items()}
+
+
+def refuse_flags(value: Any, kinds: frozenset[Any]) -> None:
     """ValueError where `value`, as a config file has it, holds a flag in place of a number, or a number of a flag.
 
-    Python, and with it pydantic, takes one for the other.
+    Python, and with it pydantic, takes one for the other. kinds: of the field, as `kinds_of_fields` gives them.
     """
-    kinds = set(_kinds(annotation)) - {NoneType}
     if not all(isinstance(kind, type) for kind in kinds) or {Any, object} & kinds:
         return
     of_tables = any(issubclass(kind, BaseModel) for kind in kinds)
@@ -121,7 +128,6 @@ def refuse_numbers(value: Any) -> None:
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types of values in an annotation, those in lists and tables among them."""
     parts = get_args(annotation)
     if get_origin(annotation) is Literal:
         yield from map(type, parts)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.config.fields import refuse_flags
+from skyfold.config.fields import kinds_of_fields, refuse_flags
 from skyfold.config.training import AugmentConfig
 from skyfold.data.seeding import derived_seed
 from skyfold.errors import ConfigError
@@ -119,11 +119,12 @@ def _transform(name: str, arguments: Mapping[str, Any], place: str = "augment") 
     if name not in known:
         raise ConfigError(f"{place}: albumentations has no transform '{name}'{nearest(name, known)}.")
     kind = getattr(albumentations, name)
-    fields = getattr(kind, "InitSchema", None)
+    schema = getattr(kind, "InitSchema", None)
+    kinds = {} if schema is None else kinds_of_fields(schema)
     for key, value in arguments.items():
-        if fields is not None and key in fields.model_fields:
+        if key in kinds:
             try:
-                refuse_flags(value, fields.model_fields[key].annotation)
+                refuse_flags(value, kinds[key])
             except ValueError as error:
                 raise ConfigError(f"{place}: {name}.{key}: {error}; got {value!r}.") from None
     with warnings.catch_warnings():
