@@ -19,7 +19,7 @@ name: demo
 image: {{size: [64, 96]}}
 model: {{family: plain_unet, options: {{filters: [8, 16, 32], batchnorm_momentum: 0.9}}}}
 optimizer: {{learning_rate: 5.0e-3}}
-training: {{epochs: 12, batch_size: 4}}
+training: {{epochs: 8, batch_size: 4}}
 runs: [{{name: unet}}]
 """
 
