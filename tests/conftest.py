@@ -66,6 +66,15 @@ def task_of(config: RunConfig, **settings) -> Task:
     return build_task(config, competition_of(**settings))
 
 
+def losses_of_steps(model, inputs, targets, count: int) -> list[float]:
+    """The losses of `count` steps of a compiled Keras model on one batch; `fit` would trace each step three times."""
+    losses = []
+    for _ in range(count):
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(inputs, targets)))
+    return losses
+
+
 def begin_stored(
     folder: Path,
     folds: Folds,
@@ -135,7 +144,15 @@ def reproducible_tensorflow():
         from skyfold.training import backend
 
         backend.start(deterministic=True)
-    gc.freeze()  # what was imported stays; each network that is built would have the collector look through it
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_for_good():
+    """Keep the garbage collector away from what was imported by now: it would look through hundreds of thousands of
+    objects for every network that is built."""
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

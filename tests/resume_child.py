@@ -27,6 +27,7 @@ from pathlib import Path
 import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
 import numpy as np
 
+import skyfold.models
 from skyfold.config.run import RunConfig
 from skyfold.pipeline import train
 from skyfold.store.rows import RowStore
@@ -68,7 +69,7 @@ def config(setting: str) -> dict:
         "name": "killed",
         "data": {"competition": "mask_folder", "name": "blobs", "options": DATA_OPTIONS, "folds": {"k": 2}},
         "image": {"size": [32, 40]},
-        "model": {"family": "plain_unet", "options": {"filters": [8, 16]}},  # small: it is traced by each process
+        "model": {"family": "tiny_net"},  # with BatchNorm and dropout; it is traced by each process
         "training": {"epochs": 3, "batch_size": 4, "mixed_precision": setting, "ema": 0.8},
         "augment": [
             {"name": "HorizontalFlip", "p": 0.5},
@@ -134,6 +135,7 @@ def die() -> None:
 
 
 if __name__ == "__main__":
+    skyfold.models.__path__.append(str(Path(__file__).parent / "families"))
     for last, arguments in itertools.groupby(sys.argv[1:], "--".__eq__):
         if not last:
             main(*arguments)

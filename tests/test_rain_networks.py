@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from conftest import losses_of_steps
 from skyfold import plugins
 from skyfold.forecasting.motion import advected
 from skyfold.models import _frames
@@ -232,7 +233,7 @@ def test_rain_that_moves_is_carried_on_and_what_was_learned_comes_back(name: str
     frames, target = moving_rain(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # where a weight has no gradient, Keras warns
-        model.fit(frames, target, batch_size=8, epochs=40, shuffle=False, verbose=0)
+        losses_of_steps(model, frames, target, count=40)
     said = np.asarray(model(unseen))
     assert float(loss(truth, said)) < 0.7 * persistence
     model.save_weights(tmp_path / "a.weights.h5")
@@ -270,7 +271,7 @@ def test_the_unet_learns_how_rain_fades() -> None:
     frames = np.random.default_rng(0).random((8, 16, 16, 4), dtype=np.float32)
     model = built("rain_unet", (16, 16, 4), filters=[8, 8])
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mae")
-    losses = model.fit(frames, 0.7 * frames[..., -1:], epochs=15, shuffle=False, verbose=0).history["loss"]
+    losses = losses_of_steps(model, frames, 0.7 * frames[..., -1:], count=15)
     assert losses[0] > 2 * losses[-1]
 
 
