@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.blending.combine import combine
+from skyfold.blending.combine import combine, write_chunks
 from skyfold.blending.merge import Merge
 from skyfold.blending.stack import LogisticStack
 from skyfold.files import digest
-from skyfold.progress import Progress
-from skyfold.store.rows import RowStore, Shape, release_pages, row_shape
+from skyfold.store.rows import RowStore, Shape, row_shape
 from skyfold.types import JsonDict
 
 
@@ -50,12 +49,7 @@ class Combination:
 
     def write(self, arrays: Sequence[np.ndarray], rows: np.ndarray, store: RowStore, *, label: str) -> None:
         """Write `rows` of the blend into `store`, with progress."""
-        with Progress(label, len(rows), "rows") as progress:
-            for chunk, values in self.rows(arrays, rows):
-                store.write(chunk, values)
-                release_pages(store.values)
-                progress.advance(len(chunk))
-        store.flush()
+        write_chunks(self.rows(arrays, rows), store, count=len(rows), label=label)
 
     def to_dict(self) -> JsonDict:
         """What `blend.json` holds of it."""

@@ -366,9 +366,9 @@ class CheckedRows:
         return values
 
     def _verify(self, rows: np.ndarray, values: np.ndarray) -> None:
-        for row, own in zip(rows.tolist(), values, strict=True):
+        for row, value in zip(rows.tolist(), values, strict=True):
             if not self._verified[row]:
-                if not self.store.holds(row, own):
+                if not self.store.holds(row, value):
                     raise self.store._differs(row)
                 self._verified[row] = True
 

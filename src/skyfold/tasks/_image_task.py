@@ -22,6 +22,8 @@ from skyfold.types import Samples, SoftTargets
 class ImageTask(Task):
     """Images in, one logit per class out (and per pixel, for masks)."""
 
+    activate = staticmethod(sigmoid)
+
     @classmethod
     def check(cls, config: RunConfig) -> None:
         if config.image is None or config.frame_adapter is not None:
@@ -32,9 +34,6 @@ class ImageTask(Task):
     @property
     def target_planes(self) -> int:
         return len(self.classes) + 1
-
-    def activate(self, outputs: np.ndarray) -> np.ndarray:
-        return sigmoid(outputs)
 
     def arrays(self, samples: Samples, part: str, cache: Path) -> RunArrays:
         """Images and masks at `image.size`, images with their `image.neighbours`.

@@ -105,16 +105,16 @@ def write_predictions(
     store.flush()
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) in float32, without overflow: (1 + tanh(x / 2)) / 2."""
+def sigmoid(outputs: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) of logits in float32, without overflow: (1 + tanh(x / 2)) / 2."""
     half = np.float32(0.5)
-    return half * np.tanh(half * logits.astype(np.float32)) + half
+    return half * np.tanh(half * outputs.astype(np.float32)) + half
 
 
 def on_grid(
-    probabilities: np.ndarray, grid: IntPair, edges: GuidedFilterConfig | None = None, images: np.ndarray | None = None
+    values: np.ndarray, grid: IntPair, edges: GuidedFilterConfig | None = None, images: np.ndarray | None = None
 ) -> np.ndarray:
-    """float32 (n, h, w, K) resized bilinearly to `grid` (H, W), as uint8: 255 x the probability, rounded.
+    """Probabilities, float32 (n, h, w, K), resized bilinearly to `grid` (H, W), as uint8: 255 times each, rounded.
 
     edges: where given, the maps then follow the edges of `images`, uint8 (n, H, W, C) on the grid.
     """
@@ -123,15 +123,15 @@ def on_grid(
     from skyfold.postprocess.guided_filter import guided_filter
 
     height, width = grid
-    result = np.empty((len(probabilities), height, width, probabilities.shape[-1]), dtype=np.uint8)
-    for index, image in enumerate(probabilities):
-        if image.shape[:2] != grid:
+    stored = np.empty((len(values), height, width, values.shape[-1]), dtype=np.uint8)
+    for index, value in enumerate(values):
+        if value.shape[:2] != grid:
             planes = [
-                cv2.resize(np.ascontiguousarray(image[..., k]), (width, height), interpolation=cv2.INTER_LINEAR)
-                for k in range(image.shape[-1])
+                cv2.resize(np.ascontiguousarray(value[..., k]), (width, height), interpolation=cv2.INTER_LINEAR)
+                for k in range(value.shape[-1])
             ]
-            image = np.stack(planes, axis=-1)
+            value = np.stack(planes, axis=-1)
         if edges is not None and images is not None:
-            image = guided_filter(image, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
-        result[index] = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
-    return result
+            value = guided_filter(value, colour_plane(images[index], edges.guide), radius=edges.radius, eps=edges.eps)
+        stored[index] = np.rint(np.clip(value, 0, 1) * np.float32(255)).astype(np.uint8)
+    return stored

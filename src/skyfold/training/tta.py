@@ -41,12 +41,12 @@ def apply(images: np.ndarray, view: View) -> np.ndarray:
     return np.flip(turned, _axes(view))
 
 
-def undo(predictions: np.ndarray, view: View) -> np.ndarray:
+def undo(values: np.ndarray, view: View) -> np.ndarray:
     """Inverse of `apply` on predictions (n, H, W, K); predictions (n, K) have no direction and stay as they are."""
-    if predictions.ndim != 4:
-        return predictions
-    flipped = np.flip(predictions, _axes(view))
-    return flipped.swapaxes(1, 2) if "transpose" in view else flipped
+    if values.ndim != 4:
+        return values
+    values = np.flip(values, _axes(view))
+    return values.swapaxes(1, 2) if "transpose" in view else values
 
 
 def _axes(view: View) -> tuple[int, ...]:
