@@ -1,5 +1,7 @@
 """Each rule and the gate do to masks what their files say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,9 @@ from skyfold.config.blend import PostprocessConfig
 from skyfold.errors import ConfigError
 from skyfold.metrics.segmentation import MeanDice
 from skyfold.postprocess.measure import sweep_maps
-from skyfold.postprocess.rules import above_thresholds, component, load_rule, total
+from skyfold.postprocess.rules import component, load_rule, total
 from skyfold.postprocess.select import select
-from skyfold.postprocess.selection import Selection
+from skyfold.postprocess.selection import Selection, above_thresholds, ruled_masks
 from skyfold.postprocess.threshold_sweep import Maps
 
 MASK = np.array([[200, 200, 0, 0], [0, 200, 0, 0], [0, 0, 0, 200]], dtype=np.uint8)[None, :, :, None]
@@ -25,7 +27,7 @@ def test_a_threshold_is_exceeded_not_reached():
 
 
 def test_small_components_go_and_large_ones_stay():
-    kept = component.apply(MASK, (127,), (3,))
+    kept = component.apply(MASK > 127, MASK, (3,))
     assert kept.sum() == 3
     assert not kept[0, 2, 3, 0]
 
@@ -41,12 +43,18 @@ def test_components_are_those_of_scipy(seed, density, min_area):
         large = np.bincount(labels.ravel()) >= (min_area, 2)[k]
         expected[i, ..., k] = large[labels] & masks[i, ..., k]
     prob = np.where(masks, 128, 127).astype(np.uint8)
-    np.testing.assert_array_equal(component.apply(prob, (127, 127), (min_area, 2)), expected)
+    np.testing.assert_array_equal(ruled_masks(component, prob, (127, 127), (min_area, 2)), expected)
+
+
+def test_what_a_rule_fills_where_nothing_counts_stays_out_of_the_mask():
+    full = SimpleNamespace(apply=lambda masks, prob, min_areas: np.ones_like(masks))
+    valid = MASK[..., 0] > 127
+    np.testing.assert_array_equal(ruled_masks(full, MASK, (127,), (0,), valid)[..., 0], valid)
 
 
 def test_total_area_keeps_or_empties_the_mask_as_a_whole():
-    np.testing.assert_array_equal(total.apply(MASK, (127,), (4,)), MASK > 127)
-    assert not total.apply(MASK, (127,), (5,)).any()
+    np.testing.assert_array_equal(total.apply(MASK > 127, MASK, (4,)), MASK > 127)
+    assert not total.apply(MASK > 127, MASK, (5,)).any()
 
 
 def test_a_map_without_confident_pixels_is_emptied_and_any_other_gets_its_whole_outline():
@@ -122,4 +130,4 @@ def test_inputs_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="expected uint8"):
         above_thresholds(prob.astype(np.float32), (127,))
     with pytest.raises(ValueError, match="expected uint8"):
-        component.apply(prob, (127, 127), (0, 0))
+        ruled_masks(component, prob, (127, 127), (0, 0))

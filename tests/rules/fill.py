@@ -3,11 +3,8 @@
 import cv2
 import numpy as np
 
-from skyfold.postprocess.rules import above_thresholds
 
-
-def apply(prob, thresholds, min_areas, valid=None):
-    masks = above_thresholds(prob, thresholds, valid)
+def apply(masks, prob, min_areas):
     for k, min_area in enumerate(min_areas):
         for mask in masks[..., k]:
             _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)

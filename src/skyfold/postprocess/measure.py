@@ -31,6 +31,7 @@ from skyfold.files import digest
 from skyfold.metrics.score_submission import slices_of_volumes
 from skyfold.postprocess.confusion import confusion_counts
 from skyfold.postprocess.rules import CountedRule, SweptRule, load_rule
+from skyfold.postprocess.selection import ruled_masks
 from skyfold.postprocess.threshold_counts import threshold_counts
 from skyfold.postprocess.threshold_sweep import Maps, ThresholdSweep, of_class
 from skyfold.progress import Progress
@@ -126,7 +127,7 @@ def sweep_maps(
         of_classes = []
         for k in range(classes):
             one = prob[..., k : k + 1]
-            masks = (chosen.apply(one, [threshold], [area], valid) for area in min_areas for threshold in thresholds)
+            masks = (ruled_masks(chosen, one, [t], [area], valid) for area in min_areas for t in thresholds)
             settings_and_emptied = chain(masks, [np.zeros(one.shape, dtype=bool)])
             found = [of_class(metric, k, target, mask, valid) for mask in settings_and_emptied]
             of_classes.append(np.stack(found, axis=1))

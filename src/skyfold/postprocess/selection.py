@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.blending.stack import LogisticStack
 from skyfold.postprocess.gate_stack import features_of
-from skyfold.postprocess.rules import TopRule, above_thresholds, load_rule
+from skyfold.postprocess.rules import Rule, TopRule, load_rule
 from skyfold.types import ArraySequence, LazyArrays
 
 HALF = 127  # the threshold of probability one half
@@ -50,13 +50,44 @@ class Selection:
             passed = passes(gate_prob, self.gate_thresholds)
             prob = _where_passed(prob, passed)  # the rule has less to do then
         rule = load_rule(self.rule)
-        masks: np.ndarray = rule.apply(prob, self.thresholds, self.min_areas, valid)
+        masks = ruled_masks(rule, prob, self.thresholds, self.min_areas, valid)
         if isinstance(rule, TopRule):
             if self.top_thresholds is None:
                 raise ValueError(f"a selection by rule '{self.rule}' needs its top thresholds")
             above = above_thresholds(prob, self.top_thresholds, valid).sum(axis=(1, 2))
             masks = masks & rule.keeps(above, self.min_areas)[:, None, None]
         return masks if self.gate_thresholds is None else _where_passed(masks, passed)  # a rule may fill what is empty
+
+
+def ruled_masks(
+    rule: Rule,
+    prob: np.ndarray,
+    thresholds: Sequence[int],
+    min_areas: Sequence[int],
+    valid: np.ndarray | None = None,
+) -> np.ndarray:
+    """What `rule` leaves of the masks above the thresholds, bool (n, H, W, K); arguments as of `above_thresholds`."""
+    masks = rule.apply(above_thresholds(prob, thresholds, valid), prob, min_areas)
+    return masks if valid is None else masks & valid[..., None]  # it may have filled what does not count
+
+
+def above_thresholds(prob: np.ndarray, thresholds: Sequence[int], valid: np.ndarray | None = None) -> np.ndarray:
+    """Masks of the pixels whose stored probability exceeds the threshold of their class, bool (n, H, W, K).
+
+    prob: uint8 (n, H, W, K), 255 times the probability; thresholds: (K,) in 0..254; valid: bool (n, H, W), other pixels
+    are in no mask. ValueError for other shapes or dtypes.
+    """
+    if prob.dtype != np.uint8 or prob.ndim != 4 or prob.shape[-1] != len(thresholds):
+        raise ValueError(
+            f"expected uint8 (n, H, W, {len(thresholds)}) for {len(thresholds)} thresholds; got {prob.dtype} "
+            f"{prob.shape}"
+        )
+    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
+    rows = np.tile(np.asarray(thresholds, dtype=np.uint8), prob.shape[2])
+    masks: np.ndarray = (prob.reshape(*prob.shape[:2], -1) > rows).reshape(prob.shape)
+    if valid is not None:
+        masks &= valid[..., None]
+    return masks
 
 
 def passes(gate_prob: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

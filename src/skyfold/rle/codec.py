@@ -78,9 +78,13 @@ def encode(mask: np.ndarray, dialect: Dialect = KAGGLE) -> str:
 
 def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE) -> list[str]:
     """Texts of masks, bool (n, H, W), or (n, H, W, K) for n * K texts, those of one image together."""
+    return texts_of(Segments.from_masks(masks, dialect.order), dialect)
+
+
+def texts_of(segments: Segments, dialect: Dialect = KAGGLE) -> list[str]:
+    """Text of each mask of `segments`, which are in the order of `dialect`: the inverse of `parse`."""
     from skyfold.rle import _kernels
 
-    segments = Segments.from_masks(masks, dialect.order)
     digits = len(str(segments.shape[0] * segments.shape[1]))
     text = np.empty(len(segments.starts) * 2 * (digits + 1) + len(segments), dtype=np.uint8)
     size = _kernels.write_lines(

@@ -17,8 +17,8 @@ import pandas as pd
 from skyfold.errors import InvalidSubmission, OtherRows, SkyfoldError, listing, shortened
 from skyfold.files import write_atomic
 from skyfold.progress import note
-from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode, encode_many, parse_all
-from skyfold.rle.segments import MasksOfSizes, SegmentMasks
+from skyfold.rle.codec import KAGGLE, Dialect, counts_from_zero, encode, parse_all, texts_of
+from skyfold.rle.segments import MasksOfSizes, SegmentMasks, Segments
 from skyfold.submission.plain_table import read_plain
 from skyfold.tables import plain, read_rows
 from skyfold.types import ArraySequence, IntPair, SubmissionFormat
@@ -166,7 +166,8 @@ class RleTable(SubmissionFormat):
             if self.objects:
                 texts += [self._texts_of_objects(masks[..., k]) for k in range(len(self.classes))]
             else:
-                texts += [[text] for text in encode_many(masks[np.newaxis], self.dialect)]
+                segments = Segments.from_masks(masks[np.newaxis], self.dialect.order)
+                texts += [[text] for text in texts_of(segments, self.dialect)]
         if self.class_column is None:
             keys = {self.key_column: self._keys(ids)}
         else:

@@ -3,9 +3,10 @@
 A rule is a module of this package. Two numbers per class are searched for it: a threshold, and a minimum area in
 pixels, whatever the rule compares with it. Of its functions only the first is required:
 
-apply(prob, thresholds, min_areas, valid=None)
-    Masks, bool (n, H, W, K), a new array. prob: uint8 (n, H, W, K), 255 times the probability; thresholds: (K,) in
-    0..254, exceeded in the mask; min_areas: (K,) pixels; valid: bool (n, H, W), other pixels are in no mask.
+apply(masks, prob, min_areas)
+    The masks that are left, bool (n, H, W, K). masks: the same, true where `prob`, uint8 (n, H, W, K), 255 times the
+    probability, exceeds the threshold of the class; they may be changed in place; min_areas: (K,) pixels. Pixels that
+    do not count are in no mask, whatever a rule says of them.
 counts(histogram, thresholds, min_area)
     Pixels of the masks that are true, and all, int (n, 2, T). histogram: int (n, 2, 256), see `threshold_counts`;
     thresholds: (T,). Makes the search exact and fast for metrics that are functions of pixel counts; a rule without
@@ -32,9 +33,7 @@ from skyfold import plugins
 class Rule(Protocol):
     """The required function; arguments as above."""
 
-    def apply(
-        self, prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: Any = None
-    ) -> Any: ...
+    def apply(self, masks: np.ndarray, prob: np.ndarray, min_areas: Sequence[int]) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -62,22 +61,3 @@ class TopRule(Protocol):
 def load_rule(name: str) -> Rule:
     """Module of a rule. ConfigError, with the nearest name, where there is no such rule."""
     return cast(Rule, plugins.load("postprocess.rules", name))
-
-
-def above_thresholds(prob: np.ndarray, thresholds: Sequence[int], valid: np.ndarray | None = None) -> np.ndarray:
-    """Masks of the pixels whose stored probability exceeds the threshold of their class, bool (n, H, W, K).
-
-    prob: uint8 (n, H, W, K), 255 times the probability; thresholds: (K,) in 0..254; valid: bool (n, H, W), other pixels
-    are in no mask. ValueError for other shapes or dtypes.
-    """
-    if prob.dtype != np.uint8 or prob.ndim != 4 or prob.shape[-1] != len(thresholds):
-        raise ValueError(
-            f"expected uint8 (n, H, W, {len(thresholds)}) for {len(thresholds)} thresholds; got {prob.dtype} "
-            f"{prob.shape}"
-        )
-    # By rows of pixels: NumPy is slow where the last axis is as short as the number of classes.
-    rows = np.tile(np.asarray(thresholds, dtype=np.uint8), prob.shape[2])
-    masks: np.ndarray = (prob.reshape(*prob.shape[:2], -1) > rows).reshape(prob.shape)
-    if valid is not None:
-        masks &= valid[..., None]
-    return masks

@@ -9,16 +9,12 @@ from numba import uint64
 
 from skyfold.compiled import compiled
 from skyfold.postprocess.component_counts import component_counts
-from skyfold.postprocess.rules import above_thresholds
 
 sweep = component_counts
 
 
-def apply(
-    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
-) -> np.ndarray:
+def apply(masks: np.ndarray, prob: np.ndarray, min_areas: Sequence[int]) -> np.ndarray:
     """Masks without the components of class k that have fewer than min_areas[k] pixels, bool (n, H, W, K)."""
-    masks = above_thresholds(prob, thresholds, valid)
     for k, min_area in enumerate(min_areas):
         if min_area > 1:  # every component has at least one pixel
             for mask in masks:

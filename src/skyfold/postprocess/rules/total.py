@@ -6,14 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyfold.postprocess.rules import above_thresholds
 
-
-def apply(
-    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
-) -> np.ndarray:
+def apply(masks: np.ndarray, prob: np.ndarray, min_areas: Sequence[int]) -> np.ndarray:
     """Masks with at least min_areas[k] pixels of class k, the others emptied: bool (n, H, W, K)."""
-    masks = above_thresholds(prob, thresholds, valid)
     masks &= (masks.sum(axis=(1, 2)) >= np.asarray(min_areas))[:, None, None]
     return masks
 

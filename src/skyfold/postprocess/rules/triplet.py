@@ -10,14 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyfold.postprocess.rules import above_thresholds
 
-
-def apply(
-    prob: np.ndarray, thresholds: Sequence[int], min_areas: Sequence[int], valid: np.ndarray | None = None
-) -> np.ndarray:
+def apply(masks: np.ndarray, prob: np.ndarray, min_areas: Sequence[int]) -> np.ndarray:
     """Masks before any is emptied (see `keeps`), bool (n, H, W, K)."""
-    return above_thresholds(prob, thresholds, valid)
+    return masks
 
 
 def keeps(pixels: np.ndarray, min_areas: Sequence[int] | int) -> np.ndarray:
