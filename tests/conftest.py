@@ -33,6 +33,25 @@ settings.register_profile("compiles", deadline=None)  # the first call of a kern
 settings.load_profile("compiles")
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before a file of tests imports TensorFlow: which comes first is chance
+    from skyfold.training import backend
+
+    backend.start(deterministic=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Processes share out files of tests, and folders whole, whose tests start from the same trained projects."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FoldersAndFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(super()._split_scope(nodeid))
+            return str(file.parent if file.parts[0] == "tests" and len(file.parts) > 2 else file)
+
+    return FoldersAndFiles(config, log)
+
+
 def pytest_collection_modifyitems(items):
     """Files with slow tests come first: at the end, one of them would leave the other processes idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -139,8 +158,8 @@ def made_up_plugins(tiny_families):
 
 @pytest.fixture(scope="session", autouse=True)
 def reproducible_tensorflow():
-    """Which file a worker tests first is chance, so TensorFlow's threads are set before any; else where it is used."""
-    if "PYTEST_XDIST_WORKER" in os.environ or "keras" in sys.modules:
+    """TensorFlow's threads are set before any test where a file has imported it; else where it is used."""
+    if "keras" in sys.modules:
         from skyfold.training import backend
 
         backend.start(deterministic=True)

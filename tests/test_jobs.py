@@ -46,27 +46,22 @@ def bytes_of(folder: Path, *names: str) -> list[bytes]:
     return [(folder / "oof" / "tiny" / name / "oof" / "values.npy").read_bytes() for name in names]
 
 
-def test_they_leave_what_one_after_the_other_leaves(tmp_path, own_data, capfd):
+def test_they_leave_what_one_after_the_other_leaves(tmp_path, own_data, monkeypatch, capfd):
+    """With a family that lies in a folder beside the config, which each process finds."""
+    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__])
+    monkeypatch.setattr(plugins, "_searched", [])
+    runs = "plugins: [../../mine]\n" + RULES.replace("family: colour_threshold", "family: my_threshold")
+    (tmp_path / "mine" / "models").mkdir(parents=True)
+    shutil.copy(colour_threshold.__file__, tmp_path / "mine" / "models" / "my_threshold.py")
     for name, options in (("at_once", ("--jobs", "2")), ("in_order", ())):
-        assert main(["run", *written(tmp_path / name, RULES), *options]) == 0
+        assert main(["run", *written(tmp_path / name, runs), *options]) == 0
+    assert "my_threshold" not in capfd.readouterr().err
     at_once, in_order = (
         bytes_of(tmp_path / name, "brightness", "whiteness", "both") for name in ("at_once", "in_order")
     )
     assert at_once == in_order
     assert at_once[0] != at_once[1]
     assert (tmp_path / "at_once" / "submissions" / "tiny" / "both.csv").is_file()
-
-
-def test_plug_ins_of_the_config_are_found(tmp_path, own_data, monkeypatch, capfd):
-    """A family that lies in a folder beside the config."""
-    monkeypatch.setattr(skyfold.models, "__path__", [*skyfold.models.__path__])
-    monkeypatch.setattr(plugins, "_searched", [])
-    (tmp_path / "configs" / "mine" / "models").mkdir(parents=True)
-    shutil.copy(colour_threshold.__file__, tmp_path / "configs" / "mine" / "models" / "my_threshold.py")
-    runs = "plugins: [mine]\n" + RULES.replace("family: colour_threshold", "family: my_threshold")
-    assert main(["run", *written(tmp_path, runs), "--jobs", "2"]) == 0
-    assert "my_threshold" not in capfd.readouterr().err
-    assert (tmp_path / "oof" / "tiny" / "whiteness" / "run.json").is_file()
 
 
 def test_each_has_its_share_of_the_cores_and_an_error_of_one_ends_the_command(tmp_path, own_data, capfd):
