@@ -95,7 +95,7 @@ def test_images_to_predict_that_no_pattern_finds_are_named(tmp_path):
         "mask_folder",
         {"classes": {"cloud": 255}, "grid": SIZE, "images": {"files": "{id}/{band}.tif", "bands": BANDS}},
     )
-    assert left_out(tmp_path, contest.read_images(tmp_path)) == ["a/B99.tif", "b/B99.tif"]
+    assert left_out(tmp_path, contest.read_images(tmp_path), tmp_path / "out") == ["a/B99.tif", "b/B99.tif"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])

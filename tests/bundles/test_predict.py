@@ -57,6 +57,13 @@ def test_any_subset_of_the_images_is_predicted_alike_and_those_in_deeper_folders
     assert_as_trained(project, "tiny", tmp_path / "out", ("turned", "bright", "gate"))
 
 
+def test_masks_that_lie_among_the_images_are_not_named(project, images, capsys):
+    for _ in range(2):
+        assert predict(project.bundle("clouds"), images, images / "out", "--write", "masks") == 0
+        assert "folders inside it" not in capsys.readouterr().err
+    assert list((images / "out").rglob("*.png"))
+
+
 def test_a_zip_file_predicts_like_the_folder_and_nothing_is_written_elsewhere(project, tmp_path):
     bundle = tmp_path / "deep.zip"
     assert project.run("pack", project.trained("deep"), "--out", bundle) == 0

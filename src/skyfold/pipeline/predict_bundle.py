@@ -69,7 +69,7 @@ def predict_bundle(
         task = task_class(bundle.manifest["task"])
         competition = _competition(bundle, code, data)
         task.require_outputs(outputs, competition)
-        source, samples = _samples(competition, images, frames, data)
+        source, samples = _samples(competition, images, frames, data, out)
         skipped: dict[str, str] = {}
         if sample is None and data is not None:
             sample = competition.sample_table(data)
@@ -120,9 +120,9 @@ def _competition(bundle: Bundle, code: Path | None, data: Path | None) -> Compet
 
 
 def _samples(
-    competition: Competition, images: Path | None, frames: Sequence[Path], data: Path | None
+    competition: Competition, images: Path | None, frames: Sequence[Path], data: Path | None, out: Path
 ) -> tuple[Path | Sequence[Path], Samples]:
-    """The folder or files that were named, and their samples."""
+    """The folder or files that were named, and their samples; those below `out` were written by `predict_bundle`."""
     given = competition.given
     if sum(map(bool, (images, frames, data))) != 1:
         other = "" if given.startswith("--data") else f"{given}, or "
@@ -144,7 +144,7 @@ def _samples(
     if competition.read_images is None:
         raise ConfigError(f"competition '{competition.name}' reads no folder of images. Name what it reads: {given}.")
     samples = competition.read_images(images)
-    if deeper := left_out(images, samples):
+    if deeper := left_out(images, samples, out):
         note(
             f"{images}: {len(deeper)} images in folders inside it are not predicted: {shortened(deeper)}. Predict each "
             "folder by itself, or move them up."
@@ -152,13 +152,16 @@ def _samples(
     return images, samples
 
 
-def left_out(folder: Path, samples: Samples) -> list[str]:
-    """Paths, from `folder`, of the images in folders inside it of which no sample is made, as far as samples tell."""
+def left_out(folder: Path, samples: Samples, out: Path) -> list[str]:
+    """Paths, from `folder`, of the images in folders inside it, but not below `out`, of which no sample is made, as far
+    as samples tell."""
     if not isinstance(samples.inputs, Resizable):
         return []
     used = {path for files in files_of_samples(samples.inputs) for path in files}
+    own = None if out.resolve() == folder.resolve() else out.resolve()
     inside = (path for path in folder.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path not in used)
-    return sorted(str(path.relative_to(folder)) for path in inside)
+    others = (path for path in inside if own is None or not path.resolve().is_relative_to(own))
+    return sorted(str(path.relative_to(folder)) for path in others)
 
 
 def _wanted(competition: Competition, samples: Samples, sample: Path | None, folder: Path | None) -> list[str]:
