@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from skyfold.errors import InvalidSubmission
 from skyfold.metrics.segmentation import MeanDice
-from skyfold.rle.codec import DIALECTS, KAGGLE, Dialect, decode, decode_many, encode, encode_many, parse, parse_all
+from skyfold.rle.codec import (
+    DIALECTS,
+    KAGGLE,
+    Dialect,
+    decode,
+    decode_many,
+    encode,
+    encode_many,
+    parse,
+    parse_all,
+    texts_of,
+)
 from skyfold.rle.segments import Segments
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
@@ -88,6 +99,14 @@ def test_planes_of_images_equal_one_mask_after_the_other(masks, order, planes):
     segments = Segments.from_masks(masks, order).take(rows)
     np.testing.assert_equal(vars(Segments.from_masks(images, order)), vars(segments))
     np.testing.assert_array_equal(segments.to_masks(planes), images)
+
+
+def test_segments_of_another_order_are_not_written():
+    mask = np.eye(3, dtype=bool)
+    by_row = Segments.from_masks(mask[np.newaxis], "row")
+    assert texts_of(by_row, DIALECTS["row_major"]) == [encode(mask, DIALECTS["row_major"])]
+    with pytest.raises(ValueError, match="kaggle counts pixels by column, these segments by row"):
+        texts_of(by_row, KAGGLE)
 
 
 def test_layout_in_memory_makes_no_difference():

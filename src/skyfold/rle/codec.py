@@ -82,9 +82,11 @@ def encode_many(masks: np.ndarray, dialect: Dialect = KAGGLE) -> list[str]:
 
 
 def texts_of(segments: Segments, dialect: Dialect = KAGGLE) -> list[str]:
-    """Text of each mask of `segments`, which are in the order of `dialect`: the inverse of `parse`."""
+    """Text of each mask: the inverse of `parse`. ValueError for segments in another order than that of `dialect`."""
     from skyfold.rle import _kernels
 
+    if segments.order != dialect.order:
+        raise ValueError(f"dialect {dialect.name} counts pixels by {dialect.order}, these segments by {segments.order}")
     digits = len(str(segments.shape[0] * segments.shape[1]))
     text = np.empty(len(segments.starts) * 2 * (digits + 1) + len(segments), dtype=np.uint8)
     size = _kernels.write_lines(
