@@ -6,6 +6,7 @@ Runs are written as training would write them: the truth, blurred by errors of t
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from skyfold.postprocess.measure import measure
 from skyfold.postprocess.selection import Selection
 from skyfold.store.alignment import require_aligned
 from skyfold.store.records import RunRecord, read_record, write_record
+from skyfold.store.rows import CheckedRows
 from skyfold.store.runs import read_made_blend, read_run
 from skyfold.tasks._fit_combination import blended_oof, fit_combination
 from skyfold.tasks.segmentation import Segmentation
@@ -88,6 +90,29 @@ def test_runs_of_another_grid_or_config_or_trained_anew_are_refused(work):
     with pytest.raises(OofMismatch, match=r"run 'good' was trained anew.*`skyfold blend` again"):
         submit(load_blend(work / "greedy.yaml"), Workspace(work))
     assert {path.name for path in (work / "submissions").glob("*/*")} <= {".locks"}
+
+
+@pytest.mark.parametrize(("scored", "most"), [(False, 2), (True, 1)])
+def test_a_row_is_read_once_and_once_more_to_be_swept(work, monkeypatch, scored, most):
+    """Members without scores are scored, blended, and the best one is post-processed by itself."""
+    for name in NOISE:
+        folder = work / "oof/tiny" / name
+        shutil.rmtree(folder / "threshold_sweep", ignore_errors=True)
+        write_record(folder / "run.json", {**read_record(folder / "run.json", RunRecord, remedy=""), "scores": {}})
+    if scored:
+        run_blend(work, "both")
+        shutil.rmtree(work / "oof/tiny/both")
+    times, read = Counter(), CheckedRows.__getitem__
+
+    def counted(rows, index):
+        times.update((rows.store.folder, row) for row in np.atleast_1d(np.arange(len(rows))[index]))
+        return read(rows, index)
+
+    monkeypatch.setattr(CheckedRows, "__getitem__", counted)
+    result = run_blend(work, "both")
+    assert "over_best_single" in result["scores"]["gains"]
+    of_members = {count for (folder, _), count in times.items() if folder.parent.name in NOISE}
+    assert max(of_members) == most
 
 
 def members(folder):
