@@ -22,7 +22,8 @@ QUICK := arctic_sea_ice augment batches cli component_counts config crops docs e
 OLDEST := cli component_counts config duplicates evaluate fit_fold fused images mask_plot options pr_curve rle \
   row_store stacking threshold_sweep_plot
 
-# Two workers share the cores; more threads than cores would spend their time waiting for each other.
+# Two workers share the cores, by files and folders of tests (tests/conftest.py); more threads than cores would spend
+# their time waiting for each other.
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-oldest test-jax test-torch quick faults lint format docs bench

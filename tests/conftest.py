@@ -41,7 +41,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before a file of tests imports Tensor
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Processes share out files of tests, and folders whole, whose tests start from the same trained projects."""
+    """With `--dist loadfile`, tests of a folder stay together, too: they start from the same trained projects."""
+    if config.getoption("dist") != "loadfile":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class FoldersAndFiles(LoadFileScheduling):

@@ -12,7 +12,7 @@ from skyfold import plugins
 pytestmark = pytest.mark.usefixtures("float32_backend")
 
 SMALL = {"filters": 16, "outline_filters": 8}
-VGG, MOBILE = {"encoder": "vgg16"}, {"encoder": "mobilenet"}
+VGG, MOBILE = {"encoder": "vgg16"}, {"encoder": "mobilenetv2"}
 HRNET = {"encoder": "hrnet_w4_small"}
 SMALL_PYRAMID = {"pyramid_filters": 16, "filters": 8}
 NARROW = [16, 8, 8, 8, 8]

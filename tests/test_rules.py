@@ -46,7 +46,7 @@ def test_components_are_those_of_scipy(seed, density, min_area):
     np.testing.assert_array_equal(ruled_masks(component, prob, (127, 127), (min_area, 2)), expected)
 
 
-def test_what_a_rule_fills_where_nothing_counts_stays_out_of_the_mask():
+def test_a_rule_cannot_fill_invalid_pixels():
     full = SimpleNamespace(apply=lambda masks, prob, min_areas: np.ones_like(masks))
     valid = MASK[..., 0] > 127
     np.testing.assert_array_equal(ruled_masks(full, MASK, (127,), (0,), valid)[..., 0], valid)

@@ -11,8 +11,7 @@ import numpy as np
 
 from skyfold.compiled import compiled
 from skyfold.errors import ConfigError, OofMismatch
-from skyfold.progress import Progress
-from skyfold.store.rows import RowStore, pieces, release_pages, row_shape
+from skyfold.store.rows import pieces, release_pages, row_shape
 
 CHUNK_BYTES = 2 << 20  # of one member
 MAX_PARTS = 65535 // 255  # whole parts of weight whose sum of bytes still fits into 16 bits
@@ -47,16 +46,6 @@ def chunks(arrays: Sequence[np.ndarray], rows: np.ndarray) -> Iterator[np.ndarra
         yield piece
         for array in arrays:
             release_pages(array)
-
-
-def write_chunks(blended: Iterator[tuple[np.ndarray, np.ndarray]], store: RowStore, *, count: int, label: str) -> None:
-    """Write what `combine`, or another way to blend, yields into `store`, with progress over `count` rows."""
-    with Progress(label, count, "rows") as progress:
-        for chunk, mean in blended:
-            store.write(chunk, mean)
-            release_pages(store.values)
-            progress.advance(len(chunk))
-    store.flush()
 
 
 def check_arrays(arrays: Sequence[np.ndarray], *, stored: bool = False) -> None:

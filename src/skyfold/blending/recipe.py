@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.blending.combine import combine, write_chunks
+from skyfold.blending.combine import combine
 from skyfold.blending.merge import Merge
 from skyfold.blending.stack import LogisticStack
 from skyfold.files import digest
-from skyfold.store.rows import RowStore, Shape, row_shape
+from skyfold.store.rows import Shape, row_shape
 from skyfold.types import JsonDict
 
 
@@ -46,10 +46,6 @@ class Combination:
         if None in first.shape:
             return [(*row_shape(first, row)[:-1], classes) for row in range(len(first))]
         return *first.shape[1:-1], classes
-
-    def write(self, arrays: Sequence[np.ndarray], rows: np.ndarray, store: RowStore, *, label: str) -> None:
-        """Write `rows` of the blend into `store`, with progress."""
-        write_chunks(self.rows(arrays, rows), store, count=len(rows), label=label)
 
     def to_dict(self) -> JsonDict:
         """What `blend.json` holds of it."""

@@ -66,9 +66,9 @@ def ruled_masks(
     min_areas: Sequence[int],
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What `rule` leaves of the masks above the thresholds, bool (n, H, W, K); arguments as of `above_thresholds`."""
+    """Masks above the thresholds after `rule`, bool (n, H, W, K); arguments as of `above_thresholds`."""
     masks = rule.apply(above_thresholds(prob, thresholds, valid), prob, min_areas)
-    return masks if valid is None else masks & valid[..., None]  # it may have filled what does not count
+    return masks if valid is None else masks & valid[..., None]  # a rule may fill invalid pixels
 
 
 def above_thresholds(prob: np.ndarray, thresholds: Sequence[int], valid: np.ndarray | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ import math
 import mmap
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -21,6 +21,7 @@ import numpy as np
 from skyfold.errors import DamagedFile, NewerFile, OofMismatch, TooLarge
 from skyfold.files import crc32, digest, write_atomic
 from skyfold.memory import too_large_for_disk
+from skyfold.progress import Progress
 from skyfold.store.records import RowsRecord, read_record, write_record
 from skyfold.types import JsonDict
 
@@ -158,6 +159,15 @@ class RowStore:
                 checksums.append(crc32(stored.data))
         self._crc[rows] = checksums
         self._complete[rows] = 1
+
+    def fill(self, chunks: Iterable[tuple[np.ndarray, np.ndarray]], *, count: int, label: str) -> None:
+        """Write chunks as they come, (row numbers, values) each, and flush; shows progress over `count` rows."""
+        with Progress(label, count, "rows") as progress:
+            for rows, values in chunks:
+                self.write(rows, values)
+                release_pages(self.values)
+                progress.advance(len(rows))
+        self.flush()
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """A copy of `rows`, which are of one shape, (len(rows), *shape).

@@ -175,7 +175,8 @@ def store_blend(
         shape, dtype = combination.row_shape(arrays), first.values.dtype.str
         rows = open_rows(folder, part, info, ids=first.ids, shape=shape, dtype=dtype)
         if not np.array_equal(rows.complete, first.has_prediction):
-            combination.write(arrays, np.flatnonzero(first.has_prediction), rows, label=f"blending {part}")
+            predicted = np.flatnonzero(first.has_prediction)
+            rows.fill(combination.rows(arrays, predicted), count=len(predicted), label=f"blending {part}")
     return read_run(folder, dataset.folds)
 
 

@@ -287,7 +287,7 @@ class Task(Objective):
         )
         missing = np.flatnonzero(~blended.complete)
         if len(missing):
-            combination.write(arrays, missing, blended, label="blending")
+            blended.fill(combination.rows(arrays, missing), count=len(missing), label="blending")
         return blended
 
     @classmethod

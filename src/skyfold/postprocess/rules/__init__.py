@@ -4,9 +4,9 @@ A rule is a module of this package. Two numbers per class are searched for it: a
 pixels, whatever the rule compares with it. Of its functions only the first is required:
 
 apply(masks, prob, min_areas)
-    The masks that are left, bool (n, H, W, K). masks: the same, true where `prob`, uint8 (n, H, W, K), 255 times the
-    probability, exceeds the threshold of the class; they may be changed in place; min_areas: (K,) pixels. Pixels that
-    do not count are in no mask, whatever a rule says of them.
+    The masks that remain, bool (n, H, W, K). masks: the same, true where `prob`, uint8 (n, H, W, K), 255 times the
+    probability, exceeds the threshold of the class; they may be changed in place; min_areas: (K,) pixels. Invalid
+    pixels are cleared afterwards.
 counts(histogram, thresholds, min_area)
     Pixels of the masks that are true, and all, int (n, 2, T). histogram: int (n, 2, 256), see `threshold_counts`;
     thresholds: (T,). Makes the search exact and fast for metrics that are functions of pixel counts; a rule without
