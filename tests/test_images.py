@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skyfold.data import check_images as check
 from skyfold.data.check_images import check_images
 from skyfold.data.images import ImageFiles, image_paths, read_header, read_image, resize
 from skyfold.data.mask_planes import read_plane
@@ -134,6 +135,16 @@ def test_checking_lists_every_broken_file_and_no_whole_one(tmp_path: Path) -> No
     assert [message.partition(": ")[0] for message in messages] == list(map(str, broken))
     assert "the JPEG is damaged (Corrupt JPEG data" in messages[1]
     assert "neither JPEG nor PNG" in messages[2]
+
+
+def test_a_file_that_crashes_the_decoder_is_named_and_the_next_ones_are_read(tmp_path: Path, monkeypatch) -> None:
+    crashes = check.DECODER.replace("    image =", "    if b'b.jpg' in line:\n        os.abort()\n    image =", 1)
+    monkeypatch.setattr(check, "DECODER", crashes)
+    paths = [saved(tmp_path / f"{name}.jpg", picture()) for name in "abcdef"]
+    problems = Problems()
+    assert list(check_images(paths, problems)) == [paths[0], *paths[2:]]
+    [message] = problems.by_kind["files that cannot be read"]
+    assert message.startswith(f"{paths[1]}: the JPEG is damaged (the decoder crashed)")
 
 
 def test_a_palette_mask_is_read_as_places_or_as_colours(tmp_path: Path) -> None:
