@@ -37,6 +37,9 @@ def names(package: str) -> list[str]:
 def load(package: str, name: str) -> ModuleType:
     """Import `skyfold.<package>.<name>`; ConfigError with the nearest name where there is none, or where a file outside
     the package cannot be imported."""
+    loaded = sys.modules.get(f"skyfold.{package}.{name}")
+    if loaded is not None and name.isidentifier() and not name.startswith("_"):
+        return loaded
     known = names(package)
     if name not in known:
         kind = package.rpartition(".")[2]
