@@ -153,7 +153,7 @@ def stopped_at(number: int, stop: Callable[[], None]):  # type: ignore[no-untype
         if is_it():
             half = len(rows) // 2
             write(self, rows[:half], values[:half])
-            self.values[rows[half : half + 1]] = values[half : half + 1] // 2  # written, but not marked as complete
+            self.values[rows[half]][...] = values[half] // 2  # written, but not marked as complete
             stop()
         write(self, rows, values)
 

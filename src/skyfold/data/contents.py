@@ -58,7 +58,7 @@ class FileChecksums:
         return {file: self._seen[file] for file in files}
 
     def _keep(self, new: Sequence[Path], states: Mapping[Path, list[int]]) -> None:
-        now = time.time_ns()
+        now, kept = time.time_ns(), False
         for file in new:
             known = self._known.get(str(file))
             if self._verify and known is not None and known[:-1] == states[file] and known[-1] != self._seen[file]:
@@ -68,7 +68,9 @@ class FileChecksums:
                 )
             if _state(file) == states[file] and now - max(states[file][1:3]) > SETTLED_NS:
                 self._known[str(file)] = [*states[file], self._seen[file]]
-        write_json(self._path, self._known)
+                kept = True
+        if kept:
+            write_json(self._path, self._known)
 
 
 def contents_of(parts: Mapping[str, Samples], checksums: FileChecksums) -> Contents:
