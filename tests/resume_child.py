@@ -15,19 +15,18 @@ step.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
 import numpy as np
 
 import skyfold.models
+from forking import forked
 from skyfold.config.run import RunConfig
 from skyfold.pipeline import train
 from skyfold.store.rows import RowStore
@@ -39,17 +38,6 @@ from skyfold.workspace import Workspace
 def main(root: str, setting: str, *moments: str) -> None:
     for moment in moments:
         print(forked(run, Path(root), setting, moment), flush=True)
-
-
-def forked(run: Callable[..., object], *arguments: object) -> int:
-    """Call `run` in a process of its own; returns its exit code, negative where a signal ended it."""
-    gc.freeze()  # what is imported stays: no process looks through it again
-    child = os.fork()
-    if not child:
-        run(*arguments)
-        sys.stdout.flush()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run(root: Path, setting: str, moment: str) -> None:

@@ -30,7 +30,7 @@ data:
 base: data.yaml
 name: unet
 image: {size: [32, 32]}
-model: {family: plain_unet, options: {filters: [4, 8], batchnorm_momentum: 0.8}}
+model: {family: tiny_net}
 optimizer: {learning_rate: 1.0e-2}
 loss: {name: bce}
 training: {epochs: 3, batch_size: 6}
@@ -71,7 +71,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def broken_off(tmp_path_factory):
+def broken_off(tmp_path_factory, tiny_families):
     """A folder in which `skyfold run` was killed after the first model; its weights, and when they were written."""
     folder, train = tmp_path_factory.mktemp("work"), training.train
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -117,9 +118,8 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_killed_again_and_again_the_study_is_the_same(tmp_path, storage, undisturbed):
     """While tables are created, during an epoch, and while a trial is being reserved."""
-    for moment in [("write", 2), ("report", 6), ("write", 12)]:
-        end(start(tmp_path, storage, *moment), -signal.SIGKILL)
-    end(start(tmp_path, storage))
+    log = end(start(tmp_path, storage, "write", 2, "--", "report", 6, "--", "write", 12, "--"))
+    assert re.findall(r"^-?\d+$", log, re.MULTILINE) == [*[str(-signal.SIGKILL)] * 3, "0"]
     assert story(open_cheap(tmp_path, storage)) == undisturbed
     steps = (tmp_path / "steps.txt").read_text().splitlines()
     assert len(steps) == len(set(steps)), "a step was done twice"

@@ -1,9 +1,10 @@
 """A worker of a study with a cheap objective, in a process that kills itself or hangs where it is told to.
 
-    python tuning_child.py FOLDER STORAGE N_TRIALS [KIND NUMBER]
+    python tuning_child.py FOLDER STORAGE N_TRIALS [KIND NUMBER] [-- [KIND NUMBER] ...]
 
 KIND: report (SIGKILL at the NUMBER-th report), write (SIGKILL before the NUMBER-th change of the database is
 committed), hang (sleep at the NUMBER-th report). A step is not repeated if the trial's folder has its file.
+After -- the next process is begun when the one before has ended; of several the exit codes are printed, a line each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import sqlalchemy
 
+from forking import forked
 from skyfold.tuning.search_space import StudyConfig
 from skyfold.tuning.study import OpenStudy, open_study
 from skyfold.tuning.worker import TrialJob, run_worker
@@ -80,5 +82,13 @@ def score(job: TrialJob, step: int) -> float:
 
 
 if __name__ == "__main__":
-    folder, storage, n_trials, *moment = sys.argv[1:]
-    main(Path(folder), storage or None, int(n_trials), *moment[:1], *map(int, moment[1:]))
+    folder, storage, n_trials, *rest = sys.argv[1:]
+    runs = [
+        (Path(folder), storage or None, int(n_trials), *moment[:1], *map(int, moment[1:]))
+        for moment in map(str.split, " ".join(rest).split("--"))
+    ]
+    if len(runs) == 1:
+        main(*runs[0])
+    else:
+        for run in runs:
+            print(forked(main, *run), flush=True)
