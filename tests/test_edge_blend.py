@@ -15,7 +15,7 @@ from skyfold.competitions.arctic_sea_ice.ice_frames import known_ice, without_fl
 from skyfold.competitions.arctic_sea_ice.sample import procedural_codes
 from skyfold.errors import DamagedFile, DataLayoutError
 from skyfold.forecasting.baselines import _edge_decision, edge_blend, mean_of_years
-from skyfold.forecasting.baselines._cell_boosting import PARTS, LeftOver, LikelySide, fit_left_over, fit_side
+from skyfold.forecasting.baselines._cell_boosting import PARTS, SETTINGS, LeftOver, LikelySide, fit_left_over, fit_side
 from skyfold.forecasting.baselines._cell_features import NAMES, CellFeatures, cell_features
 from skyfold.forecasting.baselines._edge_decision import Worth
 from skyfold.forecasting.baselines._packed_trees import PackedTrees
@@ -97,6 +97,12 @@ def test_features_are_finite_and_of_open_cells_alone():
     assert not land[features.cells].any()
 
 
+@pytest.fixture
+def small_trees(monkeypatch):
+    """What is seen and drawn when does not depend on how fine the trees are."""
+    monkeypatch.setitem(SETTINGS, "max_leaf_nodes", 6)
+
+
 @cache
 def blend_of_years(boosted: bool) -> edge_blend.FittedEdgeBlend:
     blend = edge_blend.EdgeBlend(boosted=boosted, n_repeats=1 + boosted)
@@ -152,7 +158,7 @@ def test_the_blend_goes_by_a_member_that_was_right_in_earlier_years(boosted):
     assert score(forecast, 12) < 0.7 * score(blend_of_years(boosted).forecast(history(12), NO_MEMBERS), 12)
 
 
-def test_a_date_is_corrected_by_what_has_not_seen_it():
+def test_a_date_is_corrected_by_what_has_not_seen_it(small_trees):
     """Its own outcome changes what is said of new dates, and of the other dates, but not what is said of it."""
     rng = np.random.default_rng(4)
     whole = [cell_features(history(year), NO_MEMBERS) for year in range(5, 12)]
@@ -182,7 +188,7 @@ def contradicting(forecast: float, usual: float, last: float) -> list[tuple[Cell
 
 
 @pytest.mark.parametrize("old", [3.0, 90.0])
-def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago(old):
+def test_every_second_time_the_last_years_count_for_more_than_those_of_long_ago(old, small_trees):
     """Residuals of +40 but for -40 on the last date; and open water but for ice on the last date."""
     dates, ages = contradicting(100, 140, 60), np.array([old, old, old, 0.0])
     both = fit_left_over(dates, ages, 2, np.random.default_rng(0))
@@ -236,7 +242,7 @@ def test_the_side_goes_by_the_mean_chance():
     assert says(0, 0, 2, hit=8.0)
 
 
-def test_a_single_date_with_a_past_is_enough_and_fitting_twice_gives_the_same_bytes():
+def test_a_single_date_with_a_past_is_enough_and_fitting_twice_gives_the_same_bytes(small_trees):
     with pytest.raises(DataLayoutError, match="none of 2 earlier dates has 3 years before it"):
         edge_blend.EdgeBlend().fit([outcome(1), outcome(2)])
     blend = edge_blend.EdgeBlend(boosted=True, n_repeats=2)
