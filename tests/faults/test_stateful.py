@@ -23,17 +23,18 @@ VARIANTS = st.integers(0, 2)
 STOPS = st.one_of(st.just(0), st.integers(1, 12))
 COMMANDS = st.sampled_from([("train", "bright"), ("train", "dark"), ("blend", "blend"), ("submit", "blend")])
 KILL = False  # by a signal, in a process of its own; and two commands at once
-_made: list[Path] = []  # a folder with the project made whole, and one for what is run afresh
+# A folder with the project made whole, and one for what is run afresh; deleted when this process ends.
+_made: list[tempfile.TemporaryDirectory] = []
 
 
 def folders() -> Path:
     if not _made:
-        folder = Path(tempfile.mkdtemp(prefix="careless-"))
-        project = Careless(folder / "made", folder / "fresh")
+        made = tempfile.TemporaryDirectory(prefix="careless-")
+        project = Careless(Path(made.name) / "made", Path(made.name) / "fresh")
         project.begin()
         project.make()
-        _made.append(folder)
-    return _made[0]
+        _made.append(made)
+    return Path(_made[0].name)
 
 
 class CarelessUser(RuleBasedStateMachine):
