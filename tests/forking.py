@@ -1,4 +1,4 @@
-"""Processes that begin with what this one has imported, and end without it."""
+"""Processes that begin with what this one has imported, Keras for instance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+
+from skyfold.training import backend
+
+
+def import_keras() -> None:
+    """Import what `backend.start` imports; nothing is computed, and so no thread is started before a fork."""
+    with backend._not_found(backend.NOT_NEEDED):
+        import keras  # noqa: F401
 
 
 def forked(run: Callable[..., object], *arguments: object) -> int:

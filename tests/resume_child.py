@@ -22,11 +22,10 @@ import sys
 import threading
 from pathlib import Path
 
-import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
 import numpy as np
 
 import skyfold.models
-from forking import forked
+from forking import forked, import_keras
 from skyfold.config.run import RunConfig
 from skyfold.pipeline import train
 from skyfold.store.rows import RowStore
@@ -123,6 +122,7 @@ def die() -> None:
 
 
 if __name__ == "__main__":
+    import_keras()
     skyfold.models.__path__.append(str(Path(__file__).parent / "families"))
     for last, arguments in itertools.groupby(sys.argv[1:], "--".__eq__):
         if not last:

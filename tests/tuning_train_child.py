@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import skyfold.models
-from forking import forked
+from forking import forked, import_keras
 from skyfold.training import checkpoint
 from skyfold.training.network import Network
 from skyfold.tuning import tune
@@ -53,8 +53,7 @@ def main(study: Path, trials: int, fatal: int = 0) -> None:
 if __name__ == "__main__":
     runs = [list(group) for between, group in itertools.groupby(sys.argv[1:], "--".__eq__) if not between]
     if len(runs) > 1:
-        import keras  # noqa: F401  # before the forks; it computes nothing, and so starts no threads
-
+        import_keras()
         for run in runs:
             print("exit", forked(main, Path(run[0]), *map(int, run[1:])), flush=True)
     else:
