@@ -41,8 +41,8 @@ def design() -> list[tuple[str, dict[str, Any], tuple[int, int, int], int]]:
     """Two cases an architecture, one of 1 to 4 bands and one of 5 to 8; together every count of bands and classes."""
     cases = []
     for index, (family, first, second) in enumerate(ARCHITECTURES):
-        cases.append((family, first, (101, 120, 1 + index % 4), 1 + index % 5))
-        cases.append((family, second, (120, 101, 8 - index % 4), 1 + (index + 2) % 5))
+        cases.append((family, first, (37, 56, 1 + index % 4), 1 + index % 5))
+        cases.append((family, second, (56, 37, 8 - index % 4), 1 + (index + 2) % 5))
     return cases
 
 
